@@ -1,0 +1,11 @@
+export default {
+  testEnvironment: 'node',
+  roots: ['<rootDir>/test'],
+  testMatch: ['**/*.test.ts'],
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1.ts', '$1.js'] },
+  transform: { '^.+\\.ts$': '@swc/jest' },
+  testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/interop/'],
+  testTimeout: 60_000,
+  maxWorkers: 2,
+};

@@ -1,0 +1,149 @@
+import { BrokerError } from './errors.js';
+
+/** A service token with what the broker knows about it: the content of the token secret. */
+export interface ServiceToken {
+  /** The JWT itself. */
+  readonly accessToken: string;
+  /** RFC 6749 §7.1; the broker only keeps bearer tokens. */
+  readonly tokenType: 'Bearer';
+  /** When it stops being valid, in milliseconds since the Unix epoch. */
+  readonly expiresAt: number;
+  /** When it was minted, in milliseconds since the Unix epoch. */
+  readonly generatedAt: number;
+  /** The provider's issuer identifier (`iss`). */
+  readonly issuer: string;
+  /** The audiences it is meant for (`aud`). */
+  readonly audience: readonly string[];
+}
+
+/**
+ * The token secret's value does not hold a service token.
+ *
+ * `code` is `TOKEN_SECRET_EMPTY` while the first rotation has not finished yet (retry), and
+ * `TOKEN_SECRET_INVALID` when somebody wrote something else into it (misconfigured).
+ */
+export class TokenSecretError extends BrokerError {}
+
+/** Remaining life in milliseconds; negative when the token has expired. */
+export function remainingLife(token: Pick<ServiceToken, 'expiresAt'>, now: number): number {
+  return token.expiresAt - now;
+}
+
+/**
+ * The JSON text kept in the token secret: `access_token`, `token_type`, `expires_at`, `generated_at` (ISO 8601,
+ * UTC), `issuer`, `audience`.
+ *
+ * @param extra further members to keep; they never replace the ones above.
+ */
+export function serializeServiceToken(
+  token: ServiceToken,
+  extra: Readonly<Record<string, unknown>> = {},
+): string {
+  return JSON.stringify({
+    ...extra,
+    access_token: token.accessToken,
+    token_type: token.tokenType,
+    expires_at: new Date(token.expiresAt).toISOString(),
+    generated_at: new Date(token.generatedAt).toISOString(),
+    issuer: token.issuer,
+    audience: token.audience.length === 1 ? token.audience[0] : token.audience,
+  });
+}
+
+/**
+ * Reads the token secret's JSON text.
+ *
+ * @throws {TokenSecretError} `TOKEN_SECRET_EMPTY` for a rotation claim without a token,
+ *   `TOKEN_SECRET_INVALID` for everything else that is not a service token. The message names the member at fault,
+ *   never its value.
+ */
+export function parseServiceToken(text: string): ServiceToken {
+  const fields = parseObject(text);
+  if (isRotationClaim(fields)) {
+    throw new TokenSecretError(
+      'TOKEN_SECRET_EMPTY',
+      'retry',
+      'The token secret holds no service token yet: its first rotation has not finished.',
+    );
+  }
+  if (fields['token_type'] !== undefined && !isBearer(fields['token_type'])) {
+    throw invalid('"token_type" must be "Bearer"');
+  }
+  return {
+    accessToken: requireText(fields, 'access_token'),
+    tokenType: 'Bearer',
+    expiresAt: requireInstant(fields, 'expires_at'),
+    generatedAt: requireInstant(fields, 'generated_at'),
+    issuer: requireText(fields, 'issuer'),
+    audience: requireAudience(fields),
+  };
+}
+
+/** The member that marks a version as a claim: "this process is minting", and nothing else. */
+const CLAIM_MEMBER = 'rotation_claim';
+
+/**
+ * The JSON text of a claim: the version that a replica writes before it mints, so that one slot is minted once.
+ *
+ * @param owner random identifier of the claiming attempt.
+ * @param claimedAt milliseconds since the Unix epoch.
+ */
+export function serializeRotationClaim(owner: string, claimedAt: number): string {
+  return JSON.stringify({
+    [CLAIM_MEMBER]: owner,
+    claimed_at: new Date(claimedAt).toISOString(),
+  });
+}
+
+function isRotationClaim(fields: Record<string, unknown>): boolean {
+  return typeof fields[CLAIM_MEMBER] === 'string' && fields['access_token'] === undefined;
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // The parser's own message quotes the text, which may be a token: it is not kept as the cause.
+    throw invalid('it is not JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalid('it is not a JSON object');
+  }
+  return value as Record<string, unknown>;
+}
+
+function requireText(fields: Record<string, unknown>, name: string): string {
+  const value = fields[name];
+  if (typeof value !== 'string' || value === '') {
+    throw invalid(`"${name}" must be a non-empty string`);
+  }
+  return value;
+}
+
+function requireInstant(fields: Record<string, unknown>, name: string): number {
+  const instant = Date.parse(requireText(fields, name));
+  if (!Number.isFinite(instant)) throw invalid(`"${name}" must be an ISO 8601 instant`);
+  return instant;
+}
+
+function requireAudience(fields: Record<string, unknown>): readonly string[] {
+  const value = fields['audience'];
+  const list: unknown[] = Array.isArray(value) ? value : [value];
+  if (list.length === 0 || !list.every((item) => typeof item === 'string' && item !== '')) {
+    throw invalid('"audience" must be a non-empty string, or a list of them');
+  }
+  return list as string[];
+}
+
+function isBearer(value: unknown): boolean {
+  return typeof value === 'string' && value.toLowerCase() === 'bearer';
+}
+
+function invalid(what: string): TokenSecretError {
+  return new TokenSecretError(
+    'TOKEN_SECRET_INVALID',
+    'misconfigured',
+    `The token secret does not hold a service token: ${what}. Rotate to write a good one.`,
+  );
+}
