@@ -95,6 +95,16 @@ export function serializeRotationClaim(owner: string, claimedAt: number): string
   });
 }
 
+/**
+ * When a claim was made, in milliseconds since the Unix epoch; `undefined` for a text that is not a claim.
+ */
+export function rotationClaimedAt(text: string): number | undefined {
+  const fields = parseObject(text);
+  if (!isRotationClaim(fields)) return undefined;
+  const instant = Date.parse(String(fields['claimed_at']));
+  return Number.isFinite(instant) ? instant : undefined;
+}
+
 function isRotationClaim(fields: Record<string, unknown>): boolean {
   return typeof fields[CLAIM_MEMBER] === 'string' && fields['access_token'] === undefined;
 }

@@ -1,0 +1,98 @@
+import { randomUUID } from 'node:crypto';
+import { isStoreError } from '../secrets/secret-store-error.js';
+import type { SecretStore } from '../secrets/secret-store.js';
+import type { Clock } from '../tokens/clock.js';
+import { rotationClaimedAt, serializeRotationClaim } from '../tokens/service-token.js';
+import { RotationError } from './rotation-error.js';
+import { claimIdOf } from './version-id.js';
+
+/** What {@link claimMinting} works with. */
+export interface ClaimOptions {
+  readonly store: SecretStore;
+  readonly tokenSecretId: string;
+  readonly clock: Clock;
+  /**
+   * How long a claim stands, in milliseconds. It must be longer than a mint may take; a process that dies while it
+   * mints keeps the others waiting for as long.
+   */
+  readonly lease: number;
+}
+
+/** Turns after which waiting is given up: every one of them was claimed by a process that then fell silent. */
+const MOST_TURNS = 20;
+const FIRST_WAIT = 100;
+const LONGEST_WAIT = 2_000;
+
+/**
+ * Agrees with all replicas on who mints for a version, without a lock or a leader: a claim is a version of the token
+ * secret with an id that every replica computes, and a store lets only one value have an id.
+ *
+ * @returns `mine` when the caller has to mint; `staged` when the version has meanwhile been staged by another.
+ * @throws {RotationError} `ROTATION_IN_PROGRESS` when turn after turn is claimed and nothing is ever staged.
+ */
+export async function claimMinting(
+  versionId: string,
+  options: ClaimOptions,
+): Promise<'mine' | 'staged'> {
+  const { store, tokenSecretId, clock } = options;
+  const owner = randomUUID();
+  for (let turn = 0; turn < MOST_TURNS; turn += 1) {
+    const claimId = claimIdOf(versionId, turn);
+    try {
+      await store.putClaim(tokenSecretId, claimId, serializeRotationClaim(owner, clock.now()));
+      return 'mine';
+    } catch (error) {
+      if (!isStoreError(error, 'VERSION_CONFLICT')) throw error;
+    }
+    if ((await waitForOwner(versionId, claimId, options)) === 'staged') return 'staged';
+  }
+  throw new RotationError(
+    'ROTATION_IN_PROGRESS',
+    `Other replicas claimed version ${versionId} of secret "${tokenSecretId}" ${MOST_TURNS} times and never staged it. Look at their logs.`,
+  );
+}
+
+/** Waits until the version is staged, or until the claim has stood for its lease. */
+async function waitForOwner(
+  versionId: string,
+  claimId: string,
+  options: ClaimOptions,
+): Promise<'staged' | 'lapsed'> {
+  const { store, tokenSecretId, clock, lease } = options;
+  const since = clock.now();
+  const claimedAt = await readClaim(claimId, options);
+  for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
+    if (await hasValue(store, tokenSecretId, versionId)) return 'staged';
+    const now = clock.now();
+    // The claim's own time shortens the wait after a restart; our own bounds it if the clocks differ.
+    const left = lease - Math.max(now - since, claimedAt === undefined ? 0 : now - claimedAt);
+    if (left <= 0) return 'lapsed';
+    await clock.sleep(Math.min(wait, left));
+  }
+}
+
+/** When the claim was made; `undefined` while the store does not show it yet, or when it is not readable as one. */
+async function readClaim(claimId: string, options: ClaimOptions): Promise<number | undefined> {
+  try {
+    const claim = await options.store.read(options.tokenSecretId, { versionId: claimId });
+    return rotationClaimedAt(claim.value);
+  } catch (error) {
+    if (isStoreError(error, 'VERSION_NOT_FOUND')) return undefined;
+    throw error;
+  }
+}
+
+/** True when a version exists with a value, whatever its labels are. */
+export async function hasValue(
+  store: SecretStore,
+  secretId: string,
+  versionId: string,
+): Promise<boolean> {
+  try {
+    await store.read(secretId, { versionId });
+    return true;
+  } catch (error) {
+    if (isStoreError(error, 'VERSION_NOT_FOUND')) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,76 @@
+import { isStoreError } from '../secrets/secret-store-error.js';
+import type { SecretStore, SecretVersion } from '../secrets/secret-store.js';
+import type { Clock } from '../tokens/clock.js';
+import {
+  TokenSecretError,
+  parseServiceToken,
+  remainingLife,
+  type ServiceToken,
+} from '../tokens/service-token.js';
+import { RotationError } from './rotation-error.js';
+
+/** Waits in milliseconds between reads of what was just written: a store's reads may lag behind its writes. */
+export const READ_LAG_WAITS = [100, 200, 400, 800, 1_600] as const;
+
+/** What {@link PendingVersions} works with. */
+export interface PendingVersionsOptions {
+  readonly store: SecretStore;
+  readonly tokenSecretId: string;
+  /** Life in milliseconds that a pending token must have left. */
+  readonly minimumLife: number;
+  readonly clock: Clock;
+}
+
+/** The staged versions of the token secret: reading them, judging their age, giving them up. */
+export class PendingVersions {
+  constructor(private readonly options: PendingVersionsOptions) {}
+
+  /** The staged version, read once. Only *not found* means that there is none: every other error must not mint. */
+  async readOnce(versionId: string): Promise<SecretVersion | undefined> {
+    const { store, tokenSecretId } = this.options;
+    try {
+      return await store.read(tokenSecretId, { versionId, label: 'AWSPENDING' });
+    } catch (error) {
+      if (isStoreError(error, 'VERSION_NOT_FOUND')) return undefined;
+      throw error;
+    }
+  }
+
+  /** The staged version, given the time that a store needs to show what was just written. */
+  async read(versionId: string): Promise<SecretVersion | undefined> {
+    for (const wait of READ_LAG_WAITS) {
+      const staged = await this.readOnce(versionId);
+      if (staged !== undefined) return staged;
+      await this.options.clock.sleep(wait);
+    }
+    return this.readOnce(versionId);
+  }
+
+  /** The pending token; one that is no token or has aged is cleared, so that the next attempt starts clean. */
+  async requireUsable(version: SecretVersion): Promise<ServiceToken> {
+    const { clock, minimumLife } = this.options;
+    let token: ServiceToken;
+    try {
+      token = parseServiceToken(version.value);
+    } catch (error) {
+      if (!(error instanceof TokenSecretError)) throw error;
+      await this.giveUp(version.versionId);
+      throw new RotationError(
+        'ROTATION_PENDING_INVALID',
+        `The pending version ${version.versionId} held no service token and was cleared; the next rotation starts clean.`,
+        { cause: error },
+      );
+    }
+    if (remainingLife(token, clock.now()) > minimumLife) return token;
+    await this.giveUp(version.versionId);
+    throw new RotationError(
+      'ROTATION_PENDING_AGED',
+      `The token in the pending version ${version.versionId} had too little life left and was cleared; the next rotation mints a new one.`,
+    );
+  }
+
+  /** Takes AWSPENDING off a version that must not be promoted. Its id is used up. */
+  async giveUp(versionId: string): Promise<void> {
+    await this.options.store.clearPending(this.options.tokenSecretId, versionId);
+  }
+}

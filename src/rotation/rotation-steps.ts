@@ -1,0 +1,229 @@
+import { isStoreError } from '../secrets/secret-store-error.js';
+import {
+  versionWithLabel,
+  type SecretDescription,
+  type SecretStore,
+} from '../secrets/secret-store.js';
+import type { Clock } from '../tokens/clock.js';
+import { BrokerError } from '../tokens/errors.js';
+import {
+  remainingLife,
+  serializeServiceToken,
+  type ServiceToken,
+} from '../tokens/service-token.js';
+import { decideStep, type RotationStep, type StepDriver } from './decision.js';
+import { PendingVersions, READ_LAG_WAITS } from './pending-versions.js';
+import { RotationError } from './rotation-error.js';
+import type { RotationObserver } from './rotation-observer.js';
+
+/** What the steps work with. */
+export interface RotationStepsOptions {
+  readonly store: SecretStore;
+  readonly tokenSecretId: string;
+  /** Asks the provider for a new service token. */
+  readonly mint: () => Promise<ServiceToken>;
+  /**
+   * Verifies a token the way receivers do: signature, issuer, audience, times, and that it speaks for a service.
+   * Rejects with a BrokerError whose kind tells a bad token (`rejected`) from keys that cannot be had (`retry`).
+   */
+  readonly verify: (token: ServiceToken) => Promise<void>;
+  /** Life in milliseconds that a token must have left to be promoted. */
+  readonly minimumLife: number;
+  readonly clock: Clock;
+  readonly observer?: RotationObserver;
+}
+
+/** How one step is called. */
+export interface StepCall extends StepDriver {
+  /** Secrets Manager's RotationToken, passed on to the store and never logged. */
+  readonly rotationToken?: string;
+}
+
+/** What createSecret did. */
+export type Created = 'minted' | 'adopted' | 'skipped';
+
+/**
+ * The four steps of Secrets Manager's rotation contract for the service token.
+ *
+ * Each step describes the secret again, asks {@link decideStep} what is due, acts and returns. A step trusts no memory
+ * of an earlier one: any may be repeated, in this process or another.
+ */
+export class RotationSteps {
+  readonly #pending: PendingVersions;
+
+  constructor(private readonly options: RotationStepsOptions) {
+    this.#pending = new PendingVersions(options);
+  }
+
+  /** Mints a token and stages it as AWSPENDING, unless one is staged already: then that one is adopted. */
+  async createSecret(versionId: string, call: StepCall): Promise<Created> {
+    const description = await this.#begin('createSecret', versionId, call);
+    if (description === undefined) return 'skipped';
+    const staged = await this.#pending.readOnce(versionId);
+    if (staged !== undefined) {
+      await this.#pending.requireUsable(staged);
+      this.#ended('createSecret', versionId, 'done', 'adopted the version that is staged');
+      return 'adopted';
+    }
+    const token = await this.#mint();
+    // The first version of a secret becomes AWSCURRENT as it is written, before testSecret can look at it.
+    if (versionWithLabel(description, 'AWSCURRENT') === undefined) await this.#verify(token);
+    const created = await this.#stage(versionId, token, call);
+    const detail = created === 'minted' ? 'minted and staged' : 'adopted what another had staged';
+    this.#ended('createSecret', versionId, 'done', detail);
+    return created;
+  }
+
+  /** A bearer token has to be set nowhere: only checks that the pending value can be read. */
+  async setSecret(versionId: string, call: StepCall): Promise<void> {
+    if ((await this.#begin('setSecret', versionId, call)) === undefined) return;
+    const pending = await this.#pending.read(versionId);
+    if (pending === undefined) {
+      // Secrets Manager tests a rotation that is not to run at once on a version without a value.
+      if (!call.managed) throw emptyPending(versionId);
+      this.#ended('setSecret', versionId, 'skipped', 'the pending version has no value');
+      return;
+    }
+    this.#ended('setSecret', versionId, 'done', 'the pending value can be read');
+  }
+
+  /** Verifies the pending token the way receivers will. */
+  async testSecret(versionId: string, call: StepCall): Promise<void> {
+    if ((await this.#begin('testSecret', versionId, call)) === undefined) return;
+    const pending = await this.#pending.read(versionId);
+    if (pending === undefined) {
+      if (!call.managed) throw emptyPending(versionId);
+      this.#ended('testSecret', versionId, 'skipped', 'the pending version has no value to test');
+      return;
+    }
+    await this.#verify(await this.#pending.requireUsable(pending));
+    this.#ended('testSecret', versionId, 'done', 'the pending token is one that receivers accept');
+  }
+
+  /** Moves AWSCURRENT to the version, as a compare-and-swap; the token is verified once more before it is served. */
+  async finishSecret(versionId: string, call: StepCall): Promise<void> {
+    const description = await this.#begin('finishSecret', versionId, call);
+    if (description === undefined) return;
+    const pending = await this.#pending.read(versionId);
+    if (pending === undefined) throw emptyPending(versionId);
+    await this.#verify(await this.#pending.requireUsable(pending));
+    const { store, tokenSecretId } = this.options;
+    try {
+      await store.promote(tokenSecretId, versionId, versionWithLabel(description, 'AWSCURRENT'));
+    } catch (error) {
+      if (!isStoreError(error, 'PROMOTE_CONFLICT')) throw error;
+      const now = await store.describe(tokenSecretId);
+      if (versionWithLabel(now, 'AWSCURRENT') !== versionId) {
+        throw new RotationError(
+          'ROTATION_SUPERSEDED',
+          `Another rotation of secret "${tokenSecretId}" was promoted before version ${versionId}; that one is served.`,
+          { cause: error },
+        );
+      }
+      this.#ended('finishSecret', versionId, 'skipped', 'another process had promoted the version');
+      return;
+    }
+    this.#ended('finishSecret', versionId, 'done', 'the version is AWSCURRENT');
+  }
+
+  /** Describes, decides, and reports a step that has nothing to do. */
+  async #begin(
+    step: RotationStep,
+    versionId: string,
+    call: StepCall,
+  ): Promise<SecretDescription | undefined> {
+    const { store, tokenSecretId, clock } = this.options;
+    let description = await store.describe(tokenSecretId);
+    let decision = decideStep(step, versionId, description, call);
+    for (const wait of READ_LAG_WAITS) {
+      // A version that was staged a moment ago may not be described yet.
+      if (decision.due !== 'refuse' || decision.code !== 'ROTATION_VERSION_UNKNOWN') break;
+      await clock.sleep(wait);
+      description = await store.describe(tokenSecretId);
+      decision = decideStep(step, versionId, description, call);
+    }
+    if (decision.due === 'refuse') throw new RotationError(decision.code, decision.message);
+    if (decision.due === 'do') return description;
+    this.#ended(step, versionId, 'skipped', decision.reason);
+    return undefined;
+  }
+
+  async #mint(): Promise<ServiceToken> {
+    const { mint, minimumLife, clock, observer } = this.options;
+    let token: ServiceToken;
+    try {
+      token = await mint();
+    } catch (error) {
+      observer?.mintEnded?.(error instanceof BrokerError ? error.code : 'UNEXPECTED');
+      throw error;
+    }
+    observer?.mintEnded?.('OK');
+    const life = remainingLife(token, clock.now());
+    if (life > minimumLife) return token;
+    throw new RotationError(
+      'ROTATION_TOKEN_TOO_SHORT',
+      `The provider minted a token with ${seconds(life)} s of life, and more than ${seconds(minimumLife)} s are needed. ` +
+        "Raise the token lifetime in the provider's settings for this audience, or lower BROKER_MIN_REMAINING_SECONDS.",
+    );
+  }
+
+  /** Writes the pending version; when another process wrote it first, that value stands and ours is dropped. */
+  async #stage(versionId: string, token: ServiceToken, call: StepCall): Promise<Created> {
+    const { store, tokenSecretId } = this.options;
+    const { rotationToken } = call;
+    try {
+      await store.putPending(
+        tokenSecretId,
+        versionId,
+        serializeServiceToken(token),
+        rotationToken === undefined ? {} : { rotationToken },
+      );
+      return 'minted';
+    } catch (error) {
+      if (!isStoreError(error, 'VERSION_CONFLICT')) throw error;
+      const staged = await this.#pending.read(versionId);
+      if (staged === undefined) {
+        throw new RotationError(
+          'ROTATION_NOT_PENDING',
+          `Version ${versionId} of secret "${tokenSecretId}" was given up by an earlier attempt; rotate again.`,
+          { cause: error },
+        );
+      }
+      await this.#pending.requireUsable(staged);
+      return 'adopted';
+    }
+  }
+
+  /** Takes AWSPENDING off a version that must not be promoted. Its id is used up. */
+  async giveUp(versionId: string): Promise<void> {
+    await this.#pending.giveUp(versionId);
+  }
+
+  async #verify(token: ServiceToken): Promise<void> {
+    try {
+      await this.options.verify(token);
+    } catch (error) {
+      if (!(error instanceof BrokerError) || error.kind !== 'rejected') throw error;
+      throw new RotationError(
+        'ROTATION_TOKEN_REJECTED',
+        `Receivers would refuse the token that the provider minted (${error.code}): ${error.message}`,
+        { cause: error },
+      );
+    }
+  }
+
+  #ended(step: RotationStep, versionId: string, ended: 'done' | 'skipped', detail: string): void {
+    this.options.observer?.stepEnded?.(step, versionId, ended, detail);
+  }
+}
+
+function emptyPending(versionId: string): RotationError {
+  return new RotationError(
+    'ROTATION_PENDING_EMPTY',
+    `The pending version ${versionId} has no value to read. Rotate again; if it stays, clear AWSPENDING from it.`,
+  );
+}
+
+function seconds(milliseconds: number): number {
+  return Math.floor(milliseconds / 1000);
+}

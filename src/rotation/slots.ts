@@ -1,0 +1,52 @@
+import { Cron } from 'croner';
+
+const SECOND = 1_000;
+const YEAR = 366 * 24 * 3_600 * SECOND;
+/** A year of days shows every pattern of days; more slots within one are a pattern of hours, which repeats sooner. */
+const MOST_SLOTS = 4_000;
+
+/** The schedule of rotation: a cron expression of five or six fields, read in UTC. */
+export interface Slots {
+  /** The start of the slot that `now` falls in, in milliseconds since the Unix epoch. */
+  startOf(now: number): number;
+  /** The start of the slot after the one that `now` falls in. */
+  nextAfter(now: number): number;
+  /** The longest time between two slots that start within a year of `now`, in milliseconds. */
+  longestPeriod(now: number): number;
+}
+
+/**
+ * Reads a cron expression as slots.
+ *
+ * @throws {Error} when the expression is not valid, or never comes true.
+ */
+export function createSlots(cronExpression: string): Slots {
+  const cron = new Cron(cronExpression, { timezone: 'UTC' });
+
+  const nextAfter = (now: number): number => {
+    const next = cron.nextRun(new Date(now));
+    if (next === null) throw new Error(`"${cronExpression}" never comes true again.`);
+    return next.getTime();
+  };
+
+  const startOf = (now: number): number => {
+    // Whole seconds: a slot that starts at this very second has begun.
+    const before = new Date(Math.floor(now / SECOND) * SECOND + SECOND);
+    const [start] = cron.previousRuns(1, before);
+    if (start === undefined) throw new Error(`"${cronExpression}" never came true before.`);
+    return start.getTime();
+  };
+
+  const longestPeriod = (now: number): number => {
+    let start = startOf(now);
+    let longest = 0;
+    for (let count = 0; count < MOST_SLOTS && start < now + YEAR; count += 1) {
+      const next = nextAfter(start);
+      longest = Math.max(longest, next - start);
+      start = next;
+    }
+    return longest;
+  };
+
+  return { startOf, nextAfter, longestPeriod };
+}

@@ -1,0 +1,140 @@
+import { describe, expect, test } from '@jest/globals';
+import { BrokerError } from '../../src/tokens/errors.js';
+import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
+import type { RotationMode } from '../../src/rotation/rotator.js';
+import { createSlots } from '../../src/rotation/slots.js';
+import { HOUR, SECRET, rotationFixture } from './rotation-fixture.js';
+
+function scheduleFixture() {
+  const fixture = rotationFixture();
+  const modes: RotationMode[] = [];
+  const failures: unknown[] = [];
+  const newSchedule = (): RotationSchedule =>
+    new RotationSchedule({
+      rotator: fixture.rotator(),
+      slots: createSlots('0 3 * * *'),
+      minimumRemaining: HOUR,
+      clock: fixture.clock,
+      random: () => 1,
+      observer: {
+        modeChanged: (mode) => modes.push(mode),
+        checkFailed: (error) => failures.push(error),
+      },
+    });
+  const storeCalls = (): number =>
+    Object.values(fixture.store.calls).reduce((sum, count) => sum + count, 0);
+  return { ...fixture, modes, failures, newSchedule, storeCalls };
+}
+
+describe('the schedule', () => {
+  test('mints the first token, and catches up a slot that was missed', async () => {
+    const { newSchedule, served, clock } = scheduleFixture();
+    await newSchedule().check();
+    expect(await served()).toBe('token-1');
+    clock.advance(40 * HOUR);
+    await newSchedule().check();
+    expect(await served()).toBe('token-2');
+  });
+
+  test('asks the store for nothing while nothing is due', async () => {
+    const { newSchedule, clock, storeCalls, provider } = scheduleFixture();
+    const schedule = newSchedule();
+    await schedule.check();
+    const before = storeCalls();
+    for (let checks = 0; checks < 200; checks += 1) {
+      clock.advance(60_000);
+      await schedule.check();
+    }
+    expect(storeCalls()).toBe(before);
+    expect(provider.mints).toBe(1);
+  });
+
+  test('rotates at each slot: thirty days, thirty tokens', async () => {
+    const { newSchedule, clock, provider, failures } = scheduleFixture();
+    const replicas = [newSchedule(), newSchedule(), newSchedule()];
+    for (let hours = 0; hours < 30 * 24; hours += 1) {
+      await Promise.all(replicas.map((replica) => replica.check()));
+      clock.advance(HOUR);
+    }
+    expect(provider.mints).toBe(31);
+    expect(failures).toEqual([]);
+  });
+
+  test('rotates early when the life runs out, once for all replicas', async () => {
+    const { newSchedule, clock, provider, seedCurrent, served } = scheduleFixture();
+    seedCurrent('short', clock.now() - HOUR, 3 * HOUR);
+    const replicas = [newSchedule(), newSchedule(), newSchedule()];
+    const checkAll = () => Promise.all(replicas.map((replica) => replica.check()));
+    await checkAll();
+    expect(await served()).toBe('short');
+    clock.advance(1.5 * HOUR);
+    await checkAll();
+    expect(await served()).toBe('token-1');
+    expect(provider.mints).toBe(1);
+  });
+
+  test('tries a failed rotation again with backoff, and says so', async () => {
+    const { newSchedule, clock, provider, failures, served } = scheduleFixture();
+    provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');
+    const schedule = newSchedule();
+    for (let seconds = 0; seconds < 3_600; seconds += 15) {
+      await schedule.check();
+      clock.advance(15_000);
+    }
+    expect(failures).toHaveLength(provider.mints);
+    expect(provider.mints).toBeGreaterThan(10);
+    expect(provider.mints).toBeLessThan(25);
+    provider.mintFailure = undefined;
+    clock.advance(300_000);
+    await schedule.check();
+    expect(await served()).toMatch(/^token-/);
+  });
+
+  test('waits as long as the provider asks, but never longer than five minutes', async () => {
+    const { newSchedule, clock, provider } = scheduleFixture();
+    const options = { retryAfterSeconds: 86_400 };
+    provider.mintFailure = new BrokerError('PROVIDER_THROTTLED', 'retry', 'slow down', options);
+    const schedule = newSchedule();
+    await schedule.check();
+    clock.advance(299_000);
+    await schedule.check();
+    expect(provider.mints).toBe(1);
+    clock.advance(2_000);
+    await schedule.check();
+    expect(provider.mints).toBe(2);
+  });
+
+  test.each([
+    ['secrets-manager', { rotationEnabled: true }],
+    ['primary-region', { readOnlyReplica: true }],
+  ] as const)('writes nothing when the rotation is up to %s', async (mode, flags) => {
+    const { newSchedule, store, provider, modes, clock, seedCurrent } = scheduleFixture();
+    seedCurrent('old', clock.now() - 48 * HOUR);
+    store.configure(SECRET, flags);
+    const schedule = newSchedule();
+    await schedule.check();
+    clock.advance(HOUR);
+    await schedule.check();
+    expect(modes).toEqual([mode]);
+    expect(provider.mints + store.calls.putClaim + store.calls.putPending).toBe(0);
+  });
+
+  test('does nothing twice when two checks overlap', async () => {
+    const { newSchedule, provider } = scheduleFixture();
+    const schedule = newSchedule();
+    await Promise.all([schedule.check(), schedule.check()]);
+    expect(provider.mints).toBe(1);
+  });
+
+  test('survives a clock that jumps back a day', async () => {
+    const { newSchedule, clock, served, provider } = scheduleFixture();
+    const schedule = newSchedule();
+    await schedule.check();
+    clock.advance(-24 * HOUR);
+    await schedule.check();
+    clock.advance(24 * HOUR);
+    await schedule.check();
+    expect(provider.mints).toBe(1);
+    expect(await served()).toBe('token-1');
+  });
+});

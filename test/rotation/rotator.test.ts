@@ -1,0 +1,323 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { BrokerError } from '../../src/tokens/errors.js';
+import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { versionWithLabel } from '../../src/secrets/secret-store.js';
+import { slotKey, versionIdOf } from '../../src/rotation/version-id.js';
+import { HOUR, SECRET, keysDown, rejected, rotationFixture, tokenOf } from './rotation-fixture.js';
+import { serializeServiceToken } from '../../src/tokens/service-token.js';
+
+const slotStart = Date.parse('2026-11-22T03:00:00.000Z');
+const slot = { trigger: 'schedule', key: slotKey(slotStart), slotStart } as const;
+const bothFirstVersions = [true, false].map((firstVersionBecomesCurrent) => ({
+  firstVersionBecomesCurrent,
+}));
+
+describe.each(bothFirstVersions)('an empty secret %j', (storeOptions) => {
+  test('is given its first token', async () => {
+    const { rotator, served, provider } = rotationFixture(storeOptions);
+    expect(await rotator().rotate(slot)).toMatchObject({ result: 'rotated' });
+    expect(await served()).toBe('token-1');
+    expect(provider.verified).toContain('token-1');
+  });
+
+  test('is given its first token by hand', async () => {
+    const { rotator, served, provider } = rotationFixture(storeOptions);
+    await rotator().rotate({ trigger: 'cli' });
+    expect(await served()).toBe('token-1');
+    expect(provider.verified).toContain('token-1');
+  });
+
+  test('never serves a token that receivers would refuse', async () => {
+    const { rotator, store, provider } = rotationFixture(storeOptions);
+    provider.verifyFailure = rejected;
+    await expect(rotator().rotate({ trigger: 'cli' })).rejects.toMatchObject({
+      code: 'ROTATION_TOKEN_REJECTED',
+    });
+    await expect(rotator().rotate(slot)).rejects.toMatchObject({ code: 'ROTATION_TOKEN_REJECTED' });
+    expect(await rotator().current()).toBeUndefined();
+    expect(versionWithLabel(await store.describe(SECRET), 'AWSPENDING')).toBeUndefined();
+    provider.verifyFailure = undefined;
+    await rotator().rotate(slot);
+    expect(await rotator().current()).toBeDefined();
+  });
+});
+
+describe('one slot', () => {
+  test('is rotated once, however often it is asked for', async () => {
+    const { rotator, provider, seedCurrent, clock } = rotationFixture();
+    seedCurrent('old', clock.now() - 24 * HOUR);
+    const first = await rotator().rotate(slot);
+    const again = await rotator().rotate(slot);
+    expect(again).toEqual({ versionId: first.versionId, result: 'already-rotated' });
+    expect(provider.mints).toBe(1);
+  });
+
+  test.each(bothFirstVersions)(
+    'is minted once by eight replicas at the same time, and all succeed %j',
+    async (storeOptions) => {
+      const { rotator, provider, store, served } = rotationFixture(storeOptions);
+      const results = await Promise.all(Array.from({ length: 8 }, () => rotator().rotate(slot)));
+      expect(provider.mints).toBe(1);
+      expect(new Set(results.map(({ versionId }) => versionId)).size).toBe(1);
+      expect(await served()).toBe('token-1');
+      expect(results.filter(({ result }) => result === 'rotated')).toHaveLength(1);
+      const labels = [...(await store.describe(SECRET)).labels.values()].flat();
+      expect(labels.filter((label) => label === 'AWSCURRENT')).toHaveLength(1);
+    },
+  );
+
+  test('is satisfied by a token that somebody rotated by hand since it began', async () => {
+    const { rotator, provider, seedCurrent, clock } = rotationFixture();
+    const versionId = seedCurrent('by-hand', clock.now() - HOUR);
+    expect(await rotator().rotate(slot)).toEqual({ versionId, result: 'already-rotated' });
+    expect(provider.mints).toBe(0);
+  });
+
+  test('goes on after the replica that claimed it died while it minted', async () => {
+    const { rotator, provider, store, clock, served } = rotationFixture();
+    const dying = rotator({ mint: () => new Promise(() => undefined) });
+    void dying.rotate(slot);
+    await clock.sleep(1_000);
+    const before = clock.now();
+    expect(await rotator({ claimLease: 45_000 }).rotate(slot)).toMatchObject({ result: 'rotated' });
+    expect(await served()).toBe('token-1');
+    expect(provider.mints).toBe(1);
+    expect(clock.now() - before).toBeLessThan(50_000);
+    expect(store.calls.putClaim).toBe(3);
+  });
+
+  test('waits no whole lease after a restart, when the claim is old', async () => {
+    const { rotator, clock } = rotationFixture();
+    void rotator({ mint: () => new Promise(() => undefined) }).rotate(slot);
+    await clock.sleep(60_000);
+    const before = clock.now();
+    await rotator().rotate(slot);
+    expect(clock.now() - before).toBeLessThan(5_000);
+  });
+});
+
+describe('a version that is staged already', () => {
+  test('is adopted, not minted again', async () => {
+    const { rotator, provider, store, served, clock } = rotationFixture();
+    const versionId = versionIdOf(SECRET, slot.key, 0);
+    store.edit(SECRET, serializeServiceToken(tokenOf('old', clock.now() - 30 * HOUR)));
+    await store.putPending(
+      SECRET,
+      versionId,
+      serializeServiceToken(tokenOf('staged', clock.now())),
+    );
+    expect(await rotator().rotate(slot)).toEqual({ versionId, result: 'adopted' });
+    expect(await served()).toBe('staged');
+    expect(provider.mints).toBe(0);
+  });
+
+  test.each([
+    ['too old', 'ROTATION_PENDING_AGED', serializeServiceToken(tokenOf('aged', 0, HOUR))],
+    ['no token', 'ROTATION_PENDING_INVALID', '{"access_token":7}'],
+  ])('and is %s is cleared, and the next attempt starts clean', async (_name, code, value) => {
+    const { rotator, provider, store, served, seedCurrent, clock } = rotationFixture();
+    seedCurrent('old', clock.now() - 20 * HOUR);
+    await store.putPending(SECRET, versionIdOf(SECRET, slot.key, 0), value);
+    await expect(rotator().rotate(slot)).rejects.toMatchObject({ code, kind: 'retry' });
+    expect(await served()).toBe('old');
+    expect(await rotator().rotate(slot)).toEqual({
+      versionId: versionIdOf(SECRET, slot.key, 1),
+      result: 'rotated',
+    });
+    expect(await served()).toBe('token-1');
+    expect(provider.mints).toBe(1);
+  });
+
+  test('stays staged while the keys cannot be had, and is promoted later without a new mint', async () => {
+    const { rotator, provider, served, seedCurrent, clock } = rotationFixture();
+    seedCurrent('old', clock.now() - 20 * HOUR);
+    provider.verifyFailure = keysDown;
+    await expect(rotator().rotate(slot)).rejects.toBe(keysDown);
+    expect(await served()).toBe('old');
+    provider.verifyFailure = undefined;
+    expect(await rotator().rotate(slot)).toMatchObject({ result: 'adopted' });
+    expect(provider.mints).toBe(1);
+  });
+});
+
+describe('createSecret', () => {
+  test('does not mint when the store fails in any other way than "not found"', async () => {
+    const { rotator, provider, store, seedCurrent } = rotationFixture();
+    seedCurrent('old');
+    store.before = ({ method, versionId }) => {
+      if (method === 'read' && versionId !== undefined) {
+        throw new SecretStoreError('STORE_THROTTLED', 'too many requests');
+      }
+    };
+    await expect(
+      rotator().steps.createSecret('0'.repeat(32), { managed: false }),
+    ).rejects.toMatchObject({ code: 'STORE_THROTTLED' });
+    expect(provider.mints).toBe(0);
+  });
+
+  test('adopts what is there when its own answer was lost and the value differs', async () => {
+    const { rotator, store, seedCurrent, served, provider } = rotationFixture();
+    seedCurrent('old');
+    store.before = async ({ method, versionId }) => {
+      if (method !== 'putPending' || versionId === undefined) return;
+      store.before = () => undefined;
+      await store.putPending(
+        SECRET,
+        versionId,
+        serializeServiceToken(tokenOf('other', Date.now())),
+      );
+    };
+    expect(await rotator().rotate({ trigger: 'cli' })).toMatchObject({ result: 'adopted' });
+    expect(await served()).toBe('other');
+    expect(provider.mints).toBe(1);
+  });
+
+  test('refuses a token with too short a life, and stages nothing', async () => {
+    const { rotator, provider, store, seedCurrent, served } = rotationFixture();
+    seedCurrent('old');
+    provider.lifetime = HOUR / 2;
+    await expect(rotator().rotate({ trigger: 'cli' })).rejects.toMatchObject({
+      code: 'ROTATION_TOKEN_TOO_SHORT',
+      kind: 'misconfigured',
+      message: expect.stringContaining('1800 s'),
+    });
+    expect(store.calls.putPending).toBe(0);
+    expect(await served()).toBe('old');
+  });
+});
+
+describe('driven by Secrets Manager', () => {
+  const managed = { managed: true, rotationToken: 'sensitive' } as const;
+  const versionId = 'b1d0b3a2-0000-4000-8000-000000000001';
+  const registered = () => {
+    const fixture = rotationFixture();
+    fixture.seedCurrent('old');
+    fixture.store.configure(SECRET, { rotationEnabled: true });
+    fixture.store.registerPending(SECRET, versionId);
+    return { ...fixture, steps: fixture.rotator().steps };
+  };
+
+  test('the four steps rotate, and each may be repeated', async () => {
+    const { steps, served, provider } = registered();
+    for (const step of ['createSecret', 'setSecret', 'testSecret', 'finishSecret'] as const) {
+      await steps[step](versionId, managed);
+      await steps[step](versionId, managed);
+    }
+    expect(await served()).toBe('token-1');
+    expect(provider.mints).toBe(1);
+  });
+
+  test('testSecret alone on an empty pending version is no failure', async () => {
+    const { steps, served } = registered();
+    await steps.testSecret(versionId, managed);
+    expect(await served()).toBe('old');
+  });
+
+  test('finishSecret promotes nothing that is empty or refused', async () => {
+    const { steps, served, provider } = registered();
+    await expect(steps.finishSecret(versionId, managed)).rejects.toMatchObject({
+      code: 'ROTATION_PENDING_EMPTY',
+    });
+    await steps.createSecret(versionId, managed);
+    provider.verifyFailure = rejected;
+    await expect(steps.finishSecret(versionId, managed)).rejects.toMatchObject({
+      code: 'ROTATION_TOKEN_REJECTED',
+    });
+    expect(await served()).toBe('old');
+  });
+
+  test('the broker does not rotate by itself, nor in a replica Region', async () => {
+    const { rotator, store, provider } = registered();
+    await expect(rotator().rotate(slot)).rejects.toMatchObject({
+      code: 'ROTATION_MANAGED_ELSEWHERE',
+      message: expect.stringContaining('aws secretsmanager rotate-secret'),
+    });
+    store.configure(SECRET, { rotationEnabled: false, readOnlyReplica: true });
+    await expect(rotator().rotate(slot)).rejects.toMatchObject({
+      code: 'ROTATION_MANAGED_ELSEWHERE',
+      message: expect.stringContaining('primary Region'),
+    });
+    expect(provider.mints).toBe(0);
+  });
+});
+
+describe('finishSecret', () => {
+  test('succeeds when another process promoted the same version first', async () => {
+    const { rotator, store, seedCurrent, served } = rotationFixture();
+    const old = seedCurrent('old');
+    store.before = async ({ method, versionId }) => {
+      if (method !== 'promote' || versionId === undefined) return;
+      store.before = () => undefined;
+      await store.promote(SECRET, versionId, old);
+    };
+    await rotator().rotate({ trigger: 'cli' });
+    expect(await served()).toBe('token-1');
+  });
+
+  test('leaves a newer version alone that another rotation promoted', async () => {
+    const { rotator, store, seedCurrent, served, clock } = rotationFixture();
+    seedCurrent('old');
+    store.before = ({ method }) => {
+      if (method !== 'promote') return;
+      store.before = () => undefined;
+      store.edit(SECRET, serializeServiceToken(tokenOf('newer', clock.now())));
+    };
+    await expect(rotator().rotate({ trigger: 'cli' })).rejects.toMatchObject({
+      code: 'ROTATION_SUPERSEDED',
+    });
+    expect(await served()).toBe('newer');
+  });
+});
+
+test('any fault at any store call: AWSCURRENT stays a verified token, and the next rotation succeeds', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 1, max: 16 }),
+      fc.constantFrom('before', 'after'),
+      fc.constantFrom('STORE_THROTTLED', 'STORE_UNAVAILABLE', 'STORE_TIMEOUT'),
+      fc.boolean(),
+      fc.boolean(),
+      async (failAt, when, code, empty, pendingStaysAfterPromote) => {
+        const { rotator, store, provider, seedCurrent, clock } = rotationFixture({
+          pendingStaysAfterPromote,
+        });
+        if (!empty) seedCurrent('old', clock.now() - 24 * HOUR);
+        let calls = 0;
+        store[when] = () => {
+          calls += 1;
+          if (calls === failAt) throw new SecretStoreError(code, 'injected');
+        };
+        await rotator()
+          .rotate(slot)
+          .catch((error: unknown) => expect(error).toBeInstanceOf(BrokerError));
+        store.before = () => undefined;
+        store.after = () => undefined;
+        const between = await rotator().current();
+        if (!empty) expect(between).toBeDefined();
+        await rotator().rotate(slot);
+        const after = JSON.parse((await store.read(SECRET)).value) as { access_token: string };
+        expect(provider.verified).toContain(after.access_token);
+        expect(provider.mints).toBeLessThanOrEqual(2);
+      },
+    ),
+    { numRuns: 150 },
+  );
+});
+
+test('outcomes are kept, the newest first, and a failure says what to do', async () => {
+  const { rotator, provider } = rotationFixture();
+  const one = rotator();
+  await one.rotate(slot);
+  provider.mintFailure = new BrokerError(
+    'PROVIDER_INVALID_CLIENT',
+    'misconfigured',
+    'check the id',
+  );
+  await expect(one.rotate({ trigger: 'http' })).rejects.toBe(provider.mintFailure);
+  expect(one.outcomes.list()).toMatchObject([
+    { trigger: 'http', result: 'failed', code: 'PROVIDER_INVALID_CLIENT', message: 'check the id' },
+    { trigger: 'schedule', result: 'rotated', key: slot.key },
+  ]);
+  expect(one.outcomes.latestSuccess()).toMatchObject({ result: 'rotated' });
+});

@@ -1,0 +1,130 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { checkCoverage } from '../../src/rotation/coverage.js';
+import { decideDue } from '../../src/rotation/due.js';
+import { retryWait } from '../../src/rotation/rotation-schedule.js';
+import { createSlots } from '../../src/rotation/slots.js';
+import { claimIdOf, nameBasedUuid, versionIdOf } from '../../src/rotation/version-id.js';
+
+const HOUR = 3_600_000;
+const at = (instant: string): number => Date.parse(instant);
+
+describe('slots', () => {
+  test.each([
+    ['0 3 * * *', '2026-11-22T12:00:00Z', '2026-11-22T03:00:00Z', '2026-11-23T03:00:00Z'],
+    ['0 3 * * *', '2026-11-22T03:00:00Z', '2026-11-22T03:00:00Z', '2026-11-23T03:00:00Z'],
+    ['0 3 * * *', '2026-11-22T02:59:59Z', '2026-11-21T03:00:00Z', '2026-11-22T03:00:00Z'],
+    ['*/30 * * * * *', '2026-11-22T12:00:31Z', '2026-11-22T12:00:30Z', '2026-11-22T12:01:00Z'],
+    ['0 0 29 2 *', '2026-11-22T12:00:00Z', '2024-02-29T00:00:00Z', '2028-02-29T00:00:00Z'],
+    ['15 4 * * 1', '2026-11-22T12:00:00Z', '2026-11-16T04:15:00Z', '2026-11-23T04:15:00Z'],
+  ])('"%s" at %s', (cron, now, start, next) => {
+    const slots = createSlots(cron);
+    expect(slots.startOf(at(now))).toBe(at(start));
+    expect(slots.nextAfter(at(now))).toBe(at(next));
+  });
+
+  test.each([
+    ['0 3 * * *', 24 * HOUR],
+    ['0 3,4 * * *', 23 * HOUR],
+    ['0 3 * * 1-5', 72 * HOUR],
+  ])('the longest period of "%s"', (cron, period) => {
+    expect(createSlots(cron).longestPeriod(at('2026-11-22T12:00:00Z'))).toBe(period);
+  });
+
+  test('every instant lies in its slot', () => {
+    const slots = createSlots('*/7 2-5 * * *');
+    fc.assert(
+      fc.property(
+        fc.integer({ min: at('2026-01-01T00:00:00Z'), max: at('2028-01-01T00:00:00Z') }),
+        (now) => {
+          const start = slots.startOf(now);
+          expect(start).toBeLessThanOrEqual(now);
+          expect(slots.nextAfter(start)).toBeGreaterThan(now);
+          expect(slots.nextAfter(start)).toBe(slots.nextAfter(now));
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  test('an expression that is none is refused', () => {
+    expect(() => createSlots('every day')).toThrow();
+  });
+});
+
+describe('version ids', () => {
+  test('are UUIDs of version 5, the same everywhere', () => {
+    const id = versionIdOf('broker/token', 'slot 2026-11-22T03:00:00.000Z', 0);
+    expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    expect(id).toBe('2115fd03-cbb9-5df4-b366-c711316ce739');
+  });
+
+  test('differ by secret, key, attempt and use', () => {
+    const ids = [
+      versionIdOf('a', 'k', 0),
+      versionIdOf('b', 'k', 0),
+      versionIdOf('a', 'l', 0),
+      versionIdOf('a', 'k', 1),
+      claimIdOf(versionIdOf('a', 'k', 0), 0),
+      claimIdOf(versionIdOf('a', 'k', 0), 1),
+    ];
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  test('no two lists of parts share an id', () => {
+    fc.assert(
+      fc.property(fc.array(fc.string()), fc.array(fc.string()), (one, other) => {
+        const same = JSON.stringify(one) === JSON.stringify(other);
+        expect(nameBasedUuid(one) === nameBasedUuid(other)).toBe(same);
+      }),
+    );
+  });
+});
+
+describe('what is due', () => {
+  const now = at('2026-11-22T12:00:00Z');
+  const slotStart = at('2026-11-22T03:00:00Z');
+  const current = (generatedAt: string, expiresAt: string) => ({
+    versionId: 'v1',
+    generatedAt: at(generatedAt),
+    expiresAt: at(expiresAt),
+  });
+  test.each([
+    ['nothing yet', undefined, 'slot'],
+    ['minted in this slot', current('2026-11-22T03:00:02Z', '2026-11-23T04:00:02Z'), 'none'],
+    ['minted at its very start', current('2026-11-22T03:00:00Z', '2026-11-23T04:00:00Z'), 'none'],
+    ['a missed slot', current('2026-11-21T03:00:02Z', '2026-11-23T03:00:02Z'), 'slot'],
+    ['little life', current('2026-11-22T11:00:00Z', '2026-11-22T12:30:00Z'), 'early'],
+    ['expired, this slot', current('2026-11-22T03:00:00Z', '2026-11-22T11:00:00Z'), 'early'],
+    ['minted by a clock ahead', current('2026-11-22T12:05:00Z', '2026-11-23T12:05:00Z'), 'none'],
+  ])('%s', (_name, token, kind) => {
+    const due = decideDue({ now, slotStart, current: token, minimumRemaining: HOUR });
+    expect(due.kind).toBe(kind);
+  });
+});
+
+describe('coverage', () => {
+  test.each([
+    [25, 24, 0, true],
+    [24, 24, 0, false],
+    [25, 24, 24, false],
+    [49, 24, 24, true],
+  ])('a token of %d h, a period of %d h, a window of %d h', (life, period, window, covered) => {
+    const coverage = checkCoverage({
+      tokenLifetime: life * HOUR,
+      period: period * HOUR,
+      window: window * HOUR,
+      cacheTtl: 300_000,
+      skew: 60_000,
+    });
+    expect(coverage.covered).toBe(covered);
+    expect(coverage.explanation).toContain(`${life}.00 h`);
+  });
+});
+
+test('retries double, stay bounded, and spread', () => {
+  expect([0, 1, 2, 20].map((failures) => retryWait(failures, 1))).toEqual([
+    15_000, 30_000, 60_000, 300_000,
+  ]);
+  expect(retryWait(0, 0)).toBe(7_500);
+});
