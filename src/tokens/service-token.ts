@@ -12,7 +12,7 @@ export interface ServiceToken {
   readonly generatedAt: number;
   /** The provider's issuer identifier (`iss`). */
   readonly issuer: string;
-  /** The audiences it is meant for (`aud`). */
+  /** The audiences it is meant for (`aud`); empty when the provider's tokens name none. */
   readonly audience: readonly string[];
 }
 
@@ -140,7 +140,7 @@ function requireInstant(fields: Record<string, unknown>, name: string): number {
 function requireAudience(fields: Record<string, unknown>): readonly string[] {
   const value = fields['audience'];
   const list: unknown[] = Array.isArray(value) ? value : [value];
-  if (list.length === 0 || !list.every((item) => typeof item === 'string' && item !== '')) {
+  if (!list.every((item) => typeof item === 'string' && item !== '')) {
     throw invalid('"audience" must be a non-empty string, or a list of them');
   }
   return list as string[];

@@ -1,0 +1,83 @@
+import type { Clock } from './clock.js';
+import { BrokerError } from './errors.js';
+
+/**
+ * How a cached answer came about.
+ *
+ * - `HIT`: it was cached, within its time to live.
+ * - `MISS`: nothing usable was cached; the caller waited for a read.
+ * - `REFRESH`: something was cached, and the caller waited for a newer read.
+ * - `STALE`: a newer read was due and failed; the cached value still has life enough to be served.
+ */
+export type CacheState = 'HIT' | 'MISS' | 'REFRESH' | 'STALE';
+
+/** A value with what a caller may want to know about its read. */
+export interface CacheAnswer<T> {
+  readonly value: T;
+  /** When the read of the value began, in milliseconds since the Unix epoch. */
+  readonly readAt: number;
+  readonly state: CacheState;
+}
+
+/** What a caller asks of the cache. */
+export interface CacheRequest {
+  /** Remaining life in milliseconds that the answer must have. Default 0. */
+  readonly minTtlMs?: number;
+  /** Read again, unless a read began within the last `forceIntervalMs`. Default false. */
+  readonly force?: boolean;
+}
+
+/** Is told about every read, for metrics and logs. It must not throw; if it does, a process warning says so. */
+export interface CacheObserver {
+  /** @param durationMs how long the read took. */
+  readSucceeded?(durationMs: number): void;
+  /** @param consecutiveFailures 1 for the first failure after a success. */
+  readFailed?(error: unknown, consecutiveFailures: number): void;
+}
+
+/** How a `RefreshingCache` reads, and the ceilings it keeps. Spans are in milliseconds. */
+export interface RefreshingCacheOptions<T> {
+  /** Reads the value. It should settle by itself; see `readTimeoutMs`. */
+  readonly read: () => Promise<T>;
+  /** When a value stops being usable, in milliseconds since the Unix epoch; `Infinity` when it never does. */
+  readonly expiresAt: (value: T) => number;
+  readonly clock: Clock;
+  /** From 0 up to, but not including, 1. Default `Math.random`. */
+  readonly random?: () => number;
+  /** How long a read is served. Default 300 000. */
+  readonly ttlMs?: number;
+  /** Remaining life under which a value is not served any more. Default 60 000. */
+  readonly skewMs?: number;
+  /** The least time between two forced reads. Default 1 000. */
+  readonly forceIntervalMs?: number;
+  /** A read that is older is given up when the next caller comes, and its late result ignored. Default 10 000. */
+  readonly readTimeoutMs?: number;
+  readonly observer?: CacheObserver;
+}
+
+/**
+ * The cache has nothing that may be served. All codes are of kind `retry`.
+ *
+ * `TOKEN_EXPIRED`: what was read has less life left than the skew. `TOKEN_LIFE_TOO_SHORT`: it has less than the
+ * caller asked for. `READ_TIMEOUT`: the read did not end in time.
+ */
+export class CacheError extends BrokerError {
+  constructor(
+    code: 'TOKEN_EXPIRED' | 'TOKEN_LIFE_TOO_SHORT' | 'READ_TIMEOUT',
+    message: string,
+    cause?: unknown,
+  ) {
+    super(code, 'retry', message, { cause });
+  }
+}
+
+/** A snapshot of a `RefreshingCache`. Instants in milliseconds since the Unix epoch. */
+export interface CacheStatus<T> {
+  /** What is cached, expired or not; `undefined` while nothing was ever read. */
+  readonly value: T | undefined;
+  readonly readAt: number | undefined;
+  readonly expiresAt: number | undefined;
+  /** Failed reads since the last one that succeeded. */
+  readonly consecutiveFailures: number;
+  readonly lastError: unknown;
+}
