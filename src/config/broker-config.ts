@@ -1,0 +1,125 @@
+import type { Settings } from './schema.js';
+
+/** Where the broker listens, and how peers reach it. */
+export interface HttpConfig {
+  readonly port: number;
+  readonly host: string;
+  /** The URL peers reach the broker by; the issuer of its RFC 8414 metadata. */
+  readonly publicUrl: string | undefined;
+}
+
+/** Where secrets live, and which is which. */
+export interface SecretsConfig {
+  readonly store: Settings['BROKER_SECRET_STORE'];
+  readonly dataDir: string;
+  /** `undefined` when the key file of the data folder is to be used. */
+  readonly masterKey: Settings['BROKER_MASTER_KEY'];
+  readonly credentialsSecretId: string;
+  readonly tokenSecretId: string;
+  readonly peersSecretId: string;
+}
+
+/** Who mints the service token. What is `undefined` here may stand in the credentials secret. */
+export interface ProviderConfig {
+  readonly issuer: string | undefined;
+  readonly tokenEndpoint: string | undefined;
+  readonly jwksUri: string | undefined;
+  readonly audience: string | undefined;
+  readonly scope: string | undefined;
+  /** Empty when none is to be asked for. */
+  readonly resource: readonly string[];
+  /** `undefined` means by what the credentials secret holds. */
+  readonly clientAuthentication: Settings['BROKER_CLIENT_AUTHENTICATION'];
+  readonly allowInsecureHttp: boolean;
+}
+
+/** How a token is told to be genuine, and a service's. */
+export interface VerificationConfig {
+  readonly profile: Settings['BROKER_PROFILE'];
+  /** `undefined` when every client id counts. */
+  readonly serviceClientIds: readonly string[] | undefined;
+  readonly clockSkewSeconds: number;
+}
+
+/** When the service token is renewed. */
+export interface RotationConfig {
+  /** Whether this process runs the schedule. */
+  readonly enabled: boolean;
+  /** Cron expression of five or six fields, in UTC. */
+  readonly cron: string;
+  /** Remaining life under which the token is rotated early. */
+  readonly minRemainingSeconds: number;
+}
+
+/** The configuration of the broker: read once, checked once, and frozen all the way down. */
+export interface BrokerConfig {
+  readonly http: HttpConfig;
+  readonly secrets: SecretsConfig;
+  readonly provider: ProviderConfig;
+  readonly verification: VerificationConfig;
+  readonly rotation: RotationConfig;
+  readonly cache: { readonly ttlSeconds: number };
+  readonly log: {
+    readonly level: Settings['BROKER_LOG_LEVEL'];
+    readonly format: Settings['BROKER_LOG_FORMAT'];
+  };
+  readonly dev: { readonly providerPort: number };
+  /** What is not wrong, but probably not meant either. One sentence each, to be logged at start. */
+  readonly warnings: readonly string[];
+}
+
+/** Groups checked settings. */
+export function groupSettings(settings: Settings, warnings: readonly string[]): BrokerConfig {
+  return freeze({
+    http: {
+      port: settings.PORT,
+      host: settings.HOST,
+      publicUrl: settings.BROKER_PUBLIC_URL,
+    },
+    secrets: {
+      store: settings.BROKER_SECRET_STORE,
+      dataDir: settings.BROKER_DATA_DIR,
+      masterKey: settings.BROKER_MASTER_KEY,
+      credentialsSecretId: settings.BROKER_CREDENTIALS_SECRET_ID,
+      tokenSecretId: settings.BROKER_TOKEN_SECRET_ID,
+      peersSecretId: settings.BROKER_PEERS_SECRET_ID,
+    },
+    provider: {
+      issuer: settings.BROKER_ISSUER,
+      tokenEndpoint: settings.BROKER_TOKEN_ENDPOINT,
+      jwksUri: settings.BROKER_JWKS_URI,
+      audience: settings.BROKER_AUDIENCE,
+      scope: settings.BROKER_SCOPE,
+      resource: settings.BROKER_RESOURCE ?? [],
+      clientAuthentication: settings.BROKER_CLIENT_AUTHENTICATION,
+      allowInsecureHttp: settings.BROKER_ALLOW_INSECURE_HTTP,
+    },
+    verification: {
+      profile: settings.BROKER_PROFILE,
+      serviceClientIds: settings.BROKER_SERVICE_CLIENT_IDS,
+      clockSkewSeconds: settings.BROKER_CLOCK_SKEW_SECONDS,
+    },
+    rotation: {
+      enabled: settings.BROKER_ROTATION,
+      cron: settings.BROKER_ROTATION_CRON,
+      minRemainingSeconds: settings.BROKER_MIN_REMAINING_SECONDS,
+    },
+    cache: { ttlSeconds: settings.BROKER_CACHE_TTL_SECONDS },
+    log: { level: settings.BROKER_LOG_LEVEL, format: settings.BROKER_LOG_FORMAT },
+    dev: { providerPort: settings.BROKER_DEV_PROVIDER_PORT ?? nextPort(settings.PORT) },
+    warnings: [...warnings],
+  });
+}
+
+/** The port after another: any free one after "any free one", and the one before the last after the last. */
+function nextPort(port: number): number {
+  if (port === 0) return 0;
+  return port === 65_535 ? 65_534 : port + 1;
+}
+
+function freeze<Value extends object>(value: Value): Value {
+  for (const member of Object.values(value)) {
+    if (typeof member === 'object' && member !== null) freeze(member);
+  }
+  return Object.freeze(value);
+}

@@ -1,0 +1,85 @@
+import { fileKey, SETTING_NAMES, settingOf } from './settings.js';
+
+/** One row of the configuration table. */
+export interface ConfigReferenceRow {
+  /** The environment variable. */
+  readonly name: string;
+  /** The key in the file that `BROKER_CONFIG` names; `undefined` for `BROKER_CONFIG` itself. */
+  readonly fileKey: string | undefined;
+  /** The default text, or what happens when nothing is given. */
+  readonly default: string;
+  /** True when `default` is a value, false when it describes one. */
+  readonly defaultIsValue: boolean;
+  readonly allowed: string;
+  readonly does: string;
+}
+
+/** Every setting, as the README and `serve --help` show it. */
+export const CONFIG_REFERENCE: readonly ConfigReferenceRow[] = [
+  {
+    name: 'BROKER_CONFIG',
+    fileKey: undefined,
+    default: 'none',
+    defaultIsValue: false,
+    allowed: 'the path of a YAML file',
+    does: 'A file of settings. Environment variables win over it; a key it should not have is a mistake.',
+  },
+  ...SETTING_NAMES.map((name): ConfigReferenceRow => {
+    const setting = settingOf(name);
+    return {
+      name,
+      fileKey: fileKey(name),
+      default: setting.default ?? setting.defaultNote ?? 'none',
+      defaultIsValue: setting.default !== undefined,
+      allowed: setting.allowed,
+      does: setting.does,
+    };
+  }),
+];
+
+/** The README's table between these markers is {@link configReferenceMarkdown}. */
+export const CONFIG_MARKERS = {
+  start: '<!-- config:start -->',
+  end: '<!-- config:end -->',
+} as const;
+
+/** The configuration table as Markdown. */
+export function configReferenceMarkdown(): string {
+  const rows = CONFIG_REFERENCE.map((row) => {
+    const value = row.defaultIsValue ? `\`${row.default}\`` : row.default;
+    const key = row.fileKey === undefined ? '' : `\`${row.fileKey}\``;
+    return `| \`${row.name}\` | ${key} | ${value} | ${row.allowed} | ${row.does} |`;
+  });
+  return [
+    '| variable | key in the file | default | allowed | does |',
+    '| --- | --- | --- | --- | --- |',
+    ...rows,
+  ].join('\n');
+}
+
+/** The configuration table as plain text for `serve --help`, lines of at most `width` characters. */
+export function configReferenceText(width = 100): string {
+  return CONFIG_REFERENCE.map((row) =>
+    [
+      row.name,
+      ...wrap(row.does, width),
+      ...wrap(`Allowed: ${row.allowed}.`, width),
+      ...wrap(`Default: ${row.default.replaceAll('`', '')}`, width),
+    ].join('\n      '),
+  )
+    .map((entry) => `  ${entry}`)
+    .join('\n');
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + word.length + 7 <= width) {
+      lines[lines.length - 1] = `${last} ${word}`;
+    } else {
+      lines.push(word);
+    }
+  }
+  return lines;
+}

@@ -1,0 +1,117 @@
+import { z } from 'zod';
+import {
+  SETTING_NAMES,
+  SETTINGS,
+  settingOf,
+  UNDECIDABLE_PROFILES,
+  type SettingName,
+} from './settings.js';
+import { isSecureOrLoopback } from './values.js';
+
+type ValueOf<Name extends SettingName> = z.output<(typeof SETTINGS)[Name]['reads']>;
+
+/** The settings without a default text: they may be missing. */
+type OptionalName = {
+  [Name in SettingName]: (typeof SETTINGS)[Name] extends { readonly default: string }
+    ? never
+    : Name;
+}[SettingName];
+
+/** Every setting, read and checked, under its variable's name. */
+export type Settings = { readonly [Name in Exclude<SettingName, OptionalName>]: ValueOf<Name> } & {
+  readonly [Name in OptionalName]?: ValueOf<Name>;
+};
+
+/** A rule between settings. It is checked as soon as the settings it names are good, whatever the others are. */
+interface Rule {
+  readonly of: SettingName;
+  readonly and: readonly SettingName[];
+  readonly holds: (settings: Settings) => boolean;
+  readonly problem: string;
+}
+
+const URL_SETTINGS = [
+  'BROKER_PUBLIC_URL',
+  'BROKER_ISSUER',
+  'BROKER_TOKEN_ENDPOINT',
+  'BROKER_JWKS_URI',
+] as const;
+
+const RULES: readonly Rule[] = [
+  ...URL_SETTINGS.map((of): Rule => ({
+    of,
+    and: ['BROKER_ALLOW_INSECURE_HTTP'],
+    holds: (settings) => {
+      const url = settings[of];
+      return url === undefined || settings.BROKER_ALLOW_INSECURE_HTTP || isSecureOrLoopback(url);
+    },
+    problem: 'it is http, and not on this machine',
+  })),
+  distinct('BROKER_TOKEN_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
+  distinct('BROKER_PEERS_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
+  distinct('BROKER_PEERS_SECRET_ID', 'BROKER_TOKEN_SECRET_ID'),
+  {
+    of: 'BROKER_SERVICE_CLIENT_IDS',
+    and: ['BROKER_PROFILE'],
+    holds: (settings) =>
+      !UNDECIDABLE_PROFILES.has(settings.BROKER_PROFILE) ||
+      settings.BROKER_SERVICE_CLIENT_IDS !== undefined,
+    problem: "it is missing, and the profile's claims alone do not tell a service from a customer",
+  },
+  {
+    of: 'BROKER_MIN_REMAINING_SECONDS',
+    and: ['BROKER_CACHE_TTL_SECONDS', 'BROKER_CLOCK_SKEW_SECONDS'],
+    holds: (settings) =>
+      settings.BROKER_MIN_REMAINING_SECONDS >
+      settings.BROKER_CACHE_TTL_SECONDS + settings.BROKER_CLOCK_SKEW_SECONDS,
+    problem: 'caches would still hold the old token when it expires',
+  },
+  {
+    of: 'BROKER_DEV_PROVIDER_PORT',
+    and: ['PORT'],
+    holds: (settings) => settings.BROKER_DEV_PROVIDER_PORT !== settings.PORT || settings.PORT === 0,
+    problem: 'it is the same as PORT',
+  },
+];
+
+function distinct(of: SettingName & `${string}_SECRET_ID`, other: typeof of): Rule {
+  return {
+    of,
+    and: [other],
+    holds: (settings) => !sameSecret(settings[of], settings[other]),
+    problem: `it names the same secret as ${other}`,
+  };
+}
+
+/** True when two ids name one secret. A name and an ARN are compared by name: the account and Region are the same. */
+export function sameSecret(one: string, other: string): boolean {
+  if (one === other) return true;
+  if (isArn(one) === isArn(other)) return false;
+  const [arn, name] = isArn(one) ? [one, other] : [other, one];
+  // An ARN ends in the name, and six random characters unless it is a partial one.
+  const ending = arn.split(':').slice(6).join(':');
+  return ending === name || ending.replace(/-[A-Za-z0-9]{6}$/, '') === name;
+}
+
+function isArn(id: string): boolean {
+  return id.startsWith('arn:');
+}
+
+function fieldSchema(name: SettingName): z.ZodType<unknown, string | undefined> {
+  const setting = settingOf(name);
+  return setting.default === undefined ? setting.reads.optional() : setting.reads;
+}
+
+const fields = z.object(Object.fromEntries(SETTING_NAMES.map((name) => [name, fieldSchema(name)])));
+
+/** The one schema. It takes the text of every setting, defaults included, and gives {@link Settings}. */
+export const SETTINGS_SCHEMA = RULES.reduce<z.ZodType>(
+  (schema, { of, and, holds, problem }) =>
+    schema.refine((settings) => holds(settings as Settings), {
+      path: [of],
+      error: problem,
+      when: ({ issues }) =>
+        !issues.some(({ path }) => [of, ...and].includes(path?.[0] as SettingName)),
+    }),
+  fields,
+) as z.ZodType<Settings, Readonly<Record<string, string | undefined>>>;

@@ -1,0 +1,235 @@
+import type { z } from 'zod';
+import * as values from './values.js';
+
+/** The classification profiles that {@link SETTINGS} allows; each is one of `src/verification/`. */
+export const PROFILE_NAMES = [
+  'rfc9068',
+  'auth0',
+  'okta',
+  'entra',
+  'cognito',
+  'keycloak',
+  'ping-am',
+  'pingone',
+  'workos',
+  'hydra',
+  'duende',
+  'kinde',
+  'kubernetes',
+  'zitadel',
+  'authentik',
+] as const;
+
+/** The profiles whose claims cannot tell a service token from a customer token: they need the list of client ids. */
+export const UNDECIDABLE_PROFILES: ReadonlySet<string> = new Set(['zitadel', 'authentik']);
+
+/** How the broker authenticates to the provider. */
+export const CLIENT_AUTHENTICATION_METHODS = [
+  'client_secret_basic',
+  'client_secret_post',
+  'private_key_jwt',
+] as const;
+
+/** The levels of the log, from the most talkative to none. */
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+interface Setting {
+  /** Reads the text of the value. */
+  readonly reads: z.ZodType<unknown, string>;
+  /** The text that is read when none is given; without one, the setting is optional. */
+  readonly default?: string;
+  /** Shown as the default when there is no text for it. */
+  readonly defaultNote?: string;
+  readonly allowed: string;
+  readonly does: string;
+  /** Its value is never shown. */
+  readonly secret?: true;
+}
+
+const URL_ALLOWED =
+  'an https URL; http only for localhost, 127.0.0.0/8 and [::1], or with BROKER_ALLOW_INSECURE_HTTP=true';
+
+/** Every setting: the one source of the schema, of the defaults, of the README's table and of `serve --help`. */
+export const SETTINGS = {
+  PORT: {
+    reads: values.wholeNumber(0, 65_535),
+    default: '3000',
+    allowed: 'a port from 1 to 65535, or 0 for any free one',
+    does: 'Where the broker listens.',
+  },
+  HOST: {
+    reads: values.host,
+    // A container is reached by its own address, never by its loopback: anything else would look dead in one.
+    default: '0.0.0.0',
+    allowed: 'an IP address or a host name',
+    does: 'The address the broker listens on. The default is every IPv4 address, as containers need; dev mode listens on 127.0.0.1.',
+  },
+  BROKER_PUBLIC_URL: {
+    reads: values.url({ query: false }),
+    allowed: URL_ALLOWED,
+    does: 'The URL peers reach the broker by; the issuer of its RFC 8414 metadata.',
+  },
+  BROKER_SECRET_STORE: {
+    reads: values.oneOf(['embedded', 'aws']),
+    default: 'embedded',
+    allowed: 'embedded or aws',
+    does: 'Where secrets live: an encrypted file in the data folder, or AWS Secrets Manager.',
+  },
+  BROKER_DATA_DIR: {
+    reads: values.line,
+    default: '.broker',
+    allowed: 'a path',
+    does: 'The data folder of the embedded store.',
+  },
+  BROKER_MASTER_KEY: {
+    reads: values.base64Bytes(32),
+    defaultNote: 'a key file in the data folder, made on first start',
+    allowed: 'base64 of exactly 32 bytes, as "openssl rand -base64 32" prints it',
+    does: 'The key that protects the embedded store.',
+    secret: true,
+  },
+  BROKER_CREDENTIALS_SECRET_ID: {
+    reads: values.secretId,
+    default: 'service-token-broker/credentials',
+    allowed: 'the name or the ARN of a secret',
+    does: 'The credentials secret: the client credentials, written by people.',
+  },
+  BROKER_TOKEN_SECRET_ID: {
+    reads: values.secretId,
+    default: 'service-token-broker/token',
+    allowed: 'the name or the ARN of a secret',
+    does: 'The token secret: the service token, written by rotation.',
+  },
+  BROKER_PEERS_SECRET_ID: {
+    reads: values.secretId,
+    default: 'service-token-broker/peers',
+    allowed: 'the name or the ARN of a secret',
+    does: 'The peers secret: who may ask for the service token.',
+  },
+  BROKER_ISSUER: {
+    reads: values.url({ query: false }),
+    defaultNote: '`issuer` of the credentials secret',
+    allowed: URL_ALLOWED,
+    does: "The provider's issuer identifier, letter by letter as its tokens have it in `iss`.",
+  },
+  BROKER_TOKEN_ENDPOINT: {
+    reads: values.url({ query: true }),
+    defaultNote: "`token_endpoint` of the credentials secret, or the provider's discovery document",
+    allowed: URL_ALLOWED,
+    does: "The provider's token endpoint, for a provider without discovery.",
+  },
+  BROKER_JWKS_URI: {
+    reads: values.url({ query: true }),
+    defaultNote: "the provider's discovery document",
+    allowed: URL_ALLOWED,
+    does: "Where the provider's public keys are, for a provider without discovery.",
+  },
+  BROKER_AUDIENCE: {
+    reads: values.line,
+    defaultNote: '`audience` of the credentials secret',
+    allowed: 'a text, usually a URI',
+    does: 'The audience to ask for, and to find in the service token.',
+  },
+  BROKER_SCOPE: {
+    reads: values.scope,
+    defaultNote: '`scope` of the credentials secret',
+    allowed: 'scope names, separated by single spaces',
+    does: 'The scope to ask for.',
+  },
+  BROKER_RESOURCE: {
+    reads: values.list(values.resourceUri),
+    allowed: 'absolute URIs without a fragment, separated by commas',
+    does: 'The resources to ask for (RFC 8707).',
+  },
+  BROKER_CLIENT_AUTHENTICATION: {
+    reads: values.oneOf(CLIENT_AUTHENTICATION_METHODS),
+    defaultNote:
+      'private_key_jwt if the credentials secret has a `private_key`, else client_secret_basic',
+    allowed: 'client_secret_basic, client_secret_post or private_key_jwt',
+    does: 'How the broker authenticates to the provider.',
+  },
+  BROKER_ALLOW_INSECURE_HTTP: {
+    reads: values.either('true', 'false'),
+    default: 'false',
+    allowed: 'true or false',
+    does: 'Allows http URLs beyond this machine. Client credentials and tokens then cross the network in clear text.',
+  },
+  BROKER_PROFILE: {
+    reads: values.oneOf(PROFILE_NAMES),
+    default: 'rfc9068',
+    allowed: `one of ${PROFILE_NAMES.join(', ')}`,
+    does: 'How the provider marks service tokens and customer tokens.',
+  },
+  BROKER_SERVICE_CLIENT_IDS: {
+    reads: values.list(values.line),
+    allowed: 'client ids, separated by commas; required for the profiles zitadel and authentik',
+    does: 'The only client ids whose tokens count as service tokens.',
+  },
+  BROKER_CLOCK_SKEW_SECONDS: {
+    reads: values.wholeNumber(0, 300),
+    default: '60',
+    allowed: 'whole seconds from 0 to 300',
+    does: "Tolerated difference between two machines' clocks. A token with less life left is not served.",
+  },
+  BROKER_CACHE_TTL_SECONDS: {
+    reads: values.wholeNumber(1, 3600),
+    default: '300',
+    allowed: 'whole seconds from 1 to 3600',
+    does: 'How long a read of a secret may be served. The default costs at most 15 store reads per hour and replica.',
+  },
+  BROKER_ROTATION: {
+    reads: values.either('enabled', 'disabled'),
+    default: 'enabled',
+    allowed: 'enabled or disabled',
+    does: 'Whether this process runs the rotation schedule. Rotating by command, by HTTP and by Secrets Manager works either way.',
+  },
+  BROKER_ROTATION_CRON: {
+    reads: values.cronExpression,
+    default: '0 3 * * *',
+    allowed: 'a cron expression of five or six fields (the first of six is seconds), in UTC',
+    does: 'When the service token is rotated.',
+  },
+  BROKER_MIN_REMAINING_SECONDS: {
+    reads: values.wholeNumber(1, 2_592_000),
+    // Two reasons for an hour: it covers the gap of a day-long token on a daily schedule (which falls short by just
+    // the cache's time to live and the skew), and it leaves room to survive a provider outage and to wake somebody.
+    default: '3600',
+    allowed:
+      'whole seconds up to 2592000, and more than BROKER_CACHE_TTL_SECONDS plus BROKER_CLOCK_SKEW_SECONDS',
+    does: 'Rotate early, whatever the schedule says, when the service token has less life left. Keep it well under the life of a fresh token.',
+  },
+  BROKER_LOG_LEVEL: {
+    reads: values.oneOf(LOG_LEVELS),
+    default: 'info',
+    allowed: `one of ${LOG_LEVELS.join(', ')}`,
+    does: 'The least important lines that are logged.',
+  },
+  BROKER_LOG_FORMAT: {
+    reads: values.oneOf(['json', 'text']),
+    default: 'json',
+    allowed: 'json (one object per line, for programs) or text (for people)',
+    does: 'The form of the log.',
+  },
+  BROKER_DEV_PROVIDER_PORT: {
+    reads: values.wholeNumber(0, 65_535),
+    defaultNote: '`PORT` + 1',
+    allowed: 'a port other than PORT from 1 to 65535, or 0 for any free one',
+    does: 'Where the embedded provider of dev mode listens.',
+  },
+} as const satisfies Record<string, Setting>;
+
+/** The name of a setting's environment variable. */
+export type SettingName = keyof typeof SETTINGS;
+
+/** Every setting's name, in the order they are documented in. */
+export const SETTING_NAMES = Object.keys(SETTINGS) as readonly SettingName[];
+
+/** What is known of a setting, whichever it is. */
+export function settingOf(name: SettingName): Setting {
+  return SETTINGS[name];
+}
+
+/** The key of a setting in the file: its name without `BROKER_`, in lower case, as in `secret_store`. */
+export function fileKey(name: SettingName): string {
+  return name.replace(/^BROKER_/, '').toLowerCase();
+}

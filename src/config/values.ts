@@ -1,0 +1,124 @@
+import { isIP } from 'node:net';
+import { CronTime } from 'cron';
+import { z } from 'zod';
+import { HiddenBytes } from './hidden.js';
+
+/**
+ * Schemas that read one setting from its text. A message is given only where the list of what is allowed does not
+ * already say it; no message quotes the text.
+ */
+type Reader<Value> = z.ZodType<Value, string>;
+
+/** Something is wrong with the text: says what, or `undefined` when nothing is. */
+type Problem = (text: string) => string | undefined;
+
+function checked(problem: Problem): z.ZodString {
+  return z.string().check((context) => {
+    const message = problem(context.value);
+    if (message !== undefined) {
+      context.issues.push({ code: 'custom', message, input: context.value });
+    }
+  });
+}
+
+/** A whole number between two bounds, both allowed. */
+export function wholeNumber(least: number, most: number): Reader<number> {
+  return z
+    .string()
+    .regex(/^[0-9]{1,10}$/)
+    .transform(Number)
+    .pipe(z.number().min(least).max(most));
+}
+
+/** One of some words. */
+export function oneOf<const Word extends string>(words: readonly Word[]): Reader<Word> {
+  return z.enum(words);
+}
+
+/** One of two words, the first of which means true. */
+export function either(yes: string, no: string): Reader<boolean> {
+  return z.enum([yes, no]).transform((word) => word === yes);
+}
+
+/** Text without control characters. */
+export const line: Reader<string> = z.string().regex(/^[^\p{Cc}]+$/u);
+
+/** A comma-separated list of texts that a schema reads; white space around them is dropped. */
+export function list<Value>(item: Reader<Value>): Reader<readonly Value[]> {
+  return z
+    .string()
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .pipe(z.array(item));
+}
+
+/** An address to listen on. */
+export const host: Reader<string> = checked((text) =>
+  isIP(text) !== 0 ||
+  /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i.test(text)
+    ? undefined
+    : 'it is neither an IP address nor a host name',
+);
+
+/** Base64 (RFC 4648 §4, with padding) of exactly as many bytes. */
+export function base64Bytes(length: number): Reader<HiddenBytes> {
+  return checked((text) => {
+    const bytes = Buffer.from(text, 'base64');
+    if (bytes.toString('base64') !== text) return 'it is not base64';
+    return bytes.length === length ? undefined : `it holds ${bytes.length} bytes, not ${length}`;
+  }).transform((text) => new HiddenBytes(Buffer.from(text, 'base64')));
+}
+
+/** The name or the ARN of a secret. */
+export const secretId: Reader<string> = z.string().regex(/^[A-Za-z0-9/_+=.@:-]{1,512}$/);
+
+/** An http or https URL; whether http is allowed, is decided where the other settings are known. */
+export function url(options: { readonly query: boolean }): Reader<string> {
+  return checked((text) => {
+    const parsed = URL.canParse(text) ? new URL(text) : undefined;
+    if (parsed?.protocol !== 'https:' && parsed?.protocol !== 'http:') {
+      return 'it is not an http or https URL';
+    }
+    if (/[\s\p{Cc}]/u.test(text)) return 'it holds white space';
+    if (parsed.username !== '' || parsed.password !== '') return 'it holds a user name or password';
+    if (text.includes('#')) return 'it has a fragment';
+    if (!options.query && text.includes('?')) return 'it has a query';
+    return undefined;
+  });
+}
+
+/** An absolute URI without a fragment (RFC 8707 §2). */
+export const resourceUri: Reader<string> = checked((text) =>
+  /^[a-z][a-z0-9+.-]*:[^\s#]+$/i.test(text) && URL.canParse(text)
+    ? undefined
+    : 'each one must be an absolute URI without a fragment',
+);
+
+/** Scope names, separated by single spaces (RFC 6749 §3.3). */
+export const scope: Reader<string> = z
+  .string()
+  .regex(/^[\x21\x23-\x5B\x5D-\x7E]+( [\x21\x23-\x5B\x5D-\x7E]+)*$/);
+
+/** Cron looks eight years ahead of today, which is far enough from here for every date that exists. */
+const ANY_YEAR = new Date(Date.UTC(2024, 0, 1));
+
+/** A cron expression of five or six fields that comes true at some time. */
+export const cronExpression: Reader<string> = checked((text) => {
+  const fields = text.trim().split(/\s+/).length;
+  if (fields !== 5 && fields !== 6) return `it has ${fields} fields`;
+  const { valid } = CronTime.validateCronExpression(text);
+  if (!valid) return 'it is not a cron expression';
+  try {
+    new CronTime(text, 'UTC').getNextDateFrom(ANY_YEAR, 'UTC');
+    return undefined;
+  } catch {
+    // The only failure left: no date matches, such as on February 30.
+    return 'it never comes true';
+  }
+});
+
+/** True for `http://localhost`, `127.0.0.0/8` and `[::1]`, and for every https URL. */
+export function isSecureOrLoopback(text: string): boolean {
+  const { protocol, hostname } = new URL(text);
+  if (protocol === 'https:') return true;
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}

@@ -1,0 +1,486 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { BrokerConfig } from '../../src/config/broker-config.js';
+import { ConfigError } from '../../src/config/config-error.js';
+import { loadConfig, type LoadConfigOptions } from '../../src/config/load-config.js';
+import { BrokerError } from '../../src/tokens/errors.js';
+
+const KEY = Buffer.alloc(32, 7).toString('base64');
+
+function load(env: NodeJS.ProcessEnv, options: Partial<LoadConfigOptions> = {}): BrokerConfig {
+  return loadConfig({ env, ...options });
+}
+
+function mistakesOf(env: NodeJS.ProcessEnv, options: Partial<LoadConfigOptions> = {}): ConfigError {
+  try {
+    load(env, options);
+  } catch (error) {
+    if (error instanceof ConfigError) return error;
+    throw error;
+  }
+  throw new Error('expected a mistake');
+}
+
+test('an empty environment gives the documented defaults', () => {
+  expect(load({})).toEqual({
+    http: { port: 3000, host: '0.0.0.0', publicUrl: undefined },
+    secrets: {
+      store: 'embedded',
+      dataDir: '.broker',
+      masterKey: undefined,
+      credentialsSecretId: 'service-token-broker/credentials',
+      tokenSecretId: 'service-token-broker/token',
+      peersSecretId: 'service-token-broker/peers',
+    },
+    provider: {
+      issuer: undefined,
+      tokenEndpoint: undefined,
+      jwksUri: undefined,
+      audience: undefined,
+      scope: undefined,
+      resource: [],
+      clientAuthentication: undefined,
+      allowInsecureHttp: false,
+    },
+    verification: { profile: 'rfc9068', serviceClientIds: undefined, clockSkewSeconds: 60 },
+    rotation: { enabled: true, cron: '0 3 * * *', minRemainingSeconds: 3600 },
+    cache: { ttlSeconds: 300 },
+    log: { level: 'info', format: 'json' },
+    dev: { providerPort: 3001 },
+    warnings: [],
+  });
+});
+
+test('every setting is read', () => {
+  const config = load({
+    PORT: '8080',
+    HOST: '::1',
+    BROKER_PUBLIC_URL: 'https://broker.example/base',
+    BROKER_SECRET_STORE: 'aws',
+    BROKER_DATA_DIR: '/var/lib/broker',
+    BROKER_MASTER_KEY: KEY,
+    BROKER_CREDENTIALS_SECRET_ID: 'a',
+    BROKER_TOKEN_SECRET_ID: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:b-AbCdEf',
+    BROKER_PEERS_SECRET_ID: 'c',
+    BROKER_ISSUER: 'https://issuer.example/',
+    BROKER_TOKEN_ENDPOINT: 'https://issuer.example/token?api-version=2',
+    BROKER_JWKS_URI: 'http://127.0.0.1:9000/jwks',
+    BROKER_AUDIENCE: 'https://api.example',
+    BROKER_SCOPE: 'read write',
+    BROKER_RESOURCE: 'https://one.example/, urn:two',
+    BROKER_CLIENT_AUTHENTICATION: 'private_key_jwt',
+    BROKER_ALLOW_INSECURE_HTTP: 'true',
+    BROKER_PROFILE: 'zitadel',
+    BROKER_SERVICE_CLIENT_IDS: 'one,two',
+    BROKER_CLOCK_SKEW_SECONDS: '0',
+    BROKER_CACHE_TTL_SECONDS: '60',
+    BROKER_ROTATION: 'disabled',
+    BROKER_ROTATION_CRON: '30 0 */6 * * *',
+    BROKER_MIN_REMAINING_SECONDS: '61',
+    BROKER_LOG_LEVEL: 'debug',
+    BROKER_LOG_FORMAT: 'text',
+    BROKER_DEV_PROVIDER_PORT: '9090',
+  });
+  expect(config.secrets.masterKey?.reveal()).toEqual(Uint8Array.from(Buffer.alloc(32, 7)));
+  expect({ ...config, secrets: { ...config.secrets, masterKey: undefined } }).toEqual({
+    http: { port: 8080, host: '::1', publicUrl: 'https://broker.example/base' },
+    secrets: {
+      store: 'aws',
+      dataDir: '/var/lib/broker',
+      masterKey: undefined,
+      credentialsSecretId: 'a',
+      tokenSecretId: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:b-AbCdEf',
+      peersSecretId: 'c',
+    },
+    provider: {
+      issuer: 'https://issuer.example/',
+      tokenEndpoint: 'https://issuer.example/token?api-version=2',
+      jwksUri: 'http://127.0.0.1:9000/jwks',
+      audience: 'https://api.example',
+      scope: 'read write',
+      resource: ['https://one.example/', 'urn:two'],
+      clientAuthentication: 'private_key_jwt',
+      allowInsecureHttp: true,
+    },
+    verification: { profile: 'zitadel', serviceClientIds: ['one', 'two'], clockSkewSeconds: 0 },
+    rotation: { enabled: false, cron: '30 0 */6 * * *', minRemainingSeconds: 61 },
+    cache: { ttlSeconds: 60 },
+    log: { level: 'debug', format: 'text' },
+    dev: { providerPort: 9090 },
+    warnings: [],
+  });
+});
+
+describe('values', () => {
+  test.each<[string, string]>([
+    ['PORT', '0'],
+    ['PORT', '65535'],
+    ['HOST', 'localhost'],
+    ['HOST', '::'],
+    ['HOST', 'broker.internal'],
+    ['BROKER_ISSUER', 'http://localhost:3001'],
+    ['BROKER_ISSUER', 'http://[::1]:3001/x'],
+    ['BROKER_ISSUER', 'http://127.1.2.3'],
+    ['BROKER_CACHE_TTL_SECONDS', '1'],
+    ['BROKER_ROTATION_CRON', '0 3 29 2 *'],
+    ['BROKER_ROTATION_CRON', '0 3 * * mon-fri'],
+    ['BROKER_SCOPE', 'api://x/.default'],
+  ])('%s takes %s', (name, value) => {
+    expect(load({ [name]: value })).toBeDefined();
+  });
+
+  const refused: [name: string, value: string, problem?: string][] = [
+    ['PORT', '65536'],
+    ['PORT', '-1'],
+    ['PORT', '3e3'],
+    ['PORT', ' 3000'],
+    ['PORT', 'http'],
+    ['HOST', 'http://x', 'it is neither an IP address nor a host name'],
+    ['HOST', '-x', 'it is neither an IP address nor a host name'],
+    ['BROKER_PUBLIC_URL', 'broker.example', 'it is not an http or https URL'],
+    ['BROKER_SECRET_STORE', 'AWS'],
+    ['BROKER_DATA_DIR', 'a\nb'],
+    ['BROKER_CREDENTIALS_SECRET_ID', 'has space'],
+    ['BROKER_ISSUER', 'http://issuer.example', 'it is http, and not on this machine'],
+    ['BROKER_ISSUER', 'http://127.0.0.1.evil.example', 'it is http, and not on this machine'],
+    ['BROKER_ISSUER', 'ftp://issuer.example', 'it is not an http or https URL'],
+    ['BROKER_ISSUER', 'https://issuer.example?x=1', 'it has a query'],
+    ['BROKER_ISSUER', 'https://issuer.example#', 'it has a fragment'],
+    ['BROKER_ISSUER', 'https://me@issuer.example', 'it holds a user name or password'],
+    ['BROKER_ISSUER', ' https://issuer.example', 'it holds white space'],
+    ['BROKER_AUDIENCE', 'a\u0000b'],
+    ['BROKER_SCOPE', 'read  write'],
+    ['BROKER_SCOPE', 'read"'],
+    [
+      'BROKER_RESOURCE',
+      'https://a.example,,b',
+      'each one must be an absolute URI without a fragment',
+    ],
+    [
+      'BROKER_RESOURCE',
+      'https://a.example#x',
+      'each one must be an absolute URI without a fragment',
+    ],
+    ['BROKER_CLIENT_AUTHENTICATION', 'none'],
+    ['BROKER_PROFILE', 'auth1'],
+    ['BROKER_SERVICE_CLIENT_IDS', 'a,,b'],
+    ['BROKER_CACHE_TTL_SECONDS', '0'],
+    ['BROKER_CACHE_TTL_SECONDS', '3601'],
+    ['BROKER_CLOCK_SKEW_SECONDS', '1.5'],
+    ['BROKER_ROTATION', 'true'],
+    ['BROKER_ROTATION_CRON', '@daily', 'it has 1 fields'],
+    ['BROKER_ROTATION_CRON', '0 99 * * *', 'it is not a cron expression'],
+    ['BROKER_ROTATION_CRON', '0 3 30 2 *', 'it never comes true'],
+    [
+      'BROKER_MIN_REMAINING_SECONDS',
+      '360',
+      'caches would still hold the old token when it expires',
+    ],
+    ['BROKER_LOG_LEVEL', 'verbose'],
+    ['BROKER_ALLOW_INSECURE_HTTP', 'yes'],
+    ['BROKER_DEV_PROVIDER_PORT', '3000', 'it is the same as PORT'],
+  ];
+  test.each(refused.map(([name, value, problem]) => [name, value, problem] as const))(
+    '%s refuses %j',
+    (name, value, problem) => {
+      const { mistakes } = mistakesOf({ [name]: value });
+      expect(mistakes).toHaveLength(1);
+      expect(mistakes[0]).toMatchObject({
+        name,
+        given: JSON.stringify(value).replace('me@', '[redacted]@'),
+      });
+      expect(mistakes[0]?.problem).toBe(problem);
+      expect(mistakes[0]?.allowed).not.toBe('');
+    },
+  );
+
+  test('an empty variable counts as not given', () => {
+    expect(load({ PORT: '', BROKER_ISSUER: '', BROKER_CONFIG: '' })).toEqual(load({}));
+  });
+
+  test('the embedded provider stands next to the broker', () => {
+    expect(load({ PORT: '4000' }).dev.providerPort).toBe(4001);
+    expect(load({ PORT: '65535' }).dev.providerPort).toBe(65_534);
+    expect(load({ PORT: '0' }).dev.providerPort).toBe(0);
+  });
+
+  test('defaults of the caller replace the built-in ones, and nothing else', () => {
+    const defaults = { HOST: '127.0.0.1' };
+    expect(load({}, { defaults }).http.host).toBe('127.0.0.1');
+    expect(load({ HOST: '10.0.0.1' }, { defaults }).http.host).toBe('10.0.0.1');
+  });
+});
+
+describe('rules between settings', () => {
+  test.each([
+    ['BROKER_TOKEN_SECRET_ID', { BROKER_TOKEN_SECRET_ID: 'a', BROKER_CREDENTIALS_SECRET_ID: 'a' }],
+    ['BROKER_PEERS_SECRET_ID', { BROKER_PEERS_SECRET_ID: 'service-token-broker/token' }],
+    [
+      'BROKER_TOKEN_SECRET_ID',
+      {
+        BROKER_TOKEN_SECRET_ID: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:a-AbCdEf',
+        BROKER_CREDENTIALS_SECRET_ID: 'a',
+      },
+    ],
+  ])('two ids of one secret are a mistake of %s', (name, env) => {
+    const { mistakes } = mistakesOf(env);
+    expect(mistakes.map((mistake) => mistake.name)).toEqual([name]);
+    expect(mistakes[0]?.problem).toContain('the same secret as');
+  });
+
+  test('two ARNs of different Regions are two secrets', () => {
+    const arn = (region: string): string =>
+      `arn:aws:secretsmanager:${region}:123456789012:secret:a-AbCdEf`;
+    expect(
+      load({
+        BROKER_TOKEN_SECRET_ID: arn('eu-west-1'),
+        BROKER_PEERS_SECRET_ID: arn('eu-central-1'),
+      }),
+    ).toBeDefined();
+  });
+
+  test.each(['zitadel', 'authentik'])('%s needs the list of client ids', (profile) => {
+    const error = mistakesOf({ BROKER_PROFILE: profile });
+    expect(error.mistakes).toMatchObject([{ name: 'BROKER_SERVICE_CLIENT_IDS' }]);
+    expect(load({ BROKER_PROFILE: profile, BROKER_SERVICE_CLIENT_IDS: 'a' })).toBeDefined();
+  });
+
+  test('a rule waits for the settings it is about, and for no others', () => {
+    const { mistakes } = mistakesOf({
+      PORT: 'x',
+      BROKER_CACHE_TTL_SECONDS: 'x',
+      BROKER_MIN_REMAINING_SECONDS: '1',
+      BROKER_TOKEN_SECRET_ID: 'a',
+      BROKER_PEERS_SECRET_ID: 'a',
+    });
+    expect(mistakes.map(({ name }) => name)).toEqual([
+      'PORT',
+      'BROKER_CACHE_TTL_SECONDS',
+      'BROKER_PEERS_SECRET_ID',
+    ]);
+  });
+});
+
+describe('what is said', () => {
+  test('all mistakes at once, with name, value and what is allowed', () => {
+    const error = mistakesOf({ PORT: '99999', BROKER_ISSUER: 'http://issuer.example' });
+    expect(error).toBeInstanceOf(BrokerError);
+    expect(error).toMatchObject({ code: 'CONFIG_INVALID', kind: 'misconfigured' });
+    expect(error.message).toBe(
+      [
+        'The configuration has 2 mistakes:',
+        '  - PORT is "99999". Allowed: a port from 1 to 65535, or 0 for any free one.',
+        '  - BROKER_ISSUER is "http://issuer.example": it is http, and not on this machine. Allowed: an https URL; http only for localhost, 127.0.0.0/8 and [::1], or with BROKER_ALLOW_INSECURE_HTTP=true.',
+        'Correct them and start again; "service-token-broker serve --help" lists every setting.',
+      ].join('\n'),
+    );
+  });
+
+  test.each([
+    ['short', Buffer.alloc(31, 9).toString('base64'), 'it holds 31 bytes, not 32'],
+    ['not base64', `${KEY}!`, 'it is not base64'],
+    ['without padding', KEY.slice(0, -1), 'it is not base64'],
+    ['another alphabet', Buffer.alloc(32, 251).toString('base64url'), 'it is not base64'],
+  ])('a master key that is %s is refused and never shown', (_what, value, problem) => {
+    const error = mistakesOf({ BROKER_MASTER_KEY: value });
+    expect(error.mistakes).toMatchObject([{ given: '(hidden)', problem }]);
+    expect(inspect(error, { depth: 9 })).not.toContain(value.slice(0, 12));
+  });
+
+  test('a good master key does not show itself either', () => {
+    const config = load({ BROKER_MASTER_KEY: KEY });
+    const bytes = [...Buffer.alloc(32, 7)].slice(0, 4).join(',');
+    for (const text of [
+      JSON.stringify(config),
+      inspect(config, { depth: 9, showHidden: true }),
+      String(config.secrets.masterKey),
+    ]) {
+      expect(text).toContain('(hidden)');
+      expect(text.replaceAll(' ', '')).not.toContain(bytes);
+      expect(text).not.toContain(KEY);
+    }
+  });
+
+  test('the revealed key is a copy', () => {
+    const { masterKey } = load({ BROKER_MASTER_KEY: KEY }).secrets;
+    masterKey?.reveal().fill(0);
+    expect(masterKey?.reveal()[0]).toBe(7);
+  });
+
+  test('a token that was pasted into the wrong variable is not shown', () => {
+    const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl';
+    const { message } = mistakesOf({ BROKER_ISSUER: jwt, PORT: 'x'.repeat(500) });
+    expect(message).not.toContain('c2lnbmF0dXJl');
+    expect(message).toContain('"[redacted]"');
+    expect(message).toContain(`"${'x'.repeat(80)}…"`);
+  });
+
+  test('unknown variables are warnings, with the name that was probably meant', () => {
+    const config = load({
+      BROKER_ISUER: 'https://issuer.example',
+      BROKER_CACHE_TTL: '5',
+      BROKER_CLIENT_SECRET: 'do-not-show',
+      BROKER_ZZZZZZ: 'x',
+      OTHER: 'x',
+    });
+    expect(config.warnings).toEqual([
+      'BROKER_CACHE_TTL is not a setting and has no effect.',
+      'BROKER_CLIENT_SECRET is not a setting and has no effect: client credentials belong into the credentials secret (BROKER_CREDENTIALS_SECRET_ID).',
+      'BROKER_ISUER is not a setting and has no effect. Did you mean BROKER_ISSUER?',
+      'BROKER_ZZZZZZ is not a setting and has no effect.',
+    ]);
+  });
+});
+
+test('the result is frozen all the way down', () => {
+  const seen: object[] = [];
+  const visit = (value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return;
+    seen.push(value);
+    expect(Object.isFrozen(value)).toBe(true);
+    Object.values(value).forEach(visit);
+  };
+  visit(load({ BROKER_RESOURCE: 'urn:a', BROKER_SERVICE_CLIENT_IDS: 'a', BROKER_MASTER_KEY: KEY }));
+  expect(seen.length).toBeGreaterThanOrEqual(12);
+});
+
+describe('the file', () => {
+  let folder: string;
+  let path: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'broker-config-'));
+    path = join(folder, 'broker.yaml');
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  const write = (text: string): { BROKER_CONFIG: string } => {
+    writeFileSync(path, text);
+    return { BROKER_CONFIG: path };
+  };
+
+  test('holds the same settings, and the environment wins', () => {
+    const file = write(
+      [
+        'port: 8080',
+        'issuer: https://issuer.example',
+        'allow_insecure_http: true',
+        'rotation: disabled',
+        'service_client_ids: [one, 2]',
+        'resource:',
+        '  - urn:a',
+        '  - urn:b',
+        'rotation_cron: "0 4 * * *"',
+        'audience:',
+      ].join('\n'),
+    );
+    const config = load({ ...file, PORT: '9090' });
+    expect(config.http.port).toBe(9090);
+    expect(config.provider).toMatchObject({
+      issuer: 'https://issuer.example',
+      allowInsecureHttp: true,
+      resource: ['urn:a', 'urn:b'],
+      audience: undefined,
+    });
+    expect(config.verification.serviceClientIds).toEqual(['one', '2']);
+    expect(config.rotation).toMatchObject({ enabled: false, cron: '0 4 * * *' });
+  });
+
+  test('an empty file is no mistake', () => {
+    expect(load(write('# nothing yet\n'))).toEqual(load({}));
+  });
+
+  test('a bad value names the file and the key', () => {
+    const { mistakes } = mistakesOf(write('port: 99999'));
+    expect(mistakes).toMatchObject([{ name: 'PORT', source: `port in ${path}`, given: '"99999"' }]);
+  });
+
+  test('a value of the environment hides a bad one of the file', () => {
+    expect(load({ ...write('port: 99999'), PORT: '1' }).http.port).toBe(1);
+  });
+
+  test.each([
+    ['isuer', 'issuer'],
+    ['secretStore', 'secret_store'],
+    ['secret-store', 'secret_store'],
+    ['BROKER_SECRET_STORE', 'secret_store'],
+    ['cache_tll_seconds', 'cache_ttl_seconds'],
+  ])('the unknown key %s is a mistake that suggests %s', (key, meant) => {
+    const { mistakes } = mistakesOf(write(`${key}: x`));
+    expect(mistakes).toMatchObject([
+      {
+        name: 'BROKER_CONFIG',
+        given: `"${key}"`,
+        problem: `this key is unknown; did you mean ${meant}?`,
+      },
+    ]);
+  });
+
+  test.each(['zzzzzzzz', '__proto__', 'constructor'])(
+    'the unknown key %s suggests nothing',
+    (key) => {
+      const { mistakes } = mistakesOf(write(`${key}: x`));
+      expect(mistakes).toMatchObject([{ given: `"${key}"`, problem: 'this key is unknown' }]);
+    },
+  );
+
+  test('mistakes of the file and of the environment come together', () => {
+    const { mistakes } = mistakesOf({
+      ...write('isuer: x\ncache_ttl_seconds: {a: 1}\nlog_level: loud'),
+      PORT: 'x',
+    });
+    expect(mistakes.map(({ name }) => name)).toEqual([
+      'BROKER_CONFIG',
+      'BROKER_CACHE_TTL_SECONDS',
+      'PORT',
+      'BROKER_LOG_LEVEL',
+    ]);
+  });
+
+  test.each([
+    [
+      'broken YAML',
+      'port: "1\nmaster_key: top-secret-value',
+      /^it is not YAML: [A-Z_]+ in line \d+$/,
+    ],
+    ['a key twice', 'port: 1\nport: 2', /^it is not YAML: DUPLICATE_KEY in line 2$/],
+    ['a list', '- top-secret-value', /^it is not a list of keys and values$/],
+    ['a text', 'top-secret-value', /^it is not a list of keys and values$/],
+    ['an alias', 'audience: &top-secret-value a\nscope: *top-secret-value', /^it has aliases/],
+    ['an alias without an anchor', 'scope: *top-secret-value', /^it (?:has aliases|is not YAML)/],
+    ['two documents', 'port: 1\n---\nport: 2', /^it is not YAML: MULTIPLE_DOCS in line 2$/],
+  ])('%s is one clear mistake that quotes nothing', (_what, text, problem) => {
+    const error = mistakesOf(write(text));
+    expect(error.mistakes).toMatchObject([{ name: 'BROKER_CONFIG', given: `"${path}"` }]);
+    expect(error.mistakes[0]?.problem).toMatch(problem);
+    expect(error.message).not.toContain('top-secret-value');
+  });
+
+  test('a master key in it is not shown', () => {
+    const { message } = mistakesOf(write('master_key: top-secret-value'));
+    expect(message).toContain(`BROKER_MASTER_KEY (master_key in ${path}) is (hidden)`);
+    expect(message).not.toContain('top-secret-value');
+  });
+
+  test('a list with a comma inside, and a list of lists, are refused', () => {
+    for (const text of ['service_client_ids: ["a,b"]', 'service_client_ids: [[a]]']) {
+      expect(mistakesOf(write(text)).mistakes).toMatchObject([
+        { name: 'BROKER_SERVICE_CLIENT_IDS' },
+      ]);
+    }
+  });
+
+  test('a file that is not there', () => {
+    const { mistakes } = mistakesOf({ BROKER_CONFIG: join(folder, 'missing.yaml') });
+    expect(mistakes).toMatchObject([
+      { name: 'BROKER_CONFIG', problem: 'it cannot be read (ENOENT)' },
+    ]);
+  });
+
+  test('another reader', () => {
+    const readFile = (asked: string): string => `audience: ${asked}`;
+    expect(load({ BROKER_CONFIG: 'here' }, { readFile }).provider.audience).toBe('here');
+  });
+});
