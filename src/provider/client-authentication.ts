@@ -1,0 +1,126 @@
+import { type CryptoKey, importJWK } from 'jose';
+import * as oauth from 'oauth4webapi';
+import {
+  type ClientCredentials,
+  invalidCredentials,
+  type PrivateJwk,
+  type PrivateKeyCredentials,
+} from './client-credentials.js';
+import { ProviderError } from './provider-errors.js';
+import type { ClientAuthentication } from './token-provider.js';
+
+/** RFC 8725 §3.5 and RFC 7518 §3.3: nothing shorter is safe, and no provider should take it. */
+const MIN_RSA_BITS = 2048;
+
+/**
+ * How to authenticate: the setting wins; a private key can only sign; and for a secret it is what the provider lists,
+ * with `client_secret_basic` first, and also when it lists nothing (RFC 8414 §2).
+ *
+ * @param supported the metadata's `token_endpoint_auth_methods_supported`.
+ * @throws {ProviderError} `PROVIDER_AUTHENTICATION_UNSUPPORTED` when the credentials are of another kind.
+ */
+export function chooseAuthentication(
+  configured: ClientAuthentication | undefined,
+  kind: ClientCredentials['kind'],
+  supported: readonly string[] | undefined,
+): ClientAuthentication {
+  if (configured !== undefined) {
+    if ((configured === 'private_key_jwt') === (kind === 'private-key')) return configured;
+    const has = kind === 'secrets' ? 'a client secret' : 'a private key';
+    throw unsupported(
+      `${configured} is configured, but the credentials secret holds ${has}. Change one of them.`,
+    );
+  }
+  if (kind === 'private-key') return 'private_key_jwt';
+  if (supported === undefined || supported.includes('client_secret_basic')) {
+    return 'client_secret_basic';
+  }
+  if (supported.includes('client_secret_post')) return 'client_secret_post';
+  throw unsupported(
+    'The provider takes neither client_secret_basic nor client_secret_post. It may want a private key: put ' +
+      '"private_key" into the credentials secret in place of the client secret.',
+  );
+}
+
+/** One way to authenticate per entry: one for each client secret, in order, or one for the private key. */
+export async function clientAuthenticators(
+  method: ClientAuthentication,
+  credentials: ClientCredentials,
+): Promise<readonly oauth.ClientAuth[]> {
+  if (credentials.kind === 'private-key') return [await privateKeyJwt(credentials)];
+  return credentials.secrets.map((secret) =>
+    method === 'client_secret_post' ? oauth.ClientSecretPost(secret) : clientSecretBasic(secret),
+  );
+}
+
+/**
+ * RFC 6749 §2.3.1: id and secret are form-encoded before Base64. The library's own version encodes `-`, `_` and `.`
+ * as well. This is allowed, but some providers do not decode at all, and then refuse nearly every generated secret; the
+ * plain form encoding leaves these characters as they are, and is the same for providers that do decode.
+ */
+function clientSecretBasic(secret: string): oauth.ClientAuth {
+  return (_server, client, _body, headers) => {
+    const pair = `${formEncode(client.client_id)}:${formEncode(secret)}`;
+    headers.set('authorization', `Basic ${btoa(pair)}`);
+  };
+}
+
+function formEncode(text: string): string {
+  return new URLSearchParams([['', text]]).toString().slice(1);
+}
+
+async function privateKeyJwt({ privateKey }: PrivateKeyCredentials): Promise<oauth.ClientAuth> {
+  const algorithm = signingAlgorithm(privateKey);
+  const key = await importPrivateKey(privateKey, algorithm);
+  const kid = privateKey['kid'];
+  return oauth.PrivateKeyJwt(typeof kid === 'string' && kid !== '' ? { key, kid } : { key }, {
+    [oauth.modifyAssertion]: (header) => {
+      // The same signature has two names, EdDSA and Ed25519 (RFC 9864), and a provider may know only the older one.
+      header['alg'] = algorithm;
+    },
+  });
+}
+
+const ALGORITHMS: Readonly<Record<string, readonly string[]>> = {
+  RSA: ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
+  'P-256': ['ES256'],
+  'P-384': ['ES384'],
+  'P-521': ['ES512'],
+  Ed25519: ['EdDSA', 'Ed25519'],
+};
+
+function signingAlgorithm(jwk: PrivateJwk): string {
+  const shape = jwk.kty === 'RSA' ? 'RSA' : String(jwk['crv']);
+  const allowed = Object.hasOwn(ALGORITHMS, shape) ? ALGORITHMS[shape] : undefined;
+  const [usual] = allowed ?? [];
+  if (allowed === undefined || usual === undefined) {
+    throw invalidCredentials('"private_key" must be an RSA, P-256, P-384, P-521 or Ed25519 key');
+  }
+  const named = jwk['alg'];
+  if (named === undefined) return usual;
+  if (typeof named === 'string' && allowed.includes(named)) return named;
+  throw invalidCredentials(`"private_key" has an "alg" other than ${allowed.join(', ')}`);
+}
+
+async function importPrivateKey(jwk: PrivateJwk, algorithm: string): Promise<CryptoKey> {
+  // What the key may be used for at its owner's other programs must not keep it from signing here.
+  const { use: _use, key_ops: _operations, ext: _extractable, ...material } = jwk;
+  let key: CryptoKey | Uint8Array;
+  try {
+    key = await importJWK(material, algorithm);
+  } catch {
+    // The reason may quote the key.
+    throw invalidCredentials('"private_key" has members that do not fit together');
+  }
+  if (!('type' in key) || key.type !== 'private') {
+    throw invalidCredentials('"private_key" is not a private key');
+  }
+  if ('modulusLength' in key.algorithm && Number(key.algorithm.modulusLength) < MIN_RSA_BITS) {
+    throw invalidCredentials(`"private_key" is an RSA key under ${MIN_RSA_BITS} bits`);
+  }
+  return key;
+}
+
+function unsupported(message: string): ProviderError {
+  return new ProviderError('PROVIDER_AUTHENTICATION_UNSUPPORTED', message);
+}

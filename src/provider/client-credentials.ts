@@ -1,0 +1,167 @@
+import { BrokerError } from '../tokens/errors.js';
+import type { ProviderSettings } from './token-provider.js';
+
+/** The client credentials: what the provider knows the broker by. */
+export type ClientCredentials = SecretCredentials | PrivateKeyCredentials;
+
+/** A client id with one secret, or with several while one is being replaced at the provider. */
+export interface SecretCredentials {
+  readonly kind: 'secrets';
+  readonly clientId: string;
+  /** Never empty. Tried in this order; the next one only after the provider refused the one before. */
+  readonly secrets: readonly string[];
+}
+
+/** A client id with a private key, for `private_key_jwt` (RFC 7523 §2.2). */
+export interface PrivateKeyCredentials {
+  readonly kind: 'private-key';
+  readonly clientId: string;
+  /** A private JWK (RFC 7517); `kid` and `alg` are used where present. */
+  readonly privateKey: PrivateJwk;
+}
+
+/** A private JWK as it stands in the credentials secret. */
+export interface PrivateJwk {
+  readonly kty: string;
+  readonly [member: string]: unknown;
+}
+
+/** What the credentials secret says. */
+export interface CredentialsSecret {
+  readonly credentials: ClientCredentials;
+  /** The optional members that the configuration may also give, and then wins. */
+  readonly settings: Partial<ProviderSettings>;
+}
+
+/** The credentials secret does not hold client credentials: `CREDENTIALS_SECRET_INVALID`, misconfigured. */
+export class CredentialsSecretError extends BrokerError {}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/**
+ * Reads the credentials secret's JSON text: `client_id` with exactly one of `client_secret`, `client_secrets` (an
+ * ordered list) and `private_key` (a JWK); optional `issuer`, `token_endpoint`, `audience` and `scope`. Other members
+ * are ignored.
+ *
+ * `client_secrets` and `private_key` may also be JSON text in a string, which is what the Secrets Manager console's
+ * key/value editor makes of them.
+ *
+ * @throws {CredentialsSecretError} `CREDENTIALS_SECRET_INVALID`, naming the member at fault, never its value.
+ */
+export function parseCredentialsSecret(text: string): CredentialsSecret {
+  const fields = parseObject(text);
+  return { credentials: readCredentials(fields), settings: readSettings(fields) };
+}
+
+/** `CREDENTIALS_SECRET_INVALID` with the reason. The reason must not quote a value. */
+export function invalidCredentials(what: string): CredentialsSecretError {
+  return new CredentialsSecretError(
+    'CREDENTIALS_SECRET_INVALID',
+    'misconfigured',
+    `The credentials secret does not hold client credentials: ${what}.`,
+  );
+}
+
+const ALTERNATIVES = ['client_secret', 'client_secrets', 'private_key'] as const;
+
+function readCredentials(fields: Fields): ClientCredentials {
+  const clientId = requireText(fields['client_id'], '"client_id"');
+  const given = ALTERNATIVES.filter((name) => fields[name] !== undefined);
+  const [name] = given;
+  if (name === undefined) {
+    throw invalidCredentials(
+      'one of "client_secret", "client_secrets" and "private_key" is needed',
+    );
+  }
+  if (given.length > 1) {
+    throw invalidCredentials(`${given.map((one) => `"${one}"`).join(' and ')} exclude each other`);
+  }
+  if (name === 'private_key') {
+    return { kind: 'private-key', clientId, privateKey: readPrivateKey(fields[name]) };
+  }
+  const secrets = name === 'client_secret' ? [fields[name]] : readList(fields[name]);
+  return {
+    kind: 'secrets',
+    clientId,
+    secrets: secrets.map((secret, index) =>
+      requireText(secret, name === 'client_secret' ? `"${name}"` : `"${name}"[${index}]`),
+    ),
+  };
+}
+
+function readSettings(fields: Fields): Partial<ProviderSettings> {
+  return {
+    ...optionalText(fields, 'issuer', 'issuer'),
+    ...optionalText(fields, 'token_endpoint', 'tokenEndpoint'),
+    ...optionalText(fields, 'audience', 'audience'),
+    ...optionalText(fields, 'scope', 'scope'),
+  };
+}
+
+function optionalText<K extends keyof ProviderSettings>(
+  fields: Fields,
+  member: string,
+  setting: K,
+): { readonly [P in K]?: string } {
+  const value = fields[member];
+  if (value === undefined) return {};
+  return { [setting]: requireText(value, `"${member}"`) } as { readonly [P in K]?: string };
+}
+
+function readList(value: unknown): readonly unknown[] {
+  const list = parseNested(value);
+  if (!Array.isArray(list) || list.length === 0) {
+    throw invalidCredentials('"client_secrets" must be a non-empty list of strings');
+  }
+  return list;
+}
+
+function readPrivateKey(value: unknown): PrivateJwk {
+  const jwk = parseNested(value);
+  if (!isObject(jwk) || typeof jwk['kty'] !== 'string') {
+    throw invalidCredentials('"private_key" must be a JWK, an object with "kty" (PEM is not read)');
+  }
+  if (typeof jwk['d'] !== 'string' || jwk['d'] === '') {
+    throw invalidCredentials('"private_key" is a public or a symmetric JWK; a private one has "d"');
+  }
+  return jwk as PrivateJwk;
+}
+
+// A new line at the end is the usual accident of pasting or piping a secret; the provider would only say
+// "invalid_client".
+function requireText(value: unknown, name: string): string {
+  if (typeof value !== 'string' || value === '') {
+    throw invalidCredentials(`${name} must be a non-empty string`);
+  }
+  // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
+  if (value.trim() !== value || /[\u0000-\u001f\u007f]/.test(value)) {
+    throw invalidCredentials(`${name} has white space around it, or a control character in it`);
+  }
+  return value;
+}
+
+function parseNested(value: unknown): unknown {
+  if (typeof value !== 'string') return value;
+  try {
+    return JSON.parse(value);
+  } catch {
+    // Not JSON: the caller refuses the string for what it is.
+    return value;
+  }
+}
+
+function parseObject(text: string): Fields {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // The parser's own message quotes the text, which holds secrets: it is not kept as the cause.
+    throw invalidCredentials('it is not JSON');
+  }
+  if (!isObject(value)) throw invalidCredentials('it is not a JSON object');
+  return value;
+}
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

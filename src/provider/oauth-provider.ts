@@ -1,0 +1,196 @@
+import * as oauth from 'oauth4webapi';
+import type { Clock } from '../tokens/clock.js';
+import { chooseAuthentication, clientAuthenticators } from './client-authentication.js';
+import type { ClientCredentials } from './client-credentials.js';
+import { discover } from './discovery.js';
+import { MetadataCache } from './metadata-cache.js';
+import { isProviderError, ProviderError } from './provider-errors.js';
+import { boundedFetch } from './provider-http.js';
+import { requireUrl } from './provider-settings.js';
+import { type Budget, mayBeStaleMetadata, retrying } from './retry.js';
+import { readTokenResponse } from './token-response.js';
+import type {
+  MintedToken,
+  ProviderMetadata,
+  ProviderSettings,
+  TokenProvider,
+} from './token-provider.js';
+
+/** Options of {@link createOAuthProvider}. */
+export interface OAuthProviderOptions {
+  readonly clock: Clock;
+  /** Milliseconds for one HTTP exchange, the body included. Default: 5000. */
+  readonly timeoutMs?: number;
+  /** How often one exchange is tried in all while the failure may pass. Default: 3. */
+  readonly attempts?: number;
+  /** Milliseconds for one call with all its exchanges and pauses. Default: 30000. */
+  readonly deadlineMs?: number;
+  /** Jitter: from 0 up to, but not including, 1. Default: `Math.random`. */
+  readonly random?: () => number;
+}
+
+/**
+ * The {@link TokenProvider} for every provider that speaks OAuth 2.0, over `oauth4webapi`.
+ *
+ * Failures that may pass (no connection, time-out, 429, 5xx) are retried within the deadline, with `Retry-After` kept;
+ * all others are thrown at once. Redirects are never followed.
+ *
+ * @throws nothing itself; its methods reject with a `ProviderError`, or a `CredentialsSecretError` for a private key
+ *   that cannot be used.
+ */
+export function createOAuthProvider(options: OAuthProviderOptions): TokenProvider {
+  return new OAuthProvider(options);
+}
+
+class OAuthProvider implements TokenProvider {
+  readonly #options: OAuthProviderOptions;
+  readonly #discovered: MetadataCache;
+
+  constructor(options: OAuthProviderOptions) {
+    this.#options = options;
+    this.#discovered = new MetadataCache(options.clock);
+  }
+
+  async metadata(settings: ProviderSettings, signal?: AbortSignal): Promise<ProviderMetadata> {
+    const { issuer, tokenEndpoint, jwksUri } = settings;
+    const explicit = tokenEndpoint !== undefined && jwksUri !== undefined;
+    const server = explicit ? { issuer } : await this.#discover(settings, signal);
+    return {
+      issuer,
+      tokenEndpoint: endpoint(settings, tokenEndpoint, server.token_endpoint, 'token endpoint'),
+      jwksUri: endpoint(settings, jwksUri, server.jwks_uri, 'JWKS URI'),
+    };
+  }
+
+  async mint(
+    settings: ProviderSettings,
+    credentials: ClientCredentials,
+    signal?: AbortSignal,
+  ): Promise<MintedToken> {
+    const budget = this.#budget(signal);
+    try {
+      const server = await this.#authorizationServer(settings, signal);
+      return await grant(server, settings, credentials, budget);
+    } catch (error) {
+      if (mayBeStaleMetadata(error)) this.#discovered.forget(settings);
+      throw error;
+    }
+  }
+
+  /** The server with its token endpoint; an explicit one needs no discovery. */
+  async #authorizationServer(
+    settings: ProviderSettings,
+    signal: AbortSignal | undefined,
+  ): Promise<oauth.AuthorizationServer> {
+    const { issuer, tokenEndpoint } = settings;
+    const server: oauth.AuthorizationServer =
+      tokenEndpoint === undefined ? await this.#discover(settings, signal) : { issuer };
+    const url = endpoint(settings, tokenEndpoint, server.token_endpoint, 'token endpoint');
+    return { ...server, token_endpoint: url };
+  }
+
+  // The discovery is shared, so that one caller's signal must not end it for the others.
+  async #discover(
+    settings: ProviderSettings,
+    signal: AbortSignal | undefined,
+  ): Promise<oauth.AuthorizationServer> {
+    signal?.throwIfAborted();
+    const shared = this.#discovered.get(settings, () =>
+      discover(settings, this.#budget(undefined)),
+    );
+    return unlessAborted(shared, signal);
+  }
+
+  #budget(signal: AbortSignal | undefined): Budget {
+    const { clock, attempts = 3, timeoutMs = 5_000, deadlineMs = 30_000 } = this.#options;
+    const random = this.#options.random ?? Math.random;
+    return { clock, deadline: clock.now() + deadlineMs, attempts, timeoutMs, random, signal };
+  }
+}
+
+function endpoint(
+  settings: ProviderSettings,
+  explicit: string | undefined,
+  discovered: string | undefined,
+  name: string,
+): string {
+  const text = explicit ?? discovered;
+  if (text === undefined) {
+    throw new ProviderError(
+      'PROVIDER_DISCOVERY_FAILED',
+      `The provider's metadata names no ${name}. Configure it explicitly.`,
+    );
+  }
+  requireUrl(text, name, settings);
+  return text;
+}
+
+async function grant(
+  server: oauth.AuthorizationServer,
+  settings: ProviderSettings,
+  credentials: ClientCredentials,
+  budget: Budget,
+): Promise<MintedToken> {
+  const method = chooseAuthentication(
+    settings.clientAuthentication,
+    credentials.kind,
+    server.token_endpoint_auth_methods_supported,
+  );
+  const authenticators = await clientAuthenticators(method, credentials);
+  let refused: unknown;
+  for (const [index, authenticator] of authenticators.entries()) {
+    try {
+      const token = await retrying(budget, (timeoutMs) =>
+        requestToken(server, settings, credentials, authenticator, { ...budget, timeoutMs }),
+      );
+      return credentials.kind === 'secrets' ? { ...token, secretIndex: index } : token;
+    } catch (error) {
+      if (!isProviderError(error, 'PROVIDER_INVALID_CLIENT')) throw error;
+      refused = error;
+    }
+  }
+  throw refused;
+}
+
+async function requestToken(
+  server: oauth.AuthorizationServer,
+  settings: ProviderSettings,
+  credentials: ClientCredentials,
+  authenticator: oauth.ClientAuth,
+  { clock, timeoutMs, signal }: Budget,
+): Promise<MintedToken> {
+  const client: oauth.Client = {
+    client_id: credentials.clientId,
+    // The library takes the time of client assertions from the machine.
+    [oauth.clockSkew]: Math.round((clock.now() - Date.now()) / 1000),
+  };
+  const response = await oauth.clientCredentialsGrantRequest(
+    server,
+    client,
+    authenticator,
+    grantParameters(settings),
+    {
+      // Which plain-HTTP hosts are allowed was decided before, for each URL.
+      [oauth.allowInsecureRequests]: true,
+      [oauth.customFetch]: boundedFetch({ clock, timeoutMs, signal, what: 'token endpoint' }),
+    },
+  );
+  return readTokenResponse(response, { server, client, settings, credentials });
+}
+
+function grantParameters({ audience, scope, resource }: ProviderSettings): URLSearchParams {
+  const parameters = new URLSearchParams();
+  if (audience !== undefined) parameters.set('audience', audience);
+  if (scope !== undefined) parameters.set('scope', scope);
+  for (const indicator of resource ?? []) parameters.append('resource', indicator);
+  return parameters;
+}
+
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

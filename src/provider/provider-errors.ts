@@ -1,0 +1,86 @@
+import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
+
+/** Every way in which minting fails, with who has to act. */
+const KINDS = {
+  /** No issuer in the configuration, nor in the credentials secret. */
+  PROVIDER_ISSUER_MISSING: 'misconfigured',
+  /** A setting is not a usable URL. */
+  PROVIDER_SETTINGS_INVALID: 'misconfigured',
+  /** Plain HTTP to another machine. */
+  PROVIDER_INSECURE: 'misconfigured',
+  /** Nothing that describes an authorization server stands where discovery looks. */
+  PROVIDER_DISCOVERY_FAILED: 'misconfigured',
+  /** Discovery describes another issuer than the configured one. */
+  PROVIDER_ISSUER_MISMATCH: 'misconfigured',
+  /** The credentials are of a kind that the setting, or the provider, does not take. */
+  PROVIDER_AUTHENTICATION_UNSUPPORTED: 'misconfigured',
+  /** The provider does not accept the client id with its secret or key. */
+  PROVIDER_INVALID_CLIENT: 'misconfigured',
+  /** The provider knows the client and refuses what it asks for. */
+  PROVIDER_REFUSED: 'misconfigured',
+  /** The provider answers with a redirect, which is never followed. */
+  PROVIDER_REDIRECTED: 'misconfigured',
+  /** Something else than JSON came back, most often a web page. */
+  PROVIDER_NOT_JSON: 'misconfigured',
+  /** JSON came back, and it is not a token response; or it is too large. */
+  PROVIDER_RESPONSE_INVALID: 'misconfigured',
+  /** The token is opaque or encrypted, so that no service can verify it. */
+  PROVIDER_TOKEN_NOT_JWT: 'misconfigured',
+  /** No trusted TLS connection. */
+  PROVIDER_TLS_FAILED: 'misconfigured',
+  /** Too many requests (429). */
+  PROVIDER_THROTTLED: 'retry',
+  /** No complete answer in time. */
+  PROVIDER_TIMEOUT: 'retry',
+  /** Not reachable, or failing inside. */
+  PROVIDER_UNAVAILABLE: 'retry',
+  /** The client library failed in a way that is not foreseen. */
+  PROVIDER_UNEXPECTED: 'bug',
+} as const satisfies Record<string, ErrorKind>;
+
+/** The stable codes of {@link ProviderError}. */
+export type ProviderErrorCode = keyof typeof KINDS;
+
+/**
+ * The provider did not mint, or could not be asked. Messages name endpoints, statuses and settings; never a secret, a
+ * token or the body of an answer.
+ */
+export class ProviderError extends BrokerError {
+  declare readonly code: ProviderErrorCode;
+
+  constructor(code: ProviderErrorCode, message: string, options: BrokerErrorOptions = {}) {
+    super(code, KINDS[code], message, options);
+  }
+}
+
+/** True for a {@link ProviderError} with one of the codes. */
+export function isProviderError(
+  error: unknown,
+  ...codes: readonly ProviderErrorCode[]
+): error is ProviderError {
+  return error instanceof ProviderError && codes.includes(error.code);
+}
+
+/**
+ * An error of the client library or the runtime that fits no other code. Such errors carry whole responses in their
+ * causes and may quote bodies in their messages: only the name and the stack's frames are kept.
+ */
+export function unexpected(error: unknown): ProviderError {
+  const { name, stack } = asFields(error);
+  const kind = typeof name === 'string' && /^\w{1,60}$/.test(name) ? name : typeof error;
+  const cause = new Error(kind);
+  cause.stack = [kind, ...framesOf(stack)].join('\n');
+  return new ProviderError(
+    'PROVIDER_UNEXPECTED',
+    `Talking to the provider failed in an unforeseen way (${kind}). Please report it with its stack.`,
+    { cause },
+  );
+}
+
+function framesOf(stack: unknown): readonly string[] {
+  return typeof stack === 'string' ? stack.split('\n').filter((line) => /^ {4}at /.test(line)) : [];
+}
+
+function asFields(error: unknown): { name?: unknown; stack?: unknown } {
+  return typeof error === 'object' && error !== null ? error : {};
+}

@@ -1,0 +1,153 @@
+import type { Clock } from '../tokens/clock.js';
+import { ProviderError } from './provider-errors.js';
+import { displayUrl } from './provider-settings.js';
+import { parseRetryAfter } from './retry.js';
+import { connectionError } from './connection-error.js';
+
+/** The largest answer that is read, in bytes. Real token and metadata answers have a few thousand. */
+export const MAX_BODY_BYTES = 256 * 1024;
+
+/** One HTTP exchange with the provider. */
+export interface Exchange {
+  readonly clock: Clock;
+  /** Milliseconds for the whole exchange, the body included. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+  /** What is asked, for messages: `token endpoint`, `discovery document`. */
+  readonly what: string;
+}
+
+/** What the client library hands to its fetch function. */
+export interface FetchInit {
+  readonly method: string;
+  readonly headers: Record<string, string>;
+  readonly body?: URLSearchParams | string | Uint8Array<ArrayBuffer> | ReadableStream | null;
+}
+
+/**
+ * A fetch function for the client library that is bounded in time and size, never follows a redirect, and turns what
+ * is not an answer of the protocol (no connection, redirects, 429, 5xx) into a {@link ProviderError}. The response it
+ * gives is complete: its body is in memory.
+ */
+export function boundedFetch(
+  exchange: Exchange,
+): (url: string, init: FetchInit) => Promise<Response> {
+  return async (url, init) => {
+    const subject = `The provider's ${exchange.what} (${displayUrl(new URL(url))})`;
+    try {
+      return await withinTime(exchange, subject, async (signal) => {
+        const response = await fetch(url, {
+          method: init.method,
+          headers: init.headers,
+          body: init.body ?? null,
+          redirect: 'manual',
+          signal,
+        });
+        const failure = refusalByStatus(response, subject, exchange.clock.now());
+        if (failure !== undefined) {
+          // Nobody reads the rest of it; a failure to cancel it changes nothing about the answer.
+          response.body?.cancel().catch(() => undefined);
+          throw failure;
+        }
+        return new Response(await readBody(response, subject), {
+          status: response.status,
+          headers: response.headers,
+        });
+      });
+    } catch (error) {
+      if (error instanceof ProviderError || exchange.signal?.aborted) throw error;
+      throw connectionError(error, subject);
+    }
+  };
+}
+
+async function withinTime<T>(
+  exchange: Exchange,
+  subject: string,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { clock, timeoutMs, signal } = exchange;
+  const timeUp = new AbortController();
+  const finished = new AbortController();
+  clock.sleep(timeoutMs, finished.signal).then(
+    () => timeUp.abort(tooSlow(subject, timeoutMs)),
+    // Rejected only because the exchange finished first.
+    () => undefined,
+  );
+  try {
+    return await run(signal ? AbortSignal.any([signal, timeUp.signal]) : timeUp.signal);
+  } catch (error) {
+    // Which error an aborted fetch or body rejects with differs between runtimes; the reason does not.
+    signal?.throwIfAborted();
+    timeUp.signal.throwIfAborted();
+    throw error;
+  } finally {
+    finished.abort();
+  }
+}
+
+function tooSlow(subject: string, timeoutMs: number): ProviderError {
+  return new ProviderError(
+    'PROVIDER_TIMEOUT',
+    `${subject} gave no complete answer within ${Math.ceil(timeoutMs / 100) / 10} s.`,
+  );
+}
+
+async function readBody(
+  response: Response,
+  subject: string,
+): Promise<Uint8Array<ArrayBuffer> | null> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength;
+    if (size > MAX_BODY_BYTES) {
+      throw new ProviderError(
+        'PROVIDER_RESPONSE_INVALID',
+        `${subject} sent more than ${MAX_BODY_BYTES} bytes (status ${response.status}); this is not what was asked for.`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  return size === 0 ? null : Buffer.concat(chunks);
+}
+
+function refusalByStatus(
+  response: Response,
+  subject: string,
+  now: number,
+): ProviderError | undefined {
+  const { status } = response;
+  const retryAfterSeconds = parseRetryAfter(response.headers.get('retry-after'), now);
+  const options = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
+  if (status === 429) {
+    const when = retryAfterSeconds === undefined ? '' : ` It asks to wait ${retryAfterSeconds} s.`;
+    return new ProviderError(
+      'PROVIDER_THROTTLED',
+      `${subject} says that there were too many requests (429).${when}`,
+      options,
+    );
+  }
+  if (status >= 500 || status === 408) {
+    return new ProviderError(
+      'PROVIDER_UNAVAILABLE',
+      `${subject} fails: status ${status}.`,
+      options,
+    );
+  }
+  if (status >= 300 && status < 400) {
+    return new ProviderError(
+      'PROVIDER_REDIRECTED',
+      `${subject} redirects${redirectTarget(response)} (status ${status}). Redirects are never followed, because ` +
+        'they would carry the client credentials along: configure the final URL.',
+    );
+  }
+  return undefined;
+}
+
+function redirectTarget(response: Response): string {
+  const location = response.headers.get('location') ?? '';
+  if (!URL.canParse(location, response.url)) return '';
+  const { protocol, origin } = new URL(location, response.url);
+  return protocol === 'https:' || protocol === 'http:' ? ` to ${origin}` : '';
+}

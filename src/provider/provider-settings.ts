@@ -1,0 +1,81 @@
+import { ProviderError } from './provider-errors.js';
+import type { ProviderSettings } from './token-provider.js';
+
+/**
+ * The settings to mint with: the configuration's where it has one, the credentials secret's otherwise.
+ *
+ * The issuer is needed even with explicit endpoints, because it is the `iss` that a minted token must carry.
+ *
+ * @throws {ProviderError} `PROVIDER_ISSUER_MISSING` when neither names an issuer.
+ */
+export function resolveProviderSettings(
+  config: Partial<ProviderSettings>,
+  fromSecret: Partial<ProviderSettings>,
+): ProviderSettings {
+  const merged = { ...withoutUndefined(fromSecret), ...withoutUndefined(config) };
+  const { issuer } = merged;
+  if (issuer === undefined) {
+    throw new ProviderError(
+      'PROVIDER_ISSUER_MISSING',
+      'Nobody says who the provider is: set BROKER_ISSUER, or "issuer" in the credentials secret, to the exact ' +
+        'issuer identifier that the provider writes into its tokens as "iss".',
+    );
+  }
+  return { ...merged, issuer };
+}
+
+function withoutUndefined(settings: Partial<ProviderSettings>): Partial<ProviderSettings> {
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+}
+
+/**
+ * The URL of a setting or of discovered metadata, if it may be talked to: `https:`, or `http:` on a loopback host
+ * (or anywhere, with `allowInsecureHttp`), without a user, password or fragment.
+ *
+ * @param name what the URL is, for the message.
+ * @throws {ProviderError} `PROVIDER_SETTINGS_INVALID`, `PROVIDER_INSECURE`.
+ */
+export function requireUrl(
+  text: string,
+  name: string,
+  settings: Pick<ProviderSettings, 'allowInsecureHttp'>,
+): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
+    throw invalidUrl(name, 'it must be an absolute https: URL');
+  }
+  if (url.username !== '' || url.password !== '' || url.hash !== '') {
+    throw invalidUrl(name, 'it must have no user, password or fragment');
+  }
+  if (
+    url.protocol === 'http:' &&
+    !isLoopbackHost(url.hostname) &&
+    settings.allowInsecureHttp !== true
+  ) {
+    throw new ProviderError(
+      'PROVIDER_INSECURE',
+      `The ${name} ${displayUrl(url)} is plain HTTP on another machine, which would show the client credentials to ` +
+        'the network. Use https:.',
+    );
+  }
+  return url;
+}
+
+/** True for the names and addresses of this very machine: `localhost`, 127.0.0.0/8 and `[::1]`. */
+export function isLoopbackHost(hostname: string): boolean {
+  return (
+    hostname === 'localhost' ||
+    hostname === '[::1]' ||
+    hostname === '::1' ||
+    /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(hostname)
+  );
+}
+
+/** A URL for messages: without its query, which may hold secrets, and not longer than a line. */
+export function displayUrl(url: URL): string {
+  return `${url.origin}${url.pathname}`.slice(0, 200);
+}
+
+function invalidUrl(name: string, why: string): ProviderError {
+  return new ProviderError('PROVIDER_SETTINGS_INVALID', `The ${name} cannot be used: ${why}.`);
+}

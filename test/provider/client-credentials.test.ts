@@ -1,0 +1,156 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import {
+  CredentialsSecretError,
+  parseCredentialsSecret,
+} from '../../src/provider/client-credentials.js';
+
+const JWK = { kty: 'EC', crv: 'P-256', x: 'x', y: 'y', d: 'canary-private-half' };
+
+describe('a credentials secret', () => {
+  test.each([
+    [
+      'one secret',
+      { client_id: 'broker', client_secret: 's3cret' },
+      { kind: 'secrets', clientId: 'broker', secrets: ['s3cret'] },
+    ],
+    [
+      'an ordered list of secrets',
+      { client_id: 'broker', client_secrets: ['new', 'old'] },
+      { kind: 'secrets', clientId: 'broker', secrets: ['new', 'old'] },
+    ],
+    [
+      'a list that the key/value editor made a text of',
+      { client_id: 'broker', client_secrets: '["new","old"]' },
+      { kind: 'secrets', clientId: 'broker', secrets: ['new', 'old'] },
+    ],
+    [
+      'a private key',
+      { client_id: 'broker', private_key: JWK },
+      { kind: 'private-key', clientId: 'broker', privateKey: JWK },
+    ],
+    [
+      'a private key that the key/value editor made a text of',
+      { client_id: 'broker', private_key: JSON.stringify(JWK) },
+      { kind: 'private-key', clientId: 'broker', privateKey: JWK },
+    ],
+    [
+      'a secret that is itself JSON',
+      { client_id: 'broker', client_secret: '{"a":1}' },
+      { kind: 'secrets', clientId: 'broker', secrets: ['{"a":1}'] },
+    ],
+  ])('with %s is read', (_what, content, expected) => {
+    expect(parseCredentialsSecret(JSON.stringify(content))).toEqual({
+      credentials: expected,
+      settings: {},
+    });
+  });
+
+  test('may bring settings; unknown members are ignored', () => {
+    const text = JSON.stringify({
+      client_id: 'broker',
+      client_secret: 's3cret',
+      issuer: 'https://provider.example.test/',
+      token_endpoint: 'https://provider.example.test/token',
+      audience: 'https://services.example.test',
+      scope: 'a b',
+      owner: { team: 'payments' },
+    });
+    expect(parseCredentialsSecret(text).settings).toEqual({
+      issuer: 'https://provider.example.test/',
+      tokenEndpoint: 'https://provider.example.test/token',
+      audience: 'https://services.example.test',
+      scope: 'a b',
+    });
+  });
+
+  const good = { client_id: 'broker', client_secret: 'canary-secret' };
+  test.each([
+    ['not JSON', 'canary-secret {', 'not JSON'],
+    ['a list', '["canary-secret"]', 'not a JSON object'],
+    ['null', 'null', 'not a JSON object'],
+    ['no client id', { client_secret: 'canary-secret' }, '"client_id"'],
+    ['a client id that is a number', { ...good, client_id: 7 }, '"client_id"'],
+    [
+      'no secret at all',
+      { client_id: 'broker' },
+      '"client_secret", "client_secrets" and "private_key"',
+    ],
+    ['an empty secret', { ...good, client_secret: '' }, '"client_secret"'],
+    ['a secret that is null', { ...good, client_secret: null }, '"client_secret"'],
+    ['a secret with a new line', { ...good, client_secret: 'canary-secret\n' }, '"client_secret"'],
+    [
+      'a secret with a zero byte',
+      { ...good, client_secret: 'canary-\u0000secret' },
+      '"client_secret"',
+    ],
+    ['two kinds of secret', { ...good, client_secrets: ['canary-secret'] }, 'exclude each other'],
+    ['an empty list', { client_id: 'broker', client_secrets: [] }, '"client_secrets"'],
+    [
+      'a list that is a text',
+      { client_id: 'broker', client_secrets: 'canary-secret' },
+      '"client_secrets"',
+    ],
+    [
+      'a bad entry',
+      { client_id: 'broker', client_secrets: ['a', ' canary-secret'] },
+      '"client_secrets"[1]',
+    ],
+    ['a PEM key', { client_id: 'broker', private_key: '-----BEGIN canary-secret' }, 'PEM'],
+    [
+      'a public key',
+      { client_id: 'broker', private_key: { ...JWK, d: undefined } },
+      'private one has "d"',
+    ],
+    [
+      'a symmetric key',
+      { client_id: 'broker', private_key: { kty: 'oct', k: 'canary-secret' } },
+      '"d"',
+    ],
+    ['an issuer that is no text', { ...good, issuer: { a: 'canary-secret' } }, '"issuer"'],
+    ['an empty scope', { ...good, scope: '' }, '"scope"'],
+    ['an audience that is a list', { ...good, audience: ['canary-secret'] }, '"audience"'],
+  ])('with %s is refused by the name of the member', (_what, content, named) => {
+    const text = typeof content === 'string' ? content : JSON.stringify(content);
+    const failure = thrownBy(() => parseCredentialsSecret(text));
+    expect(failure).toMatchObject({ code: 'CREDENTIALS_SECRET_INVALID', kind: 'misconfigured' });
+    expect(failure.message).toContain(named);
+    expect(failure.message).not.toContain('canary');
+    expect(failure.cause).toBeUndefined();
+  });
+
+  test('is read or refused, whatever it is, and never quoted', () => {
+    const member = fc.oneof(fc.string(), fc.jsonValue());
+    const record = fc.record(
+      { client_id: member, client_secret: member, client_secrets: member, private_key: member },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          record.map((value) => JSON.stringify(value)),
+          fc.string(),
+        ),
+        (text) => {
+          try {
+            const { credentials } = parseCredentialsSecret(text);
+            expect(credentials.clientId).not.toBe('');
+          } catch (error) {
+            expect(error).toBeInstanceOf(CredentialsSecretError);
+            expect((error as CredentialsSecretError).cause).toBeUndefined();
+          }
+        },
+      ),
+    );
+  });
+});
+
+function thrownBy(call: () => unknown): CredentialsSecretError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof CredentialsSecretError) return error;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}

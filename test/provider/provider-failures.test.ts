@@ -1,0 +1,256 @@
+import { describe, expect, test } from '@jest/globals';
+import { answers } from '../support/provider-server.js';
+import { credentials, failureOf, rig, TIMEOUT } from './provider-fixture.js';
+
+describe('what the token endpoint may answer', () => {
+  test.each([
+    ['a wrong scope', answers.oauthError(400, 'invalid_scope'), 'PROVIDER_REFUSED', /BROKER_SCOPE/],
+    [
+      'a wrong target',
+      answers.oauthError(400, 'invalid_target'),
+      'PROVIDER_REFUSED',
+      /BROKER_AUDIENCE/,
+    ],
+    [
+      'no grant',
+      answers.oauthError(403, 'access_denied', 'Client is not authorized.'),
+      'PROVIDER_REFUSED',
+      /Client is not authorized\./,
+    ],
+    [
+      'a client without this grant',
+      answers.oauthError(400, 'unauthorized_client'),
+      'PROVIDER_REFUSED',
+      /client-credentials grant/,
+    ],
+    ['an unknown code', answers.oauthError(400, 'teapot'), 'PROVIDER_REFUSED', /teapot/],
+    [
+      'an unreadable code',
+      answers.oauthError(400, `eyJ${'x'.repeat(50)}`),
+      'PROVIDER_REFUSED',
+      /unreadable/,
+    ],
+    [
+      'a description with the secret',
+      answers.oauthError(400, 'invalid_request', 'bad: right-secret'),
+      'PROVIDER_REFUSED',
+      /invalid_request\)/,
+    ],
+    [
+      'a description with a token',
+      answers.oauthError(400, 'invalid_request', 'bad eyJhbGciOiJub25lIn0.e30.'),
+      'PROVIDER_REFUSED',
+      /invalid_request\)/,
+    ],
+    [
+      'a description that forges log lines',
+      answers.oauthError(400, 'x', 'a\r\nb'),
+      'PROVIDER_REFUSED',
+      /x: a b\)/,
+    ],
+    [
+      'a description that is no text',
+      answers.json(400, { error: 'x', error_description: { a: 1 } }),
+      'PROVIDER_REFUSED',
+      /, x\)/,
+    ],
+    ['a web page', answers.html(200), 'PROVIDER_NOT_JSON', /status 200, text\/html/],
+    ['a web page that forbids', answers.html(403), 'PROVIDER_NOT_JSON', /status 403, text\/html/],
+    [
+      'broken JSON',
+      answers.text(200, '{"canary-in-body', { 'content-type': 'application/json' }),
+      'PROVIDER_NOT_JSON',
+      /status 200/,
+    ],
+    ['nothing', answers.empty(200), 'PROVIDER_NOT_JSON', /no content type/],
+    ['no content', answers.empty(204), 'PROVIDER_RESPONSE_INVALID', /status 204/],
+    ['a list', answers.json(200, ['canary-in-body']), 'PROVIDER_RESPONSE_INVALID', /status 200/],
+    [
+      'no token',
+      answers.token({ access_token: undefined }),
+      'PROVIDER_RESPONSE_INVALID',
+      /access_token/,
+    ],
+    [
+      'an empty token',
+      answers.token({ access_token: '' }),
+      'PROVIDER_RESPONSE_INVALID',
+      /access_token/,
+    ],
+    [
+      'no token type',
+      answers.token({ token_type: undefined }),
+      'PROVIDER_RESPONSE_INVALID',
+      /token_type/,
+    ],
+    [
+      'another token type',
+      answers.token({ token_type: 'mac' }),
+      'PROVIDER_RESPONSE_INVALID',
+      /token_type/,
+    ],
+    ['a DPoP token', answers.token({ token_type: 'DPoP' }), 'PROVIDER_RESPONSE_INVALID', /bearer/],
+    [
+      'a negative life',
+      answers.token({ expires_in: -1 }),
+      'PROVIDER_RESPONSE_INVALID',
+      /expires_in/,
+    ],
+    [
+      'a life that is no number',
+      answers.token({ expires_in: 'soon' }),
+      'PROVIDER_RESPONSE_INVALID',
+      /expires_in/,
+    ],
+    [
+      'a 4xx without an error code',
+      answers.json(418, { canary: 'canary-in-body' }),
+      'PROVIDER_RESPONSE_INVALID',
+      /status 418/,
+    ],
+    ['too much', answers.huge(300_000), 'PROVIDER_RESPONSE_INVALID', /262144 bytes/],
+    [
+      'a redirect',
+      answers.redirect(307, 'https://login.example.test/?canary-in-body'),
+      'PROVIDER_REDIRECTED',
+      /to https:\/\/login\.example\.test \(status 307\)/,
+    ],
+    [
+      'a redirect to nowhere',
+      answers.redirect(302, 'data:canary-in-body'),
+      'PROVIDER_REDIRECTED',
+      /redirects \(status 302\)/,
+    ],
+    ['a redirect without a place', answers.empty(303), 'PROVIDER_REDIRECTED', /status 303/],
+  ])('%s', async (_what, answer, code, message) => {
+    const { server, provider, clock } = await rig();
+    server.always('token', answer);
+    const failure = await failureOf(provider.mint({ issuer: server.issuer }, credentials));
+    expect(failure).toMatchObject({ code, kind: 'misconfigured' });
+    expect(failure.message).toMatch(message);
+    // What will not pass is not repeated.
+    expect(server.received('token')).toHaveLength(1);
+    expect(clock.pauses).toEqual([]);
+  });
+
+  test.each([
+    [
+      'an opaque token',
+      'opaque-token-value',
+      undefined,
+      /opaque.*audience is missing.*BROKER_AUDIENCE/,
+    ],
+    ['an encrypted token', 'e30.a.b.c.d', undefined, /encrypted \(JWE\).*BROKER_AUDIENCE/],
+    ['three parts that are no JWT', 'a.b.c', undefined, /opaque/],
+    [
+      'an opaque token despite an audience',
+      'opaque-token-value',
+      'https://a.test',
+      /token format JWT/,
+    ],
+  ])('%s', async (_what, access_token, audience, message) => {
+    const { server, provider } = await rig();
+    server.always('token', answers.token({ access_token }));
+    const settings = { issuer: server.issuer, ...(audience === undefined ? {} : { audience }) };
+    const failure = await failureOf(provider.mint(settings, credentials));
+    expect(failure).toMatchObject({ code: 'PROVIDER_TOKEN_NOT_JWT', kind: 'misconfigured' });
+    expect(failure.message).toMatch(message);
+    expect(failure.message).not.toContain(access_token);
+  });
+});
+
+describe('trouble that may pass', () => {
+  test.each([
+    ['500', answers.html(500), 'PROVIDER_UNAVAILABLE'],
+    ['503', answers.oauthError(503, 'temporarily_unavailable'), 'PROVIDER_UNAVAILABLE'],
+    ['408', answers.empty(408), 'PROVIDER_UNAVAILABLE'],
+    [
+      '400 temporarily_unavailable',
+      answers.oauthError(400, 'temporarily_unavailable'),
+      'PROVIDER_UNAVAILABLE',
+    ],
+    ['429', answers.throttled(), 'PROVIDER_THROTTLED'],
+    ['a reset', answers.reset(), 'PROVIDER_UNAVAILABLE'],
+    ['a body cut short', answers.cutShort(), 'PROVIDER_UNAVAILABLE'],
+    ['something else than HTTP', answers.garbage(), 'PROVIDER_UNAVAILABLE'],
+  ])('%s: once is survived, three times are reported', async (_what, answer, code) => {
+    const { server, provider, clock } = await rig();
+    const { issuer } = server;
+    server.next('token', answer);
+    await expect(provider.mint({ issuer }, credentials)).resolves.toMatchObject({ secretIndex: 0 });
+    expect(clock.pauses).toEqual([375]);
+
+    server.always('token', answer);
+    const failure = await failureOf(provider.mint({ issuer }, credentials));
+    expect(failure).toMatchObject({ code, kind: 'retry' });
+    expect(server.received('token')).toHaveLength(2 + 3);
+    expect(clock.pauses).toEqual([375, 375, 750]);
+  });
+
+  test.each([
+    ['no answer', answers.hang()],
+    ['half an answer', answers.stall()],
+  ])('%s in time: each attempt is ended, and the last one reported', async (_what, answer) => {
+    const { server, provider, clock } = await rig();
+    server.always('token', answer);
+    const started = clock.now();
+    const failure = failureOf(provider.mint({ issuer: server.issuer }, credentials));
+    for (const count of [1, 2, 3]) {
+      await server.reached('token', count);
+      clock.release();
+    }
+    await expect(failure).resolves.toMatchObject({
+      code: 'PROVIDER_TIMEOUT',
+      kind: 'retry',
+      message: expect.stringContaining('within 5 s'),
+    });
+    expect(clock.now() - started).toBe(3 * TIMEOUT + 375 + 750);
+    expect(clock.held).toBe(0);
+  });
+
+  test('a slow answer within the time is an answer', async () => {
+    const { server, provider, clock } = await rig();
+    let release: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    server.next('token', answers.after(gate, answers.token()));
+    const call = provider.mint({ issuer: server.issuer }, credentials);
+    await server.reached('token', 1);
+    clock.advance(TIMEOUT - 1);
+    release();
+    await expect(call).resolves.toBeDefined();
+  });
+});
+
+describe('Retry-After', () => {
+  test.each([
+    ['seconds', '7'],
+    ['a date', 'Sun, 22 Nov 2026 12:00:07 GMT'],
+  ])('as %s is kept to, and the call succeeds', async (_what, header) => {
+    const { server, provider, clock } = await rig();
+    server.next('token', answers.throttled(header));
+    await expect(provider.mint({ issuer: server.issuer }, credentials)).resolves.toBeDefined();
+    expect(clock.pauses).toEqual([7_250]);
+  });
+
+  test('of a 503 is kept to as well', async () => {
+    const { server, provider, clock } = await rig();
+    server.next('token', answers.empty(503, { 'retry-after': '2' }));
+    await provider.mint({ issuer: server.issuer }, credentials);
+    expect(clock.pauses).toEqual([2_250]);
+  });
+
+  test('past the deadline ends the call at once, and is passed on', async () => {
+    const { server, provider, clock } = await rig();
+    server.always('token', answers.throttled('3600'));
+    const failure = await failureOf(provider.mint({ issuer: server.issuer }, credentials));
+    expect(failure).toMatchObject({
+      code: 'PROVIDER_THROTTLED',
+      kind: 'retry',
+      retryAfterSeconds: 3_600,
+    });
+    expect(server.received('token')).toHaveLength(1);
+    expect(clock.pauses).toEqual([]);
+  });
+});
