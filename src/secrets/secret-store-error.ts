@@ -20,6 +20,8 @@ const KINDS = {
   STORE_TAMPERED: 'misconfigured',
   /** The store's file is not a store, or is truncated. */
   STORE_CORRUPT: 'misconfigured',
+  /** A newer release wrote the store; this one does not know its schema. */
+  STORE_VERSION_UNSUPPORTED: 'misconfigured',
   /** The master key (or KMS key) does not open the store. */
   STORE_KEY_WRONG: 'misconfigured',
   /** The identity may not do this. */

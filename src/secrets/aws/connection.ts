@@ -1,0 +1,148 @@
+import type {
+  SecretsManagerClient,
+  SecretsManagerClientConfig,
+} from '@aws-sdk/client-secrets-manager';
+import { SecretStoreError } from '../secret-store-error.js';
+import { storeErrorOf } from './aws-errors.js';
+import { readFault } from './aws-fault.js';
+import { carriesValue, type AwsOperation } from './operations.js';
+import { loadSdk, type Sdk } from './sdk.js';
+
+/** How long AWS may take, in milliseconds. */
+export interface AwsTimeouts {
+  /** For the TCP and TLS connection of one attempt. */
+  readonly connect: number;
+  /** For one attempt: the request and its answer. Also how long the answer's body may stand still. */
+  readonly request: number;
+  /** For a whole call with the SDK's retries and the search for credentials. */
+  readonly total: number;
+}
+
+/** Two seconds to connect, five for an attempt, fifteen for everything together. */
+export const DEFAULT_TIMEOUTS: AwsTimeouts = { connect: 2_000, request: 5_000, total: 15_000 };
+
+/** Where and how Secrets Manager is reached. What is not given comes by the SDK's standard chain. */
+export interface ConnectionOptions {
+  /** A client to use instead of one of our own. It keeps its own time-outs and is not closed by the store. */
+  readonly client?: SecretsManagerClient;
+  readonly region?: string;
+  readonly endpoint?: string;
+  readonly timeouts?: Partial<AwsTimeouts>;
+}
+
+/** What a call gets to make its request with. */
+export interface CallTools {
+  readonly sdk: Sdk;
+  readonly client: SecretsManagerClient;
+  /** To be passed to `client.send`. */
+  readonly options: { readonly abortSignal: AbortSignal };
+}
+
+interface Link {
+  readonly sdk: Sdk;
+  readonly client: SecretsManagerClient;
+}
+
+/** The way to Secrets Manager: loads the SDK at the first call, bounds every call in time, translates its errors. */
+export class AwsConnection {
+  readonly #options: ConnectionOptions;
+  readonly #timeouts: AwsTimeouts;
+  #link: Promise<Link> | undefined;
+  #region: string | undefined;
+  #closed = false;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+  }
+
+  /** The Region that is asked; known from the first call on. */
+  get region(): string | undefined {
+    return this.#region;
+  }
+
+  /** Makes one call. Rejects with a `SecretStoreError` whose cause is an `AwsFault`, and nothing else. */
+  async call<Output>(
+    operation: AwsOperation,
+    secretId: string,
+    send: (tools: CallTools) => Promise<Output>,
+  ): Promise<Output> {
+    if (this.#closed) {
+      throw new SecretStoreError('STORE_UNAVAILABLE', 'The secret store "aws" is closed.', {
+        kind: 'bug',
+      });
+    }
+    const link = await this.#connect();
+    try {
+      return await within(this.#timeouts.total, async (abortSignal) => {
+        this.#region ??= await link.client.config.region();
+        return send({ ...link, options: { abortSignal } });
+      });
+    } catch (error) {
+      const fault = readFault(error, !carriesValue(operation));
+      throw storeErrorOf(fault, { operation, secretId, region: this.#region });
+    }
+  }
+
+  /** Closes the sockets of our own client. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const link = await this.#link?.catch(() => undefined);
+    if (this.#options.client === undefined) link?.client.destroy();
+  }
+
+  #connect(): Promise<Link> {
+    this.#link ??= loadSdk().then((sdk) => ({
+      sdk,
+      client:
+        this.#options.client ??
+        new sdk.SecretsManagerClient(clientConfig(this.#options, this.#timeouts)),
+    }));
+    return this.#link;
+  }
+}
+
+/**
+ * The client's settings. Retries are the SDK's own and stay at its defaults (standard mode, three attempts), so that
+ * AWS_MAX_ATTEMPTS and AWS_RETRY_MODE work.
+ */
+function clientConfig(
+  { region, endpoint }: ConnectionOptions,
+  timeouts: AwsTimeouts,
+): SecretsManagerClientConfig {
+  return {
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    customUserAgent: 'service-token-broker',
+    requestHandler: {
+      connectionTimeout: timeouts.connect,
+      requestTimeout: timeouts.request,
+      // Without it the SDK only writes a warning when the time is over.
+      throwOnRequestTimeout: true,
+      // The request's time-out ends with the answer's headers; this one covers the body.
+      socketTimeout: timeouts.request,
+    },
+  };
+}
+
+/** The SDK has no limit for retries and credentials together: an unreachable credentials endpoint could hang for ever. */
+async function within<T>(
+  milliseconds: number,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      const error = new Error(`no answer within ${milliseconds} ms`);
+      error.name = 'TimeoutError';
+      controller.abort(error);
+      reject(error);
+    }, milliseconds);
+  });
+  try {
+    return await Promise.race([work(controller.signal), limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,118 @@
+import { SecretStoreError } from '../secret-store-error.js';
+import type { SecretDescription, SecretVersion, VersionSelector } from '../secret-store.js';
+import { AwsConnection, type ConnectionOptions } from './connection.js';
+import { decodeValue } from './secret-value.js';
+
+/** Secrets Manager's calls in our words: one call each, nothing decided. */
+export class SecretsApi {
+  readonly #aws: AwsConnection;
+
+  constructor(options: ConnectionOptions) {
+    this.#aws = new AwsConnection(options);
+  }
+
+  async read(secretId: string, { label, versionId }: VersionSelector): Promise<SecretVersion> {
+    const stage = label ?? (versionId === undefined ? 'AWSCURRENT' : undefined);
+    const output = await this.#aws.call('GetSecretValue', secretId, ({ sdk, client, options }) =>
+      client.send(
+        new sdk.GetSecretValueCommand({
+          SecretId: secretId,
+          ...(versionId === undefined ? {} : { VersionId: versionId }),
+          ...(stage === undefined ? {} : { VersionStage: stage }),
+        }),
+        options,
+      ),
+    );
+    if (output.VersionId === undefined || output.CreatedDate === undefined) {
+      throw new SecretStoreError(
+        'STORE_UNAVAILABLE',
+        `What the endpoint answered for the secret "${secretId}" lacks the version's id or its date. Check that it is Secrets Manager.`,
+        { kind: 'misconfigured' },
+      );
+    }
+    return {
+      versionId: output.VersionId,
+      value: decodeValue(secretId, output),
+      labels: output.VersionStages ?? [],
+      createdAt: output.CreatedDate.getTime(),
+    };
+  }
+
+  async describe(secretId: string): Promise<SecretDescription> {
+    const output = await this.#aws.call('DescribeSecret', secretId, ({ sdk, client, options }) =>
+      client.send(new sdk.DescribeSecretCommand({ SecretId: secretId }), options),
+    );
+    const labelled = Object.entries(output.VersionIdsToStages ?? {}).filter(
+      ([, labels]) => labels.length > 0,
+    );
+    const ownRegion = regionOfArn(output.ARN) ?? this.#aws.region;
+    return {
+      secretId,
+      labels: new Map(labelled),
+      rotationEnabled: output.RotationEnabled ?? false,
+      readOnlyReplica: output.PrimaryRegion !== undefined && output.PrimaryRegion !== ownRegion,
+    };
+  }
+
+  /** Rejects with `VERSION_CONFLICT` when the secret exists. */
+  async create(secretId: string, description: string): Promise<void> {
+    await this.#aws.call('CreateSecret', secretId, ({ sdk, client, options }) =>
+      client.send(
+        new sdk.CreateSecretCommand({ Name: secretId, Description: description }),
+        options,
+      ),
+    );
+  }
+
+  /** Atomic at AWS: a known version id with the same value does nothing, with another value it is refused. */
+  async put(
+    secretId: string,
+    versionId: string,
+    value: string,
+    label: string,
+    rotationToken?: string,
+  ): Promise<void> {
+    await this.#aws.call('PutSecretValue', secretId, ({ sdk, client, options }) =>
+      client.send(
+        new sdk.PutSecretValueCommand({
+          SecretId: secretId,
+          ClientRequestToken: versionId,
+          SecretString: value,
+          // Without it Secrets Manager makes the version current at once.
+          VersionStages: [label],
+          ...(rotationToken === undefined ? {} : { RotationToken: rotationToken }),
+        }),
+        options,
+      ),
+    );
+  }
+
+  /** Takes a label off one version and puts it on another; either may be missing. */
+  async moveLabel(
+    secretId: string,
+    label: string,
+    from: string | undefined,
+    to: string | undefined,
+  ): Promise<void> {
+    await this.#aws.call('UpdateSecretVersionStage', secretId, ({ sdk, client, options }) =>
+      client.send(
+        new sdk.UpdateSecretVersionStageCommand({
+          SecretId: secretId,
+          VersionStage: label,
+          ...(from === undefined ? {} : { RemoveFromVersionId: from }),
+          ...(to === undefined ? {} : { MoveToVersionId: to }),
+        }),
+        options,
+      ),
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#aws.close();
+  }
+}
+
+/** `eu-central-1` of `arn:aws:secretsmanager:eu-central-1:…`. */
+function regionOfArn(arn: string | undefined): string | undefined {
+  return arn?.split(':')[3];
+}

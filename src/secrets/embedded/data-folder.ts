@@ -1,0 +1,180 @@
+import { constants } from 'node:fs';
+import { access, link, mkdir, open, stat, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { SecretStoreError } from '../secret-store-error.js';
+
+/** The database of the embedded store in a data folder. */
+export const databaseFile = (dataDir: string): string => join(dataDir, 'secrets.db');
+
+/** The master key's file in a data folder. */
+export const keyFile = (dataDir: string): string => join(dataDir, 'master.key');
+
+/** What happened to a file or folder, as far as the explanation needs it. */
+export interface FileFailure {
+  /** Node's error code, for example `EACCES`. */
+  readonly errno: string;
+  /** The path, or the nearest folder above it that exists. */
+  readonly path: string;
+  /** Who owns the path, and who this process runs as; undefined where that is not known (Windows). */
+  readonly owner: number | undefined;
+  readonly user: number | undefined;
+}
+
+/** What a failed call to the file system means for the store. Pure. */
+export function explainFileFailure(failure: FileFailure, cause?: unknown): SecretStoreError {
+  const { errno, path, owner, user } = failure;
+  const options = { cause };
+  switch (errno) {
+    case 'EACCES':
+    case 'EPERM':
+      return owner !== undefined && owner === user
+        ? new SecretStoreError(
+            'STORE_READ_ONLY',
+            `The secret store may not read and write ${path}, though it belongs to this user: run "chmod u+rwX ${path}".`,
+            options,
+          )
+        : new SecretStoreError(
+            'STORE_ACCESS_DENIED',
+            `The secret store may not use ${path}, which belongs to user ${owner ?? 'unknown'}, while the broker runs as user ${user ?? 'unknown'}: run the broker as its owner, change the owner, or choose another data folder.`,
+            options,
+          );
+    case 'EROFS':
+      return new SecretStoreError(
+        'STORE_READ_ONLY',
+        `The disk with ${path} is mounted read-only: mount it writable, or choose another data folder. Nothing was changed.`,
+        options,
+      );
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new SecretStoreError(
+        'STORE_FULL',
+        `The disk, or the user's quota, with ${path} is full. Free some space; nothing was changed.`,
+        options,
+      );
+    case 'ENOTDIR':
+    case 'EEXIST':
+    case 'EISDIR':
+    case 'ENAMETOOLONG':
+    case 'ELOOP':
+      return new SecretStoreError(
+        'STORE_UNAVAILABLE',
+        `The secret store cannot use the path ${path} (${errno}): something else stands in its place. Choose another data folder, or move away what is there.`,
+        { ...options, kind: 'misconfigured' },
+      );
+    default:
+      return new SecretStoreError(
+        'STORE_UNAVAILABLE',
+        `The secret store cannot use ${path} (${errno}). Look at the kernel log and at the disk; a new attempt may succeed.`,
+        options,
+      );
+  }
+}
+
+/** Runs a file operation on `path`, and explains what goes wrong. */
+export async function explained<T>(path: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === undefined) throw error;
+    throw explainFileFailure({ errno, user: process.geteuid?.(), ...(await nearest(path)) }, error);
+  }
+}
+
+/** Node's error code of a failed file operation, for example `ENOENT`. */
+export function errnoOf(error: unknown): string | undefined {
+  // By shape, not by class: under a test runner or in a vm the file system's errors are of another realm's class.
+  if (typeof error !== 'object' || error === null || error instanceof SecretStoreError) {
+    return undefined;
+  }
+  return 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+/**
+ * Creates the folder with mode 0700 when it does not exist, and makes sure that it can be written. The mode of a folder
+ * that exists is left alone: it may be a mounted volume, and what matters in it is encrypted or has mode 0600.
+ */
+export async function prepareDataFolder(dataDir: string): Promise<void> {
+  await explained(dataDir, async () => {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    await access(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
+  });
+}
+
+/** The size in bytes; undefined when there is no such file. */
+export function sizeOf(path: string): Promise<number | undefined> {
+  return explained(path, async () => {
+    try {
+      return (await stat(path)).size;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  });
+}
+
+/**
+ * Gives a finished file its real name, unless another process was faster; the temporary name is gone afterwards. So the
+ * real name always stands for a complete file, and all processes that start at once agree on one.
+ *
+ * @returns false when the real name existed.
+ */
+export function publish(temporary: string, path: string): Promise<boolean> {
+  return explained(path, async () => {
+    try {
+      await syncFile(temporary);
+      await link(temporary, path);
+    } catch (error) {
+      if (errnoOf(error) === 'EEXIST') return false;
+      throw NO_HARD_LINKS.has(errnoOf(error) ?? '') ? withoutHardLinks(path, error) : error;
+    } finally {
+      await unlink(temporary);
+    }
+    await syncFolder(dirname(path));
+    return true;
+  });
+}
+
+/** What `link` says where the file system has no hard links. */
+const NO_HARD_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
+
+function withoutHardLinks(path: string, cause: unknown): SecretStoreError {
+  return new SecretStoreError(
+    'STORE_UNAVAILABLE',
+    `The file system with ${path} has no hard links, which the embedded store needs. Choose a data folder on a local disk.`,
+    { cause, kind: 'misconfigured' },
+  );
+}
+
+// Only for files that SQLite does not have open: closing any descriptor of a file drops the process's locks on it.
+async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r+');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes a new name survive a loss of power. Windows has no such call. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The path or, where it does not exist or may not be looked at, the nearest folder above it; and who owns that. */
+async function nearest(path: string): Promise<Pick<FileFailure, 'path' | 'owner'>> {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      return { path: at, owner: (await stat(at)).uid };
+    } catch {
+      // What went wrong is being explained already; this only looks for a folder to name in the explanation.
+      if (dirname(at) === at) return { path, owner: undefined };
+    }
+  }
+}

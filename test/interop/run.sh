@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Runs test/interop/**/*.test.ts against servers and clients that others wrote, in a Python virtual environment.
+# Arguments go to jest. BROKER_SKIP_BUILD=1 uses dist/ as it is.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+if ! command -v python3 >/dev/null 2>&1; then
+  echo 'SKIPPED: interop (python3 not found)'
+  if [[ ${CI:-} == true ]]; then exit 1; fi
+  exit 0
+fi
+
+work=$(mktemp -d)
+children=()
+cleanup() {
+  for child in ${children[@]+"${children[@]}"}; do
+    kill "$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null || true
+  done
+  rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+if [[ ${BROKER_SKIP_BUILD:-} != 1 ]]; then npm run --silent build; fi
+
+# The environment is kept for the next run, until the requirements change.
+venv=.venv/interop
+requirements=test/interop/requirements.txt
+if ! cmp -s "$requirements" "$venv/installed.txt"; then
+  echo "Installing $requirements into $venv"
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+  cp "$requirements" "$venv/installed.txt"
+fi
+
+"$venv/bin/python" test/interop/moto_server.py "$work/moto.url" >"$work/moto.log" 2>&1 &
+server=$!
+children+=("$server")
+for _ in $(seq 300); do
+  [[ -s $work/moto.url ]] && break
+  if ! kill -0 "$server" 2>/dev/null; then break; fi
+  sleep 0.1
+done
+if [[ ! -s $work/moto.url ]]; then
+  echo 'moto did not start:' >&2
+  cat "$work/moto.log" >&2
+  exit 1
+fi
+
+# Nothing of the machine's own AWS settings reaches the tests, and nothing of the tests reaches AWS.
+while IFS='=' read -r name _; do unset "$name"; done < <(env | grep '^AWS_' || true)
+AWS_ENDPOINT_URL_SECRETS_MANAGER=$(cat "$work/moto.url")
+export AWS_ENDPOINT_URL_SECRETS_MANAGER
+export AWS_REGION=eu-central-1 AWS_ACCESS_KEY_ID=interop AWS_SECRET_ACCESS_KEY=interop
+export AWS_EC2_METADATA_DISABLED=true AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED=true
+export AWS_CONFIG_FILE="$work/none" AWS_SHARED_CREDENTIALS_FILE="$work/none"
+INTEROP_PYTHON=$PWD/$venv/bin/python
+export INTEROP_PYTHON
+
+# In the background, so that a signal to this script is heeded at once.
+node --experimental-vm-modules --disable-warning=ExperimentalWarning \
+  node_modules/jest/bin/jest.js --config test/interop/jest.config.js "$@" &
+children+=("$!")
+status=0
+wait "$!" || status=$?
+if [[ $status != 0 && -s $work/moto.log ]]; then
+  echo 'What moto wrote:' >&2
+  tail -n 40 "$work/moto.log" >&2
+fi
+exit "$status"

@@ -1,0 +1,161 @@
+import { describe, expect, test } from '@jest/globals';
+import type { ServerResponse } from 'node:http';
+import { put, useScriptedEndpoint, VALUE } from './harness.js';
+import { failureOf } from './leaks.js';
+import { answer, refuse, REQUEST_ID, startScriptedEndpoint } from './scripted-endpoint.js';
+
+const aws = useScriptedEndpoint();
+
+/** An endpoint that failed may repeat what it was sent anywhere in its answer. */
+function echo(response: ServerResponse, text: string, status: number, type: string): void {
+  response.writeHead(status, {
+    'content-type': 'application/x-amz-json-1.1',
+    'x-amzn-requestid': text.slice(0, 36).replaceAll(/[^\w-]/g, '-'),
+    'x-amzn-errortype': type,
+  });
+  response.end(JSON.stringify({ __type: type, Message: text, message: text, Value: text }));
+}
+
+describe('an endpoint that fails', () => {
+  test('500s are tried three times, then reported as unavailable', async () => {
+    aws.endpoint.play(({ text }, response) => echo(response, text, 500, 'InternalServiceError'));
+    const error = await failureOf(put(aws.open()));
+    expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
+    expect(error.message).toContain('after 3 attempts');
+    expect(aws.endpoint.received).toHaveLength(3);
+  });
+
+  test('a 500 that passes is not seen at all', async () => {
+    aws.endpoint.play(({ nth }, response) =>
+      nth < 3 ? refuse(response, 'InternalServiceError', 'oops', 500) : answer(response, {}),
+    );
+    await put(aws.open());
+    expect(aws.endpoint.received).toHaveLength(3);
+    expect(new Set(aws.endpoint.received.map(({ body }) => body['ClientRequestToken']))).toEqual(
+      new Set([VERSION]),
+    );
+  });
+
+  test.each([
+    ['ThrottlingException', 400],
+    ['TooManyRequestsException', 429],
+    ['RequestLimitExceeded', 503],
+  ])('throttling is told from failing: %s, HTTP %i', async (type, status) => {
+    process.env['AWS_MAX_ATTEMPTS'] = '1';
+    aws.endpoint.play(({ text }, response) => {
+      response.setHeader('retry-after', '7');
+      echo(response, text, status, type);
+    });
+    const error = await failureOf(put(aws.open()));
+    expect(error).toMatchObject({ code: 'STORE_THROTTLED', kind: 'retry', retryAfterSeconds: 7 });
+    expect(aws.endpoint.received).toHaveLength(1);
+  });
+
+  test('a denied call says who may not do what, and nothing else of the answer', async () => {
+    aws.endpoint.play(({ text }, response) =>
+      refuse(
+        response,
+        'AccessDeniedException',
+        `User: arn:aws:sts::123456789012:assumed-role/broker/i-1 is not authorized to perform: secretsmanager:PutSecretValue on resource: token because no identity-based policy allows the secretsmanager:PutSecretValue action ${text}`,
+      ),
+    );
+    const error = await failureOf(put(aws.open()));
+    expect(error).toMatchObject({ code: 'STORE_ACCESS_DENIED', kind: 'misconfigured' });
+    expect(error.message).toContain(
+      'arn:aws:sts::123456789012:assumed-role/broker/i-1 may not secretsmanager:PutSecretValue: no identity-based policy allows it',
+    );
+    expect(error.message).toContain(`request id ${REQUEST_ID}`);
+    expect(aws.endpoint.received).toHaveLength(1);
+  });
+
+  test('a name that is no exception name is not repeated', async () => {
+    aws.endpoint.play(({ text }, response) => echo(response, text, 400, VALUE));
+    const error = await failureOf(put(aws.open()));
+    expect(error).toMatchObject({ code: 'STORE_REQUEST_INVALID', kind: 'bug' });
+    expect(error.message).toContain('(UnknownError, HTTP 400)');
+  });
+});
+
+describe('an endpoint that does not answer', () => {
+  // Each bound ends a wait that would last for ever; none of them races with anything.
+  test('is given up after the request time-out of each attempt', async () => {
+    aws.endpoint.play(() => undefined);
+    const error = await failureOf(put(aws.open({ timeouts: { request: 50 } })));
+    expect(error).toMatchObject({ code: 'STORE_TIMEOUT', kind: 'retry' });
+    expect(error.message).toContain('after 3 attempts');
+  });
+
+  test('is given up when the whole call takes too long, whatever the attempts do', async () => {
+    aws.endpoint.play(() => undefined);
+    const error = await failureOf(put(aws.open({ timeouts: { request: 60_000, total: 50 } })));
+    expect(error).toMatchObject({ code: 'STORE_TIMEOUT', kind: 'retry' });
+  });
+
+  test('is given up when the headers trickle for ever', async () => {
+    const timers: NodeJS.Timeout[] = [];
+    aws.endpoint.play((_received, response) => {
+      response.socket?.write('HTTP/1.1 200 OK\r\nx-slow: ');
+      timers.push(setInterval(() => response.socket?.write('c'), 5));
+    });
+    const error = await failureOf(put(aws.open({ timeouts: { request: 60 } })));
+    for (const timer of timers) clearInterval(timer);
+    expect(error).toMatchObject({ code: 'STORE_TIMEOUT', kind: 'retry' });
+    expect(error.message).toContain('after 3 attempts');
+  });
+
+  test('is given up when the body stands still', async () => {
+    aws.endpoint.play((_received, response) => {
+      response.writeHead(200, { 'content-type': 'application/x-amz-json-1.1' });
+      response.write(`{"SecretString":"canary`);
+    });
+    const error = await failureOf(aws.open({ timeouts: { request: 50 } }).read('token'));
+    expect(error).toMatchObject({ code: 'STORE_TIMEOUT', kind: 'retry' });
+    expect(error.message).toContain('after 3 attempts');
+  });
+
+  test('is given up when the body trickles for ever', async () => {
+    const timers: NodeJS.Timeout[] = [];
+    aws.endpoint.play((_received, response) => {
+      response.writeHead(200, { 'content-type': 'application/x-amz-json-1.1' });
+      response.write(`{"SecretString":"canary`);
+      timers.push(setInterval(() => response.write('c'), 5));
+    });
+    const error = await failureOf(
+      aws.open({ timeouts: { request: 60_000, total: 150 } }).read('token'),
+    );
+    for (const timer of timers) clearInterval(timer);
+    expect(error).toMatchObject({ code: 'STORE_TIMEOUT', kind: 'retry' });
+  });
+
+  test('is unavailable when it resets the connection', async () => {
+    aws.endpoint.play((_received, response) => response.destroy());
+    const error = await failureOf(put(aws.open()));
+    expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
+    expect(error.message).toContain('ECONNRESET');
+    expect(aws.endpoint.received).toHaveLength(3);
+  });
+
+  test('is unavailable when it resets the connection inside the body', async () => {
+    aws.endpoint.play((_received, response) => {
+      response.writeHead(200, { 'content-length': '1000' });
+      response.write(`{"SecretString":"canary`, () => response.destroy());
+    });
+    const error = await failureOf(aws.open().read('token'));
+    expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
+  });
+
+  test('is unavailable when nobody listens, and the message says where', async () => {
+    const gone = await startScriptedEndpoint();
+    await gone.close();
+    const error = await failureOf(put(aws.open({ endpoint: gone.url })));
+    expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
+    expect(error.message).toContain(`ECONNREFUSED at ${new URL(gone.url).host}`);
+  });
+
+  test('is unavailable when its name is unknown', async () => {
+    process.env['AWS_MAX_ATTEMPTS'] = '1';
+    const error = await failureOf(put(aws.open({ endpoint: 'http://broker.invalid' })));
+    expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
+    expect(error.message).toMatch(/ENOTFOUND|EAI_AGAIN/);
+  });
+});

@@ -1,0 +1,19 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+/**
+ * Collects garbage until `done`. The SQLite driver releases a closed file when its statements are collected; a test that
+ * looks at the files afterwards cannot leave that to chance.
+ */
+export async function collectGarbageUntil(done: () => boolean): Promise<void> {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    if (done()) return;
+    collect();
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+  }
+  throw new Error('Something still holds what should have been collected.');
+}
