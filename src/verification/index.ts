@@ -1,0 +1,37 @@
+export {
+  isSignatureAlgorithm,
+  SIGNATURE_ALGORITHMS,
+  type SignatureAlgorithm,
+} from './algorithms.js';
+export {
+  KeyFetchError,
+  KeysUnavailableError,
+  TokenRejectedError,
+  VerifierConfigError,
+  type KeyFetchCode,
+  type TokenRejectionCode,
+} from './errors.js';
+export { explainToken, type ExplainedStep, type TokenExplanation } from './explain.js';
+export type { JudgementStep, VerifiedToken } from './judge.js';
+export type { KeySet, KeySetState, VerificationKey, WantedKey } from './keys/key-set.js';
+export { createRemoteKeySet, type RemoteKeySet } from './keys/remote-key-set.js';
+export type { RemoteKeySetOptions } from './keys/remote-options.js';
+export { createStaticKeySet } from './keys/static-key-set.js';
+export type { IgnoredKey, IgnoredKeyReason } from './keys/usable-keys.js';
+export type { IssuerOptions, TokenVerifierOptions } from './options.js';
+export type { TokenSight } from './peek.js';
+export type { Actor, CustomerPrincipal, Principal, ServicePrincipal } from './principal.js';
+export {
+  classify,
+  type Classification,
+  type ClassificationRefusal,
+  type ClassifyOptions,
+} from './profiles/classify.js';
+export type { Condition } from './profiles/conditions.js';
+export {
+  checkProfile,
+  type ClassificationProfile,
+  type ClientIdSource,
+} from './profiles/profile.js';
+export { isProfileName, PROFILE_NAMES, PROFILES, type ProfileName } from './profiles/providers.js';
+export { createTokenVerifier, type TokenVerifier } from './verifier.js';

@@ -1,0 +1,116 @@
+import type { SignatureAlgorithm } from './algorithms.js';
+import { checkAudience, checkHeader, checkTimes, classificationError } from './checks.js';
+import { TokenRejectedError } from './errors.js';
+import type { IssuerRules, VerifierRules } from './options.js';
+import type { JsonObject } from './parse/strict-json.js';
+import { parseToken } from './parse/token.js';
+import type { Principal } from './principal.js';
+import { classify, type Classification } from './profiles/classify.js';
+import { checkSignature } from './signature.js';
+
+/** A token that passed every check. */
+export interface VerifiedToken {
+  /** Who it speaks for. */
+  readonly principal: Principal;
+  /** All claims, as they came. */
+  readonly claims: JsonObject;
+  /** Who issued it, as configured. */
+  readonly issuer: string;
+  /** When it expires (`exp`), in milliseconds since the Unix epoch. */
+  readonly expiresAt: number;
+  /** The id of the key that signed it; `undefined` for a token that names none. */
+  readonly keyId: string | undefined;
+}
+
+/** What a judgement went through, in order. The cheap steps come first, so that a flood of old tokens costs little. */
+export const JUDGEMENT_STEPS = [
+  'parse',
+  'issuer',
+  'times',
+  'audience',
+  'key',
+  'signature',
+  'classification',
+] as const;
+
+/** One step of a judgement. */
+export type JudgementStep = (typeof JUDGEMENT_STEPS)[number];
+
+/** Follows a judgement; `explain` uses it. */
+export interface JudgementObserver {
+  passed(step: JudgementStep, words: string): void;
+  classified(classification: Classification): void;
+}
+
+/**
+ * Judges a token. The one path for verification and explanation.
+ *
+ * @throws {TokenRejectedError} when a check refuses it.
+ * @throws {KeysUnavailableError} when the issuer's keys cannot be had.
+ */
+export async function judgeToken(
+  token: unknown,
+  rules: VerifierRules,
+  signal?: AbortSignal,
+  observer?: JudgementObserver,
+): Promise<VerifiedToken> {
+  const parsed = parseToken(token, rules.maxTokenLength);
+  observer?.passed('parse', 'It is a well-formed signed token.');
+
+  const issuer = rules.issuers.get(parsed.claims.iss);
+  if (issuer === undefined) throw unknownIssuer();
+  checkHeader(parsed.header, issuer);
+  observer?.passed('issuer', 'Its issuer is configured, and allows its type and algorithm.');
+
+  checkTimes(parsed.claims, issuer, rules.clock.now(), rules.clockSkewSeconds);
+  observer?.passed('times', 'It is within its life, and that life is not too long.');
+
+  checkAudience(parsed.claims, issuer);
+  observer?.passed(
+    'audience',
+    issuer.audiences === null ? 'Not checked for this issuer.' : 'It is meant for us.',
+  );
+
+  const key = await issuer.keys.find(
+    // checkHeader has found it among the issuer's algorithms.
+    { alg: parsed.header.alg as SignatureAlgorithm, kid: parsed.header.kid },
+    signal,
+  );
+  observer?.passed('key', 'The issuer publishes its key.');
+
+  await checkSignature(parsed, key);
+  observer?.passed('signature', 'The issuer signed it.');
+
+  const classification = classify(parsed.payload, issuer.profile, issuer);
+  observer?.classified(classification);
+  if (classification.kind === 'rejected') {
+    throw classificationError(classification, issuer.profile.name);
+  }
+  observer?.passed('classification', `It is a ${classification.kind} token.`);
+  return {
+    principal: toPrincipal(classification, parsed.payload, issuer),
+    claims: parsed.payload,
+    issuer: issuer.issuer,
+    expiresAt: parsed.claims.exp * 1000,
+    keyId: key.keyId,
+  };
+}
+
+function toPrincipal(
+  classification: Exclude<Classification, { kind: 'rejected' }>,
+  claims: JsonObject,
+  { issuer }: IssuerRules,
+): Principal {
+  const { subject, scopes, actor } = classification;
+  const base = { subject, issuer, scopes, actor, claims };
+  return classification.kind === 'service'
+    ? { kind: 'service', clientId: classification.clientId, ...base }
+    : { kind: 'customer', clientId: classification.clientId, ...base };
+}
+
+function unknownIssuer(): TokenRejectedError {
+  return new TokenRejectedError(
+    'TOKEN_ISSUER_UNKNOWN',
+    'The token names an issuer that is not configured. "iss" is compared exactly: a slash or a capital letter makes another issuer.',
+  );
+}

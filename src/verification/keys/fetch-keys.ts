@@ -1,0 +1,140 @@
+import { isUtf8 } from 'node:buffer';
+import { BrokerError } from '../../tokens/errors.js';
+import { KeyFetchError } from '../errors.js';
+import { parseStrictJson } from '../parse/strict-json.js';
+import { readKeyDocument, type KeyDocument } from './usable-keys.js';
+
+/** The platform's `fetch`, or something that behaves like it (a proxy agent, for example). */
+export type Fetch = typeof globalThis.fetch;
+
+/** How to fetch a JWKS. */
+export interface FetchKeysOptions {
+  readonly uri: URL;
+  readonly fetch: Fetch;
+  /** The largest answer, in bytes. */
+  readonly maxBytes: number;
+  readonly signal: AbortSignal;
+}
+
+/** A JWKS, and how many seconds the provider lets it be kept (`Cache-Control`, RFC 9111 §5.2). */
+export interface FetchedKeys {
+  readonly document: KeyDocument;
+  readonly maxAgeSeconds: number | undefined;
+}
+
+/** Deep enough for every JWKS, also with further members. */
+const MAX_DEPTH = 16;
+
+/**
+ * The address of a JWKS: an absolute `https` URL without user and password. Plain `http` only to this machine, or when
+ * allowed: whoever can change the answer can sign tokens.
+ *
+ * @throws {KeyFetchError} `KEYS_URI_REFUSED`.
+ */
+export function readKeysUri(text: string, allowInsecureHttp: boolean): URL {
+  if (!URL.canParse(text)) throw refusedUri('it is not an absolute URL');
+  const uri = new URL(text);
+  if (uri.username !== '' || uri.password !== '') throw refusedUri('it carries a user or password');
+  if (uri.protocol === 'https:') return uri;
+  if (uri.protocol === 'http:' && (allowInsecureHttp || isLoopback(uri.hostname))) return uri;
+  throw refusedUri(
+    'it must use https (plain http only to this machine, or with allowInsecureHttp)',
+  );
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
+}
+
+/**
+ * Fetches a JWKS once. Follows no redirect: another address is the operator's decision.
+ *
+ * @throws {KeyFetchError} for every way in which that fails, the signal's own reason excepted.
+ */
+export async function fetchKeys(options: FetchKeysOptions): Promise<FetchedKeys> {
+  const { signal } = options;
+  try {
+    const response = await options.fetch(options.uri, {
+      headers: { accept: 'application/json, application/jwk-set+json' },
+      redirect: 'manual',
+      signal,
+    });
+    if (response.status !== 200) throw await refuseStatus(response);
+    const text = await readBounded(response, options.maxBytes);
+    return { document: readDocument(text), maxAgeSeconds: readMaxAge(response.headers) };
+  } catch (error) {
+    if (error instanceof BrokerError) throw error;
+    signal.throwIfAborted();
+    throw new KeyFetchError('KEYS_UNREACHABLE', "The issuer's keys cannot be reached.", {
+      cause: error,
+    });
+  }
+}
+
+async function refuseStatus(response: Response): Promise<KeyFetchError> {
+  await response.body?.cancel();
+  const status = response.status;
+  const hint =
+    status >= 300 && status < 400
+      ? ' Redirects are not followed: configure the final address.'
+      : '';
+  const retryAfter = response.headers.get('retry-after');
+  return new KeyFetchError(
+    'KEYS_HTTP_STATUS',
+    `The issuer's keys were answered with HTTP status ${status} instead of 200.${hint}`,
+    retryAfter !== null && /^\d{1,6}$/.test(retryAfter)
+      ? { retryAfterSeconds: Number(retryAfter) }
+      : {},
+  );
+}
+
+async function readBounded(response: Response, maxBytes: number): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  if (response.body !== null) {
+    // Leaving the loop by a throw cancels the rest of the body.
+    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+      size += chunk.byteLength;
+      if (size > maxBytes) {
+        throw new KeyFetchError(
+          'KEYS_TOO_LARGE',
+          `The answer with the issuer's keys is larger than ${maxBytes} bytes.`,
+        );
+      }
+      chunks.push(chunk);
+    }
+  }
+  const bytes = Buffer.concat(chunks, size);
+  if (!isUtf8(bytes)) throw invalid('it is not UTF-8');
+  return bytes.toString('utf8');
+}
+
+function readDocument(text: string): KeyDocument {
+  const json = parseStrictJson(text, MAX_DEPTH);
+  if (!json.ok) throw invalid(json.fault);
+  const document = readKeyDocument(json.value);
+  if (document === undefined) throw invalid('it must have a list "keys" of at most 100 keys');
+  return document;
+}
+
+function readMaxAge(headers: Headers): number | undefined {
+  const value = headers.get('cache-control');
+  if (value === null) return undefined;
+  if (/(^|[\s,])no-(store|cache)\b/i.test(value)) return 0;
+  const seconds = /(?:^|[\s,])max-age\s*=\s*"?(\d{1,9})/i.exec(value)?.[1];
+  return seconds === undefined ? undefined : Number(seconds);
+}
+
+function refusedUri(what: string): KeyFetchError {
+  return new KeyFetchError(
+    'KEYS_URI_REFUSED',
+    `The address of the issuer's keys is refused: ${what}.`,
+  );
+}
+
+function invalid(what: string): KeyFetchError {
+  return new KeyFetchError(
+    'KEYS_INVALID',
+    `What the issuer answered is not a JWKS: ${what}. Check that the address is its jwks_uri.`,
+  );
+}

@@ -1,0 +1,238 @@
+import { BrokerError } from '../../tokens/errors.js';
+import { decideFreshness, type Freshness } from '../../tokens/freshness.js';
+import { KeyFetchError, KeysUnavailableError, type KeyFetchCode } from '../errors.js';
+import { fetchKeys, type FetchedKeys } from './fetch-keys.js';
+import { KeyRing, requireKey } from './key-ring.js';
+import type { KeySet, KeySetState, VerificationKey, WantedKey } from './key-set.js';
+import {
+  readRemoteOptions,
+  type RemoteKeySetOptions,
+  type RemoteKeySetSettings,
+} from './remote-options.js';
+import { waitFor, withDeadline } from './waiting.js';
+
+/** Keys that are fetched from the issuer. */
+export interface RemoteKeySet extends KeySet {
+  /**
+   * Fetches the keys now (or joins the fetch that is under way), for a check at start or by `doctor`.
+   *
+   * @throws {KeysUnavailableError} when that fails; keys that are at hand stay in use.
+   */
+  refresh(signal?: AbortSignal): Promise<void>;
+}
+
+/**
+ * An issuer's keys over HTTP (RFC 7517 §5), kept as fresh as needed and fetched as rarely as possible.
+ *
+ * - One fetch is in flight at a time; everybody who needs it shares it.
+ * - From 80 % of their age keys are fetched again behind the answer.
+ * - An unknown key id causes a fetch, at most one per cooldown, and the cooldown holds when the fetch fails too. A
+ *   flood of invented ids therefore reaches the provider once per cooldown.
+ * - While the provider is down, keys that are at hand go on working until `staleSeconds` after their age; an unknown id
+ *   then is answered with {@link KeysUnavailableError} rather than a refusal, since the key may just be new.
+ * - With no keys at hand, failed fetches are repeated after 1, 2, 4 … seconds, up to the cooldown, or later when the
+ *   provider asks for it (`Retry-After`, at most five minutes).
+ * - A fetched JWKS replaces the keys as a whole, also by none: what is gone from it is no longer trusted.
+ *
+ * @throws {VerifierConfigError} for numbers out of range; {@link KeyFetchError} `KEYS_URI_REFUSED` for an address that
+ *   is not `https`.
+ *
+ * @example
+ * ```ts
+ * import { createRemoteKeySet } from 'service-token-broker';
+ *
+ * const keys = createRemoteKeySet({ jwksUri: 'https://tenant.eu.auth0.com/.well-known/jwks.json' });
+ * ```
+ */
+export function createRemoteKeySet(options: RemoteKeySetOptions): RemoteKeySet {
+  return new FetchedKeySet(readRemoteOptions(options));
+}
+
+interface Held {
+  readonly ring: KeyRing;
+  readonly fetchedAt: number;
+  /** How long the keys count as fresh, in milliseconds. */
+  readonly maxAge: number;
+  readonly jitter: number;
+}
+
+interface Failure {
+  readonly error: BrokerError;
+  readonly code: KeyFetchCode;
+  readonly at: number;
+  /** Before this instant no fetch is tried because of the failure. */
+  readonly retryAt: number;
+  readonly inARow: number;
+}
+
+const FIRST_RETRY = 1000;
+const MAX_RETRY_AFTER_SECONDS = 300;
+
+class FetchedKeySet implements RemoteKeySet {
+  readonly #settings: RemoteKeySetSettings;
+  #held: Held | undefined;
+  #failure: Failure | undefined;
+  #inFlight: Promise<void> | undefined;
+  #lastAttemptAt: number | undefined;
+  #fetches = 0;
+  #failures = 0;
+
+  constructor(settings: RemoteKeySetSettings) {
+    this.#settings = settings;
+  }
+
+  async find(wanted: WantedKey, signal?: AbortSignal): Promise<VerificationKey> {
+    signal?.throwIfAborted();
+    const ring = await this.#currentRing(signal);
+    const match = ring.match(wanted);
+    if (match !== 'unknown') return requireKey(match);
+    if (this.#inFlight !== undefined || this.#hasCooledDown()) {
+      await waitFor(this.#refresh(), signal);
+    }
+    const second = this.#held?.ring.match(wanted) ?? 'unknown';
+    if (second === 'unknown' && this.#failure !== undefined) throw this.#unavailable();
+    return requireKey(second);
+  }
+
+  async refresh(signal?: AbortSignal): Promise<void> {
+    await waitFor(this.#refresh(), signal);
+    if (this.#failure !== undefined) throw this.#unavailable();
+  }
+
+  state(): KeySetState {
+    const failure = this.#failure;
+    return {
+      status: this.#status(),
+      fetchedAt: this.#held?.fetchedAt,
+      lastAttemptAt: this.#lastAttemptAt,
+      lastError: failure === undefined ? undefined : { code: failure.code, at: failure.at },
+      keyIds: this.#held?.ring.keyIds ?? [],
+      ignored: this.#held?.ring.ignored ?? [],
+      fetches: this.#fetches,
+      failures: this.#failures,
+    };
+  }
+
+  /** The keys to judge with, after whatever fetch their age asks for. */
+  async #currentRing(signal: AbortSignal | undefined): Promise<KeyRing> {
+    const freshness = this.#freshness();
+    if (freshness !== 'fresh' && (this.#inFlight !== undefined || this.#mayRetry())) {
+      // Once a fetch has failed, callers with usable keys are not made to wait for the next one.
+      const isWaiting =
+        freshness === 'unavailable' || (freshness === 'must-wait' && this.#failure === undefined);
+      const refreshing = this.#refresh();
+      if (isWaiting) await waitFor(refreshing, signal);
+    }
+    if (this.#held === undefined || this.#freshness() === 'unavailable') throw this.#unavailable();
+    return this.#held.ring;
+  }
+
+  #freshness(): Freshness {
+    const held = this.#held;
+    const maxAge = held?.maxAge ?? 0;
+    return decideFreshness({
+      now: this.#settings.clock.now(),
+      readAt: held?.fetchedAt,
+      expiresAt: (held?.fetchedAt ?? 0) + maxAge + this.#settings.stale,
+      ttl: maxAge,
+      jitter: held?.jitter ?? 0,
+      skew: 0,
+    });
+  }
+
+  #status(): KeySetState['status'] {
+    if (this.#held === undefined) return 'empty';
+    const freshness = this.#freshness();
+    if (freshness === 'unavailable') return 'expired';
+    return freshness === 'must-wait' ? 'stale' : 'fresh';
+  }
+
+  #mayRetry(): boolean {
+    const now = this.#settings.clock.now();
+    // A clock that was set back must not lock the keys out for as long as the jump.
+    return this.#failure === undefined || now >= this.#failure.retryAt || now < this.#failure.at;
+  }
+
+  #hasCooledDown(): boolean {
+    if (this.#lastAttemptAt === undefined) return true;
+    const elapsed = this.#settings.clock.now() - this.#lastAttemptAt;
+    return (elapsed < 0 || elapsed >= this.#settings.cooldown) && this.#mayRetry();
+  }
+
+  /** Starts a fetch or joins the one under way. Never rejects: the outcome is kept in the fields. */
+  #refresh(): Promise<void> {
+    this.#inFlight ??= this.#attempt().finally(() => {
+      this.#inFlight = undefined;
+    });
+    return this.#inFlight;
+  }
+
+  async #attempt(): Promise<void> {
+    const { clock, timeout } = this.#settings;
+    this.#fetches += 1;
+    try {
+      const fetched = await withDeadline(clock, timeout, (signal) => this.#fetch(signal), timedOut);
+      const ring = await KeyRing.import(fetched.document);
+      this.#held = {
+        ring,
+        fetchedAt: clock.now(),
+        maxAge: this.#grantedAge(fetched.maxAgeSeconds),
+        jitter: this.#settings.random(),
+      };
+      this.#failure = undefined;
+    } catch (error) {
+      this.#noteFailure(error);
+    }
+    this.#lastAttemptAt = clock.now();
+  }
+
+  async #fetch(signal: AbortSignal): Promise<FetchedKeys> {
+    const { findUri, fetch, maxBytes } = this.#settings;
+    let uri: URL;
+    try {
+      uri = await findUri();
+    } catch (error) {
+      if (error instanceof KeyFetchError) throw error;
+      throw new KeyFetchError(
+        'KEYS_URI_UNKNOWN',
+        "The address of the issuer's keys could not be found out.",
+        { cause: error },
+      );
+    }
+    return fetchKeys({ uri, fetch, maxBytes, signal });
+  }
+
+  #grantedAge(hintSeconds: number | undefined): number {
+    const { maxAge, cooldown } = this.#settings;
+    if (hintSeconds === undefined) return maxAge;
+    return Math.min(maxAge, Math.max(hintSeconds * 1000, cooldown));
+  }
+
+  #noteFailure(thrown: unknown): void {
+    const error =
+      thrown instanceof KeyFetchError
+        ? thrown
+        : new KeyFetchError('KEYS_UNREACHABLE', "The issuer's keys cannot be reached.", {
+            cause: thrown,
+          });
+    const at = this.#settings.clock.now();
+    const inARow = (this.#failure?.inARow ?? 0) + 1;
+    const backoff = Math.min(FIRST_RETRY * 2 ** (inARow - 1), this.#settings.cooldown);
+    const asked = Math.min(error.retryAfterSeconds ?? 0, MAX_RETRY_AFTER_SECONDS) * 1000;
+    this.#failures += 1;
+    this.#failure = { error, code: error.code, at, inARow, retryAt: at + Math.max(backoff, asked) };
+  }
+
+  #unavailable(): KeysUnavailableError {
+    const failure = this.#failure;
+    const wait = (failure?.retryAt ?? 0) - this.#settings.clock.now();
+    return new KeysUnavailableError(
+      `The issuer's keys cannot be had at the moment. ${failure?.error.message ?? ''}`.trim(),
+      { cause: failure?.error, retryAfterSeconds: Math.max(1, Math.ceil(wait / 1000)) },
+    );
+  }
+}
+
+function timedOut(): KeyFetchError {
+  return new KeyFetchError('KEYS_TIMEOUT', "The issuer's keys did not arrive in time.");
+}

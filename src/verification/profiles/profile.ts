@@ -1,0 +1,103 @@
+import { VerifierConfigError } from '../errors.js';
+import type { Condition } from './conditions.js';
+
+/**
+ * Where a client's id is found: a claim's name, or a claim that has a certain form. With `between`, the id is what
+ * stands between the two texts; with `startsWith`, it is the whole claim.
+ */
+export type ClientIdSource =
+  | string
+  | { readonly claim: string; readonly between: readonly [before: string, after: string] }
+  | { readonly claim: string; readonly startsWith: string };
+
+/**
+ * How one provider marks its tokens, as data. A token is a service token when all of `service` holds, a customer token
+ * when all of `customer` holds, and refused when both or neither do.
+ *
+ * @example
+ * ```ts
+ * import type { ClassificationProfile } from 'service-token-broker';
+ *
+ * const profile: ClassificationProfile = {
+ *   name: 'our-provider',
+ *   clientId: ['client_id'],
+ *   service: [{ claim: 'kind', equals: 'machine' }, { absent: 'email' }],
+ *   customer: [{ claim: 'kind', equals: 'person' }, { present: 'email' }],
+ *   scopes: { service: ['scope'], customer: ['scope'] },
+ * };
+ * ```
+ */
+export interface ClassificationProfile {
+  /** Short name for messages and metrics. */
+  readonly name: string;
+  /**
+   * Where the client's id is found. All sources that are there must agree; a service token must have one.
+   */
+  readonly clientId: readonly ClientIdSource[];
+  /** What makes a service token: all of it. */
+  readonly service: readonly Condition[];
+  /** What makes a customer token: all of it. `never` for an issuer that has none. */
+  readonly customer: readonly Condition[] | 'never';
+  /** Claims that hold scopes, as a text with spaces or as a list, for each kind. */
+  readonly scopes: { readonly service: readonly string[]; readonly customer: readonly string[] };
+  /**
+   * `client-ids` where the provider's claims cannot tell the kinds apart. Then a token is a service token only for a
+   * client of the issuer's `serviceClientIds`, and a customer token only for one of its `customerClientIds`.
+   * Default `claims`.
+   */
+  readonly decidedBy?: 'claims' | 'client-ids';
+}
+
+/**
+ * Checks a profile that came from outside.
+ *
+ * @throws {VerifierConfigError} naming the member at fault. An empty list of conditions would be met by every token.
+ */
+export function checkProfile(profile: ClassificationProfile): void {
+  const at = `Profile "${profile.name}"`;
+  if (profile.clientId.length === 0) {
+    throw new VerifierConfigError(`${at}: "clientId" must name at least one claim.`);
+  }
+  checkConditions(`${at}: "service"`, profile.service);
+  if (profile.customer !== 'never') checkConditions(`${at}: "customer"`, profile.customer);
+}
+
+const FORMS = [
+  'present',
+  'absent',
+  'equals',
+  'oneOf',
+  'startsWith',
+  'endsWith',
+  'contains',
+  'notStartsWith',
+  'sameAs',
+  'differsFrom',
+  'arrayIncludes',
+  'arrayExcludes',
+  'audienceIncludes',
+  'anyOf',
+  'allOf',
+] as const;
+
+function checkConditions(at: string, conditions: readonly Condition[]): void {
+  if (!Array.isArray(conditions) || conditions.length === 0) {
+    throw new VerifierConfigError(`${at} must have at least one condition.`);
+  }
+  for (const condition of conditions as readonly Condition[]) checkCondition(at, condition);
+}
+
+function checkCondition(at: string, condition: Condition): void {
+  const forms = FORMS.filter((form) => Object.hasOwn(condition, form));
+  const isBothEnds = forms.join() === 'startsWith,endsWith';
+  if (forms.length !== 1 && !isBothEnds) {
+    throw new VerifierConfigError(`${at} has a condition that is not one of: ${FORMS.join(', ')}.`);
+  }
+  if ('anyOf' in condition) checkConditions(`${at}, "anyOf"`, condition.anyOf);
+  else if ('allOf' in condition) checkConditions(`${at}, "allOf"`, condition.allOf);
+  else if (!('present' in condition || 'absent' in condition || 'audienceIncludes' in condition)) {
+    if (typeof condition.claim !== 'string' || condition.claim === '') {
+      throw new VerifierConfigError(`${at} has a condition without a "claim".`);
+    }
+  }
+}

@@ -1,0 +1,169 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { describe, expect, test } from '@jest/globals';
+import { VerifierConfigError } from '../../../src/verification/errors.js';
+import { createStaticKeySet } from '../../../src/verification/keys/static-key-set.js';
+import { readKeyDocument } from '../../../src/verification/keys/usable-keys.js';
+import { createSigner } from '../support/signer.js';
+
+const rsa = (modulusLength: number): object =>
+  generateKeyPairSync('rsa', { modulusLength }).publicKey.export({ format: 'jwk' });
+const ec = (namedCurve: string, isPrivate = false): object => {
+  const pair = generateKeyPairSync('ec', { namedCurve });
+  return (isPrivate ? pair.privateKey : pair.publicKey).export({ format: 'jwk' });
+};
+const okp = (kind: 'ed25519' | 'x25519'): object =>
+  (kind === 'ed25519'
+    ? generateKeyPairSync('ed25519')
+    : generateKeyPairSync('x25519')
+  ).publicKey.export({ format: 'jwk' });
+
+const RSA_2048 = rsa(2048);
+const P256 = ec('P-256');
+
+describe('which algorithms a key may verify', () => {
+  test.each<[string, object, readonly string[]]>([
+    ['RSA', RSA_2048, ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']],
+    ['RSA with its own algorithm', { ...RSA_2048, alg: 'PS256' }, ['PS256']],
+    ['P-256', P256, ['ES256']],
+    ['P-384', ec('P-384'), ['ES384']],
+    ['P-521', ec('P-521'), ['ES512']],
+    ['Ed25519', okp('ed25519'), ['EdDSA', 'Ed25519']],
+    ['use sig', { ...P256, use: 'sig' }, ['ES256']],
+    ['key_ops verify', { ...P256, key_ops: ['verify'] }, ['ES256']],
+  ])('%s', (_, jwk, algorithms) => {
+    const document = readKeyDocument({ keys: [{ kid: 'k', ...jwk }] });
+    expect(document?.ignored).toEqual([]);
+    expect(document?.usable[0]?.algorithms).toEqual(algorithms);
+  });
+
+  test('only public members are kept', () => {
+    const document = readKeyDocument({ keys: [{ ...P256, kid: 'k', ext: false, x5c: ['MII'] }] });
+    expect(Object.keys(document?.usable[0]?.jwk ?? {})).toEqual(['kty', 'crv', 'x', 'y']);
+  });
+});
+
+describe('ignored', () => {
+  const smallExponent = (e: Buffer): object => ({ ...RSA_2048, e: e.toString('base64url') });
+  test.each<[string, unknown, string]>([
+    ['null', null, 'not-an-object'],
+    ['a string', 'key', 'not-an-object'],
+    ['a symmetric key', { kty: 'oct', k: 'c2VjcmV0' }, 'private-or-symmetric'],
+    ['a private key', ec('P-256', true), 'private-or-symmetric'],
+    ['a key for encryption', { ...P256, use: 'enc' }, 'not-for-signatures'],
+    ['a use of another type', { ...P256, use: ['sig'] }, 'not-for-signatures'],
+    ['operations without verify', { ...P256, key_ops: ['encrypt'] }, 'not-for-signatures'],
+    ['operations of another type', { ...P256, key_ops: 'verify' }, 'not-for-signatures'],
+    ['an unknown type', { kty: 'XYZ' }, 'unsupported-type'],
+    ['no type', {}, 'unsupported-type'],
+    ['an unknown curve', ec('secp256k1'), 'unsupported-type'],
+    ['a key agreement key', okp('x25519'), 'unsupported-type'],
+    ['an algorithm of another type', { ...P256, alg: 'RS256' }, 'algorithm-mismatch'],
+    ['HMAC over a public key', { ...RSA_2048, alg: 'HS256' }, 'algorithm-mismatch'],
+    ['an encryption algorithm', { ...RSA_2048, alg: 'RSA-OAEP' }, 'algorithm-mismatch'],
+    ['none', { ...RSA_2048, alg: 'none' }, 'algorithm-mismatch'],
+    ['RSA of 1024 bits', rsa(1024), 'weak'],
+    ['RSA of 2047 bits', rsa(2047), 'weak'],
+    ['RSA of 1024 bits behind zeros', padded(rsa(1024)), 'weak'],
+    ['a giant RSA key', { ...RSA_2048, n: Buffer.alloc(2000, 0xff).toString('base64url') }, 'weak'],
+    ['an exponent of one', smallExponent(Buffer.from([1])), 'weak'],
+    ['an exponent of one behind zeros', smallExponent(Buffer.from([0, 0, 1])), 'weak'],
+    ['an even exponent', smallExponent(Buffer.from([4])), 'weak'],
+    ['an exponent of zero', smallExponent(Buffer.from([0])), 'weak'],
+    ['a giant exponent', smallExponent(Buffer.alloc(5, 0xff)), 'weak'],
+    ['no modulus', { kty: 'RSA', e: 'AQAB' }, 'malformed'],
+    ['a modulus of another type', { ...RSA_2048, n: 5 }, 'malformed'],
+    ['padding', { ...P256, x: 'AAAA=' }, 'malformed'],
+    ['a key id of another type', { ...P256, kid: 5 }, 'malformed'],
+    ['a key id too long', { ...P256, kid: 'k'.repeat(257) }, 'malformed'],
+  ])('%s', (_, key, reason) => {
+    const good = { ...P256, kid: 'good' };
+    const document = readKeyDocument({ keys: [key, good] });
+    expect(document?.ignored.map((ignored) => ignored.reason)).toEqual([reason]);
+    expect(document?.usable.map(({ keyId }) => keyId)).toEqual(['good']);
+  });
+
+  test('all keys with the same id, for nobody could say which one is meant', () => {
+    const keys = [
+      { ...P256, kid: 'twice' },
+      { ...ec('P-256'), kid: 'twice' },
+      { ...P256, kid: 'once' },
+    ];
+    const document = readKeyDocument({ keys });
+    expect(document?.usable.map(({ keyId }) => keyId)).toEqual(['once']);
+    expect(document?.ignored).toEqual([
+      { keyId: 'twice', reason: 'duplicate-key-id' },
+      { keyId: 'twice', reason: 'duplicate-key-id' },
+    ]);
+  });
+
+  test('an encryption key does not take the id from its signing key', () => {
+    const keys = [
+      { ...P256, kid: 'same', use: 'enc' },
+      { ...P256, kid: 'same', use: 'sig' },
+    ];
+    expect(readKeyDocument({ keys })?.usable.map(({ keyId }) => keyId)).toEqual(['same']);
+  });
+});
+
+test.each<[string, unknown]>([
+  ['null', null],
+  ['a list', []],
+  ['no keys', {}],
+  ['keys of another type', { keys: {} }],
+  ['too many keys', { keys: Array.from({ length: 101 }, () => P256) }],
+])('not a JWKS: %s', (_, value) => {
+  expect(readKeyDocument(value)).toBeUndefined();
+});
+
+describe('a static key set', () => {
+  test('finds by id and algorithm together', async () => {
+    const [first, second] = [await createSigner('a'), await createSigner('b', 'RS256')];
+    const keys = createStaticKeySet({ keys: [first.jwk, second.jwk] });
+    expect((await keys.find({ kid: 'b', alg: 'RS256' })).keyId).toBe('b');
+    expect(keys.state()).toMatchObject({ status: 'fresh', keyIds: ['a', 'b'], fetches: 0 });
+    const wrong = { code: 'TOKEN_ALGORITHM_REFUSED' };
+    await expect(keys.find({ kid: 'b', alg: 'PS256' })).rejects.toMatchObject(wrong);
+    await expect(keys.find({ kid: 'a', alg: 'RS256' })).rejects.toMatchObject(wrong);
+    const unknown = { code: 'TOKEN_KEY_UNKNOWN' };
+    await expect(keys.find({ kid: 'c', alg: 'ES256' })).rejects.toMatchObject(unknown);
+    await expect(keys.find({ kid: '__proto__', alg: 'ES256' })).rejects.toMatchObject(unknown);
+  });
+
+  test('without an id, only a single key that fits is taken', async () => {
+    const signers = [
+      await createSigner('a'),
+      await createSigner('b'),
+      await createSigner('c', 'ES384'),
+    ];
+    const keys = createStaticKeySet({ keys: signers.map(({ jwk }) => jwk) });
+    expect((await keys.find({ kid: undefined, alg: 'ES384' })).keyId).toBe('c');
+    await expect(keys.find({ kid: undefined, alg: 'ES256' })).rejects.toMatchObject({
+      code: 'TOKEN_KEY_UNKNOWN',
+      message: expect.stringContaining('several'),
+    });
+  });
+
+  test('a point that is not on its curve is ignored at import', async () => {
+    const bad = { ...P256, kid: 'bad', y: Buffer.alloc(32, 7).toString('base64url') };
+    const keys = createStaticKeySet({ keys: [bad, { ...P256, kid: 'good' }] });
+    await keys.find({ kid: 'good', alg: 'ES256' });
+    expect(keys.state().ignored).toEqual([{ keyId: 'bad', reason: 'malformed' }]);
+    expect(keys.state().keyIds).toEqual(['good']);
+  });
+
+  test.each<[string, object, string]>([
+    ['not a JWKS', {}, 'not a JWKS'],
+    ['empty', { keys: [] }, 'empty'],
+    ['nothing usable', { keys: [{ kty: 'oct', k: 'YQ' }] }, 'private-or-symmetric'],
+  ])('%s is refused when it is made', (_, jwks, words) => {
+    const make = (): unknown => createStaticKeySet(jwks as { keys: object[] });
+    expect(make).toThrow(VerifierConfigError);
+    expect(make).toThrow(words);
+  });
+});
+
+function padded(jwk: object): object {
+  const { n = '' } = jwk as { n?: string };
+  const zeros = Buffer.alloc(200);
+  return { ...jwk, n: Buffer.concat([zeros, Buffer.from(n, 'base64url')]).toString('base64url') };
+}

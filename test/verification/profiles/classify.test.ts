@@ -1,0 +1,260 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { classify } from '../../../src/verification/profiles/classify.js';
+import { meets } from '../../../src/verification/profiles/conditions.js';
+import type { ClassificationProfile } from '../../../src/verification/profiles/profile.js';
+import { PROFILE_NAMES, PROFILES } from '../../../src/verification/profiles/providers.js';
+import { PROVIDER_TOKENS } from './provider-tokens.js';
+
+/** What foreign tokens look like; added to any good token, they make it refused. */
+const FOREIGN: readonly (readonly [name: string, claims: object])[] = [
+  ['nonce', { nonce: 'n' }],
+  ['at_hash', { at_hash: 'h' }],
+  ['c_hash', { c_hash: 'h' }],
+  ['nonce null', { nonce: null }],
+  ['typ ID', { typ: 'ID' }],
+  ['typ Refresh', { typ: 'Refresh' }],
+  ['token_use id', { token_use: 'id' }],
+  ['token_use refresh', { token_use: 'refresh' }],
+  ['token_use null', { token_use: null }],
+  ['logout events', { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } }],
+];
+
+test('every profile has a table', () => {
+  expect(PROVIDER_TOKENS.map(({ profile }) => profile)).toEqual(PROFILE_NAMES);
+});
+
+describe.each(PROVIDER_TOKENS)('$profile', ({ profile: name, options, ...tokens }) => {
+  const profile = PROFILES[name];
+  const good = [
+    ...tokens.service.map(([title, claims]) => ['service', title, claims] as const),
+    ...tokens.customer.map(([title, claims]) => ['customer', title, claims] as const),
+  ];
+
+  test.each([...tokens.service])('service: %s', (_, claims, clientId) => {
+    expect(classify(claims, profile, options)).toMatchObject({
+      kind: 'service',
+      clientId,
+      subject: claims['sub'] ?? clientId,
+    });
+  });
+
+  if (tokens.customer.length > 0) {
+    test.each([...tokens.customer])('customer: %s', (_, claims) => {
+      const classified = classify(claims, profile, options);
+      expect(classified).toMatchObject({ kind: 'customer', subject: claims['sub'] });
+    });
+  }
+
+  test.each([...tokens.refused])('refused: %s', (_, claims) => {
+    expect(classify(claims, profile, options).kind).toBe('rejected');
+  });
+
+  test.each(good)('%s: %s: signs of another token refuse it', (_, __, claims) => {
+    for (const [sign, more] of FOREIGN) {
+      const classified = classify({ ...claims, ...more }, profile, options);
+      expect([sign, classified.kind]).toEqual([sign, 'rejected']);
+      expect(classified).toMatchObject({ reason: 'not-an-access-token' });
+    }
+  });
+
+  test.each(good)('%s: %s: an actor does not change the kind', (kind, _, claims) => {
+    const act = { sub: 'agent', iss: 'https://a.example', act: { sub: 'first' } };
+    expect(classify({ ...claims, act }, profile, options)).toMatchObject({
+      kind,
+      actor: {
+        subject: 'agent',
+        issuer: 'https://a.example',
+        actor: { subject: 'first', issuer: undefined, actor: undefined },
+      },
+    });
+    for (const malformed of ['agent', null, [], {}, { sub: 1 }, { sub: 'a', act: 'b' }]) {
+      expect(classify({ ...claims, act: malformed }, profile, options)).toMatchObject({
+        kind: 'rejected',
+        reason: 'claims-malformed',
+      });
+    }
+  });
+
+  test.each(good)('%s: %s: a list narrows the clients', (kind, _, claims) => {
+    const option = kind === 'service' ? 'serviceClientIds' : 'customerClientIds';
+    const classified = classify(claims, profile, { ...options, [option]: ['somebody-else'] });
+    expect(classified.kind).toBe('rejected');
+    const clientId = (classify(claims, profile, options) as { clientId?: string }).clientId;
+    if (clientId !== undefined) {
+      expect(classify(claims, profile, { ...options, [option]: [clientId] }).kind).toBe(kind);
+    }
+  });
+
+  test.each(good)('%s: %s: inherited claims do not count', (_, __, claims) => {
+    const inherited = Object.create(claims) as Record<string, unknown>;
+    expect(classify(inherited, profile, options).kind).toBe('rejected');
+  });
+
+  test.each(good)('%s: %s: the explanation tells no values', (_, __, claims) => {
+    const marked = { ...claims, jti: 'canary-value', email_verified: 'canary-value' };
+    const { explanation } = classify(marked, profile, options);
+    expect(explanation.length).toBeGreaterThan(1);
+    expect(explanation.join('\n')).not.toContain('canary-value');
+    for (const id of [claims['sub'], claims['azp'], claims['client_id']]) {
+      if (typeof id === 'string' && id.length > 4) expect(explanation.join('\n')).not.toContain(id);
+    }
+  });
+});
+
+describe('rules for every issuer', () => {
+  const anything: ClassificationProfile = {
+    name: 'anything',
+    clientId: ['client_id'],
+    service: [{ claim: 'kind', equals: 'machine' }],
+    customer: [{ claim: 'kind', oneOf: ['person', 'both'] }],
+    scopes: { service: ['scope'], customer: ['permissions'] },
+  };
+  const both: ClassificationProfile = {
+    ...anything,
+    service: [{ claim: 'kind', oneOf: ['machine', 'both'] }],
+  };
+
+  test('both kinds are refused', () => {
+    expect(classify({ kind: 'both', sub: 'a', client_id: 'b' }, both)).toMatchObject({
+      kind: 'rejected',
+      reason: 'both-kinds',
+    });
+  });
+
+  test.each([
+    ['the client', 'web'],
+    ['an Auth0 machine', 'x@clients'],
+    ['a PingAM machine', '(age!x)'],
+    ['a Kubernetes machine', 'system:serviceaccount:a:b'],
+    ['a Keycloak machine', 'service-account-x'],
+  ])('a customer is never %s', (_, sub) => {
+    const claims = { kind: 'person', client_id: 'web', sub };
+    expect(classify(claims, anything).kind).toBe('rejected');
+    expect(classify({ ...claims, sub: 'ann' }, anything).kind).toBe('customer');
+  });
+
+  test('a service token names its client', () => {
+    expect(classify({ kind: 'machine', sub: 'a' }, anything).kind).toBe('rejected');
+  });
+
+  test('a client assertion is refused', () => {
+    const claims = { kind: 'machine', client_id: 'a', sub: 'same', iss: 'same' };
+    expect(classify(claims, anything)).toMatchObject({ reason: 'not-an-access-token' });
+  });
+
+  test.each<[unknown, readonly string[] | undefined]>([
+    ['read write  read', ['read', 'write']],
+    [
+      ['read', 'write'],
+      ['read', 'write'],
+    ],
+    ['', []],
+    [undefined, []],
+    [['read', 1], undefined],
+    [{ read: true }, undefined],
+    [null, undefined],
+    [7, undefined],
+  ])('scopes of %p', (scope, scopes) => {
+    const claims = { kind: 'machine', client_id: 'a', ...(scope !== undefined && { scope }) };
+    const expected =
+      scopes === undefined
+        ? { kind: 'rejected', reason: 'claims-malformed' }
+        : { kind: 'service', scopes };
+    expect(classify(claims, anything)).toMatchObject(expected);
+  });
+
+  test('only the claims of the kind count as scopes', () => {
+    const claims = { sub: 'ann', client_id: 'web', scope: 'a', permissions: ['b'] };
+    expect(classify({ ...claims, kind: 'person' }, anything)).toMatchObject({ scopes: ['b'] });
+    expect(classify({ ...claims, kind: 'machine' }, anything)).toMatchObject({ scopes: ['a'] });
+  });
+
+  test('the explanation tells which rule decided', () => {
+    const { explanation } = classify({ sub: 'j@clients', azp: 'j', gty: 'x' }, PROFILES.auth0);
+    expect(explanation).toEqual([
+      'service: "sub" ends with "@clients": yes',
+      'service: ("gty" is "client-credentials" or ("gty" is absent and "client_id" is present and "jti" is present)): no',
+      'customer: "sub" contains "|": no',
+      'refused: it has the marks of neither kind',
+    ]);
+  });
+});
+
+describe('properties', () => {
+  const names = [
+    ...new Set(
+      PROVIDER_TOKENS.flatMap(({ service, customer, refused }) =>
+        [...service, ...customer, ...refused].flatMap(([, claims]) => Object.keys(claims)),
+      ),
+    ),
+  ];
+  const values = [
+    ...new Set(
+      PROVIDER_TOKENS.flatMap(({ service, customer, refused }) =>
+        [...service, ...customer, ...refused].flatMap(([, claims]) => Object.values(claims)),
+      ),
+    ),
+  ];
+  const value = fc.oneof(
+    fc.constantFrom(...values),
+    fc.constantFrom('job', 'web', 'job@clients', '', null, 0, true, [], {}),
+  );
+  const mix = fc.dictionary(fc.constantFrom(...names), value, { maxKeys: 8 });
+  const rows = fc.constantFrom(...PROVIDER_TOKENS);
+  /** A good or bad token of some provider with a few claims changed: near enough to be accepted now and then. */
+  const nearly = rows.chain((row) =>
+    fc
+      .tuple(
+        fc.constantFrom(...[...row.service, ...row.customer, ...row.refused].map(([, c]) => c)),
+        mix,
+        fc.subarray(names),
+      )
+      .map(([claims, changes, removed]) => {
+        const kept = Object.entries({ ...claims, ...changes }).filter(
+          ([name]) => !removed.includes(name) || name in claims,
+        );
+        return { row, claims: Object.fromEntries(kept) };
+      }),
+  );
+
+  test('what is accepted meets exactly one of the two predicates', () => {
+    const accepted = { service: 0, customer: 0 };
+    fc.assert(
+      fc.property(nearly, ({ row, claims }) => {
+        const profile: ClassificationProfile = PROFILES[row.profile];
+        const classified = classify(claims, profile, row.options);
+        if (classified.kind === 'rejected') return;
+        accepted[classified.kind] += 1;
+        const isService = profile.service.every((condition) => meets(claims, condition));
+        const isCustomer =
+          profile.customer !== 'never' &&
+          profile.customer.every((condition) => meets(claims, condition));
+        if (profile.decidedBy === 'client-ids') {
+          const list = row.options?.[`${classified.kind}ClientIds`];
+          expect(list).toContain(classified.clientId);
+        } else {
+          expect([isService, isCustomer]).toEqual([
+            classified.kind === 'service',
+            classified.kind === 'customer',
+          ]);
+        }
+        if (classified.kind === 'customer')
+          expect(classified.subject).not.toBe(classified.clientId);
+      }),
+      { numRuns: 5000 },
+    );
+    // The property says something only if tokens of both kinds were among them.
+    expect(accepted.service).toBeGreaterThan(50);
+    expect(accepted.customer).toBeGreaterThan(50);
+  });
+
+  test('any claims at all: a decision, never a throw', () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.string(), fc.anything()), rows, (claims, row) => {
+        const { kind } = classify(claims, PROFILES[row.profile], row.options);
+        expect(['service', 'customer', 'rejected']).toContain(kind);
+      }),
+    );
+  });
+});
