@@ -1,0 +1,138 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+/** What an endpoint needs to know about a request, whichever server received it. */
+export interface EndpointRequest {
+  /** Upper case, as sent. */
+  readonly method: string;
+  /** Path and query, as sent. */
+  readonly url: string;
+  /** Every value of every header by lower-case name: `IncomingMessage.headersDistinct`. */
+  readonly headers: NodeJS.Dict<string[]>;
+  /** The address of the caller, as far as the server trusts what it was told about it. */
+  readonly remoteAddress: string;
+  /** True when the connection that reached this process is encrypted. */
+  readonly encrypted: boolean;
+  /** The body as the framework's parser left it; `undefined` when there was none that it parses. */
+  readonly body?: unknown;
+}
+
+/** A complete answer. */
+export interface EndpointAnswer {
+  readonly status: number;
+  /** Names and values in turn, as `ServerResponse.writeHead` takes them. */
+  readonly headers: readonly string[];
+  readonly body: Buffer;
+}
+
+/** What every endpoint is. */
+export interface Endpoint {
+  answer(request: EndpointRequest): Promise<EndpointAnswer>;
+}
+
+/** The error codes of the HTTP surface: RFC 6749 §5.2 and RFC 8707 §2, and what they do not name. */
+export type HttpErrorCode =
+  | 'invalid_request'
+  | 'invalid_client'
+  | 'unauthorized_client'
+  | 'unsupported_grant_type'
+  | 'invalid_scope'
+  | 'invalid_target'
+  | 'not_found'
+  | 'method_not_allowed'
+  | 'too_many_requests'
+  | 'rotation_refused'
+  | 'temporarily_unavailable'
+  | 'server_error';
+
+/**
+ * Headers of everything the broker says. Tokens must not be kept by caches (RFC 6749 §5.1, which also asks for
+ * `Pragma`), and nothing here is meant to be guessed into another content type.
+ */
+export const COMMON_HEADERS: readonly string[] = [
+  'Cache-Control',
+  'no-store',
+  'Pragma',
+  'no-cache',
+  'X-Content-Type-Options',
+  'nosniff',
+];
+
+const EMPTY = Buffer.alloc(0);
+
+/** An answer with a JSON body. */
+export function jsonAnswer(
+  status: number,
+  body: Readonly<Record<string, unknown>>,
+  headers: readonly string[] = [],
+): EndpointAnswer {
+  return jsonBytesAnswer(status, Buffer.from(JSON.stringify(body)), headers);
+}
+
+/** An answer whose JSON is made already. */
+export function jsonBytesAnswer(
+  status: number,
+  body: Buffer,
+  headers: readonly string[],
+): EndpointAnswer {
+  return {
+    status,
+    headers: [
+      'Content-Type',
+      'application/json',
+      'Content-Length',
+      String(body.length),
+      ...COMMON_HEADERS,
+      ...headers,
+    ],
+    body,
+  };
+}
+
+/** An answer without a body, for 304. */
+export function bodylessAnswer(status: number, headers: readonly string[]): EndpointAnswer {
+  return { status, headers: [...COMMON_HEADERS, ...headers], body: EMPTY };
+}
+
+/** An error as RFC 6749 §5.2 writes it. The description goes to the caller: it never repeats what was sent. */
+export function errorAnswer(
+  status: number,
+  error: HttpErrorCode,
+  description: string,
+  headers: readonly string[] = [],
+): EndpointAnswer {
+  return jsonAnswer(status, { error, error_description: description }, headers);
+}
+
+/** 405 with the methods that the route has. */
+export function methodNotAllowed(allowed: readonly string[]): EndpointAnswer {
+  const methods = allowed.join(', ');
+  return errorAnswer(405, 'method_not_allowed', `This path takes ${methods}.`, ['Allow', methods]);
+}
+
+/** Sends an answer. A HEAD request gets the headers alone, and Node leaves the body out by itself. */
+export function writeAnswer(response: ServerResponse, answer: EndpointAnswer): void {
+  // The types ask for a mutable array; Node only reads it.
+  response.writeHead(answer.status, answer.headers as string[]);
+  response.end(answer.body);
+}
+
+/** An {@link EndpointRequest} from Node's own request. */
+export function toEndpointRequest(
+  message: IncomingMessage,
+  extras: { readonly url?: string; readonly remoteAddress?: string; readonly body?: unknown } = {},
+): EndpointRequest {
+  return {
+    method: message.method ?? '',
+    url: extras.url ?? message.url ?? '/',
+    headers: message.headersDistinct,
+    remoteAddress: extras.remoteAddress ?? message.socket.remoteAddress ?? '',
+    encrypted: 'encrypted' in message.socket && message.socket.encrypted === true,
+    body: extras.body,
+  };
+}
+
+/** The query of a request target, without the path. */
+export function queryOf(url: string): URLSearchParams {
+  const start = url.indexOf('?');
+  return new URLSearchParams(start < 0 ? '' : url.slice(start + 1));
+}

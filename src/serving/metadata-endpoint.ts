@@ -1,0 +1,71 @@
+import {
+  errorAnswer,
+  jsonAnswer,
+  methodNotAllowed,
+  type Endpoint,
+  type EndpointAnswer,
+  type EndpointRequest,
+} from './http.js';
+
+/** What the metadata says about the broker. */
+export interface MetadataOptions {
+  /**
+   * The URL under which peers reach the broker, without query or fragment: the issuer. When it is not given it is made of
+   * the request: the `Host` header, and `https` only if the connection that reached this process is encrypted.
+   */
+  readonly publicUrl?: string;
+  /** The scopes of the service token, separated by spaces. */
+  readonly scope?: string;
+}
+
+/** A host name, an IPv4 address or an IPv6 address in brackets, with an optional port. */
+const HOST =
+  /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$/;
+
+/**
+ * `GET /.well-known/oauth-authorization-server`: the metadata of RFC 8414.
+ *
+ * A client must only believe an issuer that is the URL it asked (RFC 8414 §3.3), so an issuer made of `Host` tells it
+ * nothing that it did not say itself, and the answer is kept by no cache. Forwarded headers are never used. Behind a
+ * proxy that ends TLS, or that changes the host or the path, set `publicUrl`.
+ */
+export class MetadataEndpoint implements Endpoint {
+  readonly #publicUrl: string | undefined;
+  readonly #scopes: readonly string[];
+
+  constructor(options: MetadataOptions) {
+    this.#publicUrl = options.publicUrl?.replace(/\/+$/, '');
+    this.#scopes = (options.scope ?? '').split(' ').filter((word) => word !== '');
+  }
+
+  /** Answers a metadata request. No credentials are needed. */
+  answer(request: EndpointRequest): Promise<EndpointAnswer> {
+    return Promise.resolve(this.#answer(request));
+  }
+
+  #answer(request: EndpointRequest): EndpointAnswer {
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return methodNotAllowed(['GET', 'HEAD']);
+    }
+    const issuer = this.#publicUrl ?? issuerOf(request);
+    if (issuer === undefined) {
+      return errorAnswer(400, 'invalid_request', 'The Host header must name a host.');
+    }
+    return jsonAnswer(200, {
+      issuer,
+      token_endpoint: `${issuer}/oauth2/token`,
+      token_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post'],
+      grant_types_supported: ['client_credentials'],
+      // Required by RFC 8414 §2, and empty: there is no authorization endpoint.
+      response_types_supported: [],
+      ...(this.#scopes.length > 0 ? { scopes_supported: this.#scopes } : {}),
+    });
+  }
+}
+
+function issuerOf(request: EndpointRequest): string | undefined {
+  const hosts = request.headers['host'] ?? [];
+  const [host] = hosts;
+  if (host === undefined || hosts.length > 1 || !HOST.test(host)) return undefined;
+  return `${request.encrypted ? 'https' : 'http'}://${host.toLowerCase()}`;
+}

@@ -1,0 +1,14 @@
+import { All, Controller, Inject, Req, Res } from '@nestjs/common';
+import { respond, type FrameworkReply, type FrameworkRequest } from './respond.js';
+import { Serving } from './serving.js';
+
+/** What OAuth client libraries discover. */
+@Controller()
+export class MetadataController {
+  constructor(@Inject(Serving) private readonly serving: Serving) {}
+
+  @All('.well-known/oauth-authorization-server')
+  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.metadata, request, reply);
+  }
+}

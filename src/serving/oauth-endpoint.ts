@@ -1,0 +1,127 @@
+import { errorCode } from '../tokens/errors.js';
+import type { ServiceToken } from '../tokens/service-token.js';
+import { failureAnswer } from './failure-answer.js';
+import { readForm, type Form } from './form.js';
+import {
+  errorAnswer,
+  jsonAnswer,
+  methodNotAllowed,
+  type Endpoint,
+  type EndpointAnswer,
+  type EndpointRequest,
+} from './http.js';
+import type { LoginResult } from './peer-login.js';
+import { tokenMembers } from './token-answer.js';
+import type { TokenEndpointOptions } from './token-endpoint.js';
+
+/** What the OAuth token endpoint works with. */
+export interface OauthEndpointOptions extends TokenEndpointOptions {
+  /** The scopes of the service token, separated by spaces; `undefined` when it has none. */
+  readonly scope?: string;
+}
+
+/**
+ * `POST /oauth2/token`: the token endpoint of RFC 6749 for the client-credentials grant, so that any OAuth client
+ * library gets the service token. A peer authenticates with `client_secret_basic` or `client_secret_post`, not both.
+ *
+ * There is one service token, so a request can only ask for what it is: `scope` must be among its scopes, `resource`
+ * (RFC 8707) and `audience` among its audiences. Errors are those of RFC 6749 §5.2 and RFC 8707 §2.
+ */
+export class OauthEndpoint implements Endpoint {
+  readonly #options: OauthEndpointOptions;
+  readonly #scopes: readonly string[];
+
+  constructor(options: OauthEndpointOptions) {
+    this.#options = options;
+    this.#scopes = words(options.scope ?? '');
+  }
+
+  /** Answers a token request. */
+  async answer(request: EndpointRequest): Promise<EndpointAnswer> {
+    if (request.method !== 'POST') return methodNotAllowed(['POST']);
+    if (request.url.includes('?')) {
+      return errorAnswer(
+        400,
+        'invalid_request',
+        'Parameters go into the body, never into the URL.',
+      );
+    }
+    const form = readForm(request);
+    if ('status' in form) return form;
+    const login = await this.#login(request, form);
+    if ('refusal' in login) return login.refusal;
+    const refusal = namesOther(form, login.peer.id) ?? this.#refuseGrant(form);
+    if (refusal !== undefined) return refusal;
+    return this.#issue(form, login.peer.id);
+  }
+
+  #login(request: EndpointRequest, form: Form): Promise<LoginResult> | LoginResult {
+    const { login } = this.#options;
+    const id = one(form, 'client_id');
+    const secret = one(form, 'client_secret');
+    if (request.headers['authorization'] !== undefined) {
+      if (secret === undefined) return login.withHeader(request, 'token');
+      const description = 'The client authenticates in the header or in the body, not in both.';
+      return { refusal: errorAnswer(400, 'invalid_request', description) };
+    }
+    if (id === undefined || secret === undefined) return login.missing(request.remoteAddress);
+    return login.withCredentials({ id, secret }, request.remoteAddress, 'token');
+  }
+
+  #refuseGrant(form: Form): EndpointAnswer | undefined {
+    const grant = one(form, 'grant_type');
+    if (grant === undefined) {
+      return errorAnswer(400, 'invalid_request', '"grant_type" is missing.');
+    }
+    if (grant !== 'client_credentials') {
+      return errorAnswer(400, 'unsupported_grant_type', 'The only grant is client_credentials.');
+    }
+    const asked = words(one(form, 'scope') ?? '');
+    if (asked.every((scope) => this.#scopes.includes(scope))) return undefined;
+    return errorAnswer(
+      400,
+      'invalid_scope',
+      'The service token does not have every scope asked for.',
+    );
+  }
+
+  async #issue(form: Form, peerId: string): Promise<EndpointAnswer> {
+    const { cache, clock, observer } = this.#options;
+    try {
+      const { value, state } = await cache.get();
+      if (!isFor(value.token, form)) {
+        return errorAnswer(400, 'invalid_target', 'The service token is not for that audience.');
+      }
+      observer.tokenServed?.(peerId, state, 200);
+      const members = tokenMembers(value.token, clock.now());
+      const scope = this.#scopes.join(' ');
+      return jsonAnswer(200, scope === '' ? members : { ...members, scope });
+    } catch (error) {
+      observer.tokenUnavailable?.(peerId, error);
+      return failureAnswer(
+        error,
+        `The service token cannot be served at the moment (${errorCode(error)}).`,
+      );
+    }
+  }
+}
+
+/** RFC 6749 §2.3: one client, one way of authentication. */
+function namesOther(form: Form, peerId: string): EndpointAnswer | undefined {
+  const id = one(form, 'client_id');
+  if (id === undefined || id === peerId) return undefined;
+  return errorAnswer(400, 'invalid_request', '"client_id" names another client than the header.');
+}
+
+function isFor(token: ServiceToken, form: Form): boolean {
+  const targets = [...(form.get('resource') ?? []), ...(form.get('audience') ?? [])];
+  return targets.every((target) => token.audience.includes(target));
+}
+
+function one(form: Form, name: string): string | undefined {
+  return form.get(name)?.[0];
+}
+
+function words(text: string): readonly string[] {
+  return text.split(' ').filter((word) => word !== '');
+}

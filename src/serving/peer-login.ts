@@ -1,0 +1,160 @@
+import type { CacheAnswer } from '../tokens/refreshing-cache.js';
+import { authenticate, type Authentication } from './authenticate.js';
+import { parseBasicCredentials, type PeerCredentials } from './basic-credentials.js';
+import { failureAnswer } from './failure-answer.js';
+import { errorAnswer, type EndpointAnswer, type EndpointRequest } from './http.js';
+import type { LoginThrottle } from './login-throttle.js';
+import type { PeerDirectory } from './peer-directory.js';
+import { hasRole, isPeerId, type Peer, type PeerRole, type Peers } from './peers.js';
+import type { LoginFailure, ServingObserver } from './serving-observer.js';
+
+/** What a login needs. */
+export interface PeerLoginOptions {
+  readonly directory: PeerDirectory;
+  readonly throttle: LoginThrottle;
+  readonly observer: ServingObserver;
+}
+
+/** The peer, or the answer to give instead. */
+export type LoginResult = { readonly peer: Peer } | { readonly refusal: EndpointAnswer };
+
+/** The challenge of every 401: RFC 7617 §2. */
+export const CHALLENGE: readonly string[] = [
+  'WWW-Authenticate',
+  'Basic realm="service-token-broker", charset="UTF-8"',
+];
+
+/**
+ * Lets peers in. A failed login looks the same whatever was wrong: 401 `invalid_client`, and 429 when there are too
+ * many. Only a peer that proved who it is learns that it lacks a role: 403.
+ */
+export class PeerLogin {
+  readonly #directory: PeerDirectory;
+  readonly #observer: ServingObserver;
+  readonly #throttle: LoginThrottle;
+
+  constructor(options: PeerLoginOptions) {
+    this.#directory = options.directory;
+    this.#observer = options.observer;
+    this.#throttle = options.throttle;
+  }
+
+  /** Logs in with the `Authorization` header, which must be there exactly once. */
+  async withHeader(request: EndpointRequest, role: PeerRole): Promise<LoginResult> {
+    const values = request.headers['authorization'] ?? [];
+    const [header] = values;
+    if (header === undefined) return this.missing(request.remoteAddress);
+    if (values.length > 1) {
+      return refuse(
+        errorAnswer(400, 'invalid_request', 'There is more than one Authorization header.'),
+      );
+    }
+    const credentials = parseBasicCredentials(header);
+    if (credentials === undefined) {
+      return (
+        this.#throttled(undefined, undefined, request.remoteAddress) ??
+        this.#unauthorized('malformed', undefined, request.remoteAddress)
+      );
+    }
+    return this.withCredentials(credentials, request.remoteAddress, role);
+  }
+
+  /** Logs in with an id and a secret, wherever they were. */
+  async withCredentials(
+    credentials: PeerCredentials,
+    remoteAddress: string,
+    role: PeerRole,
+  ): Promise<LoginResult> {
+    let peers: CacheAnswer<Peers>;
+    try {
+      peers = await this.#directory.get();
+    } catch (error) {
+      this.#observer.peersUnavailable?.(error);
+      return refuse(failureAnswer(error, 'The list of peers cannot be read at the moment.'));
+    }
+    const first = authenticate(peers.value, credentials);
+    if (first.ok) return this.#admit(first.peer, role);
+    const throttled = this.#throttled(first.peer, credentials.id, remoteAddress);
+    if (throttled) return throttled;
+    const second = await this.#againstNewerList(credentials, peers.readAt);
+    if (second?.ok === true) return this.#admit(second.peer, role);
+    const { reason, peer } = second ?? first;
+    return this.#unauthorized(reason, peer, remoteAddress);
+  }
+
+  /** The peer of an `Authorization` header, if the list is at hand and everything is right; tells nobody. */
+  now(header: string, role: PeerRole): Peer | undefined {
+    const peers = this.#directory.peek();
+    if (peers === undefined) return undefined;
+    const credentials = parseBasicCredentials(header);
+    if (credentials === undefined) return undefined;
+    const result = authenticate(peers.value, credentials);
+    return result.ok && hasRole(result.peer, role) ? result.peer : undefined;
+  }
+
+  /** Nothing was presented. Not counted: some clients wait for the challenge before they send credentials. */
+  missing(remoteAddress: string): LoginResult {
+    return this.#unauthorized('missing', undefined, remoteAddress);
+  }
+
+  /**
+   * A peer that was added a moment ago is not on the cached list yet. Every failed login looks at a newer one, known
+   * id or not, so that the time it takes tells nothing; the directory limits how often that reads the store.
+   */
+  async #againstNewerList(
+    credentials: PeerCredentials,
+    readAt: number,
+  ): Promise<Authentication | undefined> {
+    // Any id on the list passes this test, so nothing is read for what cannot be on any list.
+    if (!isPeerId(credentials.id)) return undefined;
+    try {
+      const newer = await this.#directory.get({ force: true });
+      return newer.readAt === readAt ? undefined : authenticate(newer.value, credentials);
+    } catch (error) {
+      // The list at hand has decided already; the directory's own observer was told of the failed read.
+      this.#observer.peersUnavailable?.(error);
+      return undefined;
+    }
+  }
+
+  #admit(peer: Peer, role: PeerRole): LoginResult {
+    if (hasRole(peer, role)) return { peer };
+    this.#observer.roleMissing?.(peer.id, role);
+    return refuse(
+      errorAnswer(403, 'unauthorized_client', `This peer does not have the role "${role}".`),
+    );
+  }
+
+  /** Counts a failure, and refuses when there were too many. */
+  #throttled(
+    peer: Peer | undefined,
+    id: string | undefined,
+    remoteAddress: string,
+  ): LoginResult | undefined {
+    const seconds = this.#throttle.fail(remoteAddress, id);
+    if (seconds === undefined) return undefined;
+    this.#observer.loginThrottled?.(peer?.id, remoteAddress);
+    return refuse(
+      errorAnswer(429, 'too_many_requests', 'Too many failed logins. Correct the credentials.', [
+        'Retry-After',
+        String(seconds),
+      ]),
+    );
+  }
+
+  #unauthorized(reason: LoginFailure, peer: Peer | undefined, remoteAddress: string): LoginResult {
+    this.#observer.loginFailed?.(reason, peer?.id, remoteAddress);
+    return refuse(
+      errorAnswer(
+        401,
+        'invalid_client',
+        'A peer id and its secret are required, by HTTP Basic or as the endpoint describes.',
+        CHALLENGE,
+      ),
+    );
+  }
+}
+
+function refuse(refusal: EndpointAnswer): LoginResult {
+  return { refusal };
+}

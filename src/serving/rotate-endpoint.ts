@@ -1,0 +1,87 @@
+import { BrokerError } from '../tokens/errors.js';
+import { failureAnswer } from './failure-answer.js';
+import {
+  errorAnswer,
+  jsonAnswer,
+  methodNotAllowed,
+  type Endpoint,
+  type EndpointAnswer,
+  type EndpointRequest,
+} from './http.js';
+import type { PeerLogin } from './peer-login.js';
+import type { ServingObserver } from './serving-observer.js';
+import type { TokenCache } from './token-cache.js';
+
+/** What a rotation came to. */
+export interface RotateNowResult {
+  /** The version that is current now. */
+  readonly versionId: string;
+  /** What the rotator says was done, in its own word. */
+  readonly outcome: string;
+}
+
+/** Rotates the service token now: the port behind `POST /v1/rotate`. It rejects with a `BrokerError`. */
+export interface RotateNow {
+  rotate(): Promise<RotateNowResult>;
+}
+
+/** What the rotation endpoint works with. */
+export interface RotateEndpointOptions {
+  readonly login: PeerLogin;
+  readonly cache: TokenCache;
+  readonly observer: ServingObserver;
+  /** Without it the route answers 404: this broker does not rotate. */
+  readonly rotateNow: RotateNow | undefined;
+}
+
+/**
+ * `POST /v1/rotate`: rotates now, for a peer with the role `admin`. Requests that come while a rotation runs share it.
+ * The answer names the new version, never the token; the next `GET /v1/token` serves it.
+ */
+export class RotateEndpoint implements Endpoint {
+  readonly #options: RotateEndpointOptions;
+  #running: Promise<RotateNowResult> | undefined;
+
+  constructor(options: RotateEndpointOptions) {
+    this.#options = options;
+  }
+
+  /** Answers a request; takes as long as a rotation takes. */
+  async answer(request: EndpointRequest): Promise<EndpointAnswer> {
+    const { login, observer, rotateNow } = this.#options;
+    if (rotateNow === undefined) {
+      return errorAnswer(404, 'not_found', 'This broker does not rotate the service token.');
+    }
+    if (request.method !== 'POST') return methodNotAllowed(['POST']);
+    const result = await login.withHeader(request, 'admin');
+    if ('refusal' in result) return result.refusal;
+    try {
+      this.#running ??= this.#rotate(rotateNow).finally(() => {
+        this.#running = undefined;
+      });
+      const { versionId, outcome } = await this.#running;
+      observer.rotated?.(result.peer.id, versionId, outcome);
+      return jsonAnswer(200, { version_id: versionId, outcome });
+    } catch (error) {
+      observer.rotationFailed?.(result.peer.id, error);
+      return rotationFailure(error);
+    }
+  }
+
+  async #rotate(rotateNow: RotateNow): Promise<RotateNowResult> {
+    try {
+      return await rotateNow.rotate();
+    } finally {
+      // After a failure too: the token may have changed all the same, if only the answer was lost.
+      this.#options.cache.invalidate();
+    }
+  }
+}
+
+/** An admin is told what happened: messages of the broker's errors hold neither tokens nor secrets. */
+function rotationFailure(error: unknown): EndpointAnswer {
+  const description = error instanceof BrokerError ? `${error.message} (${error.code})` : '';
+  return error instanceof BrokerError && error.kind === 'rejected'
+    ? errorAnswer(409, 'rotation_refused', description)
+    : failureAnswer(error, description);
+}

@@ -1,0 +1,14 @@
+import { All, Controller, Inject, Req, Res } from '@nestjs/common';
+import { respond, type FrameworkReply, type FrameworkRequest } from './respond.js';
+import { Serving } from './serving.js';
+
+/** Rotate now, for admins. */
+@Controller()
+export class RotateController {
+  constructor(@Inject(Serving) private readonly serving: Serving) {}
+
+  @All('v1/rotate')
+  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.rotate, request, reply);
+  }
+}

@@ -1,0 +1,102 @@
+import type { SecretStore } from '../secrets/secret-store.js';
+import type { Clock } from '../tokens/clock.js';
+import type { CacheObserver } from '../tokens/refreshing-cache.js';
+import { guarded } from './failure-answer.js';
+import type { Endpoint } from './http.js';
+import { LoginThrottle } from './login-throttle.js';
+import { MetadataEndpoint } from './metadata-endpoint.js';
+import { OauthEndpoint } from './oauth-endpoint.js';
+import { createPeerDirectory, type PeerDirectory } from './peer-directory.js';
+import { PeerLogin } from './peer-login.js';
+import { RotateEndpoint, type RotateNow } from './rotate-endpoint.js';
+import type { ServingObserver } from './serving-observer.js';
+import { createTokenCache, type TokenCache } from './token-cache.js';
+import { TokenEndpoint } from './token-endpoint.js';
+
+/** Everything that serving needs from outside. Spans in milliseconds. */
+export interface ServingOptions {
+  readonly store: SecretStore;
+  readonly tokenSecretId: string;
+  readonly peersSecretId: string;
+  readonly clock: Clock;
+  /** How long a read of either secret is served. Default 300 000. */
+  readonly ttlMs?: number;
+  /** Remaining life under which a token is not served. Default 60 000. */
+  readonly skewMs?: number;
+  /** From 0 up to, but not including, 1. Default `Math.random`. */
+  readonly random?: () => number;
+  /** The scopes of the service token, separated by spaces. */
+  readonly scope?: string;
+  /** The URL under which peers reach the broker; see `MetadataOptions`. */
+  readonly publicUrl?: string;
+  /** What `POST /v1/rotate` calls. Without it the route answers 404. */
+  readonly rotateNow?: RotateNow;
+  /** Default: a throttle with its own defaults. */
+  readonly throttle?: LoginThrottle;
+  readonly observer?: ServingObserver;
+  /** Is told of the reads of the token secret. */
+  readonly tokenReads?: CacheObserver;
+  /** Is told of the reads of the peers secret. */
+  readonly peerReads?: CacheObserver;
+}
+
+/** The endpoints, ready to answer, and the caches behind them. */
+export interface Serving {
+  readonly tokenCache: TokenCache;
+  readonly peerDirectory: PeerDirectory;
+  /** `GET /v1/token`; its `answerNow` is for the hot lane. */
+  readonly token: Endpoint & Pick<TokenEndpoint, 'answerNow'>;
+  /** `POST /oauth2/token` */
+  readonly oauth: Endpoint;
+  /** `POST /v1/rotate` */
+  readonly rotate: Endpoint;
+  /** `GET /.well-known/oauth-authorization-server` */
+  readonly metadata: Endpoint;
+}
+
+/** Nest's injection token for {@link Serving}. */
+export const Serving = Symbol('Serving');
+
+/** Puts the peer's view of the broker together. Nothing is read before somebody asks. */
+export function createServing(options: ServingOptions): Serving {
+  const { store, clock, ttlMs, skewMs, random, scope, publicUrl, rotateNow } = options;
+  const observer = options.observer ?? {};
+  const cache = createTokenCache({
+    store,
+    secretId: options.tokenSecretId,
+    clock,
+    ttlMs,
+    skewMs,
+    random,
+    observer: options.tokenReads,
+  });
+  const directory = createPeerDirectory({
+    store,
+    secretId: options.peersSecretId,
+    clock,
+    ttlMs,
+    random,
+    observer: options.peerReads,
+  });
+  const throttle = options.throttle ?? new LoginThrottle({ clock });
+  const login = new PeerLogin({ directory, throttle, observer });
+  const token = new TokenEndpoint({ login, cache, clock, observer });
+  return {
+    tokenCache: cache,
+    peerDirectory: directory,
+    token: {
+      ...guarded(token, observer),
+      answerNow: (authorization) => {
+        try {
+          return token.answerNow(authorization);
+        } catch (error) {
+          observer.failed?.(error);
+          return undefined;
+        }
+      },
+    },
+    oauth: guarded(new OauthEndpoint({ login, cache, clock, observer, scope }), observer),
+    rotate: guarded(new RotateEndpoint({ login, cache, observer, rotateNow }), observer),
+    metadata: guarded(new MetadataEndpoint({ publicUrl, scope }), observer),
+  };
+}

@@ -1,0 +1,60 @@
+import { isStoreError } from '../secrets/secret-store-error.js';
+import type { SecretStore } from '../secrets/secret-store.js';
+import type { Clock } from '../tokens/clock.js';
+import { RefreshingCache, type CacheObserver } from '../tokens/refreshing-cache.js';
+import { parseServiceToken, TokenSecretError, type ServiceToken } from '../tokens/service-token.js';
+
+/** The service token that is current, and the version of the token secret that holds it. */
+export interface CurrentToken {
+  readonly token: ServiceToken;
+  readonly versionId: string;
+}
+
+/** Where the token is read from. Spans in milliseconds, with the defaults of `RefreshingCache`. */
+export interface TokenCacheOptions {
+  readonly store: SecretStore;
+  /** The id of the token secret. */
+  readonly secretId: string;
+  readonly clock: Clock;
+  readonly ttlMs?: number;
+  readonly skewMs?: number;
+  readonly random?: () => number;
+  readonly observer?: CacheObserver;
+}
+
+/** The cache of the service token: what the broker serves from, with the freshness policy. */
+export type TokenCache = RefreshingCache<CurrentToken>;
+
+/**
+ * Makes the cache of the token secret's AWSCURRENT version.
+ *
+ * Its reads fail with what the store says, and with a `TokenSecretError`: `TOKEN_SECRET_EMPTY` before the first
+ * rotation has finished, `TOKEN_SECRET_INVALID` when the secret holds something else.
+ */
+export function createTokenCache(options: TokenCacheOptions): TokenCache {
+  const { store, secretId, clock, ttlMs, skewMs, random, observer } = options;
+  return new RefreshingCache({
+    read: () => readCurrentToken(store, secretId),
+    expiresAt: ({ token }) => token.expiresAt,
+    clock,
+    ttlMs,
+    skewMs,
+    random,
+    observer,
+  });
+}
+
+async function readCurrentToken(store: SecretStore, secretId: string): Promise<CurrentToken> {
+  try {
+    const { value, versionId } = await store.read(secretId);
+    return { token: parseServiceToken(value), versionId };
+  } catch (error) {
+    if (!isStoreError(error, 'VERSION_NOT_FOUND')) throw error;
+    throw new TokenSecretError(
+      'TOKEN_SECRET_EMPTY',
+      'retry',
+      `The token secret "${secretId}" holds no service token yet: its first rotation has not finished.`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,14 @@
+import { All, Controller, Inject, Req, Res } from '@nestjs/common';
+import { respond, type FrameworkReply, type FrameworkRequest } from './respond.js';
+import { Serving } from './serving.js';
+
+/** The service token for a peer with HTTP Basic. */
+@Controller()
+export class TokenController {
+  constructor(@Inject(Serving) private readonly serving: Serving) {}
+
+  @All('v1/token')
+  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.token, request, reply);
+  }
+}

@@ -1,0 +1,69 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { parseBasicCredentials } from '../../src/serving/basic-credentials.js';
+
+const encode = (text: string | Buffer): string => Buffer.from(text).toString('base64');
+
+describe('what is understood', () => {
+  test.each([
+    ['plain', `Basic ${encode('orders:secret')}`, 'orders', 'secret'],
+    ['the scheme in any case', `bAsIc ${encode('orders:secret')}`, 'orders', 'secret'],
+    ['more than one space', `Basic   ${encode('orders:secret')}`, 'orders', 'secret'],
+    ['a colon in the secret', `Basic ${encode('orders:a:b')}`, 'orders', 'a:b'],
+    ['form encoding', `Basic ${encode('a%3Ab:c+d%C3%A9')}`, 'a:b', 'c dé'],
+    ['UTF-8', `Basic ${encode('orders:dé')}`, 'orders', 'dé'],
+  ])('%s', (_, header, id, secret) => {
+    expect(parseBasicCredentials(header)).toEqual({ id, secret });
+  });
+
+  test('whatever an OAuth client encodes by RFC 6749 §2.3.1', () => {
+    const text = fc.string({ minLength: 1, maxLength: 60, unit: 'grapheme' });
+    fc.assert(
+      fc.property(text, text, (id, secret) => {
+        const form = (value: string): string =>
+          new URLSearchParams([['', value]]).toString().slice(1);
+        const header = `Basic ${encode(`${form(id)}:${form(secret)}`)}`;
+        fc.pre(header.length <= 1_024);
+        expect(parseBasicCredentials(header)).toEqual({ id, secret });
+      }),
+    );
+  });
+});
+
+describe('what is refused', () => {
+  test.each([
+    ['nothing', ''],
+    ['the scheme alone', 'Basic'],
+    ['no credentials', 'Basic '],
+    ['another scheme', `Bearer ${encode('orders:secret')}`],
+    ['no space', `Basic${encode('orders:secret')}`],
+    ['a tab', `Basic\t${encode('orders:secret')}`],
+    ['a trailing space', `Basic ${encode('orders:secret')} `],
+    ['two values in one header', `Basic ${encode('a:b')}, Basic ${encode('a:b')}`],
+    ['no colon', `Basic ${encode('orders')}`],
+    ['no id', `Basic ${encode(':secret')}`],
+    ['no secret', `Basic ${encode('orders:')}`],
+    ['no padding', `Basic ${encode('orders:secre').replace('=', '')}x`],
+    ['missing padding', 'Basic YTpiYw'],
+    ['a last character that is not canonical', 'Basic YTpiYx=='],
+    ['base64url', 'Basic YTr_'],
+    ['invalid UTF-8', `Basic ${encode(Buffer.from([0x61, 0x3a, 0xff]))}`],
+    ['an overlong encoding', `Basic ${encode(Buffer.from([0x61, 0x3a, 0xc0, 0xaf]))}`],
+    ['a control character', `Basic ${encode('orders:sec\u0000ret')}`],
+    ['a line break', `Basic ${encode('orders:sec\r\nret')}`],
+    ['a broken escape', `Basic ${encode('orders:50%')}`],
+    ['an escape that is not UTF-8', `Basic ${encode('orders:%ff')}`],
+    ['too long', `Basic ${encode(`orders:${'x'.repeat(1_000)}`)}`],
+  ])('%s', (_, header) => {
+    expect(parseBasicCredentials(header)).toBeUndefined();
+  });
+
+  test('a header that is read can be written in no other way with the same scheme', () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[A-Za-z0-9+/]{2,12}={0,2}$/), (encoded) => {
+        if (parseBasicCredentials(`Basic ${encoded}`) === undefined) return;
+        expect(Buffer.from(encoded, 'base64').toString('base64')).toBe(encoded);
+      }),
+    );
+  });
+});

@@ -1,0 +1,69 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import {
+  createBroker,
+  send,
+  SERVERS,
+  startApp,
+  type RawAnswer,
+  type RunningApp,
+} from './broker.js';
+
+const PATH = '/.well-known/oauth-authorization-server';
+
+describe.each(SERVERS)('the metadata on %s', (server) => {
+  let running: RunningApp | undefined;
+  afterEach(async () => {
+    await running?.app.close();
+    running = undefined;
+  });
+
+  async function ask(
+    options: { publicUrl?: string; scope?: string },
+    headers: Record<string, string> = {},
+    method = 'GET',
+  ): Promise<RawAnswer> {
+    running = await startApp(createBroker(options).serving, server);
+    return send(running.port, method, PATH, headers);
+  }
+
+  test('has what RFC 8414 requires, with the configured URL as issuer', async () => {
+    const answer = await ask({ publicUrl: 'https://broker.example.com/', scope: 'a b' });
+    expect([answer.status, answer.headers['cache-control']]).toEqual([200, 'no-store']);
+    expect(JSON.parse(answer.text)).toEqual({
+      issuer: 'https://broker.example.com',
+      token_endpoint: 'https://broker.example.com/oauth2/token',
+      token_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post'],
+      grant_types_supported: ['client_credentials'],
+      response_types_supported: [],
+      scopes_supported: ['a', 'b'],
+    });
+  });
+
+  test.each([
+    ['broker.internal:3000', 'http://broker.internal:3000'],
+    ['BROKER', 'http://broker'],
+    ['[::1]:3000', 'http://[::1]:3000'],
+  ])('without one, the issuer is the host that was asked: %s', async (host, issuer) => {
+    const answer = await ask(
+      {},
+      { host, 'x-forwarded-host': 'evil', 'x-forwarded-proto': 'https' },
+    );
+    expect(JSON.parse(answer.text)).toMatchObject({
+      issuer,
+      token_endpoint: `${issuer}/oauth2/token`,
+    });
+  });
+
+  test.each(['evil.example/path', 'user@evil', 'a"b', '-', 'a b', 'broker:port'])(
+    'a Host of %j is refused',
+    async (host) => {
+      const answer = await ask({}, { host });
+      expect(answer.status).toBe(400);
+    },
+  );
+
+  test('other methods: 405 with Allow', async () => {
+    const answer = await ask({}, {}, 'DELETE');
+    expect([answer.status, answer.headers.allow]).toEqual([405, 'GET, HEAD']);
+  });
+});

@@ -1,0 +1,160 @@
+import { randomBytes } from 'node:crypto';
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import {
+  addPeer,
+  hashPeerSecret,
+  hasRole,
+  listPeers,
+  NO_PEERS,
+  parsePeers,
+  removePeer,
+  serializePeers,
+} from '../../src/serving/peers.js';
+import { peerEntry, START } from './broker.js';
+
+const with1 = (entry: unknown): string => JSON.stringify({ peers: { orders: entry } });
+
+describe('addPeer', () => {
+  test('makes a secret of 256 bits and keeps only its digest', () => {
+    const bytes = Buffer.alloc(32, 7);
+    const { peers, secret } = addPeer(NO_PEERS, 'orders', ['token'], START, () => bytes);
+    expect(secret).toBe(bytes.toString('base64url'));
+    expect(JSON.parse(serializePeers(peers))).toEqual({
+      peers: {
+        orders: {
+          secret_sha256: hashPeerSecret(secret).toString('base64url'),
+          roles: ['token'],
+          enabled: true,
+          created_at: '2026-11-22T12:00:00.000Z',
+        },
+      },
+    });
+    expect(serializePeers(peers)).not.toContain(secret);
+  });
+
+  test.each([
+    ['', ['token'], 'PEER_ID_INVALID'],
+    ['a b', ['token'], 'PEER_ID_INVALID'],
+    ['a:b', ['token'], 'PEER_ID_INVALID'],
+    ['é', ['token'], 'PEER_ID_INVALID'],
+    ['x'.repeat(65), ['token'], 'PEER_ID_INVALID'],
+    ['orders\n', ['token'], 'PEER_ID_INVALID'],
+    ['orders', [], 'PEER_ROLE_INVALID'],
+    ['orders', ['root'], 'PEER_ROLE_INVALID'],
+  ])('refuses the id %j with the roles %j', (id, roles, code) => {
+    expect(() => addPeer(NO_PEERS, id, roles, START, randomBytes)).toThrow(
+      expect.objectContaining({ code, kind: 'rejected' }),
+    );
+  });
+
+  test('refuses an id that is taken', () => {
+    const { peers } = addPeer(NO_PEERS, 'orders', ['token'], START, randomBytes);
+    expect(() => addPeer(peers, 'orders', ['token'], START, randomBytes)).toThrow(
+      expect.objectContaining({ code: 'PEER_EXISTS' }),
+    );
+  });
+});
+
+test('removePeer takes one peer off, and says when there is none', () => {
+  const { peers } = addPeer(NO_PEERS, 'orders', ['token'], START, randomBytes);
+  expect(removePeer(peers, 'orders').byId.size).toBe(0);
+  expect(() => removePeer(peers, 'nobody')).toThrow(
+    expect.objectContaining({ code: 'PEER_UNKNOWN', message: 'There is no peer "nobody".' }),
+  );
+  expect(() => removePeer(peers, 'not an id')).toThrow('There is no such peer.');
+});
+
+test('members that this version does not know survive an edit, and unknown roles grant nothing', () => {
+  const entry = { ...peerEntry('secret', ['token', 'auditor']), team: 'payments' };
+  const peers = parsePeers(JSON.stringify({ version: 2, peers: { orders: entry } }));
+  const edited = removePeer(addPeer(peers, 'other', ['admin'], START, randomBytes).peers, 'other');
+  expect(JSON.parse(serializePeers(edited))).toEqual({ version: 2, peers: { orders: entry } });
+  const orders = edited.byId.get('orders');
+  expect(orders && hasRole(orders, 'token')).toBe(true);
+  expect(orders && hasRole(orders, 'admin')).toBe(false);
+});
+
+test('names of built-in members are ids like any other', () => {
+  const ids = ['__proto__', 'constructor', 'toString', 'hasOwnProperty'];
+  let peers = NO_PEERS;
+  for (const id of ids) {
+    expect(peers.byId.has(id)).toBe(false);
+    peers = addPeer(peers, id, ['token'], START, randomBytes).peers;
+  }
+  const again = parsePeers(serializePeers(peers));
+  expect(listPeers(again).map(({ id }) => id)).toEqual([...ids].sort());
+  expect(removePeer(again, '__proto__').byId.has('__proto__')).toBe(false);
+});
+
+test('adding and removing in any order leaves what was not removed', () => {
+  const id = fc.stringMatching(/^[A-Za-z0-9._-]{1,64}$/);
+  fc.assert(
+    fc.property(fc.uniqueArray(id, { maxLength: 8 }), fc.func(fc.boolean()), (ids, isRemoved) => {
+      const added = ids.reduce(
+        (peers, id) => addPeer(peers, id, ['token'], START, randomBytes).peers,
+        NO_PEERS,
+      );
+      const removed = ids.filter((id) => isRemoved(id)).reduce(removePeer, added);
+      const left = ids.filter((id) => !isRemoved(id)).sort((one, other) => (one < other ? -1 : 1));
+      expect(listPeers(parsePeers(serializePeers(removed))).map((peer) => peer.id)).toEqual(left);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('the list shows no digest', () => {
+  const peers = parsePeers(with1(peerEntry('secret', ['token'], false)));
+  expect(listPeers(peers)).toEqual([
+    { id: 'orders', roles: ['token'], enabled: false, createdAt: Date.parse('2026-01-01') },
+  ]);
+});
+
+describe('parsePeers refuses, without repeating what it read', () => {
+  const good = peerEntry('secret', ['token']);
+  test.each([
+    ['text', 'canary', 'it is not JSON'],
+    ['a list', '["canary"]', 'it is not a JSON object'],
+    ['null', 'null', 'it is not a JSON object'],
+    ['no peers', '{}', '"peers" must be an object'],
+    ['a list of peers', '{"peers":["canary"]}', '"peers" must be an object'],
+    ['a bad id', '{"peers":{"canary canary":{}}}', 'an id has characters that are not allowed'],
+    ['a peer that is text', with1('canary'), 'peer "orders" must be an object'],
+    ['no digest', with1({ ...good, secret_sha256: undefined }), '"secret_sha256" must be'],
+    ['a short digest', with1({ ...good, secret_sha256: 'canary' }), '"secret_sha256" must be'],
+    [
+      'a digest that is not canonical',
+      with1({ ...good, secret_sha256: `${'A'.repeat(42)}B` }),
+      '"secret_sha256" must be',
+    ],
+    ['roles as text', with1({ ...good, roles: 'canary' }), '"roles" must be a list of strings'],
+    [
+      'a role that is a number',
+      with1({ ...good, roles: [1] }),
+      '"roles" must be a list of strings',
+    ],
+    [
+      'no word on enabled',
+      with1({ ...good, enabled: undefined }),
+      '"enabled" must be true or false',
+    ],
+    ['enabled as text', with1({ ...good, enabled: 'canary' }), '"enabled" must be true or false'],
+    [
+      'no date',
+      with1({ ...good, created_at: undefined }),
+      '"created_at" must be an ISO 8601 instant',
+    ],
+    [
+      'a bad date',
+      with1({ ...good, created_at: 'canary' }),
+      '"created_at" must be an ISO 8601 instant',
+    ],
+  ])('%s', (_, text, reason) => {
+    const parse = (): unknown => parsePeers(text);
+    expect(parse).toThrow(
+      expect.objectContaining({ code: 'PEERS_INVALID', kind: 'misconfigured' }),
+    );
+    expect(parse).toThrow(reason);
+    expect(parse).not.toThrow('canary');
+  });
+});
