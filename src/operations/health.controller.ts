@@ -1,0 +1,47 @@
+import { Controller, Get, Header, Inject, UseFilters } from '@nestjs/common';
+import {
+  HealthCheck,
+  HealthCheckService,
+  HealthIndicatorService,
+  type HealthCheckResult,
+} from '@nestjs/terminus';
+import type { Clock } from '../tokens/clock.js';
+import { HealthFilter } from './health.filter.js';
+import { OperationsClock } from './operations.module-definition.js';
+import { ReadinessWatch } from './readiness-watch.js';
+import { ReadinessSource, rotationHealth, tokenHealth, tokenState } from './readiness.js';
+
+/** The health endpoints. */
+@Controller('health')
+@UseFilters(HealthFilter)
+export class HealthController {
+  constructor(
+    @Inject(HealthCheckService) private readonly health: HealthCheckService,
+    @Inject(HealthIndicatorService) private readonly indicators: HealthIndicatorService,
+    @Inject(ReadinessSource) private readonly source: ReadinessSource,
+    @Inject(ReadinessWatch) private readonly watch: ReadinessWatch,
+    @Inject(OperationsClock) private readonly clock: Clock,
+  ) {}
+
+  /** 200 for as long as the process answers at all. A restart mends nothing else. */
+  @Get('live')
+  @Header('Cache-Control', 'no-store')
+  live(): { status: 'ok' } {
+    return { status: 'ok' };
+  }
+
+  /** 200 when a token with remaining life can be served; else 503 with the reason, and what to do. */
+  @Get('ready')
+  @HealthCheck()
+  ready(): Promise<HealthCheckResult> {
+    const { source, indicators, watch } = this;
+    const token = tokenState(source, this.clock, (error) => watch.fault(error));
+    return watch.watch(
+      this.health.check([
+        async () => tokenHealth(indicators, await token),
+        () => rotationHealth(indicators, 'rotation', source.rotation()),
+        () => rotationHealth(indicators, 'coverage', source.coverage()),
+      ]),
+    );
+  }
+}

@@ -1,0 +1,221 @@
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { BoundedLabel } from './bounded-label.js';
+
+/** The start of every metric's name. */
+export const METRICS_PREFIX = 'service_token_broker_';
+
+/** Which secret was read. */
+export type SecretRole = 'token' | 'peers' | 'credentials';
+
+/** What is asked when metrics are scraped. No answer may cost a read of the store or a call to the provider. */
+export interface MetricsSources {
+  /** Remaining life of the cached service token in seconds; `undefined` while none is cached. */
+  readonly tokenRemainingSeconds?: () => number | undefined;
+  /** When the cached service token was minted, in milliseconds since the Unix epoch. */
+  readonly tokenGeneratedAt?: () => number | undefined;
+  /** State of the provider's keys; `undefined` until they were needed. */
+  readonly jwksStatus?: () => JwksStatus | undefined;
+}
+
+/** The states of the provider's keys. */
+export const JWKS_STATUSES = ['empty', 'fresh', 'stale', 'expired'] as const;
+export type JwksStatus = (typeof JWKS_STATUSES)[number];
+
+/** What {@link BrokerMetrics.recordHttpRequest} counts: a line of the request log is one. */
+export interface CountedRequest {
+  readonly route: string;
+  readonly method: string;
+  readonly status: number | undefined;
+  readonly aborted: boolean;
+  readonly durationMilliseconds: number;
+}
+
+/**
+ * The broker's metrics, in a registry of their own. Names and labels are stable: alarms hang on them. Labels hold
+ * words of ours, stable codes and ids of known peers; never a token, a message, or text from outside.
+ */
+export class BrokerMetrics {
+  /** Everything that `GET /metrics` shows. */
+  readonly registry = new Registry();
+
+  readonly #code = new BoundedLabel();
+  readonly #word = new BoundedLabel();
+
+  readonly #httpRequests = this.#counter('http_requests_total', 'Finished HTTP requests.', [
+    'route',
+    'method',
+    'status',
+  ]);
+  readonly #httpDuration = new Histogram({
+    name: `${METRICS_PREFIX}http_request_duration_seconds`,
+    help: 'Duration of HTTP requests, from the arrival of the head to the end of the answer.',
+    labelNames: ['route', 'method'],
+    // A warm answer takes well under a millisecond; a cold one takes a read of the store.
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [this.registry],
+  });
+  readonly #tokensServed = this.#counter(
+    'tokens_served_total',
+    'Answers with the service token (or 304), by X-Cache state.',
+    ['cache'],
+  );
+  readonly #tokensUnavailable = this.#counter(
+    'tokens_unavailable_total',
+    'Authenticated peers that could not get the service token, by error code.',
+    ['code'],
+  );
+  readonly #loginFailures = this.#counter('peer_login_failures_total', 'Failed peer logins.', [
+    'reason',
+  ]);
+  readonly #storeReads = this.#counter(
+    'store_reads_total',
+    'Reads of the secret store, by secret and by code (OK or an error code).',
+    ['secret', 'code'],
+  );
+  readonly #storeReadDuration = new Histogram({
+    name: `${METRICS_PREFIX}store_read_duration_seconds`,
+    help: 'Duration of successful reads of the secret store.',
+    labelNames: ['secret'],
+    buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [this.registry],
+  });
+  readonly #mints = this.#counter(
+    'provider_mints_total',
+    'Service tokens asked of the provider, by code (OK or an error code).',
+    ['code'],
+  );
+  readonly #rotationSteps = this.#counter(
+    'rotation_steps_total',
+    'Rotation steps that ended, by step and outcome.',
+    ['step', 'outcome'],
+  );
+  readonly #rotations = this.#counter(
+    'rotations_total',
+    'Rotations that ended, by trigger, result and code (OK or an error code).',
+    ['trigger', 'result', 'code'],
+  );
+  #lastSuccess: number | undefined;
+
+  constructor(sources: MetricsSources = {}) {
+    collectDefaultMetrics({ register: this.registry, prefix: METRICS_PREFIX });
+    this.#scraped('token_remaining_seconds', TOKEN_HELP, [], (gauge) => {
+      gauge.set(sources.tokenRemainingSeconds?.() ?? UNKNOWN);
+    });
+    this.#scraped('token_generated_timestamp_seconds', GENERATED_HELP, [], (gauge) => {
+      gauge.set(seconds(sources.tokenGeneratedAt?.()));
+    });
+    this.#scraped('last_rotation_success_timestamp_seconds', ROTATION_HELP, [], (gauge) => {
+      gauge.set(seconds(this.#lastSuccess));
+    });
+    this.#scraped('jwks_state', JWKS_HELP, ['state'], (gauge) => {
+      const status = sources.jwksStatus?.();
+      for (const state of JWKS_STATUSES) gauge.set({ state }, state === status ? 1 : 0);
+    });
+  }
+
+  /** Counts a finished request. `route` and `method` come from the request log, which bounds them. */
+  recordHttpRequest(request: CountedRequest): void {
+    const { route, method, status, aborted, durationMilliseconds } = request;
+    this.#httpRequests.inc({ route, method, status: statusClass(status, aborted) });
+    this.#httpDuration.observe({ route, method }, durationMilliseconds / 1000);
+  }
+
+  /** Counts an answer with the service token, by the state that `X-Cache` shows. */
+  recordTokenServed(cache: string): void {
+    this.#tokensServed.inc({ cache: this.#word.of(cache) });
+  }
+
+  /** Counts an authenticated peer that could not get the token. @param code a stable error code. */
+  recordTokenUnavailable(code: string): void {
+    this.#tokensUnavailable.inc({ code: this.#code.of(code) });
+  }
+
+  /** Counts a failed login. @param reason one of the words of the serving room. */
+  recordPeerLoginFailure(reason: string): void {
+    this.#loginFailures.inc({ reason: this.#word.of(reason) });
+  }
+
+  /** Counts a read that ended well. */
+  recordStoreRead(secret: SecretRole, durationMilliseconds: number): void {
+    this.#storeReads.inc({ secret, code: 'OK' });
+    this.#storeReadDuration.observe({ secret }, durationMilliseconds / 1000);
+  }
+
+  /** Counts a read that failed. @param code a stable error code. */
+  recordStoreReadFailure(secret: SecretRole, code: string): void {
+    this.#storeReads.inc({ secret, code: this.#code.of(code) });
+  }
+
+  /** Counts a token that was asked of the provider. @param code `OK`, or a stable error code. */
+  recordProviderMint(code: string): void {
+    this.#mints.inc({ code: this.#code.of(code) });
+  }
+
+  /** Counts a rotation step that ended. */
+  recordRotationStep(step: string, outcome: string): void {
+    this.#rotationSteps.inc({ step: this.#word.of(step), outcome: this.#word.of(outcome) });
+  }
+
+  /** Counts a rotation that ended, and remembers when the last one ended well. */
+  recordRotation(outcome: {
+    readonly trigger: string;
+    readonly result: string;
+    /** A stable error code, when it failed. */
+    readonly code?: string | undefined;
+    /** When it ended, in milliseconds since the Unix epoch. */
+    readonly at: number;
+  }): void {
+    const trigger = this.#word.of(outcome.trigger);
+    const code = outcome.code === undefined ? 'OK' : this.#code.of(outcome.code);
+    this.#rotations.inc({ trigger, result: this.#word.of(outcome.result), code });
+    if (outcome.result !== 'failed') this.#lastSuccess = outcome.at;
+  }
+
+  #counter<Label extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[],
+  ): Counter<Label> {
+    return new Counter({
+      name: `${METRICS_PREFIX}${name}`,
+      help,
+      labelNames,
+      registers: [this.registry],
+    });
+  }
+
+  #scraped<Label extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[],
+    collect: (gauge: Gauge<Label>) => void,
+  ): void {
+    const gauge: Gauge<Label> = new Gauge({
+      name: `${METRICS_PREFIX}${name}`,
+      help,
+      labelNames,
+      registers: [this.registry],
+      collect: () => collect(gauge),
+    });
+  }
+}
+
+const TOKEN_HELP =
+  'Remaining life of the cached service token in seconds; negative when it has expired, NaN while none is cached.';
+const GENERATED_HELP =
+  'When the cached service token was minted, by whichever process, in seconds since the Unix epoch; NaN while none is cached.';
+const ROTATION_HELP =
+  'When a rotation last ended well in this process, in seconds since the Unix epoch; NaN before.';
+const JWKS_HELP = "State of the provider's keys: 1 for the state they are in, 0 for the others.";
+
+/** Prometheus's own word for a value that is not known. Comparisons with it are false, so no alarm goes off. */
+const UNKNOWN = Number.NaN;
+
+function seconds(milliseconds: number | undefined): number {
+  return milliseconds === undefined ? UNKNOWN : milliseconds / 1000;
+}
+
+function statusClass(status: number | undefined, aborted: boolean): string {
+  if (aborted || status === undefined) return 'aborted';
+  return `${Math.floor(status / 100)}xx`;
+}

@@ -1,0 +1,123 @@
+import type { HealthIndicatorService, HealthIndicatorResult } from '@nestjs/terminus';
+import type { Clock } from '../tokens/clock.js';
+import { redactText } from '../tokens/redaction.js';
+
+/** Whether the service token can be served, as the cache knows it. */
+export interface TokenReadiness {
+  /** True when a token with remaining life can be served now. */
+  readonly ok: boolean;
+  /** What is wrong and what to do, in words. Given when `ok` is false, or when something is wrong nevertheless. */
+  readonly reason?: string;
+  /** The stable code of what is wrong. */
+  readonly code?: string;
+  /** Whole seconds of the token's remaining life. */
+  readonly remainingSeconds?: number;
+  /** True when the cached token is served because a newer read failed. */
+  readonly stale?: boolean;
+}
+
+/** How rotation is doing. It never makes the broker unready: a token that is there is served. */
+export interface RotationReadiness {
+  readonly ok: boolean;
+  /** What is wrong and what to do, in words. */
+  readonly reason?: string;
+  readonly code?: string;
+  /** When a rotation last ended well, as an ISO 8601 instant. */
+  readonly lastSuccess?: string;
+  /** When the next one starts, as an ISO 8601 instant. */
+  readonly next?: string;
+}
+
+/** Whether a token outlives the worst gap between two rotations. */
+export interface CoverageReadiness {
+  readonly ok: boolean;
+  readonly reason?: string;
+}
+
+/** Where the health endpoints learn how the broker is doing. None of it may cost a read beyond the cache's own. */
+export interface ReadinessSource {
+  /** Asks the cache, exactly as a peer's request would. */
+  tokenState(): Promise<TokenReadiness>;
+  /** What is known in memory; `undefined` when this process does not rotate. */
+  rotation(): RotationReadiness | undefined;
+  /** What is known in memory; `undefined` while no token was seen. */
+  coverage(): CoverageReadiness | undefined;
+}
+
+/** Nest's injection token for the {@link ReadinessSource} in use. */
+export const ReadinessSource = Symbol('ReadinessSource');
+
+/** How long readiness waits for the cache, in milliseconds: less than the second that probes usually wait. */
+export const READINESS_TIMEOUT = 900;
+
+/** Whether the token can be served: `down` if not, `degraded` when it is served stale. */
+export function tokenHealth(
+  indicators: HealthIndicatorService,
+  { ok, stale, ...state }: TokenReadiness,
+): HealthIndicatorResult {
+  const details = safeDetails({ ...state, ...(stale === true ? { stale } : undefined) });
+  const indicator = indicators.check('token');
+  if (!ok) return indicator.down(details);
+  return stale === true ? indicator.degraded(details) : indicator.up(details);
+}
+
+/** How rotation and coverage are doing: at worst `degraded`. */
+export function rotationHealth(
+  indicators: HealthIndicatorService,
+  name: 'rotation' | 'coverage',
+  state: RotationReadiness | CoverageReadiness | undefined,
+): HealthIndicatorResult {
+  if (state === undefined) return {};
+  const { ok, ...details } = state;
+  const indicator = indicators.check(name);
+  return ok ? indicator.up(safeDetails(details)) : indicator.degraded(safeDetails(details));
+}
+
+/**
+ * Asks the source, and waits no longer than {@link READINESS_TIMEOUT}.
+ *
+ * @param onFault told when the source failed instead of answering. That is a fault of ours, and its text is not for
+ *   everybody who asks.
+ */
+export async function tokenState(
+  source: ReadinessSource,
+  clock: Clock,
+  onFault: (error: unknown) => void,
+): Promise<TokenReadiness> {
+  const answered = new AbortController();
+  const answer = source.tokenState().catch((error: unknown) => {
+    onFault(error);
+    return FAULTY;
+  });
+  const late = clock.sleep(READINESS_TIMEOUT, answered.signal).then(
+    () => TOO_LATE,
+    // Only the answer ends the wait.
+    () => answer,
+  );
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    answered.abort();
+  }
+}
+
+const TOO_LATE: TokenReadiness = {
+  ok: false,
+  code: 'READINESS_TIMEOUT',
+  reason:
+    'The secret store has not answered yet. If this lasts, look at the store, and at the way to it.',
+};
+
+const FAULTY: TokenReadiness = {
+  ok: false,
+  code: 'UNEXPECTED',
+  reason: 'The state of the token cannot be told. The log says more.',
+};
+
+/** Health is answered to everybody who asks: texts pass redaction, and what is not known is left out. */
+function safeDetails(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const known = Object.entries(details).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(
+    known.map(([name, value]) => [name, typeof value === 'string' ? redactText(value) : value]),
+  );
+}

@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { looksSecret } from '../tokens/redaction.js';
+import { withoutRedaction, type BrokerLogger } from './log.js';
+
+/** What a room may add to the line of a request. Never anything that came from outside and was not checked. */
+export interface RequestFields {
+  /** The id of the peer, once it is authenticated. */
+  readonly peer?: string;
+  /** Why the request failed: a stable code. */
+  readonly code?: string;
+}
+
+/** One finished request. */
+export interface RequestRecord extends RequestFields {
+  readonly requestId: string;
+  /** A usual method, or `OTHER`. */
+  readonly method: string;
+  /** One of the known routes, or `other`. */
+  readonly route: string;
+  /** The status that was sent; `undefined` when the caller went before any was. */
+  readonly status: number | undefined;
+  /** True when the caller went before the answer was complete. */
+  readonly aborted: boolean;
+  /** From the arrival of the request's head to the end of the answer. */
+  readonly durationMilliseconds: number;
+  readonly remoteAddress: string;
+  /** The `X-Cache` header of the answer. */
+  readonly cache?: string;
+}
+
+/** Options of {@link createRequestLog}. */
+export interface RequestLogOptions {
+  readonly log: BrokerLogger;
+  /** The paths that are logged as they are. Default: {@link KNOWN_ROUTES}. */
+  readonly routes?: readonly string[];
+  /** Told about every request, also those whose line the level hides. */
+  readonly onRequest?: (record: RequestRecord) => void;
+  /** Milliseconds that only go forward. Default: `performance.now`. */
+  readonly monotonic?: () => number;
+}
+
+/** Watches one request. It changes nothing but the answer's `X-Request-Id`. */
+export type RequestLog = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** The paths of the broker. */
+export const KNOWN_ROUTES: readonly string[] = [
+  '/oauth2/token',
+  '/v1/token',
+  '/v1/rotate',
+  '/.well-known/oauth-authorization-server',
+  '/health/live',
+  '/health/ready',
+  '/metrics',
+];
+
+/** Asked every few seconds by machines: logged only where somebody looks for details, or when they fail. */
+const QUIET = /^\/(?:health\/|metrics$)/;
+
+const METHODS: ReadonlySet<string> = new Set([
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'PATCH',
+  'DELETE',
+  'OPTIONS',
+]);
+
+const SANE_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
+interface Watched {
+  readonly requestId: string;
+  fields: RequestFields;
+}
+
+const watched = new WeakMap<IncomingMessage, Watched>();
+
+/** Adds fields to the line of a request; does nothing for a request that is not watched. */
+export function annotate(request: IncomingMessage, fields: RequestFields): void {
+  const entry = watched.get(request);
+  if (entry !== undefined) entry.fields = { ...entry.fields, ...fields };
+}
+
+/** The id of a watched request, for other lines that belong to it. */
+export function requestIdOf(request: IncomingMessage): string | undefined {
+  return watched.get(request)?.requestId;
+}
+
+/**
+ * One line per request, on Node's own request and response, so that it sees what Fastify, Express and a plain listener
+ * do alike, requests that were aborted included. It is put in front of the server's other listeners.
+ *
+ * The raw URL, the query and the headers are never written.
+ *
+ * @example
+ * ```ts
+ * const requestLog = createRequestLog({ log, onRequest: (record) => metrics.recordHttpRequest(record) });
+ * app.getHttpServer().prependListener('request', requestLog);
+ * ```
+ */
+export function createRequestLog(options: RequestLogOptions): RequestLog {
+  const { onRequest, monotonic = () => performance.now() } = options;
+  // Every field below is one of ours, a number, an address, or checked: there is nothing to redact.
+  const log = withoutRedaction(options.log);
+  const routes: ReadonlySet<string> = new Set(options.routes ?? KNOWN_ROUTES);
+
+  return (request, response) => {
+    const start = monotonic();
+    const entry: Watched = { requestId: requestId(request.rawHeaders), fields: {} };
+    watched.set(request, entry);
+    response.setHeader('X-Request-Id', entry.requestId);
+    // Routers rewrite the URL, and a closed socket forgets its address.
+    const route = routeOf(request.url ?? '', routes);
+    const method = methodOf(request.method ?? '');
+    const remoteAddress = request.socket.remoteAddress ?? '';
+
+    response.once('close', () => {
+      const cache = response.getHeader('X-Cache');
+      const record: RequestRecord = {
+        requestId: entry.requestId,
+        method,
+        route,
+        status: response.headersSent ? response.statusCode : undefined,
+        aborted: !response.writableFinished,
+        durationMilliseconds: Math.round((monotonic() - start) * 1000) / 1000,
+        remoteAddress,
+        ...(typeof cache === 'string' ? { cache } : undefined),
+        ...entry.fields,
+      };
+      onRequest?.(record);
+      write(log, record);
+    });
+  };
+}
+
+function write(log: BrokerLogger, record: RequestRecord): void {
+  if ((record.status ?? 0) >= 500) log.warn(record, 'request');
+  else if (QUIET.test(record.route)) log.debug(record, 'request');
+  else log.info(record, 'request');
+}
+
+function routeOf(url: string, routes: ReadonlySet<string>): string {
+  const query = url.indexOf('?');
+  const path = query < 0 ? url : url.slice(0, query);
+  return routes.has(path) ? path : 'other';
+}
+
+/** A listener may be asked with a method of the caller's own making. */
+function methodOf(method: string): string {
+  return METHODS.has(method) ? method : 'OTHER';
+}
+
+/** The caller's own id if it is sane, and not a secret that was put into the wrong header. */
+function requestId(rawHeaders: readonly string[]): string {
+  // Node's parsed headers cost more to make than the rest of the line.
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    if (rawHeaders[index]?.length !== 12) continue;
+    if (rawHeaders[index]?.toLowerCase() !== 'x-request-id') continue;
+    const given = rawHeaders[index + 1] ?? '';
+    if (SANE_ID.test(given) && !looksSecret(given)) return given;
+    break;
+  }
+  return randomUUID();
+}

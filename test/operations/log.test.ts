@@ -1,0 +1,373 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { transformSync } from '@swc/core';
+import { HiddenBytes } from '../../src/config/hidden.js';
+import { createLogger, flushLogger, type BrokerLogger } from '../../src/operations/log.js';
+import { textLine } from '../../src/operations/log-text.js';
+import { NestLogger } from '../../src/operations/nest-logger.js';
+import { BrokerError } from '../../src/tokens/errors.js';
+import { assertNoCanary, CANARIES } from '../support/canaries.js';
+import { LogLines } from './log-lines.js';
+
+function logger(level: 'trace' | 'info' = 'trace'): { log: BrokerLogger; out: LogLines } {
+  const out = new LogLines();
+  return { log: createLogger({ level, destination: out }), out };
+}
+
+describe('a line', () => {
+  test('has an ISO time, the level as a word, the service, and the fields', () => {
+    const { log, out } = logger();
+    log.info({ versionId: 'v1', count: 2 }, 'Rotated');
+    expect(out.line).toEqual({
+      level: 'info',
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+      service: 'service-token-broker',
+      pid: process.pid,
+      versionId: 'v1',
+      count: 2,
+      message: 'Rotated',
+    });
+  });
+
+  test('is not written under the level', () => {
+    const { log, out } = logger('info');
+    log.debug('hidden');
+    expect(out.text).toBe('');
+  });
+
+  test('keeps dates, URLs and nested fields readable', () => {
+    const { log, out } = logger();
+    log.info({
+      at: new Date(0),
+      url: new URL('https://host.example/x'),
+      map: new Map([['a', 1]]),
+      set: new Set(['b']),
+      big: 10n,
+      bytes: Buffer.from('abc'),
+      key: new HiddenBytes(Buffer.from('abc')),
+      none: null,
+      missing: undefined,
+      list: [{ a: true }],
+      action: () => 1,
+    });
+    expect(out.line).toMatchObject({
+      at: '1970-01-01T00:00:00.000Z',
+      url: 'https://host.example/x',
+      map: { a: 1 },
+      set: ['b'],
+      big: '10',
+      bytes: '[3 bytes]',
+      key: '(hidden)',
+      none: null,
+      list: [{ a: true }],
+    });
+    expect(out.line).not.toHaveProperty('missing');
+    expect(out.line).not.toHaveProperty('action');
+  });
+
+  test('survives circular, deep, large and hostile fields', () => {
+    const { log, out } = logger();
+    const circle: Record<string, unknown> = { a: 1 };
+    circle['self'] = circle;
+    let deep: Record<string, unknown> = {};
+    for (let level = 0; level < 50; level += 1) deep = { deep };
+    log.info({
+      circle,
+      deep,
+      many: Array.from({ length: 1000 }, (_, index) => index),
+      proto: JSON.parse('{"__proto__":{"polluted":1}}') as object,
+    });
+    log.info(
+      Object.defineProperty({}, 'thrower', {
+        enumerable: true,
+        get: () => {
+          throw new Error(CANARIES.jwt);
+        },
+      }),
+      'still here',
+    );
+    const [first, second] = out.lines;
+    expect(first).toMatchObject({ circle: { a: 1, self: '[circular]' } });
+    expect(JSON.stringify(first?.['deep'])).toContain('[too deep]');
+    expect(first?.['many']).toHaveLength(100);
+    expect(second).toMatchObject({ fields: '[unreadable]', message: 'still here' });
+    expect('polluted' in {}).toBe(false);
+    assertNoCanary(out.text);
+  });
+});
+
+class StoreError extends BrokerError {}
+
+describe('an error', () => {
+  const cause = Object.assign(new Error(`connect failed with Bearer ${CANARIES.jwt}`), {
+    code: 'ECONNREFUSED',
+    config: { headers: { authorization: `Basic ${CANARIES.clientSecret}` } },
+  });
+  const error = new StoreError(
+    'STORE_UNAVAILABLE',
+    'retry',
+    `The store is down; client_secret=${CANARIES.clientSecret}`,
+    { cause, retryAfterSeconds: 7 },
+  );
+
+  test.each<[string, (log: BrokerLogger) => void, string]>([
+    ['as a field', (log) => log.error({ err: error }, 'Failed'), 'Failed'],
+    [
+      'as a field without a message',
+      (log) => log.error({ err: error }),
+      'The store is down; client_secret=[redacted]',
+    ],
+    ['alone', (log) => log.error(error), 'The store is down; client_secret=[redacted]'],
+    ['with a message', (log) => log.error(error, 'Failed'), 'Failed'],
+  ])('%s is described', (_how, write, message) => {
+    const { log, out } = logger();
+    write(log);
+    expect(out.line).toMatchObject({
+      message,
+      err: {
+        name: 'StoreError',
+        code: 'STORE_UNAVAILABLE',
+        kind: 'retry',
+        retryAfterSeconds: 7,
+        message: 'The store is down; client_secret=[redacted]',
+        stack: expect.stringMatching(
+          /^StoreError: The store is down; client_secret=\[redacted\]\n\s+at /,
+        ),
+        cause: {
+          name: 'Error',
+          code: 'ECONNREFUSED',
+          message: 'connect failed with Bearer [redacted]',
+        },
+      },
+    });
+    // What libraries hang on their errors stays out: here, a request's headers.
+    expect(out.text).not.toContain('headers');
+    assertNoCanary(out.text);
+  });
+
+  test('under another name, in a list, and in a child is described as well', () => {
+    const { log, out } = logger();
+    log.child({ last: error }).warn({ failure: error, all: [error] }, 'x');
+    expect(out.line).toMatchObject({
+      last: { code: 'STORE_UNAVAILABLE' },
+      failure: { code: 'STORE_UNAVAILABLE' },
+      all: [{ code: 'STORE_UNAVAILABLE' }],
+    });
+    assertNoCanary(out.text);
+  });
+
+  test('with many members, endless causes, or none of the usual texts', () => {
+    const { log, out } = logger();
+    const endless = new Error('endless');
+    endless.cause = endless;
+    log.error({ err: endless });
+    log.error({
+      err: new AggregateError([cause, 'text', { secret: CANARIES.peerSecret }, 5], 'many'),
+    });
+    log.error({ err: Object.assign(new Error('x'), { message: 5, name: { a: 1 }, stack: 7 }) });
+    log.error({
+      err: Object.assign(new Error('y'.repeat(100_000)), { code: `bad ${CANARIES.jwt}` }),
+    });
+    const [, aggregate, odd, long] = out.lines;
+    expect(aggregate).toMatchObject({
+      err: {
+        errors: [
+          { code: 'ECONNREFUSED' },
+          { name: 'NotAnError', message: 'text' },
+          { name: 'NotAnError', message: 'An object was thrown.' },
+          { name: 'NotAnError', message: '5' },
+        ],
+      },
+    });
+    expect(odd).toMatchObject({ err: { name: '', message: '' } });
+    expect((long as { err: { message: string } }).err.message).toHaveLength(2001);
+    expect(long).not.toHaveProperty('err.code');
+    assertNoCanary(out.text);
+  });
+
+  test('that cannot be read does not stop the log', () => {
+    const { log, out } = logger();
+    const hostile = Object.defineProperty(new Error('x'), 'cause', {
+      get: () => {
+        throw new Error('no');
+      },
+    });
+    log.error({ err: hostile }, 'Failed');
+    expect(out.line).toMatchObject({ message: 'Failed', err: { name: 'Unreadable' } });
+  });
+});
+
+test('no canary survives, wherever it is planted', () => {
+  const { log, out } = logger();
+  const { jwt, clientSecret, peerSecret, masterKey, privateJwk } = CANARIES;
+  const basic = Buffer.from(`peer:${peerSecret}`).toString('base64');
+  for (const secret of [jwt, clientSecret, peerSecret, masterKey, privateJwk['d'] ?? '']) {
+    log.info(secret);
+    log.info('got %s and %s', secret, 'more');
+    log.info({ a: 1 }, 'got %s', secret);
+    log.info('got %o and %j', { x: secret }, { secret });
+    log.info({ deep: { list: [{ text: `it is ${secret}` }] }, [secret]: 1, token: secret });
+    log.child({ binding: secret }).child({ token: secret }).info('x');
+    const child = log.child({});
+    child.setBindings({ late: secret });
+    child.info('x');
+    log.child({ access_token: { nested: secret } }).info(new Error(secret), 'with %s', secret);
+    log.error(new Error('outer', { cause: new Error(secret, { cause: secret }) }));
+    log.error({ err: `thrown ${secret}`, errors: [new Error(secret)] });
+    log.info({
+      map: new Map([['password', secret]]),
+      set: new Set([secret]),
+      buffer: Buffer.from(secret),
+    });
+    log.info({ toJSON: () => secret }, 'x');
+    log.info({ url: new URL(`https://u:${encodeURIComponent(secret)}@host.example/`) });
+  }
+  log.info(
+    { headers: { authorization: `Basic ${basic}` }, jwk: privateJwk },
+    `Authorization: Basic ${basic}`,
+  );
+  log.info(JSON.stringify(privateJwk));
+  log.info({
+    body: JSON.stringify({ client_secrets: ['a', clientSecret], client_secret: clientSecret }),
+  });
+  log.info({ SecretString: JSON.stringify({ a: clientSecret }), RotationToken: 'short' });
+  const nest = new NestLogger(log);
+  for (const secret of [jwt, clientSecret, peerSecret, masterKey]) {
+    nest.log(secret, 'Context');
+    nest.error(new Error(secret), `Error: ${secret}\n    at x (y:1:2)`, 'Context');
+    nest.warn({ secret, x: secret }, secret);
+    nest.fatal(() => secret, [secret], 'Context');
+  }
+  expect(out.lines.length).toBeGreaterThan(70);
+  assertNoCanary(out.text);
+});
+
+describe('the text format', () => {
+  test('is a line for people, with the error below', () => {
+    const out = new LogLines();
+    const log = createLogger({ level: 'info', format: 'text', destination: out });
+    log.warn({ versionId: 'v1', reason: 'two words', list: [1] }, 'Careful');
+    log.error(
+      { err: new StoreError('STORE_BUSY', 'retry', 'Locked', { cause: new Error('inner') }) },
+      'Failed',
+    );
+    const [first, second, ...rest] = out.text.split('\n');
+    expect(first).toMatch(
+      /^\d\d:\d\d:\d\d\.\d{3} WARN {2}Careful versionId=v1 reason="two words" list=\[1\]$/,
+    );
+    expect(second).toMatch(/^\d\d:\d\d:\d\d\.\d{3} ERROR Failed$/);
+    expect(rest[0]).toBe('    StoreError: Locked');
+    expect(rest).toContain('      code [STORE_BUSY]');
+    expect(rest).toContain('    caused by:');
+    expect(rest).toContain('    Error: inner');
+  });
+
+  test('a line without a message or an error', () => {
+    const time = '2026-01-02T03:04:05.678Z';
+    expect(textLine(JSON.stringify({ level: 'info', time, a: 1 }))).toBe('03:04:05.678 INFO a=1\n');
+  });
+});
+
+describe("Nest's lines", () => {
+  test('go through the log with context and level', () => {
+    const { log, out } = logger();
+    const nest = new NestLogger(log);
+    nest.log('Started', 'App');
+    nest.log('Mapped {/x, GET} route', 'RouterExplorer');
+    nest.warn('Careful');
+    nest.debug(() => 'lazy', 'App');
+    nest.verbose(class Named {}, 'App');
+    nest.error('Broken', 'Error: Broken\n    at x (y:1:2)', 'App');
+    nest.error(new StoreError('STORE_BUSY', 'retry', 'Locked'), undefined, 'ExceptionsHandler');
+    nest.fatal({ a: 1 }, { b: 2 }, 'App');
+    nest.log('With', { a: 1 }, 'App');
+    nest.log(undefined);
+    expect(
+      out.lines.map(({ time: _time, pid: _pid, service: _service, ...line }) => line),
+    ).toMatchObject([
+      { level: 'info', message: 'Started', context: 'App' },
+      { level: 'debug', message: 'Mapped {/x, GET} route', context: 'RouterExplorer' },
+      { level: 'warn', message: 'Careful' },
+      { level: 'debug', message: 'lazy', context: 'App' },
+      { level: 'trace', message: 'Named', context: 'App' },
+      { level: 'error', message: 'Broken', stack: expect.stringContaining('at x'), context: 'App' },
+      {
+        level: 'error',
+        message: 'Locked',
+        err: { code: 'STORE_BUSY' },
+        context: 'ExceptionsHandler',
+      },
+      { level: 'fatal', message: '', details: [{ a: 1 }, { b: 2 }], context: 'App' },
+      { level: 'info', message: 'With', details: [{ a: 1 }], context: 'App' },
+      { level: 'info', message: 'undefined' },
+    ]);
+  });
+
+  test('under the level cost no lazy message', () => {
+    const { log } = logger('info');
+    new NestLogger(log).debug(() => {
+      throw new Error('asked for');
+    });
+  });
+});
+
+describe('standard output', () => {
+  const root = fileURLToPath(new URL('../../', import.meta.url));
+  let folder: string;
+
+  beforeAll(() => {
+    // Inside node_modules, so that the compiled files find their packages.
+    mkdirSync(join(root, 'node_modules/.cache'), { recursive: true });
+    folder = mkdtempSync(join(root, 'node_modules/.cache/log-test-'));
+    writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
+    const files = ['operations/log', 'operations/log-text', 'operations/describe-error'];
+    for (const file of [
+      ...files,
+      'operations/redact-fields',
+      'tokens/redaction',
+      'tokens/errors',
+    ]) {
+      const source = readFileSync(join(root, 'src', `${file}.ts`), 'utf8');
+      const target = join(folder, `${file}.js`);
+      mkdirSync(dirname(target), { recursive: true });
+      writeFileSync(target, transformSync(source, { filename: `${file}.ts`, cwd: root }).code);
+    }
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  function run(script: string): { lines: string[]; status: number | null } {
+    const result = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    return {
+      lines: result.stdout.split('\n').filter((line) => line !== ''),
+      status: result.status,
+    };
+  }
+
+  const START = `
+    import { createLogger, flushLogger } from './operations/log.js';
+    const log = createLogger({ level: 'info' });
+    for (let count = 0; count < 500; count += 1) log.info({ count }, 'x'.repeat(500));
+  `;
+
+  test.each([
+    ['at the end', ``, 0],
+    ['at process.exit', `process.exit(3);`, 3],
+    ['at an uncaught error', `throw new Error('bye');`, 1],
+    ['after a flush', `await flushLogger(log); process.exitCode = 4;`, 4],
+  ])('is complete %s', (_when, end, status) => {
+    const result = run(START + end);
+    expect(result.status).toBe(status);
+    expect(result.lines).toHaveLength(500);
+    expect(JSON.parse(result.lines.at(-1) ?? '')).toMatchObject({ count: 499 });
+  });
+
+  test('flushing a destination that keeps nothing back is no mistake', async () => {
+    await expect(flushLogger(logger().log)).resolves.toBeUndefined();
+  });
+});
