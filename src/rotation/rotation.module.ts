@@ -4,6 +4,8 @@ import {
   Module,
   type BeforeApplicationShutdown,
   type DynamicModule,
+  type FactoryProvider,
+  type ModuleMetadata,
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
@@ -12,7 +14,8 @@ import { Rotator } from './rotator.js';
 
 /** How the schedule runs in a Nest application. */
 export interface RotationModuleOptions {
-  readonly schedule: RotationSchedule;
+  /** Not given where this process runs no schedule; a running rotation still ends before the application goes. */
+  readonly schedule?: RotationSchedule;
   readonly rotator: Rotator;
   /**
    * Milliseconds between two checks; a slot is rotated at most this long after its start. Default: 15,000. A check
@@ -21,7 +24,14 @@ export interface RotationModuleOptions {
   readonly checkInterval?: number;
 }
 
+/** How to come by the {@link RotationModuleOptions} when they depend on other providers. */
+export interface RotationModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
+  readonly useFactory: FactoryProvider<RotationModuleOptions>['useFactory'];
+  readonly inject?: FactoryProvider['inject'];
+}
+
 const OPTIONS = Symbol('RotationModuleOptions');
+const CHECK = 'rotation check';
 
 /** Starts the schedule with the application, and lets a running rotation end before the application goes. */
 @Injectable()
@@ -34,14 +44,15 @@ export class RotationScheduleService implements OnApplicationBootstrap, BeforeAp
   /** Checks once at start, so that a slot missed while the broker was down is caught up. */
   onApplicationBootstrap(): void {
     const { schedule, checkInterval = 15_000 } = this.options;
+    if (schedule === undefined) return;
     // `check` never rejects: it tells its observers.
     const check = (): void => void schedule.check();
-    this.registry.addInterval('rotation check', setInterval(check, checkInterval));
+    this.registry.addInterval(CHECK, setInterval(check, checkInterval));
     check();
   }
 
   async beforeApplicationShutdown(): Promise<void> {
-    this.registry.deleteInterval('rotation check');
+    if (this.registry.doesExist('interval', CHECK)) this.registry.deleteInterval(CHECK);
     await this.options.rotator.idle();
   }
 }
@@ -49,11 +60,12 @@ export class RotationScheduleService implements OnApplicationBootstrap, BeforeAp
 /** Wires the rotation schedule into Nest. */
 @Module({})
 export class RotationModule {
-  static register(options: RotationModuleOptions): DynamicModule {
+  static registerAsync(options: RotationModuleAsyncOptions): DynamicModule {
+    const { useFactory, inject = [], imports = [] } = options;
     return {
       module: RotationModule,
-      imports: [ScheduleModule.forRoot()],
-      providers: [{ provide: OPTIONS, useValue: options }, RotationScheduleService],
+      imports: [ScheduleModule.forRoot(), ...imports],
+      providers: [{ provide: OPTIONS, useFactory, inject }, RotationScheduleService],
     };
   }
 }

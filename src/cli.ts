@@ -1,0 +1,42 @@
+#!/usr/bin/env node
+// Loads nothing but this file at first, so that a missing package is explained and not just thrown.
+
+const PACKAGES = [
+  '@nestjs/common',
+  '@nestjs/core',
+  '@nestjs/platform-fastify',
+  '@nestjs/schedule',
+  '@nestjs/terminus',
+  'commander',
+  'croner',
+  'fastify',
+  'libsql',
+  'oauth4webapi',
+  'oidc-provider',
+  'pino',
+  'prom-client',
+  'reflect-metadata',
+  'rxjs',
+  'yaml',
+  'zod',
+  '@aws-sdk/client-secrets-manager',
+];
+
+try {
+  const { runProgram } = await import('./cli/program.js');
+  process.exitCode = await runProgram(process.argv);
+} catch (error) {
+  const missing = missingPackage(error);
+  if (missing === undefined) throw error;
+  process.stderr.write(
+    `service-token-broker: the package "${missing}" is not installed. The guard and the client need none of these; the broker itself does:\n` +
+      `  npm install ${PACKAGES.join(' ')}\n`,
+  );
+  process.exitCode = 1;
+}
+
+function missingPackage(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  if (error.code !== 'ERR_MODULE_NOT_FOUND') return undefined;
+  return /Cannot find package '([^']+)'/.exec(error.message)?.[1];
+}

@@ -1,0 +1,63 @@
+import { BrokerError } from '../tokens/errors.js';
+import { redactText } from '../tokens/redaction.js';
+
+/** Where a command writes to, and how. */
+export interface Output {
+  /** True for programs: one JSON value on standard output, and nothing else. */
+  readonly json: boolean;
+  /** Standard output: results. */
+  readonly out: (text: string) => void;
+  /** Standard error: what goes wrong, and hints. */
+  readonly err: (text: string) => void;
+}
+
+/** Writes to the process's own streams. */
+export function processOutput(json: boolean): Output {
+  return {
+    json,
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+  };
+}
+
+/** Shows a result: its JSON for programs, its lines for people. */
+export function show(output: Output, value: object, lines: readonly string[]): void {
+  output.out(output.json ? `${JSON.stringify(value, null, 2)}\n` : `${lines.join('\n')}\n`);
+}
+
+/** Shows why a command failed. What is not an error of ours is shown without anything that looks like a secret. */
+export function showError(output: Output, error: unknown): void {
+  const { code, kind, message } = describeError(error);
+  if (output.json) {
+    output.out(`${JSON.stringify({ error: { code, kind, message } }, null, 2)}\n`);
+  } else {
+    output.err(`${message}\n(${code}${kind === 'retry' ? '; trying again later may help' : ''})\n`);
+  }
+}
+
+function describeError(error: unknown): { code: string; kind: string; message: string } {
+  if (error instanceof BrokerError) {
+    return { code: error.code, kind: error.kind, message: error.message };
+  }
+  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { code: 'UNEXPECTED', kind: 'bug', message: redactText(message) };
+}
+
+/** A span for people: `23 h 59 min`, `4 min 10 s`, or `expired 3 min ago`. */
+export function span(milliseconds: number): string {
+  if (milliseconds < 0) return `expired ${span(-milliseconds)} ago`;
+  const seconds = Math.floor(milliseconds / 1000);
+  const parts: readonly (readonly [number, string])[] = [
+    [Math.floor(seconds / 86_400), 'd'],
+    [Math.floor((seconds % 86_400) / 3_600), 'h'],
+    [Math.floor((seconds % 3_600) / 60), 'min'],
+    [seconds % 60, 's'],
+  ];
+  const shown = parts.filter(([amount]) => amount > 0).slice(0, 2);
+  return shown.length === 0 ? '0 s' : shown.map(([amount, unit]) => `${amount} ${unit}`).join(' ');
+}
+
+/** An instant for people and programs alike. */
+export function instant(milliseconds: number): string {
+  return new Date(milliseconds).toISOString();
+}

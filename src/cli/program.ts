@@ -1,0 +1,141 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { configReferenceText } from '../config/reference.js';
+import type { CommandContext } from './commands.js';
+import { processOutput, showError } from './output.js';
+import type { AddPeerOptions } from './peers.js';
+
+const { version } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+) as { version: string };
+
+/** A command's work; false means that it did what it was asked, and what it found is bad. */
+type Action = (context: CommandContext) => Promise<boolean | void>;
+
+const ENVIRONMENT = `
+Configuration comes from environment variables, and from the YAML file that BROKER_CONFIG names:
+"service-token-broker serve --help" lists them all.
+
+A command exits with 0 on success, 1 when it failed, 2 when it was called wrongly. With --json it writes
+one JSON value to standard output, an error as {"error":{"code","kind","message"}}.`;
+
+/**
+ * Runs the command line.
+ *
+ * @param argv as `process.argv`.
+ * @returns the exit code: 0 only on success.
+ */
+export async function runProgram(argv: readonly string[]): Promise<number> {
+  let exitCode = 0;
+  const program = new Command('service-token-broker');
+
+  const run = async (action: Action): Promise<void> => {
+    const output = processOutput(program.opts<{ json?: boolean }>().json === true);
+    try {
+      if ((await action({ env: process.env, output })) === false) exitCode = 1;
+    } catch (error) {
+      showError(output, error);
+      exitCode = 1;
+    }
+  };
+
+  program
+    .description(
+      'Mints, keeps, rotates and serves the service token that services call each other with.',
+    )
+    .version(version)
+    .option('--json', 'write JSON, for programs')
+    .addHelpText('after', ENVIRONMENT)
+    .showHelpAfterError('(add --help for what is allowed)')
+    .exitOverride();
+  addServers(program, run);
+  addRotation(program, run);
+  addPeers(program, run);
+
+  try {
+    await program.parseAsync(argv);
+    return exitCode;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : 2;
+  }
+}
+
+type Run = (action: Action) => Promise<void>;
+
+function addServers(program: Command, run: Run): void {
+  program
+    .command('serve')
+    .description('run the broker: serve the service token to peers, and rotate it on schedule')
+    .addHelpText('after', () => `\nConfiguration:\n${configReferenceText()}`)
+    .action(() => run(async (context) => (await import('./serve.js')).serveCommand(context)));
+  program
+    .command('dev')
+    .description('run the broker with an embedded store and provider: for development only')
+    .action(() => run(async (context) => (await import('./dev.js')).devCommand(context)));
+}
+
+function addRotation(program: Command, run: Run): void {
+  program
+    .command('rotate')
+    .description('rotate the service token now, by the same path as the schedule')
+    .action(() => run(async (context) => (await import('./rotate.js')).rotateCommand(context)));
+  program
+    .command('status')
+    .description(
+      'what is served, for how long, and what comes next; fails when nothing can be served',
+    )
+    .option(
+      '--url <url>',
+      'where a broker runs that is asked as well (default: this machine, at PORT)',
+    )
+    .option('--show-token', 'print the service token, which is a secret')
+    .action((options: { url?: string; showToken?: boolean }) =>
+      run(async (context) => (await import('./status.js')).statusCommand(context, options)),
+    );
+  program
+    .command('verify')
+    .description('explain what a token is, and why it is accepted or refused')
+    .argument('[token]', 'the token; without it, or with "-", it is read from standard input')
+    .action((token?: string) =>
+      run(async (context) => (await import('./verify.js')).verifyCommand(context, token)),
+    );
+}
+
+function addPeers(program: Command, run: Run): void {
+  const peers = program.command('peers').description('who may ask for the service token');
+  peers
+    .command('add')
+    .description('add a peer; its secret is written to a file, and kept nowhere else')
+    .argument('<id>', 'letters, digits, ".", "_" and "-", at most 64')
+    .option('--role <role...>', 'token (ask for the service token), admin (rotate it)', ['token'])
+    .option('--secret-file <file>', 'where id and secret go (default: "<id>-peer.json")')
+    .option('--show-secret', 'print the secret instead of writing a file')
+    .action((id: string, options: AddPeerOptions) =>
+      run(async (context) => (await import('./peers.js')).addPeerCommand(context, id, options)),
+    );
+  peers
+    .command('list')
+    .description('list the peers')
+    .action(() => run(async (context) => (await import('./peers.js')).listPeersCommand(context)));
+  peers
+    .command('remove')
+    .description('remove a peer; brokers refuse it once their cached list is refreshed')
+    .argument('<id>')
+    .action((id: string) =>
+      run(async (context) => (await import('./peers.js')).removePeerCommand(context, id)),
+    );
+  program
+    .command('credentials')
+    .description('the client credentials that the provider knows the broker by')
+    .command('set')
+    .description(
+      'check and write the credentials secret: JSON with "client_id" and "client_secret"',
+    )
+    .option('--file <file>', 'where the JSON is; "-" is standard input', '-')
+    .action((options: { file: string }) =>
+      run(async (context) =>
+        (await import('./credentials.js')).setCredentialsCommand(context, options),
+      ),
+    );
+}

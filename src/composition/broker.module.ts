@@ -1,0 +1,123 @@
+import {
+  Inject,
+  Module,
+  type DynamicModule,
+  type FactoryProvider,
+  type ModuleMetadata,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
+import type { BrokerConfig } from '../config/broker-config.js';
+import { OperationsModule } from '../operations/operations.module.js';
+import { RotationModule } from '../rotation/rotation.module.js';
+import { ServingModule } from '../serving/serving.module.js';
+import { BrokerRuntime, createRuntime, type RuntimeOptions } from './runtime.js';
+
+/** How {@link BrokerModule} is set up. */
+export interface BrokerModuleOptions extends RuntimeOptions {
+  /** What `loadConfig` returns. */
+  readonly config: BrokerConfig;
+}
+
+/** How to come by the {@link BrokerModuleOptions} when they depend on other providers. */
+export interface BrokerModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
+  readonly useFactory: FactoryProvider<BrokerModuleOptions>['useFactory'];
+  readonly inject?: FactoryProvider['inject'];
+}
+
+/** Makes the runtime, and closes its store when the application has stopped serving. */
+@Module({})
+class BrokerRuntimeModule implements OnApplicationShutdown {
+  constructor(@Inject(BrokerRuntime) private readonly runtime: BrokerRuntime) {}
+
+  static register(
+    provider: Omit<FactoryProvider<BrokerRuntime>, 'provide'>,
+    imports: ModuleMetadata['imports'] = [],
+  ): DynamicModule {
+    return {
+      module: BrokerRuntimeModule,
+      imports,
+      providers: [{ provide: BrokerRuntime, ...provider }],
+      exports: [BrokerRuntime],
+    };
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.runtime.core.close();
+  }
+}
+
+/**
+ * The broker inside a Nest application: its routes, its schedule, its health and metrics.
+ *
+ * The routes are at the application's root: `POST /oauth2/token`, `GET /v1/token`, `POST /v1/rotate`,
+ * `GET /.well-known/oauth-authorization-server`, `/health/live`, `/health/ready`, `/metrics`. Call
+ * `app.enableShutdownHooks()`, so that a running rotation ends and the store is closed when the application goes.
+ *
+ * @example
+ * ```ts
+ * import { Module } from '@nestjs/common';
+ * import { BrokerModule, loadConfig } from 'service-token-broker/server';
+ *
+ * @Module({ imports: [BrokerModule.forRoot({ config: loadConfig({ env: process.env }) })] })
+ * export class AppModule {}
+ * ```
+ */
+@Module({})
+export class BrokerModule {
+  /** With options that are known now. @throws {BrokerError} at start, when the store cannot be opened. */
+  static forRoot(options: BrokerModuleOptions): DynamicModule {
+    return BrokerModule.forRootAsync({ useFactory: () => options });
+  }
+
+  /** With options that other providers give. @throws {BrokerError} at start, when the store cannot be opened. */
+  static forRootAsync(options: BrokerModuleAsyncOptions): DynamicModule {
+    const { useFactory, inject = [], imports } = options;
+    return compose(
+      BrokerRuntimeModule.register(
+        {
+          useFactory: async (...dependencies: unknown[]) => {
+            const { config, ...replaced } = await useFactory(...dependencies);
+            return createRuntime(config, replaced);
+          },
+          inject,
+        },
+        imports,
+      ),
+    );
+  }
+
+  /** Around a runtime that is made already. The application closes its store. */
+  static forRuntime(runtime: BrokerRuntime): DynamicModule {
+    return compose(BrokerRuntimeModule.register({ useFactory: () => runtime }));
+  }
+}
+
+function compose(runtimeModule: DynamicModule): DynamicModule {
+  const fromRuntime = { imports: [runtimeModule], inject: [BrokerRuntime] };
+  return {
+    module: BrokerModule,
+    imports: [
+      runtimeModule,
+      ServingModule.registerAsync({
+        ...fromRuntime,
+        useFactory: ({ serving }: BrokerRuntime) => serving,
+      }),
+      OperationsModule.forRootAsync({
+        ...fromRuntime,
+        useFactory: ({ readiness, metrics, core }: BrokerRuntime) => ({
+          readiness,
+          metrics,
+          clock: core.clock,
+        }),
+      }),
+      RotationModule.registerAsync({
+        ...fromRuntime,
+        useFactory: ({ core, schedule }: BrokerRuntime) => ({
+          rotator: core.rotator,
+          ...(core.config.rotation.enabled && { schedule }),
+        }),
+      }),
+    ],
+    exports: [runtimeModule],
+  };
+}

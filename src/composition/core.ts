@@ -1,0 +1,116 @@
+import type { BrokerConfig } from '../config/broker-config.js';
+import { createOAuthProvider } from '../provider/oauth-provider.js';
+import type { ProviderSettings, TokenProvider } from '../provider/token-provider.js';
+import type { RotationObserver } from '../rotation/rotation-observer.js';
+import { Rotator } from '../rotation/rotator.js';
+import { createSlots, type Slots } from '../rotation/slots.js';
+import { TokenSource } from '../rotation/token-source.js';
+import type { SecretStore } from '../secrets/secret-store.js';
+import { systemClock, type Clock } from '../tokens/clock.js';
+import {
+  createRemoteKeySet,
+  type KeySetState,
+  type RemoteKeySet,
+  type TokenVerifierOptions,
+  createTokenVerifier,
+} from '../verification/index.js';
+import { openStore } from './open-store.js';
+
+/** What can be replaced when the broker is put together; everything else follows from the configuration. */
+export interface CoreOptions {
+  /** Default: the store that the configuration names. */
+  readonly store?: SecretStore;
+  /** Default: the machine's. */
+  readonly clock?: Clock;
+  /** Default: an OAuth provider over HTTP. */
+  readonly provider?: TokenProvider;
+  readonly observer?: RotationObserver;
+}
+
+/** The broker without HTTP: what every door needs to rotate the service token and to look at it. */
+export interface Core {
+  readonly config: BrokerConfig;
+  readonly clock: Clock;
+  readonly store: SecretStore;
+  readonly source: TokenSource;
+  readonly rotator: Rotator;
+  readonly slots: Slots;
+  /** How tokens of a provider are verified: the options of `createTokenVerifier`. */
+  readonly verifierOptions: (settings: ProviderSettings) => TokenVerifierOptions;
+  /** State of the provider's keys; `undefined` until they were needed. */
+  readonly keysState: () => KeySetState | undefined;
+  readonly close: () => Promise<void>;
+}
+
+/** Puts the broker's core together. @throws {BrokerError} when the store cannot be opened. */
+export async function createCore(config: BrokerConfig, options: CoreOptions = {}): Promise<Core> {
+  const { clock = systemClock, provider = createOAuthProvider({ clock }), observer } = options;
+  const store = options.store ?? (await openStore(config, clock));
+  let keys: RemoteKeySet | undefined;
+
+  const verifierOptions = (settings: ProviderSettings): TokenVerifierOptions => {
+    keys = createRemoteKeySet({
+      jwksUri: async () => (await provider.metadata(settings)).jwksUri,
+      clock,
+      allowInsecureHttp: settings.allowInsecureHttp === true,
+    });
+    const { profile, serviceClientIds, clockSkewSeconds } = config.verification;
+    return {
+      issuers: [
+        {
+          issuer: settings.issuer,
+          audiences: expectedAudiences(settings),
+          // Whether others are named besides is up to the receivers, each of which has an audience of its own.
+          otherAudiences: null,
+          profile,
+          keys,
+          ...(serviceClientIds && { serviceClientIds }),
+        },
+      ],
+      clock,
+      clockSkewSeconds,
+    };
+  };
+
+  const source = new TokenSource({
+    store,
+    credentialsSecretId: config.secrets.credentialsSecretId,
+    provider,
+    configured: configuredSettings(config),
+    createVerifier: (settings) => createTokenVerifier(verifierOptions(settings)),
+    clock,
+  });
+  const rotator = new Rotator({
+    store,
+    tokenSecretId: config.secrets.tokenSecretId,
+    mint: () => source.mint(),
+    verify: (token) => source.verify(token),
+    minimumLife: config.rotation.minRemainingSeconds * 1000,
+    clock,
+    ...(observer && { observer }),
+  });
+  return {
+    config,
+    clock,
+    store,
+    source,
+    rotator,
+    slots: createSlots(config.rotation.cron),
+    verifierOptions,
+    keysState: () => keys?.state(),
+    close: () => store.close(),
+  };
+}
+
+/** An empty list of resources says nothing; as a setting it would hide what the credentials secret says. */
+function configuredSettings({ provider }: BrokerConfig): Partial<ProviderSettings> {
+  const { resource, ...settings } = provider;
+  return resource.length > 0 ? { ...settings, resource } : settings;
+}
+
+/** What the service token must be for: what was asked for. Null where nothing was: then its audience is not checked. */
+function expectedAudiences(settings: ProviderSettings): readonly string[] | null {
+  const { audience, resource = [] } = settings;
+  if (audience !== undefined) return [audience];
+  return resource.length > 0 ? resource : null;
+}

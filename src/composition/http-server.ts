@@ -1,0 +1,81 @@
+import type { AddressInfo } from 'node:net';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { NestLogger } from '../operations/nest-logger.js';
+import { createRequestLog } from '../operations/request-log.js';
+import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
+import { ServingErrorFilter } from '../serving/serving-error.filter.js';
+import { BrokerError } from '../tokens/errors.js';
+import { BrokerModule } from './broker.module.js';
+import type { BrokerRuntime } from './runtime.js';
+
+/** A broker that listens. */
+export interface RunningBroker {
+  /** Where it listens, as a URL; with the port that was found when any free one was asked for. */
+  readonly url: string;
+  readonly port: number;
+  /** Finishes the requests in flight and a running rotation, and closes the store. */
+  close(): Promise<void>;
+}
+
+/** Bytes of a request body that are read at most: a form with credentials is far smaller. */
+const BODY_LIMIT = 16_384;
+
+/**
+ * Serves a broker over HTTP, on Fastify, with the hot lane in front.
+ *
+ * @throws {BrokerError} `PORT_IN_USE`, `ADDRESS_UNUSABLE`.
+ */
+export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> {
+  const { core, log, metrics, serving, servingObserver } = runtime;
+  const { host, port } = core.config.http;
+  const adapter = new FastifyAdapter({
+    bodyLimit: BODY_LIMIT,
+    serverFactory: hotLaneServerFactory(createHotLane(serving.token)),
+    // What is on its way at shutdown is answered, not refused.
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(
+    BrokerModule.forRuntime(runtime),
+    adapter,
+    { logger: new NestLogger(log), abortOnError: false },
+  );
+  app.useGlobalFilters(new ServingErrorFilter(servingObserver));
+  app
+    .getHttpServer()
+    .prependListener(
+      'request',
+      createRequestLog({ log, onRequest: (record) => metrics.recordHttpRequest(record) }),
+    );
+  try {
+    await app.listen(port, host);
+  } catch (error) {
+    await app.close();
+    throw listenError(error, host, port);
+  }
+  const address = app.getHttpServer().address() as AddressInfo;
+  const name = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return { url: `http://${name}:${address.port}`, port: address.port, close: () => app.close() };
+}
+
+function listenError(error: unknown, host: string, port: number): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'EADDRINUSE') {
+    return new BrokerError(
+      'PORT_IN_USE',
+      'misconfigured',
+      `Port ${port} on ${host} is in use by another process. Set PORT to a free one, or stop the other process.`,
+      { cause: error },
+    );
+  }
+  if (code === 'EACCES' || code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
+    return new BrokerError(
+      'ADDRESS_UNUSABLE',
+      'misconfigured',
+      `This process cannot listen on ${host}, port ${port} (${code}). Check HOST and PORT.`,
+      { cause: error },
+    );
+  }
+  return error;
+}

@@ -1,0 +1,82 @@
+import type {
+  CoverageReadiness,
+  ReadinessSource,
+  RotationReadiness,
+  TokenReadiness,
+} from '../operations/readiness.js';
+import { checkCoverage } from '../rotation/coverage.js';
+import type { CurrentToken, TokenCache } from '../serving/token-cache.js';
+import { BrokerError, errorCode } from '../tokens/errors.js';
+import type { Core } from './core.js';
+
+/** What health says, from the cache and from what this process remembers of rotations. */
+export function createReadiness(core: Core, cache: TokenCache): ReadinessSource {
+  const { config, clock, rotator, slots } = core;
+  // The schedule does not change, and walking through a year of it takes a moment.
+  let period: number | undefined;
+
+  return {
+    tokenState: async () => {
+      try {
+        const { value, state } = await cache.get();
+        const seconds = Math.floor((value.token.expiresAt - clock.now()) / 1000);
+        return state === 'STALE'
+          ? stale(seconds, cache.status().lastError)
+          : { ok: true, remainingSeconds: seconds };
+      } catch (error) {
+        return { ok: false, code: errorCode(error), reason: wordsOf(error, core) };
+      }
+    },
+    rotation: (): RotationReadiness | undefined => {
+      if (!config.rotation.enabled) return undefined;
+      const latest = rotator.outcomes.latest();
+      const success = rotator.outcomes.latestSuccess();
+      return {
+        ok: latest?.result !== 'failed',
+        next: new Date(slots.nextAfter(clock.now())).toISOString(),
+        ...(success && { lastSuccess: new Date(success.at).toISOString() }),
+        ...(latest?.result === 'failed' && {
+          ...(latest.code !== undefined && { code: latest.code }),
+          ...(latest.message !== undefined && { reason: latest.message }),
+        }),
+      };
+    },
+    coverage: (): CoverageReadiness | undefined => {
+      const current: CurrentToken | undefined = cache.status().value;
+      if (current === undefined) return undefined;
+      period ??= slots.longestPeriod(clock.now());
+      const { covered, explanation } = checkCoverage({
+        tokenLifetime: current.token.expiresAt - current.token.generatedAt,
+        period,
+        window: 0,
+        cacheTtl: config.cache.ttlSeconds * 1000,
+        skew: config.verification.clockSkewSeconds * 1000,
+      });
+      return covered ? { ok: true } : { ok: false, reason: explanation };
+    },
+  };
+}
+
+function stale(remainingSeconds: number, error: unknown): TokenReadiness {
+  return {
+    ok: true,
+    stale: true,
+    remainingSeconds,
+    code: errorCode(error),
+    reason: `The cached service token is served although the store cannot be read: ${messageOf(error)}`,
+  };
+}
+
+/** Without a token the reason is usually the rotation's: that is what somebody has to mend. */
+function wordsOf(error: unknown, { rotator }: Core): string {
+  const latest = rotator.outcomes.latest();
+  const rotation =
+    latest?.result === 'failed'
+      ? ` The last rotation failed (${latest.code}): ${latest.message}`
+      : '';
+  return `${messageOf(error)}${rotation}`;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof BrokerError ? error.message : 'An unexpected error; see the log.';
+}

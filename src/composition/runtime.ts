@@ -1,0 +1,89 @@
+import type { BrokerConfig } from '../config/broker-config.js';
+import { createLogger, type BrokerLogger } from '../operations/log.js';
+import { BrokerMetrics } from '../operations/metrics.js';
+import type { ReadinessSource } from '../operations/readiness.js';
+import { RotationSchedule } from '../rotation/rotation-schedule.js';
+import { createServing, type Serving } from '../serving/serving.js';
+import type { ServingObserver } from '../serving/serving-observer.js';
+import { createCore, type Core, type CoreOptions } from './core.js';
+import { cacheObserver, rotationObserver, scheduleObserver, servingObserver } from './observers.js';
+import { createReadiness } from './readiness.js';
+
+/** What can be replaced when the broker is put together. */
+export interface RuntimeOptions extends Pick<CoreOptions, 'store' | 'clock' | 'provider'> {
+  /** Default: as the configuration says, on standard output. */
+  readonly log?: BrokerLogger;
+}
+
+/** The whole broker, before Nest: everything its routes and its schedule need. */
+export interface BrokerRuntime {
+  readonly core: Core;
+  readonly log: BrokerLogger;
+  readonly metrics: BrokerMetrics;
+  readonly serving: Serving;
+  readonly servingObserver: ServingObserver;
+  readonly readiness: ReadinessSource;
+  readonly schedule: RotationSchedule;
+}
+
+/** Nest's injection token for the {@link BrokerRuntime}. */
+export const BrokerRuntime = Symbol('BrokerRuntime');
+
+/** Puts the broker together. Nothing runs yet. @throws {BrokerError} when the store cannot be opened. */
+export async function createRuntime(
+  config: BrokerConfig,
+  options: RuntimeOptions = {},
+): Promise<BrokerRuntime> {
+  const log = options.log ?? createLogger(config.log);
+  // The gauges are read when metrics are scraped, by when everything below exists.
+  const metrics: BrokerMetrics = new BrokerMetrics({
+    tokenRemainingSeconds: () => {
+      const expiresAt = serving.tokenCache.status().expiresAt;
+      return expiresAt === undefined ? undefined : (expiresAt - core.clock.now()) / 1000;
+    },
+    tokenGeneratedAt: () => serving.tokenCache.status().value?.token.generatedAt,
+    jwksStatus: () => core.keysState()?.status,
+  });
+  const core = await createCore(config, { ...options, observer: rotationObserver(log, metrics) });
+  const observer = servingObserver(log, metrics);
+  const { tokenSecretId, peersSecretId } = config.secrets;
+  const { scope } = config.provider;
+  const { publicUrl } = config.http;
+  const serving = createServing({
+    store: core.store,
+    tokenSecretId,
+    peersSecretId,
+    clock: core.clock,
+    ttlMs: config.cache.ttlSeconds * 1000,
+    skewMs: config.verification.clockSkewSeconds * 1000,
+    ...(scope !== undefined && { scope }),
+    ...(publicUrl !== undefined && { publicUrl }),
+    rotateNow: {
+      rotate: async () => {
+        const { versionId, result } = await core.rotator.rotate({ trigger: 'http' });
+        return { versionId, outcome: result };
+      },
+    },
+    observer,
+    tokenReads: cacheObserver('token', log, metrics),
+    peerReads: cacheObserver('peers', log, metrics),
+  });
+  const schedule = new RotationSchedule({
+    rotator: {
+      current: () => core.rotator.current(),
+      mode: () => core.rotator.mode(),
+      rotate: async (request) => {
+        const rotated = await core.rotator.rotate(request);
+        // Whoever asks this replica next gets the new token, and not the cached one for another few minutes.
+        serving.tokenCache.invalidate();
+        return rotated;
+      },
+    },
+    slots: core.slots,
+    minimumRemaining: config.rotation.minRemainingSeconds * 1000,
+    clock: core.clock,
+    observer: scheduleObserver(log),
+  });
+  const readiness = createReadiness(core, serving.tokenCache);
+  return { core, log, metrics, serving, servingObserver: observer, readiness, schedule };
+}

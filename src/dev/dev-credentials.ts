@@ -1,0 +1,57 @@
+import { randomBytes } from 'node:crypto';
+import { writeSecret } from '../composition/write-secret.js';
+import type { BrokerConfig } from '../config/broker-config.js';
+import { parseCredentialsSecret } from '../provider/client-credentials.js';
+import { isStoreError } from '../secrets/secret-store-error.js';
+import type { SecretStore } from '../secrets/secret-store.js';
+import { BrokerError } from '../tokens/errors.js';
+
+/** The client that the embedded provider knows the broker by. */
+const DEV_CLIENT_ID = 'service-token-broker-dev';
+
+/** What the embedded provider has to know of its one client. */
+export interface DevCredentials {
+  readonly clientId: string;
+  readonly clientSecret: string;
+}
+
+/**
+ * The credentials secret of dev mode, made with a random secret on first start.
+ *
+ * @throws {BrokerError} `DEV_MODE_DATA_FOLDER` when the folder holds the credentials of a real provider.
+ */
+export async function ensureDevCredentials(
+  store: SecretStore,
+  config: BrokerConfig,
+): Promise<DevCredentials> {
+  const { credentialsSecretId, dataDir } = config.secrets;
+  const text = await readIfAny(store, credentialsSecretId);
+  if (text === undefined) {
+    const made = { clientId: DEV_CLIENT_ID, clientSecret: randomBytes(32).toString('base64url') };
+    await writeSecret(
+      store,
+      credentialsSecretId,
+      JSON.stringify({ client_id: made.clientId, client_secret: made.clientSecret }),
+    );
+    return made;
+  }
+  const { credentials } = parseCredentialsSecret(text);
+  const [clientSecret] = credentials.kind === 'secrets' ? credentials.secrets : [];
+  if (credentials.clientId !== DEV_CLIENT_ID || clientSecret === undefined) {
+    throw new BrokerError(
+      'DEV_MODE_DATA_FOLDER',
+      'misconfigured',
+      `The data folder ${dataDir} holds credentials of a real provider, which dev mode leaves alone. Name another folder with BROKER_DATA_DIR.`,
+    );
+  }
+  return { clientId: credentials.clientId, clientSecret };
+}
+
+async function readIfAny(store: SecretStore, secretId: string): Promise<string | undefined> {
+  try {
+    return (await store.read(secretId)).value;
+  } catch (error) {
+    if (isStoreError(error, 'VERSION_NOT_FOUND')) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,144 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { dirname, join, normalize, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from '@jest/globals';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const src = join(root, 'src');
+
+/** Which rooms a room may import, besides itself. Doors are the files of src itself and src/dev. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  tokens: [],
+  config: ['tokens'],
+  verification: ['tokens'],
+  provider: ['tokens'],
+  secrets: ['tokens'],
+  rotation: ['tokens', 'verification', 'provider', 'secrets'],
+  serving: ['tokens', 'verification', 'provider', 'secrets'],
+  operations: ['tokens', 'verification', 'provider', 'secrets', 'rotation', 'serving'],
+};
+
+/** Packages that a room may load: everything else is refused, so that a new dependency is a decision. */
+const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
+  tokens: [],
+  config: ['zod', 'yaml', 'croner'],
+  verification: ['jose'],
+  provider: ['oauth4webapi', 'jose'],
+  secrets: ['libsql', '@aws-sdk/client-secrets-manager', '@smithy/types'],
+  rotation: ['jose', 'croner', '@nestjs/common', '@nestjs/schedule'],
+  serving: ['@nestjs/common', '@nestjs/core'],
+  operations: ['@nestjs/common', '@nestjs/core', '@nestjs/terminus', 'pino', 'prom-client'],
+};
+
+interface Import {
+  readonly from: string;
+  readonly specifier: string;
+}
+
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((name) =>
+  name.endsWith('.ts'),
+);
+const imports: readonly Import[] = files.flatMap((from) => {
+  const text = readFileSync(join(src, from), 'utf8');
+  const found = text.matchAll(
+    /^\s*(?:import|export)\b[^'";]*?\bfrom\s+'([^']+)'|^import\s+'([^']+)'|\bimport\(\s*'([^']+)'\s*\)/gm,
+  );
+  return [...found].map((match) => ({ from, specifier: match[1] ?? match[2] ?? match[3] ?? '' }));
+});
+
+const roomOf = (file: string): string =>
+  file.includes('/') ? (file.split('/')[0] ?? '') : 'doors';
+const targetOf = ({ from, specifier }: Import): string =>
+  normalize(join(dirname(from), specifier)).replace(/\.js$/, '.ts');
+const isOurs = ({ specifier }: Import): boolean => specifier.startsWith('.');
+const packageOf = (specifier: string): string =>
+  specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+
+describe('the rules of the house', () => {
+  test('every import of ours leads to a file', () => {
+    const known = new Set(files);
+    expect(
+      imports
+        .filter(isOurs)
+        .map(targetOf)
+        .filter((file) => !known.has(file)),
+    ).toEqual([]);
+    expect(imports.length).toBeGreaterThan(50);
+  });
+
+  test.each(Object.entries(MAY_IMPORT))('%s imports only %j', (room, allowed) => {
+    const wrong = imports
+      .filter((one) => roomOf(one.from) === room && isOurs(one))
+      .filter((one) => ![room, ...allowed].includes(roomOf(targetOf(one))));
+    expect(wrong).toEqual([]);
+  });
+
+  test.each(Object.entries(MAY_LOAD))('%s loads only the packages %j', (room, allowed) => {
+    const wrong = imports
+      .filter((one) => roomOf(one.from) === room && !isOurs(one))
+      .filter(({ specifier }) => !specifier.startsWith('node:'))
+      .filter(({ specifier }) => !allowed.includes(packageOf(specifier)));
+    expect(wrong).toEqual([]);
+  });
+
+  test('every room is known to this test', () => {
+    const rooms = new Set(files.map(roomOf));
+    expect([...rooms].filter((room) => !(room in MAY_IMPORT)).toSorted()).toEqual(['dev', 'doors']);
+  });
+
+  test('there are no import circles', () => {
+    const edges = new Map<string, string[]>();
+    for (const one of imports.filter(isOurs)) {
+      edges.set(one.from, [...(edges.get(one.from) ?? []), targetOf(one)]);
+    }
+    const done = new Set<string>();
+    const circles: string[] = [];
+    const walk = (file: string, path: readonly string[]): void => {
+      if (path.includes(file)) {
+        circles.push([...path.slice(path.indexOf(file)), file].join(' > '));
+        return;
+      }
+      if (done.has(file)) return;
+      for (const next of edges.get(file) ?? []) walk(next, [...path, file]);
+      done.add(file);
+    };
+    for (const file of files) walk(file, []);
+    expect(circles).toEqual([]);
+  });
+
+  test('files stay small', () => {
+    const large = files.filter(
+      (file) => readFileSync(join(src, file), 'utf8').split('\n').length > 280,
+    );
+    expect(large).toEqual([]);
+  });
+
+  test('pure rooms read neither the environment nor the time by themselves', () => {
+    const pure = files.filter((file) =>
+      ['tokens', 'rotation', 'verification', 'provider', 'serving'].includes(roomOf(file)),
+    );
+    const wrong = pure.filter((file) => {
+      const text = readFileSync(join(src, file), 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');
+      const offending = /process\.env|Date\.now\(\)|new Date\(\)/.test(text);
+      return offending && file !== 'tokens/clock.ts';
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  test('every test stands beside the room it is for', () => {
+    const rooms = new Set([
+      'contract',
+      'e2e',
+      'faults',
+      'interop',
+      'package',
+      'support',
+      'attacks',
+    ]);
+    for (const file of files) rooms.add(roomOf(file));
+    const folders = readdirSync(join(root, 'test'), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => relative(join(root, 'test'), join(entry.parentPath, entry.name)));
+    expect(folders.filter((folder) => !rooms.has(folder))).toEqual([]);
+  });
+});

@@ -1,0 +1,121 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/** What `npm pack` writes for a package folder, as a tarball in `folder`. */
+async function pack(source: string, folder: string): Promise<{ file: string; files: string[] }> {
+  const { stdout } = await run(
+    'npm',
+    ['pack', source, '--ignore-scripts', '--json', '--pack-destination', folder],
+    { cwd: root, maxBuffer: 16_000_000 },
+  );
+  const answer = JSON.parse(stdout) as unknown;
+  // npm writes a list, or from version 12 on an object by package name.
+  const [packed] = Object.values(answer as Record<string, Packed>);
+  if (packed === undefined) throw new Error('npm pack wrote nothing');
+  return { file: join(folder, packed.filename), files: packed.files.map(({ path }) => path) };
+}
+
+interface Packed {
+  readonly filename: string;
+  readonly files: readonly { readonly path: string }[];
+}
+
+describe('the packed tarball', () => {
+  let folder: string;
+  let files: string[];
+
+  const node = async (script: string): Promise<string> => {
+    await writeFile(join(folder, 'script.mjs'), script);
+    const { stdout } = await run(process.execPath, ['script.mjs'], { cwd: folder });
+    return stdout.trim();
+  };
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'packed-'));
+    await writeFile(join(folder, 'package.json'), '{"private":true,"type":"module"}');
+    const ours = await pack(root, folder);
+    files = ours.files;
+    // The only dependency is packed from what is installed here, so that the test needs no registry.
+    const jose = await pack(join(root, 'node_modules/jose'), folder);
+    await run('npm', ['install', '--offline', '--no-audit', '--no-fund', ours.file, jose.file], {
+      cwd: folder,
+    });
+  }, 120_000);
+
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  test('holds what users need, and nothing else', () => {
+    const wrong = files.filter(
+      (file) =>
+        !/^dist\/[\w./-]+\.(js|d\.ts)$/.test(file) &&
+        !['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md'].includes(file),
+    );
+    expect(wrong).toEqual([]);
+    expect(files).toEqual(
+      expect.arrayContaining([
+        'README.md',
+        'LICENSE',
+        'dist/index.js',
+        'dist/index.d.ts',
+        'dist/cli.js',
+      ]),
+    );
+  });
+
+  test('installs jose and nothing else', async () => {
+    const installed = await readdir(join(folder, 'node_modules'));
+    expect(installed.filter((name) => !name.startsWith('.')).toSorted()).toEqual([
+      'jose',
+      'service-token-broker',
+    ]);
+  });
+
+  test('the root can be imported with that alone', async () => {
+    const names = await node(`
+      import * as broker from 'service-token-broker';
+      console.log(Object.keys(broker).sort().join(' '));
+    `);
+    expect(names.split(' ')).toEqual(
+      expect.arrayContaining(['BrokerError', 'createTokenVerifier', 'decideFreshness']),
+    );
+  });
+
+  test('what is not exported cannot be reached', async () => {
+    await expect(node(`import 'service-token-broker/dist/rotation/rotator.js';`)).rejects.toThrow(
+      'ERR_PACKAGE_PATH_NOT_EXPORTED',
+    );
+  });
+
+  test('the command line says which packages it misses, and how to get them', async () => {
+    const command = join(folder, 'node_modules/.bin/service-token-broker');
+    await expect(run(command, ['--help'], { cwd: folder })).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/npm install .*commander/),
+    });
+  });
+
+  test('the server can be imported once its packages are there', async () => {
+    // Links stand for `npm install` of the optional peers: the same files, without a registry.
+    for (const name of await readdir(join(root, 'node_modules'))) {
+      if (name.startsWith('.') || name === 'jose') continue;
+      await symlink(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+    }
+    const names = await node(`
+      import { BrokerModule } from 'service-token-broker/server';
+      console.log(typeof BrokerModule.forRoot, typeof BrokerModule.forRootAsync);
+      process.exit();
+    `);
+    expect(names).toBe('function function');
+    const command = join(folder, 'node_modules/.bin/service-token-broker');
+    const { stdout } = await run(command, ['--help'], { cwd: folder });
+    expect(stdout).toContain('Usage: service-token-broker');
+  });
+});
