@@ -151,5 +151,6 @@ function close(server: Server): Promise<void> {
     }
     server.close((error) => (error === undefined ? resolve() : reject(error)));
     // A request that never ends would hold the server open.
+    server.closeAllConnections();
   });
 }

@@ -268,8 +268,9 @@ describe('failures inside', () => {
   });
 
   test('a life that is no number of seconds is refused at the start, and the port is free again', async () => {
-    const { port, close } = await start();
-    await close();
+    const first = await start();
+    const { port } = first;
+    await first.close();
     await expect(start({ port, accessTokenTtlSeconds: -1 })).rejects.toThrow('ClientCredentials');
     await start({ port });
   });

@@ -281,8 +281,8 @@ test('no canary gets into an answer', async () => {
 test('while it shuts down it is not ready', async () => {
   const source = new Source();
   const statuses: number[] = [];
-  let server: Server | undefined;
   const probe = async (): Promise<void> => {
+    const server = app.getHttpServer() as Server;
     statuses.push((await request(server).get('/health/ready')).status);
   };
   // Hooks run by distance from the root: of the nearest and the farthest module, one is after Terminus.
@@ -302,7 +302,6 @@ test('while it shuts down it is not ready', async () => {
     logger: false,
   });
   await app.listen(0, '127.0.0.1');
-  server = app.getHttpServer() as Server;
   await probe();
   await app.close();
   expect(statuses).toHaveLength(3);

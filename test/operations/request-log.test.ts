@@ -120,7 +120,7 @@ describe('one line per request', () => {
     ['/?/v1/token', 'other'],
     [`/${CANARIES.jwt}`, 'other'],
     ['*', 'other'],
-  ])('the path %s is the route %s', async (path, route) => {
+  ])('the path is known only when it is one of ours (%#)', async (path, route) => {
     const { url, records, ended, out } = await listen(ok);
     const { port } = new URL(url);
     httpRequest({ port, host: '127.0.0.1', path, method: path === '*' ? 'OPTIONS' : 'GET' }).end();
