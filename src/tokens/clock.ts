@@ -4,7 +4,7 @@ export interface Clock {
   now(): number;
   /**
    * Resolves after `milliseconds`, or rejects with the signal's reason when it is aborted first.
-   * A pending wait does not keep the process alive.
+   * A pending wait keeps the process alive: somebody awaits what comes after it.
    */
   sleep(milliseconds: number, signal?: AbortSignal): Promise<void>;
 }
@@ -26,7 +26,6 @@ export const systemClock: Clock = {
         signal?.removeEventListener('abort', onAbort);
         resolve();
       }, milliseconds);
-      timer.unref();
       signal?.addEventListener('abort', onAbort, { once: true });
     }),
 };

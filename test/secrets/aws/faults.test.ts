@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { ServerResponse } from 'node:http';
-import { put, useScriptedEndpoint, VALUE } from './harness.js';
+import { put, useScriptedEndpoint, VALUE, VERSION } from './harness.js';
 import { failureOf } from './leaks.js';
 import { answer, refuse, REQUEST_ID, startScriptedEndpoint } from './scripted-endpoint.js';
 
