@@ -1,6 +1,7 @@
 import type { BrokerConfig } from '../config/broker-config.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
-import type { ProviderSettings, TokenProvider } from '../provider/token-provider.js';
+import type { ProviderSettings } from '../provider/provider-settings.js';
+import type { TokenProvider } from '../provider/token-provider.js';
 import type { RotationObserver } from '../rotation/rotation-observer.js';
 import { Rotator } from '../rotation/rotator.js';
 import { createSlots, type Slots } from '../rotation/slots.js';

@@ -1,3 +1,5 @@
+import { IncomingMessage } from 'node:http';
+import { annotate } from '../operations/request-log.js';
 import type { BrokerLogger } from '../operations/log.js';
 import type { BrokerMetrics, SecretRole } from '../operations/metrics.js';
 import type { RotationObserver } from '../rotation/rotation-observer.js';
@@ -60,6 +62,9 @@ export function cacheObserver(
 /** Tells logs and metrics what peers ask for. What belongs to one request goes into that request's line. */
 export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): ServingObserver {
   return {
+    loggedIn: (peer, source) => {
+      if (source instanceof IncomingMessage) annotate(source, { peer });
+    },
     tokenServed: (_peerId, state) => metrics.recordTokenServed(state),
     tokenUnavailable: (peer, error) => {
       metrics.recordTokenUnavailable(errorCode(error));

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { CronTime } from 'cron';
+import { Cron } from 'croner';
 import { z } from 'zod';
 import { HiddenBytes } from './hidden.js';
 
@@ -98,22 +98,22 @@ export const scope: Reader<string> = z
   .string()
   .regex(/^[\x21\x23-\x5B\x5D-\x7E]+( [\x21\x23-\x5B\x5D-\x7E]+)*$/);
 
-/** Cron looks eight years ahead of today, which is far enough from here for every date that exists. */
+/** A date to look ahead from that does not move, so that an expression is good today and tomorrow alike. */
 const ANY_YEAR = new Date(Date.UTC(2024, 0, 1));
 
 /** A cron expression of five or six fields that comes true at some time. */
 export const cronExpression: Reader<string> = checked((text) => {
   const fields = text.trim().split(/\s+/).length;
   if (fields !== 5 && fields !== 6) return `it has ${fields} fields`;
-  const { valid } = CronTime.validateCronExpression(text);
-  if (!valid) return 'it is not a cron expression';
+  let next: Date | null;
   try {
-    new CronTime(text, 'UTC').getNextDateFrom(ANY_YEAR, 'UTC');
-    return undefined;
+    next = new Cron(text, { timezone: 'UTC' }).nextRun(ANY_YEAR);
   } catch {
-    // The only failure left: no date matches, such as on February 30.
-    return 'it never comes true';
+    // The library's message repeats the expression.
+    return 'it is not a cron expression';
   }
+  // No date matches, such as on February 30.
+  return next === null ? 'it never comes true' : undefined;
 });
 
 /** True for `http://localhost`, `127.0.0.0/8` and `[::1]`, and for every https URL. */

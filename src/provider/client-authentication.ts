@@ -7,7 +7,7 @@ import {
   type PrivateKeyCredentials,
 } from './client-credentials.js';
 import { ProviderError } from './provider-errors.js';
-import type { ClientAuthentication } from './token-provider.js';
+import type { ClientAuthentication } from './provider-settings.js';
 
 /** RFC 8725 §3.5 and RFC 7518 §3.3: nothing shorter is safe, and no provider should take it. */
 const MIN_RSA_BITS = 2048;

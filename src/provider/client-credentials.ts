@@ -1,5 +1,5 @@
 import { BrokerError } from '../tokens/errors.js';
-import type { ProviderSettings } from './token-provider.js';
+import type { ProviderSettings } from './provider-settings.js';
 
 /** The client credentials: what the provider knows the broker by. */
 export type ClientCredentials = SecretCredentials | PrivateKeyCredentials;

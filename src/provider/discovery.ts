@@ -4,7 +4,7 @@ import { boundedFetch } from './provider-http.js';
 import { displayUrl, requireUrl } from './provider-settings.js';
 import { type Budget, retrying } from './retry.js';
 import { safeText } from './safe-text.js';
-import type { ProviderSettings } from './token-provider.js';
+import type { ProviderSettings } from './provider-settings.js';
 
 /** Where a provider may describe itself. OpenID first: nearly every provider has it, and several have nothing else. */
 const PLACES = ['oidc', 'oauth2'] as const;

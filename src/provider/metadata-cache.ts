@@ -1,6 +1,6 @@
 import type * as oauth from 'oauth4webapi';
 import type { Clock } from '../tokens/clock.js';
-import type { ProviderSettings } from './token-provider.js';
+import type { ProviderSettings } from './provider-settings.js';
 
 /** How long discovered metadata is used, in milliseconds. */
 export const METADATA_TTL = 60 * 60 * 1000;

@@ -1,20 +1,15 @@
 import * as oauth from 'oauth4webapi';
-import type { Clock } from '../tokens/clock.js';
+import { systemClock, type Clock } from '../tokens/clock.js';
 import { chooseAuthentication, clientAuthenticators } from './client-authentication.js';
 import type { ClientCredentials } from './client-credentials.js';
 import { discover } from './discovery.js';
 import { MetadataCache } from './metadata-cache.js';
 import { isProviderError, ProviderError } from './provider-errors.js';
 import { boundedFetch } from './provider-http.js';
-import { requireUrl } from './provider-settings.js';
+import { requireUrl, type ProviderSettings } from './provider-settings.js';
 import { type Budget, mayBeStaleMetadata, retrying } from './retry.js';
 import { readTokenResponse } from './token-response.js';
-import type {
-  MintedToken,
-  ProviderMetadata,
-  ProviderSettings,
-  TokenProvider,
-} from './token-provider.js';
+import type { MintedToken, ProviderMetadata, TokenProvider } from './token-provider.js';
 
 /** Options of {@link createOAuthProvider}. */
 export interface OAuthProviderOptions {
@@ -162,7 +157,7 @@ async function requestToken(
   const client: oauth.Client = {
     client_id: credentials.clientId,
     // The library takes the time of client assertions from the machine.
-    [oauth.clockSkew]: Math.round((clock.now() - Date.now()) / 1000),
+    [oauth.clockSkew]: Math.round((clock.now() - systemClock.now()) / 1000),
   };
   const response = await oauth.clientCredentialsGrantRequest(
     server,

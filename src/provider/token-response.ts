@@ -3,7 +3,8 @@ import * as oauth from 'oauth4webapi';
 import type { ClientCredentials } from './client-credentials.js';
 import { ProviderError, unexpected } from './provider-errors.js';
 import { safeText } from './safe-text.js';
-import type { MintedToken, ProviderSettings } from './token-provider.js';
+import type { ProviderSettings } from './provider-settings.js';
+import type { MintedToken } from './token-provider.js';
 
 /** What is known about a token response besides the response itself. */
 export interface TokenResponseContext {

@@ -1,6 +1,6 @@
 import { parseCredentialsSecret, type ClientCredentials } from '../provider/client-credentials.js';
-import { resolveProviderSettings } from '../provider/provider-settings.js';
-import type { ProviderSettings, TokenProvider } from '../provider/token-provider.js';
+import { resolveProviderSettings, type ProviderSettings } from '../provider/provider-settings.js';
+import type { TokenProvider } from '../provider/token-provider.js';
 import { isStoreError } from '../secrets/secret-store-error.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';

@@ -21,7 +21,7 @@ export function createHotLane(endpoint: Pick<TokenEndpoint, 'answerNow'>): HotLa
     if (request.url !== '/v1/token' || request.method !== 'GET') return false;
     const authorization = plainAuthorization(request.rawHeaders);
     if (authorization === undefined) return false;
-    const answer = endpoint.answerNow(authorization);
+    const answer = endpoint.answerNow(authorization, request);
     if (answer === undefined) return false;
     writeAnswer(response, answer);
     return true;

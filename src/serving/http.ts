@@ -10,6 +10,8 @@ export interface EndpointRequest {
   readonly headers: NodeJS.Dict<string[]>;
   /** The address of the caller, as far as the server trusts what it was told about it. */
   readonly remoteAddress: string;
+  /** The server's own request. Endpoints only hand it to their observer, so that a log line finds its peer. */
+  readonly source?: object;
   /** True when the connection that reached this process is encrypted. */
   readonly encrypted: boolean;
   /** The body as the framework's parser left it; `undefined` when there was none that it parses. */
@@ -128,6 +130,7 @@ export function toEndpointRequest(
     remoteAddress: extras.remoteAddress ?? message.socket.remoteAddress ?? '',
     encrypted: 'encrypted' in message.socket && message.socket.encrypted === true,
     body: extras.body,
+    source: message,
   };
 }
 

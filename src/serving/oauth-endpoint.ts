@@ -65,7 +65,7 @@ export class OauthEndpoint implements Endpoint {
       return { refusal: errorAnswer(400, 'invalid_request', description) };
     }
     if (id === undefined || secret === undefined) return login.missing(request.remoteAddress);
-    return login.withCredentials({ id, secret }, request.remoteAddress, 'token');
+    return login.withCredentials({ id, secret }, request, 'token');
   }
 
   #refuseGrant(form: Form): EndpointAnswer | undefined {

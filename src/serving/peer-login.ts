@@ -56,15 +56,16 @@ export class PeerLogin {
         this.#unauthorized('malformed', undefined, request.remoteAddress)
       );
     }
-    return this.withCredentials(credentials, request.remoteAddress, role);
+    return this.withCredentials(credentials, request, role);
   }
 
   /** Logs in with an id and a secret, wherever they were. */
   async withCredentials(
     credentials: PeerCredentials,
-    remoteAddress: string,
+    request: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
     role: PeerRole,
   ): Promise<LoginResult> {
+    const { remoteAddress, source } = request;
     let peers: CacheAnswer<Peers>;
     try {
       peers = await this.#directory.get();
@@ -73,11 +74,11 @@ export class PeerLogin {
       return refuse(failureAnswer(error, 'The list of peers cannot be read at the moment.'));
     }
     const first = authenticate(peers.value, credentials);
-    if (first.ok) return this.#admit(first.peer, role);
+    if (first.ok) return this.#admit(first.peer, role, source);
     const throttled = this.#throttled(first.peer, credentials.id, remoteAddress);
     if (throttled) return throttled;
     const second = await this.#againstNewerList(credentials, peers.readAt);
-    if (second?.ok === true) return this.#admit(second.peer, role);
+    if (second?.ok === true) return this.#admit(second.peer, role, source);
     const { reason, peer } = second ?? first;
     return this.#unauthorized(reason, peer, remoteAddress);
   }
@@ -112,7 +113,8 @@ export class PeerLogin {
     return newer.readAt === readAt ? undefined : authenticate(newer.value, credentials);
   }
 
-  #admit(peer: Peer, role: PeerRole): LoginResult {
+  #admit(peer: Peer, role: PeerRole, source: object | undefined): LoginResult {
+    this.#observer.loggedIn?.(peer.id, source);
     if (hasRole(peer, role)) return { peer };
     this.#observer.roleMissing?.(peer.id, role);
     return refuse(

@@ -10,6 +10,8 @@ export type LoginFailure =
  * list, so it may be a log field or a metric label. No method may throw, and none is given a token or a secret.
  */
 export interface ServingObserver {
+  /** A peer proved who it is. @param source the request, as the server received it. */
+  loggedIn?(peerId: string, source: object | undefined): void;
   /** A peer got the service token, or 304 because it has it already. */
   tokenServed?(peerId: string, state: CacheState, status: 200 | 304): void;
   /** A peer that may have the token could not get it. */

@@ -86,9 +86,9 @@ export function createServing(options: ServingOptions): Serving {
     peerDirectory: directory,
     token: {
       ...guarded(token, observer),
-      answerNow: (authorization) => {
+      answerNow: (authorization, request) => {
         try {
-          return token.answerNow(authorization);
+          return token.answerNow(authorization, request);
         } catch (error) {
           observer.failed?.(error);
           return undefined;

@@ -72,13 +72,14 @@ export class TokenEndpoint implements Endpoint {
    * The answer to a plain GET with this `Authorization` header, if it is at hand: a warm cache, a known peer, the
    * right secret. Otherwise `undefined`, nobody is told, and {@link answer} has to decide. Both say the same, byte for byte.
    */
-  answerNow(authorization: string): EndpointAnswer | undefined {
+  answerNow(authorization: string, request?: object): EndpointAnswer | undefined {
     const { login, cache, clock, observer } = this.#options;
     const source = cache.peek();
     if (source === undefined) return undefined;
     const peer = login.now(authorization, 'token');
     if (peer === undefined) return undefined;
     const answer = this.#answers.ok(source, clock.now());
+    observer.loggedIn?.(peer.id, request);
     observer.tokenServed?.(peer.id, source.state, 200);
     return answer;
   }

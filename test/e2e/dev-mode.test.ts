@@ -82,7 +82,7 @@ describe('development mode', () => {
     const { version_id } = (await response.json()) as { version_id: string };
     expect(response.status).toBe(200);
     expect([...statuses]).toEqual([200]);
-    expect([...seen.keys()].toSorted()).toEqual([before.etag, `"${version_id}"`].toSorted());
+    expect(new Set(seen.keys())).toEqual(new Set([before.etag, `"${version_id}"`]));
     const after = await getToken(broker.url, login);
     expect(after.etag).toBe(`"${version_id}"`);
     expect(after.body.access_token).not.toBe(before.body.access_token);

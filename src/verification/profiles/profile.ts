@@ -1,4 +1,5 @@
 import { VerifierConfigError } from '../errors.js';
+import { isJsonObject } from '../parse/strict-json.js';
 import type { Condition } from './conditions.js';
 
 /**
@@ -55,8 +56,12 @@ export interface ClassificationProfile {
  */
 export function checkProfile(profile: ClassificationProfile): void {
   const at = `Profile "${profile.name}"`;
-  if (profile.clientId.length === 0) {
+  const { clientId, scopes } = profile;
+  if (!Array.isArray(clientId) || clientId.length === 0) {
     throw new VerifierConfigError(`${at}: "clientId" must name at least one claim.`);
+  }
+  if (!Array.isArray(scopes?.service) || !Array.isArray(scopes.customer)) {
+    throw new VerifierConfigError(`${at}: "scopes" must list the claims for each kind.`);
   }
   checkConditions(`${at}: "service"`, profile.service);
   if (profile.customer !== 'never') checkConditions(`${at}: "customer"`, profile.customer);
@@ -88,7 +93,9 @@ function checkConditions(at: string, conditions: readonly Condition[]): void {
 }
 
 function checkCondition(at: string, condition: Condition): void {
-  const forms = FORMS.filter((form) => Object.hasOwn(condition, form));
+  const forms = isJsonObject(condition)
+    ? FORMS.filter((form) => Object.hasOwn(condition, form))
+    : [];
   const isBothEnds = forms.join() === 'startsWith,endsWith';
   if (forms.length !== 1 && !isBothEnds) {
     throw new VerifierConfigError(`${at} has a condition that is not one of: ${FORMS.join(', ')}.`);
