@@ -1,9 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { transformSync } from '@swc/core';
+import { describe, expect, test } from '@jest/globals';
 import { HiddenBytes } from '../../src/config/hidden.js';
 import { createLogger, flushLogger, type BrokerLogger } from '../../src/operations/log.js';
 import { textLine } from '../../src/operations/log-text.js';
@@ -315,28 +312,8 @@ describe("Nest's lines", () => {
 });
 
 describe('standard output', () => {
-  const root = fileURLToPath(new URL('../../', import.meta.url));
-  let folder: string;
-
-  beforeAll(() => {
-    // Inside node_modules, so that the compiled files find their packages.
-    mkdirSync(join(root, 'node_modules/.cache'), { recursive: true });
-    folder = mkdtempSync(join(root, 'node_modules/.cache/log-test-'));
-    writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
-    const files = ['operations/log', 'operations/log-text', 'operations/describe-error'];
-    for (const file of [
-      ...files,
-      'operations/redact-fields',
-      'tokens/redaction',
-      'tokens/errors',
-    ]) {
-      const source = readFileSync(join(root, 'src', `${file}.ts`), 'utf8');
-      const target = join(folder, `${file}.js`);
-      mkdirSync(dirname(target), { recursive: true });
-      writeFileSync(target, transformSync(source, { filename: `${file}.ts`, cwd: root }).code);
-    }
-  });
-  afterAll(() => rmSync(folder, { recursive: true }));
+  // What `npm test` has built: a process of its own cannot load TypeScript.
+  const folder = fileURLToPath(new URL('../../dist', import.meta.url));
 
   function run(script: string): { lines: string[]; status: number | null } {
     const result = spawnSync(process.execPath, ['--input-type=module', '-e', script], {

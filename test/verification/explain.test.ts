@@ -67,7 +67,12 @@ describe('refused tokens', () => {
   const stranger = createSigner('k1');
   const cases: readonly [string, string, string, () => Promise<string>][] = [
     ['parse', 'white space', 'TOKEN_MALFORMED', async () => `${await signer.sign(claims())}\n`],
-    ['parse', 'no end', 'TOKEN_CLAIM_INVALID', () => signer.sign(claims({ exp: undefined }))],
+    [
+      'parse',
+      'without an end',
+      'TOKEN_CLAIM_INVALID',
+      () => signer.sign(claims({ exp: undefined })),
+    ],
     ['issuer', 'not configured', 'TOKEN_ISSUER_UNKNOWN', () => signer.sign(claims({ iss: 'x' }))],
     ['times', 'expired', 'TOKEN_EXPIRED', () => signer.sign(claims({ iat: 1, exp: 2 }))],
     ['audience', 'another', 'TOKEN_AUDIENCE_WRONG', () => signer.sign(claims({ aud: 'billing' }))],

@@ -138,6 +138,16 @@ describe('encoding', () => {
     ['a full-width letter', `${token}Ａ`, 'not base64url'],
     ['an impossible length', `${token}A`, 'signature is not canonical'],
     ['stray bits', `${token.slice(0, -4)}AAB`, 'signature is not canonical'],
+    [
+      'stray bits in the header',
+      `${encode('{}').slice(0, -1)}1.AAAA.AAAA`,
+      'header is not canonical',
+    ],
+    [
+      'stray bits in the payload',
+      `${encode(GOOD_HEADER)}.${encode('{}').slice(0, -1)}1.AAAA`,
+      'payload is not canonical',
+    ],
     ['a payload that is a list', make(GOOD_HEADER, '[]'), 'payload is not a JSON object'],
     ['a payload that is null', make(GOOD_HEADER, 'null'), 'payload is not a JSON object'],
     ['a byte-order mark', make(`\u{feff}${JSON.stringify(GOOD_HEADER)}`), 'not JSON'],

@@ -142,6 +142,12 @@ describe('profiles that are refused when they are configured', () => {
     ['two forms', { ...good, service: [{ claim: 'a', equals: 'x', contains: 'x' }] }, 'not one of'],
     ['no claim', { ...good, customer: [{ equals: 'x' }] }, 'without a "claim"'],
     ['no client id', { ...good, clientId: [] }, '"clientId"'],
+    ['client id missing', { ...good, clientId: undefined }, '"clientId"'],
+    ['scopes missing', { ...good, scopes: undefined }, '"scopes"'],
+    ['scopes of one kind', { ...good, scopes: { service: [] } }, '"scopes"'],
+    ['conditions missing', { ...good, service: undefined }, '"service" must have'],
+    ['a condition that is no object', { ...good, service: ['sub'] }, 'not one of'],
+    ['a condition that is null', { ...good, service: [null] }, 'not one of'],
   ])('%s', (_, profile, words) => {
     expect(() => checkProfile(profile as ClassificationProfile)).toThrow(words);
   });

@@ -1,0 +1,76 @@
+import { describe, expect, test } from '@jest/globals';
+import { createTokenVerifier } from '../../src/verification/index.js';
+import { AUDIENCE, ISSUER, useTokenBench } from './support/token-bench.js';
+
+const bench = useTokenBench();
+
+describe('configuration', () => {
+  const keys = { find: () => Promise.reject(new Error('not asked')), state: () => undefined };
+  const good = { issuer: ISSUER, audiences: AUDIENCE, profile: 'auth0', keys };
+  const { audiences: _a, ...noAudiences } = good;
+  const { profile: _p, ...noProfile } = good;
+  const { keys: _k, ...noKeys } = good;
+  test.each<[string, unknown, string]>([
+    ['no issuers', { issuers: [] }, '"issuers"'],
+    ['issuers missing', {}, '"issuers"'],
+    ['audiences missing', { issuers: [noAudiences] }, 'issuers[0].audiences is missing'],
+    ['audiences empty', { issuers: [{ ...good, audiences: [] }] }, 'issuers[0].audiences'],
+    ['an empty audience', { issuers: [{ ...good, audiences: '' }] }, 'issuers[0].audiences'],
+    ['profile missing', { issuers: [noProfile] }, 'issuers[0].profile is missing'],
+    ['profile unknown', { issuers: [{ ...good, profile: 'auth1' }] }, '"auth1" is none of'],
+    ['profile inherited', { issuers: [{ ...good, profile: 'constructor' }] }, 'is none of'],
+    ['keys missing', { issuers: [noKeys] }, 'issuers[0].keys'],
+    ['issuer empty', { issuers: [{ ...good, issuer: '' }] }, 'issuers[0].issuer'],
+    ['issuer twice', { issuers: [good, good] }, 'configured twice'],
+    ['HMAC', { issuers: [{ ...good, algorithms: ['HS256'] }] }, '"HS256" is not allowed'],
+    ['none', { issuers: [{ ...good, algorithms: ['none'] }] }, '"none" is not allowed'],
+    ['no algorithms', { issuers: [{ ...good, algorithms: [] }] }, 'issuers[0].algorithms'],
+    ['typ', { issuers: [{ ...good, typ: 'JWT' }] }, 'issuers[0].typ'],
+    ['a life of zero', { issuers: [{ ...good, maxTokenLifetimeSeconds: 0 }] }, 'Lifetime'],
+    [
+      'a list missing',
+      { issuers: [{ ...good, profile: 'zitadel' }] },
+      'serviceClientIds is required',
+    ],
+    [
+      'a list of something else',
+      { issuers: [{ ...good, serviceClientIds: 'job' }] },
+      'serviceClientIds',
+    ],
+    ['a bad profile', { issuers: [{ ...good, profile: { name: 'ours' } }] }, 'Profile "ours"'],
+    ['negative skew', { issuers: [good], clockSkewSeconds: -1 }, '"clockSkewSeconds"'],
+    ['skew of an hour', { issuers: [good], clockSkewSeconds: 3600 }, '"clockSkewSeconds"'],
+    ['skew NaN', { issuers: [good], clockSkewSeconds: Number.NaN }, '"clockSkewSeconds"'],
+  ])('%s', (_, options, words) => {
+    const make = (): unknown =>
+      createTokenVerifier(options as Parameters<typeof createTokenVerifier>[0]);
+    expect(make).toThrow(
+      expect.objectContaining({
+        code: 'VERIFIER_MISCONFIGURED',
+        kind: 'misconfigured',
+        message: expect.stringContaining(words),
+      }),
+    );
+  });
+
+  test('a custom profile is copied when it is configured', async () => {
+    const service: { claim: string; equals: string }[] = [{ claim: 'kind', equals: 'machine' }];
+    const verifier = bench().createVerifier({
+      profile: {
+        name: 'ours',
+        clientId: ['client_id'],
+        service,
+        customer: 'never',
+        scopes: { service: [], customer: [] },
+      },
+    });
+    service.length = 0;
+    await expect(
+      verifier.verify(await bench().signer.sign(bench().customerClaims())),
+    ).rejects.toMatchObject({
+      code: 'TOKEN_KIND_UNDECIDED',
+    });
+    const token = await bench().signer.sign(bench().serviceClaims({ kind: 'machine' }));
+    expect((await verifier.verify(token)).principal.kind).toBe('service');
+  });
+});
