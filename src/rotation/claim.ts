@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { isStoreError } from '../secrets/secret-store-error.js';
-import type { SecretStore } from '../secrets/secret-store.js';
+import type { SecretStore, SecretVersion } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
 import { rotationClaimedAt, serializeRotationClaim } from '../tokens/service-token.js';
 import { RotationError } from './rotation-error.js';
@@ -60,9 +60,11 @@ async function waitForOwner(
 ): Promise<'staged' | 'lapsed'> {
   const { store, tokenSecretId, clock, lease } = options;
   const since = clock.now();
-  const claimedAt = await readClaim(claimId, options);
+  // Not shown yet by a store whose reads lag, or not readable as a claim: then our own wait alone counts.
+  const claim = await findVersion(store, tokenSecretId, claimId);
+  const claimedAt = claim && rotationClaimedAt(claim.value);
   for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
-    if (await hasValue(store, tokenSecretId, versionId)) return 'staged';
+    if (await findVersion(store, tokenSecretId, versionId)) return 'staged';
     const now = clock.now();
     // The claim's own time shortens the wait after a restart; our own bounds it if the clocks differ.
     const left = lease - Math.max(now - since, claimedAt === undefined ? 0 : now - claimedAt);
@@ -71,28 +73,16 @@ async function waitForOwner(
   }
 }
 
-/** When the claim was made; `undefined` while the store does not show it yet, or when it is not readable as one. */
-async function readClaim(claimId: string, options: ClaimOptions): Promise<number | undefined> {
-  try {
-    const claim = await options.store.read(options.tokenSecretId, { versionId: claimId });
-    return rotationClaimedAt(claim.value);
-  } catch (error) {
-    if (isStoreError(error, 'VERSION_NOT_FOUND')) return undefined;
-    throw error;
-  }
-}
-
-/** True when a version exists with a value, whatever its labels are. */
-export async function hasValue(
+/** A version by its id, whatever its labels are; `undefined` while it has no value. */
+export async function findVersion(
   store: SecretStore,
   secretId: string,
   versionId: string,
-): Promise<boolean> {
+): Promise<SecretVersion | undefined> {
   try {
-    await store.read(secretId, { versionId });
-    return true;
+    return await store.read(secretId, { versionId });
   } catch (error) {
-    if (isStoreError(error, 'VERSION_NOT_FOUND')) return false;
+    if (isStoreError(error, 'VERSION_NOT_FOUND')) return undefined;
     throw error;
   }
 }

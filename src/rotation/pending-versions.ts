@@ -36,16 +36,6 @@ export class PendingVersions {
     }
   }
 
-  /** The staged version, given the time that a store needs to show what was just written. */
-  async read(versionId: string): Promise<SecretVersion | undefined> {
-    for (const wait of READ_LAG_WAITS) {
-      const staged = await this.readOnce(versionId);
-      if (staged !== undefined) return staged;
-      await this.options.clock.sleep(wait);
-    }
-    return this.readOnce(versionId);
-  }
-
   /** The pending token; one that is no token or has aged is cleared, so that the next attempt starts clean. */
   async requireUsable(version: SecretVersion): Promise<ServiceToken> {
     const { clock, minimumLife } = this.options;

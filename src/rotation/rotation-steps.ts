@@ -3,6 +3,7 @@ import {
   versionWithLabel,
   type SecretDescription,
   type SecretStore,
+  type SecretVersion,
 } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
 import { BrokerError } from '../tokens/errors.js';
@@ -57,18 +58,21 @@ export class RotationSteps {
 
   /** Mints a token and stages it as AWSPENDING, unless one is staged already: then that one is adopted. */
   async createSecret(versionId: string, call: StepCall): Promise<Created> {
-    const description = await this.#begin('createSecret', versionId, call);
-    if (description === undefined) return 'skipped';
+    if ((await this.#begin('createSecret', versionId, call)) === undefined) return 'skipped';
     const staged = await this.#pending.readOnce(versionId);
     if (staged !== undefined) {
       await this.#pending.requireUsable(staged);
       this.#ended('createSecret', versionId, 'done', 'adopted the version that is staged');
       return 'adopted';
     }
+    // Another replica may have promoted the version since: then nothing is pending, and nothing is to be minted.
+    const description = await this.#begin('createSecret', versionId, call);
+    if (description === undefined) return 'skipped';
     const token = await this.#mint();
     // The first version of a secret becomes AWSCURRENT as it is written, before testSecret can look at it.
     if (versionWithLabel(description, 'AWSCURRENT') === undefined) await this.#verify(token);
     const created = await this.#stage(versionId, token, call);
+    if (created === 'skipped') return created;
     const detail = created === 'minted' ? 'minted and staged' : 'adopted what another had staged';
     this.#ended('createSecret', versionId, 'done', detail);
     return created;
@@ -77,7 +81,8 @@ export class RotationSteps {
   /** A bearer token has to be set nowhere: only checks that the pending value can be read. */
   async setSecret(versionId: string, call: StepCall): Promise<void> {
     if ((await this.#begin('setSecret', versionId, call)) === undefined) return;
-    const pending = await this.#pending.read(versionId);
+    const pending = await this.#awaitPending('setSecret', versionId, call);
+    if (pending === 'settled') return;
     if (pending === undefined) {
       // Secrets Manager tests a rotation that is not to run at once on a version without a value.
       if (!call.managed) throw emptyPending(versionId);
@@ -90,7 +95,8 @@ export class RotationSteps {
   /** Verifies the pending token the way receivers will. */
   async testSecret(versionId: string, call: StepCall): Promise<void> {
     if ((await this.#begin('testSecret', versionId, call)) === undefined) return;
-    const pending = await this.#pending.read(versionId);
+    const pending = await this.#awaitPending('testSecret', versionId, call);
+    if (pending === 'settled') return;
     if (pending === undefined) {
       if (!call.managed) throw emptyPending(versionId);
       this.#ended('testSecret', versionId, 'skipped', 'the pending version has no value to test');
@@ -104,7 +110,8 @@ export class RotationSteps {
   async finishSecret(versionId: string, call: StepCall): Promise<void> {
     const description = await this.#begin('finishSecret', versionId, call);
     if (description === undefined) return;
-    const pending = await this.#pending.read(versionId);
+    const pending = await this.#awaitPending('finishSecret', versionId, call);
+    if (pending === 'settled') return;
     if (pending === undefined) throw emptyPending(versionId);
     await this.#verify(await this.#pending.requireUsable(pending));
     const { store, tokenSecretId } = this.options;
@@ -148,6 +155,24 @@ export class RotationSteps {
     return undefined;
   }
 
+  /**
+   * The staged version, given the time that a store needs to show what was just written. `settled` when another process
+   * promoted it in the meantime, which takes AWSPENDING off in some stores; `undefined` when it has no value.
+   */
+  async #awaitPending(
+    step: RotationStep,
+    versionId: string,
+    call: StepCall,
+  ): Promise<SecretVersion | 'settled' | undefined> {
+    for (const wait of [...READ_LAG_WAITS, 0]) {
+      const staged = await this.#pending.readOnce(versionId);
+      if (staged !== undefined) return staged;
+      if ((await this.#begin(step, versionId, call)) === undefined) return 'settled';
+      await this.options.clock.sleep(wait);
+    }
+    return undefined;
+  }
+
   async #mint(): Promise<ServiceToken> {
     const { mint, minimumLife, clock, observer } = this.options;
     let token: ServiceToken;
@@ -181,7 +206,8 @@ export class RotationSteps {
       return 'minted';
     } catch (error) {
       if (!isStoreError(error, 'VERSION_CONFLICT')) throw error;
-      const staged = await this.#pending.read(versionId);
+      const staged = await this.#awaitPending('createSecret', versionId, call);
+      if (staged === 'settled') return 'skipped';
       if (staged === undefined) {
         throw new RotationError(
           'ROTATION_NOT_PENDING',

@@ -3,7 +3,7 @@ import { versionWithLabel, type SecretDescription } from '../secrets/secret-stor
 import { isStoreError } from '../secrets/secret-store-error.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import { TokenSecretError, parseServiceToken, remainingLife } from '../tokens/service-token.js';
-import { claimMinting, hasValue } from './claim.js';
+import { claimMinting, findVersion } from './claim.js';
 import type { StepDriver } from './decision.js';
 import type { CurrentToken } from './due.js';
 import { RotationError } from './rotation-error.js';
@@ -128,20 +128,15 @@ export class Rotator {
   }
 
   async #run(key: string, request: RotationRequest): Promise<Rotated> {
-    const { store, tokenSecretId } = this.options;
-    const description = await store.describe(tokenSecretId);
-    requireWritable(description);
+    const { store, tokenSecretId, claimLease = CLAIM_LEASE } = this.options;
+    requireWritable(await store.describe(tokenSecretId));
     const satisfied = await this.#satisfying(request);
     if (satisfied !== undefined) return { versionId: satisfied, result: 'already-rotated' };
-    const attempt = await this.#nextAttempt(key, description);
-    if (attempt.done) return { versionId: attempt.versionId, result: 'already-rotated' };
-    const { versionId } = attempt;
+    const { versionId, state } = await this.#nextAttempt(key);
+    if (state === 'done') return { versionId, result: 'already-rotated' };
     // A key of its own has no other replica to agree with.
-    if (!attempt.staged && request.key !== undefined) {
-      await claimMinting(versionId, {
-        ...this.options,
-        lease: this.options.claimLease ?? CLAIM_LEASE,
-      });
+    if (state === 'new' && request.key !== undefined) {
+      await claimMinting(versionId, { ...this.options, lease: claimLease });
     }
     const created = await this.#allSteps(versionId);
     return {
@@ -160,20 +155,20 @@ export class Rotator {
     return life > this.options.minimumLife ? current.versionId : undefined;
   }
 
-  /** The version id to work on: the first of the key's attempts that was not given up. */
+  /**
+   * The version id to work on: the first of the key's attempts that was not given up. Each version is read by its id,
+   * labels included: a description that is older than the read would take a version for given up that was just staged.
+   */
   async #nextAttempt(
     key: string,
-    description: SecretDescription,
-  ): Promise<{ versionId: string; staged: boolean; done: boolean }> {
+  ): Promise<{ versionId: string; state: 'new' | 'staged' | 'done' }> {
     const { store, tokenSecretId } = this.options;
     for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
       const versionId = versionIdOf(tokenSecretId, key, attempt);
-      const labels = description.labels.get(versionId) ?? [];
-      if (labels.includes('AWSCURRENT')) return { versionId, staged: true, done: true };
-      if (labels.includes('AWSPENDING')) return { versionId, staged: true, done: false };
-      if (!(await hasValue(store, tokenSecretId, versionId))) {
-        return { versionId, staged: false, done: false };
-      }
+      const version = await findVersion(store, tokenSecretId, versionId);
+      if (version === undefined) return { versionId, state: 'new' };
+      if (version.labels.includes('AWSCURRENT')) return { versionId, state: 'done' };
+      if (version.labels.includes('AWSPENDING')) return { versionId, state: 'staged' };
     }
     throw new RotationError(
       'ROTATION_ATTEMPTS_EXHAUSTED',

@@ -49,6 +49,5 @@ describe(`${REPLICAS} processes on one embedded store`, () => {
       expect(previous.versionId).toBe(olderId);
       await scene.expectGenuine(previous.value);
     });
-    await scene.provider.close();
   });
 });

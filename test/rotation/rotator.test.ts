@@ -242,6 +242,62 @@ describe('driven by Secrets Manager', () => {
   });
 });
 
+describe('a replica that is overtaken', () => {
+  const bothAfterPromote = [true, false].map((pendingStaysAfterPromote) => ({
+    pendingStaysAfterPromote,
+  }));
+
+  /** Another replica promotes the version as soon as this one has made so many calls. */
+  const overtake = async (calls: number, pendingStaysAfterPromote: boolean) => {
+    const { rotator, store, provider, seedCurrent, served, clock } = rotationFixture({
+      pendingStaysAfterPromote,
+    });
+    seedCurrent('old', clock.now() - 24 * HOUR);
+    const versionId = versionIdOf(SECRET, slot.key, 0);
+    await store.putPending(
+      SECRET,
+      versionId,
+      serializeServiceToken(tokenOf('theirs', clock.now())),
+    );
+    let made = 0;
+    store.after = async () => {
+      made += 1;
+      if (made !== calls) return;
+      store.after = () => undefined;
+      const current = versionWithLabel(await store.describe(SECRET), 'AWSCURRENT');
+      if (current !== versionId) await store.promote(SECRET, versionId, current);
+    };
+    const before = clock.now();
+    const rotated = await rotator().rotate(slot);
+    expect(rotated.versionId).toBe(versionId);
+    expect(clock.now() - before).toBeLessThan(1_000);
+    expect(await served()).toBe('theirs');
+    expect(provider.mints).toBe(0);
+    return made >= calls;
+  };
+
+  test.each(bothAfterPromote)(
+    'by a whole rotation at any call: both succeed %j',
+    async (options) => {
+      for (let calls = 1; calls < 20; calls += 1) {
+        const { rotator, store, provider, seedCurrent, clock } = rotationFixture(options);
+        seedCurrent('old', clock.now() - 24 * HOUR);
+        let made = 0;
+        store.after = async () => {
+          made += 1;
+          if (made !== calls) return;
+          store.after = () => undefined;
+          await rotator().rotate(slot);
+        };
+        const { versionId } = await rotator().rotate(slot);
+        expect((await store.read(SECRET)).versionId).toBe(versionId);
+        // Whoever holds the claim and stands still for as long as this is taken for dead, and minted for once.
+        expect(provider.mints).toBeLessThanOrEqual(2);
+      }
+    },
+  );
+});
+
 describe('finishSecret', () => {
   test('succeeds when another process promoted the same version first', async () => {
     const { rotator, store, seedCurrent, served } = rotationFixture();

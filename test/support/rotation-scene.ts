@@ -1,4 +1,4 @@
-import { expect } from '@jest/globals';
+import { afterAll, expect } from '@jest/globals';
 import { createCore, type Core } from '../../src/composition/core.js';
 import { writeSecret } from '../../src/composition/write-secret.js';
 import { loadConfig } from '../../src/config/load-config.js';
@@ -30,7 +30,13 @@ export interface RotationScene {
   expectGenuine(value: string): Promise<void>;
 }
 
-/** @param folder where the provider's key is kept. The caller closes the provider. */
+const providers: EmbeddedProvider[] = [];
+
+afterAll(async () => {
+  for (const provider of providers) await provider.close();
+});
+
+/** @param folder where the provider's key is kept. The provider is closed after the file's last test. */
 export async function rotationScene(folder: string): Promise<RotationScene> {
   const provider = await startEmbeddedProvider({
     ...CLIENT,
@@ -39,6 +45,7 @@ export async function rotationScene(folder: string): Promise<RotationScene> {
     audience: AUDIENCE,
     accessTokenTtlSeconds: 90_000,
   });
+  providers.push(provider);
   const keys = createRemoteKeySet({ jwksUri: `${provider.issuer}/jwks` });
   const verifier = createTokenVerifier({
     issuers: [{ issuer: provider.issuer, audiences: AUDIENCE, profile: 'rfc9068', keys }],

@@ -1,0 +1,35 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from '@jest/globals';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const read = (file: string): string => readFileSync(join(root, file), 'utf8');
+
+test('the lockfile lists the optional packages of every platform, without which npm ci refuses it', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'lockfile-'));
+  mkdirSync(join(folder, '.ci'));
+  for (const file of ['package-lock.json', '.ci/complete-lockfile.mjs']) {
+    cpSync(join(root, file), join(folder, file));
+  }
+  const said = execFileSync(process.execPath, ['.ci/complete-lockfile.mjs'], { cwd: folder });
+  rmSync(folder, { recursive: true });
+  expect(said.toString()).toContain(' 0 optional packages added');
+});
+
+test('the lockfile names no registry', () => {
+  expect(read('package-lock.json')).not.toContain('"resolved": "http');
+});
+
+test('every optional peer is installed here, and the guard needs none of them', () => {
+  const { dependencies, peerDependencies, peerDependenciesMeta, devDependencies } = JSON.parse(
+    read('package.json'),
+  ) as Record<string, Record<string, unknown>>;
+  expect(Object.keys(dependencies ?? {})).toEqual(['jose']);
+  for (const name of Object.keys(peerDependencies ?? {})) {
+    expect(peerDependenciesMeta?.[name]).toEqual({ optional: true });
+    expect(devDependencies).toHaveProperty([name]);
+  }
+});
