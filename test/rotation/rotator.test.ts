@@ -276,6 +276,12 @@ describe('a replica that is overtaken', () => {
     return made >= calls;
   };
 
+  test.each(bothAfterPromote)('succeeds at every call, and mints nothing %j', async (options) => {
+    let calls = 1;
+    while (await overtake(calls, options.pendingStaysAfterPromote)) calls += 1;
+    expect(calls).toBeGreaterThan(10);
+  });
+
   test.each(bothAfterPromote)(
     'by a whole rotation at any call: both succeed %j',
     async (options) => {
