@@ -1,9 +1,11 @@
+import type { RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { NestLogger } from '../operations/nest-logger.js';
-import { createRequestLog } from '../operations/request-log.js';
+import { annotate, createRequestLog, requestIdHeader } from '../operations/request-log.js';
 import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
+import { headerOf } from '../serving/http.js';
 import { ServingErrorFilter } from '../serving/serving-error.filter.js';
 import { BrokerError } from '../tokens/errors.js';
 import { BrokerModule } from './broker.module.js';
@@ -29,9 +31,22 @@ const BODY_LIMIT = 16_384;
 export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> {
   const { core, log, metrics, serving, servingObserver } = runtime;
   const { host, port } = core.config.http;
+  const withHotLane = hotLaneServerFactory(
+    createHotLane(serving.token, {
+      onAnswer: (request, answer) => {
+        annotate(request, { cache: headerOf(answer, 'X-Cache') });
+        return requestIdHeader(request);
+      },
+    }),
+  );
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
-    serverFactory: hotLaneServerFactory(createHotLane(serving.token)),
+    serverFactory: (handler: RequestListener, options: Record<string, unknown>) =>
+      withHotLane((request, response) => {
+        const [name, id] = requestIdHeader(request);
+        if (name !== undefined && id !== undefined) response.setHeader(name, id);
+        handler(request, response);
+      }, options),
     // What is on its way at shutdown is answered, not refused.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
@@ -42,12 +57,14 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
     { logger: new NestLogger(log), abortOnError: false },
   );
   app.useGlobalFilters(new ServingErrorFilter(servingObserver));
-  app
-    .getHttpServer()
-    .prependListener(
-      'request',
-      createRequestLog({ log, onRequest: (record) => metrics.recordHttpRequest(record) }),
-    );
+  app.getHttpServer().prependListener(
+    'request',
+    createRequestLog({
+      log,
+      onRequest: (record) => metrics.recordHttpRequest(record),
+      setsHeader: false,
+    }),
+  );
   try {
     await app.listen(port, host);
   } catch (error) {

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import { BoundedLabel } from './bounded-label.js';
+import { Tally } from './tally.js';
 
 /** The start of every metric's name. */
 export const METRICS_PREFIX = 'service_token_broker_';
@@ -41,11 +42,12 @@ export class BrokerMetrics {
   readonly #code = new BoundedLabel();
   readonly #word = new BoundedLabel();
 
-  readonly #httpRequests = this.#counter('http_requests_total', 'Finished HTTP requests.', [
-    'route',
-    'method',
-    'status',
-  ]);
+  readonly #httpRequests = new Tally({
+    name: `${METRICS_PREFIX}http_requests_total`,
+    help: 'Finished HTTP requests.',
+    labelNames: ['route', 'method', 'status'],
+    registers: [this.registry],
+  });
   readonly #httpDuration = new Histogram({
     name: `${METRICS_PREFIX}http_request_duration_seconds`,
     help: 'Duration of HTTP requests, from the arrival of the head to the end of the answer.',
@@ -54,11 +56,12 @@ export class BrokerMetrics {
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers: [this.registry],
   });
-  readonly #tokensServed = this.#counter(
-    'tokens_served_total',
-    'Answers with the service token (or 304), by X-Cache state.',
-    ['cache'],
-  );
+  readonly #tokensServed = new Tally({
+    name: `${METRICS_PREFIX}tokens_served_total`,
+    help: 'Answers with the service token (or 304), by X-Cache state.',
+    labelNames: ['cache'],
+    registers: [this.registry],
+  });
   readonly #tokensUnavailable = this.#counter(
     'tokens_unavailable_total',
     'Authenticated peers that could not get the service token, by error code.',
@@ -116,13 +119,13 @@ export class BrokerMetrics {
   /** Counts a finished request. `route` and `method` come from the request log, which bounds them. */
   recordHttpRequest(request: CountedRequest): void {
     const { route, method, status, aborted, durationMilliseconds } = request;
-    this.#httpRequests.inc({ route, method, status: statusClass(status, aborted) });
+    this.#httpRequests.add({ route, method, status: statusClass(status, aborted) });
     this.#httpDuration.observe({ route, method }, durationMilliseconds / 1000);
   }
 
   /** Counts an answer with the service token, by the state that `X-Cache` shows. */
   recordTokenServed(cache: string): void {
-    this.#tokensServed.inc({ cache: this.#word.of(cache) });
+    this.#tokensServed.add({ cache: this.#word.of(cache) });
   }
 
   /** Counts an authenticated peer that could not get the token. @param code a stable error code. */

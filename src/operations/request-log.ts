@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { looksSecret } from '../tokens/redaction.js';
-import { withoutRedaction, type BrokerLogger } from './log.js';
+import type { BrokerLogger } from './log.js';
+import { plainLines, type WritePlainLine } from './plain-lines.js';
 
 /** What a room may add to the line of a request. Never anything that came from outside and was not checked. */
 export interface RequestFields {
@@ -9,6 +10,8 @@ export interface RequestFields {
   readonly peer?: string;
   /** Why the request failed: a stable code. */
   readonly code?: string;
+  /** The `X-Cache` of an answer whose headers Node does not keep; otherwise it is read from the answer. */
+  readonly cache?: string;
 }
 
 /** One finished request. */
@@ -25,8 +28,6 @@ export interface RequestRecord extends RequestFields {
   /** From the arrival of the request's head to the end of the answer. */
   readonly durationMilliseconds: number;
   readonly remoteAddress: string;
-  /** The `X-Cache` header of the answer. */
-  readonly cache?: string;
 }
 
 /** Options of {@link createRequestLog}. */
@@ -38,6 +39,11 @@ export interface RequestLogOptions {
   readonly onRequest?: (record: RequestRecord) => void;
   /** Milliseconds that only go forward. Default: `performance.now`. */
   readonly monotonic?: () => number;
+  /**
+   * False when whoever answers sends {@link requestIdHeader} too: a header that is set before the others costs more than
+   * one that is sent along with them. Default: true.
+   */
+  readonly setsHeader?: boolean;
 }
 
 /** Watches one request. It changes nothing but the answer's `X-Request-Id`. */
@@ -71,25 +77,29 @@ const SANE_ID = /^[A-Za-z0-9._-]{1,64}$/;
 
 interface Watched {
   readonly requestId: string;
-  fields: RequestFields;
+  readonly fields: RequestFields;
 }
 
 /** Where a watched request keeps what belongs to it: a property costs less than an entry of a WeakMap. */
 const WATCHED = Symbol('request log');
-
-const NO_FIELDS: RequestFields = {};
 
 type WatchedRequest = IncomingMessage & { [WATCHED]?: Watched };
 
 /** Adds fields to the line of a request; does nothing for a request that is not watched. */
 export function annotate(request: IncomingMessage, fields: RequestFields): void {
   const entry = (request as WatchedRequest)[WATCHED];
-  if (entry !== undefined) entry.fields = { ...entry.fields, ...fields };
+  if (entry !== undefined) Object.assign(entry.fields, fields);
 }
 
 /** The id of a watched request, for other lines that belong to it. */
 export function requestIdOf(request: IncomingMessage): string | undefined {
   return (request as WatchedRequest)[WATCHED]?.requestId;
+}
+
+/** The header that a watched request is answered with, name and value in turn. */
+export function requestIdHeader(request: IncomingMessage): readonly string[] {
+  const id = requestIdOf(request);
+  return id === undefined ? [] : ['X-Request-Id', id];
 }
 
 /**
@@ -105,16 +115,16 @@ export function requestIdOf(request: IncomingMessage): string | undefined {
  * ```
  */
 export function createRequestLog(options: RequestLogOptions): RequestLog {
-  const { onRequest, monotonic = () => performance.now() } = options;
+  const { onRequest, monotonic = () => performance.now(), setsHeader = true } = options;
   // Every field below is one of ours, a number, an address, or checked: there is nothing to redact.
-  const log = withoutRedaction(options.log);
+  const write = plainLines(options.log);
   const routes: ReadonlySet<string> = new Set(options.routes ?? KNOWN_ROUTES);
 
   return (request, response) => {
     const start = monotonic();
-    const entry: Watched = { requestId: requestId(request.rawHeaders), fields: NO_FIELDS };
+    const entry: Watched = { requestId: requestId(request.rawHeaders), fields: {} };
     (request as WatchedRequest)[WATCHED] = entry;
-    response.setHeader('X-Request-Id', entry.requestId);
+    if (setsHeader) response.setHeader('X-Request-Id', entry.requestId);
     // Routers rewrite the URL, and a closed socket forgets its address.
     const route = routeOf(request.url ?? '', routes);
     const method = methodOf(request.method ?? '');
@@ -122,7 +132,7 @@ export function createRequestLog(options: RequestLogOptions): RequestLog {
 
     // Emitted once, whether the answer was sent or the caller went.
     response.on('close', () => {
-      const cache = response.getHeader('X-Cache');
+      const cache = entry.fields.cache ?? response.getHeader('X-Cache');
       const record: RequestRecord = {
         requestId: entry.requestId,
         method,
@@ -135,15 +145,14 @@ export function createRequestLog(options: RequestLogOptions): RequestLog {
         ...entry.fields,
       };
       onRequest?.(record);
-      write(log, record);
+      writeRecord(write, record);
     });
   };
 }
 
-function write(log: BrokerLogger, record: RequestRecord): void {
-  if ((record.status ?? 0) >= 500) log.warn(record, 'request');
-  else if (QUIET.test(record.route)) log.debug(record, 'request');
-  else log.info(record, 'request');
+function writeRecord(write: WritePlainLine, record: RequestRecord): void {
+  const quiet = QUIET.test(record.route) ? 'debug' : 'info';
+  write((record.status ?? 0) >= 500 ? 'warn' : quiet, record, 'request');
 }
 
 function routeOf(url: string, routes: ReadonlySet<string>): string {

@@ -111,11 +111,21 @@ export function methodNotAllowed(allowed: readonly string[]): EndpointAnswer {
   return errorAnswer(405, 'method_not_allowed', `This path takes ${methods}.`, ['Allow', methods]);
 }
 
+/** The value of an answer's header. @param name as the answer writes it. */
+export function headerOf(answer: EndpointAnswer, name: string): string | undefined {
+  const { headers } = answer;
+  for (let index = 0; index < headers.length; index += 2) {
+    if (headers[index] === name) return headers[index + 1];
+  }
+  return undefined;
+}
+
 /** Sends an answer. A HEAD request gets the headers alone, and Node leaves the body out by itself. */
 export function writeAnswer(response: ServerResponse, answer: EndpointAnswer): void {
   // The types ask for a mutable array; Node only reads it.
   response.writeHead(answer.status, answer.headers as string[]);
-  response.end(answer.body);
+  // The same bytes, as text: Node sends text in one piece with the head, and a buffer as a second one.
+  response.end(answer.body.toString('latin1'), 'latin1');
 }
 
 /** An {@link EndpointRequest} from Node's own request. */

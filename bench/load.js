@@ -1,0 +1,167 @@
+import { createReadStream } from 'node:fs';
+import { join } from 'node:path';
+import { forked } from './forked.js';
+import { fetchAnswer, requireSameShape, withoutNodesOwn } from './same-answer.js';
+import { setScene } from './scene.js';
+import { startBroker } from './server-process.js';
+import { pairedRatio, spread } from './statistics.js';
+import { milliseconds, number, megabytes, ratio, withSpread } from './table.js';
+import { processorSeconds, watchMemory } from './usage.js';
+
+const LEAST_THROUGHPUT = 0.6;
+const MOST_P99 = 2;
+const MOST_MEMORY = 150 * 1024 * 1024;
+
+/** The broker as `serve` runs it, and a bare `node:http` server that sends the same answer, under the same load. */
+export async function measureLoad(build, flags, tell) {
+  const scene = await setScene(build);
+  const bare = forked('./bare-server.js');
+  const generator = forked('./load-generator.js');
+  let broker;
+  try {
+    broker = await startBroker(build, 'serve', scene.env, join(scene.folder, 'serve.log'));
+    const { authorization } = scene;
+    const brokerUrl = `${broker.url}/v1/token`;
+    // The first answer is a miss; those that are measured are hits.
+    await fetchAnswer(brokerUrl, authorization);
+    const answer = await fetchAnswer(brokerUrl, authorization);
+    if (answer.status !== 200) throw new Error(`The broker answers ${answer.status}.`);
+    const { port } = await bare.ask(withoutNodesOwn(answer));
+    const bareUrl = `http://127.0.0.1:${port}/v1/token`;
+    requireSameShape(await fetchAnswer(bareUrl, authorization), answer);
+
+    const servers = {
+      bare: { url: bareUrl, pid: bare.pid, rounds: [] },
+      broker: { url: brokerUrl, pid: broker.pid, rounds: [] },
+    };
+    const load = (server, seconds) =>
+      underLoad(generator, server, { authorization, connections: flags.connections, seconds });
+    let requests = 0;
+    tell('load: warm-up');
+    await load(servers.bare, flags.warmUp);
+    requests += (await load(servers.broker, flags.warmUp)).requests;
+    for (let round = 0; round < flags.rounds; round += 1) {
+      // Each goes first as often as the other.
+      const order = round % 2 === 0 ? ['bare', 'broker'] : ['broker', 'bare'];
+      for (const name of order) {
+        const measured = await load(servers[name], flags.seconds);
+        servers[name].rounds.push(measured);
+        if (name === 'broker') requests += measured.requests;
+        tell(`load: round ${round + 1} of ${flags.rounds}, ${name}: ${line(measured)}`);
+      }
+    }
+    requireSameShape(
+      await fetchAnswer(bareUrl, authorization),
+      await fetchAnswer(brokerUrl, authorization),
+    );
+    await requireCounted(broker.url, requests);
+    await broker.stop();
+    await requireLogged(broker.logFile, requests);
+    return [
+      ...loadRows(servers),
+      memoryRow('memory of serve under load', servers.broker.rounds, MOST_MEMORY),
+    ];
+  } finally {
+    await broker?.stop();
+    await Promise.all([bare.stop(), generator.stop()]);
+    await scene.close();
+  }
+}
+
+/** For information: dev mode carries the provider in the same process. */
+export async function measureDevMemory(build, flags, env, logFile, authorization) {
+  const generator = forked('./load-generator.js');
+  const broker = await startBroker(build, 'dev', env, logFile);
+  try {
+    const measured = await underLoad(
+      generator,
+      { url: `${broker.url}/v1/token`, pid: broker.pid },
+      { authorization, connections: flags.connections, seconds: flags.seconds },
+    );
+    return memoryRow('memory of dev under load', [measured]);
+  } finally {
+    await broker.stop();
+    await generator.stop();
+  }
+}
+
+async function underLoad(generator, { url, pid }, request) {
+  const memory = watchMemory(pid);
+  const before = await processorSeconds(pid);
+  const measured = await generator.ask({ url, ...request });
+  const after = await processorSeconds(pid);
+  const resident = await memory.stop();
+  if (measured.failed > 0 || measured.requests === 0) {
+    throw new Error(`${url}: ${measured.failed} requests failed, ${measured.requests} did not.`);
+  }
+  return {
+    ...measured,
+    resident,
+    processor:
+      before === undefined ? undefined : ((after - before) * 1_000_000) / measured.requests,
+  };
+}
+
+function line({ perSecond, p99 }) {
+  return `${number(perSecond)} requests/s, p99 ${milliseconds(p99)}`;
+}
+
+function loadRows({ bare, broker }) {
+  const both = (figure) => [broker, bare].map(({ rounds }) => rounds.map((round) => round[figure]));
+  const row = (name, figure, format, verdict) => {
+    const [measured, reference] = both(figure);
+    const quotient = pairedRatio(measured, reference);
+    return {
+      name,
+      measured: withSpread(spread(measured), format),
+      reference: withSpread(spread(reference), format),
+      ratio: ratio(quotient),
+      ...verdict?.(quotient),
+    };
+  };
+  return [
+    row('GET /v1/token, requests per second', 'perSecond', number, (quotient) => ({
+      target: `at least ${LEAST_THROUGHPUT} times`,
+      met: quotient >= LEAST_THROUGHPUT,
+    })),
+    row('GET /v1/token, p99 latency', 'p99', milliseconds, (quotient) => ({
+      target: `at most ${MOST_P99} times`,
+      met: quotient <= MOST_P99,
+    })),
+    ...(bare.rounds.some(({ processor }) => processor === undefined)
+      ? []
+      : [row('processor time per request', 'processor', (value) => `${value.toFixed(1)} µs`)]),
+  ];
+}
+
+/** Of each round the greatest that was seen. */
+function memoryRow(name, rounds, most) {
+  const resident = rounds.map((round) => round.resident);
+  const told = resident.every((bytes) => bytes !== undefined);
+  const measured = told ? spread(resident) : undefined;
+  return {
+    name,
+    measured: measured ? withSpread(measured, megabytes) : 'SKIPPED: not told here',
+    ...(most !== undefined && {
+      target: `under ${megabytes(most)}`,
+      met: measured && measured.median < most,
+    }),
+  };
+}
+
+/** The figures are those of the real thing: every request was counted by the broker's own metrics. */
+async function requireCounted(url, requests) {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const pattern = /^service_token_broker_http_requests_total\{route="\/v1\/token".*\} (\d+)$/gm;
+  const counted = [...text.matchAll(pattern)].reduce((sum, [, count]) => sum + Number(count), 0);
+  if (counted < requests) throw new Error(`${requests} requests, and ${counted} in the metrics.`);
+}
+
+/** And every one is in its log. */
+async function requireLogged(logFile, requests) {
+  let lines = 0;
+  for await (const chunk of createReadStream(logFile)) {
+    for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) lines += 1;
+  }
+  if (lines < requests) throw new Error(`${requests} requests, and ${lines} lines in the log.`);
+}

@@ -1,0 +1,31 @@
+import { availableParallelism, cpus } from 'node:os';
+import { openBuild } from './build.js';
+import { readFlags } from './flags.js';
+import { measureHours } from './hour.js';
+import { measureLoad } from './load.js';
+import { measureStarts } from './start.js';
+import { table } from './table.js';
+
+const tell = (text) => process.stderr.write(`${text}\n`);
+
+const flags = readFlags();
+const build = openBuild(flags.dist);
+const parts = {
+  load: () => measureLoad(build, flags, tell),
+  hour: () => measureHours(build, tell),
+  start: () => measureStarts(build, flags, tell),
+};
+
+const rows = [];
+for (const name of flags.only) rows.push(...(await parts[name]()));
+
+const missed = rows.filter(({ met }) => met === false);
+console.log(`
+Node ${process.version}, ${process.platform} ${process.arch}, ${availableParallelism()} cores (${cpus()[0]?.model.trim() ?? 'unknown'})
+load: ${flags.connections} connections, ${flags.rounds} rounds of ${flags.seconds} s each; starts: ${flags.starts}
+Medians, in parentheses the least and the greatest; a ratio is the median of the ratios round by round.
+
+${table(rows)}
+
+${missed.length === 0 ? 'Every target is met.' : `${missed.length} missed: ${missed.map(({ name }) => name).join('; ')}.`}`);
+process.exitCode = missed.length === 0 ? 0 : 1;
