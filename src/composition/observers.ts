@@ -54,7 +54,10 @@ export function cacheObserver(
     readSucceeded: (durationMs) => metrics.recordStoreRead(secret, durationMs),
     readFailed: (error, consecutiveFailures) => {
       metrics.recordStoreReadFailure(secret, errorCode(error));
-      log.warn({ err: error, secretRole: secret, consecutiveFailures }, 'a secret could not be read');
+      log.warn(
+        { err: error, secretRole: secret, consecutiveFailures },
+        'a secret could not be read',
+      );
     },
   };
 }

@@ -12,8 +12,8 @@ import type { Core } from './core.js';
 /** What health says, from the cache and from what this process remembers of rotations. */
 export function createReadiness(core: Core, cache: TokenCache): ReadinessSource {
   const { config, clock, rotator, slots } = core;
-  // The schedule does not change, and walking through a year of it takes a moment.
-  let period: number | undefined;
+  // Walking through a year of the schedule takes a moment: better now than while a peer waits.
+  const period = slots.longestPeriod(clock.now());
 
   return {
     tokenState: async () => {
@@ -44,7 +44,6 @@ export function createReadiness(core: Core, cache: TokenCache): ReadinessSource 
     coverage: (): CoverageReadiness | undefined => {
       const current: CurrentToken | undefined = cache.status().value;
       if (current === undefined) return undefined;
-      period ??= slots.longestPeriod(clock.now());
       const { covered, explanation } = checkCoverage({
         tokenLifetime: current.token.expiresAt - current.token.generatedAt,
         period,

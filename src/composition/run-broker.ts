@@ -36,6 +36,7 @@ export async function runBroker(
     }
     log.info({ url: broker.url, store: core.store.name }, 'the broker listens');
     started?.(broker);
+    await warnOfCoverage(runtime);
     log.info({ signal: await signal.received }, 'the broker stops: finishing what is in flight');
     await broker.close();
     log.info('the broker has stopped');
@@ -43,6 +44,13 @@ export async function runBroker(
   } finally {
     signal.ignore();
   }
+}
+
+/** The coverage check at start. It reads the token through the cache, which is warm for the first peer then. */
+async function warnOfCoverage({ readiness, log }: BrokerRuntime): Promise<void> {
+  await readiness.tokenState();
+  const coverage = readiness.coverage();
+  if (coverage?.ok === false) log.warn({ reason: coverage.reason }, 'coverage falls short');
 }
 
 /** Waits for the first signal to stop. The next one has its usual effect again: it ends the process at once. */

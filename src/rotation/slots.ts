@@ -3,7 +3,7 @@ import { Cron } from 'croner';
 const SECOND = 1_000;
 const YEAR = 366 * 24 * 3_600 * SECOND;
 /** A year of days shows every pattern of days; more slots within one are a pattern of hours, which repeats sooner. */
-const MOST_SLOTS = 4_000;
+const MOST_SLOTS = 1_500;
 
 /** The schedule of rotation: a cron expression of five or six fields, read in UTC. */
 export interface Slots {

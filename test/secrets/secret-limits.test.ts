@@ -17,7 +17,11 @@ describe('encodeValue', () => {
   });
 
   test.each([
-    ['one byte too many', 'x'.repeat(MAX_VALUE_BYTES + 1), 'has 65537 bytes, and 65536 are allowed'],
+    [
+      'one byte too many',
+      'x'.repeat(MAX_VALUE_BYTES + 1),
+      'has 65537 bytes, and 65536 are allowed',
+    ],
     ['empty', '', 'is empty'],
     ['a high surrogate alone', 'a\ud83d', 'surrogate'],
     ['a low surrogate alone', '\ude00a', 'surrogate'],

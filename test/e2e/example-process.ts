@@ -1,0 +1,62 @@
+import { spawn } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { BASE_ENVIRONMENT, runNode } from '../support/broker-process.js';
+
+/** An example application in a process of its own. */
+export interface ExampleProcess {
+  /** Where it listens, without a slash at the end. */
+  readonly url: string;
+  /** All it has written so far. */
+  output(): string;
+  /** Ends it, and waits until it has ended. @returns its exit code; `null` when a signal ended it. */
+  stop(): Promise<number | null>;
+}
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+/** Milliseconds after which an example that has not said where it listens counts as hanging. */
+const START_DEADLINE = 30_000;
+
+/** Compiles `examples/NAME` against the package as it was built, as a user compiles an application. */
+export async function compileExample(name: string): Promise<void> {
+  const compiler = `${ROOT}node_modules/typescript/bin/tsc`;
+  const { code, stdout } = await runNode([compiler, '-p', `${ROOT}examples/${name}`]);
+  if (code !== 0) throw new Error(`The example "${name}" does not compile:\n${stdout}`);
+}
+
+/** Starts `examples/NAME` on a free port and waits until it listens. */
+export async function startExample(name: string, env: NodeJS.ProcessEnv): Promise<ExampleProcess> {
+  const child = spawn(process.execPath, [`${ROOT}examples/${name}/dist/main.js`], {
+    cwd: tmpdir(),
+    env: { ...BASE_ENVIRONMENT, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const listens = new Promise<string>((resolve, reject) => {
+    const fail = (what: string): void => {
+      clearTimeout(deadline);
+      child.kill('SIGKILL');
+      reject(new Error(`The example ${what}. It wrote:\n${output}`));
+    };
+    const deadline = setTimeout(() => fail('did not start in time'), START_DEADLINE);
+    const look = (text: string): void => {
+      output += text;
+      const url = /listens at (http:\S+?),/.exec(output)?.[1];
+      if (url === undefined) return;
+      clearTimeout(deadline);
+      resolve(url);
+    };
+    child.stdout.setEncoding('utf8').on('data', look);
+    child.stderr.setEncoding('utf8').on('data', look);
+    void ended.then((code) => fail(`ended (${code ?? 'by a signal'})`));
+  });
+  return {
+    url: await listens,
+    output: () => output,
+    stop: () => {
+      child.kill('SIGTERM');
+      return ended;
+    },
+  };
+}
