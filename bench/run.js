@@ -3,8 +3,10 @@ import { openBuild } from './build.js';
 import { readFlags } from './flags.js';
 import { measureHours } from './hour.js';
 import { measureLoad } from './load.js';
+import { guardRows } from './guard.js';
 import { measureStarts } from './start.js';
 import { table } from './table.js';
+import { verificationRows } from './verification.js';
 
 const tell = (text) => process.stderr.write(`${text}\n`);
 
@@ -14,6 +16,8 @@ const parts = {
   load: () => measureLoad(build, flags, tell),
   hour: () => measureHours(build, tell),
   start: () => measureStarts(build, flags, tell),
+  verification: () => verificationRows({ build, rounds: flags.rounds, tell }),
+  guard: () => guardRows(build, flags, tell),
 };
 
 const rows = [];

@@ -36,35 +36,53 @@ export function checkTimes(
   now: number,
   clockSkewSeconds: number,
 ): void {
+  const fault = timeFault(claims, rules, now, clockSkewSeconds);
+  if (fault !== undefined) throw timeError(fault, rules);
+}
+
+/** What is wrong with a token's times at one moment. */
+export type TimeFault = 'expired' | 'nbf-ahead' | 'iat-ahead' | 'ends-before-start' | 'too-long';
+
+/** The first thing that is wrong with the times, or `undefined`: the decision behind {@link checkTimes}. */
+export function timeFault(
+  { exp, nbf, iat }: RegisteredClaims,
+  { maxTokenLifetimeSeconds: longest }: Pick<IssuerRules, 'maxTokenLifetimeSeconds'>,
+  now: number,
+  clockSkewSeconds: number,
+): TimeFault | undefined {
   const seconds = now / 1000;
-  const { exp, nbf, iat } = claims;
-  if (seconds >= exp + clockSkewSeconds) {
-    throw new TokenRejectedError('TOKEN_EXPIRED', 'The token has expired ("exp").');
-  }
-  for (const [name, from] of [
-    ['nbf', nbf],
-    ['iat', iat],
-  ] as const) {
-    if (from !== undefined && from > seconds + clockSkewSeconds) {
-      throw new TokenRejectedError(
-        'TOKEN_NOT_YET_VALID',
-        `The token is not valid yet ("${name}" lies in the future). Check the clocks.`,
-      );
-    }
-  }
-  if (iat !== undefined && exp <= iat) {
-    throw new TokenRejectedError(
+  if (seconds >= exp + clockSkewSeconds) return 'expired';
+  if (nbf !== undefined && nbf > seconds + clockSkewSeconds) return 'nbf-ahead';
+  if (iat !== undefined && iat > seconds + clockSkewSeconds) return 'iat-ahead';
+  if (iat !== undefined && exp <= iat) return 'ends-before-start';
+  const start = iat ?? Math.floor(seconds);
+  return longest !== null && exp - start > longest ? 'too-long' : undefined;
+}
+
+function timeError(fault: TimeFault, rules: IssuerRules): TokenRejectedError {
+  const [code, words] = TIME_FAULTS[fault];
+  return new TokenRejectedError(
+    code,
+    fault === 'too-long'
+      ? `${words}, ${rules.maxTokenLifetimeSeconds} seconds (maxTokenLifetimeSeconds).`
+      : words,
+  );
+}
+
+const TIME_FAULTS: Readonly<Record<TimeFault, readonly [code: TokenRejectionCode, words: string]>> =
+  {
+    expired: ['TOKEN_EXPIRED', 'The token has expired ("exp").'],
+    'nbf-ahead': ['TOKEN_NOT_YET_VALID', notYetValid('nbf')],
+    'iat-ahead': ['TOKEN_NOT_YET_VALID', notYetValid('iat')],
+    'ends-before-start': [
       'TOKEN_CLAIM_INVALID',
       'The token\'s claims are refused: "exp" must be later than "iat".',
-    );
-  }
-  const longest = rules.maxTokenLifetimeSeconds;
-  if (longest !== null && exp - (iat ?? Math.floor(seconds)) > longest) {
-    throw new TokenRejectedError(
-      'TOKEN_LIFETIME_TOO_LONG',
-      `The token lives longer than the ${longest} seconds allowed for this issuer (maxTokenLifetimeSeconds).`,
-    );
-  }
+    ],
+    'too-long': ['TOKEN_LIFETIME_TOO_LONG', 'The token lives longer than allowed for this issuer'],
+  };
+
+function notYetValid(claim: 'nbf' | 'iat'): string {
+  return `The token is not valid yet ("${claim}" lies in the future). Check the clocks.`;
 }
 
 /**

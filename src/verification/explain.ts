@@ -53,7 +53,7 @@ export async function explainToken(
   let asked: readonly string[] = [];
   const seen = peekToken(token, rules.clock.now(), rules.maxTokenLength);
   try {
-    const verified = await judgeToken(token, rules, signal, {
+    const { verified } = await judgeToken(token, rules, signal, {
       passed: (step, words) => steps.push({ step, outcome: 'ok', words }),
       classified: ({ explanation }) => (asked = explanation),
     });

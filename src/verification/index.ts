@@ -13,7 +13,14 @@ export {
 } from './errors.js';
 export { explainToken, type ExplainedStep, type TokenExplanation } from './explain.js';
 export type { JudgementStep, VerifiedToken } from './judge.js';
-export type { KeySet, KeySetState, VerificationKey, WantedKey } from './keys/key-set.js';
+export type {
+  KeyMatch,
+  KeysAtHand,
+  KeySet,
+  KeySetState,
+  VerificationKey,
+  WantedKey,
+} from './keys/key-set.js';
 export { createRemoteKeySet, type RemoteKeySet } from './keys/remote-key-set.js';
 export type { RemoteKeySetOptions } from './keys/remote-options.js';
 export { createStaticKeySet } from './keys/static-key-set.js';

@@ -1,14 +1,17 @@
 import type { SignatureAlgorithm } from './algorithms.js';
 import { checkAudience, checkHeader, checkTimes, classificationError } from './checks.js';
 import { TokenRejectedError } from './errors.js';
+import { freezeDeeply } from './freeze.js';
+import type { VerificationKey, WantedKey } from './keys/key-set.js';
 import type { IssuerRules, VerifierRules } from './options.js';
+import type { RegisteredClaims } from './parse/claims.js';
 import type { JsonObject } from './parse/strict-json.js';
 import { parseToken } from './parse/token.js';
 import type { Principal } from './principal.js';
 import { classify, type Classification } from './profiles/classify.js';
 import { checkSignature } from './signature.js';
 
-/** A token that passed every check. */
+/** A token that passed every check. Deeply frozen, since callers with the same token may share it. */
 export interface VerifiedToken {
   /** Who it speaks for. */
   readonly principal: Principal;
@@ -20,6 +23,17 @@ export interface VerifiedToken {
   readonly expiresAt: number;
   /** The id of the key that signed it; `undefined` for a token that names none. */
   readonly keyId: string | undefined;
+}
+
+/** A favourable judgement: the verified token, and what has to go on being true for it to stand. */
+export interface Judgement {
+  readonly verified: VerifiedToken;
+  readonly issuer: IssuerRules;
+  readonly claims: RegisteredClaims;
+  /** Which key the token asks for. */
+  readonly wanted: WantedKey;
+  /** Which key verified it. */
+  readonly key: VerificationKey;
 }
 
 /** What a judgement went through, in order. The cheap steps come first, so that a flood of old tokens costs little. */
@@ -53,7 +67,7 @@ export async function judgeToken(
   rules: VerifierRules,
   signal?: AbortSignal,
   observer?: JudgementObserver,
-): Promise<VerifiedToken> {
+): Promise<Judgement> {
   const parsed = parseToken(token, rules.maxTokenLength);
   observer?.passed('parse', 'It is a well-formed signed token.');
 
@@ -71,11 +85,9 @@ export async function judgeToken(
     issuer.audiences === null ? 'Not checked for this issuer.' : 'It is meant for us.',
   );
 
-  const key = await issuer.keys.find(
-    // checkHeader has found it among the issuer's algorithms.
-    { alg: parsed.header.alg as SignatureAlgorithm, kid: parsed.header.kid },
-    signal,
-  );
+  // checkHeader has found the algorithm among the issuer's.
+  const wanted = { alg: parsed.header.alg as SignatureAlgorithm, kid: parsed.header.kid };
+  const key = await issuer.keys.find(wanted, signal);
   observer?.passed('key', 'The issuer publishes its key.');
 
   await checkSignature(parsed, key);
@@ -87,13 +99,14 @@ export async function judgeToken(
     throw classificationError(classification, issuer.profile.name);
   }
   observer?.passed('classification', `It is a ${classification.kind} token.`);
-  return {
+  const verified = freezeDeeply({
     principal: toPrincipal(classification, parsed.payload, issuer),
     claims: parsed.payload,
     issuer: issuer.issuer,
     expiresAt: parsed.claims.exp * 1000,
     keyId: key.keyId,
-  };
+  });
+  return { verified, issuer, claims: parsed.claims, wanted, key };
 }
 
 function toPrincipal(

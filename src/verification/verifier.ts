@@ -1,11 +1,12 @@
 import type { KeySetState } from './keys/key-set.js';
 import { judgeToken, type VerifiedToken } from './judge.js';
 import { readVerifierOptions, type TokenVerifierOptions } from './options.js';
+import { digestToken, VerifiedTokens } from './verified-tokens.js';
 
 /** Tells whether a token is genuine, meant for us, and who it speaks for. */
 export interface TokenVerifier {
   /**
-   * Verifies one token.
+   * Verifies one token. Callers with the same token may be given the same object; it is deeply frozen.
    *
    * @param token the bearer token as it came. Anything that is not a string is refused like a malformed token.
    * @throws {TokenRejectedError} when it is refused: answer 401 `invalid_token`.
@@ -42,8 +43,19 @@ export interface TokenVerifier {
  */
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const rules = readVerifierOptions(options);
+  const remembered = rules.cache === null ? undefined : new VerifiedTokens(rules.cache, rules);
   return {
-    verify: (token, { signal } = {}) => judgeToken(token, rules, signal),
+    async verify(token, { signal } = {}) {
+      signal?.throwIfAborted();
+      const digest =
+        remembered === undefined ? undefined : digestToken(token, rules.maxTokenLength);
+      if (digest === undefined) return (await judgeToken(token, rules, signal)).verified;
+      const known = remembered?.find(digest);
+      if (known !== undefined) return known;
+      const judgement = await judgeToken(token, rules, signal);
+      remembered?.add(digest, judgement);
+      return judgement.verified;
+    },
     keyStates: () =>
       new Map([...rules.issuers].map(([issuer, { keys }]) => [issuer, keys.state()])),
   };

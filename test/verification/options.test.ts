@@ -5,7 +5,11 @@ import { AUDIENCE, ISSUER, useTokenBench } from './support/token-bench.js';
 const bench = useTokenBench();
 
 describe('configuration', () => {
-  const keys = { find: () => Promise.reject(new Error('not asked')), state: () => undefined };
+  const keys = {
+    find: () => Promise.reject(new Error('not asked')),
+    state: () => undefined,
+    atHand: () => undefined,
+  };
   const good = { issuer: ISSUER, audiences: AUDIENCE, profile: 'auth0', keys };
   const { audiences: _a, ...noAudiences } = good;
   const { profile: _p, ...noProfile } = good;
@@ -40,6 +44,16 @@ describe('configuration', () => {
     ['a bad profile', { issuers: [{ ...good, profile: { name: 'ours' } }] }, 'Profile "ours"'],
     ['negative skew', { issuers: [good], clockSkewSeconds: -1 }, '"clockSkewSeconds"'],
     ['skew of an hour', { issuers: [good], clockSkewSeconds: 3600 }, '"clockSkewSeconds"'],
+    ['an empty cache', { issuers: [good], cache: { maxEntries: 0 } }, '"cache.maxEntries"'],
+    ['half an entry', { issuers: [good], cache: { maxEntries: 1.5 } }, '"cache.maxEntries"'],
+    ['no bound', { issuers: [good], cache: { maxEntries: Infinity } }, '"cache.maxEntries"'],
+    ['a bound missing', { issuers: [good], cache: {} }, '"cache.maxEntries"'],
+    ['a cache that is false', { issuers: [good], cache: false }, '"cache.maxEntries"'],
+    [
+      'a key set that cannot tell what is at hand',
+      { issuers: [{ ...good, keys: { find: keys.find, state: keys.state } }] },
+      'issuers[0].keys',
+    ],
     ['skew NaN', { issuers: [good], clockSkewSeconds: Number.NaN }, '"clockSkewSeconds"'],
   ])('%s', (_, options, words) => {
     const make = (): unknown =>

@@ -1,41 +1,53 @@
 import { importJWK } from 'jose';
 import type { SignatureAlgorithm } from '../algorithms.js';
 import { TokenRejectedError } from '../errors.js';
-import type { VerificationKey, WantedKey } from './key-set.js';
+import type { KeyMatch, KeysAtHand, VerificationKey, WantedKey } from './key-set.js';
 import type { IgnoredKey, KeyDocument, UsableKey } from './usable-keys.js';
-
-/** Which key fits, or why none does. */
-export type KeyMatch = VerificationKey | 'unknown' | 'other-algorithm' | 'ambiguous';
 
 type KeysByAlgorithm = ReadonlyMap<SignatureAlgorithm, VerificationKey>;
 
 /** The imported keys of one JWKS. Never changes; a new JWKS makes a new ring, so that a removed key is gone. */
-export class KeyRing {
+export class KeyRing implements KeysAtHand {
   readonly #byId: ReadonlyMap<string, KeysByAlgorithm>;
   readonly #all: readonly KeysByAlgorithm[];
+  readonly #source: string;
+  readonly #byContent: ReadonlyMap<string, VerificationKey>;
   /** Ids of the usable keys. */
   readonly keyIds: readonly string[];
   /** Keys that are not used, and why. */
   readonly ignored: readonly IgnoredKey[];
 
-  private constructor(imported: readonly ImportedKey[], ignored: readonly IgnoredKey[]) {
+  private constructor(
+    source: string,
+    imported: readonly ImportedKey[],
+    ignored: readonly IgnoredKey[],
+  ) {
     const byId = new Map<string, KeysByAlgorithm>();
     for (const { keyId, keys } of imported) if (keyId !== undefined) byId.set(keyId, keys);
     this.#byId = byId;
     this.#all = imported.map(({ keys }) => keys);
+    this.#source = source;
+    this.#byContent = new Map(imported.flatMap(({ contents }) => contents));
     this.keyIds = [...byId.keys()];
     this.ignored = ignored;
   }
 
-  /** Imports every usable key for every algorithm it may be used with, so that verification never waits for an import. */
-  static async import(document: KeyDocument): Promise<KeyRing> {
-    const results = await Promise.all(document.usable.map(importKey));
+  /**
+   * Imports every usable key for every algorithm it may be used with, so that verification never waits for an import.
+   *
+   * @param before the ring that this one replaces: a key that is in both, with the same id and content, stays the same
+   *   object, so that what was verified with it stays verified. When all are the same, it is returned itself.
+   */
+  static async import(document: KeyDocument, before?: KeyRing): Promise<KeyRing> {
+    const source = JSON.stringify(document);
+    if (before !== undefined && before.#source === source) return before;
+    const known = before === undefined ? new Map<string, VerificationKey>() : before.#byContent;
+    const results = await Promise.all(document.usable.map((key) => importKey(key, known)));
     const imported = results.filter((result) => 'keys' in result);
     const failed = results.filter((result) => 'reason' in result);
-    return new KeyRing(imported, [...document.ignored, ...failed]);
+    return new KeyRing(source, imported, [...document.ignored, ...failed]);
   }
 
-  /** The key for a token, chosen by id and algorithm together. */
   match({ alg, kid }: WantedKey): KeyMatch {
     if (kid !== undefined) {
       const keys = this.#byId.get(kid);
@@ -77,19 +89,31 @@ export function requireKey(match: KeyMatch): VerificationKey {
 interface ImportedKey {
   readonly keyId: string | undefined;
   readonly keys: KeysByAlgorithm;
+  /** The same keys by what makes them what they are. */
+  readonly contents: readonly (readonly [content: string, key: VerificationKey])[];
 }
 
-async function importKey(usable: UsableKey): Promise<ImportedKey | IgnoredKey> {
+async function importKey(
+  { keyId, algorithms, jwk }: UsableKey,
+  known: ReadonlyMap<string, VerificationKey>,
+): Promise<ImportedKey | IgnoredKey> {
   const keys = new Map<SignatureAlgorithm, VerificationKey>();
+  const contents: [string, VerificationKey][] = [];
   try {
-    for (const alg of usable.algorithms) {
-      const key = await importJWK(usable.jwk, alg);
-      if (key instanceof Uint8Array) return { keyId: usable.keyId, reason: 'private-or-symmetric' };
-      keys.set(alg, { keyId: usable.keyId, alg, key });
+    for (const alg of algorithms) {
+      const content = JSON.stringify([keyId, alg, jwk]);
+      let ready = known.get(content);
+      if (ready === undefined) {
+        const key = await importJWK(jwk, alg);
+        if (key instanceof Uint8Array) return { keyId, reason: 'private-or-symmetric' };
+        ready = { keyId, alg, key };
+      }
+      keys.set(alg, ready);
+      contents.push([content, ready]);
     }
   } catch {
     // A point that is not on its curve, a coordinate of a wrong size: the platform says no more than "invalid".
-    return { keyId: usable.keyId, reason: 'malformed' };
+    return { keyId, reason: 'malformed' };
   }
-  return { keyId: usable.keyId, keys };
+  return { keyId, keys, contents };
 }

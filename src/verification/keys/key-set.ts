@@ -17,6 +17,18 @@ export interface VerificationKey {
   readonly key: webcrypto.CryptoKey;
 }
 
+/** Which key fits, or why none does. */
+export type KeyMatch = VerificationKey | 'unknown' | 'other-algorithm' | 'ambiguous';
+
+/**
+ * The keys of one moment. Never changes: newer keys come as another object. A key that is the same in both is the same
+ * object in both.
+ */
+export interface KeysAtHand {
+  /** The key for a token, chosen by id and algorithm together. */
+  match(wanted: WantedKey): KeyMatch;
+}
+
 /** What health and metrics show of a key set. Instants are milliseconds since the Unix epoch. */
 export interface KeySetState {
   /**
@@ -52,6 +64,11 @@ export interface KeySet {
    * @throws {KeysUnavailableError} when the keys cannot be had.
    */
   find(wanted: WantedKey, signal?: AbortSignal): Promise<VerificationKey>;
+  /**
+   * The keys that {@link find} would choose from without waiting; `undefined` when it would have to wait, or to fail.
+   * Like `find` it starts the fetch that the keys' age asks for.
+   */
+  atHand(): KeysAtHand | undefined;
   /** What health and metrics show. Never starts a fetch. */
   state(): KeySetState;
 }

@@ -113,16 +113,22 @@ class FetchedKeySet implements RemoteKeySet {
     };
   }
 
+  atHand(): KeyRing | undefined {
+    const freshness = this.#freshness();
+    if (freshness === 'unavailable') return undefined;
+    if (freshness !== 'fresh') {
+      // Once a fetch has failed, callers with usable keys are not made to wait for the next one.
+      if (freshness === 'must-wait' && this.#failure === undefined) return undefined;
+      if (this.#inFlight !== undefined || this.#mayRetry()) void this.#refresh();
+    }
+    return this.#held?.ring;
+  }
+
   /** The keys to judge with, after whatever fetch their age asks for. */
   async #currentRing(signal: AbortSignal | undefined): Promise<KeyRing> {
-    const freshness = this.#freshness();
-    if (freshness !== 'fresh' && (this.#inFlight !== undefined || this.#mayRetry())) {
-      // Once a fetch has failed, callers with usable keys are not made to wait for the next one.
-      const isWaiting =
-        freshness === 'unavailable' || (freshness === 'must-wait' && this.#failure === undefined);
-      const refreshing = this.#refresh();
-      if (isWaiting) await waitFor(refreshing, signal);
-    }
+    const ring = this.atHand();
+    if (ring !== undefined) return ring;
+    if (this.#inFlight !== undefined || this.#mayRetry()) await waitFor(this.#refresh(), signal);
     if (this.#held === undefined || this.#freshness() === 'unavailable') throw this.#unavailable();
     return this.#held.ring;
   }
@@ -172,7 +178,7 @@ class FetchedKeySet implements RemoteKeySet {
     this.#fetches += 1;
     try {
       const fetched = await withDeadline(clock, timeout, (signal) => this.#fetch(signal), timedOut);
-      const ring = await KeyRing.import(fetched.document);
+      const ring = await KeyRing.import(fetched.document, this.#held?.ring);
       this.#held = {
         ring,
         fetchedAt: clock.now(),

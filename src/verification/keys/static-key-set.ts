@@ -33,6 +33,7 @@ export function createStaticKeySet(jwks: { readonly keys: readonly object[] }): 
   const importing = KeyRing.import(document).then((imported) => (ring = imported));
   return {
     find: async (wanted) => requireKey((ring ?? (await importing)).match(wanted)),
+    atHand: () => ring,
     state: () => ({
       status: 'fresh',
       fetchedAt: undefined,

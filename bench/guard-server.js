@@ -1,0 +1,38 @@
+// A Nest application on Fastify with one route. Started by `fork`; it is sent { guard, issuer, jwks } once, where `guard` is
+// the address of the guard's module, or null for an application without one, and says on which port it listens.
+import 'reflect-metadata';
+import { Controller, Get, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+
+process.once('message', (wanted) => {
+  start(wanted).then(
+    (port) => process.send({ port }),
+    (error) => process.send({ error: String(error) }),
+  );
+});
+
+async function start({ guard, issuer, jwks }) {
+  const imports = [];
+  const decorators = [Get('orders')];
+  if (guard !== null) {
+    const { AllowService, createStaticKeySet, JwtGuardModule } = await import(guard);
+    imports.push(
+      JwtGuardModule.forRoot({ issuers: [{ ...issuer, keys: createStaticKeySet(jwks) }] }),
+    );
+    decorators.push(AllowService());
+  }
+  class OrdersController {
+    list() {
+      return { orders: [{ id: 1, state: 'paid' }] };
+    }
+  }
+  const method = Object.getOwnPropertyDescriptor(OrdersController.prototype, 'list');
+  for (const decorate of decorators) decorate(OrdersController.prototype, 'list', method);
+  Controller()(OrdersController);
+  class App {}
+  Module({ imports, controllers: [OrdersController] })(App);
+  const app = await NestFactory.create(App, new FastifyAdapter(), { logger: false });
+  await app.listen(0, '127.0.0.1');
+  return app.getHttpServer().address().port;
+}

@@ -1,0 +1,209 @@
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import type { KeysAtHand } from '../../src/verification/keys/key-set.js';
+import type { IssuerRules } from '../../src/verification/options.js';
+import { digestToken, VerifiedTokens } from '../../src/verification/verified-tokens.js';
+import { issuerRules, judgement, keysAtHand, SwitchedKeySet } from './support/judgements.js';
+import { ManualClock } from './support/manual-clock.js';
+
+const HOUR = 3600;
+
+let clock: ManualClock;
+let keySet: SwitchedKeySet;
+let rules: IssuerRules;
+
+beforeEach(async () => {
+  clock = new ManualClock();
+  keySet = new SwitchedKeySet();
+  keySet.keys = await keysAtHand('one', 'two');
+  rules = issuerRules(keySet);
+});
+
+const create = (maxEntries: number, clockSkewSeconds = 0): VerifiedTokens =>
+  new VerifiedTokens({ maxEntries }, { clock, clockSkewSeconds });
+const good = (kid = 'one', subject = 'job') => judgement(rules, kid, clock.seconds + HOUR, subject);
+const remembered = (tokens: VerifiedTokens, digests: readonly string[]): readonly string[] =>
+  digests.filter((digest) => tokens.find(digest) !== undefined);
+
+describe('the digest', () => {
+  test('is SHA-256, all of it', () => {
+    // FIPS 180-2, appendix B.1.
+    expect(Buffer.from(digestToken('abc', 10) ?? '', 'latin1').toString('hex')).toBe(
+      'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
+    );
+  });
+
+  test('of what cannot be a token is none', () => {
+    expect(digestToken('a'.repeat(11), 10)).toBeUndefined();
+    expect(digestToken('a'.repeat(10), 10)).toHaveLength(32);
+    for (const value of [undefined, null, 1, {}, Buffer.from('a')]) {
+      expect(digestToken(value, 10)).toBeUndefined();
+    }
+  });
+});
+
+describe('how many', () => {
+  test('100,000 distinct tokens, and never more than the configured number', () => {
+    const tokens = create(1000);
+    let most = 0;
+    for (let count = 0; count < 100_000; count += 1) {
+      tokens.add(`digest ${count}`, good());
+      most = Math.max(most, tokens.size);
+    }
+    expect(most).toBe(1000);
+    expect(tokens.find('digest 99999')).toBeDefined();
+    expect(tokens.find('digest 98999')).toBeUndefined();
+  });
+
+  test('the same token twice takes one place', () => {
+    const tokens = create(2);
+    const later = good('one', 'later');
+    tokens.add('a', good());
+    tokens.add('a', later);
+    tokens.add('b', good());
+    expect(tokens.size).toBe(2);
+    expect(tokens.find('a')).toBe(later.verified);
+    expect(tokens.find('b')).toBeDefined();
+  });
+
+  test('the oldest goes first', () => {
+    const tokens = create(3);
+    for (const digest of ['a', 'b', 'c', 'd']) tokens.add(digest, good());
+    expect(remembered(tokens, ['a', 'b', 'c', 'd'])).toEqual(['b', 'c', 'd']);
+  });
+
+  test('what is in use stays while others pass by once', () => {
+    const tokens = create(10);
+    tokens.add('in use', good());
+    for (let count = 0; count < 1000; count += 1) {
+      tokens.add(`once ${count}`, good());
+      if (count % 5 === 0) expect(tokens.find('in use')).toBeDefined();
+    }
+    expect(tokens.size).toBe(10);
+  });
+
+  test('when all are in use, one goes nevertheless', () => {
+    const tokens = create(40);
+    const digests = Array.from({ length: 40 }, (_, index) => String(index));
+    for (const digest of digests) tokens.add(digest, good());
+    expect(remembered(tokens, digests)).toHaveLength(40);
+    tokens.add('new', good());
+    expect(tokens.find('new')).toBeDefined();
+    // The one after sixteen that were given another chance: the search has an end, however many are in use.
+    expect(remembered(tokens, digests)).toEqual(digests.filter((digest) => digest !== '16'));
+    expect(tokens.size).toBe(40);
+  });
+
+  test('having been in use once is no reason to stay for ever', () => {
+    const tokens = create(3);
+    for (const digest of ['a', 'b', 'c']) tokens.add(digest, good());
+    tokens.find('a');
+    for (const digest of ['d', 'e', 'f']) tokens.add(digest, good());
+    expect(remembered(tokens, ['a', 'b', 'c', 'd', 'e', 'f'])).toEqual(['d', 'e', 'f']);
+  });
+
+  test('a place that became free is used before anybody has to go', () => {
+    const tokens = create(3);
+    tokens.add('a', good());
+    tokens.add('short', judgement(rules, 'one', clock.seconds + 10));
+    tokens.add('c', good());
+    clock.advance(10_000);
+    expect(tokens.find('short')).toBeUndefined();
+    expect(tokens.size).toBe(2);
+    tokens.add('d', good());
+    expect(remembered(tokens, ['a', 'c', 'd'])).toEqual(['a', 'c', 'd']);
+  });
+});
+
+describe('keys', () => {
+  test('tokens of a key that is gone are forgotten, those of the others are not', async () => {
+    const tokens = create(10);
+    tokens.add('a', good('one'));
+    tokens.add('b', good('two'));
+    tokens.add('c', good('one'));
+    const before = keySet.keys;
+    keySet.keys = without(before, 'one');
+    expect(tokens.find('b')).toBeDefined();
+    // Not only refused: gone, also those that nobody asked for.
+    expect(tokens.size).toBe(1);
+    expect(remembered(tokens, ['a', 'c'])).toEqual([]);
+    keySet.keys = before;
+    expect(remembered(tokens, ['a', 'b', 'c'])).toEqual(['b']);
+  });
+
+  test('they are forgotten too when only new tokens come', async () => {
+    const tokens = create(10);
+    tokens.add('a', good('one'));
+    keySet.keys = without(keySet.keys, 'one');
+    tokens.add('b', good('two'));
+    expect(tokens.size).toBe(1);
+  });
+
+  test('asking for one of them forgets the others too, and nothing else', () => {
+    const tokens = create(4);
+    for (const digest of ['a', 'c']) tokens.add(digest, good('one'));
+    for (const digest of ['b', 'd']) tokens.add(digest, good('two'));
+    keySet.keys = without(keySet.keys, 'one');
+    expect(tokens.find('a')).toBeUndefined();
+    expect(tokens.size).toBe(2);
+    for (const digest of ['e', 'f']) tokens.add(digest, good('two'));
+    expect(remembered(tokens, ['b', 'd', 'e', 'f'])).toEqual(['b', 'd', 'e', 'f']);
+  });
+
+  test('another key with the same id is another key', async () => {
+    const tokens = create(10);
+    tokens.add('a', good('one'));
+    keySet.keys = await keysAtHand('one');
+    expect(tokens.find('a')).toBeUndefined();
+    expect(tokens.size).toBe(0);
+  });
+
+  test('a token whose key left while it was verified is not remembered', () => {
+    const tokens = create(10);
+    const judged = good('one');
+    keySet.keys = without(keySet.keys, 'one');
+    tokens.add('a', judged);
+    expect(tokens.size).toBe(0);
+  });
+
+  test('a token that expired while it was verified is not remembered', () => {
+    const tokens = create(10);
+    const judged = good();
+    clock.advance(HOUR * 1000);
+    tokens.add('a', judged);
+    expect(tokens.size).toBe(0);
+  });
+
+  test('while no keys may be used, no token is good; afterwards it is again', () => {
+    const tokens = create(10);
+    tokens.add('a', good());
+    const judged = good();
+    const before = keySet.keys;
+    keySet.keys = undefined;
+    expect(tokens.find('a')).toBeUndefined();
+    tokens.add('b', judged);
+    expect(tokens.size).toBe(1);
+    keySet.keys = before;
+    expect(tokens.find('a')).toBeDefined();
+  });
+
+  test("one issuer's change of keys leaves another issuer's tokens alone", async () => {
+    const otherSet = new SwitchedKeySet();
+    otherSet.keys = await keysAtHand('one');
+    const other = issuerRules(otherSet, 'https://other.example/');
+    const tokens = create(10);
+    tokens.add('a', good('one'));
+    tokens.add('b', judgement(other, 'one', clock.seconds + HOUR));
+    expect(remembered(tokens, ['a', 'b'])).toEqual(['a', 'b']);
+    keySet.keys = without(keySet.keys, 'one');
+    expect(remembered(tokens, ['a', 'b'])).toEqual(['b']);
+    otherSet.keys = await keysAtHand('one');
+    expect(remembered(tokens, ['a', 'b'])).toEqual([]);
+  });
+});
+
+/** The same keys without one; those that stay are the same objects. */
+function without(keys: KeysAtHand | undefined, keyId: string): KeysAtHand {
+  return {
+    match: (wanted) => (wanted.kid === keyId ? 'unknown' : (keys?.match(wanted) ?? 'unknown')),
+  };
+}
