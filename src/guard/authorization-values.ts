@@ -1,0 +1,61 @@
+import { isRecord } from './shapes.js';
+
+const NAME = 'authorization';
+
+/**
+ * Every value of a request's `Authorization` header: a request of Node, Express, Fastify (over HTTP/1.1 and 2), or
+ * of the Fetch API. Nothing but the header is read, never the query or the body (RFC 6750 §2.2 and §2.3 are not
+ * supported).
+ */
+export function authorizationOfRequest(request: unknown): readonly unknown[] {
+  if (!isRecord(request)) return [];
+  const source = isRecord(request['raw']) ? request['raw'] : request;
+  // Node's `headers` keeps the first of two Authorization headers, silently; `rawHeaders` has both.
+  const raw = rawValues(source['rawHeaders']);
+  if (raw.length > 1) return raw;
+  const { headers } = request;
+  // With one raw header there is no second spelling to look for; an application may have replaced its value.
+  const isPlain = raw.length === 1 && isRecord(headers) && typeof headers[NAME] === 'string';
+  return isPlain ? [headers[NAME]] : authorizationOfHeaders(headers);
+}
+
+/**
+ * Every value of `authorization` in a set of headers or metadata: a plain object with names in any case, the Fetch
+ * API's `Headers`, gRPC's `Metadata`, NATS's `MsgHdrs`.
+ */
+export function authorizationOfHeaders(headers: unknown): readonly unknown[] {
+  if (!isRecord(headers)) return [];
+  const { get, values } = headers;
+  if (typeof get === 'function') {
+    for (const name of [NAME, 'Authorization']) {
+      // NATS's `get` gives the first of several; its `values` gives all.
+      const all = typeof values === 'function' ? listOf(values.call(headers, name)) : [];
+      const found = all.length > 0 ? all : listOf(get.call(headers, name));
+      if (found.length > 0) return found;
+    }
+    return [];
+  }
+  return Object.entries(headers)
+    .filter(([name]) => name.length === NAME.length && name.toLowerCase() === NAME)
+    .flatMap(([, value]) => listOf(value));
+}
+
+function rawValues(rawHeaders: unknown): readonly unknown[] {
+  if (!Array.isArray(rawHeaders)) return [];
+  const found: unknown[] = [];
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name: unknown = rawHeaders[index];
+    if (typeof name !== 'string' || name.length !== NAME.length) continue;
+    if (name.toLowerCase() === NAME) found.push(rawHeaders[index + 1]);
+  }
+  return found;
+}
+
+/** Kafka and gRPC may give bytes; a header that is not there may be empty text (NATS), null or undefined. */
+function listOf(value: unknown): readonly unknown[] {
+  if (Array.isArray(value)) return value.flatMap(listOf);
+  if (value === undefined || value === null || value === '') return [];
+  if (value instanceof Uint8Array) return [Buffer.from(value).toString('latin1')];
+  // An iterator of all values (the Fetch API, a Map) does not tell which of them are ours.
+  return typeof value === 'string' ? [value] : isRecord(value) && 'next' in value ? [] : [value];
+}

@@ -1,0 +1,180 @@
+import { createParamDecorator, UseFilters, UseGuards, UseInterceptors } from '@nestjs/common';
+import { currentCallContext } from '../context/call-context.js';
+import type { Principal } from '../verification/principal.js';
+import { CallContextInterceptor } from './call-context.interceptor.js';
+import { SCOPE_TOKEN } from './challenge.js';
+import { addDeclaration } from './declarations.js';
+import { GuardConfigError } from './errors.js';
+import { JwtGuard } from './jwt.guard.js';
+import { MessageRefusedFilter } from './message-refused.filter.js';
+import type { AccessDeclaration, AllowedClient } from './requirement.js';
+
+/** A decorator for a handler, or for a class and so for all of its handlers. */
+export type AccessDecorator = ClassDecorator & MethodDecorator;
+
+/**
+ * Lets customers call. Together with {@link AllowService}: both.
+ *
+ * What stands on a handler replaces what stands on its class.
+ *
+ * @example
+ * ```ts
+ * import { Controller, Get } from '@nestjs/common';
+ * import { AllowCustomer, CurrentPrincipal, type CustomerPrincipal } from 'service-token-broker/guard';
+ *
+ * @Controller('orders')
+ * export class OrdersController {
+ *   @Get()
+ *   @AllowCustomer()
+ *   list(@CurrentPrincipal() customer: CustomerPrincipal) {
+ *     return this.orders.of(customer.issuer, customer.subject);
+ *   }
+ * }
+ * ```
+ */
+export function AllowCustomer(): AccessDecorator {
+  return declare({ says: 'customer' });
+}
+
+/**
+ * Lets services call: each of them, or only the clients that are named. Together with {@link AllowCustomer}: both.
+ *
+ * A client id is unique for its issuer alone. With several issuers name both, or any of them can make a client of that id.
+ * For a list that comes from configuration give the list itself, not its elements: an empty list is refused, whereas no
+ * arguments mean every service.
+ *
+ * @throws {GuardConfigError} when a client is empty or the list is.
+ *
+ * @example
+ * ```ts
+ * import { Controller, Post } from '@nestjs/common';
+ * import { AllowService } from 'service-token-broker/guard';
+ *
+ * @Controller('invoices')
+ * export class InvoicesController {
+ *   @Post()
+ *   @AllowService('billing-job', { clientId: 'audit', issuer: 'https://login.example.com/' })
+ *   create() {}
+ * }
+ * ```
+ */
+export function AllowService(
+  ...clients: readonly AllowedClient[] | readonly [readonly AllowedClient[]]
+): AccessDecorator {
+  if (clients.length === 0) return declare({ says: 'service', clients: undefined });
+  const [first] = clients;
+  const list: readonly unknown[] = clients.length === 1 && Array.isArray(first) ? first : clients;
+  if (list.length === 0) {
+    throw new GuardConfigError('AllowService([]) allows nobody. Name at least one client id.');
+  }
+  return declare({ says: 'service', clients: list.map(readClient) });
+}
+
+/**
+ * Lets everybody call. No token is read, not even when one is sent: there is no principal.
+ *
+ * @example
+ * ```ts
+ * import { Public } from 'service-token-broker/guard';
+ *
+ * class HealthController {
+ *   @Public()
+ *   live() {}
+ * }
+ * ```
+ */
+export function Public(): AccessDecorator {
+  return declare({ says: 'public' });
+}
+
+/**
+ * Requires all of these scopes of whoever may call. Scopes on a class and on its handler add up. It stands beside
+ * {@link AllowCustomer} or {@link AllowService}; without them it would not say who may call, which is an error.
+ *
+ * @throws {GuardConfigError} for no scope, and for one that RFC 6749 §3.3 does not allow.
+ *
+ * @example
+ * ```ts
+ * import { AllowService, RequireScopes } from 'service-token-broker/guard';
+ *
+ * class InvoicesController {
+ *   @AllowService()
+ *   @RequireScopes('invoices:write')
+ *   create() {}
+ * }
+ * ```
+ */
+export function RequireScopes(...scopes: readonly [string, ...string[]]): AccessDecorator {
+  if (scopes.length === 0 || !scopes.every((scope) => SCOPE_TOKEN.test(scope))) {
+    throw new GuardConfigError(
+      'RequireScopes() takes one scope per argument, each without spaces (RFC 6749 §3.3).',
+    );
+  }
+  return declare({ says: 'scopes', scopes: [...scopes] });
+}
+
+/**
+ * The principal of the call, as a handler's parameter, in every kind of context. Narrow it by `kind` where the handler
+ * lets in both.
+ *
+ * @throws {GuardConfigError} on a handler that runs for nobody: a public one, or one that the guard does not stand before.
+ *
+ * @example
+ * ```ts
+ * import { AllowCustomer, AllowService, CurrentPrincipal, type Principal } from 'service-token-broker/guard';
+ *
+ * class OrdersController {
+ *   @AllowCustomer()
+ *   @AllowService()
+ *   list(@CurrentPrincipal() principal: Principal) {
+ *     return principal.kind === 'customer' ? this.of(principal.subject) : this.all(principal.clientId);
+ *   }
+ * }
+ * ```
+ */
+export const CurrentPrincipal: () => ParameterDecorator = createParamDecorator(
+  (_: unknown, context): Principal => {
+    const callContext = currentCallContext();
+    if (callContext === undefined) {
+      throw new GuardConfigError(
+        `CurrentPrincipal() in ${context.getClass().name}: the handler runs for nobody. It must have AllowCustomer() or AllowService(), and no Public(); a GraphQL field resolver needs "guards" and "interceptors" in fieldResolverEnhancers.`,
+      );
+    }
+    return callContext.principal;
+  },
+);
+
+function declare(declaration: AccessDeclaration): AccessDecorator {
+  const bring: readonly AccessDecorator[] = [
+    UseGuards(JwtGuard),
+    UseInterceptors(CallContextInterceptor),
+    UseFilters(MessageRefusedFilter),
+  ];
+  return (target: object, key?: string | symbol, descriptor?: PropertyDescriptor): void => {
+    const declared: unknown = descriptor === undefined ? target : descriptor.value;
+    if (typeof declared !== 'function') {
+      throw new GuardConfigError(
+        `${String(key)} is no method. The guard's decorators stand on classes and methods.`,
+      );
+    }
+    const isFirst = addDeclaration(declared, declaration);
+    if (!isFirst) return;
+    for (const decorate of bring) {
+      if (key === undefined || descriptor === undefined) decorate(declared);
+      else decorate(target, key, descriptor);
+    }
+  };
+}
+
+function readClient(client: unknown): AllowedClient {
+  if (isText(client)) return client;
+  const { clientId, issuer } = (client ?? {}) as { clientId?: unknown; issuer?: unknown };
+  if (isText(clientId) && isText(issuer)) return { clientId, issuer };
+  throw new GuardConfigError(
+    'AllowService() takes client ids, or { clientId, issuer }, none of them empty.',
+  );
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== '';
+}

@@ -1,0 +1,54 @@
+export { CallContext, currentCallContext, runInCallContext } from '../context/call-context.js';
+export { BrokerError, type ErrorKind } from '../tokens/errors.js';
+export type { Clock } from '../tokens/clock.js';
+export {
+  createRemoteKeySet,
+  createStaticKeySet,
+  createTokenVerifier,
+  explainToken,
+  KeysUnavailableError,
+  TokenRejectedError,
+  VerifierConfigError,
+  type Actor,
+  type ClassificationProfile,
+  type Condition,
+  type CustomerPrincipal,
+  type IssuerOptions,
+  type KeySet,
+  type KeySetState,
+  type Principal,
+  type ProfileName,
+  type RemoteKeySet,
+  type RemoteKeySetOptions,
+  type ServicePrincipal,
+  type SignatureAlgorithm,
+  type TokenExplanation,
+  type TokenRejectionCode,
+  type TokenVerifier,
+  type TokenVerifierOptions,
+  type VerifiedToken,
+} from '../verification/index.js';
+export type { ChallengeOptions } from './challenge.js';
+export type { CredentialsOptions } from './credentials.js';
+export { decideAccess, type AccessDecision } from './decide-access.js';
+export {
+  AllowCustomer,
+  AllowService,
+  CurrentPrincipal,
+  Public,
+  RequireScopes,
+  type AccessDecorator,
+} from './decorators.js';
+export { GuardConfigError } from './errors.js';
+export {
+  CallRefusedException,
+  GraphqlCallRefusedException,
+  MessageRefusedException,
+} from './exceptions.js';
+export { keepHandshakes } from './handshakes.js';
+export { JwtGuardModule } from './jwt-guard.module.js';
+export { TOKEN_VERIFIER, type JwtGuardModuleExtras } from './jwt-guard.module-definition.js';
+export { JwtGuard } from './jwt.guard.js';
+export type { Refusal } from './refusal.js';
+export type { AccessRequirement, AllowedClient, PrincipalRequirement } from './requirement.js';
+export type { GuardOptions, JwtGuardModuleOptions, RefusedCall } from './settings.js';

@@ -1,0 +1,112 @@
+import { setImmediate } from 'node:timers/promises';
+import { inspect } from 'node:util';
+import { describe, expect, test } from '@jest/globals';
+import {
+  CallContext,
+  currentCallContext,
+  runInCallContext,
+} from '../../src/context/call-context.js';
+import type { Principal } from '../../src/verification/principal.js';
+
+const TOKEN = 'header.canary-payload.signature';
+
+function contextOf(subject: string): CallContext {
+  const principal: Principal = {
+    kind: 'customer',
+    issuer: 'https://issuer.example/',
+    subject,
+    clientId: undefined,
+    scopes: [],
+    actor: undefined,
+    claims: {},
+  };
+  return new CallContext(principal, TOKEN);
+}
+
+describe('the current call context', () => {
+  test('is undefined outside a call', () => {
+    expect(currentCallContext()).toBeUndefined();
+  });
+
+  test('reaches what the call starts, and nobody else', async () => {
+    const ann = contextOf('ann');
+    const pending = runInCallContext(ann, async () => {
+      await setImmediate();
+      return currentCallContext();
+    });
+    expect(currentCallContext()).toBeUndefined();
+    await expect(pending).resolves.toBe(ann);
+    expect(currentCallContext()).toBeUndefined();
+  });
+
+  test('is each one’s own when calls run interleaved', async () => {
+    const subjects = Array.from({ length: 50 }, (_, index) => `customer-${index}`);
+    const seen = await Promise.all(
+      subjects.map((subject) =>
+        runInCallContext(contextOf(subject), async () => {
+          const rounds: (string | undefined)[] = [];
+          for (let round = 0; round < 5; round += 1) {
+            await setImmediate();
+            rounds.push(currentCallContext()?.principal.subject);
+          }
+          return new Set(rounds);
+        }),
+      ),
+    );
+    expect(seen).toEqual(subjects.map((subject) => new Set([subject])));
+  });
+
+  test('can be left, for work on nobody’s behalf', () => {
+    const inner = runInCallContext(contextOf('ann'), () => [
+      runInCallContext(undefined, currentCallContext),
+      currentCallContext()?.principal.subject,
+    ]);
+    expect(inner).toEqual([undefined, 'ann']);
+  });
+
+  test('is left again when the call throws', () => {
+    expect(() =>
+      runInCallContext(contextOf('ann'), () => {
+        throw new Error('failed');
+      }),
+    ).toThrow('failed');
+    expect(currentCallContext()).toBeUndefined();
+  });
+});
+
+describe('the token', () => {
+  const context = contextOf('ann');
+
+  test('is there to be passed on', () => {
+    expect(context.token).toBe(TOKEN);
+  });
+
+  test.each<[string, (context: CallContext) => unknown]>([
+    ['JSON', (value) => JSON.stringify({ value })],
+    ['inspect', (value) => inspect(value, { depth: null, showHidden: true, getters: true })],
+    // oxlint-disable-next-line typescript/no-base-to-string -- what careless code would do is what is tested.
+    ['text', (value) => String(value)],
+    // oxlint-disable-next-line typescript/no-misused-spread -- the same.
+    ['a spread', (value) => JSON.stringify({ ...value })],
+    ['entries', (value) => JSON.stringify(Object.entries(value))],
+    ['a clone', (value) => JSON.stringify(structuredClone(value))],
+    [
+      'for in',
+      (value) => {
+        const found: unknown[] = [];
+        // oxlint-disable-next-line eslint/guard-for-in -- inherited members are what the test looks for.
+        for (const key in value) found.push(value[key as keyof CallContext]);
+        return JSON.stringify(found);
+      },
+    ],
+  ])('does not show in %s', (_, show) => {
+    expect(show(context)).not.toContain('canary');
+  });
+
+  test('and the principal cannot be exchanged', () => {
+    expect(() => Object.assign(context, { principal: contextOf('eve').principal })).toThrow(
+      TypeError,
+    );
+    expect(context.principal.subject).toBe('ann');
+  });
+});

@@ -1,0 +1,201 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Module, type INestApplication } from '@nestjs/common';
+import {
+  Field,
+  GraphQLModule,
+  ObjectType,
+  Parent,
+  Query,
+  ResolveField,
+  Resolver,
+} from '@nestjs/graphql';
+import type { MercuriusDriverConfig } from '@nestjs/mercurius';
+import {
+  AllowCustomer,
+  AllowService,
+  currentCallContext,
+  CurrentPrincipal,
+  JwtGuardModule,
+  Public,
+  type Principal,
+} from '../../src/guard/index.js';
+import { createIssuer, type TestIssuer } from './support/issuer.js';
+import { loadMercurius } from './support/mercurius.js';
+import { createApp, KeptLog, listen } from './support/nest-app.js';
+
+const { MercuriusDriver } = await loadMercurius();
+
+@ObjectType()
+class Order {
+  @Field(() => String)
+  owner!: string;
+}
+
+@Resolver(() => Order)
+class OrdersResolver {
+  @Query(() => Order)
+  @AllowCustomer()
+  async mine(@CurrentPrincipal() principal: Principal): Promise<Order> {
+    await new Promise(setImmediate);
+    return { owner: `${principal.subject} ${currentCallContext()?.principal.kind ?? 'nobody'}` };
+  }
+
+  @Query(() => Order)
+  @AllowService()
+  all(@CurrentPrincipal() principal: Principal): Order {
+    return { owner: principal.subject };
+  }
+
+  @Query(() => Order)
+  @Public()
+  async example(): Promise<Order> {
+    await new Promise(setImmediate);
+    return { owner: currentCallContext() === undefined ? 'nobody' : 'somebody' };
+  }
+
+  @Query(() => Order)
+  forgotten(): Order {
+    return { owner: 'open' };
+  }
+
+  @ResolveField(() => String)
+  @AllowService()
+  cost(@Parent() order: Order, @CurrentPrincipal() principal: Principal): string {
+    return `${order.owner} for ${principal.subject}`;
+  }
+}
+
+function moduleWith(issuer: TestIssuer, fieldResolverEnhancers: ('guards' | 'interceptors')[]) {
+  @Module({
+    imports: [
+      GraphQLModule.forRoot<MercuriusDriverConfig>({
+        driver: MercuriusDriver,
+        autoSchemaFile: true,
+        fieldResolverEnhancers,
+      }),
+      JwtGuardModule.forRoot({ clock: issuer.clock, issuers: [issuer.options] }),
+    ],
+    providers: [OrdersResolver],
+  })
+  class GraphqlModule {}
+  return GraphqlModule;
+}
+
+interface Answer {
+  readonly data: Readonly<Record<string, unknown>> | null;
+  readonly errors?: readonly {
+    readonly message: string;
+    readonly path: readonly string[];
+    readonly extensions?: object;
+  }[];
+}
+
+describe('over GraphQL', () => {
+  let issuer: TestIssuer;
+  let app: INestApplication;
+  let url: string;
+  const log = new KeptLog();
+
+  beforeAll(async () => {
+    issuer = await createIssuer();
+    app = await createApp(moduleWith(issuer, ['guards', 'interceptors']), 'fastify', log);
+    url = await listen(app);
+  });
+
+  afterAll(() => app.close());
+
+  const ask = async (query: string, token?: string): Promise<Answer> => {
+    const response = await fetch(`${url}/graphql`, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
+      body: JSON.stringify({ query: `{ ${query} }` }),
+    });
+    return (await response.json()) as Answer;
+  };
+
+  test('each field is judged by its own resolver', async () => {
+    const token = await issuer.customerToken();
+    const { data, errors } = await ask('mine { owner }', token);
+    expect(errors).toBeUndefined();
+    expect(data).toEqual({ mine: { owner: 'ann customer' } });
+    const refused = await ask('all { owner }', token);
+    expect(refused.data).toBeNull();
+    expect(refused.errors).toMatchObject([
+      {
+        message: 'Only services may do this.',
+        path: ['all'],
+        extensions: { code: 'FORBIDDEN', error: 'insufficient_scope' },
+      },
+    ]);
+  });
+
+  test('a public field beside a customer’s runs for nobody', async () => {
+    const { data } = await ask(
+      'a: example { owner } b: mine { owner } c: example { owner }',
+      await issuer.customerToken(),
+    );
+    expect(data).toEqual({
+      a: { owner: 'nobody' },
+      b: { owner: 'ann customer' },
+      c: { owner: 'nobody' },
+    });
+  });
+
+  test.each([
+    ['no token', undefined, { code: 'UNAUTHENTICATED' }],
+    ['nonsense', 'nonsense', { code: 'UNAUTHENTICATED', error: 'invalid_token' }],
+    ['two tokens', 'a, Bearer b', { code: 'BAD_REQUEST', error: 'invalid_request' }],
+  ])('%s', async (_, token, extensions) => {
+    const { data, errors } = await ask('mine { owner }', token);
+    expect(data).toBeNull();
+    expect(errors).toHaveLength(1);
+    expect(errors?.[0]?.extensions).toEqual(extensions);
+  });
+
+  test('without decorators: closed', async () => {
+    const { data, errors } = await ask('forgotten { owner }', await issuer.serviceToken());
+    expect(data).toBeNull();
+    expect(errors).toMatchObject([{ message: 'Forbidden.', extensions: { code: 'FORBIDDEN' } }]);
+    expect(log.of('warn').join('\n')).toContain('OrdersResolver.forgotten');
+  });
+
+  test('a decorated field resolver is guarded too', async () => {
+    await expect(ask('all { cost }', await issuer.serviceToken())).resolves.toEqual({
+      data: { all: { cost: 'job for job' } },
+    });
+    const refused = await ask('example { cost }', await issuer.customerToken());
+    expect(refused.errors).toMatchObject([{ path: ['example', 'cost'] }]);
+  });
+
+  test('interleaved operations never see one another’s principal', async () => {
+    const subjects = Array.from({ length: 30 }, (_, index) => `customer-${index}`);
+    const answers = await Promise.all(
+      subjects.map(async (sub) => ask('mine { owner }', await issuer.customerToken({ sub }))),
+    );
+    expect(answers.map(({ data }) => data)).toEqual(
+      subjects.map((sub) => ({ mine: { owner: `${sub} customer` } })),
+    );
+  });
+
+  test('no token is in any log line', () => {
+    expect(log.lines.join('\n')).not.toMatch(/eyJ/);
+  });
+
+  test.each([
+    [[], '"guards" and "interceptors"'],
+    [['guards' as const], '"interceptors"'],
+  ])(
+    'a decorated field resolver with the enhancers %j stops the start',
+    async (enhancers, missing) => {
+      await expect(createApp(moduleWith(issuer, enhancers), 'fastify')).rejects.toMatchObject({
+        code: 'GUARD_MISCONFIGURED',
+        message: expect.stringMatching(
+          new RegExp(`OrdersResolver\\.cost is a field resolver.*lists ${missing}\\.`),
+        ),
+      });
+    },
+  );
+});
