@@ -1,13 +1,12 @@
 import { hash, timingSafeEqual } from 'node:crypto';
-import { readFile, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { writeSecretFile } from '../composition/secret-file.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { addPeer, removePeer } from '../serving/peer-admin.js';
 import { readPeers } from '../serving/peer-directory.js';
 import { PEER_ROLES, type Peer } from '../serving/peers.js';
 import type { Clock } from '../tokens/clock.js';
+import { readLogin, replaceLogin } from './login-file.js';
 
 const DEMO_PEER = 'demo';
 
@@ -24,24 +23,13 @@ export async function ensureDemoPeer(
   const { dataDir, peersSecretId } = config.secrets;
   const file = resolve(dataDir, 'demo-peer.json');
   const known = (await readPeers(store, peersSecretId)).byId.get(DEMO_PEER);
-  if (known !== undefined && opens(await readSecret(file), known)) return file;
+  if (known !== undefined && opens((await readLogin(file))?.secret, known)) return file;
   // One of the two was lost or replaced: neither is of use without the other.
   const admin = { store, secretId: peersSecretId, clock };
   if (known !== undefined) await removePeer(admin, DEMO_PEER);
-  await rm(file, { force: true });
   const added = await addPeer(admin, DEMO_PEER, PEER_ROLES);
-  await writeSecretFile(file, `${JSON.stringify({ id: added.id, secret: added.secret })}\n`);
+  await replaceLogin(file, added);
   return file;
-}
-
-async function readSecret(file: string): Promise<string | undefined> {
-  try {
-    const { secret } = JSON.parse(await readFile(file, 'utf8')) as { secret?: unknown };
-    return typeof secret === 'string' ? secret : undefined;
-  } catch {
-    // Missing or damaged: both mean that it has to be made anew.
-    return undefined;
-  }
 }
 
 function opens(secret: string | undefined, peer: Peer): boolean {

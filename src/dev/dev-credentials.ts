@@ -9,7 +9,7 @@ import { BrokerError } from '../tokens/errors.js';
 /** The client that the embedded provider knows the broker by. */
 const DEV_CLIENT_ID = 'service-token-broker-dev';
 
-/** What the embedded provider has to know of its one client. */
+/** What the embedded provider has to know of a client. */
 export interface DevCredentials {
   readonly clientId: string;
   readonly clientSecret: string;

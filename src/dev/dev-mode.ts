@@ -6,6 +6,7 @@ import { loadConfig } from '../config/load-config.js';
 import { systemClock } from '../tokens/clock.js';
 import { BrokerError } from '../tokens/errors.js';
 import { ensureDevCredentials } from './dev-credentials.js';
+import { ensureDevCustomerApp } from './dev-customer-app.js';
 import { ensureDemoPeer } from './demo-peer.js';
 import { startEmbeddedProvider } from './embedded-provider.js';
 import { banner, tryLines } from './welcome.js';
@@ -17,8 +18,8 @@ const DEV_TOKEN_LIFETIME_SECONDS = 90_000;
 
 /**
  * Runs a whole broker in one process until it is told to stop: embedded store, embedded provider with the broker as its
- * client, a first rotation, and a peer `demo`. A second start on the same data folder reuses all of it. For
- * development only.
+ * client, a first rotation, a peer `demo`, and a client that gets customer tokens. A second start on the same data
+ * folder reuses all of it. For development only.
  *
  * @param write where the banner and the lines to try go.
  * @throws {BrokerError} when it cannot start.
@@ -34,12 +35,14 @@ export async function runDevMode(
   const store = await openStore(given, clock);
   try {
     const { clientId, clientSecret } = await ensureDevCredentials(store, given);
+    const customerApp = await ensureDevCustomerApp(given.secrets.dataDir);
     const audience = given.provider.audience ?? DEV_AUDIENCE;
     const provider = await startEmbeddedProvider({
       port: given.dev.providerPort,
       dataDir: given.secrets.dataDir,
       clientId,
       clientSecret,
+      customerClient: customerApp,
       audience,
       accessTokenTtlSeconds: DEV_TOKEN_LIFETIME_SECONDS,
     });
@@ -53,7 +56,8 @@ export async function runDevMode(
           await firstRotation(runtime);
           peerFile = await ensureDemoPeer(store, config, clock);
         },
-        started: ({ url }) => write(tryLines(url, provider.issuer, peerFile)),
+        started: ({ url }) =>
+          write(tryLines(url, provider.issuer, { peer: peerFile, customerApp: customerApp.file })),
       });
     } finally {
       await provider.close();

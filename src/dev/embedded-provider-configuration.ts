@@ -1,4 +1,5 @@
-import type { Configuration, ResourceServer } from 'oidc-provider';
+import type { ClientMetadata, Configuration, ResourceServer } from 'oidc-provider';
+import type { DevCredentials } from './dev-credentials.js';
 import type { SigningKey } from './embedded-provider-key.js';
 import type { OidcProviderLibrary } from './embedded-provider-library.js';
 
@@ -6,42 +7,68 @@ import type { OidcProviderLibrary } from './embedded-provider-library.js';
 export interface MintingOptions {
   readonly clientId: string;
   readonly clientSecret: string;
+  /** The client that gets customer tokens; without one there are none. */
+  readonly customerClient?: DevCredentials;
   /** The `aud` of every token. */
   readonly audience: string;
   /** Life of a token in seconds. */
   readonly accessTokenTtlSeconds: number;
 }
 
+/**
+ * The grant by which the embedded provider mints customer tokens: whoever knows the customer client's secret names the
+ * person, and nobody logs in. A real provider must never have such a grant.
+ */
+export const CUSTOMER_GRANT = 'urn:service-token-broker:dev-customer';
+
 /** Stands for the audience where it is not an absolute URI, which RFC 8707 §2 wants of a resource indicator. */
 const DEFAULT_RESOURCE = 'urn:service-token-broker:dev-audience';
 
+/** The one resource indicator that the provider mints for. */
+export function resourceIdentifier({ audience }: MintingOptions): string {
+  return URL.canParse(audience) ? audience : DEFAULT_RESOURCE;
+}
+
+/** The receiving services. Any scope that is asked for is granted: there is nothing behind it to protect. */
+export function resourceServer(minting: MintingOptions, scope: unknown): ResourceServer {
+  return {
+    audience: minting.audience,
+    scope: typeof scope === 'string' ? scope : '',
+    accessTokenFormat: 'jwt',
+    accessTokenTTL: minting.accessTokenTtlSeconds,
+    jwt: { sign: { alg: 'RS256' } },
+  };
+}
+
 /**
- * `oidc-provider` as a small machine-token provider: one client, one resource server whose access tokens are JWTs
- * (RFC 9068). Every default that the library would announce on the terminal is set here.
+ * `oidc-provider` as a small provider: one client for service tokens, perhaps one for customer tokens, and one resource
+ * server whose access tokens are JWTs (RFC 9068). Every default that the library would announce on the terminal is set here.
  */
 export function providerConfiguration(
   minting: MintingOptions,
   signingKey: SigningKey,
   { errors, adapter }: OidcProviderLibrary,
 ): Configuration {
-  const resource = URL.canParse(minting.audience) ? minting.audience : DEFAULT_RESOURCE;
+  const resource = resourceIdentifier(minting);
   return {
     ...(adapter === undefined ? {} : { adapter }),
     jwks: { keys: [signingKey] },
     clients: [
-      {
-        client_id: minting.clientId,
-        client_secret: minting.clientSecret,
-        grant_types: ['client_credentials'],
-        response_types: [],
-        redirect_uris: [],
-        token_endpoint_auth_method: 'client_secret_basic',
-      },
+      registration(minting, 'client_credentials'),
+      ...(minting.customerClient === undefined
+        ? []
+        : [registration(minting.customerClient, CUSTOMER_GRANT)]),
     ],
     clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
     responseTypes: ['none'],
     clientBasedCORS: () => false,
-    ttl: { ClientCredentials: minting.accessTokenTtlSeconds },
+    ttl: {
+      ClientCredentials: minting.accessTokenTtlSeconds,
+      AccessToken: () => minting.accessTokenTtlSeconds,
+    },
+    // A customer's token tells of a login (RFC 9068 §2.2.1); a service's never does.
+    extraTokenClaims: (_context, token) =>
+      token.kind === 'AccessToken' ? { auth_time: Math.floor(Date.now() / 1000) } : undefined,
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
@@ -56,15 +83,7 @@ export function providerConfiguration(
           if (indicator !== resource) {
             throw new errors.InvalidTarget(`this provider only mints for ${resource}`);
           }
-          // Any scope that is asked for is granted: there is nothing behind it to protect.
-          const asked = context.oidc.params?.['scope'];
-          return {
-            audience: minting.audience,
-            scope: typeof asked === 'string' ? asked : '',
-            accessTokenFormat: 'jwt',
-            accessTokenTTL: minting.accessTokenTtlSeconds,
-            jwt: { sign: { alg: 'RS256' } },
-          };
+          return resourceServer(minting, context.oidc.params?.['scope']);
         },
       },
     },
@@ -73,5 +92,16 @@ export function providerConfiguration(
       context.type = 'json';
       context.body = JSON.stringify(out);
     },
+  };
+}
+
+function registration({ clientId, clientSecret }: DevCredentials, grant: string): ClientMetadata {
+  return {
+    client_id: clientId,
+    client_secret: clientSecret,
+    grant_types: [grant],
+    response_types: [],
+    redirect_uris: [],
+    token_endpoint_auth_method: 'client_secret_basic',
   };
 }

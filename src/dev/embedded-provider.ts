@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { redactText } from '../tokens/redaction.js';
 import { EmbeddedProviderError } from './embedded-provider-error.js';
 import { type MintingOptions, providerConfiguration } from './embedded-provider-configuration.js';
+import { registerCustomerGrant } from './embedded-provider-customers.js';
 import { loadSigningKey } from './embedded-provider-key.js';
 import { loadOidcProvider } from './embedded-provider-library.js';
 
@@ -17,7 +18,7 @@ export interface EmbeddedProviderOptions extends Omit<MintingOptions, 'accessTok
   readonly dataDir: string;
   /** Life of a token in seconds. Default: 86400, one day. */
   readonly accessTokenTtlSeconds?: number;
-  /** Called with each minted token; when it throws, the client gets a `server_error` in place of the token. */
+  /** Called with each minted service token; when it throws, the client gets a `server_error` in place of the token. */
   readonly onMint?: () => void;
   /** Called with what fails inside the provider; the client gets a plain `server_error`. Default: a process warning. */
   readonly onServerError?: (error: Error) => void;
@@ -28,7 +29,7 @@ export interface EmbeddedProvider {
   /** The issuer identifier: `http://HOST:PORT`. */
   readonly issuer: string;
   readonly port: number;
-  /** How many tokens were minted since the start. */
+  /** How many service tokens were minted since the start. */
   readonly mintCount: number;
   /** Stops listening and closes every connection; resolves when the port is free. May be called again. */
   close(): Promise<void>;
@@ -38,7 +39,8 @@ const LOOPBACK = /^(?:localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1)$/;
 
 /**
  * Starts the provider of dev mode: a real OAuth authorization server, `oidc-provider`, that mints RFC 9068 access
- * tokens for one client by the client-credentials grant. For development only: plain HTTP, and its key in a file.
+ * tokens: service tokens by the client-credentials grant, and with a `customerClient` customer tokens by
+ * a grant of its own (`CUSTOMER_GRANT`), without any login. For development only: plain HTTP, and its key in a file.
  *
  * @throws {EmbeddedProviderError} `PORT_IN_USE`, `DEV_PROVIDER_ADDRESS_INVALID`, `DEV_PROVIDER_NOT_INSTALLED`,
  *   `DEV_PROVIDER_KEY_INVALID`.
@@ -61,6 +63,7 @@ export async function startEmbeddedProvider(
       issuer,
       providerConfiguration(minting, signingKey, library),
     );
+    if (minting.customerClient !== undefined) registerCustomerGrant(provider, minting, library);
     provider.on('client_credentials.issued', () => {
       mintCount += 1;
       options.onMint?.();

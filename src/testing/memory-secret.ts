@@ -1,0 +1,35 @@
+/** A version of a secret in memory. */
+export interface MemoryVersion {
+  /** Undefined while Secrets Manager has only registered the version id. */
+  value: string | undefined;
+  readonly labels: Set<string>;
+  readonly createdAt: number;
+}
+
+/** A secret in memory. */
+export interface MemorySecret {
+  readonly versions: Map<string, MemoryVersion>;
+  rotationEnabled: boolean;
+  readOnlyReplica: boolean;
+}
+
+/** The version that has a label, if any. */
+export function holder(secret: MemorySecret, label: string): string | undefined {
+  for (const [versionId, version] of secret.versions) {
+    if (version.labels.has(label)) return versionId;
+  }
+  return undefined;
+}
+
+/** Puts a label on one version and takes it from all others. */
+export function moveLabel(secret: MemorySecret, label: string, versionId: string): void {
+  for (const version of secret.versions.values()) version.labels.delete(label);
+  secret.versions.get(versionId)?.labels.add(label);
+}
+
+/** Makes a version current; the one before becomes AWSPREVIOUS. */
+export function moveCurrent(secret: MemorySecret, versionId: string): void {
+  const before = holder(secret, 'AWSCURRENT');
+  moveLabel(secret, 'AWSCURRENT', versionId);
+  if (before !== undefined && before !== versionId) moveLabel(secret, 'AWSPREVIOUS', before);
+}
