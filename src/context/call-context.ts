@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import type { Principal } from '../verification/principal.js';
+import { requireCallContextOn } from './call-context-off.js';
 
 /**
  * On whose behalf a call runs: who a verified token speaks for, and that token.
@@ -53,7 +54,13 @@ export function runInCallContext<Result>(
   return storage.run(context, run);
 }
 
-/** On whose behalf the code that asks is running; `undefined` outside a guarded call and in a public handler. */
+/**
+ * On whose behalf the code that asks is running; `undefined` outside a guarded call and in a public handler.
+ *
+ * @throws {CallContextOffError} when a guard of this process was told not to keep it, so that nobody can say.
+ */
 export function currentCallContext(): CallContext | undefined {
-  return storage.getStore();
+  const context = storage.getStore();
+  if (context === undefined) requireCallContextOn();
+  return context;
 }

@@ -1,7 +1,7 @@
-import { createParamDecorator, UseFilters, UseGuards, UseInterceptors } from '@nestjs/common';
+import { createParamDecorator, UseFilters, UseGuards } from '@nestjs/common';
 import { currentCallContext } from '../context/call-context.js';
 import type { Principal } from '../verification/principal.js';
-import { CallContextInterceptor } from './call-context.interceptor.js';
+import { admissionOf } from './admissions.js';
 import { SCOPE_TOKEN } from './challenge.js';
 import { addDeclaration } from './declarations.js';
 import { GuardConfigError } from './errors.js';
@@ -118,6 +118,7 @@ export function RequireScopes(...scopes: readonly [string, ...string[]]): Access
  * lets in both.
  *
  * @throws {GuardConfigError} on a handler that runs for nobody: a public one, or one that the guard does not stand before.
+ * @throws {CallContextOffError} elsewhere than over HTTP, when the module was set up with `callContext: false`.
  *
  * @example
  * ```ts
@@ -134,7 +135,10 @@ export function RequireScopes(...scopes: readonly [string, ...string[]]): Access
  */
 export const CurrentPrincipal: () => ParameterDecorator = createParamDecorator(
   (_: unknown, context): Principal => {
-    const callContext = currentCallContext();
+    const callContext =
+      context.getType<string>() === 'http'
+        ? admissionOf(context)?.callContext
+        : currentCallContext();
     if (callContext === undefined) {
       throw new GuardConfigError(
         `CurrentPrincipal() in ${context.getClass().name}: the handler runs for nobody. It must have AllowCustomer() or AllowService(), and no Public(); a GraphQL field resolver needs "guards" and "interceptors" in fieldResolverEnhancers.`,
@@ -145,11 +149,7 @@ export const CurrentPrincipal: () => ParameterDecorator = createParamDecorator(
 );
 
 function declare(declaration: AccessDeclaration): AccessDecorator {
-  const bring: readonly AccessDecorator[] = [
-    UseGuards(JwtGuard),
-    UseInterceptors(CallContextInterceptor),
-    UseFilters(MessageRefusedFilter),
-  ];
+  const bring: readonly AccessDecorator[] = [UseGuards(JwtGuard), UseFilters(MessageRefusedFilter)];
   return (target: object, key?: string | symbol, descriptor?: PropertyDescriptor): void => {
     const declared: unknown = descriptor === undefined ? target : descriptor.value;
     if (typeof declared !== 'function') {

@@ -1,5 +1,7 @@
 import { Logger, type ExecutionContext } from '@nestjs/common';
 import { CallContext } from '../context/call-context.js';
+import type { Principal } from '../verification/principal.js';
+import { addAdmission, admissionOf } from './admissions.js';
 import { challengeOf } from './challenge.js';
 import { readCredentials, transportOf, type Transport } from './credentials.js';
 import { decideAccess } from './decide-access.js';
@@ -22,14 +24,8 @@ import { RefusalLog } from './refusal-log.js';
 import type { GuardSettings } from './settings.js';
 import { isRecord } from './shapes.js';
 
-interface Admission {
-  readonly requirement: PrincipalRequirement;
-  readonly callContext: CallContext;
-}
-
 /** Admits calls, and remembers on whose behalf they run until their handler has it. */
 export class Gatekeeper {
-  readonly #admissions = new WeakMap<object, Admission>();
   readonly #settings: GuardSettings;
   readonly #log: RefusalLog;
 
@@ -52,37 +48,40 @@ export class Gatekeeper {
     if (requirement.kind === 'public') return true;
     if (requirement.kind === 'undeclared') this.#refuse(context, transport, NOT_DECLARED);
     // The guard stands on a class, a method and the application: one call meets it up to three times.
-    const key = keyOf(context, transport);
-    if (this.#admissions.get(key)?.requirement === requirement) return true;
-    return this.#judge(context, transport, requirement, key);
-  }
-
-  /** On whose behalf an admitted call runs. */
-  callContextOf(context: ExecutionContext): CallContext | undefined {
-    const transport = transportOf(context);
-    const key = transport === undefined ? undefined : keyOf(context, transport);
-    return key === undefined ? undefined : this.#admissions.get(key)?.callContext;
+    const known = admissionOf(context, transport);
+    if (known?.requirement === requirement && known.by === this) return true;
+    return this.#judge(context, transport, requirement);
   }
 
   async #judge(
     context: ExecutionContext,
     transport: Transport,
     requirement: PrincipalRequirement,
-    key: object,
   ): Promise<true> {
     const credentials = readCredentials(transport, context.getArgs(), this.#settings.options);
     if (credentials.kind === 'none') this.#refuse(context, transport, NO_CREDENTIALS);
     if (credentials.kind === 'malformed') this.#refuse(context, transport, MALFORMED_CREDENTIALS);
     const { token } = credentials;
-    const { principal } = await this.#settings.verifier.verify(token).catch((error: unknown) => {
+    const principal = await this.#verify(context, transport, token);
+    const decision = decideAccess(requirement, principal);
+    if (!decision.allowed) this.#refuse(context, transport, decision.refusal);
+    const callContext = new CallContext(principal, token);
+    addAdmission(context, transport, { by: this, requirement, callContext });
+    return true;
+  }
+
+  async #verify(
+    context: ExecutionContext,
+    transport: Transport,
+    token: string,
+  ): Promise<Principal> {
+    try {
+      return (await this.#settings.verifier.verify(token)).principal;
+    } catch (error) {
       const refusal = refusalOf(error);
       if (refusal === undefined) throw error;
       return this.#refuse(context, transport, refusal, error);
-    });
-    const decision = decideAccess(requirement, principal);
-    if (!decision.allowed) this.#refuse(context, transport, decision.refusal);
-    this.#admissions.set(key, { requirement, callContext: new CallContext(principal, token) });
-    return true;
+    }
   }
 
   #refuse(
@@ -110,13 +109,6 @@ export class Gatekeeper {
         throw new CallRefusedException(refusal);
     }
   }
-}
-
-/** What the guard and the interceptor of one call both get: over HTTP the request, elsewhere Nest's list of arguments. */
-function keyOf(context: ExecutionContext, transport: Transport): object {
-  const args = context.getArgs();
-  const request: unknown = transport === 'http' ? args[0] : undefined;
-  return isRecord(request) ? request : args;
 }
 
 /** Express, Fastify and Node name it differently. */

@@ -1,3 +1,4 @@
+export { CallContextOffError } from '../context/call-context-off.js';
 export { CallContext, currentCallContext, runInCallContext } from '../context/call-context.js';
 export { BrokerError, type ErrorKind } from '../tokens/errors.js';
 export type { Clock } from '../tokens/clock.js';

@@ -1,4 +1,6 @@
+import { UseInterceptors } from '@nestjs/common';
 import { MetadataScanner, type DiscoveryService } from '@nestjs/core';
+import { CallContextInterceptor } from './call-context.interceptor.js';
 import { declarationsOn, requirementOf, type Declared } from './declarations.js';
 import { GuardConfigError } from './errors.js';
 import { isRecord } from './shapes.js';
@@ -17,7 +19,10 @@ const GRAPHQL_OPTIONS = 'GqlModuleOptions';
  */
 export function reviewHandlers(
   discovery: DiscoveryService,
-  { isGlobal }: { readonly isGlobal: boolean },
+  {
+    isGlobal,
+    keepsCallContext,
+  }: { readonly isGlobal: boolean; readonly keepsCallContext: boolean },
 ): void {
   const providers = discovery.getProviders();
   const enhancers = fieldResolverEnhancers(providers);
@@ -25,10 +30,25 @@ export function reviewHandlers(
     .filter((wrapper) => !wrapper.isNotMetatype)
     .map(({ metatype }) => metatype)
     .filter((metatype) => typeof metatype === 'function');
-  const problems = [...new Set(classes)].flatMap((metatype) =>
-    methodsOf(metatype).flatMap((method) => problemOf(method, metatype, isGlobal, enhancers)),
-  );
+  const problems: string[] = [];
+  for (const metatype of new Set(classes)) {
+    for (const method of methodsOf(metatype)) {
+      problems.push(...problemOf(method, metatype, isGlobal, enhancers));
+      if (keepsCallContext && Reflect.hasMetadata(MESSAGE_PATTERN, method))
+        bringCallContext(method);
+    }
+  }
   if (problems.length > 0) throw new GuardConfigError(problems.join('\n'));
+}
+
+const interceptor = new CallContextInterceptor();
+const brought = new WeakSet<Declared>();
+
+/** A hybrid application leaves the application's interceptors out for messages, so that their handlers get their own. */
+function bringCallContext(method: Declared): void {
+  if (brought.has(method)) return;
+  brought.add(method);
+  UseInterceptors(interceptor)(method, method.name, { value: method });
 }
 
 function problemOf(
