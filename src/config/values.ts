@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { Cron } from 'croner';
+import { isLoopbackHost } from '../tokens/loopback.js';
 import { z } from 'zod';
 import { HiddenBytes } from './hidden.js';
 
@@ -120,5 +121,5 @@ export const cronExpression: Reader<string> = checked((text) => {
 export function isSecureOrLoopback(text: string): boolean {
   const { protocol, hostname } = new URL(text);
   if (protocol === 'https:') return true;
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+  return isLoopbackHost(hostname);
 }

@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { isLoopbackHost } from '../tokens/loopback.js';
 import { redactText } from '../tokens/redaction.js';
 import { EmbeddedProviderError } from './embedded-provider-error.js';
 import { type MintingOptions, providerConfiguration } from './embedded-provider-configuration.js';
@@ -34,8 +35,6 @@ export interface EmbeddedProvider {
   /** Stops listening and closes every connection; resolves when the port is free. May be called again. */
   close(): Promise<void>;
 }
-
-const LOOPBACK = /^(?:localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1)$/;
 
 /**
  * Starts the provider of dev mode: a real OAuth authorization server, `oidc-provider`, that mints RFC 9068 access
@@ -105,7 +104,7 @@ function warn(error: Error): void {
 }
 
 function requireLoopback(host: string): void {
-  if (LOOPBACK.test(host)) return;
+  if (isLoopbackHost(host)) return;
   throw new EmbeddedProviderError(
     'DEV_PROVIDER_ADDRESS_INVALID',
     `The embedded provider speaks plain HTTP and only listens on this machine: ${JSON.stringify(host)} is not a loopback ` +

@@ -1,3 +1,4 @@
+import { isLoopbackHost } from '../tokens/loopback.js';
 import { GuardConfigError } from './errors.js';
 import type { Refusal } from './refusal.js';
 
@@ -30,7 +31,6 @@ export function checkChallengeOptions({ realm, resourceMetadata }: ChallengeOpti
 export const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
 
 const QUOTABLE = /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/;
-const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]']);
 
 /**
  * The `WWW-Authenticate` header of a refusal (RFC 6750 §3); `undefined` where the answer has none: a handler that
@@ -55,6 +55,6 @@ export function challengeOf(refusal: Refusal, options: ChallengeOptions): string
 function isMetadataUrl(text: string): boolean {
   if (typeof text !== 'string' || !QUOTABLE.test(text) || !URL.canParse(text)) return false;
   const { protocol, hostname, hash, username, password } = new URL(text);
-  const isSafe = protocol === 'https:' || (protocol === 'http:' && LOOPBACK.has(hostname));
+  const isSafe = protocol === 'https:' || (protocol === 'http:' && isLoopbackHost(hostname));
   return isSafe && `${hash}${username}${password}` === '';
 }

@@ -1,3 +1,4 @@
+import { isLoopbackHost } from '../tokens/loopback.js';
 import { ProviderError } from './provider-errors.js';
 
 /** How the broker proves its identity at the token endpoint (RFC 6749 §2.3.1, RFC 7523 §2.2). */
@@ -84,16 +85,6 @@ export function requireUrl(
     );
   }
   return url;
-}
-
-/** True for the names and addresses of this very machine: `localhost`, 127.0.0.0/8 and `[::1]`. */
-export function isLoopbackHost(hostname: string): boolean {
-  return (
-    hostname === 'localhost' ||
-    hostname === '[::1]' ||
-    hostname === '::1' ||
-    /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(hostname)
-  );
 }
 
 /** A URL for messages: without its query, which may hold secrets, and not longer than a line. */

@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import {
   displayUrl,
-  isLoopbackHost,
   requireUrl,
   resolveProviderSettings,
 } from '../../src/provider/provider-settings.js';
+import { isLoopbackHost } from '../../src/tokens/loopback.js';
 
 describe('resolveProviderSettings', () => {
   test('takes the configuration first, then the secret, member by member', () => {

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { BrokerError } from '../../tokens/errors.js';
+import { isLoopbackHost } from '../../tokens/loopback.js';
 import { KeyFetchError } from '../errors.js';
 import { parseStrictJson } from '../parse/strict-json.js';
 import { readKeyDocument, type KeyDocument } from './usable-keys.js';
@@ -36,14 +37,10 @@ export function readKeysUri(text: string, allowInsecureHttp: boolean): URL {
   const uri = new URL(text);
   if (uri.username !== '' || uri.password !== '') throw refusedUri('it carries a user or password');
   if (uri.protocol === 'https:') return uri;
-  if (uri.protocol === 'http:' && (allowInsecureHttp || isLoopback(uri.hostname))) return uri;
+  if (uri.protocol === 'http:' && (allowInsecureHttp || isLoopbackHost(uri.hostname))) return uri;
   throw refusedUri(
     'it must use https (plain http only to this machine, or with allowInsecureHttp)',
   );
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 
 /**
