@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import type { Principal } from '../verification/principal.js';
-import { requireCallContextOn } from './call-context-off.js';
+import type { Correlation } from './correlation.js';
 
 /**
  * On whose behalf a call runs: who a verified token speaks for, and that token.
@@ -10,14 +10,17 @@ import { requireCallContextOn } from './call-context-off.js';
  * `console.log`, a spread and `structuredClone` leave it out.
  */
 export class CallContext {
-  /** Who the token speaks for. */
-  readonly principal: Principal;
+  readonly #principal: Principal;
   readonly #token: string;
 
   constructor(principal: Principal, token: string) {
-    this.principal = principal;
+    this.#principal = principal;
     this.#token = token;
-    Object.freeze(this);
+  }
+
+  /** Who the token speaks for. */
+  get principal(): Principal {
+    return this.#principal;
   }
 
   /** The token as it came, for a call that is made on the principal's behalf. Never log it. */
@@ -31,36 +34,91 @@ export class CallContext {
   }
 }
 
-const storage = new AsyncLocalStorage<CallContext | undefined>();
-
-/**
- * Runs a function, and everything it starts, on behalf of a principal. The caller's own context is as before when it
- * returns, also while the function's promise is pending.
- *
- * @param context `undefined` runs it on nobody's behalf, such as work that outlives the call that began it.
- *
- * @example
- * ```ts
- * import { CallContext, createTokenVerifier, runInCallContext } from 'service-token-broker/guard';
- *
- * const { principal } = await verifier.verify(token);
- * await runInCallContext(new CallContext(principal, token), () => handleMessage(message));
- * ```
- */
-export function runInCallContext<Result>(
-  context: CallContext | undefined,
-  run: () => Result,
-): Result {
-  return storage.run(context, run);
+/** What the code of one call knows of it. */
+export interface CallFrame {
+  /** On whose behalf it runs; `undefined` for nobody's. */
+  readonly callContext: CallContext | undefined;
+  readonly correlation: Correlation | undefined;
 }
 
 /**
- * On whose behalf the code that asks is running; `undefined` outside a guarded call and in a public handler.
- *
- * @throws {CallContextOffError} when a guard of this process was told not to keep it, so that nobody can say.
+ * One storage for all copies of this package in a process: with one for each, the client of one copy would not see the
+ * customer whom the guard of another admitted, and call as a service.
  */
+const STORAGE: unique symbol = Symbol.for('service-token-broker/call-frame/1');
+const shared = globalThis as { [STORAGE]?: AsyncLocalStorage<CallFrame> };
+const storage = (shared[STORAGE] ??= new AsyncLocalStorage<CallFrame>());
+
+/** Runs a function, and everything it starts, in a frame. What the frame says may change while they run. */
+export function runInFrame<Result>(frame: CallFrame, run: () => Result): Result {
+  return storage.run(frame, run);
+}
+
+/**
+ * Runs a function, and everything it starts, in a call context that was taken with {@link currentCallContext}. The
+ * caller's own context is as before when it returns, also while the function's promise is pending.
+ *
+ * @param callContext `undefined` runs it on nobody's behalf.
+ *
+ * @example
+ * ```ts
+ * import { currentCallContext, runInCallContext } from 'service-token-broker/guard';
+ *
+ * const callContext = currentCallContext();
+ * queue.push(() => runInCallContext(callContext, () => ship(order)));
+ * ```
+ */
+export function runInCallContext<Result>(
+  callContext: CallContext | undefined,
+  run: () => Result,
+): Result {
+  return storage.run({ callContext, correlation: currentCorrelation() }, run);
+}
+
+/**
+ * Runs a function, and everything it starts, on behalf of a principal: for jobs that go on with a call that was accepted
+ * earlier, and for tests.
+ *
+ * @param principal who the token speaks for. Take it from a verifier: nothing is verified here.
+ * @param token the principal's token, which calls to other services will carry.
+ *
+ * @example
+ * ```ts
+ * import { runWithPrincipal } from 'service-token-broker/guard';
+ *
+ * const { principal } = await verifier.verify(message.token);
+ * await runWithPrincipal(principal, message.token, () => handle(message));
+ * ```
+ */
+export function runWithPrincipal<Result>(
+  principal: Principal,
+  token: string,
+  run: () => Result,
+): Result {
+  return runInCallContext(new CallContext(principal, token), run);
+}
+
+/**
+ * Runs a function, and everything it starts, on nobody's behalf, so that calls to other services go out as this service:
+ * for work that a customer's request begins and that is not the customer's.
+ *
+ * @example
+ * ```ts
+ * import { runAsService } from 'service-token-broker/guard';
+ *
+ * await runAsService(() => this.stock.reorder(article));
+ * ```
+ */
+export function runAsService<Result>(run: () => Result): Result {
+  return runInCallContext(undefined, run);
+}
+
+/** On whose behalf the code that asks is running; `undefined` outside a guarded call and in a public handler. */
 export function currentCallContext(): CallContext | undefined {
-  const context = storage.getStore();
-  if (context === undefined) requireCallContextOn();
-  return context;
+  return storage.getStore()?.callContext;
+}
+
+/** What ties the call that is running to the one that caused it, for logs and for calls to other services. */
+export function currentCorrelation(): Correlation | undefined {
+  return storage.getStore()?.correlation;
 }

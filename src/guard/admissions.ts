@@ -1,18 +1,9 @@
 import type { ExecutionContext } from '@nestjs/common';
-import type { CallContext } from '../context/call-context.js';
 import { transportOf, type Transport } from './credentials.js';
-import type { PrincipalRequirement } from './requirement.js';
+import { httpCallOf, type Admission, type HttpCall } from './http-call.js';
 import { isRecord } from './shapes.js';
 
-/** A call that was let through. */
-export interface Admission {
-  /** Who let it through: another application in this process may have other issuers. */
-  readonly by: object;
-  /** What it met. */
-  readonly requirement: PrincipalRequirement;
-  readonly callContext: CallContext;
-}
-
+/** Calls that have no {@link HttpCall}. */
 const admissions = new WeakMap<object, Admission>();
 
 /** Remembers that a call was let through, for as long as the call is. */
@@ -21,7 +12,9 @@ export function addAdmission(
   transport: Transport,
   admission: Admission,
 ): void {
-  admissions.set(keyOf(context, transport), admission);
+  const call = httpCall(context, transport);
+  if (call === undefined) admissions.set(keyOf(context, transport), admission);
+  else call.admission = admission;
 }
 
 /** How a call was let through; `undefined` for one that was not, or did not have to be. */
@@ -29,7 +22,14 @@ export function admissionOf(
   context: ExecutionContext,
   transport = transportOf(context),
 ): Admission | undefined {
-  return transport === undefined ? undefined : admissions.get(keyOf(context, transport));
+  if (transport === undefined) return undefined;
+  const call = httpCall(context, transport);
+  return call === undefined ? admissions.get(keyOf(context, transport)) : call.admission;
+}
+
+/** A GraphQL operation has many resolvers, each let through by itself: its request is not theirs. */
+function httpCall(context: ExecutionContext, transport: Transport): HttpCall | undefined {
+  return transport === 'http' ? httpCallOf(context.getArgByIndex(0)) : undefined;
 }
 
 /** What guard and interceptor of one call both get: over HTTP the request, elsewhere Nest's list of arguments. */

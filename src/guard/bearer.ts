@@ -26,3 +26,14 @@ export function readBearer(values: readonly unknown[]): Credentials {
   if (token !== undefined) return { kind: 'token', token };
   return BEARER_SCHEME.test(value) ? MALFORMED : NONE;
 }
+
+/**
+ * What stands behind the scheme, unread: good for one thing, to look it up among the tokens that were accepted before. What
+ * is not found there has to be read by {@link readBearer}.
+ */
+export function unreadBearer(values: readonly unknown[]): string | undefined {
+  const [value] = values;
+  return values.length === 1 && typeof value === 'string' && value.startsWith('Bearer ')
+    ? value.slice('Bearer '.length)
+    : undefined;
+}

@@ -1,19 +1,32 @@
 import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/common';
 import { Observable } from 'rxjs';
-import { runInCallContext } from '../context/call-context.js';
+import { currentCorrelation, runInFrame } from '../context/call-context.js';
+import { readCorrelation, type Correlation } from '../context/correlation.js';
 import { admissionOf } from './admissions.js';
+import { messageHeaderValues, transportOf } from './credentials.js';
+import { correlationOfRequest } from './http-call.js';
 
 /**
- * Runs the handler on behalf of whom the guard admitted, and a public one for nobody. A guard returns before its handler
- * runs, so that it cannot do this itself; what it could set for "everything that follows" would also reach the next request of
- * the connection.
+ * Runs a handler on behalf of whom the guard admitted, and a public one for nobody, where no {@link HttpCall} does. A guard
+ * returns before its handler runs, so that it cannot do this itself; what it could set for "everything that follows" would
+ * also reach the next message of the connection.
  */
 export class CallContextInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const callContext = admissionOf(context)?.callContext;
+    const frame = { callContext, correlation: correlationOf(context) };
     // What a handler returns as an Observable runs when it is subscribed to, not when the handler is called.
     return new Observable((subscriber) =>
-      runInCallContext(callContext, () => next.handle().subscribe(subscriber)),
+      runInFrame(frame, () => next.handle().subscribe(subscriber)),
     );
   }
+}
+
+/** A GraphQL operation runs in the frame of its request; a WebSocket has no headers for each of its messages. */
+function correlationOf(context: ExecutionContext): Correlation | undefined {
+  const transport = transportOf(context);
+  if (transport === 'graphql') return currentCorrelation();
+  if (transport === 'http') return correlationOfRequest(context.getArgByIndex(0));
+  if (transport !== 'rpc') return undefined;
+  return readCorrelation((name) => messageHeaderValues(context.getArgByIndex(1), name));
 }

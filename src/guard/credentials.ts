@@ -1,6 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { authorizationOfHeaders, authorizationOfRequest } from './authorization-values.js';
-import { MALFORMED, NONE, readBearer, type Credentials } from './bearer.js';
+import { authorizationOfRequest, headerValues } from './header-values.js';
+import { MALFORMED, NONE, readBearer, unreadBearer, type Credentials } from './bearer.js';
 import { authorizationOfHandshake } from './handshakes.js';
 import { callMethod, isRecord } from './shapes.js';
 
@@ -49,13 +49,25 @@ export function readCredentials(
   return readBearer(AUTHORIZATION_OF[transport](args));
 }
 
+/** See {@link unreadBearer}. */
+export function unreadToken(
+  transport: Transport,
+  args: readonly unknown[],
+  { tokenFromRpc, tokenFromWs }: CredentialsOptions,
+): string | undefined {
+  const isTaken =
+    (transport === 'ws' && tokenFromWs !== undefined) ||
+    (transport === 'rpc' && tokenFromRpc !== undefined);
+  return isTaken ? undefined : unreadBearer(AUTHORIZATION_OF[transport](args));
+}
+
 const AUTHORIZATION_OF: Readonly<
   Record<Transport, (args: readonly unknown[]) => readonly unknown[]>
 > = {
   http: ([request]) => authorizationOfRequest(request),
   graphql: ([, , context]) => authorizationOfRequest(requestOfGraphql(context)),
   ws: ([client]) => authorizationOfHandshake(client),
-  rpc: ([, context]) => authorizationOfMessage(context),
+  rpc: ([, context]) => messageHeaderValues(context, 'authorization'),
 };
 
 /** The request in a GraphQL context: Apollo and Mercurius under Nest, Yoga, Mercurius alone, graphql-ws. */
@@ -70,7 +82,12 @@ function requestOfGraphql(context: unknown): unknown {
   );
 }
 
-function authorizationOfMessage(context: unknown): readonly unknown[] {
+/**
+ * Every value of a header in a microservice's message, wherever its transport keeps headers.
+ *
+ * @param name in lower case.
+ */
+export function messageHeaderValues(context: unknown, name: string): readonly unknown[] {
   const message = callMethod(context, 'getMessage');
   const properties = isRecord(message) ? message['properties'] : undefined;
   const packet = callMethod(context, 'getPacket');
@@ -83,7 +100,7 @@ function authorizationOfMessage(context: unknown): readonly unknown[] {
     isRecord(packetProperties) ? packetProperties['userProperties'] : undefined,
     isGrpcMetadata(context) ? context : undefined,
   ];
-  return carriers.flatMap(authorizationOfHeaders);
+  return carriers.flatMap((carrier) => headerValues(carrier, name));
 }
 
 function isGrpcMetadata(context: unknown): boolean {

@@ -118,7 +118,6 @@ export function RequireScopes(...scopes: readonly [string, ...string[]]): Access
  * lets in both.
  *
  * @throws {GuardConfigError} on a handler that runs for nobody: a public one, or one that the guard does not stand before.
- * @throws {CallContextOffError} elsewhere than over HTTP, when the module was set up with `callContext: false`.
  *
  * @example
  * ```ts

@@ -3,7 +3,7 @@ import { CallContext } from '../context/call-context.js';
 import type { Principal } from '../verification/principal.js';
 import { addAdmission, admissionOf } from './admissions.js';
 import { challengeOf } from './challenge.js';
-import { readCredentials, transportOf, type Transport } from './credentials.js';
+import { readCredentials, transportOf, unreadToken, type Transport } from './credentials.js';
 import { decideAccess } from './decide-access.js';
 import { nameOf, requirementOf } from './declarations.js';
 import {
@@ -50,6 +50,13 @@ export class Gatekeeper {
     // The guard stands on a class, a method and the application: one call meets it up to three times.
     const known = admissionOf(context, transport);
     if (known?.requirement === requirement && known.by === this) return true;
+    const { options, verifier } = this.#settings;
+    // A token that is remembered is judged at once, without a promise: most calls of a busy service.
+    const unread = unreadToken(transport, context.getArgs(), options);
+    const remembered = unread === undefined ? undefined : verifier.peek?.(unread);
+    if (unread !== undefined && remembered !== undefined) {
+      return this.#decide(context, transport, requirement, unread, remembered.principal);
+    }
     return this.#judge(context, transport, requirement);
   }
 
@@ -58,11 +65,25 @@ export class Gatekeeper {
     transport: Transport,
     requirement: PrincipalRequirement,
   ): Promise<true> {
+    const token = this.#readToken(context, transport);
+    const principal = await this.#verify(context, transport, token);
+    return this.#decide(context, transport, requirement, token, principal);
+  }
+
+  #readToken(context: ExecutionContext, transport: Transport): string {
     const credentials = readCredentials(transport, context.getArgs(), this.#settings.options);
     if (credentials.kind === 'none') this.#refuse(context, transport, NO_CREDENTIALS);
     if (credentials.kind === 'malformed') this.#refuse(context, transport, MALFORMED_CREDENTIALS);
-    const { token } = credentials;
-    const principal = await this.#verify(context, transport, token);
+    return credentials.token;
+  }
+
+  #decide(
+    context: ExecutionContext,
+    transport: Transport,
+    requirement: PrincipalRequirement,
+    token: string,
+    principal: Principal,
+  ): true {
     const decision = decideAccess(requirement, principal);
     if (!decision.allowed) this.#refuse(context, transport, decision.refusal);
     const callContext = new CallContext(principal, token);

@@ -1,5 +1,5 @@
 import type { WebSocketAdapter } from '@nestjs/common';
-import { authorizationOfRequest } from './authorization-values.js';
+import { authorizationOfRequest } from './header-values.js';
 import { isRecord } from './shapes.js';
 
 const kept = new WeakMap<object, readonly unknown[]>();

@@ -1,5 +1,12 @@
-export { CallContextOffError } from '../context/call-context-off.js';
-export { CallContext, currentCallContext, runInCallContext } from '../context/call-context.js';
+export {
+  CallContext,
+  currentCallContext,
+  currentCorrelation,
+  runAsService,
+  runInCallContext,
+  runWithPrincipal,
+} from '../context/call-context.js';
+export type { Correlation } from '../context/correlation.js';
 export { BrokerError, type ErrorKind } from '../tokens/errors.js';
 export type { Clock } from '../tokens/clock.js';
 export {

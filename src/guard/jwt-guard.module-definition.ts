@@ -1,12 +1,5 @@
-import {
-  ConfigurableModuleBuilder,
-  Injectable,
-  type DynamicModule,
-  type OnApplicationShutdown,
-} from '@nestjs/common';
-import { APP_GUARD, APP_INTERCEPTOR, DiscoveryModule, DiscoveryService } from '@nestjs/core';
-import { switchOffCallContext } from '../context/call-context-off.js';
-import { CallContextInterceptor } from './call-context.interceptor.js';
+import { ConfigurableModuleBuilder, type DynamicModule } from '@nestjs/common';
+import { APP_GUARD, DiscoveryModule, DiscoveryService } from '@nestjs/core';
 import { Gatekeeper } from './gatekeeper.js';
 import { JwtGuard } from './jwt.guard.js';
 import { reviewHandlers } from './review.js';
@@ -19,13 +12,6 @@ export interface JwtGuardModuleExtras {
    * `true`. With `false` it stands before those that have a decorator or `@UseGuards(JwtGuard)`, and all others are open.
    */
   readonly global?: boolean;
-  /**
-   * Whether handlers run in a call context, which `currentCallContext()` and the client of this package need to act on
-   * behalf of whoever calls. Default `true`. It costs an interceptor and Node's asynchronous context tracking on every
-   * request, which before Node 24 is more than all else that the guard does. With `false` asking for the call context is an
-   * error, and `CurrentPrincipal()` works over HTTP alone.
-   */
-  readonly callContext?: boolean;
 }
 
 /** Nest's injection token for the verifier that the guard uses, for health and metrics of its keys. */
@@ -39,22 +25,11 @@ export const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<JwtGuar
   optionsInjectionToken: OPTIONS,
 })
   .setClassMethodName('forRoot')
-  .setExtras<JwtGuardModuleExtras>({ global: true, callContext: true }, withGuard)
+  .setExtras<JwtGuardModuleExtras>({ global: true }, withGuard)
   .build();
-
-/** Keeps the call context off as long as the application is there. */
-@Injectable()
-class CallContextSwitch implements OnApplicationShutdown {
-  readonly #switchOn = switchOffCallContext();
-
-  onApplicationShutdown(): void {
-    this.#switchOn();
-  }
-}
 
 function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): DynamicModule {
   const isGlobal = extras.global !== false;
-  const keepsCallContext = extras.callContext !== false;
   return {
     ...definition,
     // The decorators name the guard in every module of the application.
@@ -76,14 +51,10 @@ function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): Dyn
       JwtGuard,
       {
         provide: REVIEW,
-        useFactory: (discovery: DiscoveryService) =>
-          reviewHandlers(discovery, { isGlobal, keepsCallContext }),
+        useFactory: (discovery: DiscoveryService) => reviewHandlers(discovery, { isGlobal }),
         inject: [DiscoveryService],
       },
       ...(isGlobal ? [{ provide: APP_GUARD, useExisting: JwtGuard }] : []),
-      keepsCallContext
-        ? { provide: APP_INTERCEPTOR, useClass: CallContextInterceptor }
-        : CallContextSwitch,
     ],
     exports: [...(definition.exports ?? []), Gatekeeper, JwtGuard, TOKEN_VERIFIER],
   };

@@ -1,5 +1,8 @@
-import { Module } from '@nestjs/common';
+import { Inject, Module, type NestModule } from '@nestjs/common';
+import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
+import { openHttpFrames } from './http-call.js';
 import { ConfigurableModuleClass } from './jwt-guard.module-definition.js';
+import { bringCallContexts } from './review.js';
 
 /**
  * Guards an application: every handler is closed until a decorator says who may call it.
@@ -11,7 +14,9 @@ import { ConfigurableModuleClass } from './jwt-guard.module-definition.js';
  *
  * @example
  * ```ts
- * import { Module } from '@nestjs/common';
+ * import { Inject, Module, type NestModule } from '@nestjs/common';
+import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
+import { openHttpFrames } from './http-call.js';
  * import { createRemoteKeySet, JwtGuardModule } from 'service-token-broker/guard';
  *
  * @Module({
@@ -34,4 +39,16 @@ import { ConfigurableModuleClass } from './jwt-guard.module-definition.js';
  * `forRootAsync` takes `useFactory`, `inject` and `imports`; `global` stands beside them.
  */
 @Module({})
-export class JwtGuardModule extends ConfigurableModuleClass {}
+export class JwtGuardModule extends ConfigurableModuleClass implements NestModule {
+  constructor(
+    @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
+    @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
+  ) {
+    super();
+  }
+
+  /** Called by Nest when the HTTP adapter is there and has no routes yet. */
+  configure(): void {
+    if (!openHttpFrames(this.host.httpAdapter)) bringCallContexts(this.discovery);
+  }
+}

@@ -5,9 +5,16 @@ import { declarationsOn, requirementOf, type Declared } from './declarations.js'
 import { GuardConfigError } from './errors.js';
 import { isRecord } from './shapes.js';
 
-/** Marks of other packages that need not be installed: `@nestjs/microservices` and `@nestjs/graphql`. */
+/** Marks of packages that need not be installed: `@nestjs/microservices`, `@nestjs/websockets` and `@nestjs/graphql`. */
 const MESSAGE_PATTERN = 'microservices:pattern';
 const FIELD_RESOLVER = 'graphql:resolve_property';
+const BESIDES_HTTP = [
+  MESSAGE_PATTERN,
+  FIELD_RESOLVER,
+  'websockets:message_mapping',
+  'graphql:resolver_type',
+  'graphql:resolve_reference',
+];
 const GRAPHQL_OPTIONS = 'GqlModuleOptions';
 
 /**
@@ -19,36 +26,44 @@ const GRAPHQL_OPTIONS = 'GqlModuleOptions';
  */
 export function reviewHandlers(
   discovery: DiscoveryService,
-  {
-    isGlobal,
-    keepsCallContext,
-  }: { readonly isGlobal: boolean; readonly keepsCallContext: boolean },
+  { isGlobal }: { readonly isGlobal: boolean },
 ): void {
-  const providers = discovery.getProviders();
-  const enhancers = fieldResolverEnhancers(providers);
-  const classes = [...discovery.getControllers(), ...providers]
-    .filter((wrapper) => !wrapper.isNotMetatype)
-    .map(({ metatype }) => metatype)
-    .filter((metatype) => typeof metatype === 'function');
+  const enhancers = fieldResolverEnhancers(discovery.getProviders());
   const problems: string[] = [];
-  for (const metatype of new Set(classes)) {
-    for (const method of methodsOf(metatype)) {
-      problems.push(...problemOf(method, metatype, isGlobal, enhancers));
-      if (keepsCallContext && Reflect.hasMetadata(MESSAGE_PATTERN, method))
-        bringCallContext(method);
-    }
+  for (const [method, metatype] of handlersOf(discovery)) {
+    problems.push(...problemOf(method, metatype, isGlobal, enhancers));
+    if (BESIDES_HTTP.some((mark) => Reflect.hasMetadata(mark, method))) bringCallContext(method);
   }
   if (problems.length > 0) throw new GuardConfigError(problems.join('\n'));
+}
+
+/**
+ * Makes every handler run in a call context of its own, for an HTTP server that has no frames. The routes are added
+ * afterwards.
+ */
+export function bringCallContexts(discovery: DiscoveryService): void {
+  for (const [method] of handlersOf(discovery)) bringCallContext(method);
 }
 
 const interceptor = new CallContextInterceptor();
 const brought = new WeakSet<Declared>();
 
-/** A hybrid application leaves the application's interceptors out for messages, so that their handlers get their own. */
+/** By the handler's own interceptors: a hybrid application leaves the application's out for messages. */
 function bringCallContext(method: Declared): void {
   if (brought.has(method)) return;
   brought.add(method);
   UseInterceptors(interceptor)(method, method.name, { value: method });
+}
+
+/** Every method that may be a handler, with its class. */
+function handlersOf(discovery: DiscoveryService): readonly (readonly [Declared, Declared])[] {
+  const classes = [...discovery.getControllers(), ...discovery.getProviders()]
+    .filter((wrapper) => !wrapper.isNotMetatype)
+    .map(({ metatype }) => metatype)
+    .filter((metatype) => typeof metatype === 'function');
+  return [...new Set(classes)].flatMap((metatype) =>
+    methodsOf(metatype).map((method) => [method, metatype] as const),
+  );
 }
 
 function problemOf(

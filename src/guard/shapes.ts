@@ -4,7 +4,7 @@ export function isRecord(value: unknown): value is Readonly<Record<PropertyKey, 
 }
 
 /** What a method of an object returns; `undefined` when it has no such method. */
-export function callMethod(value: unknown, name: string): unknown {
+export function callMethod(value: unknown, name: string, ...args: readonly unknown[]): unknown {
   const method = isRecord(value) ? value[name] : undefined;
-  return typeof method === 'function' ? method.call(value) : undefined;
+  return typeof method === 'function' ? method.apply(value, args) : undefined;
 }

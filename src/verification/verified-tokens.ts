@@ -18,6 +18,8 @@ export function digestToken(token: unknown, maxLength: number): string | undefin
 interface Entry {
   readonly digest: string;
   judgement: Judgement;
+  /** The keys that the judgement was last held against. */
+  atHand: KeysAtHand;
   /** Its place in the ring. */
   slot: number;
   /** Asked for since the hand last passed. */
@@ -70,11 +72,12 @@ export class VerifiedTokens {
     const { keys } = judgement.issuer;
     const atHand = keys.atHand();
     if (atHand === undefined) return undefined;
-    this.#forgetGoneKeys(keys, atHand);
-    if (!this.#stands(judgement, atHand)) {
+    if (entry.atHand !== atHand) this.#forgetGoneKeys(keys, atHand);
+    if (!this.#stands(judgement, atHand, entry.atHand)) {
       this.#remove(entry);
       return undefined;
     }
+    entry.atHand = atHand;
     entry.isUsed = true;
     return judgement.verified;
   }
@@ -90,19 +93,28 @@ export class VerifiedTokens {
     const known = this.#byDigest.get(digest);
     if (known !== undefined) {
       known.judgement = judgement;
+      known.atHand = atHand;
       return;
     }
     const slot = this.#ring.length < this.#maxEntries ? this.#ring.length : this.#evict();
-    const entry = { digest, judgement, slot, isUsed: false };
+    const entry = { digest, judgement, atHand, slot, isUsed: false };
     this.#ring[slot] = entry;
     this.#byDigest.set(digest, entry);
   }
 
-  /** By the same decisions that a judgement from the start would take. */
-  #stands({ claims, issuer, wanted, key }: Judgement, atHand: KeysAtHand): boolean {
+  /**
+   * By the same decisions that a judgement from the start would take.
+   *
+   * @param before keys by which it stood: the same keys give the same match.
+   */
+  #stands(
+    { claims, issuer, wanted, key }: Judgement,
+    atHand: KeysAtHand,
+    before?: KeysAtHand,
+  ): boolean {
     const { clock, clockSkewSeconds } = this.#rules;
     return (
-      atHand.match(wanted) === key &&
+      (atHand === before || atHand.match(wanted) === key) &&
       timeFault(claims, issuer, clock.now(), clockSkewSeconds) === undefined
     );
   }

@@ -13,6 +13,11 @@ export interface TokenVerifier {
    * @throws {KeysUnavailableError} when the issuer's keys cannot be had: answer 503 with `Retry-After`.
    */
   verify(token: unknown, options?: { readonly signal?: AbortSignal }): Promise<VerifiedToken>;
+  /**
+   * What {@link verify} gives for a token that it remembers, at once; `undefined` for every other one, which has to be
+   * verified. A verifier that remembers none need not have it.
+   */
+  peek?(token: unknown): VerifiedToken | undefined;
   /** The state of each issuer's keys, by issuer, for health and metrics. */
   keyStates(): ReadonlyMap<string, KeySetState>;
 }
@@ -44,17 +49,22 @@ export interface TokenVerifier {
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const rules = readVerifierOptions(options);
   const remembered = rules.cache === null ? undefined : new VerifiedTokens(rules.cache, rules);
+  const digestOf = (token: unknown): string | undefined =>
+    remembered === undefined ? undefined : digestToken(token, rules.maxTokenLength);
   return {
     async verify(token, { signal } = {}) {
       signal?.throwIfAborted();
-      const digest =
-        remembered === undefined ? undefined : digestToken(token, rules.maxTokenLength);
+      const digest = digestOf(token);
       if (digest === undefined) return (await judgeToken(token, rules, signal)).verified;
       const known = remembered?.find(digest);
       if (known !== undefined) return known;
       const judgement = await judgeToken(token, rules, signal);
       remembered?.add(digest, judgement);
       return judgement.verified;
+    },
+    peek(token) {
+      const digest = digestOf(token);
+      return digest === undefined ? undefined : remembered?.find(digest);
     },
     keyStates: () =>
       new Map([...rules.issuers].map(([issuer, { keys }]) => [issuer, keys.state()])),

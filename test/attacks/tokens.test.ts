@@ -48,10 +48,14 @@ test('names are unique, so that a failure names its line', () => {
 describe('refused', () => {
   test.each(attacks.map((attack) => [attack.name, attack] as const))('%s', async (_, attack) => {
     const token = forge(attack, clock.seconds);
+    const before = process.cpuUsage();
     const error: unknown = await verifier.verify(token).then(
       () => 'accepted',
       (thrown: unknown) => thrown,
     );
+    const { user, system } = process.cpuUsage(before);
+    // Microseconds of processor time. Work that grows faster than the token would take minutes.
+    expect(user + system).toBeLessThan(2_000_000);
     expect(error).toBeInstanceOf(TokenRejectedError);
     const { code, message, cause, stack } = error as TokenRejectedError;
     expect({ code, message }).toEqual({ code: attack.code, message });
@@ -89,6 +93,7 @@ describe('mangled', () => {
       fc.asyncProperty(mangled, async (text) => {
         fc.pre(text !== token);
         await expect(verifier.verify(text)).rejects.toBeInstanceOf(TokenRejectedError);
+        expect(verifier.peek?.(text)).toBeUndefined();
       }),
       { numRuns: 2000 },
     );

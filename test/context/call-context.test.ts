@@ -1,10 +1,14 @@
 import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import {
   CallContext,
   currentCallContext,
+  currentCorrelation,
+  runAsService,
   runInCallContext,
+  runInFrame,
+  runWithPrincipal,
 } from '../../src/context/call-context.js';
 import type { Principal } from '../../src/verification/principal.js';
 
@@ -72,6 +76,44 @@ describe('the current call context', () => {
     ).toThrow('failed');
     expect(currentCallContext()).toBeUndefined();
   });
+});
+
+describe('work that chooses its own context', () => {
+  test('as a service, for nobody, and back', async () => {
+    const seen = await runInCallContext(contextOf('ann'), async () => [
+      await runAsService(async () => {
+        await setImmediate();
+        return currentCallContext();
+      }),
+      currentCallContext()?.principal.subject,
+    ]);
+    expect(seen).toEqual([undefined, 'ann']);
+  });
+
+  test('for a principal, with the token to pass on', () => {
+    const { principal } = contextOf('ann');
+    const context = runWithPrincipal(principal, TOKEN, currentCallContext);
+    expect(context?.principal).toBe(principal);
+    expect(context?.token).toBe(TOKEN);
+  });
+
+  test('belongs to the same request all the while', () => {
+    const correlation = { requestId: 'r-1' };
+    const seen = runInFrame({ callContext: contextOf('ann'), correlation }, () =>
+      runAsService(() => runInCallContext(contextOf('bob'), currentCorrelation)),
+    );
+    expect(seen).toBe(correlation);
+    expect(currentCorrelation()).toBeUndefined();
+  });
+});
+
+test('another copy of this package in the same process sees the same call', async () => {
+  jest.resetModules();
+  const copy = await import('../../src/context/call-context.js');
+  expect(copy.currentCallContext).not.toBe(currentCallContext);
+  const seen = runInCallContext(contextOf('ann'), () => copy.currentCallContext());
+  expect(seen?.principal.subject).toBe('ann');
+  expect(seen?.token).toBe(TOKEN);
 });
 
 describe('the token', () => {

@@ -1,9 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import {
-  authorizationOfHeaders,
-  authorizationOfRequest,
-} from '../../src/guard/authorization-values.js';
+import { headerValues, authorizationOfRequest } from '../../src/guard/header-values.js';
 import { readBearer } from '../../src/guard/bearer.js';
 
 describe('readBearer', () => {
@@ -115,10 +112,10 @@ describe('authorizationOfRequest', () => {
       ['authorization', 'Bearer a'],
       ['authorization', 'Bearer b'],
     ]);
-    expect(readBearer(authorizationOfHeaders(both))).toEqual({ kind: 'malformed' });
+    expect(readBearer(headerValues(both, 'authorization'))).toEqual({ kind: 'malformed' });
   });
 
   test('the name may be inherited from nowhere', () => {
-    expect(authorizationOfHeaders(Object.create({ authorization: 'Bearer a' }))).toEqual([]);
+    expect(headerValues(Object.create({ authorization: 'Bearer a' }), 'authorization')).toEqual([]);
   });
 });

@@ -374,57 +374,6 @@ describe('the call context', () => {
   });
 });
 
-describe('with "callContext" off', () => {
-  @Controller('asking')
-  class AskingController {
-    @Get()
-    @AllowCustomer()
-    handler(): object {
-      return { subject: currentCallContext()?.principal.subject };
-    }
-  }
-
-  test('handlers get their principal, and asking for the context is an error', async () => {
-    const log = new KeptLog();
-    @Module({
-      imports: [OrdersModule.with({ ...options(), callContext: false })],
-      controllers: [AskingController],
-    })
-    class OffModule {}
-    await withApp(
-      OffModule,
-      async (get) => {
-        const token = await issuer.customerToken();
-        expect((await get('asking', token)).status).toBe(500);
-        expect((await get('customer')).status).toBe(401);
-        expect(currentCallContext).toThrow(expect.objectContaining({ code: 'CALL_CONTEXT_OFF' }));
-      },
-      log,
-    );
-    expect(log.of('error').join('\n')).toContain('The call context is off');
-    expect(currentCallContext()).toBeUndefined();
-  });
-
-  test('interleaved requests see their own principal', async () => {
-    @Controller('own')
-    class OwnController {
-      @Get()
-      @AllowCustomer()
-      async handler(@CurrentPrincipal() principal: Principal): Promise<string> {
-        await new Promise(setImmediate);
-        return principal.subject;
-      }
-    }
-    await withApp(moduleOf([OwnController], { callContext: false }), async (get) => {
-      const subjects = Array.from({ length: 20 }, (_, index) => `customer-${index}`);
-      const seen = await Promise.all(
-        subjects.map(async (sub) => (await get('own', await issuer.customerToken({ sub }))).text()),
-      );
-      expect(seen).toEqual(subjects);
-    });
-  });
-});
-
 test.each(['kafka-stream', 'necord', '', '__proto__'])(
   'a context of the unknown kind %j is refused',
   async (kind) => {

@@ -18,6 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   operations: ['tokens', 'verification', 'provider', 'secrets', 'rotation', 'serving'],
   context: ['tokens', 'verification'],
   guard: ['tokens', 'verification', 'context'],
+  client: ['tokens', 'verification', 'context'],
   testing: ['tokens', 'verification', 'secrets'],
   composition: [
     'tokens',
@@ -42,6 +43,7 @@ const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
   serving: ['@nestjs/common', '@nestjs/core'],
   context: [],
   guard: ['@nestjs/common', '@nestjs/core', 'rxjs'],
+  client: ['axios', '@nestjs/common', '@nestjs/axios'],
   testing: ['jose'],
   composition: ['@nestjs/common', '@nestjs/core', '@nestjs/platform-fastify'],
   cli: ['commander'],

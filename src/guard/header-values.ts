@@ -16,27 +16,29 @@ export function authorizationOfRequest(request: unknown): readonly unknown[] {
   const { headers } = request;
   // With one raw header there is no second spelling to look for; an application may have replaced its value.
   const isPlain = raw.length === 1 && isRecord(headers) && typeof headers[NAME] === 'string';
-  return isPlain ? [headers[NAME]] : authorizationOfHeaders(headers);
+  return isPlain ? [headers[NAME]] : headerValues(headers, NAME);
 }
 
 /**
- * Every value of `authorization` in a set of headers or metadata: a plain object with names in any case, the Fetch
- * API's `Headers`, gRPC's `Metadata`, NATS's `MsgHdrs`.
+ * Every value of a header in a set of headers or metadata: a plain object with names in any case, the Fetch API's
+ * `Headers`, gRPC's `Metadata`, NATS's `MsgHdrs`.
+ *
+ * @param name in lower case.
  */
-export function authorizationOfHeaders(headers: unknown): readonly unknown[] {
+export function headerValues(headers: unknown, name: string): readonly unknown[] {
   if (!isRecord(headers)) return [];
   const { get, values } = headers;
   if (typeof get === 'function') {
-    for (const name of [NAME, 'Authorization']) {
+    for (const spelling of [name, name.replaceAll(/\b[a-z]/g, (letter) => letter.toUpperCase())]) {
       // NATS's `get` gives the first of several; its `values` gives all.
-      const all = typeof values === 'function' ? listOf(values.call(headers, name)) : [];
-      const found = all.length > 0 ? all : listOf(get.call(headers, name));
+      const all = typeof values === 'function' ? listOf(values.call(headers, spelling)) : [];
+      const found = all.length > 0 ? all : listOf(get.call(headers, spelling));
       if (found.length > 0) return found;
     }
     return [];
   }
   return Object.entries(headers)
-    .filter(([name]) => name.length === NAME.length && name.toLowerCase() === NAME)
+    .filter(([key]) => key.length === name.length && key.toLowerCase() === name)
     .flatMap(([, value]) => listOf(value));
 }
 

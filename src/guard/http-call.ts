@@ -1,0 +1,73 @@
+import { runInFrame, type CallContext, type CallFrame } from '../context/call-context.js';
+import { readCorrelation, type Correlation } from '../context/correlation.js';
+import { headerValues } from './header-values.js';
+import type { PrincipalRequirement } from './requirement.js';
+import { callMethod, isRecord } from './shapes.js';
+
+const CALL: unique symbol = Symbol('HttpCall');
+
+/** A call that was let through. */
+export interface Admission {
+  /** Who let it through: another application in this process may have other issuers. */
+  readonly by: object;
+  /** What it met. */
+  readonly requirement: PrincipalRequirement;
+  readonly callContext: CallContext;
+}
+
+/** A request over HTTP: the frame that all of its code runs in. The guard fills it when it admits the request. */
+export class HttpCall implements CallFrame {
+  admission: Admission | undefined = undefined;
+
+  constructor(private readonly request: object) {}
+
+  get callContext(): CallContext | undefined {
+    return this.admission?.callContext;
+  }
+
+  get correlation(): Correlation | undefined {
+    return correlationOfRequest(this.request);
+  }
+}
+
+/** The call that a request is; `undefined` where the HTTP server has no frames, see {@link openHttpFrames}. */
+export function httpCallOf(request: unknown): HttpCall | undefined {
+  const call = isRecord(request) ? request[CALL] : undefined;
+  return call instanceof HttpCall ? call : undefined;
+}
+
+/**
+ * Makes an HTTP server run each request in a frame of its own, from after its body was read.
+ *
+ * A guard cannot open a frame for the handler that follows it, and an interceptor that does costs as much as the rest of
+ * a small request; see `bench/README.md`.
+ *
+ * @param adapter Nest's HTTP adapter, before its routes are added.
+ * @returns false for an adapter other than Fastify's and Express's: interceptors have to do it there.
+ */
+export function openHttpFrames(adapter: unknown): boolean {
+  switch (callMethod(adapter, 'getType')) {
+    case 'fastify':
+      // Not "onRequest": what follows the reading of a body may run in the context of the connection.
+      callMethod(callMethod(adapter, 'getInstance'), 'addHook', 'preHandler', openFrame);
+      return true;
+    case 'express':
+      callMethod(adapter, 'use', openFrame);
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** What a request's headers say of the request that caused it. */
+export function correlationOfRequest(request: unknown): Correlation | undefined {
+  const headers = isRecord(request) ? request['headers'] : undefined;
+  return readCorrelation((name) => headerValues(headers, name));
+}
+
+/** A hook of Fastify and a middleware of Express. */
+function openFrame(request: { [CALL]?: HttpCall }, _reply: unknown, next: () => void): void {
+  const call = new HttpCall(request);
+  request[CALL] = call;
+  runInFrame(call, next);
+}

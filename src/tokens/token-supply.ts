@@ -1,0 +1,24 @@
+/** A service token as a caller gets it. */
+export interface SuppliedToken {
+  /** The JWT itself. Never log it. */
+  readonly accessToken: string;
+  /** When it stops being valid, in milliseconds since the Unix epoch. */
+  readonly expiresAt: number;
+}
+
+/** What a caller asks of a {@link ServiceTokenSource}. */
+export interface TokenDemand {
+  /** Remaining life in milliseconds that the token must have. Default 0. */
+  readonly minTtlMs?: number;
+  /** Ask again, past every cache, at most once a second. Default false. */
+  readonly force?: boolean;
+}
+
+/**
+ * Where a caller gets the service token: from a broker over HTTP (`createServiceTokenClient`), or from one in the same
+ * process (`BrokerModule`).
+ */
+export interface ServiceTokenSource {
+  /** @throws {BrokerError} of kind `retry` when none can be had now; of kind `misconfigured` when asking again is in vain. */
+  getToken(demand?: TokenDemand): Promise<SuppliedToken>;
+}
