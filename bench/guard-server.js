@@ -1,6 +1,8 @@
-// A Nest application on Fastify with one route. Started by `fork`; it is sent { guard, issuer, jwks } once, where `guard` is
-// the address of the guard's module, or null for an application without one, and says on which port it listens.
+// A Nest application on Fastify with one route. Started by `fork`; it is sent { guard, isTracked, issuer, jwks } once, and
+// says on which port it listens. `guard` is the address of the guard's module, or null for an application without one; with
+// `isTracked` each request runs in an AsyncLocalStorage, as it does with the guard.
 import 'reflect-metadata';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { Controller, Get, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -12,7 +14,7 @@ process.once('message', (wanted) => {
   );
 });
 
-async function start({ guard, issuer, jwks }) {
+async function start({ guard, isTracked, issuer, jwks }) {
   const imports = [];
   const decorators = [Get('orders')];
   if (guard !== null) {
@@ -33,6 +35,11 @@ async function start({ guard, issuer, jwks }) {
   class App {}
   Module({ imports, controllers: [OrdersController] })(App);
   const app = await NestFactory.create(App, new FastifyAdapter(), { logger: false });
+  if (isTracked) {
+    const storage = new AsyncLocalStorage();
+    const fastify = app.getHttpAdapter().getInstance();
+    fastify.addHook('preHandler', (request, _reply, done) => storage.run(request, done));
+  }
   await app.listen(0, '127.0.0.1');
   return app.getHttpServer().address().port;
 }

@@ -10,6 +10,12 @@ if ! command -v python3 >/dev/null 2>&1; then
   exit 0
 fi
 
+if ! command -v go >/dev/null 2>&1; then
+  echo 'SKIPPED: the example in Go (go not found)'
+  if [[ ${CI:-} == true ]]; then exit 1; fi
+  export INTEROP_WITHOUT_GO=1
+fi
+
 work=$(mktemp -d)
 children=()
 cleanup() {
