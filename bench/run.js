@@ -1,5 +1,6 @@
 import { availableParallelism, cpus } from 'node:os';
 import { openBuild } from './build.js';
+import { clientTokenRows } from './client-token.js';
 import { readFlags } from './flags.js';
 import { measureHours } from './hour.js';
 import { measureLoad } from './load.js';
@@ -18,6 +19,7 @@ const parts = {
   start: () => measureStarts(build, flags, tell),
   verification: () => verificationRows({ build, rounds: flags.rounds, tell }),
   guard: () => guardRows(build, flags, tell),
+  'client-token': () => clientTokenRows({ build, rounds: flags.rounds, tell }),
 };
 
 const rows = [];

@@ -5,9 +5,18 @@ import type { ReadinessSource } from '../operations/readiness.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
 import { createServing, type Serving } from '../serving/serving.js';
 import type { ServingObserver } from '../serving/serving-observer.js';
+import type { ServiceTokenSource } from '../tokens/token-supply.js';
 import { createCore, type Core, type CoreOptions } from './core.js';
-import { cacheObserver, rotationObserver, scheduleObserver, servingObserver } from './observers.js';
+import { createGapWatch } from './coverage.js';
+import {
+  cacheObserver,
+  fallbackObserver,
+  rotationObserver,
+  scheduleObserver,
+  servingObserver,
+} from './observers.js';
 import { createReadiness } from './readiness.js';
+import { createServiceTokenSource } from './service-token-source.js';
 
 /** What can be replaced when the broker is put together. */
 export interface RuntimeOptions extends Pick<CoreOptions, 'store' | 'clock' | 'provider'> {
@@ -21,6 +30,22 @@ export interface BrokerRuntime {
   readonly log: BrokerLogger;
   readonly metrics: BrokerMetrics;
   readonly serving: Serving;
+  /**
+   * The service token for callers in this process, as `tokens` of the client.
+   *
+   * @example
+   * ```ts
+   * import { ServiceClientModule } from 'service-token-broker/client';
+   * import { BrokerRuntime } from 'service-token-broker/server';
+   *
+   * ServiceClientModule.forRootAsync({
+   *   imports: [brokerModule], // what BrokerModule.forRoot returned
+   *   inject: [BrokerRuntime],
+   *   useFactory: ({ tokens }: BrokerRuntime) => ({ tokens, origins }),
+   * });
+   * ```
+   */
+  readonly tokens: ServiceTokenSource;
   readonly servingObserver: ServingObserver;
   readonly readiness: ReadinessSource;
   readonly schedule: RotationSchedule;
@@ -44,7 +69,11 @@ export async function createRuntime(
     tokenGeneratedAt: () => serving.tokenCache.status().value?.token.generatedAt,
     jwksStatus: () => core.keysState()?.status,
   });
-  const core = await createCore(config, { ...options, observer: rotationObserver(log, metrics) });
+  const core = await createCore(config, {
+    ...options,
+    observer: rotationObserver(log, metrics),
+    storeObserver: fallbackObserver(log, metrics),
+  });
   const observer = servingObserver(log, metrics);
   const { tokenSecretId, peersSecretId } = config.secrets;
   const { scope } = config.provider;
@@ -68,10 +97,11 @@ export async function createRuntime(
     tokenReads: cacheObserver('token', log, metrics),
     peerReads: cacheObserver('peers', log, metrics),
   });
+  const gap = createGapWatch(core.slots, core.clock);
   const schedule = new RotationSchedule({
     rotator: {
       current: () => core.rotator.current(),
-      mode: () => core.rotator.mode(),
+      describe: () => core.rotator.describe(),
       rotate: async (request) => {
         const rotated = await core.rotator.rotate(request);
         // Whoever asks this replica next gets the new token, and not the cached one for another few minutes.
@@ -82,8 +112,9 @@ export async function createRuntime(
     slots: core.slots,
     minimumRemaining: config.rotation.minRemainingSeconds * 1000,
     clock: core.clock,
-    observer: scheduleObserver(log),
+    observer: { ...scheduleObserver(log), described: (description) => gap.learn(description) },
   });
-  const readiness = createReadiness(core, serving.tokenCache);
-  return { core, log, metrics, serving, servingObserver: observer, readiness, schedule };
+  const readiness = createReadiness(core, serving.tokenCache, gap);
+  const tokens = createServiceTokenSource(serving.tokenCache);
+  return { core, log, metrics, serving, tokens, servingObserver: observer, readiness, schedule };
 }

@@ -1,5 +1,11 @@
+import { DECIDES_ACCESS_ITSELF } from '../tokens/own-access.js';
 import { GuardConfigError } from './errors.js';
-import { readRequirement, type AccessDeclaration, type AccessRequirement } from './requirement.js';
+import {
+  readRequirement,
+  type AccessDeclaration,
+  type AccessRequirement,
+  type RequirementReading,
+} from './requirement.js';
 
 /** A class, or a method of one: what decorators stand on. */
 // oxlint-disable-next-line typescript/no-unsafe-function-type -- it is what Nest's ExecutionContext returns.
@@ -32,7 +38,10 @@ export function declarationsOn(target: Declared): readonly AccessDeclaration[] {
 export function requirementOf(handler: Declared, onClass: Declared): AccessRequirement {
   const known = read.get(handler)?.get(onClass);
   if (known !== undefined) return known;
-  const reading = readRequirement(declarationsOn(handler), declarationsOn(onClass));
+  const reading: RequirementReading =
+    Reflect.getMetadata(DECIDES_ACCESS_ITSELF, onClass) === true
+      ? { requirement: { kind: 'public' } }
+      : readRequirement(declarationsOn(handler), declarationsOn(onClass));
   if ('contradiction' in reading) {
     throw new GuardConfigError(`${nameOf(handler, onClass)}: ${reading.contradiction}`);
   }

@@ -1,4 +1,4 @@
-import { Controller, Get, Header, Inject, UseFilters } from '@nestjs/common';
+import { Controller, Get, Header, Inject, SetMetadata, UseFilters } from '@nestjs/common';
 import {
   HealthCheck,
   HealthCheckService,
@@ -6,12 +6,14 @@ import {
   type HealthCheckResult,
 } from '@nestjs/terminus';
 import type { Clock } from '../tokens/clock.js';
+import { DECIDES_ACCESS_ITSELF } from '../tokens/own-access.js';
 import { HealthFilter } from './health.filter.js';
 import { OperationsClock } from './operations.module-definition.js';
 import { ReadinessWatch } from './readiness-watch.js';
 import { ReadinessSource, rotationHealth, tokenHealth, tokenState } from './readiness.js';
 
 /** The health endpoints. */
+@SetMetadata(DECIDES_ACCESS_ITSELF, true)
 @Controller('health')
 @UseFilters(HealthFilter)
 export class HealthController {

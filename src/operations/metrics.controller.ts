@@ -1,8 +1,10 @@
-import { Controller, Get, Header, Inject } from '@nestjs/common';
+import { Controller, Get, Header, Inject, SetMetadata } from '@nestjs/common';
 import { Registry } from 'prom-client';
+import { DECIDES_ACCESS_ITSELF } from '../tokens/own-access.js';
 import { BrokerMetrics } from './metrics.js';
 
 /** The Prometheus endpoint. */
+@SetMetadata(DECIDES_ACCESS_ITSELF, true)
 @Controller('metrics')
 export class MetricsController {
   constructor(@Inject(BrokerMetrics) private readonly metrics: BrokerMetrics) {}

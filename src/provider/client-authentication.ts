@@ -1,5 +1,6 @@
 import { type CryptoKey, importJWK } from 'jose';
 import * as oauth from 'oauth4webapi';
+import { clientSecretBasic } from '../tokens/client-secret-basic.js';
 import {
   type ClientCredentials,
   invalidCredentials,
@@ -49,24 +50,15 @@ export async function clientAuthenticators(
 ): Promise<readonly oauth.ClientAuth[]> {
   if (credentials.kind === 'private-key') return [await privateKeyJwt(credentials)];
   return credentials.secrets.map((secret) =>
-    method === 'client_secret_post' ? oauth.ClientSecretPost(secret) : clientSecretBasic(secret),
+    method === 'client_secret_post' ? oauth.ClientSecretPost(secret) : basicWith(secret),
   );
 }
 
-/**
- * RFC 6749 §2.3.1: id and secret are form-encoded before Base64. The library's own version encodes `-`, `_` and `.`
- * as well. This is allowed, but some providers do not decode at all, and then refuse nearly every generated secret; the
- * plain form encoding leaves these characters as they are, and is the same for providers that do decode.
- */
-function clientSecretBasic(secret: string): oauth.ClientAuth {
+/** In place of the library's own, which encodes `-`, `_` and `.` too. */
+function basicWith(secret: string): oauth.ClientAuth {
   return (_server, client, _body, headers) => {
-    const pair = `${formEncode(client.client_id)}:${formEncode(secret)}`;
-    headers.set('authorization', `Basic ${btoa(pair)}`);
+    headers.set('authorization', clientSecretBasic(client.client_id, secret));
   };
-}
-
-function formEncode(text: string): string {
-  return new URLSearchParams([['', text]]).toString().slice(1);
 }
 
 async function privateKeyJwt({ privateKey }: PrivateKeyCredentials): Promise<oauth.ClientAuth> {

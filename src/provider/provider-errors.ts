@@ -1,3 +1,4 @@
+import { bareError } from '../tokens/connection-failure.js';
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 
 /** Every way in which minting fails, with who has to act. */
@@ -66,21 +67,10 @@ export function isProviderError(
  * causes and may quote bodies in their messages: only the name and the stack's frames are kept.
  */
 export function unexpected(error: unknown): ProviderError {
-  const { name, stack } = asFields(error);
-  const kind = typeof name === 'string' && /^\w{1,60}$/.test(name) ? name : typeof error;
-  const cause = new Error(kind);
-  cause.stack = [kind, ...framesOf(stack)].join('\n');
+  const cause = bareError(error);
   return new ProviderError(
     'PROVIDER_UNEXPECTED',
-    `Talking to the provider failed in an unforeseen way (${kind}). Please report it with its stack.`,
+    `Talking to the provider failed in an unforeseen way (${cause.message}). Please report it with its stack.`,
     { cause },
   );
-}
-
-function framesOf(stack: unknown): readonly string[] {
-  return typeof stack === 'string' ? stack.split('\n').filter((line) => /^ {4}at /.test(line)) : [];
-}
-
-function asFields(error: unknown): { name?: unknown; stack?: unknown } {
-  return typeof error === 'object' && error !== null ? error : {};
 }

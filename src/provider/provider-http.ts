@@ -1,7 +1,8 @@
+import { readBoundedBody } from '../tokens/bounded-body.js';
 import type { Clock } from '../tokens/clock.js';
+import { parseRetryAfter } from '../tokens/retry-after.js';
 import { ProviderError } from './provider-errors.js';
 import { displayUrl } from './provider-settings.js';
-import { parseRetryAfter } from './retry.js';
 import { connectionError } from './connection-error.js';
 
 /** The largest answer that is read, in bytes. Real token and metadata answers have a few thousand. */
@@ -97,19 +98,16 @@ async function readBody(
   response: Response,
   subject: string,
 ): Promise<Uint8Array<ArrayBuffer> | null> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > MAX_BODY_BYTES) {
-      throw new ProviderError(
+  const body = await readBoundedBody(
+    response,
+    MAX_BODY_BYTES,
+    () =>
+      new ProviderError(
         'PROVIDER_RESPONSE_INVALID',
         `${subject} sent more than ${MAX_BODY_BYTES} bytes (status ${response.status}); this is not what was asked for.`,
-      );
-    }
-    chunks.push(chunk);
-  }
-  return size === 0 ? null : Buffer.concat(chunks);
+      ),
+  );
+  return body.length === 0 ? null : body;
 }
 
 function refusalByStatus(

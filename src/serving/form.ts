@@ -41,6 +41,11 @@ export function readForm(request: EndpointRequest): Form | EndpointAnswer {
   return form;
 }
 
+/** The value of a parameter, the first one when there are several. */
+export function parameterOf(form: Form, name: string): string | undefined {
+  return form.get(name)?.[0];
+}
+
 /**
  * Parsers leave an escape that is none, or whose bytes are not UTF-8, as it was, or put U+FFFD in its place. No
  * parameter of a token request has use for a text that looks like either.

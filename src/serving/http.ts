@@ -149,3 +149,9 @@ export function queryOf(url: string): URLSearchParams {
   const start = url.indexOf('?');
   return new URLSearchParams(start < 0 ? '' : url.slice(start + 1));
 }
+
+/** True when the caller wants an answer past every cache: `Cache-Control: no-cache` (RFC 9111 §5.2.1.4). */
+export function asksForRead(request: Pick<EndpointRequest, 'headers'>): boolean {
+  const directives = request.headers['cache-control']?.join(',').toLowerCase().split(',') ?? [];
+  return directives.some((directive) => directive.trim() === 'no-cache');
+}

@@ -1,8 +1,9 @@
 import { errorCode } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import { failureAnswer } from './failure-answer.js';
-import { readForm, type Form } from './form.js';
+import { parameterOf, readForm, type Form } from './form.js';
 import {
+  asksForRead,
   errorAnswer,
   jsonAnswer,
   methodNotAllowed,
@@ -10,7 +11,6 @@ import {
   type EndpointAnswer,
   type EndpointRequest,
 } from './http.js';
-import type { LoginResult } from './peer-login.js';
 import { tokenMembers } from './token-answer.js';
 import type { TokenEndpointOptions } from './token-endpoint.js';
 
@@ -26,6 +26,8 @@ export interface OauthEndpointOptions extends TokenEndpointOptions {
  *
  * There is one service token, so a request can only ask for what it is: `scope` must be among its scopes, `resource`
  * (RFC 8707) and `audience` among its audiences. Errors are those of RFC 6749 §5.2 and RFC 8707 §2.
+ *
+ * As at `GET /v1/token`, the request header `Cache-Control: no-cache` reads the store first, at most once a second.
  */
 export class OauthEndpoint implements Endpoint {
   readonly #options: OauthEndpointOptions;
@@ -48,35 +50,22 @@ export class OauthEndpoint implements Endpoint {
     }
     const form = readForm(request);
     if ('status' in form) return form;
-    const login = await this.#login(request, form);
+    const login = await this.#options.login.withHeaderOrForm(request, form, 'token');
     if ('refusal' in login) return login.refusal;
     const refusal = namesOther(form, login.peer.id) ?? this.#refuseGrant(form);
     if (refusal !== undefined) return refusal;
-    return this.#issue(form, login.peer.id);
-  }
-
-  #login(request: EndpointRequest, form: Form): Promise<LoginResult> | LoginResult {
-    const { login } = this.#options;
-    const id = one(form, 'client_id');
-    const secret = one(form, 'client_secret');
-    if (request.headers['authorization'] !== undefined) {
-      if (secret === undefined) return login.withHeader(request, 'token');
-      const description = 'The client authenticates in the header or in the body, not in both.';
-      return { refusal: errorAnswer(400, 'invalid_request', description) };
-    }
-    if (id === undefined || secret === undefined) return login.missing(request.remoteAddress);
-    return login.withCredentials({ id, secret }, request, 'token');
+    return this.#issue(form, login.peer.id, asksForRead(request));
   }
 
   #refuseGrant(form: Form): EndpointAnswer | undefined {
-    const grant = one(form, 'grant_type');
+    const grant = parameterOf(form, 'grant_type');
     if (grant === undefined) {
       return errorAnswer(400, 'invalid_request', '"grant_type" is missing.');
     }
     if (grant !== 'client_credentials') {
       return errorAnswer(400, 'unsupported_grant_type', 'The only grant is client_credentials.');
     }
-    const asked = words(one(form, 'scope') ?? '');
+    const asked = words(parameterOf(form, 'scope') ?? '');
     if (asked.every((scope) => this.#scopes.includes(scope))) return undefined;
     return errorAnswer(
       400,
@@ -85,10 +74,10 @@ export class OauthEndpoint implements Endpoint {
     );
   }
 
-  async #issue(form: Form, peerId: string): Promise<EndpointAnswer> {
+  async #issue(form: Form, peerId: string, force: boolean): Promise<EndpointAnswer> {
     const { cache, clock, observer } = this.#options;
     try {
-      const { value, state } = await cache.get();
+      const { value, state } = await cache.get({ force });
       if (!isFor(value.token, form)) {
         return errorAnswer(400, 'invalid_target', 'The service token is not for that audience.');
       }
@@ -108,7 +97,7 @@ export class OauthEndpoint implements Endpoint {
 
 /** RFC 6749 §2.3: one client, one way of authentication. */
 function namesOther(form: Form, peerId: string): EndpointAnswer | undefined {
-  const id = one(form, 'client_id');
+  const id = parameterOf(form, 'client_id');
   if (id === undefined || id === peerId) return undefined;
   return errorAnswer(400, 'invalid_request', '"client_id" names another client than the header.');
 }
@@ -116,10 +105,6 @@ function namesOther(form: Form, peerId: string): EndpointAnswer | undefined {
 function isFor(token: ServiceToken, form: Form): boolean {
   const targets = [...(form.get('resource') ?? []), ...(form.get('audience') ?? [])];
   return targets.every((target) => token.audience.includes(target));
-}
-
-function one(form: Form, name: string): string | undefined {
-  return form.get(name)?.[0];
 }
 
 function words(text: string): readonly string[] {

@@ -6,7 +6,7 @@ import { NO_PEERS, parsePeers, type Peers } from './peers.js';
 
 /** Where the peers are read from. Spans in milliseconds. */
 export interface PeerDirectoryOptions {
-  readonly store: SecretStore;
+  readonly store: Pick<SecretStore, 'read'>;
   /** The id of the peers secret. */
   readonly secretId: string;
   readonly clock: Clock;
@@ -47,7 +47,10 @@ export function createPeerDirectory(options: PeerDirectoryOptions): PeerDirector
  *
  * @throws a `SecretStoreError`, or a `PeersError` `PEERS_INVALID`.
  */
-export async function readPeers(store: SecretStore, secretId: string): Promise<Peers> {
+export async function readPeers(
+  store: Pick<SecretStore, 'read'>,
+  secretId: string,
+): Promise<Peers> {
   try {
     return parsePeers((await store.read(secretId)).value);
   } catch (error) {

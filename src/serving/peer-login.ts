@@ -2,9 +2,15 @@ import type { CacheAnswer } from '../tokens/refreshing-cache.js';
 import { authenticate, type Authentication } from './authenticate.js';
 import { parseBasicCredentials, type PeerCredentials } from './basic-credentials.js';
 import { failureAnswer } from './failure-answer.js';
+import { parameterOf, type Form } from './form.js';
 import { errorAnswer, type EndpointAnswer, type EndpointRequest } from './http.js';
 import type { LoginThrottle } from './login-throttle.js';
 import type { PeerDirectory } from './peer-directory.js';
+import {
+  roleMissingAnswer,
+  type LoginResult,
+  type PeerAuthentication,
+} from './peer-authentication.js';
 import { hasRole, isPeerId, type Peer, type PeerRole, type Peers } from './peers.js';
 import type { LoginFailure, ServingObserver } from './serving-observer.js';
 
@@ -14,9 +20,6 @@ export interface PeerLoginOptions {
   readonly throttle: LoginThrottle;
   readonly observer: ServingObserver;
 }
-
-/** The peer, or the answer to give instead. */
-export type LoginResult = { readonly peer: Peer } | { readonly refusal: EndpointAnswer };
 
 /** The challenge of every 401: RFC 7617 §2. */
 export const CHALLENGE: readonly string[] = [
@@ -28,7 +31,7 @@ export const CHALLENGE: readonly string[] = [
  * Lets peers in. A failed login looks the same whatever was wrong: 401 `invalid_client`, and 429 when there are too
  * many. Only a peer that proved who it is learns that it lacks a role: 403.
  */
-export class PeerLogin {
+export class PeerLogin implements PeerAuthentication {
   readonly #directory: PeerDirectory;
   readonly #observer: ServingObserver;
   readonly #throttle: LoginThrottle;
@@ -83,7 +86,28 @@ export class PeerLogin {
     return this.#unauthorized(reason, peer, remoteAddress);
   }
 
-  /** The peer of an `Authorization` header, if the list is at hand and everything is right; tells nobody. */
+  /** Logs in with `client_secret_basic` or `client_secret_post`. */
+  async withHeaderOrForm(
+    request: EndpointRequest,
+    form: Form,
+    role: PeerRole,
+  ): Promise<LoginResult> {
+    const id = parameterOf(form, 'client_id');
+    const secret = parameterOf(form, 'client_secret');
+    if (request.headers['authorization'] !== undefined) {
+      if (secret === undefined) return this.withHeader(request, role);
+      return refuse(
+        errorAnswer(
+          400,
+          'invalid_request',
+          'The client authenticates in the header or in the body, not in both.',
+        ),
+      );
+    }
+    if (id === undefined || secret === undefined) return this.missing(request.remoteAddress);
+    return this.withCredentials({ id, secret }, request, role);
+  }
+
   now(header: string, role: PeerRole): Peer | undefined {
     const peers = this.#directory.peek();
     if (peers === undefined) return undefined;
@@ -117,9 +141,7 @@ export class PeerLogin {
     this.#observer.loggedIn?.(peer.id, source);
     if (hasRole(peer, role)) return { peer };
     this.#observer.roleMissing?.(peer.id, role);
-    return refuse(
-      errorAnswer(403, 'unauthorized_client', `This peer does not have the role "${role}".`),
-    );
+    return refuse(roleMissingAnswer(role));
   }
 
   /** Counts a failure, and refuses when there were too many. */

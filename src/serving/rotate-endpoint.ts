@@ -8,15 +8,15 @@ import {
   type EndpointAnswer,
   type EndpointRequest,
 } from './http.js';
-import type { PeerLogin } from './peer-login.js';
+import type { PeerAuthentication } from './peer-authentication.js';
 import type { ServingObserver } from './serving-observer.js';
 import type { TokenCache } from './token-cache.js';
 
 /** What a rotation came to. */
 export interface RotateNowResult {
-  /** The version that is current now. */
+  /** The version that is current now, or will be. */
   readonly versionId: string;
-  /** What the rotator says was done, in its own word. */
+  /** What the rotator says was done, in its own word; `requested` when the rotation goes on elsewhere. */
   readonly outcome: string;
 }
 
@@ -27,7 +27,7 @@ export interface RotateNow {
 
 /** What the rotation endpoint works with. */
 export interface RotateEndpointOptions {
-  readonly login: PeerLogin;
+  readonly login: PeerAuthentication;
   readonly cache: TokenCache;
   readonly observer: ServingObserver;
   /** Without it the route answers 404: this broker does not rotate. */
@@ -36,7 +36,8 @@ export interface RotateEndpointOptions {
 
 /**
  * `POST /v1/rotate`: rotates now, for a peer with the role `admin`. Requests that come while a rotation runs share it.
- * The answer names the new version, never the token; the next `GET /v1/token` serves it.
+ * The answer names the new version, never the token; the next `GET /v1/token` serves it. Where Secrets Manager rotates
+ * the secret, the answer is 202 (RFC 9110 §15.3.3): it was asked to, and serves the new version when it is done.
  */
 export class RotateEndpoint implements Endpoint {
   readonly #options: RotateEndpointOptions;
@@ -61,7 +62,8 @@ export class RotateEndpoint implements Endpoint {
       });
       const { versionId, outcome } = await this.#running;
       observer.rotated?.(result.peer.id, versionId, outcome);
-      return jsonAnswer(200, { version_id: versionId, outcome });
+      const status = outcome === 'requested' ? 202 : 200;
+      return jsonAnswer(status, { version_id: versionId, outcome });
     } catch (error) {
       observer.rotationFailed?.(result.peer.id, error);
       return rotationFailure(error);

@@ -1,8 +1,10 @@
-import { All, Controller, Inject, Req, Res } from '@nestjs/common';
+import { All, Controller, Inject, Req, Res, SetMetadata } from '@nestjs/common';
+import { DECIDES_ACCESS_ITSELF } from '../tokens/own-access.js';
 import { respond, type FrameworkReply, type FrameworkRequest } from './respond.js';
 import { Serving } from './serving.js';
 
 /** Rotate now, for admins. */
+@SetMetadata(DECIDES_ACCESS_ITSELF, true)
 @Controller()
 export class RotateController {
   constructor(@Inject(Serving) private readonly serving: Serving) {}

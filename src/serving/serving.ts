@@ -7,6 +7,7 @@ import { LoginThrottle } from './login-throttle.js';
 import { MetadataEndpoint } from './metadata-endpoint.js';
 import { OauthEndpoint } from './oauth-endpoint.js';
 import { createPeerDirectory, type PeerDirectory } from './peer-directory.js';
+import type { PeerAuthentication } from './peer-authentication.js';
 import { PeerLogin } from './peer-login.js';
 import { RotateEndpoint, type RotateNow } from './rotate-endpoint.js';
 import type { ServingObserver } from './serving-observer.js';
@@ -15,7 +16,7 @@ import { TokenEndpoint } from './token-endpoint.js';
 
 /** Everything that serving needs from outside. Spans in milliseconds. */
 export interface ServingOptions {
-  readonly store: SecretStore;
+  readonly store: Pick<SecretStore, 'read'>;
   readonly tokenSecretId: string;
   readonly peersSecretId: string;
   readonly clock: Clock;
@@ -31,6 +32,8 @@ export interface ServingOptions {
   readonly publicUrl?: string;
   /** What `POST /v1/rotate` calls. Without it the route answers 404. */
   readonly rotateNow?: RotateNow;
+  /** How peers are told. Default: by the peers secret. */
+  readonly login?: PeerAuthentication;
   /** Default: a throttle with its own defaults. */
   readonly throttle?: LoginThrottle;
   readonly observer?: ServingObserver;
@@ -79,7 +82,7 @@ export function createServing(options: ServingOptions): Serving {
     observer: options.peerReads,
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
-  const login = new PeerLogin({ directory, throttle, observer });
+  const login = options.login ?? new PeerLogin({ directory, throttle, observer });
   const token = new TokenEndpoint({ login, cache, clock, observer });
   return {
     tokenCache: cache,

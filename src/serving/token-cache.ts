@@ -12,7 +12,7 @@ export interface CurrentToken {
 
 /** Where the token is read from. Spans in milliseconds, with the defaults of `RefreshingCache`. */
 export interface TokenCacheOptions {
-  readonly store: SecretStore;
+  readonly store: Pick<SecretStore, 'read'>;
   /** The id of the token secret. */
   readonly secretId: string;
   readonly clock: Clock;
@@ -44,7 +44,10 @@ export function createTokenCache(options: TokenCacheOptions): TokenCache {
   });
 }
 
-async function readCurrentToken(store: SecretStore, secretId: string): Promise<CurrentToken> {
+async function readCurrentToken(
+  store: Pick<SecretStore, 'read'>,
+  secretId: string,
+): Promise<CurrentToken> {
   try {
     const { value, versionId } = await store.read(secretId);
     return { token: parseServiceToken(value), versionId };

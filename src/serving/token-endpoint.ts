@@ -3,6 +3,7 @@ import { CacheError, type CacheAnswer } from '../tokens/refreshing-cache.js';
 import { errorCode } from '../tokens/errors.js';
 import { failureAnswer, unavailableAnswer } from './failure-answer.js';
 import {
+  asksForRead,
   errorAnswer,
   methodNotAllowed,
   queryOf,
@@ -10,14 +11,14 @@ import {
   type EndpointAnswer,
   type EndpointRequest,
 } from './http.js';
-import type { PeerLogin } from './peer-login.js';
+import type { PeerAuthentication } from './peer-authentication.js';
 import type { ServingObserver } from './serving-observer.js';
 import { entityTag, matchesEntityTag, TokenAnswers } from './token-answer.js';
 import type { CurrentToken, TokenCache } from './token-cache.js';
 
 /** What the token endpoints work with. */
 export interface TokenEndpointOptions {
-  readonly login: PeerLogin;
+  readonly login: PeerAuthentication;
   readonly cache: TokenCache;
   readonly clock: Clock;
   readonly observer: ServingObserver;
@@ -124,9 +125,4 @@ function readMinTtl(url: string): number | EndpointAnswer {
     );
   }
   return Number(value);
-}
-
-function asksForRead(request: EndpointRequest): boolean {
-  const directives = request.headers['cache-control']?.join(',').toLowerCase().split(',') ?? [];
-  return directives.some((directive) => directive.trim() === 'no-cache');
 }

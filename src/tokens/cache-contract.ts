@@ -37,8 +37,13 @@ export interface CacheObserver {
 
 /** How a `RefreshingCache` reads, and the ceilings it keeps. Spans are in milliseconds. */
 export interface RefreshingCacheOptions<T> {
-  /** Reads the value. It should settle by itself; see `readTimeoutMs`. */
-  readonly read: () => Promise<T>;
+  /**
+   * Reads the value. It should settle by itself; see `readTimeoutMs`.
+   *
+   * @param forced true when a caller needs what no cache on the way can give: one who forces a read, or wants more life
+   *   than the cached value has.
+   */
+  readonly read: (forced: boolean) => Promise<T>;
   /** When a value stops being usable, in milliseconds since the Unix epoch; `Infinity` when it never does. */
   readonly expiresAt: (value: T) => number;
   readonly clock: Clock;

@@ -9,6 +9,7 @@ import {
 } from './cache-contract.js';
 import { planAnswer, retryInstant, type CachePlan, type ReadFailure } from './cache-plan.js';
 import { decideFreshness } from './freshness.js';
+import { tell } from './tell.js';
 
 export { CacheError } from './cache-contract.js';
 export type * from './cache-contract.js';
@@ -89,8 +90,8 @@ export class RefreshingCache<T> {
     const short = this.#entry !== undefined && this.#entry.expiresAt - now < minTtlMs;
     const forced = request.force === true || short ? this.#forcedSequence(now) : undefined;
     const cached = forced === undefined ? this.#byPolicy(now) : undefined;
-    const answer =
-      cached ?? (await this.#readAndServe(Math.max(forced ?? 0, this.#invalidated + 1)));
+    const least = Math.max(forced ?? 0, this.#invalidated + 1);
+    const answer = cached ?? (await this.#readAndServe(least, forced !== undefined));
     this.#requireLife(answer.value, minTtlMs);
     return answer;
   }
@@ -152,12 +153,12 @@ export class RefreshingCache<T> {
     return this.#flight?.sequence;
   }
 
-  async #readAndServe(sequence: number): Promise<CacheAnswer<T>> {
+  async #readAndServe(sequence: number, forced: boolean): Promise<CacheAnswer<T>> {
     const had = this.#isAlive(this.#entry);
     let flight: Flight;
     // At most two turns: the read in flight may have begun before the one that is asked for.
     do {
-      flight = this.#flight ?? this.#begin();
+      flight = this.#flight ?? this.#begin(forced);
       await flight.done;
     } while (flight.sequence < sequence);
     const entry = this.#entry;
@@ -168,20 +169,20 @@ export class RefreshingCache<T> {
     throw flight.outcome?.ok === false ? flight.outcome.error : expired();
   }
 
-  #begin(): Flight {
+  #begin(forced = false): Flight {
     let finish = (): void => undefined;
     const done = new Promise<void>((resolve) => (finish = resolve));
     this.#lastStart = this.#options.clock.now();
     this.#sequence += 1;
     const flight: Flight = { sequence: this.#sequence, startedAt: this.#lastStart, done, finish };
     this.#flight = flight;
-    void this.#run(flight);
+    void this.#run(flight, forced);
     return flight;
   }
 
-  async #run(flight: Flight): Promise<void> {
+  async #run(flight: Flight, forced: boolean): Promise<void> {
     try {
-      const value = await this.#options.read();
+      const value = await this.#options.read(forced);
       if (flight.outcome === undefined) this.#succeed(flight, value);
     } catch (error) {
       if (flight.outcome === undefined) this.#fail(flight, error);
@@ -209,7 +210,7 @@ export class RefreshingCache<T> {
     };
     this.#failure = undefined;
     this.#end(flight, { ok: true });
-    this.#tell(() => this.#observer.readSucceeded?.(now - readAt));
+    tell(() => this.#observer.readSucceeded?.(now - readAt));
   }
 
   #fail(flight: Flight, error: unknown): void {
@@ -217,22 +218,13 @@ export class RefreshingCache<T> {
     const count = (this.#failure?.count ?? 0) + 1;
     this.#failure = { error, at, count, retryAt: retryInstant(at, count, this.#options.random()) };
     this.#end(flight, { ok: false, error });
-    this.#tell(() => this.#observer.readFailed?.(error, count));
+    tell(() => this.#observer.readFailed?.(error, count));
   }
 
   #end(flight: Flight, outcome: NonNullable<Flight['outcome']>): void {
     flight.outcome = outcome;
     this.#flight = undefined;
     flight.finish();
-  }
-
-  /** An observer's own mistake must neither break an answer nor go unseen. */
-  #tell(notify: () => void): void {
-    try {
-      notify();
-    } catch (error) {
-      process.emitWarning(error instanceof Error ? error : String(error));
-    }
   }
 
   #isReading(now: number): boolean {

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Module, type INestApplication } from '@nestjs/common';
 import { IoAdapter } from '@nestjs/platform-socket.io';
@@ -78,13 +77,13 @@ describe('over socket.io', () => {
   ): Promise<Socket> => {
     const socket = io(url, { transports: [transport], extraHeaders: headers, auth });
     opened.push(socket);
-    await once(socket, 'connect');
+    await new Promise<void>((resolve) => socket.once('connect', resolve));
     return socket;
   };
   const refusal = async (socket: Socket, event: string): Promise<unknown> => {
-    const refused = once(socket, 'exception');
+    const refused = new Promise((resolve) => socket.once('exception', resolve));
     socket.emit(event, null);
-    return (await refused)[0];
+    return refused;
   };
 
   test.each(['websocket', 'polling'])(

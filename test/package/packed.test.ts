@@ -115,6 +115,63 @@ describe('the packed tarball', () => {
     expect(kind).toBe('service');
   });
 
+  test('the client needs nothing more either, and says what its module does need', async () => {
+    const answers = await node(`
+      import { createServer } from 'node:http';
+      import { once } from 'node:events';
+      import { createAuthorizedFetch, createServiceTokenClient, ServiceClientModule } from 'service-token-broker/client';
+      const server = createServer((request, response) => {
+        response.setHeader('content-type', 'application/json');
+        const token = { access_token: 'a.b.c', token_type: 'Bearer', expires_in: 3600 };
+        const { authorization } = request.headers;
+        response.end(JSON.stringify(request.url === '/oauth2/token' ? token : authorization));
+      }).listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const origin = 'http://127.0.0.1:' + server.address().port;
+      const tokens = createServiceTokenClient({ brokers: origin, peer: { id: 'orders', secret: 'secret' } });
+      const send = createAuthorizedFetch({ tokens, origins: [{ origin }] });
+      console.log(await (await send(origin)).json());
+      server.close();
+      server.closeAllConnections();
+      const module = ServiceClientModule.forRoot({ tokens, origins: [{ origin }] });
+      // Nobody waits for the module yet: this must not end the process.
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      await module.catch(({ code, message }) => console.log(code, message));
+    `);
+    const [token, refusal] = answers.split('\n');
+    expect(token).toBe('Bearer a.b.c');
+    expect(refusal).toMatch(/^CLIENT_MISCONFIGURED .*npm install @nestjs\/axios axios rxjs/);
+  });
+
+  test('nor do the types of the client', async () => {
+    await writeFile(
+      join(folder, 'typed.mts'),
+      `import { createAuthorizedFetch, ServiceClientModule, type AxiosLike } from 'service-token-broker/client';
+      export const used: [typeof createAuthorizedFetch, AxiosLike?] = [createAuthorizedFetch];
+      export const module: Promise<object> = ServiceClientModule.forRoot({} as never);`,
+    );
+    const modules = join(root, 'node_modules');
+    const flags =
+      '--noEmit --strict --target es2023 --module nodenext --types node --skipLibCheck false';
+    const compiling = run(
+      process.execPath,
+      [
+        join(modules, 'typescript/bin/tsc'),
+        ...flags.split(' '),
+        '--typeRoots',
+        join(modules, '@types'),
+        'typed.mts',
+      ],
+      { cwd: folder },
+    );
+    // tsc writes what it has against a file to its standard output.
+    await expect(
+      compiling.catch(({ stdout }: { stdout: string }) => stdout),
+    ).resolves.toMatchObject({
+      stdout: '',
+    });
+  });
+
   test('the guard needs Nest, and neither the AWS SDK nor the packages of the broker', async () => {
     for (const name of ['@nestjs/common', '@nestjs/core', 'reflect-metadata', 'rxjs']) {
       const link = join(folder, 'node_modules', name);
@@ -141,7 +198,7 @@ describe('the packed tarball', () => {
     await rm(join(folder, 'node_modules/@nestjs'), { recursive: true });
   });
 
-  test('the server can be imported once its packages are there', async () => {
+  test('the server and the module of the client work once their packages are there', async () => {
     // Links stand for `npm install` of the optional peers: the same files, without a registry.
     for (const name of await readdir(join(root, 'node_modules'))) {
       if (name.startsWith('.') || existsSync(join(folder, 'node_modules', name))) continue;
@@ -153,6 +210,21 @@ describe('the packed tarball', () => {
       process.exit();
     `);
     expect(names).toBe('function function');
+    const provided = await node(`
+      import 'reflect-metadata';
+      import { HttpService } from '@nestjs/axios';
+      import { NestFactory } from '@nestjs/core';
+      import { AUTHORIZED_FETCH, ServiceClientModule } from 'service-token-broker/client';
+      const module = await ServiceClientModule.forRoot({
+        tokens: { getToken: async () => ({ accessToken: 'a.b.c', expiresAt: Infinity }) },
+        origins: [{ origin: 'https://billing.internal' }],
+      });
+      const app = await NestFactory.createApplicationContext(module, { logger: false });
+      const refused = await app.get(HttpService).axiosRef.get('https://stranger.example').catch(({ code }) => code);
+      console.log(typeof app.get(AUTHORIZED_FETCH), refused);
+      await app.close();
+    `);
+    expect(provided).toBe('function ORIGIN_NOT_LISTED');
     const command = join(folder, 'node_modules/.bin/service-token-broker');
     const { stdout } = await run(command, ['--help'], { cwd: folder });
     expect(stdout).toContain('Usage: service-token-broker');

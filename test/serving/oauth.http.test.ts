@@ -2,6 +2,7 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import * as client from 'openid-client';
 import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
 import type { ServingOptions } from '../../src/serving/serving.js';
+import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import {
   AUDIENCE,
   basic,
@@ -11,8 +12,10 @@ import {
   send,
   sendForm,
   SERVERS,
+  START,
   startApp,
   TOKEN_SECRET,
+  tokenAt,
   type RawAnswer,
   type RunningApp,
   type TestBroker,
@@ -58,6 +61,22 @@ describe.each(SERVERS)('POST /oauth2/token on %s', (server) => {
         scope: 'orders:read orders:write',
       });
     }
+  });
+
+  test('Cache-Control: no-cache reads the store, at most once a second', async () => {
+    const { port, clock, store } = await start();
+    const token = async (headers = {}): Promise<unknown> =>
+      JSON.parse((await sendForm(port, GRANT, { ...ORDERS, ...headers })).text).access_token;
+    const noCache = { 'cache-control': 'no-cache' };
+    await token();
+    store.edit(
+      TOKEN_SECRET,
+      serializeServiceToken(tokenAt(START, { accessToken: 'header.payload.signature-two' })),
+    );
+    expect(await token(noCache)).toBe('header.payload.signature-one');
+    clock.advance(1_000);
+    expect(await token()).toBe('header.payload.signature-one');
+    expect(await token(noCache)).toBe('header.payload.signature-two');
   });
 
   test('the answer has the headers of RFC 6749 and a floored expires_in', async () => {

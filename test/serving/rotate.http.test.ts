@@ -60,6 +60,18 @@ describe.each(SERVERS)('POST /v1/rotate on %s', (server) => {
     expect(after.text).toContain('signature-two');
   });
 
+  test('answers 202 when the rotation goes on elsewhere', async () => {
+    const versionId = 'd7a2b6c0-52a4-4b1e-9a3e-2f0f6a1f6b01';
+    const { port } = await start({
+      rotate: () => Promise.resolve({ versionId, outcome: 'requested' }),
+    });
+    const answer = await send(port, 'POST', '/v1/rotate', ADMIN);
+    expect([answer.status, JSON.parse(answer.text)]).toEqual([
+      202,
+      { version_id: versionId, outcome: 'requested' },
+    ]);
+  });
+
   test('only admins may, and the rotation is not even begun for others', async () => {
     const rotate = jest.fn<RotateNow['rotate']>();
     const { port } = await start({ rotate });

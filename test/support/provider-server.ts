@@ -154,6 +154,8 @@ export class ProviderServer {
       [`${base}/.well-known/openid-configuration`]: 'openid',
       [`/.well-known/oauth-authorization-server${base}`]: 'oauth',
       '/token': 'token',
+      // Where a broker has it: to its peers it is such a server as well.
+      '/oauth2/token': 'token',
       '/jwks': 'jwks',
     };
     return Object.hasOwn(routes, path) ? routes[path] : undefined;

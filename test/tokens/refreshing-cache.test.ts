@@ -300,6 +300,31 @@ describe('a failing source', () => {
 });
 
 describe('force', () => {
+  test('tells the source whether a caller needs what no cache can give', async () => {
+    const asked: boolean[] = [];
+    const clock = new VirtualClock(START);
+    const cache = new RefreshingCache<Value>({
+      read: async (forced) => {
+        asked.push(forced);
+        return { name: 'v', expiresAt: clock.now() + HOUR };
+      },
+      expiresAt: (value) => value.expiresAt,
+      clock,
+      random: () => 0,
+    });
+    await cache.get();
+    clock.advance(TTL);
+    await cache.get();
+    clock.advance(1_000);
+    await cache.get({ force: true });
+    clock.advance(1_000);
+    await cache.get({ minTtlMs: HOUR });
+    clock.advance(0.9 * TTL);
+    await cache.get();
+    await turn();
+    expect(asked).toEqual([false, false, true, true, false]);
+  });
+
   test('reads at once, at most once a second, and then serves by the policy', async () => {
     const { cache, source, clock } = setUp();
     await cache.get();

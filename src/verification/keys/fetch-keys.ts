@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { readBoundedBody } from '../../tokens/bounded-body.js';
 import { BrokerError } from '../../tokens/errors.js';
 import { isLoopbackHost } from '../../tokens/loopback.js';
 import { KeyFetchError } from '../errors.js';
@@ -86,22 +87,15 @@ async function refuseStatus(response: Response): Promise<KeyFetchError> {
 }
 
 async function readBounded(response: Response, maxBytes: number): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  if (response.body !== null) {
-    // Leaving the loop by a throw cancels the rest of the body.
-    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-      size += chunk.byteLength;
-      if (size > maxBytes) {
-        throw new KeyFetchError(
-          'KEYS_TOO_LARGE',
-          `The answer with the issuer's keys is larger than ${maxBytes} bytes.`,
-        );
-      }
-      chunks.push(chunk);
-    }
-  }
-  const bytes = Buffer.concat(chunks, size);
+  const bytes = await readBoundedBody(
+    response,
+    maxBytes,
+    () =>
+      new KeyFetchError(
+        'KEYS_TOO_LARGE',
+        `The answer with the issuer's keys is larger than ${maxBytes} bytes.`,
+      ),
+  );
   if (!isUtf8(bytes)) throw invalid('it is not UTF-8');
   return bytes.toString('utf8');
 }

@@ -1,5 +1,6 @@
 import { BrokerError } from '../../tokens/errors.js';
 import { decideFreshness, type Freshness } from '../../tokens/freshness.js';
+import { waitFor, withDeadline } from '../../tokens/waiting.js';
 import { KeyFetchError, KeysUnavailableError, type KeyFetchCode } from '../errors.js';
 import { fetchKeys, type FetchedKeys } from './fetch-keys.js';
 import { KeyRing, requireKey } from './key-ring.js';
@@ -9,7 +10,6 @@ import {
   type RemoteKeySetOptions,
   type RemoteKeySetSettings,
 } from './remote-options.js';
-import { waitFor, withDeadline } from './waiting.js';
 
 /** Keys that are fetched from the issuer. */
 export interface RemoteKeySet extends KeySet {

@@ -1,4 +1,4 @@
-import type { Clock } from '../../tokens/clock.js';
+import type { Clock } from './clock.js';
 
 /**
  * Runs `work` with a deadline that covers all of it.

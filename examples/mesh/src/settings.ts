@@ -1,0 +1,46 @@
+import { readFile } from 'node:fs/promises';
+import type { JwtGuardModuleOptions } from 'service-token-broker/guard';
+import { createRemoteKeySet } from 'service-token-broker/guard';
+import type { ServiceClientModuleOptions } from 'service-token-broker/client';
+
+/** The setting of this name, which `main.ts` gives to each process. */
+export function setting(name: string): string {
+  const value = process.env[name];
+  if (value === undefined || value === '') throw new Error(`Set ${name}. main.ts does.`);
+  return value;
+}
+
+/** Whose tokens a service of the mesh accepts. */
+export function guardOptions(): JwtGuardModuleOptions {
+  const issuer = setting('ISSUER');
+  return {
+    issuers: [
+      {
+        issuer,
+        audiences: setting('AUDIENCE'),
+        profile: 'rfc9068',
+        keys: createRemoteKeySet({ jwksUri: `${issuer}/jwks` }),
+      },
+    ],
+  };
+}
+
+/** How a service of the mesh calls another one. */
+export function clientOptions(
+  origin: string,
+  { acceptsCustomers }: { readonly acceptsCustomers: boolean },
+): ServiceClientModuleOptions {
+  return {
+    broker: {
+      brokers: setting('BROKER_URL'),
+      peer: {
+        id: setting('PEER_ID'),
+        // Read for each request to the broker, so that a new secret needs no restart.
+        secret: async () =>
+          (JSON.parse(await readFile(setting('PEER_FILE'), 'utf8')) as { secret: string }).secret,
+      },
+    },
+    origins: [{ origin, acceptsCustomers }],
+    axios: { timeout: 10_000 },
+  };
+}

@@ -1,0 +1,57 @@
+import type { ServiceTokenSource } from '../../tokens/token-supply.js';
+import { ClientConfigError } from '../errors.js';
+import { readAllowedOrigins, type AllowedOrigin } from './allowed-origins.js';
+import type { AttachmentRules, OtherOrigins } from './decide-attachment.js';
+
+/** What became of a request whose service token the callee refused with 401. Holds no token. */
+export interface RefusedServiceToken {
+  /** Whom the request went to: scheme, host and port. */
+  readonly origin: string;
+  /**
+   * - `retried`: there was a newer token, and the request is sent once more with it. Whatever comes back then is the answer.
+   * - `no-newer-token`: the callee refuses the token that is current. The 401 is the answer, and so for all that follows.
+   * - `not-repeatable`: there is a newer token, which later requests get; this one's body is used up. The 401 is the answer.
+   * - `refresh-failed`: no other token could be had; see `error`. The 401 is the answer.
+   */
+  readonly outcome: 'retried' | 'no-newer-token' | 'not-repeatable' | 'refresh-failed';
+  /** What the token source threw, after `refresh-failed`. */
+  readonly error: unknown;
+}
+
+/** Where tokens come from and where they may go. */
+export interface AttachmentOptions {
+  /** Where the service token comes from: a client made by `createServiceTokenClient`, or a broker in the same process. */
+  readonly tokens: ServiceTokenSource;
+  /** Where tokens may be sent: at least one origin. */
+  readonly origins: readonly AllowedOrigin[];
+  /**
+   * What is done with requests to other origins: `refuse` makes them an error, `send-without-token` lets them pass as they
+   * are. Default `refuse`, so that a forgotten entry is found at once and not as somebody else's 401.
+   */
+  readonly otherOrigins?: OtherOrigins;
+  /** Is told when a callee refused the service token, for metrics and logs. If it throws, a process warning says so. */
+  readonly onRefused?: (refusal: RefusedServiceToken) => void;
+}
+
+/** The options, checked. */
+export interface AttachmentSettings extends AttachmentRules {
+  readonly tokens: ServiceTokenSource;
+  readonly onRefused: ((refusal: RefusedServiceToken) => void) | undefined;
+}
+
+/** @throws {ClientConfigError} for an option that is missing or wrong. */
+export function readAttachmentOptions(options: AttachmentOptions): AttachmentSettings {
+  const { tokens, otherOrigins = 'refuse', onRefused } = options;
+  if (typeof (tokens as Partial<ServiceTokenSource> | undefined)?.getToken !== 'function') {
+    throw new ClientConfigError(
+      '"tokens" must be a source of the service token, such as createServiceTokenClient makes.',
+    );
+  }
+  if (otherOrigins !== 'refuse' && otherOrigins !== 'send-without-token') {
+    throw new ClientConfigError('"otherOrigins" must be "refuse" or "send-without-token".');
+  }
+  if (onRefused !== undefined && typeof onRefused !== 'function') {
+    throw new ClientConfigError('"onRefused" must be a function.');
+  }
+  return { tokens, otherOrigins, onRefused, origins: readAllowedOrigins(options.origins) };
+}

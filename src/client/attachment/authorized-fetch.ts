@@ -1,0 +1,105 @@
+import { currentCallContext, currentCorrelation } from '../../context/call-context.js';
+import { ClientConfigError } from '../errors.js';
+import type { ActingAs } from './acting-as.js';
+import { originOf } from './allowed-origins.js';
+import { readAttachmentOptions, type AttachmentOptions } from './attachment-options.js';
+import { correlationHeaders } from './correlation-headers.js';
+import { decideAttachment } from './decide-attachment.js';
+import { sendAttached, type Exchange } from './send-attached.js';
+import { readFetchCall, type FetchCall } from './fetch-call.js';
+
+/** `fetch`'s options, and on whose behalf the request is made. */
+export type AuthorizedRequestInit = RequestInit & {
+  /** Default: the customer in the call context; the service itself when there is none. */
+  readonly as?: ActingAs;
+};
+
+/** `fetch`, with the right token attached. It can stand wherever a `fetch` is asked for. */
+export type AuthorizedFetch = (
+  input: string | URL | Request,
+  init?: AuthorizedRequestInit,
+) => Promise<Response>;
+
+/** How {@link createAuthorizedFetch} sends. */
+export interface AuthorizedFetchOptions extends AttachmentOptions {
+  /**
+   * What sends the requests. Default: the global `fetch`, as it is when a request is made. Another one must drop the
+   * `Authorization` header on a redirect to another origin, as the Fetch standard demands (HTTP-redirect fetch, step 13).
+   */
+  readonly fetch?: (input: string | Request, init?: RequestInit) => Promise<Response>;
+}
+
+/**
+ * Makes a `fetch` that attaches the customer's token, or the service token, by the call context.
+ *
+ * Works as the `fetch` that it uses, and leaves what it is given unchanged. In addition:
+ * - It rejects with an `AttachmentError` before anything is sent when no token may be sent; with the source's error when
+ *   there is none.
+ * - An `Authorization` header that the caller sets is left alone.
+ * - When the callee answers a service token with 401, and the source has or gets another one, the request is sent once
+ *   more. A body that is a stream, or the body of a `Request`, is used up by the first time: then the 401 is the answer. A
+ *   customer's token that was refused is never replaced.
+ * - To listed origins, `traceparent`, `tracestate` and `x-request-id` of the call that is being handled go along, unless the
+ *   caller sets them.
+ *
+ * @throws {ClientConfigError} for an option that is missing or wrong.
+ *
+ * @example
+ * ```ts
+ * import { createAuthorizedFetch, createServiceTokenClient } from 'service-token-broker/client';
+ *
+ * const authorizedFetch = createAuthorizedFetch({
+ *   tokens: createServiceTokenClient({ brokers: 'https://broker.internal', peer }),
+ *   origins: [{ origin: 'https://billing.internal', acceptsCustomers: true }],
+ * });
+ * const invoices = await authorizedFetch('https://billing.internal/invoices');
+ * const report = await authorizedFetch('https://billing.internal/report', { as: 'service' });
+ * ```
+ */
+export function createAuthorizedFetch(options: AuthorizedFetchOptions): AuthorizedFetch {
+  const settings = readAttachmentOptions(options);
+  if (options.fetch !== undefined && typeof options.fetch !== 'function') {
+    throw new ClientConfigError('"fetch" must be a function.');
+  }
+  const send = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
+  return async (input, init) => {
+    const call = readFetchCall(input, init);
+    const { headers } = call;
+    const origin = originOf(call.url);
+    const attachment = decideAttachment(
+      { origin, as: init?.as, hasAuthorization: headers.has('authorization') },
+      settings,
+      currentCallContext(),
+    );
+    if (attachment.kind === 'refused') throw attachment.error;
+    if (origin === undefined || !settings.origins.has(origin)) {
+      return send(call.target, { ...call.init, headers });
+    }
+    const correlation = correlationHeaders(currentCorrelation(), (name) => headers.has(name));
+    for (const [name, value] of correlation) headers.set(name, value);
+    return sendAttached(settings, attachment, fetchExchange(call, origin, send));
+  };
+}
+
+function fetchExchange(
+  { target, init, headers, signal, isRepeatable }: FetchCall,
+  origin: string,
+  send: NonNullable<AuthorizedFetchOptions['fetch']>,
+): Exchange<Response> {
+  return {
+    origin,
+    cancellation: { signal },
+    isRepeatable,
+    send: (authorization) => {
+      if (authorization !== undefined) headers.set('authorization', authorization);
+      return send(target, { ...init, headers });
+    },
+    endCancelled: () => Promise.reject(signal?.reason as Error),
+    isRefused: ({ status, redirected, url }) =>
+      status === 401 && (!redirected || originOf(url) === origin),
+    discard: async ({ body }) => {
+      // A connection that broke while the refusal was on its way is as good as one that is closed.
+      await body?.cancel().catch(() => undefined);
+    },
+  };
+}

@@ -1,0 +1,53 @@
+import type { Cancellation } from './cancellation.js';
+
+// The parts of axios that are used here, by shape: axios is an optional peer, and the types of those who do not use it
+// must not need it.
+
+/** What `attachAuthorization` needs of an axios instance. Every instance made by `axios.create` has it, and axios itself. */
+export interface AxiosLike {
+  readonly defaults: object;
+  readonly interceptors: {
+    readonly request: {
+      use(
+        onFulfilled: <Config extends AxiosRequest>(config: Config) => Config,
+        onRejected: null,
+        options: { synchronous: boolean },
+      ): number;
+      eject(id: number): void;
+    };
+  };
+  create(): AxiosLike;
+  request(config: object): Promise<object>;
+  getUri(config: object): string;
+}
+
+/** A request's configuration, as interceptors and adapters get it. */
+export interface AxiosRequest extends Cancellation {
+  readonly headers: AxiosRequestHeaders;
+  adapter?: unknown;
+  readonly url?: string | URL;
+  readonly baseURL?: string;
+  readonly allowAbsoluteUrls?: boolean;
+  readonly socketPath?: unknown;
+  readonly auth?: unknown;
+  readonly data?: unknown;
+  readonly beforeRedirect?: unknown;
+  readonly as?: unknown;
+}
+
+/** `AxiosHeaders`: names in any case. */
+export interface AxiosRequestHeaders {
+  has(name: string): boolean;
+  set(name: string, value: string): unknown;
+  concat(): AxiosRequestHeaders;
+}
+
+/** `AxiosResponse`. */
+export interface AxiosAnswer {
+  readonly status: number;
+  readonly data: unknown;
+  config: unknown;
+  request?: unknown;
+}
+
+export type AxiosAdapter = (config: AxiosRequest) => Promise<AxiosAnswer>;

@@ -1,0 +1,99 @@
+import { tell } from '../../tokens/tell.js';
+import type { ServiceTokenSource } from '../../tokens/token-supply.js';
+import type { AttachmentSettings, RefusedServiceToken } from './attachment-options.js';
+import { bearerHeader } from './bearer-header.js';
+import { untilCancelled, type Cancellation } from './cancellation.js';
+import type { Attachment } from './decide-attachment.js';
+
+/** One request, in the hands of who can send it: axios or fetch. */
+export interface Exchange<Answer> {
+  /** Whom it goes to. */
+  readonly origin: string;
+  readonly cancellation: Cancellation;
+  /** Whether it can be sent a second time with the same body. */
+  readonly isRepeatable: boolean;
+  /**
+   * Sends it. Resolves with whatever comes back, a refusal too.
+   *
+   * @param authorization the value of the `Authorization` header; `undefined` to leave it as it is.
+   */
+  send(authorization: string | undefined): Promise<Answer>;
+  /** Ends a request that was cancelled, in the way that the sender's users know. Sends nothing. */
+  endCancelled(): Promise<Answer>;
+  /** Whether the callee itself refused the token: 401, and not from where a redirect led to. */
+  isRefused(answer: Answer): boolean;
+  /** Lets go of an answer that nobody will read. */
+  discard(answer: Answer): Promise<void>;
+}
+
+/** Sends a request with what was decided for it. */
+export async function sendAttached<Answer>(
+  settings: AttachmentSettings,
+  attachment: Attachment,
+  exchange: Exchange<Answer>,
+): Promise<Answer> {
+  if (attachment.kind === 'refused') throw attachment.error;
+  if (attachment.kind === 'service-token') return sendWithServiceToken(settings, exchange);
+  return exchange.send(
+    attachment.kind === 'customer-token' ? bearerHeader(attachment.token) : undefined,
+  );
+}
+
+/**
+ * Sends a request with the service token. When the callee refuses the token, and another one can be had, it is sent once
+ * more with that; in every other case the refusal is the answer.
+ */
+async function sendWithServiceToken<Answer>(
+  { tokens, onRefused }: AttachmentSettings,
+  exchange: Exchange<Answer>,
+): Promise<Answer> {
+  const { cancellation, origin } = exchange;
+  const supplied = await untilCancelled(cancellation, tokens.getToken());
+  if (supplied === undefined) return exchange.endCancelled();
+  const refusedToken = supplied.accessToken;
+  const answer = await exchange.send(bearerHeader(refusedToken));
+  if (!exchange.isRefused(answer)) return answer;
+
+  const renewal = await untilCancelled(cancellation, renew(tokens, refusedToken));
+  if (renewal === undefined) {
+    await exchange.discard(answer);
+    return exchange.endCancelled();
+  }
+  const outcome = decideOutcome(renewal, exchange.isRepeatable);
+  if (onRefused !== undefined) {
+    tell(() => onRefused({ origin, outcome, error: renewal.error }));
+  }
+  if (outcome !== 'retried') return answer;
+  const authorization = bearerHeader(renewal.token);
+  await exchange.discard(answer);
+  return exchange.send(authorization);
+}
+
+/** What came of looking for another token: one, none, or an error. */
+interface Renewal {
+  readonly token?: string;
+  readonly error?: unknown;
+}
+
+/** What is done about a refusal. */
+function decideOutcome(renewal: Renewal, isRepeatable: boolean): RefusedServiceToken['outcome'] {
+  if (renewal.error !== undefined) return 'refresh-failed';
+  if (renewal.token === undefined) return 'no-newer-token';
+  return isRepeatable ? 'retried' : 'not-repeatable';
+}
+
+/**
+ * Looks for a token other than the one that was refused. The source asks for a new one at most once a second, however
+ * many requests are refused; one of those that were refused together may find what another has got.
+ */
+async function renew(tokens: ServiceTokenSource, refusedToken: string): Promise<Renewal> {
+  try {
+    const current = await tokens.getToken();
+    if (current.accessToken !== refusedToken) return { token: current.accessToken };
+    const renewed = await tokens.getToken({ force: true });
+    return renewed.accessToken === refusedToken ? {} : { token: renewed.accessToken };
+  } catch (error) {
+    // The callee's refusal tells the caller more than the broker's troubles, which the source reports by itself.
+    return { error };
+  }
+}

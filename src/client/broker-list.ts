@@ -1,0 +1,111 @@
+import type { TokenRequestError } from './errors.js';
+
+/** What is remembered of a failure. Instants in milliseconds. */
+export interface RememberedFailure {
+  readonly error: TokenRequestError;
+  readonly at: number;
+  /** 1 for the first failure after a success. */
+  readonly count: number;
+  /** Before this instant the same is not tried again. */
+  readonly restUntil: number;
+}
+
+/** A broker of the list, and its last failure, while it has not answered well since. */
+export interface ListedBroker {
+  /** As configured, without a slash at the end: for messages and events. */
+  readonly url: string;
+  readonly failure?: RememberedFailure;
+}
+
+/** How long a broker that failed is asked after the others, in milliseconds. */
+export const DEMOTION = 60_000;
+
+/** The first rest after a failure that will not pass by itself; twice as long after each further one. Milliseconds. */
+export const FIRST_REST = 5_000;
+export const LONGEST_REST = 60_000;
+
+/** The longest `Retry-After` that is kept, in milliseconds: a slip of the other side must not cost a day. */
+export const LONGEST_RETRY_AFTER = 300_000;
+
+/** The first pause between two rounds is at most this long, in milliseconds; each further one at most twice that. */
+export const FIRST_PAUSE = 500;
+export const LONGEST_PAUSE = 5_000;
+
+/**
+ * Remembers a failure.
+ *
+ * A broker that named a time is left alone until then. After a failure that a person has to mend it rests for 5, 10, 20
+ * … 60 seconds and up to a quarter more. After any other it may be asked again at once: how often, is for the rounds of
+ * one request and for the cache to say.
+ *
+ * @param random from 0 up to, but not including, 1.
+ */
+export function remember(
+  error: TokenRequestError,
+  last: RememberedFailure | undefined,
+  now: number,
+  random: number,
+): RememberedFailure {
+  const count = (last?.count ?? 0) + 1;
+  return { error, at: now, count, restUntil: now + restAfter(error, count, random) };
+}
+
+function restAfter(error: TokenRequestError, count: number, random: number): number {
+  const { kind, retryAfterSeconds } = error;
+  if (retryAfterSeconds !== undefined) {
+    return Math.min(retryAfterSeconds * 1_000, LONGEST_RETRY_AFTER);
+  }
+  if (kind === 'retry') return 0;
+  return Math.min(FIRST_REST * 2 ** (count - 1), LONGEST_REST) * (1 + random / 4);
+}
+
+/** True while a failure says to leave it. One from the future is left over from before the clock was set back. */
+export function isResting(failure: RememberedFailure | undefined, now: number): boolean {
+  return failure !== undefined && failure.at <= now && now < failure.restUntil;
+}
+
+/**
+ * Whom to ask, in turn: in the order of the list, those that failed within the last minute after the others, and those
+ * that rest not at all. So the first broker is used whenever it works, and while it does not, it costs at most one
+ * attempt a minute.
+ */
+export function lineUp<Broker extends ListedBroker>(
+  brokers: readonly Broker[],
+  now: number,
+): readonly Broker[] {
+  const awake = brokers.filter(({ failure }) => !isResting(failure, now));
+  const isDemoted = ({ failure }: Broker): boolean =>
+    failure !== undefined && failure.at <= now && now - failure.at < DEMOTION;
+  return [...awake.filter((broker) => !isDemoted(broker)), ...awake.filter(isDemoted)];
+}
+
+/** What the pause before a further round depends on. */
+export interface RoundsInput {
+  /** All brokers, after a round in which none gave a token. */
+  readonly brokers: readonly ListedBroker[];
+  readonly failedRounds: number;
+  /** How many rounds there are at all. */
+  readonly rounds: number;
+  readonly now: number;
+  /** When the request has to be over, in milliseconds since the Unix epoch. */
+  readonly deadline: number;
+  /** From 0 up to, but not including, 1. */
+  readonly random: number;
+}
+
+/**
+ * Milliseconds to wait before the brokers are asked once more, or `undefined` to give up: after the last round, when no
+ * failure will pass by itself, or when the deadline or a `Retry-After` leave no time.
+ *
+ * Full jitter: anything from 0 to a limit that doubles, so that clients that failed together do not come back together.
+ */
+export function pauseBeforeRound(input: RoundsInput): number | undefined {
+  const { brokers, failedRounds, rounds, now, deadline, random } = input;
+  const rests = brokers
+    .filter(({ failure }) => failure?.error.kind === 'retry')
+    .map(({ failure }) => (isResting(failure, now) ? (failure?.restUntil ?? now) - now : 0));
+  if (failedRounds >= rounds || rests.length === 0) return undefined;
+  const jitter = random * Math.min(FIRST_PAUSE * 2 ** (failedRounds - 1), LONGEST_PAUSE);
+  const pause = Math.min(...rests) + jitter;
+  return now + pause < deadline ? pause : undefined;
+}

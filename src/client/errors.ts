@@ -1,0 +1,59 @@
+import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
+
+/** An option of the client, or an argument, cannot be used. The message names it and says what is allowed. */
+export class ClientConfigError extends BrokerError {
+  declare readonly code: 'CLIENT_MISCONFIGURED';
+
+  constructor(message: string, options: BrokerErrorOptions = {}) {
+    super('CLIENT_MISCONFIGURED', 'misconfigured', message, options);
+  }
+}
+
+/** Every way in which asking for the service token fails, with who has to act. */
+const KINDS = {
+  /** No connection to the broker, or it broke. */
+  BROKER_UNREACHABLE: 'retry',
+  /** No complete answer in time. */
+  BROKER_TIMEOUT: 'retry',
+  /** The broker cannot serve a token now: status 5xx or 408. */
+  BROKER_UNAVAILABLE: 'retry',
+  /** Too many requests: status 429. */
+  BROKER_THROTTLED: 'retry',
+  /** The token in the answer has expired, or is about to. */
+  BROKER_TOKEN_EXPIRED: 'retry',
+  /** No trusted TLS connection. */
+  BROKER_TLS_FAILED: 'misconfigured',
+  /** The answer is a redirect, which is never followed. */
+  BROKER_REDIRECTED: 'misconfigured',
+  /** The answer is neither a token response nor an OAuth error, or is too large. */
+  BROKER_ANSWER_INVALID: 'misconfigured',
+  /** The broker does not know the peer's id with this secret. */
+  BROKER_CREDENTIALS_REFUSED: 'misconfigured',
+  /** The broker knows the peer, and refuses what it asks for: most often the peer lacks the role `token`. */
+  BROKER_REQUEST_REFUSED: 'misconfigured',
+  /** The `fetch` function failed in a way that is not foreseen. */
+  BROKER_UNEXPECTED: 'bug',
+  /** Several brokers were asked in vain, and one of them at least may answer later. */
+  BROKERS_UNAVAILABLE: 'retry',
+  /** Several brokers were asked in vain, and none will answer before something is changed. */
+  BROKERS_MISCONFIGURED: 'misconfigured',
+  /** The function that gives the peer's secret failed. */
+  PEER_SECRET_UNREADABLE: 'retry',
+  /** The function that gives the peer's secret gave something that cannot be one. */
+  PEER_SECRET_INVALID: 'misconfigured',
+} as const satisfies Record<string, ErrorKind>;
+
+/** The stable codes of {@link TokenRequestError}. */
+export type TokenRequestErrorCode = keyof typeof KINDS;
+
+/**
+ * The service token could not be had from a broker. Messages name brokers, statuses and options; never a secret, a
+ * token or the body of an answer.
+ */
+export class TokenRequestError extends BrokerError {
+  declare readonly code: TokenRequestErrorCode;
+
+  constructor(code: TokenRequestErrorCode, message: string, options: BrokerErrorOptions = {}) {
+    super(code, KINDS[code], message, options);
+  }
+}

@@ -1,0 +1,175 @@
+import { RefreshingCache, type CacheAnswer } from '../tokens/refreshing-cache.js';
+import { createSuppliedToken } from '../tokens/supplied-token.js';
+import { tell } from '../tokens/tell.js';
+import type { ServiceTokenSource, SuppliedToken, TokenDemand } from '../tokens/token-supply.js';
+import { BrokerAsker } from './ask-brokers.js';
+import { ClientConfigError } from './errors.js';
+import {
+  readClientOptions,
+  type ClientSettings,
+  type ServiceTokenClientOptions,
+} from './options.js';
+
+/** How a client fares, for health checks. Instants in milliseconds since the Unix epoch. */
+export interface ServiceTokenClientStatus {
+  /** True when there is a token with more life than the skew: `getToken()` has something to give, whatever the brokers do. */
+  readonly usable: boolean;
+  /** The broker that gave the token; `undefined` while none ever came. */
+  readonly broker: string | undefined;
+  /** When the token was asked for. */
+  readonly readAt: number | undefined;
+  readonly expiresAt: number | undefined;
+  /** Failed refreshes since the last one that succeeded. */
+  readonly consecutiveFailures: number;
+  /** Why the last one failed. */
+  readonly lastError: unknown;
+}
+
+/** The service token from a broker over HTTP. There is nothing to close: it keeps no timer and no open request. */
+export interface ServiceTokenClient extends ServiceTokenSource {
+  /**
+   * The service token, from memory when it is fresh: then no request is made, and the same promise is returned again.
+   *
+   * @throws {TokenRequestError} when there is no token at hand and no broker gives one.
+   * @throws {CacheError} `TOKEN_LIFE_TOO_SHORT` when the token does not live as long as `demand.minTtlMs` asks for.
+   * @throws {ClientConfigError} for a demand that is none.
+   */
+  getToken(demand?: TokenDemand): Promise<SuppliedToken>;
+  /** Starts nothing. */
+  status(): ServiceTokenClientStatus;
+}
+
+/**
+ * Makes a client of the broker: one for a process is enough, and shares one token among all its calls.
+ *
+ * It keeps the broker's own freshness policy. A token is used for five minutes (`ttlMs`) and asked for again behind the
+ * answers from four minutes on; however many callers, one request is in flight. When no broker answers, the token is
+ * served on for as long as it lives, and the refresh is retried after 1, 2, 4 … 30 seconds. `force` asks the broker to
+ * read its store, at most once a second.
+ *
+ * The brokers are asked in the order of the list: the first whenever it works, and last for a minute after it failed.
+ * `Retry-After` is kept. A peer that is refused (400, 401, 403) is not tried again at another broker, nor at once.
+ *
+ * A token's life is what the broker says is left of it (`expires_in`, RFC 6749 §5.1), counted by this machine's clock from
+ * before the request was sent. The JWT is not decoded: its `exp` would be compared with a clock that may be minutes off.
+ *
+ * @throws {ClientConfigError} when an option cannot be used.
+ *
+ * @example
+ * ```ts
+ * import { readFile } from 'node:fs/promises';
+ * import { createServiceTokenClient } from 'service-token-broker/client';
+ *
+ * const tokens = createServiceTokenClient({
+ *   brokers: ['https://broker-1.internal', 'https://broker-2.internal'],
+ *   peer: { id: 'orders', secret: () => readFile('/run/secrets/broker-peer', 'utf8') },
+ * });
+ * const { accessToken } = await tokens.getToken();
+ * ```
+ */
+export function createServiceTokenClient(options: ServiceTokenClientOptions): ServiceTokenClient {
+  return new BrokerClient(readClientOptions(options));
+}
+
+interface Held {
+  readonly token: SuppliedToken;
+  /** Made once for each token: a warm answer costs no allocation. */
+  readonly promise: Promise<SuppliedToken>;
+  readonly broker: string;
+}
+
+class BrokerClient implements ServiceTokenClient {
+  readonly #settings: ClientSettings;
+  readonly #asker: BrokerAsker;
+  readonly #cache: RefreshingCache<Held>;
+  #toldOfStale = false;
+
+  constructor(settings: ClientSettings) {
+    const { clock, deadlineMs, random, skewMs, ttlMs } = settings;
+    this.#settings = settings;
+    this.#asker = new BrokerAsker(settings);
+    this.#cache = new RefreshingCache({
+      read: (forced) => this.#read(forced),
+      expiresAt: ({ token }) => token.expiresAt,
+      clock,
+      random,
+      ttlMs,
+      skewMs,
+      // A request ends by itself at its deadline, and says better why.
+      readTimeoutMs: 2 * deadlineMs,
+      observer: {
+        readSucceeded: (durationMs) => this.#noteSuccess(durationMs),
+        readFailed: (error, consecutiveFailures) => this.#noteFailure(error, consecutiveFailures),
+      },
+    });
+  }
+
+  // Not an async function: that would make a promise for each call.
+  getToken(demand?: TokenDemand): Promise<SuppliedToken> {
+    const answer = demand === undefined ? this.#cache.peek() : undefined;
+    return answer === undefined ? this.#wait(demand) : this.#take(answer).promise;
+  }
+
+  status(): ServiceTokenClientStatus {
+    const { value, readAt, expiresAt, consecutiveFailures, lastError } = this.#cache.status();
+    return {
+      usable: this.#hasUsableToken(),
+      broker: value?.broker,
+      readAt,
+      expiresAt,
+      consecutiveFailures,
+      lastError,
+    };
+  }
+
+  async #wait(demand: TokenDemand = {}): Promise<SuppliedToken> {
+    requireDemand(demand);
+    return this.#take(await this.#cache.get(demand)).token;
+  }
+
+  async #read(forced: boolean): Promise<Held> {
+    const request = { pastCaches: forced, patient: !this.#hasUsableToken() };
+    const { accessToken, expiresAt, broker } = await this.#asker.ask(request);
+    const token = createSuppliedToken(accessToken, expiresAt);
+    return { token, promise: Promise.resolve(token), broker };
+  }
+
+  #take({ state, value, readAt }: CacheAnswer<Held>): Held {
+    if (state === 'STALE' && !this.#toldOfStale) {
+      this.#toldOfStale = true;
+      const { expiresAt } = value.token;
+      tell(() => this.#settings.observer.servedStale?.({ readAt, expiresAt }));
+    }
+    return value;
+  }
+
+  #noteSuccess(durationMs: number): void {
+    this.#toldOfStale = false;
+    const { value } = this.#cache.status();
+    if (value === undefined) return;
+    const { broker, token } = value;
+    this.#settings.observer.refreshed?.({ broker, durationMs, expiresAt: token.expiresAt });
+  }
+
+  #noteFailure(error: unknown, consecutiveFailures: number): void {
+    const { expiresAt } = this.#cache.status();
+    const servedUntil =
+      expiresAt !== undefined && this.#hasUsableToken()
+        ? expiresAt - this.#settings.skewMs
+        : undefined;
+    this.#settings.observer.refreshFailed?.({ error, consecutiveFailures, servedUntil });
+  }
+
+  #hasUsableToken(): boolean {
+    const { clock, skewMs } = this.#settings;
+    const { expiresAt } = this.#cache.status();
+    return expiresAt !== undefined && expiresAt - clock.now() > skewMs;
+  }
+}
+
+function requireDemand({ minTtlMs = 0, force = false }: TokenDemand): void {
+  if (typeof minTtlMs !== 'number' || !(minTtlMs >= 0) || minTtlMs === Infinity) {
+    throw new ClientConfigError('"minTtlMs" must be a number of milliseconds from 0.');
+  }
+  if (typeof force !== 'boolean') throw new ClientConfigError('"force" must be true or false.');
+}

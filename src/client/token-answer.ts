@@ -1,0 +1,134 @@
+import { isUtf8 } from 'node:buffer';
+import { parseRetryAfter } from '../tokens/retry-after.js';
+import {
+  isJsonObject,
+  parseStrictJson,
+  type JsonObject,
+} from '../verification/parse/strict-json.js';
+import { TokenRequestError } from './errors.js';
+
+/** The largest answer that is read, in bytes. Real ones have one or two thousand. */
+export const MAX_ANSWER_BYTES = 64 * 1024;
+
+/** What a broker granted. */
+export interface Grant {
+  readonly accessToken: string;
+  /** `expires_in`: the remaining life in seconds when the broker answered. */
+  readonly lifeSeconds: number;
+}
+
+/** Real answers have no depth at all; the room is for members that somebody may add. */
+const MAX_DEPTH = 16;
+
+/** Ten years. No token is meant to live that long, and beyond some life the instants are no dates any more. */
+const MAX_LIFE_SECONDS = 315_360_000;
+
+/** RFC 6750 §2.1 `b64token`: what may follow `Bearer ` in a header. */
+const BEARER_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
+
+/** Error codes of RFC 6749 §4.1.2.1 and RFC 8628 §3.5 that mean "not now". */
+const TEMPORARY = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
+
+/**
+ * What the status alone says; `undefined` when the body has to be read.
+ *
+ * @param broker the broker's URL, for the message.
+ * @param now milliseconds since the Unix epoch, for a `Retry-After` that is a date.
+ */
+export function failureByStatus(
+  status: number,
+  headers: Headers,
+  broker: string,
+  now: number,
+): TokenRequestError | undefined {
+  const retryAfterSeconds = readRetryAfter(headers, now);
+  const options = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
+  if (status === 429) {
+    return new TokenRequestError(
+      'BROKER_THROTTLED',
+      `The broker ${broker} says that there were too many requests (429). It does so after too many wrong logins, too.`,
+      options,
+    );
+  }
+  if (status >= 500 || status === 408) {
+    return new TokenRequestError(
+      'BROKER_UNAVAILABLE',
+      `The broker ${broker} cannot serve a token at the moment (status ${status}). Its log and /health/ready say why.`,
+      options,
+    );
+  }
+  // A fetch of the browser's kind hides the status of a redirect that it was told not to follow.
+  if ((status >= 300 && status < 400) || status === 0) {
+    return new TokenRequestError(
+      'BROKER_REDIRECTED',
+      `The broker ${broker} answers with a redirect (status ${status}). Redirects are never followed, because they ` +
+        "would carry the peer's secret along: configure the final URL.",
+    );
+  }
+  return undefined;
+}
+
+/**
+ * Reads a token response (RFC 6749 §5.1) or an error (§5.2), whatever content type it claims.
+ *
+ * @throws {TokenRequestError} `BROKER_CREDENTIALS_REFUSED`, `BROKER_REQUEST_REFUSED`, `BROKER_UNAVAILABLE`,
+ *   `BROKER_ANSWER_INVALID`.
+ */
+export function readGrant(status: number, body: Buffer, broker: string): Grant {
+  const json = isUtf8(body)
+    ? parseStrictJson(body.toString('utf8'), MAX_DEPTH)
+    : ({ ok: false, fault: 'it is not UTF-8' } as const);
+  if (!json.ok) throw invalidAnswer(broker, status, json.fault);
+  if (!isJsonObject(json.value)) throw invalidAnswer(broker, status, 'it is not a JSON object');
+  if (status !== 200) throw refusal(status, json.value, broker);
+  const { access_token: token, token_type: type, expires_in: life } = json.value;
+  if (typeof type !== 'string' || type.toLowerCase() !== 'bearer') {
+    throw invalidAnswer(broker, status, '"token_type" must be "Bearer"');
+  }
+  if (typeof token !== 'string' || !BEARER_TOKEN.test(token)) {
+    throw invalidAnswer(broker, status, '"access_token" must be a token fit for a header');
+  }
+  if (typeof life !== 'number' || !(Math.abs(life) <= MAX_LIFE_SECONDS)) {
+    throw invalidAnswer(broker, status, '"expires_in" must be a number of seconds');
+  }
+  return { accessToken: token, lifeSeconds: life };
+}
+
+/** The answer of a broker that is none. @param fault what is wrong with it, without anything of its content. */
+export function invalidAnswer(broker: string, status: number, fault: string): TokenRequestError {
+  return new TokenRequestError(
+    'BROKER_ANSWER_INVALID',
+    `The broker ${broker} did not send a token response (status ${status}): ${fault}. Is it the URL of a broker, ` +
+      'without the path /oauth2/token? The page of a proxy or a firewall looks like this too.',
+  );
+}
+
+function refusal(status: number, { error }: JsonObject, broker: string): TokenRequestError {
+  if (typeof error !== 'string') return invalidAnswer(broker, status, 'it has no OAuth error code');
+  // A code of any other form may be anything, and is not repeated.
+  const code = /^[a-z_]{1,40}$/.test(error) ? error : 'an unreadable error code';
+  if (TEMPORARY.has(code)) {
+    return new TokenRequestError(
+      'BROKER_UNAVAILABLE',
+      `The broker ${broker} cannot serve a token at the moment (${code}).`,
+    );
+  }
+  if (status === 401 || code === 'invalid_client') {
+    return new TokenRequestError(
+      'BROKER_CREDENTIALS_REFUSED',
+      `The broker ${broker} does not accept the peer's id and secret (status ${status}, ${code}). Compare them with ` +
+        'the file that "service-token-broker peers add" wrote.',
+    );
+  }
+  const advice = code === 'unauthorized_client' ? ' Give the peer the role "token".' : '';
+  return new TokenRequestError(
+    'BROKER_REQUEST_REFUSED',
+    `The broker ${broker} refuses to serve the token (status ${status}, ${code}).${advice}`,
+  );
+}
+
+/** A date is compared with the time of whoever sent it: the clocks of two machines may be minutes apart. */
+function readRetryAfter(headers: Headers, now: number): number | undefined {
+  const theirs = Date.parse(headers.get('date') ?? '');
+  return parseRetryAfter(headers.get('retry-after'), Number.isFinite(theirs) ? theirs : now);
+}

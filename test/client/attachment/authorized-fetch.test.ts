@@ -1,0 +1,260 @@
+import { Readable } from 'node:stream';
+import { describe, expect, test } from '@jest/globals';
+import {
+  createAuthorizedFetch,
+  runAsService,
+  runInCallContext,
+  type AuthorizedFetchOptions,
+  type AuthorizedRequestInit,
+} from '../../../src/client/index.js';
+import { runInFrame } from '../../../src/context/call-context.js';
+import { assertNoCanary } from '../../support/canaries.js';
+import { startCallee, type Callee } from './support/callee.js';
+import { CUSTOMER_CALL, CUSTOMER_TOKEN, SERVICE_CALL } from './support/principals.js';
+import { ScriptedTokens } from './support/scripted-tokens.js';
+
+const TOKEN = 'service.token.1';
+
+async function rig(options: Partial<AuthorizedFetchOptions> = {}) {
+  const callee = await startCallee();
+  const send = createAuthorizedFetch({
+    tokens: new ScriptedTokens(TOKEN),
+    origins: [{ origin: callee.origin, acceptsCustomers: true }],
+    ...options,
+  });
+  return { callee, send };
+}
+
+/** What arrived in the one request that did. */
+function only({ arrivals }: Callee) {
+  expect(arrivals).toHaveLength(1);
+  return arrivals[0]!;
+}
+
+describe('the token', () => {
+  test('is the service’s own for nobody, and for a service that called us', async () => {
+    const { callee, send } = await rig();
+    await send(callee.origin);
+    await runInCallContext(SERVICE_CALL, () => send(callee.origin));
+    expect(callee.tokens()).toEqual([`Bearer ${TOKEN}`, `Bearer ${TOKEN}`]);
+  });
+
+  test('is the customer’s for a customer, unless the request is the service’s', async () => {
+    const { callee, send } = await rig();
+    await runInCallContext(CUSTOMER_CALL, async () => {
+      await send(callee.origin);
+      await send(callee.origin, { as: 'customer' });
+      await send(callee.origin, { as: 'service' });
+      await runAsService(() => send(callee.origin));
+    });
+    const customers = `Bearer ${CUSTOMER_TOKEN}`;
+    const services = `Bearer ${TOKEN}`;
+    expect(callee.tokens()).toEqual([customers, customers, services, services]);
+  });
+
+  test('is not sent, and nothing is, when there is no right one', async () => {
+    const { callee, send } = await rig();
+    const ledger = await startCallee();
+    const narrow = createAuthorizedFetch({
+      tokens: new ScriptedTokens(TOKEN),
+      origins: [{ origin: ledger.origin }],
+    });
+    await runInCallContext(CUSTOMER_CALL, async () => {
+      await expect(narrow(`${ledger.origin}/entries?secret=1`)).rejects.toMatchObject({
+        code: 'CUSTOMER_NOT_ACCEPTED',
+        message: expect.not.stringContaining('entries'),
+      });
+    });
+    await expect(narrow(callee.origin)).rejects.toMatchObject({ code: 'ORIGIN_NOT_LISTED' });
+    await expect(send(callee.origin, { as: 'customer' })).rejects.toMatchObject({
+      code: 'CUSTOMER_REQUIRED',
+    });
+    await expect(send('/relative')).rejects.toMatchObject({ code: 'ORIGIN_NOT_LISTED' });
+    expect([callee.arrivals, ledger.arrivals]).toEqual([[], []]);
+  });
+
+  test('is not sent when it is none; nor is it shown', async () => {
+    const { callee, send } = await rig({ tokens: new ScriptedTokens(`x\r\n${CUSTOMER_TOKEN}`) });
+    const error: unknown = await send(callee.origin).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'TOKEN_NOT_SENDABLE' });
+    assertNoCanary(String((error as Error).stack));
+    expect(callee.arrivals).toEqual([]);
+  });
+
+  test('cannot be had: the source’s own error, and nothing is sent', async () => {
+    const down = new Error('the broker is down');
+    const { callee, send } = await rig({ tokens: new ScriptedTokens(down) });
+    await expect(send(callee.origin)).rejects.toBe(down);
+    expect(callee.arrivals).toEqual([]);
+  });
+
+  test('goes to no other origin, which is let pass when the options say so', async () => {
+    const stranger = await startCallee();
+    const { send } = await rig({ otherOrigins: 'send-without-token' });
+    await runInCallContext(CUSTOMER_CALL, () => send(stranger.origin, { headers: { a: '1' } }));
+    expect(only(stranger)).toMatchObject({ authorization: [], headers: { a: '1' } });
+    await expect(send(stranger.origin, { as: 'service' })).rejects.toMatchObject({
+      code: 'ORIGIN_NOT_LISTED',
+    });
+    await expect(send('/relative')).rejects.toMatchObject({ name: 'TypeError' });
+  });
+
+  test.each<[string, AuthorizedRequestInit]>([
+    ['a record', { headers: { AUTHORIZATION: 'Basic own' } }],
+    ['a list', { headers: [['Authorization', 'Basic own']] }],
+    ['Headers', { headers: new Headers({ authorization: 'Basic own' }) }],
+    ['with as', { headers: { authorization: 'Basic own' }, as: 'service' }],
+  ])('is left alone when it is the caller’s own: %s', async (_name, init) => {
+    const { callee, send } = await rig();
+    await runInCallContext(CUSTOMER_CALL, () => send(callee.origin, init));
+    expect(only(callee).authorization).toEqual(['Basic own']);
+  });
+});
+
+describe('what fetch is called with', () => {
+  test('may be text, a URL, or a Request', async () => {
+    const { callee, send } = await rig();
+    await send(`${callee.origin}/text`);
+    await send(new URL('/url', callee.origin));
+    await send(new Request(`${callee.origin}/request`, { headers: { a: '1' } }));
+    await send(new Request(`${callee.origin}/both`, { headers: { a: '1' } }), {
+      method: 'PUT',
+      body: 'content',
+    });
+    expect(
+      callee.arrivals.map(({ method, url, body, headers }) => [method, url, body, headers['a']]),
+    ).toEqual([
+      ['GET', '/text', '', undefined],
+      ['GET', '/url', '', undefined],
+      ['GET', '/request', '', '1'],
+      ['PUT', '/both', 'content', '1'],
+    ]);
+    expect(new Set(callee.tokens())).toEqual(new Set([`Bearer ${TOKEN}`]));
+  });
+
+  test('may be a Request as options', async () => {
+    const { callee, send } = await rig();
+    const request = new Request(`${callee.origin}/a`, { method: 'POST', body: 'content' });
+    await send(`${callee.origin}/b`, request);
+    expect(only(callee)).toMatchObject({
+      method: 'POST',
+      url: '/b',
+      body: 'content',
+      authorization: [`Bearer ${TOKEN}`],
+    });
+  });
+
+  test('stays as it was', async () => {
+    const { callee, send } = await rig();
+    const headers = new Headers({ a: '1' });
+    const init: AuthorizedRequestInit = Object.freeze({ headers, as: 'service' } as const);
+    const request = new Request(callee.origin, { headers: { b: '1' } });
+    await send(callee.origin, init);
+    await send(request);
+    await send(callee.origin, { headers: Object.freeze({ c: '1' }) });
+    expect([...headers]).toEqual([['a', '1']]);
+    expect([...request.headers]).toEqual([['b', '1']]);
+    expect(request.bodyUsed).toBe(false);
+  });
+
+  test('is taken down at once: what the caller changes later changes nothing', async () => {
+    const { callee, send } = await rig();
+    const stranger = await startCallee();
+    const url = new URL('/here', callee.origin);
+    const headers = new Headers({ a: '1' });
+    const answer = send(url, { headers });
+    url.port = new URL(stranger.origin).port;
+    headers.set('authorization', 'Basic late');
+    await answer;
+    expect(stranger.arrivals).toEqual([]);
+    expect(only(callee)).toMatchObject({ url: '/here', authorization: [`Bearer ${TOKEN}`] });
+  });
+
+  test('may have a stream for a body', async () => {
+    const { callee, send } = await rig();
+    const body = Readable.toWeb(Readable.from(['a', 'b'])) as ReadableStream;
+    // The types of Node 20 do not know `duplex`, which a stream needs.
+    const init = { method: 'POST', body, duplex: 'half' };
+    await send(callee.origin, init as RequestInit);
+    expect(only(callee)).toMatchObject({ body: 'ab', authorization: [`Bearer ${TOKEN}`] });
+  });
+
+  test('ends as in fetch when it is aborted: before, and while it waits for the token', async () => {
+    const reason = new Error('enough');
+    const { callee, send } = await rig();
+    await expect(send(callee.origin, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    await expect(
+      send(new Request(callee.origin, { signal: AbortSignal.abort(reason) })),
+    ).rejects.toBe(reason);
+
+    const waiting = new AbortController();
+    const never = createAuthorizedFetch({
+      tokens: { getToken: () => new Promise(() => undefined) },
+      origins: [{ origin: callee.origin }],
+    });
+    const answer = never(callee.origin, { signal: waiting.signal });
+    waiting.abort(reason);
+    await expect(answer).rejects.toBe(reason);
+    expect(callee.arrivals).toEqual([]);
+  });
+
+  test('goes through the fetch of the options', async () => {
+    const seen: unknown[] = [];
+    const { callee, send } = await rig({
+      fetch: (input, init) => {
+        seen.push([input, Object.keys(init ?? {}).toSorted()]);
+        return fetch(input, init);
+      },
+    });
+    await send(new URL(callee.origin), { as: 'service', method: 'GET' });
+    expect(seen).toEqual([[`${callee.origin}/`, ['headers', 'method']]]);
+  });
+});
+
+describe('the correlation of the call that is handled', () => {
+  const correlation = {
+    traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+    tracestate: 'a=1',
+    requestId: 'r-1',
+  };
+  const inCall = <Result>(run: () => Result): Result =>
+    runInFrame({ callContext: CUSTOMER_CALL, correlation }, run);
+
+  test('goes along, also with a header of the caller’s own', async () => {
+    const { callee, send } = await rig();
+    await inCall(() => send(callee.origin));
+    await inCall(() => send(callee.origin, { headers: { authorization: 'Basic own' } }));
+    for (const { headers } of callee.arrivals) {
+      expect(headers).toMatchObject({
+        traceparent: correlation.traceparent,
+        tracestate: 'a=1',
+        'x-request-id': 'r-1',
+      });
+    }
+  });
+
+  test('gives way to what the caller sets, and does not go elsewhere', async () => {
+    const stranger = await startCallee();
+    const { callee, send } = await rig({ otherOrigins: 'send-without-token' });
+    await inCall(() => send(callee.origin, { headers: { 'X-Request-Id': 'own' } }));
+    await inCall(() => send(stranger.origin));
+    expect(only(callee).headers).toMatchObject({ 'x-request-id': 'own', tracestate: 'a=1' });
+    expect(only(stranger).headers).not.toHaveProperty('traceparent');
+    expect(only(stranger).headers).not.toHaveProperty('x-request-id');
+  });
+});
+
+describe('the options', () => {
+  const origins = [{ origin: 'https://a.internal' }];
+  const tokens = new ScriptedTokens(TOKEN);
+  test.each<[string, object, string]>([
+    ['no tokens', { origins }, '"tokens"'],
+    ['tokens without getToken', { origins, tokens: {} }, '"tokens"'],
+    ['no origins', { tokens }, '"origins"'],
+    ['others', { origins, tokens, otherOrigins: 'allow' }, '"otherOrigins"'],
+    ['onRefused', { origins, tokens, onRefused: true }, '"onRefused"'],
+    ['fetch', { origins, tokens, fetch: 'fetch' }, '"fetch"'],
+  ])('are refused: %s', (_name, options, message) => {
+    expect(() => createAuthorizedFetch(options as AuthorizedFetchOptions)).toThrow(message);
+  });
+});

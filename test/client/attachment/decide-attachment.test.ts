@@ -1,0 +1,194 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import {
+  readAllowedOrigins,
+  type AllowedOrigin,
+} from '../../../src/client/attachment/allowed-origins.js';
+import {
+  decideAttachment,
+  type Attachment,
+  type OtherOrigins,
+} from '../../../src/client/attachment/decide-attachment.js';
+import type { CallContext } from '../../../src/client/index.js';
+import { assertNoCanary } from '../../support/canaries.js';
+import { CUSTOMER_CALL, CUSTOMER_TOKEN, SERVICE_CALL } from './support/principals.js';
+
+const BILLING = 'https://billing.internal';
+const LEDGER = 'https://ledger.internal';
+const STRANGER = 'https://api.stranger.example';
+const LIST: readonly AllowedOrigin[] = [
+  { origin: BILLING, acceptsCustomers: true },
+  { origin: LEDGER },
+];
+
+interface Situation {
+  readonly origin?: string | undefined;
+  readonly as?: unknown;
+  readonly hasAuthorization?: boolean;
+  readonly otherOrigins?: OtherOrigins;
+  readonly by?: CallContext | undefined;
+}
+
+function decide({
+  origin,
+  as,
+  hasAuthorization = false,
+  otherOrigins = 'refuse',
+  by,
+}: Situation): Attachment {
+  const rules = { origins: readAllowedOrigins(LIST), otherOrigins };
+  return decideAttachment({ origin, as, hasAuthorization }, rules, by);
+}
+
+/** The kind of what is attached, or the code of the refusal. */
+function outcome(situation: Situation): string {
+  const attachment = decide(situation);
+  return attachment.kind === 'refused' ? attachment.error.code : attachment.kind;
+}
+
+const customer = CUSTOMER_CALL;
+const service = SERVICE_CALL;
+
+describe('what a request gets', () => {
+  test.each<[string, Situation, string]>([
+    ['nobody, to a listed origin', { origin: LEDGER }, 'service-token'],
+    ['nobody, where customers are accepted', { origin: BILLING }, 'service-token'],
+    ['a service', { origin: LEDGER, by: service }, 'service-token'],
+    ['a service, as service', { origin: LEDGER, by: service, as: 'service' }, 'service-token'],
+    [
+      'a service, as customer',
+      { origin: BILLING, by: service, as: 'customer' },
+      'CUSTOMER_REQUIRED',
+    ],
+    ['nobody, as customer', { origin: BILLING, as: 'customer' }, 'CUSTOMER_REQUIRED'],
+    ['a customer, where accepted', { origin: BILLING, by: customer }, 'customer-token'],
+    ['the same, as customer', { origin: BILLING, by: customer, as: 'customer' }, 'customer-token'],
+    ['a customer, not accepted', { origin: LEDGER, by: customer }, 'CUSTOMER_NOT_ACCEPTED'],
+    [
+      'the same, as customer',
+      { origin: LEDGER, by: customer, as: 'customer' },
+      'CUSTOMER_NOT_ACCEPTED',
+    ],
+    ['a customer, as service', { origin: LEDGER, by: customer, as: 'service' }, 'service-token'],
+    ['the same, where accepted', { origin: BILLING, by: customer, as: 'service' }, 'service-token'],
+    ['a mistyped as', { origin: LEDGER, as: 'sevice' }, 'CALLER_UNKNOWN'],
+    ['an as of null', { origin: LEDGER, as: null }, 'CALLER_UNKNOWN'],
+    ['an unlisted origin', { origin: STRANGER }, 'ORIGIN_NOT_LISTED'],
+    ['the same, for a customer', { origin: STRANGER, by: customer }, 'ORIGIN_NOT_LISTED'],
+    ['the same, as service', { origin: STRANGER, as: 'service' }, 'ORIGIN_NOT_LISTED'],
+    ['no origin', { origin: undefined }, 'ORIGIN_NOT_LISTED'],
+    ['others let pass', { origin: STRANGER, otherOrigins: 'send-without-token' }, 'nothing'],
+    [
+      'the same, for a customer',
+      { origin: STRANGER, by: customer, otherOrigins: 'send-without-token' },
+      'nothing',
+    ],
+    ['no origin, others let pass', { otherOrigins: 'send-without-token' }, 'nothing'],
+    [
+      'others let pass, and a token is counted on',
+      { origin: STRANGER, as: 'service', otherOrigins: 'send-without-token' },
+      'ORIGIN_NOT_LISTED',
+    ],
+    ['a header of its own', { origin: LEDGER, hasAuthorization: true }, 'nothing'],
+    [
+      'the same, for a customer',
+      { origin: LEDGER, by: customer, hasAuthorization: true },
+      'nothing',
+    ],
+    ['the same, unlisted', { origin: STRANGER, hasAuthorization: true }, 'nothing'],
+    ['another port', { origin: `${BILLING}:8443` }, 'ORIGIN_NOT_LISTED'],
+    ['another scheme', { origin: 'http://billing.internal' }, 'ORIGIN_NOT_LISTED'],
+    ['a subdomain', { origin: 'https://a.billing.internal' }, 'ORIGIN_NOT_LISTED'],
+    ['a superdomain', { origin: 'https://internal' }, 'ORIGIN_NOT_LISTED'],
+  ])('%s', (_name, situation, expected) => {
+    expect(outcome(situation)).toBe(expected);
+  });
+
+  test('the customer gets its own token', () => {
+    expect(decide({ origin: BILLING, by: customer })).toEqual({
+      kind: 'customer-token',
+      token: CUSTOMER_TOKEN,
+    });
+  });
+
+  test.each<[Situation, RegExp]>([
+    [{ origin: STRANGER }, /https:\/\/api\.stranger\.example, .*"origins".*send-without-token/],
+    [{ origin: STRANGER, as: 'service' }, /Add its origin there, or leave "as" out/],
+    [{ origin: undefined }, /no absolute http or https URL/],
+    [
+      { origin: LEDGER, by: customer },
+      /https:\/\/ledger\.internal .*acceptsCustomers: true.*as: 'service'/,
+    ],
+    [{ origin: BILLING, as: 'customer' }, /https:\/\/billing\.internal .*no customer/],
+  ])('a refusal says what to do: %j', (situation, message) => {
+    const attachment = decide(situation);
+    expect(attachment).toMatchObject({
+      kind: 'refused',
+      error: { kind: 'misconfigured', message: expect.stringMatching(message) },
+    });
+    if (attachment.kind === 'refused') assertNoCanary(String(attachment.error.stack));
+  });
+});
+
+describe('whatever the situation', () => {
+  const anyOrigin = fc.oneof(
+    fc.constantFrom(BILLING, LEDGER, STRANGER, undefined, 'https://billing.internal.evil.example'),
+    fc.webUrl().map((url) => new URL(url).origin),
+    fc.string(),
+  );
+  const situations = fc.record({
+    origin: anyOrigin,
+    as: fc.oneof(fc.constantFrom(undefined, 'service', 'customer'), fc.anything()),
+    hasAuthorization: fc.boolean(),
+    otherOrigins: fc.constantFrom<OtherOrigins>('refuse', 'send-without-token'),
+    by: fc.constantFrom(undefined, customer, service),
+  });
+  const getsToken = (attachment: Attachment): boolean =>
+    attachment.kind === 'service-token' || attachment.kind === 'customer-token';
+
+  test('no token goes to an origin that is not listed', () => {
+    fc.assert(
+      fc.property(situations, (situation) => {
+        fc.pre(situation.origin !== BILLING && situation.origin !== LEDGER);
+        expect(getsToken(decide(situation))).toBe(false);
+      }),
+    );
+  });
+
+  test('on a customer’s behalf the service token is sent only when the request says so', () => {
+    fc.assert(
+      fc.property(situations, (situation) => {
+        fc.pre(situation.as !== 'service');
+        expect(decide({ ...situation, by: customer }).kind).not.toBe('service-token');
+      }),
+    );
+  });
+
+  test('a customer’s token goes only where customers are accepted, and only the customer’s in the context', () => {
+    fc.assert(
+      fc.property(situations, (situation) => {
+        const attachment = decide(situation);
+        if (attachment.kind !== 'customer-token') return;
+        expect(situation).toMatchObject({ origin: BILLING, by: customer });
+        expect(attachment.token).toBe(CUSTOMER_TOKEN);
+      }),
+    );
+  });
+
+  test('an Authorization of the caller is left alone', () => {
+    fc.assert(
+      fc.property(situations, (situation) => {
+        expect(decide({ ...situation, hasAuthorization: true })).toEqual({ kind: 'nothing' });
+      }),
+    );
+  });
+
+  test('a request to a listed origin gets a token or an error, never neither', () => {
+    fc.assert(
+      fc.property(situations, fc.constantFrom(BILLING, LEDGER), (situation, origin) => {
+        const attachment = decide({ ...situation, origin, hasAuthorization: false });
+        expect(attachment.kind).not.toBe('nothing');
+      }),
+    );
+  });
+});

@@ -1,0 +1,71 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { bearerHeader } from '../../../src/client/attachment/bearer-header.js';
+import { correlationHeaders } from '../../../src/client/attachment/correlation-headers.js';
+import type { Correlation } from '../../../src/context/correlation.js';
+
+const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+
+describe('the bearer header', () => {
+  test.each(['a.b-c_d', 'abc~+/==', 'x'])('carries %s', (token) => {
+    expect(bearerHeader(token)).toBe(`Bearer ${token}`);
+  });
+
+  test.each(['', 'a b', 'a\r\nX-Admin: 1', 'a\n', 'a=b', 'ü', 'a,b', undefined, 7, {}])(
+    'refuses %j, and does not quote it',
+    (token) => {
+      let refusal: unknown;
+      try {
+        bearerHeader(token);
+      } catch (error) {
+        refusal = error;
+      }
+      expect(refusal).toMatchObject({ code: 'TOKEN_NOT_SENDABLE', kind: 'misconfigured' });
+      expect(String(refusal)).not.toContain('Admin');
+    },
+  );
+});
+
+describe('the headers of a correlation', () => {
+  const headersOf = (correlation: Correlation | undefined, own: readonly string[] = []) =>
+    Object.fromEntries(correlationHeaders(correlation, (name) => own.includes(name)));
+  const all: Correlation = { traceparent: TRACEPARENT, tracestate: 'a=1', requestId: 'r-1' };
+
+  test.each<[string, Correlation | undefined, readonly string[], object]>([
+    ['none', undefined, [], {}],
+    ['an empty one', {}, [], {}],
+    [
+      'a whole one',
+      all,
+      [],
+      { traceparent: TRACEPARENT, tracestate: 'a=1', 'x-request-id': 'r-1' },
+    ],
+    ['a request id alone', { requestId: 'r-1' }, [], { 'x-request-id': 'r-1' }],
+    ['a tracestate alone', { tracestate: 'a=1' }, [], {}],
+    ['with a traceparent of the caller', all, ['traceparent'], { 'x-request-id': 'r-1' }],
+    ['with a tracestate of the caller', all, ['tracestate'], { 'x-request-id': 'r-1' }],
+    [
+      'with a request id of the caller',
+      all,
+      ['x-request-id'],
+      { traceparent: TRACEPARENT, tracestate: 'a=1' },
+    ],
+    ['malformed', { traceparent: '00-1-2-3', tracestate: 'a=1', requestId: 'a b' }, [], {}],
+    ['with line breaks', { requestId: 'a\r\nX-Admin: 1' }, [], {}],
+    ['too long', { requestId: 'r'.repeat(129) }, [], {}],
+  ])('%s', (_name, correlation, own, expected) => {
+    expect(headersOf(correlation, own)).toEqual(expected);
+  });
+
+  test('nothing is sent that could be more than one header', () => {
+    const text = fc.oneof(fc.string({ unit: 'binary' }), fc.constant(TRACEPARENT));
+    const any = fc.record({ traceparent: text, tracestate: text, requestId: text });
+    fc.assert(
+      fc.property(any, (correlation) => {
+        for (const value of Object.values(headersOf(correlation))) {
+          expect(value).toMatch(/^[\x20-\x7e]{1,512}$/);
+        }
+      }),
+    );
+  });
+});

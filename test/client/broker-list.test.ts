@@ -1,0 +1,177 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import {
+  DEMOTION,
+  FIRST_PAUSE,
+  FIRST_REST,
+  isResting,
+  lineUp,
+  LONGEST_PAUSE,
+  LONGEST_REST,
+  LONGEST_RETRY_AFTER,
+  pauseBeforeRound,
+  remember,
+  type ListedBroker,
+  type RememberedFailure,
+} from '../../src/client/broker-list.js';
+import { TokenRequestError } from '../../src/client/errors.js';
+
+const NOW = 1_000_000_000;
+const down = new TokenRequestError('BROKER_UNREACHABLE', 'down');
+const nonsense = new TokenRequestError('BROKER_ANSWER_INVALID', 'nonsense');
+const busy = (retryAfterSeconds: number): TokenRequestError =>
+  new TokenRequestError('BROKER_UNAVAILABLE', 'busy', { retryAfterSeconds });
+const failed = (
+  error: TokenRequestError,
+  at: number,
+  last?: RememberedFailure,
+): RememberedFailure => remember(error, last, at, 0);
+
+describe('remember', () => {
+  test('what passes by itself may be tried again at once', () => {
+    expect(failed(down, NOW)).toEqual({ error: down, at: NOW, count: 1, restUntil: NOW });
+    expect(failed(down, NOW, failed(down, NOW)).count).toBe(2);
+  });
+
+  test('Retry-After is kept, up to a limit', () => {
+    expect(failed(busy(7), NOW).restUntil).toBe(NOW + 7_000);
+    expect(failed(busy(0), NOW).restUntil).toBe(NOW);
+    expect(failed(busy(86_400), NOW).restUntil).toBe(NOW + LONGEST_RETRY_AFTER);
+  });
+
+  test('what a person has to mend rests for longer each time', () => {
+    let last: RememberedFailure | undefined;
+    const rests = Array.from({ length: 6 }, () => {
+      last = failed(nonsense, NOW, last);
+      return last.restUntil - NOW;
+    });
+    expect(rests).toEqual([FIRST_REST, 10_000, 20_000, 40_000, LONGEST_REST, LONGEST_REST]);
+    expect(remember(nonsense, undefined, NOW, 0.5).restUntil).toBe(NOW + FIRST_REST * 1.125);
+  });
+
+  test('a rest from before the clock was set back is none', () => {
+    const failure = failed(busy(60), NOW);
+    expect(isResting(failure, NOW)).toBe(true);
+    expect(isResting(failure, NOW + 59_999)).toBe(true);
+    expect(isResting(failure, NOW + 60_000)).toBe(false);
+    expect(isResting(failure, NOW - 1)).toBe(false);
+    expect(isResting(undefined, NOW)).toBe(false);
+  });
+});
+
+describe('lineUp', () => {
+  const urls = (brokers: readonly ListedBroker[], now = NOW): string =>
+    lineUp(brokers, now)
+      .map(({ url }) => url)
+      .join('');
+  const a = { url: 'a' };
+  const b = { url: 'b' };
+  const c = { url: 'c' };
+
+  test.each([
+    ['all well', [a, b, c], 'abc'],
+    ['the first has just failed', [{ ...a, failure: failed(down, NOW) }, b, c], 'bca'],
+    ['its failure is a minute old', [{ ...a, failure: failed(down, NOW - DEMOTION) }, b], 'ab'],
+    [
+      'two have failed',
+      [{ ...a, failure: failed(down, NOW) }, b, { ...c, failure: failed(down, NOW - 9) }],
+      'bac',
+    ],
+    ['one rests', [{ ...a, failure: failed(busy(5), NOW) }, b], 'b'],
+    ['one has rested', [{ ...a, failure: failed(busy(5), NOW - 5_000) }, b], 'ba'],
+    ['all rest', [{ ...a, failure: failed(nonsense, NOW) }], ''],
+    ['the clock was set back', [{ ...a, failure: failed(busy(5), NOW + 1) }, b], 'ab'],
+  ])('%s', (_what, brokers: readonly ListedBroker[], expected) => {
+    expect(urls(brokers)).toBe(expected);
+  });
+});
+
+describe('pauseBeforeRound', () => {
+  const input = {
+    brokers: [{ url: 'a', failure: failed(down, NOW) }],
+    failedRounds: 1,
+    rounds: 5,
+    now: NOW,
+    deadline: NOW + 60_000,
+    random: 0.999,
+  };
+
+  test.each([
+    [1, 0.5, FIRST_PAUSE / 2],
+    [2, 0.5, FIRST_PAUSE],
+    [4, 0.5, FIRST_PAUSE * 4],
+    [3, 0, 0],
+  ])('after %d rounds, at random %d: %d ms', (failedRounds, random, pause) => {
+    expect(pauseBeforeRound({ ...input, failedRounds, random })).toBe(pause);
+  });
+
+  test('waits for the first that may be asked again', () => {
+    const brokers = [
+      { url: 'a', failure: failed(busy(9), NOW) },
+      { url: 'b', failure: failed(busy(4), NOW) },
+      { url: 'c', failure: failed(nonsense, NOW) },
+    ];
+    expect(pauseBeforeRound({ ...input, brokers, random: 0.5 })).toBe(4_000 + FIRST_PAUSE / 2);
+  });
+
+  test.each([
+    ['after the last round', { failedRounds: 5 }],
+    ['when nothing will pass', { brokers: [{ url: 'a', failure: failed(nonsense, NOW) }] }],
+    ['when Retry-After is later', { brokers: [{ url: 'a', failure: failed(busy(60), NOW) }] }],
+    ['when no time is left', { deadline: NOW }],
+  ])('gives up %s', (_what, changes) => {
+    expect(pauseBeforeRound({ ...input, ...changes })).toBeUndefined();
+  });
+});
+
+test('nobody is asked before the time it named, nobody is left out without one, and no pause passes the deadline', () => {
+  const error = fc.oneof(
+    fc.constant(down),
+    fc.constant(nonsense),
+    fc.integer({ min: 0, max: 400 }).map(busy),
+  );
+  const failure = fc
+    .tuple(error, fc.integer({ min: -5, max: 600_000 }), fc.integer({ min: 0, max: 8 }))
+    .map(([error, ago, before]) => {
+      let last: RememberedFailure | undefined;
+      for (let count = 0; count < before; count += 1) last = failed(error, NOW - ago, last);
+      return failed(error, NOW - ago, last);
+    });
+  const brokers = fc
+    .array(fc.option(failure, { nil: undefined }), { minLength: 1, maxLength: 6 })
+    .map((failures) =>
+      failures.map((one, index): ListedBroker => {
+        const url = String(index);
+        return one === undefined ? { url } : { url, failure: one };
+      }),
+    );
+  const rest = fc.record({
+    failedRounds: fc.integer({ min: 1, max: 9 }),
+    remaining: fc.integer({ min: 0, max: 60_000 }),
+    random: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+  });
+  fc.assert(
+    fc.property(brokers, rest, (list, { failedRounds, remaining, random }) => {
+      const asked = lineUp(list, NOW);
+      expect(new Set(asked).size).toBe(asked.length);
+      for (const broker of list) {
+        expect(asked.includes(broker)).toBe(!isResting(broker.failure, NOW));
+      }
+      const pause = pauseBeforeRound({
+        brokers: list,
+        failedRounds,
+        rounds: 8,
+        now: NOW,
+        deadline: NOW + remaining,
+        random,
+      });
+      if (pause === undefined) return;
+      expect(pause).toBeGreaterThanOrEqual(0);
+      expect(pause).toBeLessThan(remaining);
+      expect(failedRounds).toBeLessThan(8);
+      const later = lineUp(list, NOW + pause);
+      expect(later.some((broker) => broker.failure?.error.kind === 'retry')).toBe(true);
+      if (asked.length === list.length) expect(pause).toBeLessThanOrEqual(LONGEST_PAUSE);
+    }),
+  );
+});

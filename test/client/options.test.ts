@@ -1,0 +1,107 @@
+import { describe, expect, test } from '@jest/globals';
+import { ClientConfigError } from '../../src/client/errors.js';
+import { readClientOptions, type ServiceTokenClientOptions } from '../../src/client/options.js';
+import { createServiceTokenClient } from '../../src/client/service-token-client.js';
+import { redactText } from '../../src/tokens/redaction.js';
+
+const good: ServiceTokenClientOptions = {
+  brokers: 'https://broker.internal',
+  peer: { id: 'orders', secret: 'canary-secret' },
+};
+
+function messageOf(make: () => unknown): string {
+  try {
+    make();
+  } catch (error) {
+    return error instanceof ClientConfigError ? error.message : '';
+  }
+  return '';
+}
+
+describe('what is refused', () => {
+  test.each([
+    ['nothing', undefined, 'needs options'],
+    ['a list', [], 'needs options'],
+    ['a name that is none', { ...good, timeout: 5 }, 'no option "timeout"'],
+    ['brokers missing', { peer: good.peer }, '"brokers" must be an absolute https: URL'],
+    ['no brokers', { ...good, brokers: [] }, '"brokers" must name at least one broker'],
+    ['a broker that is no URL', { ...good, brokers: ['broker:443'] }, '"brokers[0]"'],
+    ['a broker that is no text', { ...good, brokers: [good.brokers, 7] }, '"brokers[1]"'],
+    ['another scheme', { ...good, brokers: 'ftp://broker.internal' }, 'absolute https: URL'],
+    ['a password', { ...good, brokers: 'https://orders:canary-secret@broker.internal' }, '"peer"'],
+    ['a query', { ...good, brokers: 'https://broker.internal/?token=canary-secret' }, 'no query'],
+    ['a fragment', { ...good, brokers: 'https://broker.internal/#canary-secret' }, 'fragment'],
+    ['the endpoint', { ...good, brokers: 'https://b.internal/x/oauth2/token/' }, '/oauth2/token'],
+    ['plain HTTP', { ...good, brokers: 'http://broker.internal' }, 'allowInsecureHttp'],
+    ['a host that looks local', { ...good, brokers: 'http://127.0.0.1.evil.test' }, 'plain HTTP'],
+    [
+      'a broker twice',
+      { ...good, brokers: ['https://broker.internal', 'https://BROKER.internal:443/'] },
+      'names https://broker.internal twice',
+    ],
+    ['peer missing', { brokers: good.brokers }, '"peer"'],
+    ['no id', { ...good, peer: { id: ' ', secret: 'x' } }, '"peer.id"'],
+    ['no secret', { ...good, peer: { id: 'orders', secret: '\n' } }, '"peer.secret"'],
+    ['a secret that is none', { ...good, peer: { id: 'orders', secret: 7 } }, '"peer.secret"'],
+    ['plain HTTP in words', { ...good, allowInsecureHttp: 'yes' }, '"allowInsecureHttp"'],
+    ['a ttl of nothing', { ...good, ttlMs: 0 }, '"ttlMs"'],
+    ['a ttl in words', { ...good, ttlMs: '5m' }, '"ttlMs"'],
+    ['a negative skew', { ...good, skewMs: -1 }, '"skewMs"'],
+    ['a skew that is no number', { ...good, skewMs: Number.NaN }, '"skewMs"'],
+    ['no time', { ...good, timeoutMs: 0 }, '"timeoutMs"'],
+    ['no end', { ...good, timeoutMs: Infinity }, '"timeoutMs"'],
+    ['less in all than for one', { ...good, timeoutMs: 9_000, deadlineMs: 8_999 }, 'from 9000'],
+    ['no round', { ...good, rounds: 0 }, '"rounds"'],
+    ['half a round', { ...good, rounds: 1.5 }, '"rounds"'],
+    ['a fetch that is none', { ...good, fetch: {} }, '"fetch"'],
+    ['a clock that does not sleep', { ...good, clock: { now: Date.now } }, '"clock"'],
+    ['an observer that is none', { ...good, observer: () => undefined }, '"observer"'],
+    ['chance that is none', { ...good, random: 0.5 }, '"random"'],
+  ])('%s', (_what, options, words) => {
+    const make = (): unknown => createServiceTokenClient(options as ServiceTokenClientOptions);
+    expect(make).toThrow(ClientConfigError);
+    expect(make).toThrow(words);
+    const message = messageOf(make);
+    expect(message).not.toContain('canary');
+    // What our own log would hide must not be in a message, nor may it hide what helps.
+    expect(redactText(message)).toBe(message);
+  });
+});
+
+describe('what is taken', () => {
+  test.each([
+    ['https://broker.internal', 'https://broker.internal'],
+    ['https://broker.internal:8443/', 'https://broker.internal:8443'],
+    ['https://gateway.internal/tokens//', 'https://gateway.internal/tokens'],
+    ['http://127.0.0.1:3000', 'http://127.0.0.1:3000'],
+    ['http://localhost:3000/', 'http://localhost:3000'],
+    ['http://[::1]:3000', 'http://[::1]:3000'],
+  ])('%s', (brokers, url) => {
+    expect(readClientOptions({ ...good, brokers }).brokers).toEqual([url]);
+  });
+
+  test('plain HTTP to another machine, when it is said', () => {
+    const options = { ...good, brokers: ['http://broker:3000'], allowInsecureHttp: true };
+    expect(readClientOptions(options).brokers).toEqual(['http://broker:3000']);
+  });
+
+  test('the defaults', () => {
+    expect(readClientOptions(good)).toMatchObject({
+      ttlMs: 300_000,
+      skewMs: 60_000,
+      timeoutMs: 5_000,
+      deadlineMs: 15_000,
+      rounds: 3,
+      fetch: globalThis.fetch,
+      random: Math.random,
+    });
+    expect(readClientOptions({ ...good, timeoutMs: 20_000 }).deadlineMs).toBe(20_000);
+  });
+
+  test('a peer as its file has it', () => {
+    const file = '{"id":"orders","secret":"canary-secret","more":true}';
+    const peer = JSON.parse(file) as { id: string; secret: string };
+    const settings = readClientOptions({ ...good, peer });
+    expect([settings.peerId, settings.readSecret()]).toEqual(['orders', 'canary-secret']);
+  });
+});

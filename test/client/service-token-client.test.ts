@@ -1,0 +1,219 @@
+import { inspect } from 'node:util';
+import { describe, expect, test } from '@jest/globals';
+import { createServiceTokenClient } from '../../src/client/service-token-client.js';
+import type { TokenDemand } from '../../src/tokens/token-supply.js';
+import { SteppingClock } from '../provider/stepping-clock.js';
+import { answers } from '../support/provider-server.js';
+import { failureOf, HOUR, requests, requireHarmless, rig, serveTokens } from './client-fixture.js';
+
+const DAY = 24 * HOUR;
+const TTL = 300_000;
+
+describe('a token request', () => {
+  test('is the client-credentials grant with client_secret_basic', async () => {
+    const { client, brokers } = await rig();
+    await client.getToken();
+    const [request] = brokers[0]?.received('token') ?? [];
+    expect(request).toMatchObject({
+      method: 'POST',
+      path: '/oauth2/token',
+      body: 'grant_type=client_credentials',
+      headers: {
+        accept: 'application/json',
+        'content-type': 'application/x-www-form-urlencoded',
+        authorization: `Basic ${btoa('orders:right-peer-secret')}`,
+      },
+    });
+    expect(request?.headers['cache-control']).not.toBe('no-cache');
+  });
+
+  test('encodes id and secret, so that every character arrives', async () => {
+    const [id, secret] = ['or:ders ü', 'p%20+/:=&é'];
+    const server = await serveTokens({ clientId: id, clientSecrets: [secret] });
+    const client = createServiceTokenClient({ brokers: server.origin, peer: { id, secret } });
+    expect((await client.getToken()).accessToken).toMatch(/^eyJ/);
+  });
+
+  test('goes below the path of the broker, and through the fetch that is given', async () => {
+    const asked: unknown[] = [];
+    const { client } = await rig({
+      brokers: 'https://gateway.test/tokens/',
+      fetch: (input, init) => {
+        asked.push([init?.method, input, init?.redirect]);
+        return Promise.resolve(
+          Response.json({ access_token: 'a.b.c', token_type: 'Bearer', expires_in: 3_600 }),
+        );
+      },
+    });
+    expect((await client.getToken()).accessToken).toBe('a.b.c');
+    expect(asked).toEqual([['POST', 'https://gateway.test/tokens/oauth2/token', 'manual']]);
+  });
+});
+
+describe('a healthy broker', () => {
+  test('10,000 calls on a cold client are one request', async () => {
+    const { client, brokers } = await rig();
+    const tokens = await Promise.all(Array.from({ length: 10_000 }, () => client.getToken()));
+    expect(new Set(tokens).size).toBe(1);
+    expect(requests(brokers)).toEqual([1]);
+  });
+
+  test('a warm token is the same promise, without a request', async () => {
+    const { client, brokers } = await rig();
+    await client.getToken();
+    const warm = client.getToken();
+    expect(client.getToken()).toBe(warm);
+    expect(await warm).toBe(await client.getToken({ minTtlMs: HOUR }));
+    expect(requests(brokers)).toEqual([1]);
+  });
+
+  test('it is asked again behind the answers, before the time to live is over', async () => {
+    const { client, brokers, clock } = await rig();
+    const first = await client.getToken();
+    clock.advance(0.9 * TTL - 1);
+    expect(await client.getToken()).toBe(first);
+    expect(requests(brokers)).toEqual([1]);
+    clock.advance(1);
+    expect(await client.getToken()).toBe(first);
+    await brokers[0]?.reached('token', 2);
+    const second = await client.getToken({ force: true });
+    expect(second).not.toBe(first);
+    expect(requests(brokers)).toEqual([2]);
+  });
+
+  test('past the time to live callers wait for one shared request', async () => {
+    const { client, brokers, clock } = await rig();
+    const first = await client.getToken();
+    clock.advance(TTL);
+    const later = await Promise.all(Array.from({ length: 100 }, () => client.getToken()));
+    expect(new Set(later).size).toBe(1);
+    expect(later[0]).not.toBe(first);
+    expect(requests(brokers)).toEqual([2]);
+  });
+
+  test('force asks it to look past its own cache, once a second and once for all who ask', async () => {
+    const { client, brokers, clock } = await rig();
+    const first = await client.getToken();
+    expect(await client.getToken({ force: true })).toBe(first);
+    clock.advance(1_000);
+    const forced = await Promise.all(
+      Array.from({ length: 50 }, () => client.getToken({ force: true })),
+    );
+    expect(new Set(forced).size).toBe(1);
+    expect(forced[0]).not.toBe(first);
+    clock.advance(999);
+    expect(await client.getToken({ force: true })).toBe(forced[0]);
+    const headers = brokers[0]?.received('token').map((request) => request.headers);
+    expect(headers?.map((all) => all['cache-control'] === 'no-cache')).toEqual([false, true]);
+  });
+
+  test('minTtlMs is a promise', async () => {
+    const { client, brokers, clock } = await rig();
+    const token = await client.getToken({ minTtlMs: DAY });
+    clock.advance(2_000);
+    expect(await client.getToken({ minTtlMs: DAY - 2_000 })).toBe(token);
+    expect(requests(brokers)).toEqual([1]);
+    expect((await client.getToken({ minTtlMs: DAY - 1_000 })).expiresAt).toBe(clock.now() + DAY);
+    const failure = await failureOf(client.getToken({ minTtlMs: DAY + 1 }));
+    expect(failure).toMatchObject({ code: 'TOKEN_LIFE_TOO_SHORT', kind: 'retry' });
+    const [, second] = brokers[0]?.received('token') ?? [];
+    expect(second?.headers['cache-control']).toBe('no-cache');
+  });
+
+  test.each([
+    [{ minTtlMs: -1 }, '"minTtlMs"'],
+    [{ minTtlMs: Number.NaN }, '"minTtlMs"'],
+    [{ minTtlMs: Infinity }, '"minTtlMs"'],
+    [{ minTtlMs: '60' }, '"minTtlMs"'],
+    [{ force: 'yes' }, '"force"'],
+  ])('a demand such as %j is refused', async (demand, words) => {
+    const { client, brokers } = await rig();
+    const failure = await failureOf(client.getToken(demand as TokenDemand));
+    expect(failure).toMatchObject({ code: 'CLIENT_MISCONFIGURED', kind: 'misconfigured' });
+    expect(failure.message).toContain(words);
+    expect(requests(brokers)).toEqual([0]);
+  });
+});
+
+describe('how long a token lives', () => {
+  test.each([-15, -2, 0, 2, 15])(
+    'is what the broker says is left, by our own clock: with its clock %d minutes off',
+    async (minutes) => {
+      const clock = new SteppingClock(() => true);
+      const server = await serveTokens({
+        now: () => clock.now() + minutes * 60_000,
+        tokenLifeSeconds: 600,
+      });
+      server.always('token', answers.token({ expires_in: 600 }));
+      const { client } = await rig({ brokers: server.origin, clock }, 0);
+      const token = await client.getToken();
+      expect(token.expiresAt).toBe(clock.now() + 600_000);
+      clock.advance(TTL - 1);
+      expect(await client.getToken()).toBe(token);
+      expect(client.status().usable).toBe(true);
+    },
+  );
+
+  test('is counted from before the request was sent', async () => {
+    const { client, brokers, clock } = await rig();
+    let answer = (): void => undefined;
+    const opened = new Promise<void>((resolve) => (answer = resolve));
+    brokers[0]?.next('token', answers.after(opened, answers.token({ expires_in: 3_600 })));
+    const sentAt = clock.now();
+    const token = client.getToken();
+    await brokers[0]?.reached('token', 1);
+    clock.advance(4_000);
+    answer();
+    expect((await token).expiresAt).toBe(sentAt + HOUR);
+  });
+
+  test('ends a minute early: under the skew it is not handed out', async () => {
+    const { client, brokers, clock } = await rig();
+    brokers[0]?.next('token', answers.token({ expires_in: 180 }));
+    const first = await client.getToken();
+    clock.advance(119_999);
+    expect(await client.getToken()).toBe(first);
+    clock.advance(1);
+    expect(client.status().usable).toBe(false);
+    expect(await client.getToken()).not.toBe(first);
+    expect(requests(brokers)).toEqual([2]);
+  });
+});
+
+describe('what is told', () => {
+  test('the status and the events of a client that works', async () => {
+    const { client, brokers, clock, told } = await rig();
+    const [broker] = brokers.map(({ origin }) => origin);
+    expect(client.status()).toEqual({
+      usable: false,
+      broker: undefined,
+      readAt: undefined,
+      expiresAt: undefined,
+      consecutiveFailures: 0,
+      lastError: undefined,
+    });
+    await client.getToken();
+    const expiresAt = clock.now() + DAY;
+    expect(client.status()).toEqual({
+      usable: true,
+      broker,
+      readAt: clock.now(),
+      expiresAt,
+      consecutiveFailures: 0,
+      lastError: undefined,
+    });
+    expect(told).toEqual([['refreshed', { broker, durationMs: 0, expiresAt }]]);
+  });
+
+  test('never shows the token or the secret', async () => {
+    const { client, told } = await rig();
+    const token = await client.getToken();
+    expect(token.accessToken).toMatch(/^eyJ/);
+    const shown = [token, { ...token }, structuredClone(token), JSON.stringify({ token }), client];
+    for (const value of [...shown, client.getToken(), client.status(), told]) {
+      requireHarmless(value);
+    }
+    expect(inspect(token)).toBe(`{ expiresAt: ${token.expiresAt} }`);
+    expect(() => requireHarmless(token.accessToken)).toThrow('is shown');
+  });
+});

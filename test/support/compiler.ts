@@ -1,0 +1,41 @@
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/**
+ * The compiler's complaints about a file, each as `LINE: MESSAGE`.
+ *
+ * @param file an absolute path.
+ * @param text taken as the file's content, whatever is in it.
+ */
+export function complaintsAbout(file: string, text: string): readonly string[] {
+  const { config } = ts.readConfigFile(`${root}tsconfig.json`, (name) => ts.sys.readFile(name)) as {
+    config: object;
+  };
+  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, root);
+  const host = ts.createCompilerHost(options);
+  const readSourceFile = host.getSourceFile.bind(host);
+  host.getSourceFile = (name, settings) =>
+    name === file
+      ? ts.createSourceFile(name, text, settings, true)
+      : readSourceFile(name, settings);
+  const program = ts.createProgram([file], options, host);
+  const source = program.getSourceFile(file);
+  return [
+    ...program.getSyntacticDiagnostics(source),
+    ...program.getSemanticDiagnostics(source),
+  ].map(({ messageText, start = 0 }) => {
+    const line = text.slice(0, start).split('\n').length;
+    return `${line}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`;
+  });
+}
+
+/** How many lines of a text are expected not to compile, and how many of them do not. */
+export function expectedErrors(file: string, text: string): { expected: number; seen: number } {
+  const complaints = complaintsAbout(file, text.replaceAll('@ts-expect-error', 'must not compile'));
+  return {
+    expected: text.match(/\/\/ @ts-expect-error/g)?.length ?? 0,
+    seen: new Set(complaints.map((complaint) => complaint.split(':')[0])).size,
+  };
+}
