@@ -21,7 +21,15 @@ export async function withCore<R>(
   context: CommandContext,
   use: (core: Core) => Promise<R>,
 ): Promise<R> {
-  const core = await createCore(readConfig(context));
+  const { output } = context;
+  const core = await createCore(readConfig(context), {
+    storeObserver: {
+      answeredElsewhere: (region, secretId, code) =>
+        output.err(
+          `Warning: the own Region did not answer for "${secretId}" (${code}); this is what ${region} says.\n`,
+        ),
+    },
+  });
   try {
     return await use(core);
   } finally {

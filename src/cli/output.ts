@@ -1,4 +1,5 @@
 import { BrokerError } from '../tokens/errors.js';
+import type { RotationMode } from '../rotation/rotation-mode.js';
 import { redactText } from '../tokens/redaction.js';
 
 /** Where a command writes to, and how. */
@@ -42,6 +43,13 @@ function describeError(error: unknown): { code: string; kind: string; message: s
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { code: 'UNEXPECTED', kind: 'bug', message: redactText(message) };
 }
+
+/** Who rotates, for people; stands after "by". */
+export const ROTATED_BY: Readonly<Record<RotationMode, string>> = {
+  broker: 'the broker',
+  'secrets-manager': 'Secrets Manager',
+  'primary-region': "the primary Region's broker (this is a replica)",
+};
 
 /** A span for people: `23 h 59 min`, `4 min 10 s`, or `expired 3 min ago`. */
 export function span(milliseconds: number): string {

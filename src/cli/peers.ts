@@ -1,6 +1,6 @@
 import { addPeer, listPeers, removePeer } from '../serving/peer-admin.js';
 import { withCore, type CommandContext } from './commands.js';
-import { show } from './output.js';
+import { show, span } from './output.js';
 import { requireNoFile, writeSecretFile } from '../composition/secret-file.js';
 
 /** Options of `peers add`. */
@@ -40,7 +40,7 @@ export async function addPeerCommand(
     show(output, { id, roles: options.role, secret_file: file }, [
       `Added the peer ${id} (roles: ${options.role.join(', ')}).`,
       `Its id and secret are in ${file} (mode 0600), and nowhere else: hand the file to the service.`,
-      'Running brokers know the peer within 5 minutes, or at once when they have not seen any yet.',
+      `Running brokers know the peer within ${span(config.cache.ttlSeconds * 1000)}, or at once when they have not seen any yet.`,
     ]);
   });
 }

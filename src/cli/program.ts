@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { configReferenceText } from '../config/reference.js';
 import type { CommandContext } from './commands.js';
 import { processOutput, showError } from './output.js';
@@ -50,6 +50,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .exitOverride();
   addServers(program, run);
   addRotation(program, run);
+  addExamination(program, run);
   addPeers(program, run);
 
   try {
@@ -76,10 +77,25 @@ function addServers(program: Command, run: Run): void {
 }
 
 function addRotation(program: Command, run: Run): void {
-  program
+  const rotate = program
     .command('rotate')
-    .description('rotate the service token now, by the same path as the schedule')
-    .action(() => run(async (context) => (await import('./rotate.js')).rotateCommand(context)));
+    .description(
+      'rotate the service token now, by the same path as the schedule; where Secrets Manager rotates it, ask for that',
+    )
+    .option('--dry-run', 'only say what would be done: writes nothing, and mints nothing')
+    .addOption(
+      new Option(
+        '--repair',
+        'instead, clear the pending version that a failed rotation left behind',
+      ).conflicts('dryRun'),
+    )
+    .option('--force', 'with --repair: clear it even if a rotation may still be working on it')
+    .action((options: RotateOptions) => {
+      if (options.force === true && options.repair !== true) {
+        rotate.error("error: option '--force' belongs to '--repair'");
+      }
+      return run(async (context) => rotateAction(context, options));
+    });
   program
     .command('status')
     .description(
@@ -92,6 +108,34 @@ function addRotation(program: Command, run: Run): void {
     .option('--show-token', 'print the service token, which is a secret')
     .action((options: { url?: string; showToken?: boolean }) =>
       run(async (context) => (await import('./status.js')).statusCommand(context, options)),
+    );
+}
+
+interface RotateOptions {
+  readonly dryRun?: boolean;
+  readonly repair?: boolean;
+  readonly force?: boolean;
+}
+
+async function rotateAction(context: CommandContext, options: RotateOptions): Promise<void> {
+  if (options.dryRun === true) return (await import('./rotate-plan.js')).planCommand(context);
+  if (options.repair === true) {
+    return (await import('./rotate-repair.js')).repairCommand(context, options.force === true);
+  }
+  return (await import('./rotate.js')).rotateCommand(context);
+}
+
+function addExamination(program: Command, run: Run): void {
+  program
+    .command('doctor')
+    .description(
+      'check everything that a rotation and a peer depend on, in order, and say what to do; fails when a check does',
+    )
+    .option('--mint', 'also mint a token on trial, which the provider counts; it is not kept')
+    .action((options: { mint?: boolean }) =>
+      run(async (context) =>
+        (await import('./doctor/doctor.js')).doctorCommand(context, options.mint === true),
+      ),
     );
   program
     .command('verify')

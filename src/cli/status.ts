@@ -1,10 +1,11 @@
 import type { Core } from '../composition/core.js';
-import { checkCoverage, type Coverage } from '../rotation/coverage.js';
-import type { RotationMode } from '../rotation/rotator.js';
-import { pendingLeftover } from '../rotation/rotator.js';
+import { coverageOf } from '../composition/coverage.js';
+import type { Coverage } from '../rotation/coverage.js';
+import { pendingLeftover, rotationMode, type RotationMode } from '../rotation/rotation-mode.js';
+import { worstGap } from '../rotation/worst-gap.js';
 import { withCore, type CommandContext } from './commands.js';
 import { askBroker, type BrokerHealth } from './ask-broker.js';
-import { instant, show, span } from './output.js';
+import { instant, ROTATED_BY, show, span } from './output.js';
 
 /** Options of `status`. */
 export interface StatusOptions {
@@ -19,7 +20,8 @@ interface Status {
   readonly store: string;
   readonly token_secret: string;
   readonly rotated_by: RotationMode;
-  readonly next_slot: string;
+  /** When the broker's own schedule rotates next, or Secrets Manager's at the latest; not known for a replica. */
+  readonly next_rotation?: string;
   readonly current?: {
     readonly version_id: string;
     readonly generated_at: string;
@@ -58,14 +60,17 @@ async function readStatus(core: Core, broker: BrokerHealth, showToken: boolean):
   const description = await store.describe(tokenSecretId);
   const current = await rotator.current();
   const pending = pendingLeftover(description);
+  const mode = rotationMode(description);
+  const next = mode === 'broker' ? slots.nextAfter(now) : description.storeRotation?.nextAt;
+  const gap = worstGap(description, slots, now);
   const skew = config.verification.clockSkewSeconds * 1000;
   const value = showToken && current ? (await store.read(tokenSecretId)).value : undefined;
   return {
     ok: current !== undefined && current.expiresAt - now > skew,
     store: store.name,
     token_secret: tokenSecretId,
-    rotated_by: await rotator.mode(),
-    next_slot: instant(slots.nextAfter(now)),
+    rotated_by: mode,
+    ...(next !== undefined && { next_rotation: instant(next) }),
     ...(current && {
       current: {
         version_id: current.versionId,
@@ -73,13 +78,7 @@ async function readStatus(core: Core, broker: BrokerHealth, showToken: boolean):
         expires_at: instant(current.expiresAt),
         remaining_seconds: Math.floor((current.expiresAt - now) / 1000),
       },
-      coverage: checkCoverage({
-        tokenLifetime: current.expiresAt - current.generatedAt,
-        period: slots.longestPeriod(now),
-        window: 0,
-        cacheTtl: config.cache.ttlSeconds * 1000,
-        skew,
-      }),
+      ...(gap && { coverage: coverageOf(current, gap, config) }),
     }),
     ...(pending !== undefined && { pending_leftover: pending }),
     broker,
@@ -101,11 +100,11 @@ function lines(status: Status, now: number): readonly string[] {
       : [
           `Remaining life  ${span(Date.parse(current.expires_at) - now)} (until ${current.expires_at})`,
         ]),
-    `Rotation        by ${ROTATED_BY[status.rotated_by]}; next slot ${status.next_slot}`,
+    `Rotation        by ${ROTATED_BY[status.rotated_by]}${status.next_rotation === undefined ? '' : `; next ${status.next_rotation}`}`,
     ...(status.pending_leftover === undefined
       ? []
       : [
-          `Pending         version ${status.pending_leftover}: a rotation runs now, or one did not finish`,
+          `Pending         version ${status.pending_leftover}: a rotation runs now, or one did not finish (rotate --repair)`,
         ]),
     ...(coverage === undefined
       ? []
@@ -114,9 +113,3 @@ function lines(status: Status, now: number): readonly string[] {
     ...(status.access_token === undefined ? [] : ['', status.access_token]),
   ];
 }
-
-const ROTATED_BY: Readonly<Record<RotationMode, string>> = {
-  broker: 'the broker',
-  'secrets-manager': 'Secrets Manager',
-  'primary-region': "the primary Region's broker (this is a replica)",
-};

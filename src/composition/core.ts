@@ -6,6 +6,7 @@ import type { RotationObserver } from '../rotation/rotation-observer.js';
 import { Rotator } from '../rotation/rotator.js';
 import { createSlots, type Slots } from '../rotation/slots.js';
 import { TokenSource } from '../rotation/token-source.js';
+import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { systemClock, type Clock } from '../tokens/clock.js';
 import {
@@ -26,6 +27,8 @@ export interface CoreOptions {
   /** Default: an OAuth provider over HTTP. */
   readonly provider?: TokenProvider;
   readonly observer?: RotationObserver;
+  /** Told when another Region had to answer a read. */
+  readonly storeObserver?: FallbackObserver;
 }
 
 /** The broker without HTTP: what every door needs to rotate the service token and to look at it. */
@@ -46,7 +49,10 @@ export interface Core {
 /** Puts the broker's core together. @throws {BrokerError} when the store cannot be opened. */
 export async function createCore(config: BrokerConfig, options: CoreOptions = {}): Promise<Core> {
   const { clock = systemClock, provider = createOAuthProvider({ clock }), observer } = options;
-  const store = options.store ?? (await openStore(config, clock));
+  const { storeObserver } = options;
+  const store =
+    options.store ??
+    (await openStore(config, clock, { ...(storeObserver && { observer: storeObserver }) }));
   let keys: RemoteKeySet | undefined;
 
   const verifierOptions = (settings: ProviderSettings): TokenVerifierOptions => {

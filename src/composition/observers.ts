@@ -4,6 +4,7 @@ import type { BrokerLogger } from '../operations/log.js';
 import type { BrokerMetrics, SecretRole } from '../operations/metrics.js';
 import type { RotationObserver } from '../rotation/rotation-observer.js';
 import type { RotationScheduleObserver } from '../rotation/rotation-schedule.js';
+import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { ServingObserver } from '../serving/serving-observer.js';
 import { errorCode } from '../tokens/errors.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
@@ -21,6 +22,7 @@ export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): Rot
       const { trigger, key, result, versionId, code, durationMilliseconds } = outcome;
       const fields = { trigger, key, result, versionId, code, durationMilliseconds };
       if (result === 'failed') log.error({ ...fields, err: error }, 'rotation failed');
+      else if (result === 'requested') log.info(fields, 'Secrets Manager was asked to rotate');
       else log.info(fields, 'rotation ended');
     },
   };
@@ -28,7 +30,8 @@ export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): Rot
 
 const MODE_WORDS = {
   broker: 'the broker rotates the service token',
-  'secrets-manager': 'Secrets Manager rotates the service token; this schedule writes nothing',
+  'secrets-manager':
+    'Secrets Manager rotates the service token; this schedule only asks it to when the life runs out',
   'primary-region': 'the token secret is a replica; it is rotated in its primary Region',
 } as const;
 
@@ -41,6 +44,16 @@ export function scheduleObserver(log: BrokerLogger): RotationScheduleObserver {
         { code: errorCode(error), nextCheckAt: new Date(nextCheckAt).toISOString() },
         'a rotation was due and could not be done; it is tried again',
       ),
+  };
+}
+
+/** Tells logs and metrics that another Region had to answer. */
+export function fallbackObserver(log: BrokerLogger, metrics: BrokerMetrics): FallbackObserver {
+  return {
+    answeredElsewhere: (region, secretId, code) => {
+      metrics.recordFallbackRead(region);
+      log.warn({ region, secretId, code }, 'a replica in another Region was read instead');
+    },
   };
 }
 

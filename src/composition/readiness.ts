@@ -4,16 +4,14 @@ import type {
   RotationReadiness,
   TokenReadiness,
 } from '../operations/readiness.js';
-import { checkCoverage } from '../rotation/coverage.js';
 import type { CurrentToken, TokenCache } from '../serving/token-cache.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { Core } from './core.js';
+import { coverageOf, type GapWatch } from './coverage.js';
 
 /** What health says, from the cache and from what this process remembers of rotations. */
-export function createReadiness(core: Core, cache: TokenCache): ReadinessSource {
+export function createReadiness(core: Core, cache: TokenCache, gap: GapWatch): ReadinessSource {
   const { config, clock, rotator, slots } = core;
-  // Walking through a year of the schedule takes a moment: better now than while a peer waits.
-  const period = slots.longestPeriod(clock.now());
 
   return {
     tokenState: async () => {
@@ -31,11 +29,16 @@ export function createReadiness(core: Core, cache: TokenCache): ReadinessSource 
       if (!config.rotation.enabled) return undefined;
       const latest = rotator.outcomes.latest();
       const success = rotator.outcomes.latestSuccess();
+      // A token that is younger than the failure: another replica, or Secrets Manager, has rotated since.
+      const mintedAt = cache.status().value?.token.generatedAt ?? 0;
+      const hasFailed = latest?.result === 'failed' && mintedAt < latest.at;
       return {
-        ok: latest?.result !== 'failed',
-        next: new Date(slots.nextAfter(clock.now())).toISOString(),
+        ok: !hasFailed,
+        ...(gap.ownSlotsCount() && {
+          next: new Date(slots.nextAfter(clock.now())).toISOString(),
+        }),
         ...(success && { lastSuccess: new Date(success.at).toISOString() }),
-        ...(latest?.result === 'failed' && {
+        ...(hasFailed && {
           ...(latest.code !== undefined && { code: latest.code }),
           ...(latest.message !== undefined && { reason: latest.message }),
         }),
@@ -43,14 +46,9 @@ export function createReadiness(core: Core, cache: TokenCache): ReadinessSource 
     },
     coverage: (): CoverageReadiness | undefined => {
       const current: CurrentToken | undefined = cache.status().value;
-      if (current === undefined) return undefined;
-      const { covered, explanation } = checkCoverage({
-        tokenLifetime: current.token.expiresAt - current.token.generatedAt,
-        period,
-        window: 0,
-        cacheTtl: config.cache.ttlSeconds * 1000,
-        skew: config.verification.clockSkewSeconds * 1000,
-      });
+      const worst = gap.current();
+      if (current === undefined || worst === undefined) return undefined;
+      const { covered, explanation } = coverageOf(current.token, worst, config);
       return covered ? { ok: true } : { ok: false, reason: explanation };
     },
   };

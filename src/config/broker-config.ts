@@ -1,4 +1,5 @@
 import type { Settings } from './schema.js';
+import type { IamPeer } from './values.js';
 
 /** Where the broker listens, and how peers reach it. */
 export interface HttpConfig {
@@ -6,11 +7,15 @@ export interface HttpConfig {
   readonly host: string;
   /** The URL peers reach the broker by; the issuer of its RFC 8414 metadata. */
   readonly publicUrl: string | undefined;
+  /** The peers of the HTTP function on AWS Lambda; empty when there are none. */
+  readonly iamPeers: readonly IamPeer[];
 }
 
 /** Where secrets live, and which is which. */
 export interface SecretsConfig {
   readonly store: Settings['BROKER_SECRET_STORE'];
+  /** Read in this order while the own Region cannot be reached; empty when there are none. */
+  readonly awsFallbackRegions: readonly string[];
   readonly dataDir: string;
   /** `undefined` when the key file of the data folder is to be used. */
   readonly masterKey: Settings['BROKER_MASTER_KEY'];
@@ -75,9 +80,11 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
       port: settings.PORT,
       host: settings.HOST,
       publicUrl: settings.BROKER_PUBLIC_URL,
+      iamPeers: settings.BROKER_HTTP_IAM_PEERS ?? [],
     },
     secrets: {
       store: settings.BROKER_SECRET_STORE,
+      awsFallbackRegions: settings.BROKER_AWS_FALLBACK_REGIONS ?? [],
       dataDir: settings.BROKER_DATA_DIR,
       masterKey: settings.BROKER_MASTER_KEY,
       credentialsSecretId: settings.BROKER_CREDENTIALS_SECRET_ID,

@@ -1,14 +1,8 @@
 import { parseDocument } from 'yaml';
+import { sourceOf, type ConfigFile } from './check-settings.js';
 import type { ConfigMistake } from './config-error.js';
 import { fileKey, SETTING_NAMES, type SettingName } from './settings.js';
 import { suggest } from './suggest.js';
-
-/** What a configuration file says. */
-export interface ConfigFile {
-  /** The text of every setting that is in it. */
-  readonly texts: ReadonlyMap<SettingName, string>;
-  readonly mistakes: readonly ConfigMistake[];
-}
 
 const BY_KEY: ReadonlyMap<string, SettingName> = new Map(
   SETTING_NAMES.map((name) => [fileKey(name), name]),
@@ -46,7 +40,7 @@ export function parseConfigFile(text: string, path: string): ConfigFile {
 /** The answer for a file that cannot be used at all. */
 export function fileMistake(path: string, problem: string): ConfigFile {
   const mistake = { name: 'BROKER_CONFIG', given: `"${path}"`, problem, allowed: ALLOWED_FILE };
-  return { texts: new Map(), mistakes: [mistake] };
+  return { path, texts: new Map(), mistakes: [mistake] };
 }
 
 function readKeys(content: object, path: string): ConfigFile {
@@ -59,7 +53,7 @@ function readKeys(content: object, path: string): ConfigFile {
     else if (text === undefined) mistakes.push(nestedValue(name, path));
     else if (text !== '') texts.set(name, text);
   }
-  return { texts, mistakes };
+  return { path, texts, mistakes };
 }
 
 function textOf(value: unknown): string | undefined {
@@ -94,9 +88,4 @@ function nestedValue(name: SettingName, path: string): ConfigMistake {
     problem: 'it is neither a single value nor a list of single values without commas',
     allowed: 'a single value, or a list where several are allowed',
   };
-}
-
-/** How mistakes say that a value came from the file. */
-export function sourceOf(name: SettingName, path: string): string {
-  return `${fileKey(name)} in ${path}`;
 }

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   SETTING_NAMES,
   SETTINGS,
@@ -47,6 +47,13 @@ const RULES: readonly Rule[] = [
     },
     problem: 'it is http, and not on this machine',
   })),
+  {
+    of: 'BROKER_AWS_FALLBACK_REGIONS',
+    and: ['BROKER_SECRET_STORE'],
+    holds: (settings) =>
+      settings.BROKER_AWS_FALLBACK_REGIONS === undefined || settings.BROKER_SECRET_STORE === 'aws',
+    problem: 'the embedded store is in no Region',
+  },
   distinct('BROKER_TOKEN_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_TOKEN_SECRET_ID'),

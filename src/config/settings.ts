@@ -75,6 +75,12 @@ export const SETTINGS = {
     allowed: 'embedded or aws',
     does: 'Where secrets live: an encrypted file in the data folder, or AWS Secrets Manager.',
   },
+  BROKER_AWS_FALLBACK_REGIONS: {
+    reads: values.list(values.awsRegion),
+    allowed:
+      'AWS Regions other than the own one, separated by commas; only with BROKER_SECRET_STORE=aws',
+    does: 'Regions with replicas of the secrets, read in this order while the own Region cannot be reached; writes stay in the own one.',
+  },
   BROKER_DATA_DIR: {
     reads: values.line,
     default: '.broker',
@@ -105,6 +111,12 @@ export const SETTINGS = {
     default: 'service-token-broker/peers',
     allowed: 'the name or the ARN of a secret',
     does: 'The peers secret: who may ask for the service token.',
+  },
+  BROKER_HTTP_IAM_PEERS: {
+    reads: values.list(values.iamPeer),
+    allowed:
+      'ARNs of IAM roles and users without commas, separated by commas; `admin=` or `token+admin=` before one gives it other roles than token',
+    does: 'The peers of the HTTP function on AWS Lambda, where AWS IAM says who calls. No other door reads it.',
   },
   BROKER_ISSUER: {
     reads: values.url({ query: false }),

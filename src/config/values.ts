@@ -1,7 +1,8 @@
 import { isIP } from 'node:net';
 import { Cron } from 'croner';
+// The whole namespace: bundlers then leave out what is not used, zod's translations above all.
+import * as z from 'zod';
 import { isLoopbackHost } from '../tokens/loopback.js';
-import { z } from 'zod';
 import { HiddenBytes } from './hidden.js';
 
 /**
@@ -71,6 +72,31 @@ export function base64Bytes(length: number): Reader<HiddenBytes> {
 
 /** The name or the ARN of a secret. */
 export const secretId: Reader<string> = z.string().regex(/^[A-Za-z0-9/_+=.@:-]{1,512}$/);
+
+/** The name of an AWS Region, such as `eu-central-1` or `us-gov-west-1`. */
+export const awsRegion: Reader<string> = checked((text) =>
+  /^[a-z]{2,8}(?:-[a-z]{2,12}){1,3}-\d{1,2}$/.test(text)
+    ? undefined
+    : 'each one must be the name of a Region, such as eu-west-1',
+);
+
+/** A peer that AWS IAM knows: who it is, and what it may do. */
+export interface IamPeer {
+  /** The ARN of a role or a user. */
+  readonly arn: string;
+  readonly roles: readonly ('token' | 'admin')[];
+}
+
+const IAM_PEER =
+  /^(?:(token|admin|token\+admin)=)?(arn:aws[a-z-]*:iam::\d{12}:(?:role|user)\/(?:[!-+\--~]+\/)?[\w+=.@-]{1,128})$/;
+
+/** An IAM role or user as a peer, with its roles in front: `token+admin=arn:aws:iam::123456789012:role/platform`. */
+export const iamPeer: Reader<IamPeer> = checked((text) =>
+  IAM_PEER.test(text) ? undefined : 'each one must be the ARN of an IAM role or user',
+).transform((text) => {
+  const [, roles = 'token', arn = ''] = IAM_PEER.exec(text) ?? [];
+  return { arn, roles: roles.split('+') as ('token' | 'admin')[] };
+});
 
 /** An http or https URL; whether http is allowed, is decided where the other settings are known. */
 export function url(options: { readonly query: boolean }): Reader<string> {

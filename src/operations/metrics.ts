@@ -82,6 +82,11 @@ export class BrokerMetrics {
     buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers: [this.registry],
   });
+  readonly #fallbackReads = this.#counter(
+    'store_fallback_reads_total',
+    "Reads that another Region's replica answered, because the own Region did not.",
+    ['region'],
+  );
   readonly #mints = this.#counter(
     'provider_mints_total',
     'Service tokens asked of the provider, by code (OK or an error code).',
@@ -149,6 +154,11 @@ export class BrokerMetrics {
     this.#storeReads.inc({ secret, code: this.#code.of(code) });
   }
 
+  /** Counts a read that another Region answered. @param region as it is configured. */
+  recordFallbackRead(region: string): void {
+    this.#fallbackReads.inc({ region: this.#word.of(region) });
+  }
+
   /** Counts a token that was asked of the provider. @param code `OK`, or a stable error code. */
   recordProviderMint(code: string): void {
     this.#mints.inc({ code: this.#code.of(code) });
@@ -159,7 +169,7 @@ export class BrokerMetrics {
     this.#rotationSteps.inc({ step: this.#word.of(step), outcome: this.#word.of(outcome) });
   }
 
-  /** Counts a rotation that ended, and remembers when the last one ended well. */
+  /** Counts a rotation that ended, and remembers when the last one ended well; a mere request is none. */
   recordRotation(outcome: {
     readonly trigger: string;
     readonly result: string;
@@ -171,7 +181,8 @@ export class BrokerMetrics {
     const trigger = this.#word.of(outcome.trigger);
     const code = outcome.code === undefined ? 'OK' : this.#code.of(outcome.code);
     this.#rotations.inc({ trigger, result: this.#word.of(outcome.result), code });
-    if (outcome.result !== 'failed') this.#lastSuccess = outcome.at;
+    const isSuccess = outcome.result !== 'failed' && outcome.result !== 'requested';
+    if (isSuccess) this.#lastSuccess = outcome.at;
   }
 
   #counter<Label extends string>(

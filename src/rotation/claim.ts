@@ -18,6 +18,9 @@ export interface ClaimOptions {
   readonly lease: number;
 }
 
+/** How long a claim stands where nobody says otherwise, in milliseconds; a mint takes 30,000 at most. */
+export const CLAIM_LEASE = 45_000;
+
 /** Turns after which waiting is given up: every one of them was claimed by a process that then fell silent. */
 const MOST_TURNS = 20;
 const FIRST_WAIT = 100;

@@ -5,7 +5,7 @@ const KINDS = {
   ROTATION_VERSION_UNKNOWN: 'retry',
   /** The version is not the pending one: another rotation took its place, or it was given up. */
   ROTATION_NOT_PENDING: 'retry',
-  /** The store rotates the secret itself, or the secret is a read-only replica. */
+  /** The secret is a read-only replica, or Secrets Manager rotates it and nobody asked to have that done now. */
   ROTATION_MANAGED_ELSEWHERE: 'rejected',
   /** The step was called by Secrets Manager for a secret whose rotation is switched off. */
   ROTATION_NOT_ENABLED: 'misconfigured',
@@ -23,6 +23,8 @@ const KINDS = {
   ROTATION_SUPERSEDED: 'retry',
   /** Another replica is minting, and has not finished in time. */
   ROTATION_IN_PROGRESS: 'retry',
+  /** A pending version may belong to a rotation that still runs: it is not cleared. */
+  ROTATION_REPAIR_REFUSED: 'retry',
   /** Too many attempts at one slot were given up. */
   ROTATION_ATTEMPTS_EXHAUSTED: 'misconfigured',
 } as const satisfies Record<string, ErrorKind>;

@@ -1,7 +1,8 @@
 import type { RotationStep } from './decision.js';
 
-/** Why a rotation ran. */
-export type RotationTrigger = 'schedule' | 'early' | 'http' | 'cli' | 'secrets-manager';
+/** Why a rotation ran. `watchdog`: Secrets Manager rotates, and the token's life ran out nevertheless. */
+export type RotationTrigger =
+  'schedule' | 'early' | 'http' | 'cli' | 'watchdog' | 'secrets-manager';
 
 /** How a rotation ended well. */
 export type RotationResult =
@@ -10,7 +11,9 @@ export type RotationResult =
   /** This process promoted what another one, or an earlier attempt, had minted. */
   | 'adopted'
   /** Another process had already finished. */
-  | 'already-rotated';
+  | 'already-rotated'
+  /** Secrets Manager was asked to rotate. Whether it does, only the token secret shows. */
+  | 'requested';
 
 /** One rotation that ended, kept for health, metrics and `status`. */
 export interface RotationOutcome {
@@ -66,8 +69,8 @@ export class RotationOutcomes {
     return this.#kept[0];
   }
 
-  /** The newest outcome that ended well. */
+  /** The newest outcome that ended well; a mere request is none. */
   latestSuccess(): RotationOutcome | undefined {
-    return this.#kept.find((outcome) => outcome.result !== 'failed');
+    return this.#kept.find(({ result }) => result !== 'failed' && result !== 'requested');
   }
 }

@@ -1,12 +1,16 @@
+import { isStoreError } from '../secrets/secret-store-error.js';
+import type { SecretDescription } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
 import { BrokerError } from '../tokens/errors.js';
 import { decideDue, type CurrentToken, type Due } from './due.js';
-import type { RotationMode, Rotator } from './rotator.js';
+import { rotationMode, type RotationMode } from './rotation-mode.js';
+import type { Rotator } from './rotator.js';
 import type { Slots } from './slots.js';
+import { askWait, decideWatch, type Asked } from './watchdog.js';
 
 /** What the schedule works with. */
 export interface RotationScheduleOptions {
-  readonly rotator: Pick<Rotator, 'current' | 'mode' | 'rotate'>;
+  readonly rotator: Pick<Rotator, 'current' | 'describe' | 'rotate'>;
   readonly slots: Slots;
   /** Remaining life in milliseconds under which the token is rotated early. */
   readonly minimumRemaining: number;
@@ -19,20 +23,29 @@ export interface RotationScheduleOptions {
 
 /** What the schedule tells besides the rotations themselves. */
 export interface RotationScheduleObserver {
+  /** Who rotates the secret, as soon as it is known, and whenever it changes. */
   modeChanged?(mode: RotationMode): void;
+  /** What the store said of the token secret, each time it was asked. */
+  described?(description: SecretDescription): void;
   checkFailed?(error: unknown, nextCheckAt: number): void;
 }
 
 const FIRST_RETRY = 15_000;
 const LONGEST_RETRY = 300_000;
+/** A rotation by Secrets Manager takes seconds; its outcome is looked at after this long. */
+const LOOK_AFTER_REQUEST = 60_000;
 
 /**
  * Decides again and again whether a rotation is due, and runs it: at a slot, for a slot that was missed, and early
  * when the token's life runs out. It reads the store only when what it knows says that something is due.
+ *
+ * Where Secrets Manager rotates the secret it writes nothing: it is a watchdog, which asks Secrets Manager to rotate
+ * when the token's life runs out all the same. Of a replica it only takes note.
  */
 export class RotationSchedule {
   #known: CurrentToken | undefined;
   #mode: RotationMode | undefined;
+  #asked: Asked | undefined;
   #failures = 0;
   #notBefore = Number.NEGATIVE_INFINITY;
   #checking: Promise<void> | undefined;
@@ -55,14 +68,13 @@ export class RotationSchedule {
   async #check(): Promise<void> {
     const { rotator, clock } = this.options;
     if (clock.now() < this.#notBefore) return;
-    if (this.#known !== undefined && this.#due().kind === 'none') return;
+    const isInformed = this.#known !== undefined && this.#mode !== undefined;
+    if (isInformed && this.#due().kind === 'none') return;
     try {
       this.#known = await rotator.current();
+      const mode = await this.#learnMode();
       const due = this.#due();
-      if (due.kind !== 'none' && (await this.#mayRotate())) {
-        await this.#rotate(due);
-        this.#known = await rotator.current();
-      }
+      if (due.kind !== 'none') await this.#act(mode, due);
       this.#failures = 0;
     } catch (error) {
       this.#backOff(error);
@@ -80,6 +92,18 @@ export class RotationSchedule {
     });
   }
 
+  async #act(mode: RotationMode, due: Exclude<Due, { kind: 'none' }>): Promise<void> {
+    const { rotator, clock } = this.options;
+    if (mode === 'broker') {
+      await this.#rotate(due);
+      this.#known = await rotator.current();
+    } else {
+      // Looked at again only after a while; somebody may switch the rotation off, or promote the replica.
+      this.#notBefore = clock.now() + LONGEST_RETRY;
+      if (mode === 'secrets-manager') await this.#watch();
+    }
+  }
+
   async #rotate(due: Exclude<Due, { kind: 'none' }>): Promise<void> {
     const { rotator, slots, clock } = this.options;
     await rotator.rotate(
@@ -89,15 +113,35 @@ export class RotationSchedule {
     );
   }
 
-  /** False when the secret is rotated elsewhere; then it is looked at again only after a while. */
-  async #mayRotate(): Promise<boolean> {
-    const { rotator, clock, observer } = this.options;
-    const mode = await rotator.mode();
+  async #watch(): Promise<void> {
+    const { rotator, clock, minimumRemaining, observer } = this.options;
+    const watch = decideWatch({
+      now: clock.now(),
+      current: this.#known,
+      minimumRemaining,
+      asked: this.#asked,
+    });
+    if (watch.kind === 'wait') this.#notBefore = Math.min(this.#notBefore, watch.until);
+    if (watch.kind !== 'ask') return;
+    try {
+      await rotator.rotate({ trigger: 'watchdog', key: watch.key });
+      this.#notBefore = clock.now() + LOOK_AFTER_REQUEST;
+    } catch (error) {
+      // Anything else did not reach Secrets Manager, or was refused: the usual backoff.
+      if (!isStoreError(error, 'STORE_ROTATION_PENDING')) throw error;
+      observer?.checkFailed?.(error, clock.now() + askWait(watch.asked.count));
+    }
+    this.#asked = watch.asked;
+  }
+
+  async #learnMode(): Promise<RotationMode> {
+    const { rotator, observer } = this.options;
+    const description = await rotator.describe();
+    observer?.described?.(description);
+    const mode = rotationMode(description);
     if (mode !== this.#mode) observer?.modeChanged?.(mode);
     this.#mode = mode;
-    if (mode === 'broker') return true;
-    this.#notBefore = clock.now() + LONGEST_RETRY;
-    return false;
+    return mode;
   }
 
   #backOff(error: unknown): void {

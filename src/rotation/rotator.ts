@@ -1,12 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { versionWithLabel, type SecretDescription } from '../secrets/secret-store.js';
+import type { SecretDescription } from '../secrets/secret-store.js';
 import { isStoreError } from '../secrets/secret-store-error.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import { TokenSecretError, parseServiceToken, remainingLife } from '../tokens/service-token.js';
-import { claimMinting, findVersion } from './claim.js';
+import { nextAttempt } from './attempts.js';
+import { CLAIM_LEASE, claimMinting } from './claim.js';
 import type { StepDriver } from './decision.js';
 import type { CurrentToken } from './due.js';
+import { requestRotation } from './request-rotation.js';
 import { RotationError } from './rotation-error.js';
+import { rotationMode, type RotationMode } from './rotation-mode.js';
 import {
   RotationOutcomes,
   type RotationOutcome,
@@ -14,7 +17,7 @@ import {
   type RotationTrigger,
 } from './rotation-observer.js';
 import { RotationSteps, type RotationStepsOptions } from './rotation-steps.js';
-import { manualKey, versionIdOf } from './version-id.js';
+import { manualKey } from './version-id.js';
 
 /** What the rotator works with. */
 export interface RotatorOptions extends RotationStepsOptions {
@@ -31,17 +34,17 @@ export interface RotationRequest {
   readonly slotStart?: number;
 }
 
-/** A rotation that ended well. */
+/** A rotation that ended well, or was asked for. */
 export interface Rotated {
+  /** The version that is current now, or that will be when Secrets Manager was asked. */
   readonly versionId: string;
   readonly result: RotationResult;
 }
 
 /** The broker drives the steps by itself: Secrets Manager has registered nothing. */
 const OURSELVES: StepDriver = { managed: false };
-const CLAIM_LEASE = 45_000;
-/** Attempts at one key whose versions were given up; a provider that mints nothing usable ends there. */
-const MOST_ATTEMPTS = 100;
+/** Who may ask Secrets Manager to rotate a secret that it rotates by its own schedule. */
+const MAY_ASK: ReadonlySet<RotationTrigger> = new Set(['http', 'cli', 'watchdog']);
 
 /**
  * Renews the service token: the one path that the schedule, the HTTP admin call, the command line and the Lambda
@@ -62,7 +65,8 @@ export class Rotator {
   }
 
   /**
-   * Runs all four steps.
+   * Runs all four steps. Where Secrets Manager rotates the secret it only asks for that, on behalf of somebody or of the
+   * watchdog, and the result is `requested`: the rotation itself goes on elsewhere.
    *
    * @throws {BrokerError} of kind `retry` when a later attempt may succeed; every other kind needs somebody.
    */
@@ -83,7 +87,12 @@ export class Rotator {
 
   /** Who may rotate: the broker, Secrets Manager by its own schedule, or only the primary Region. */
   async mode(): Promise<RotationMode> {
-    return rotationMode(await this.options.store.describe(this.options.tokenSecretId));
+    return rotationMode(await this.describe());
+  }
+
+  /** What the store says of the token secret now. */
+  describe(): Promise<SecretDescription> {
+    return this.options.store.describe(this.options.tokenSecretId);
   }
 
   /** What the token secret serves now; `undefined` while it holds no service token. */
@@ -129,10 +138,11 @@ export class Rotator {
 
   async #run(key: string, request: RotationRequest): Promise<Rotated> {
     const { store, tokenSecretId, claimLease = CLAIM_LEASE } = this.options;
-    requireWritable(await store.describe(tokenSecretId));
+    const mode = await this.mode();
+    if (mode !== 'broker') return this.#runElsewhere(mode, key, request);
     const satisfied = await this.#satisfying(request);
     if (satisfied !== undefined) return { versionId: satisfied, result: 'already-rotated' };
-    const { versionId, state } = await this.#nextAttempt(key);
+    const { versionId, state } = await nextAttempt(store, tokenSecretId, key);
     if (state === 'done') return { versionId, result: 'already-rotated' };
     // A key of its own has no other replica to agree with.
     if (state === 'new' && request.key !== undefined) {
@@ -155,25 +165,26 @@ export class Rotator {
     return life > this.options.minimumLife ? current.versionId : undefined;
   }
 
-  /**
-   * The version id to work on: the first of the key's attempts that was not given up. Each version is read by its id,
-   * labels included: a description that is older than the read would take a version for given up that was just staged.
-   */
-  async #nextAttempt(
+  /** A secret that is not the broker's to write: asks Secrets Manager, where somebody wants that. */
+  async #runElsewhere(
+    mode: Exclude<RotationMode, 'broker'>,
     key: string,
-  ): Promise<{ versionId: string; state: 'new' | 'staged' | 'done' }> {
+    { trigger }: RotationRequest,
+  ): Promise<Rotated> {
     const { store, tokenSecretId } = this.options;
-    for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
-      const versionId = versionIdOf(tokenSecretId, key, attempt);
-      const version = await findVersion(store, tokenSecretId, versionId);
-      if (version === undefined) return { versionId, state: 'new' };
-      if (version.labels.includes('AWSCURRENT')) return { versionId, state: 'done' };
-      if (version.labels.includes('AWSPENDING')) return { versionId, state: 'staged' };
+    if (mode === 'primary-region') {
+      throw new RotationError(
+        'ROTATION_MANAGED_ELSEWHERE',
+        `Secret "${tokenSecretId}" is a replica of another Region's secret: rotate it in its primary Region.`,
+      );
     }
-    throw new RotationError(
-      'ROTATION_ATTEMPTS_EXHAUSTED',
-      `${MOST_ATTEMPTS} versions were staged for "${key}" and given up: the provider mints no token that receivers would accept. See the log of the earlier attempts.`,
-    );
+    if (!MAY_ASK.has(trigger)) {
+      throw new RotationError(
+        'ROTATION_MANAGED_ELSEWHERE',
+        `Secrets Manager rotates secret "${tokenSecretId}" by its own schedule: this one leaves it alone.`,
+      );
+    }
+    return { versionId: await requestRotation(store, tokenSecretId, key), result: 'requested' };
   }
 
   async #allSteps(versionId: string): Promise<'minted' | 'adopted' | 'skipped'> {
@@ -189,30 +200,4 @@ export class Rotator {
       throw error;
     }
   }
-}
-
-/** Who rotates the token secret. */
-export type RotationMode = 'broker' | 'secrets-manager' | 'primary-region';
-
-function rotationMode(description: SecretDescription): RotationMode {
-  if (description.readOnlyReplica) return 'primary-region';
-  return description.rotationEnabled ? 'secrets-manager' : 'broker';
-}
-
-function requireWritable(description: SecretDescription): void {
-  const { secretId } = description;
-  const mode = rotationMode(description);
-  if (mode === 'broker') return;
-  throw new RotationError(
-    'ROTATION_MANAGED_ELSEWHERE',
-    mode === 'primary-region'
-      ? `Secret "${secretId}" is a replica of another Region's secret: rotate it in its primary Region.`
-      : `Secrets Manager rotates secret "${secretId}" itself. Ask it to rotate now: aws secretsmanager rotate-secret --secret-id ${secretId}`,
-  );
-}
-
-/** The id of the version that a rotation left pending, if there is one. */
-export function pendingLeftover(description: SecretDescription): string | undefined {
-  const pending = versionWithLabel(description, 'AWSPENDING');
-  return pending === versionWithLabel(description, 'AWSCURRENT') ? undefined : pending;
 }

@@ -49,6 +49,15 @@ export function earlyKey(currentVersionId: string | undefined): string {
   return `early ${currentVersionId ?? 'none'}`;
 }
 
+/**
+ * The key of a request to Secrets Manager because the current version's life runs out.
+ *
+ * @param windowStart replicas that ask within the same stretch of time ask for the same; its start, in milliseconds.
+ */
+export function watchdogKey(currentVersionId: string | undefined, windowStart: number): string {
+  return `watchdog ${currentVersionId ?? 'none'} ${new Date(windowStart).toISOString()}`;
+}
+
 /** The key of a rotation that somebody asked for; `requestId` makes it one of its own. */
 export function manualKey(requestId: string): string {
   return `manual ${requestId}`;

@@ -10,6 +10,10 @@ const KINDS = {
   VERSION_CONFLICT: 'bug',
   /** Another version is current than the caller expected. */
   PROMOTE_CONFLICT: 'retry',
+  /** The store was asked to rotate the secret itself, and an earlier rotation has not ended. */
+  STORE_ROTATION_PENDING: 'retry',
+  /** The store cannot rotate the secret by itself. */
+  STORE_ROTATION_UNSUPPORTED: 'misconfigured',
   /** The value is neither text nor UTF-8 bytes, or too large. */
   VALUE_INVALID: 'misconfigured',
   /** The store, or the machine's disk, allows no write. */

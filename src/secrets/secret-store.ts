@@ -20,6 +20,20 @@ export interface SecretVersion {
   readonly createdAt: number;
 }
 
+/** How a store rotates a secret by itself, as far as it tells. */
+export interface StoreRotation {
+  /** Where the rotation function is (AWS: RotationLambdaARN). */
+  readonly functionId?: string;
+  /** The schedule in the store's own notation, for example `cron(0 3 * * ? *)` or `rate(1 day)`. */
+  readonly schedule?: string;
+  /** How long after the schedule's instant a rotation may begin, in the store's own notation, for example `2h`. */
+  readonly window?: string;
+  /** The last rotation that ended well, in milliseconds since the Unix epoch. */
+  readonly lastAt?: number;
+  /** When the next one begins at the latest, in milliseconds since the Unix epoch. */
+  readonly nextAt?: number;
+}
+
 /** What a store tells about a secret without reading a value. */
 export interface SecretDescription {
   readonly secretId: string;
@@ -29,6 +43,12 @@ export interface SecretDescription {
   readonly rotationEnabled: boolean;
   /** True when this is a copy in another Region: it can be read, never written. */
   readonly readOnlyReplica: boolean;
+  /** How the store rotates the secret; `undefined` where it does not, or does not tell. */
+  readonly storeRotation?: StoreRotation;
+  /** When anything about the secret changed last, in milliseconds since the Unix epoch, where the store tells. */
+  readonly changedAt?: number;
+  /** The key that protects the secret, by the store's name for it (AWS: KmsKeyId), where the store tells. */
+  readonly encryptionKeyId?: string;
 }
 
 /** Options of {@link SecretStore.putPending}. */
@@ -95,6 +115,16 @@ export interface SecretStore {
   /** Takes AWSPENDING off a version; does nothing when the version does not have it. @throws `SECRET_NOT_FOUND` */
   clearPending(secretId: string, versionId: string): Promise<void>;
 
+  /**
+   * Asks the store to rotate the secret by its own means (AWS: RotateSecret). Resolves when the request is taken; the
+   * rotation itself goes on afterwards, and only reading tells how it ended.
+   *
+   * @param versionId the id of the version that the rotation brings: 32 to 64 characters.
+   * @throws `STORE_ROTATION_PENDING` while another version is AWSPENDING, `STORE_ROTATION_UNSUPPORTED` when the store
+   *   has no means to rotate the secret, `SECRET_NOT_FOUND`.
+   */
+  requestRotation(secretId: string, versionId: string): Promise<void>;
+
   /** Releases files and sockets. The store cannot be used afterwards. */
   close(): Promise<void>;
 }
@@ -105,7 +135,7 @@ export const SecretStore = Symbol('SecretStore');
 /** The version id that has a label, if any. */
 export function versionWithLabel(
   description: SecretDescription,
-  label: SecretLabel,
+  label: SecretLabel | typeof CLAIM_LABEL,
 ): string | undefined {
   for (const [versionId, labels] of description.labels) {
     if (labels.includes(label)) return versionId;

@@ -13,13 +13,23 @@ import {
   holder,
   moveCurrent,
   moveLabel,
+  notFound,
+  rotationRefused,
   type MemorySecret,
+  type MemorySecretTraits,
   type MemoryVersion,
 } from './memory-secret.js';
 
 /** The calls that a hook sees and that are counted. */
 export type StoreMethod =
-  'read' | 'describe' | 'create' | 'putPending' | 'putClaim' | 'promote' | 'clearPending';
+  | 'read'
+  | 'describe'
+  | 'create'
+  | 'putPending'
+  | 'putClaim'
+  | 'promote'
+  | 'clearPending'
+  | 'requestRotation';
 
 /** One call to the store. */
 export interface StoreCall {
@@ -75,6 +85,7 @@ export class MemorySecretStore implements SecretStore {
     putClaim: 0,
     promote: 0,
     clearPending: 0,
+    requestRotation: 0,
   };
 
   readonly #clock: Clock;
@@ -93,8 +104,7 @@ export class MemorySecretStore implements SecretStore {
   seed(secretId: string, value?: string, versionId: string = randomUUID()): string {
     this.#secrets.set(secretId, {
       versions: new Map(),
-      rotationEnabled: false,
-      readOnlyReplica: false,
+      traits: { rotationEnabled: false, readOnlyReplica: false },
     });
     if (value !== undefined) this.edit(secretId, value, versionId);
     return versionId;
@@ -115,12 +125,10 @@ export class MemorySecretStore implements SecretStore {
     moveLabel(secret, 'AWSPENDING', versionId);
   }
 
-  /** Sets what `describe` says about rotation and replication. */
-  configure(
-    secretId: string,
-    flags: Partial<Pick<SecretDescription, 'rotationEnabled' | 'readOnlyReplica'>>,
-  ): void {
-    Object.assign(this.#secret(secretId), flags);
+  /** Sets what `describe` says about rotation, replication and the like. */
+  configure(secretId: string, traits: Partial<MemorySecretTraits>): void {
+    const secret = this.#secret(secretId);
+    secret.traits = { ...secret.traits, ...traits };
   }
 
   // ---- The port. ----
@@ -147,8 +155,7 @@ export class MemorySecretStore implements SecretStore {
       for (const [versionId, version] of secret.versions) {
         if (version.labels.size > 0) labels.set(versionId, [...version.labels]);
       }
-      const { rotationEnabled, readOnlyReplica } = secret;
-      return { secretId, labels, rotationEnabled, readOnlyReplica };
+      return { secretId, labels, ...secret.traits };
     });
   }
 
@@ -191,6 +198,19 @@ export class MemorySecretStore implements SecretStore {
   clearPending(secretId: string, versionId: string): Promise<void> {
     return this.#call('clearPending', secretId, versionId, () => {
       this.#writable(secretId).versions.get(versionId)?.labels.delete('AWSPENDING');
+    });
+  }
+
+  /** Registers the version as AWSPENDING, as RotateSecret does. No function runs: the test plays it. */
+  requestRotation(secretId: string, versionId: string): Promise<void> {
+    return this.#call('requestRotation', secretId, versionId, () => {
+      const secret = this.#writable(secretId);
+      requireVersionId(secretId, versionId);
+      if (!secret.traits.rotationEnabled) throw rotationRefused('STORE_ROTATION_UNSUPPORTED');
+      const pending = holder(secret, 'AWSPENDING');
+      const isLeft = pending !== undefined && pending !== holder(secret, 'AWSCURRENT');
+      if (isLeft) throw rotationRefused('STORE_ROTATION_PENDING');
+      this.registerPending(secretId, versionId);
     });
   }
 
@@ -246,17 +266,10 @@ export class MemorySecretStore implements SecretStore {
 
   #writable(secretId: string): MemorySecret {
     const secret = this.#secret(secretId);
-    if (!secret.readOnlyReplica) return secret;
+    if (!secret.traits.readOnlyReplica) return secret;
     throw new SecretStoreError(
       'STORE_READ_ONLY',
       `The secret "${secretId}" is a replica. Write to it in its primary Region.`,
     );
   }
-}
-
-function notFound(secretId: string, which: string): SecretStoreError {
-  return new SecretStoreError(
-    'VERSION_NOT_FOUND',
-    `The secret "${secretId}" has no version ${which} with a value.`,
-  );
 }

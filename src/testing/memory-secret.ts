@@ -1,3 +1,9 @@
+import { SecretStoreError } from '../secrets/secret-store-error.js';
+import type { SecretDescription } from '../secrets/secret-store.js';
+
+/** What `describe` says besides the labels. */
+export type MemorySecretTraits = Omit<SecretDescription, 'secretId' | 'labels'>;
+
 /** A version of a secret in memory. */
 export interface MemoryVersion {
   /** Undefined while Secrets Manager has only registered the version id. */
@@ -9,8 +15,7 @@ export interface MemoryVersion {
 /** A secret in memory. */
 export interface MemorySecret {
   readonly versions: Map<string, MemoryVersion>;
-  rotationEnabled: boolean;
-  readOnlyReplica: boolean;
+  traits: MemorySecretTraits;
 }
 
 /** The version that has a label, if any. */
@@ -32,4 +37,19 @@ export function moveCurrent(secret: MemorySecret, versionId: string): void {
   const before = holder(secret, 'AWSCURRENT');
   moveLabel(secret, 'AWSCURRENT', versionId);
   if (before !== undefined && before !== versionId) moveLabel(secret, 'AWSPREVIOUS', before);
+}
+
+/** What a store says that starts no rotation by itself, or none just now. */
+export function rotationRefused(
+  code: 'STORE_ROTATION_UNSUPPORTED' | 'STORE_ROTATION_PENDING',
+): SecretStoreError {
+  return new SecretStoreError(code, 'The store does not start a rotation of the secret now.');
+}
+
+/** No version matches, or it has no value. */
+export function notFound(secretId: string, which: string): SecretStoreError {
+  return new SecretStoreError(
+    'VERSION_NOT_FOUND',
+    `The secret "${secretId}" has no version ${which} with a value.`,
+  );
 }

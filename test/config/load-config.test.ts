@@ -26,9 +26,10 @@ function mistakesOf(env: NodeJS.ProcessEnv, options: Partial<LoadConfigOptions> 
 
 test('an empty environment gives the documented defaults', () => {
   expect(load({})).toEqual({
-    http: { port: 3000, host: '0.0.0.0', publicUrl: undefined },
+    http: { port: 3000, host: '0.0.0.0', publicUrl: undefined, iamPeers: [] },
     secrets: {
       store: 'embedded',
+      awsFallbackRegions: [],
       dataDir: '.broker',
       masterKey: undefined,
       credentialsSecretId: 'service-token-broker/credentials',
@@ -60,11 +61,14 @@ test('every setting is read', () => {
     HOST: '::1',
     BROKER_PUBLIC_URL: 'https://broker.example/base',
     BROKER_SECRET_STORE: 'aws',
+    BROKER_AWS_FALLBACK_REGIONS: 'eu-west-1, us-gov-west-1',
     BROKER_DATA_DIR: '/var/lib/broker',
     BROKER_MASTER_KEY: KEY,
     BROKER_CREDENTIALS_SECRET_ID: 'a',
     BROKER_TOKEN_SECRET_ID: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:b-AbCdEf',
     BROKER_PEERS_SECRET_ID: 'c',
+    BROKER_HTTP_IAM_PEERS:
+      'arn:aws:iam::123456789012:role/path/orders, token+admin=arn:aws-cn:iam::123456789012:user/a=b@c',
     BROKER_ISSUER: 'https://issuer.example/',
     BROKER_TOKEN_ENDPOINT: 'https://issuer.example/token?api-version=2',
     BROKER_JWKS_URI: 'http://127.0.0.1:9000/jwks',
@@ -86,9 +90,18 @@ test('every setting is read', () => {
   });
   expect(config.secrets.masterKey?.reveal()).toEqual(Uint8Array.from(Buffer.alloc(32, 7)));
   expect({ ...config, secrets: { ...config.secrets, masterKey: undefined } }).toEqual({
-    http: { port: 8080, host: '::1', publicUrl: 'https://broker.example/base' },
+    http: {
+      port: 8080,
+      host: '::1',
+      publicUrl: 'https://broker.example/base',
+      iamPeers: [
+        { arn: 'arn:aws:iam::123456789012:role/path/orders', roles: ['token'] },
+        { arn: 'arn:aws-cn:iam::123456789012:user/a=b@c', roles: ['token', 'admin'] },
+      ],
+    },
     secrets: {
       store: 'aws',
+      awsFallbackRegions: ['eu-west-1', 'us-gov-west-1'],
       dataDir: '/var/lib/broker',
       masterKey: undefined,
       credentialsSecretId: 'a',
@@ -144,6 +157,17 @@ describe('values', () => {
     ['BROKER_SECRET_STORE', 'AWS'],
     ['BROKER_DATA_DIR', 'a\nb'],
     ['BROKER_CREDENTIALS_SECRET_ID', 'has space'],
+    ...[
+      'arn:aws:iam::123456789012:root',
+      'arn:aws:sts::123456789012:assumed-role/orders/session',
+      'arn:aws:iam::123456789012:role/*',
+      'reader=arn:aws:iam::123456789012:role/orders',
+      'arn:aws:iam::123456789012:role/a,b',
+    ].map((value): [string, string, string] => [
+      'BROKER_HTTP_IAM_PEERS',
+      value,
+      'each one must be the ARN of an IAM role or user',
+    ]),
     ['BROKER_ISSUER', 'http://issuer.example', 'it is http, and not on this machine'],
     ['BROKER_ISSUER', 'http://127.0.0.1.evil.example', 'it is http, and not on this machine'],
     ['BROKER_ISSUER', 'ftp://issuer.example', 'it is not an http or https URL'],

@@ -8,6 +8,10 @@ describeSecretStoreContract('in memory, as Secrets Manager', {
     asAws.registerPending(secretId, versionId);
     return Promise.resolve();
   },
+  rotateByItself: (secretId) => {
+    asAws.configure(secretId, { rotationEnabled: true });
+    return Promise.resolve();
+  },
 });
 
 const asEmbedded = new MemorySecretStore({

@@ -7,7 +7,9 @@ import { CLAIM_LABEL, versionWithLabel, type SecretStore } from '../../src/secre
 /** Where a server that stands in for Secrets Manager is known to be laxer than the real one. */
 export type ContractDeviation =
   /** moto: the value of a version that is AWSPENDING can be replaced. */
-  'pending-value-replaceable';
+  | 'pending-value-replaceable'
+  /** moto: a secret without a rotation function can be rotated; the version is registered, and nobody fills it. */
+  | 'rotates-without-function';
 
 /** How the suite gets its stores. */
 export interface SecretStoreContract {
@@ -15,6 +17,8 @@ export interface SecretStoreContract {
   open(): Promise<SecretStore>;
   /** Puts AWSPENDING on a version id that has no value, as RotateSecret does; tested when given. */
   readonly registerPending?: (secretId: string, versionId: string) => Promise<void>;
+  /** Makes the store rotate the secret by itself from now on, with a function that never fills the version. */
+  readonly rotateByItself?: (secretId: string) => Promise<void>;
   /** Known gaps of the server, not of the adapter. Default: none. */
   readonly deviations?: readonly ContractDeviation[];
 }
@@ -72,6 +76,7 @@ export function describeSecretStoreContract(name: string, contract: SecretStoreC
         await expectError(store.putClaim(unknown, versionId, 'value'), code);
         await expectError(store.promote(unknown, versionId, undefined), code);
         await expectError(store.clearPending(unknown, versionId), code);
+        await expectError(store.requestRotation(unknown, versionId), code);
       });
 
       test('is empty when created: it has no labels, and every read says that there is no version', async () => {
@@ -452,7 +457,53 @@ export function describeSecretStoreContract(name: string, contract: SecretStoreC
       });
     });
 
+    describe('requestRotation', () => {
+      unlessDeviating('rotates-without-function')(
+        'is refused for a secret that the store does not rotate, and changes nothing',
+        async () => {
+          const secretId = await newSecret();
+          await rotate(secretId, 'current');
+          const before = sortedLabels(await store.describe(secretId));
+          await expectError(
+            store.requestRotation(secretId, randomUUID()),
+            'STORE_ROTATION_UNSUPPORTED',
+          );
+          expect(sortedLabels(await store.describe(secretId))).toEqual(before);
+        },
+      );
+    });
+
+    if (contract.rotateByItself) describeOwnRotation(contract.rotateByItself, open, rotate);
     if (contract.registerPending) describeRegistered(contract.registerPending, open, rotate);
+  });
+}
+
+/** A secret that the store rotates by itself. */
+function describeOwnRotation(
+  rotateByItself: (secretId: string) => Promise<void>,
+  open: () => Promise<SecretStore>,
+  rotate: (secretId: string, value: string) => Promise<string>,
+): void {
+  describe('requestRotation, for a secret that the store rotates', () => {
+    test('registers the version, and takes no other request until it is done or given up', async () => {
+      const store = await open();
+      const secretId = `contract/${randomUUID()}`;
+      await store.create(secretId, 'made by the contract suite');
+      const current = await rotate(secretId, 'current');
+      await store.clearPending(secretId, current);
+      await rotateByItself(secretId);
+      expect((await store.describe(secretId)).rotationEnabled).toBe(true);
+      const [first, second] = [randomUUID(), randomUUID()];
+      await store.requestRotation(secretId, first);
+      await expectError(store.requestRotation(secretId, second), 'STORE_ROTATION_PENDING');
+      const { labels } = await store.describe(secretId);
+      expect(holders(labels, 'AWSPENDING')).toEqual([first]);
+      expect(holders(labels, 'AWSCURRENT')).toEqual([current]);
+      await expectError(store.read(secretId, { versionId: first }), 'VERSION_NOT_FOUND');
+      await store.clearPending(secretId, first);
+      await store.requestRotation(secretId, second);
+      expect(holders((await store.describe(secretId)).labels, 'AWSPENDING')).toEqual([second]);
+    });
   });
 }
 

@@ -1,23 +1,18 @@
-import {
-  CreateSecretCommand,
-  DescribeSecretCommand,
-  SecretsManagerClient,
-} from '@aws-sdk/client-secrets-manager';
+import { DescribeSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCommand, startBroker, type CommandResult } from '../support/broker-process.js';
 import { RotatingProcess } from '../support/rotating-process.js';
 import {
-  CREDENTIALS,
   currentVersions,
   expectOneRotation,
   rotationScene,
   withCoreOf,
   type RotationScene,
 } from '../support/rotation-scene.js';
+import { createSecrets } from './aws-secrets.js';
 
 const REPLICAS = 8;
 
@@ -34,21 +29,8 @@ afterAll(async () => {
   aws.destroy();
 });
 
-/** Creates the three secrets as a person would: the credentials with their value, the other two without. */
 async function newSecrets(): Promise<NodeJS.ProcessEnv> {
-  const name = (what: string): string => `interop/${randomUUID()}/${what}`;
-  const ids = [name('credentials'), name('token'), name('peers')] as const;
-  const [credentials, token, peers] = ids;
-  await aws.send(new CreateSecretCommand({ Name: credentials, SecretString: CREDENTIALS }));
-  await aws.send(new CreateSecretCommand({ Name: token }));
-  await aws.send(new CreateSecretCommand({ Name: peers }));
-  return {
-    ...scene.env,
-    BROKER_SECRET_STORE: 'aws',
-    BROKER_CREDENTIALS_SECRET_ID: credentials,
-    BROKER_TOKEN_SECRET_ID: token,
-    BROKER_PEERS_SECRET_ID: peers,
-  };
+  return { ...scene.env, ...(await createSecrets()) };
 }
 
 describe(`${REPLICAS} processes on one secret in AWS Secrets Manager`, () => {

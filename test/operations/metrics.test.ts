@@ -40,6 +40,7 @@ test('what is recorded is shown', async () => {
   metrics.recordPeerLoginFailure('wrong_secret');
   metrics.recordStoreRead('token', 12);
   metrics.recordStoreReadFailure('peers', 'STORE_THROTTLED');
+  metrics.recordFallbackRead('eu-west-1');
   metrics.recordProviderMint('OK');
   metrics.recordProviderMint('PROVIDER_DOWN');
   metrics.recordRotationStep('createSecret', 'done');
@@ -50,6 +51,7 @@ test('what is recorded is shown', async () => {
     code: 'STORE_BUSY',
     at: 1_800_000_000_000,
   });
+  metrics.recordRotation({ trigger: 'watchdog', result: 'requested', at: 1_900_000_000_000 });
 
   expect(await samples(metrics, 'http_requests_total')).toEqual([
     '{route="/v1/token",method="GET",status="2xx"} 2',
@@ -71,6 +73,7 @@ test('what is recorded is shown', async () => {
     '{secret="token",code="OK"} 1',
     '{secret="peers",code="STORE_THROTTLED"} 1',
   ]);
+  expect(await samples(metrics, 'store_fallback_reads_total')).toEqual(['{region="eu-west-1"} 1']);
   expect(await samples(metrics, 'store_read_duration_seconds_sum')).toEqual([
     '{secret="token"} 0.012',
   ]);
@@ -84,8 +87,9 @@ test('what is recorded is shown', async () => {
   expect(await samples(metrics, 'rotations_total')).toEqual([
     '{trigger="schedule",result="rotated",code="OK"} 1',
     '{trigger="http",result="failed",code="STORE_BUSY"} 1',
+    '{trigger="watchdog",result="requested",code="OK"} 1',
   ]);
-  // A failure is no success, however late it is.
+  // A failure is no success, however late it is; neither is a request.
   expect(await samples(metrics, 'last_rotation_success_timestamp_seconds')).toEqual([
     ' 1700000000',
   ]);
@@ -144,6 +148,7 @@ test('every name has the prefix, a help text, and stays', async () => {
     'provider_mints_total',
     'rotation_steps_total',
     'rotations_total',
+    'store_fallback_reads_total',
     'store_read_duration_seconds',
     'store_reads_total',
     'token_generated_timestamp_seconds',

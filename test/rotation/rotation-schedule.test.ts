@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
-import type { RotationMode } from '../../src/rotation/rotator.js';
+import type { RotationMode } from '../../src/rotation/rotation-mode.js';
 import { createSlots } from '../../src/rotation/slots.js';
 import { HOUR, SECRET, rotationFixture } from './rotation-fixture.js';
 
@@ -117,6 +117,16 @@ describe('the schedule', () => {
     await schedule.check();
     expect(modes).toEqual([mode]);
     expect(provider.mints + store.calls.putClaim + store.calls.putPending).toBe(0);
+  });
+
+  test('learns who rotates before anything is due', async () => {
+    const { newSchedule, modes, clock, seedCurrent, store } = scheduleFixture();
+    seedCurrent('fresh', clock.now());
+    const schedule = newSchedule();
+    await schedule.check();
+    await schedule.check();
+    expect(modes).toEqual(['broker']);
+    expect(store.calls.describe).toBe(1);
   });
 
   test('does nothing twice when two checks overlap', async () => {

@@ -231,8 +231,9 @@ describe('driven by Secrets Manager', () => {
     const { rotator, store, provider } = registered();
     await expect(rotator().rotate(slot)).rejects.toMatchObject({
       code: 'ROTATION_MANAGED_ELSEWHERE',
-      message: expect.stringContaining('aws secretsmanager rotate-secret'),
+      message: expect.stringContaining('by its own schedule'),
     });
+    expect(store.calls.requestRotation).toBe(0);
     store.configure(SECRET, { rotationEnabled: false, readOnlyReplica: true });
     await expect(rotator().rotate(slot)).rejects.toMatchObject({
       code: 'ROTATION_MANAGED_ELSEWHERE',

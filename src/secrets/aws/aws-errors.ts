@@ -40,6 +40,32 @@ export function storeErrorOf(fault: AwsFault, call: FailedCall): SecretStoreErro
   });
 }
 
+/** The store error for a search for credentials, or for a Region, that found none. Pure. */
+export function identityErrorOf(fault: AwsFault): SecretStoreError {
+  const { facts } = fault;
+  const { text } =
+    facts.group === 'region'
+      ? NO_REGION
+      : facts.group === 'timeout'
+        ? SLOW_CREDENTIALS
+        : credentials(facts);
+  return new SecretStoreError(
+    'STORE_CREDENTIALS',
+    `Could not find AWS credentials (${evidenceOf(facts)}): ${text}`,
+    { cause: fault },
+  );
+}
+
+const NO_REGION: Answer = {
+  code: 'STORE_CREDENTIALS',
+  text: 'no usable AWS Region is configured. Set AWS_REGION, or "region" in the profile of AWS_PROFILE.',
+};
+
+const SLOW_CREDENTIALS: Answer = {
+  code: 'STORE_CREDENTIALS',
+  text: "the source of the credentials gave no answer in time. Check the way to the container's or the instance's metadata endpoint, or to STS.",
+};
+
 const ANSWERS: Record<FaultClass, (facts: AwsFaultFacts, call: FailedCall) => Answer> = {
   'not-found': notFound,
   request: refused,
@@ -63,10 +89,7 @@ const ANSWERS: Record<FaultClass, (facts: AwsFaultFacts, call: FailedCall) => An
     code: 'STORE_LIMIT',
     text: 'a quota of Secrets Manager is reached: secrets per account, or versions or labels of one secret. See Service Quotas, and remove labels and secrets that nobody uses.',
   }),
-  region: () => ({
-    code: 'STORE_CREDENTIALS',
-    text: 'no usable AWS Region is configured. Set AWS_REGION, or "region" in the profile of AWS_PROFILE.',
-  }),
+  region: () => NO_REGION,
   throttled: () => ({
     code: 'STORE_THROTTLED',
     text: 'too many requests in this account and Region. Try again later; if it goes on, find the busy caller in CloudTrail.',
@@ -143,6 +166,18 @@ function refused(facts: AwsFaultFacts, call: FailedCall): Answer {
     case 'kms-disabled':
     case 'kms-deleting':
       return kms(facts);
+    case 'rotation-pending':
+      return {
+        code: 'STORE_ROTATION_PENDING',
+        text: 'an earlier rotation has not ended: a version is AWSPENDING. If it runs, wait for it; if a failure left it behind, clear it with: service-token-broker rotate --repair',
+      };
+    case 'rotation-missing':
+      return {
+        code: 'STORE_ROTATION_UNSUPPORTED',
+        text: 'the secret has no rotation function. Give it one, or let the broker rotate: aws secretsmanager cancel-rotate-secret',
+      };
+    case 'function-refuses':
+      return functionRefuses();
     case 'label-elsewhere':
     case 'expired':
     case 'clock':
@@ -163,7 +198,16 @@ function readOnlyReplica(region: string | undefined): Answer {
   };
 }
 
+/** AWS looks at the function's own policy before it takes a request to rotate. */
+function functionRefuses(): Answer {
+  return {
+    code: 'STORE_ACCESS_DENIED',
+    text: 'Secrets Manager may not invoke the rotation function. Allow it in the policy of the function: lambda add-permission with the principal secretsmanager.amazonaws.com and the action lambda:InvokeFunction.',
+  };
+}
+
 function denied(facts: AwsFaultFacts, { operation }: FailedCall): Answer {
+  if (facts.hint === 'function-refuses') return functionRefuses();
   const who = facts.denial === undefined ? 'the identity may not do this' : facts.denial;
   if (facts.hint === 'kms' || facts.exception.startsWith('KMS')) {
     return {

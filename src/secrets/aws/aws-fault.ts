@@ -13,7 +13,10 @@ export type FaultHint =
   | 'kms-deleting'
   | 'kms'
   | 'expired'
-  | 'clock';
+  | 'clock'
+  | 'rotation-pending'
+  | 'rotation-missing'
+  | 'function-refuses';
 
 /** The first pattern that matches AWS's words gives the hint. */
 const HINTS: readonly (readonly [FaultHint, RegExp])[] = [
@@ -27,6 +30,9 @@ const HINTS: readonly (readonly [FaultHint, RegExp])[] = [
   ['kms-deleting', /pending (?:deletion|import)/i],
   ['kms-disabled', /key\b.*\bdisabled|KMSDisabled/i],
   ['kms', /access to KMS|KMS key|to perform: kms:/i],
+  ['rotation-pending', /previous rotation/i],
+  ['rotation-missing', /no Lambda rotation function/i],
+  ['function-refuses', /cannot invoke the specified Lambda function/i],
   ['clock', /signature expired|signature not yet current|too skewed/i],
   ['expired', /\bexpired\b/i],
 ];

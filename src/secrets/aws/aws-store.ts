@@ -132,6 +132,11 @@ class AwsStore implements SecretStore {
     }
   }
 
+  async requestRotation(secretId: string, versionId: string): Promise<void> {
+    requireVersionId(secretId, versionId);
+    await this.#api.rotate(secretId, versionId);
+  }
+
   async close(): Promise<void> {
     await this.#api.close();
   }

@@ -3,7 +3,7 @@ import type {
   SecretsManagerClientConfig,
 } from '@aws-sdk/client-secrets-manager';
 import { SecretStoreError } from '../secret-store-error.js';
-import { storeErrorOf } from './aws-errors.js';
+import { identityErrorOf, storeErrorOf } from './aws-errors.js';
 import { readFault } from './aws-fault.js';
 import { carriesValue, type AwsOperation } from './operations.js';
 import { loadSdk, type Sdk } from './sdk.js';
@@ -28,6 +28,17 @@ export interface ConnectionOptions {
   readonly region?: string;
   readonly endpoint?: string;
   readonly timeouts?: Partial<AwsTimeouts>;
+}
+
+/** Who AWS is asked as, as far as the SDK knows without asking AWS. */
+export interface AwsIdentity {
+  /** An identifier, not a secret: it stands in every CloudTrail record. */
+  readonly accessKeyId: string;
+  readonly region: string;
+  /** Not every source of credentials tells it. */
+  readonly accountId: string | undefined;
+  /** When temporary credentials end, in milliseconds since the Unix epoch. */
+  readonly expiresAt: number | undefined;
 }
 
 /** What a call gets to make its request with. */
@@ -59,6 +70,20 @@ export class AwsConnection {
   /** The Region that is asked; known from the first call on. */
   get region(): string | undefined {
     return this.#region;
+  }
+
+  /** Who the calls are made as. Rejects with a `SecretStoreError` `STORE_CREDENTIALS`. */
+  async identity(): Promise<AwsIdentity> {
+    const { client } = await this.#connect();
+    try {
+      return await within(this.#timeouts.total, async () => {
+        const region = await client.config.region();
+        const { accessKeyId, accountId, expiration } = await client.config.credentials();
+        return { accessKeyId, region, accountId, expiresAt: expiration?.getTime() };
+      });
+    } catch (error) {
+      throw identityErrorOf(readFault(error, false));
+    }
   }
 
   /** Makes one call. Rejects with a `SecretStoreError` whose cause is an `AwsFault`, and nothing else. */

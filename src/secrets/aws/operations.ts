@@ -1,6 +1,10 @@
 /**
  * What each call to Secrets Manager does, as the words of an error message, whether it carries a secret value,
  * and whether it changes the secret.
+ *
+ * Not every role needs every call. RotateSecret is for whoever asks Secrets Manager to rotate: the broker's schedule as
+ * a watchdog, `POST /v1/rotate` and the command line, where Secrets Manager rotates the token secret. AWS asks for
+ * `lambda:InvokeFunction` on the rotation function besides. The rotation function itself never makes it.
  */
 const OPERATIONS = {
   GetSecretValue: { verb: 'read', carriesValue: true, changes: false },
@@ -8,6 +12,7 @@ const OPERATIONS = {
   CreateSecret: { verb: 'create', carriesValue: false, changes: true },
   PutSecretValue: { verb: 'write a version of', carriesValue: true, changes: true },
   UpdateSecretVersionStage: { verb: 'move a label of', carriesValue: false, changes: true },
+  RotateSecret: { verb: 'start a rotation of', carriesValue: false, changes: true },
 } as const;
 
 /** A call that the adapter makes. */

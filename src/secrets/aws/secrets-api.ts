@@ -1,7 +1,13 @@
 import { SecretStoreError } from '../secret-store-error.js';
-import type { SecretDescription, SecretVersion, VersionSelector } from '../secret-store.js';
+import type {
+  SecretDescription,
+  SecretVersion,
+  StoreRotation,
+  VersionSelector,
+} from '../secret-store.js';
 import { AwsConnection, type ConnectionOptions } from './connection.js';
 import { decodeValue } from './secret-value.js';
+import type { DescribeSecretResponse } from '@aws-sdk/client-secrets-manager';
 
 /** Secrets Manager's calls in our words: one call each, nothing decided. */
 export class SecretsApi {
@@ -51,6 +57,10 @@ export class SecretsApi {
       labels: new Map(labelled),
       rotationEnabled: output.RotationEnabled ?? false,
       readOnlyReplica: output.PrimaryRegion !== undefined && output.PrimaryRegion !== ownRegion,
+      ...(output.RotationEnabled === true && { storeRotation: rotationOf(output) }),
+      ...(output.LastChangedDate && { changedAt: output.LastChangedDate.getTime() }),
+      // DescribeSecret leaves the key out when it is the account's own for Secrets Manager.
+      encryptionKeyId: output.KmsKeyId ?? 'aws/secretsmanager',
     };
   }
 
@@ -107,9 +117,36 @@ export class SecretsApi {
     );
   }
 
+  /**
+   * Starts a rotation with the function and the schedule that the secret has. It would also switch on again a rotation
+   * that somebody has switched off: only for secrets whose rotation is enabled.
+   */
+  async rotate(secretId: string, versionId: string): Promise<void> {
+    await this.#aws.call('RotateSecret', secretId, ({ sdk, client, options }) =>
+      client.send(
+        new sdk.RotateSecretCommand({ SecretId: secretId, ClientRequestToken: versionId }),
+        options,
+      ),
+    );
+  }
+
   async close(): Promise<void> {
     await this.#aws.close();
   }
+}
+
+function rotationOf(output: DescribeSecretResponse): StoreRotation {
+  const { ScheduleExpression, AutomaticallyAfterDays, Duration } = output.RotationRules ?? {};
+  // With an expression, the days are only what Secrets Manager has computed from it.
+  const schedule =
+    ScheduleExpression ?? (AutomaticallyAfterDays && `rate(${AutomaticallyAfterDays} days)`);
+  return {
+    ...(output.RotationLambdaARN && { functionId: output.RotationLambdaARN }),
+    ...(schedule && { schedule }),
+    ...(Duration !== undefined && { window: Duration }),
+    ...(output.LastRotatedDate && { lastAt: output.LastRotatedDate.getTime() }),
+    ...(output.NextRotationDate && { nextAt: output.NextRotationDate.getTime() }),
+  };
 }
 
 /** `eu-central-1` of `arn:aws:secretsmanager:eu-central-1:…`. */

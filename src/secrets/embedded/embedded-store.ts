@@ -94,6 +94,14 @@ export class EmbeddedSecretStore implements SecretStore {
     });
   }
 
+  async requestRotation(secretId: string): Promise<void> {
+    await this.describe(secretId);
+    throw new SecretStoreError(
+      'STORE_ROTATION_UNSUPPORTED',
+      `The embedded store rotates nothing by itself: the broker rotates the secret "${secretId}".`,
+    );
+  }
+
   async close(): Promise<void> {
     this.#database.close();
   }

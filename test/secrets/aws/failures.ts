@@ -55,6 +55,34 @@ export const ROWS: readonly Row[] = [
     'misconfigured',
     /kms:Decrypt/,
   ],
+  // What Secrets Manager says about its own rotation
+  [
+    client(
+      'InvalidRequestException',
+      "A previous rotation isn't complete. That rotation will be reattempted.",
+    ),
+    'STORE_ROTATION_PENDING',
+    'retry',
+    /rotate --repair/,
+  ],
+  [
+    client(
+      'InvalidRequestException',
+      'No Lambda rotation function ARN is associated with this secret.',
+    ),
+    'STORE_ROTATION_UNSUPPORTED',
+    'misconfigured',
+    /no rotation function/,
+  ],
+  [
+    client(
+      'AccessDeniedException',
+      'Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.',
+    ),
+    'STORE_ACCESS_DENIED',
+    'misconfigured',
+    /add-permission/,
+  ],
   // What Secrets Manager says about the secret
   [
     client('ResourceNotFoundException', "Secrets Manager can't find the specified secret."),

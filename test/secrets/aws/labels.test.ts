@@ -247,7 +247,50 @@ describe('describe and create', () => {
       labels: new Map([[OLD, ['AWSCURRENT']]]),
       rotationEnabled: true,
       readOnlyReplica,
+      storeRotation: {},
+      encryptionKeyId: 'aws/secretsmanager',
     });
+  });
+
+  test.each([
+    [
+      { ScheduleExpression: 'cron(0 3 * * ? *)', Duration: '2h', AutomaticallyAfterDays: 1 },
+      { schedule: 'cron(0 3 * * ? *)', window: '2h' },
+    ],
+    [{ AutomaticallyAfterDays: 30 }, { schedule: 'rate(30 days)' }],
+    [{}, {}],
+  ])('tells how Secrets Manager rotates: %j', async (rules, schedule) => {
+    const functionId = 'arn:aws:lambda:eu-central-1:123456789012:function:rotate';
+    aws.endpoint.play((_received, response) =>
+      answer(response, {
+        RotationEnabled: true,
+        RotationLambdaARN: functionId,
+        RotationRules: rules,
+        LastRotatedDate: 1_790_000_000,
+        NextRotationDate: 1_790_086_400,
+        LastChangedDate: 1_790_000_001.5,
+        KmsKeyId: 'alias/broker',
+      }),
+    );
+    expect(await store.describe('token')).toMatchObject({
+      storeRotation: {
+        functionId,
+        ...schedule,
+        lastAt: 1_790_000_000_000,
+        nextAt: 1_790_086_400_000,
+      },
+      changedAt: 1_790_000_001_500,
+      encryptionKeyId: 'alias/broker',
+    });
+  });
+
+  test('a rotation that was switched off is none, whatever is left of it', async () => {
+    aws.endpoint.play((_received, response) =>
+      answer(response, { RotationEnabled: false, RotationRules: { AutomaticallyAfterDays: 1 } }),
+    );
+    const description = await store.describe('token');
+    expect(description.rotationEnabled).toBe(false);
+    expect(description.storeRotation).toBeUndefined();
   });
 
   test('an ARN is looked up, for AWS alone gives out ARNs', async () => {

@@ -1,0 +1,36 @@
+import type { CheckReport, Finding } from './examination.js';
+
+const LABELS: Readonly<Record<Finding['state'], string>> = {
+  ok: ' ok ',
+  warning: 'WARN',
+  failed: 'FAIL',
+  skipped: 'skip',
+};
+
+/** True when nothing failed: warnings and skipped checks are no failure. */
+export function isHealthy(reports: readonly CheckReport[]): boolean {
+  return reports.every(({ state }) => state !== 'failed');
+}
+
+/** The report for programs. */
+export function reportJson(reports: readonly CheckReport[]): object {
+  return { ok: isHealthy(reports), checks: reports };
+}
+
+/** The report for people: a line for each check, and one for all of them. */
+export function reportLines(reports: readonly CheckReport[]): readonly string[] {
+  const width = Math.max(0, ...reports.map(({ check }) => check.length));
+  return [...reports.map((report) => line(report, width)), '', summary(reports)];
+}
+
+function line({ state, check, message, action, code }: CheckReport, width: number): string {
+  const parts = [message, action, code === undefined ? undefined : `(${code})`];
+  return `${LABELS[state]}  ${check.padEnd(width)}  ${parts.filter(Boolean).join(' ')}`;
+}
+
+function summary(reports: readonly CheckReport[]): string {
+  const count = (state: Finding['state']): number =>
+    reports.filter((report) => report.state === state).length;
+  const verdict = isHealthy(reports) ? 'Nothing failed' : `${count('failed')} failed`;
+  return `${verdict}. Warnings: ${count('warning')}, ok: ${count('ok')}, skipped: ${count('skipped')}.`;
+}

@@ -1,0 +1,62 @@
+import { createCore, type Core } from '../../composition/core.js';
+import { openStore } from '../../composition/open-store.js';
+import type { BrokerConfig } from '../../config/broker-config.js';
+import { createOAuthProvider } from '../../provider/oauth-provider.js';
+import type { TokenProvider } from '../../provider/token-provider.js';
+import type { AwsIdentity } from '../../secrets/aws/connection.js';
+import { systemClock, type Clock } from '../../tokens/clock.js';
+import { instant } from '../output.js';
+import { failed, ok, type Examined, type Finding } from './examination.js';
+
+/** The broker's core with the provider it uses; somebody has to close it. */
+export interface Patient extends Core {
+  readonly provider: TokenProvider;
+}
+
+/**
+ * Whether the secret store can be used at all: AWS credentials and a Region, or the embedded store's file and key. An
+ * embedded store that is not there is not created, and neither is a secret.
+ */
+export async function examineStore(config: BrokerConfig): Promise<Examined<Patient>> {
+  const clock = systemClock;
+  const finding =
+    config.secrets.store === 'aws' ? await examineIdentity(clock) : await findEmbedded(config);
+  if (finding.state === 'failed') return finding;
+  const store = await openStore(config, clock, { createsSecrets: false });
+  const provider = createOAuthProvider({ clock });
+  const core = await createCore(config, { store, clock, provider });
+  return { ...finding, value: { ...core, provider } };
+}
+
+async function findEmbedded({ secrets }: BrokerConfig): Promise<Finding> {
+  const { dataDir, masterKey } = secrets;
+  const { databaseFile, sizeOf } = await import('../../secrets/embedded/data-folder.js');
+  if ((await sizeOf(databaseFile(dataDir))) === undefined) {
+    return failed(
+      `The data folder "${dataDir}" holds no embedded store.`,
+      'Check BROKER_DATA_DIR. Where there never was one, the first command that writes makes it: service-token-broker credentials set',
+    );
+  }
+  return ok(
+    `The embedded store in "${dataDir}" opens with the key of ${masterKey === undefined ? 'its key file' : 'BROKER_MASTER_KEY'}.`,
+  );
+}
+
+async function examineIdentity(clock: Clock): Promise<Finding> {
+  const { findAwsIdentity } = await import('../../secrets/aws/identity.js');
+  return judgeIdentity(await findAwsIdentity(), clock.now());
+}
+
+/** The credentials that the AWS SDK found. Pure. */
+export function judgeIdentity(identity: AwsIdentity, now: number): Finding {
+  const { accessKeyId, accountId, region, expiresAt } = identity;
+  const account = accountId === undefined ? '' : ` of account ${accountId}`;
+  const found = `Access key …${accessKeyId.slice(-4)}${account}, Region ${region}`;
+  if (expiresAt === undefined) return ok(`${found}.`);
+  return expiresAt > now
+    ? ok(`${found}, until ${instant(expiresAt)}.`)
+    : failed(
+        `${found}: expired at ${instant(expiresAt)}.`,
+        'Renew them: aws sso login, or a new AWS_SESSION_TOKEN.',
+      );
+}

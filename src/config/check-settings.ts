@@ -1,0 +1,114 @@
+import type * as z from 'zod';
+import { redactText } from '../tokens/redaction.js';
+import { groupSettings, type BrokerConfig } from './broker-config.js';
+import { ConfigError, type ConfigMistake } from './config-error.js';
+import { HIDDEN } from './hidden.js';
+import { SETTINGS_SCHEMA } from './schema.js';
+import { fileKey, SETTING_NAMES, settingOf, type SettingName } from './settings.js';
+import { suggest } from './suggest.js';
+
+/** Defaults that replace the built-in ones. Environment and file still win. */
+export type SettingDefaults = Readonly<Partial<Record<SettingName, string>>>;
+
+/** What a configuration file says. */
+export interface ConfigFile {
+  /** How the file is named in mistakes. */
+  readonly path: string;
+  /** The text of every setting that is in it. */
+  readonly texts: ReadonlyMap<SettingName, string>;
+  readonly mistakes: readonly ConfigMistake[];
+}
+
+/** What the settings are made of. */
+export interface GivenSettings {
+  /** An empty variable counts as not given. */
+  readonly env: NodeJS.ProcessEnv;
+  readonly file?: ConfigFile;
+  readonly defaults?: SettingDefaults;
+}
+
+/**
+ * Checks the settings: environment variables first, then the file, then defaults. It reads nothing by itself, and
+ * needs no YAML.
+ *
+ * @throws {ConfigError} `CONFIG_INVALID` with every mistake at once.
+ */
+export function checkSettings({ env, file, defaults = {} }: GivenSettings): BrokerConfig {
+  const texts: Partial<Record<SettingName, string>> = {};
+  const sources = new Map<SettingName, string>();
+  for (const name of SETTING_NAMES) {
+    const fromEnvironment = env[name];
+    const fromFile = file?.texts.get(name);
+    if (fromEnvironment !== undefined && fromEnvironment !== '') {
+      texts[name] = fromEnvironment;
+    } else if (file !== undefined && fromFile !== undefined) {
+      texts[name] = fromFile;
+      sources.set(name, sourceOf(name, file.path));
+    } else {
+      texts[name] = defaults[name] ?? settingOf(name).default;
+    }
+  }
+
+  const result = SETTINGS_SCHEMA.safeParse(texts);
+  const mistakes = [
+    ...(file?.mistakes ?? []),
+    ...(result.error?.issues ?? []).map((issue) => mistakeOf(issue, texts, sources)),
+  ];
+  if (!result.success || mistakes.length > 0) throw new ConfigError(oneEach(mistakes));
+  return groupSettings(result.data, unknownVariables(env));
+}
+
+/** How mistakes say that a value came from the file. */
+export function sourceOf(name: SettingName, path: string): string {
+  return `${fileKey(name)} in ${path}`;
+}
+
+function mistakeOf(
+  issue: z.core.$ZodIssue,
+  texts: Readonly<Partial<Record<SettingName, string>>>,
+  sources: ReadonlyMap<SettingName, string>,
+): ConfigMistake {
+  // Every path starts with the setting's name: the schema is an object of them.
+  const name = issue.path[0] as SettingName;
+  const setting = settingOf(name);
+  const source = sources.get(name);
+  const text = texts[name];
+  return {
+    name,
+    ...(source === undefined ? {} : { source }),
+    ...(text === undefined ? {} : { given: setting.secret === true ? HIDDEN : shown(text) }),
+    // Our own messages only: the library's may quote what was given.
+    ...(issue.code === 'custom' ? { problem: issue.message } : {}),
+    allowed: setting.allowed,
+  };
+}
+
+/** What was given, short enough to read, and without what was pasted into the wrong setting. */
+function shown(text: string): string {
+  const safe = redactText(text);
+  return JSON.stringify(safe.length > 80 ? `${safe.slice(0, 80)}…` : safe);
+}
+
+/** A list of several bad items is one mistake. */
+function oneEach(mistakes: readonly ConfigMistake[]): readonly ConfigMistake[] {
+  const seen = new Map(mistakes.map((mistake) => [JSON.stringify(mistake), mistake]));
+  return [...seen.values()];
+}
+
+/** People look for the client credentials among the variables; they are told where those live. */
+const CREDENTIALS_VARIABLE = /^BROKER_CLIENT_(?:ID|SECRETS?|KEY)$/;
+
+function unknownVariables(env: NodeJS.ProcessEnv): readonly string[] {
+  const known: readonly string[] = [...SETTING_NAMES, 'BROKER_CONFIG'];
+  return Object.keys(env)
+    .filter((name) => name.startsWith('BROKER_') && !known.includes(name))
+    .sort()
+    .map((name) => {
+      const near = suggest(name, known);
+      if (CREDENTIALS_VARIABLE.test(name)) {
+        return `${name} is not a setting and has no effect: client credentials belong into the credentials secret (BROKER_CREDENTIALS_SECRET_ID).`;
+      }
+      const hint = near === undefined ? '' : ` Did you mean ${near}?`;
+      return `${name} is not a setting and has no effect.${hint}`;
+    });
+}

@@ -1,0 +1,107 @@
+import type { SecretStore } from '../secrets/secret-store.js';
+import type { Clock } from '../tokens/clock.js';
+import { nextAttempt, type Attempt } from './attempts.js';
+import { decideDue, type CurrentToken, type Due } from './due.js';
+import { pendingLeftover, rotationMode, type RotationMode } from './rotation-mode.js';
+import type { Rotator } from './rotator.js';
+import type { Slots } from './slots.js';
+import { decideWatch } from './watchdog.js';
+
+/** What a rotation would do now. */
+export interface PlannedRotation {
+  /**
+   * `mint`: ask the provider for a token, stage, verify and promote it. `adopt`: the same with a token that is staged
+   * already. `request`: ask Secrets Manager to rotate. `refuse`: fail. `none`: nothing.
+   */
+  readonly action: 'mint' | 'adopt' | 'request' | 'refuse' | 'none';
+  /** The version it would work on; `undefined` where its id is made up only when it runs. */
+  readonly versionId?: string;
+  readonly reason: string;
+}
+
+/** What would happen if it happened now. Nothing was written, and nothing minted, to find it out. */
+export interface RotationPlan {
+  readonly mode: RotationMode;
+  readonly current: CurrentToken | undefined;
+  /** A version that is pending now, and not current. */
+  readonly pending: string | undefined;
+  /** What the schedule would do. */
+  readonly schedule: PlannedRotation;
+  /** What somebody would get who asks for a rotation now. */
+  readonly onRequest: PlannedRotation;
+}
+
+/** What {@link decidePlan} decides from. */
+export interface PlanInput {
+  readonly mode: RotationMode;
+  readonly due: Due;
+  /** The version that the schedule would work on; `undefined` when nothing is due, or it writes nothing. */
+  readonly attempt: Attempt | undefined;
+  /** Whether the watchdog finds too little life left. */
+  readonly isStarving: boolean;
+}
+
+/** The pure part of {@link planRotation}. */
+export function decidePlan(input: PlanInput): Pick<RotationPlan, 'schedule' | 'onRequest'> {
+  const { mode, due, attempt, isStarving } = input;
+  if (mode === 'primary-region') {
+    const reason = 'the secret is a replica, which is rotated in its primary Region';
+    return { schedule: { action: 'none', reason }, onRequest: { action: 'refuse', reason } };
+  }
+  if (mode === 'secrets-manager') {
+    return {
+      schedule: isStarving
+        ? { action: 'request', reason: 'the life of the service token runs out' }
+        : { action: 'none', reason: 'Secrets Manager rotates by its own schedule' },
+      onRequest: { action: 'request', reason: 'Secrets Manager rotates the secret' },
+    };
+  }
+  return {
+    schedule: ownSchedule(due, attempt),
+    onRequest: { action: 'mint', reason: 'whoever asks gets a rotation of their own' },
+  };
+}
+
+function ownSchedule(due: Due, attempt: Attempt | undefined): PlannedRotation {
+  if (due.kind === 'none') {
+    return { action: 'none', reason: 'the service token is of this slot, and has life enough' };
+  }
+  if (attempt === undefined) return { action: 'none', reason: due.reason };
+  const { versionId, state } = attempt;
+  if (state === 'done') {
+    return { action: 'none', versionId, reason: 'the version for this rotation is AWSCURRENT' };
+  }
+  return { action: state === 'staged' ? 'adopt' : 'mint', versionId, reason: due.reason };
+}
+
+/** What {@link planRotation} works with. */
+export interface PlanOptions {
+  readonly store: SecretStore;
+  readonly tokenSecretId: string;
+  readonly rotator: Pick<Rotator, 'current' | 'describe'>;
+  readonly slots: Slots;
+  /** Remaining life in milliseconds under which the token is rotated early. */
+  readonly minimumRemaining: number;
+  readonly clock: Clock;
+}
+
+/** Finds out what a rotation would do now, by reading alone. @throws {BrokerError} what the store says. */
+export async function planRotation(options: PlanOptions): Promise<RotationPlan> {
+  const { store, tokenSecretId, rotator, slots, minimumRemaining, clock } = options;
+  const description = await rotator.describe();
+  const current = await rotator.current();
+  const mode = rotationMode(description);
+  const now = clock.now();
+  const due = decideDue({ now, slotStart: slots.startOf(now), current, minimumRemaining });
+  const watch = decideWatch({ now, current, minimumRemaining, asked: undefined });
+  const attempt =
+    mode === 'broker' && due.kind !== 'none'
+      ? await nextAttempt(store, tokenSecretId, due.key)
+      : undefined;
+  return {
+    mode,
+    current,
+    pending: pendingLeftover(description),
+    ...decidePlan({ mode, due, attempt, isStarving: watch.kind === 'ask' }),
+  };
+}

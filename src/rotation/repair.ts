@@ -1,0 +1,144 @@
+import { isStoreError } from '../secrets/secret-store-error.js';
+import {
+  CLAIM_LABEL,
+  versionWithLabel,
+  type SecretDescription,
+  type SecretStore,
+} from '../secrets/secret-store.js';
+import type { Clock } from '../tokens/clock.js';
+import { rotationClaimedAt, TokenSecretError } from '../tokens/service-token.js';
+import { CLAIM_LEASE, findVersion } from './claim.js';
+import { RotationError } from './rotation-error.js';
+import { pendingLeftover, rotationMode } from './rotation-mode.js';
+
+/**
+ * A pending version that is younger, in milliseconds, may belong to a rotation that still runs: 15 minutes, the longest
+ * that a Lambda function may take.
+ */
+export const PENDING_GRACE = 900_000;
+
+/** What {@link decideRepair} decides from. Instants in milliseconds since the Unix epoch. */
+export interface RepairInput {
+  readonly now: number;
+  readonly description: SecretDescription;
+  /** When the pending version got its value; `undefined` while it has none. */
+  readonly stagedAt: number | undefined;
+  /** When a replica last claimed a mint; `undefined` when none did. */
+  readonly claimedAt: number | undefined;
+  /** Clears a version of any age. */
+  readonly force: boolean;
+}
+
+/** What a repair has to do. The reason is for people. */
+export type RepairDecision =
+  | { readonly kind: 'nothing'; readonly reason: string }
+  | { readonly kind: 'refuse'; readonly reason: string }
+  | { readonly kind: 'clear'; readonly versionId: string; readonly reason: string };
+
+/**
+ * Whether the pending version is a leftover that may be cleared, or belongs to a rotation that may still run. Only a
+ * version that is AWSPENDING and not AWSCURRENT is ever cleared.
+ */
+export function decideRepair(input: RepairInput): RepairDecision {
+  const { now, description, claimedAt, force } = input;
+  const versionId = pendingLeftover(description);
+  if (versionId === undefined) {
+    return { kind: 'nothing', reason: 'no version is pending besides the current one' };
+  }
+  if (rotationMode(description) === 'primary-region') {
+    return refuse('the secret is a replica: repair it in its primary Region');
+  }
+  if (force) return { kind: 'clear', versionId, reason: 'cleared by force, whatever its age' };
+  if (claimedAt !== undefined && now < claimedAt + CLAIM_LEASE) {
+    return refuse(
+      `a replica claimed a mint ${seconds(now - claimedAt)} s ago, and may be about it for ${seconds(CLAIM_LEASE)} s`,
+    );
+  }
+  const since = input.stagedAt ?? description.changedAt;
+  if (since === undefined) {
+    return refuse('it has no value, and the store does not tell how old it is');
+  }
+  if (now < since + PENDING_GRACE) {
+    return refuse(
+      `it is ${seconds(now - since)} s old, and a rotation may take up to ${seconds(PENDING_GRACE)} s`,
+    );
+  }
+  return {
+    kind: 'clear',
+    versionId,
+    reason: `pending for ${seconds(now - since)} s, longer than any rotation takes`,
+  };
+}
+
+/** What {@link repairPending} works with. */
+export interface RepairOptions {
+  readonly store: SecretStore;
+  readonly tokenSecretId: string;
+  readonly clock: Clock;
+  /** Clears a version of any age. Default: false. */
+  readonly force?: boolean;
+}
+
+/** What a repair did. */
+export interface Repaired {
+  /** The version that AWSPENDING was taken off; `undefined` when nothing was to be done. */
+  readonly cleared: string | undefined;
+  readonly reason: string;
+}
+
+/**
+ * Clears the pending version that a failed rotation left behind, which blocks every later RotateSecret. AWSCURRENT is
+ * never touched.
+ *
+ * @throws {RotationError} `ROTATION_REPAIR_REFUSED` when a rotation may still run, or what the store says.
+ */
+export async function repairPending(options: RepairOptions): Promise<Repaired> {
+  const { store, tokenSecretId, clock, force = false } = options;
+  const description = await store.describe(tokenSecretId);
+  const pending = pendingLeftover(description);
+  const staged =
+    pending === undefined ? undefined : await findVersion(store, tokenSecretId, pending);
+  const decision = decideRepair({
+    now: clock.now(),
+    description,
+    stagedAt: staged?.createdAt,
+    claimedAt: await lastClaim(store, tokenSecretId, description),
+    force,
+  });
+  if (decision.kind === 'refuse') {
+    throw new RotationError(
+      'ROTATION_REPAIR_REFUSED',
+      `The pending version ${pending} of secret "${tokenSecretId}" was left as it is: ${decision.reason}. If you know that no rotation runs, add --force.`,
+    );
+  }
+  if (decision.kind === 'nothing') return { cleared: undefined, reason: decision.reason };
+  await store.clearPending(tokenSecretId, decision.versionId);
+  return { cleared: decision.versionId, reason: decision.reason };
+}
+
+async function lastClaim(
+  store: SecretStore,
+  secretId: string,
+  description: SecretDescription,
+): Promise<number | undefined> {
+  const claimId = versionWithLabel(description, CLAIM_LABEL);
+  if (claimId === undefined) return undefined;
+  try {
+    return rotationClaimedAt((await store.read(secretId, { versionId: claimId })).value);
+  } catch (error) {
+    // Gone since, or no claim after all: then it keeps nobody waiting.
+    if (isStoreError(error, 'VERSION_NOT_FOUND') || error instanceof TokenSecretError) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+function refuse(reason: string): RepairDecision {
+  return { kind: 'refuse', reason };
+}
+
+/** Whole seconds; a store whose clock is ahead makes nothing younger than new. */
+function seconds(milliseconds: number): number {
+  return Math.max(0, Math.floor(milliseconds / 1000));
+}

@@ -1,0 +1,103 @@
+import { describe, expect, test } from '@jest/globals';
+import {
+  Examination,
+  failed,
+  failure,
+  ok,
+  skipped,
+  warning,
+  type CheckReport,
+} from '../../../src/cli/doctor/examination.js';
+import { isHealthy, reportJson, reportLines } from '../../../src/cli/doctor/report.js';
+import { ConfigError } from '../../../src/config/config-error.js';
+import { BrokerError } from '../../../src/tokens/errors.js';
+
+describe('an examination', () => {
+  test('gives a check the values of those it needs', async () => {
+    const examination = new Examination();
+    const one = await examination.check('one', [], () => ({ ...ok('is one'), value: 1 }));
+    const two = await examination.check('two', [], () => ({ ...warning('is two'), value: 'b' }));
+    await examination.check('sum', [one, two], (number: number, text: string) =>
+      ok(`${number}${text}`),
+    );
+    expect(examination.reports).toEqual([
+      { check: 'one', state: 'ok', message: 'is one' },
+      { check: 'two', state: 'warning', message: 'is two' },
+      { check: 'sum', state: 'ok', message: '1b' },
+    ]);
+  });
+
+  test('skips what depends on a check without a value, and names the one to blame', async () => {
+    const examination = new Examination();
+    const fine = await examination.check('fine', [], () => ({ ...ok(''), value: 1 }));
+    const broken = await examination.check<number, []>('broken', [], () => failed('is broken'));
+    const middle = await examination.check('middle', [fine, broken], () => ({
+      ...ok(''),
+      value: 2,
+    }));
+    await examination.check('last', [middle], () => ok('never'));
+    expect(examination.reports.slice(2)).toEqual([
+      { check: 'middle', state: 'skipped', message: 'It depends on "broken".' },
+      { check: 'last', state: 'skipped', message: 'It depends on "broken".' },
+    ]);
+  });
+
+  test('goes on after a failure that left a value', async () => {
+    const examination = new Examination();
+    const old = await examination.check('old', [], () => ({ ...failed('expired'), value: 7 }));
+    await examination.check('next', [old], (value: number) => ok(String(value)));
+    expect(examination.reports.map(({ state }) => state)).toEqual(['failed', 'ok']);
+  });
+
+  test('takes what is thrown for the finding', async () => {
+    const examination = new Examination();
+    await examination.check('throws', [], () => {
+      throw new BrokerError('STORE_TIMEOUT', 'retry', 'no answer');
+    });
+    await examination.check('rejects', [], () => Promise.reject(new Error('Bearer abc.def.ghi')));
+    expect(examination.reports).toMatchObject([
+      { state: 'failed', code: 'STORE_TIMEOUT', message: 'no answer' },
+      { state: 'failed', code: 'UNEXPECTED', message: expect.not.stringContaining('abc.def') },
+    ]);
+  });
+});
+
+test('the mistakes of a configuration stand on one line', () => {
+  const error = new ConfigError([
+    { name: 'PORT', given: '"http"', allowed: 'a port' },
+    { name: 'HOST', given: '""', allowed: 'a host' },
+  ]);
+  const { message } = failure(error);
+  expect(message).not.toContain('\n');
+  expect(message).toMatch(/2 mistakes: - PORT is "http"\. Allowed: a port\. - HOST/);
+});
+
+describe('the report', () => {
+  const reports: readonly CheckReport[] = [
+    { check: 'configuration', ...ok('Without a mistake.') },
+    { check: 'clock', ...warning('It is late.', 'Mend it.') },
+    { check: 'token secret', state: 'failed', message: 'Gone.', code: 'SECRET_NOT_FOUND' },
+    { check: 'trial mint', ...skipped('Not wanted.', 'To try: --mint') },
+  ];
+
+  test('has a line for each check, with what to do and the code', () => {
+    expect(reportLines(reports)).toEqual([
+      ' ok   configuration  Without a mistake.',
+      'WARN  clock          It is late. Mend it.',
+      'FAIL  token secret   Gone. (SECRET_NOT_FOUND)',
+      'skip  trial mint     Not wanted. To try: --mint',
+      '',
+      '1 failed. Warnings: 1, ok: 1, skipped: 1.',
+    ]);
+  });
+
+  test.each([
+    ['with a failure', reports, false],
+    ['with a warning', reports.filter(({ state }) => state !== 'failed'), true],
+    ['of nothing', [], true],
+  ])('%s', (_what, some, healthy) => {
+    expect(isHealthy(some)).toBe(healthy);
+    expect(reportJson(some)).toEqual({ ok: healthy, checks: some });
+    expect(reportLines(some).at(-1)?.startsWith('Nothing failed.')).toBe(healthy);
+  });
+});

@@ -1,0 +1,88 @@
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { createRuntime, type BrokerRuntime } from '../../src/composition/runtime.js';
+import { loadConfig } from '../../src/config/load-config.js';
+import { createLogger } from '../../src/operations/log.js';
+import type { TokenProvider } from '../../src/provider/token-provider.js';
+import { ProviderError } from '../../src/provider/provider-errors.js';
+import { serializeServiceToken } from '../../src/tokens/service-token.js';
+import { HOUR, tokenOf } from '../rotation/rotation-fixture.js';
+import { MemorySecretStore } from '../support/memory-store.js';
+import { VirtualClock } from '../support/virtual-clock.js';
+
+const down = (): Promise<never> =>
+  Promise.reject(new ProviderError('PROVIDER_UNAVAILABLE', 'The provider is down.'));
+const provider: TokenProvider = { mint: down, metadata: down };
+
+let clock: VirtualClock;
+let store: MemorySecretStore;
+let runtime: BrokerRuntime;
+let tokenSecret: string;
+
+beforeEach(async () => {
+  clock = new VirtualClock();
+  store = new MemorySecretStore({ clock });
+  const config = loadConfig({ env: { BROKER_ISSUER: 'https://provider.example' } });
+  const { credentialsSecretId, tokenSecretId, peersSecretId } = config.secrets;
+  tokenSecret = tokenSecretId;
+  store.seed(credentialsSecretId, '{"client_id":"broker","client_secret":"secret"}');
+  store.seed(tokenSecretId);
+  store.seed(peersSecretId);
+  const log = createLogger({ level: 'silent' });
+  runtime = await createRuntime(config, { store, clock, provider, log });
+});
+
+/** Somebody else rotates: another replica, or Secrets Manager. */
+function mintElsewhere(lifetime = 25 * HOUR): void {
+  store.edit(tokenSecret, serializeServiceToken(tokenOf('elsewhere', clock.now(), lifetime)));
+}
+
+const managed = { rotationEnabled: true, storeRotation: { schedule: 'rate(1 day)', window: '2h' } };
+
+describe('what health says of rotation', () => {
+  test('a failed rotation is told until somebody has rotated', async () => {
+    await runtime.schedule.check();
+    expect(runtime.readiness.rotation()).toMatchObject({
+      ok: false,
+      code: 'PROVIDER_UNAVAILABLE',
+    });
+    clock.advance(60_000);
+    mintElsewhere();
+    await runtime.readiness.tokenState();
+    const rotation = runtime.readiness.rotation();
+    expect(rotation?.ok).toBe(true);
+    expect(rotation).not.toHaveProperty('reason');
+  });
+
+  test('a token that is older than the failure does not hide it', async () => {
+    mintElsewhere();
+    clock.advance(16 * HOUR);
+    await runtime.readiness.tokenState();
+    await runtime.schedule.check();
+    expect(runtime.readiness.rotation()?.ok).toBe(false);
+  });
+
+  test("the broker's own next slot is told only where it rotates itself", async () => {
+    mintElsewhere();
+    await runtime.schedule.check();
+    expect(runtime.readiness.rotation()?.next).toBe('2026-11-23T03:00:00.000Z');
+    store.configure(tokenSecret, managed);
+    clock.advance(16 * HOUR);
+    await runtime.schedule.check();
+    expect(runtime.readiness.rotation()).toEqual({ ok: true });
+  });
+});
+
+describe('what health says of coverage', () => {
+  test.each([
+    ['the broker rotates daily', {}, 25 * HOUR, true],
+    ['Secrets Manager rotates daily, within two hours', managed, 25 * HOUR, false],
+    ['the same, with a longer life', managed, 27 * HOUR, true],
+    ['Secrets Manager does not say when', { rotationEnabled: true }, 25 * HOUR, undefined],
+  ])('%s', async (_what, traits, lifetime, ok) => {
+    mintElsewhere(lifetime);
+    store.configure(tokenSecret, traits);
+    await runtime.schedule.check();
+    await runtime.readiness.tokenState();
+    expect(runtime.readiness.coverage()?.ok).toBe(ok);
+  });
+});
