@@ -1,0 +1,136 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Template } from './template.js';
+
+/** The repository. */
+export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+/** What a first deployment has to give. */
+export const NEEDED = {
+  issuer: 'https://tenant.example.test/',
+  audience: 'https://services.example.test',
+} as const;
+
+/** Everything that can be switched on or given. */
+export const EVERY_OPTION = {
+  ...NEEDED,
+  profile: 'auth0',
+  scope: 'services',
+  resource: 'https://orders.example.test,https://billing.example.test',
+  tokenEndpoint: 'https://tenant.example.test/oauth/token',
+  jwksUri: 'https://tenant.example.test/jwks',
+  clientAuthentication: 'client_secret_post',
+  serviceClientIds: 'broker',
+  peers:
+    'arn:aws:iam::123456789012:role/billing,token+admin=arn:aws:iam::123456789012:role/operations',
+  brokerRoles: 'arn:aws:iam::123456789012:role/broker-in-a-container',
+  administrators: 'arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/*/Platform_*',
+  alertEmails: 'platform@example.test,security@example.test',
+  logRetentionDays: '365',
+  replicaRegions: 'eu-west-1,eu-north-1',
+  vpcId: 'vpc-0a1b2c3d4e5f60718',
+  subnetIds: 'subnet-0a1b2c3d4e5f60718,subnet-1a1b2c3d4e5f60718',
+} as const;
+
+/** What osls did with serverless.yml. */
+export interface Packaged {
+  readonly code: number;
+  /** Both outputs, for people. */
+  readonly output: string;
+  /** CloudFormation's template as osls wrote it, if it did. */
+  readonly template: string | undefined;
+}
+
+/** The values of parameters, by their names in serverless.yml. */
+export type Parameters = Readonly<Record<string, string>>;
+
+/**
+ * Packages serverless.yml in a folder of its own, without a network and without AWS credentials. Placeholders stand for
+ * the bundles, which are not looked into here.
+ */
+export async function runOsls(parameters: Parameters, stage: string): Promise<Packaged> {
+  const folder = await mkdtemp(join(tmpdir(), 'stack-'));
+  try {
+    await cp(join(ROOT, 'serverless.yml'), join(folder, 'serverless.yml'));
+    await cp(join(ROOT, 'deploy'), join(folder, 'deploy'), { recursive: true });
+    await mkdir(join(folder, 'dist-lambda'));
+    for (const name of ['rotation', 'http']) {
+      await writeFile(join(folder, 'dist-lambda', `${name}.mjs`), 'export const handler = null;\n');
+    }
+    const { code, output } = await run(folder, parameters, stage);
+    const file = join(folder, '.serverless', 'cloudformation-template-update-stack.json');
+    return { code, output, template: code === 0 ? await readFile(file, 'utf8') : undefined };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function run(
+  folder: string,
+  parameters: Parameters,
+  stage: string,
+): Promise<Pick<Packaged, 'code' | 'output'>> {
+  const { bin } = JSON.parse(await readFile(OSLS, 'utf8')) as { bin: { osls: string } };
+  const given = Object.entries(parameters).map(([name, value]) => `--param=${name}=${value}`);
+  const child = spawn(
+    process.execPath,
+    [join(dirname(OSLS), bin.osls), 'package', '--stage', stage, ...given],
+    {
+      cwd: folder,
+      // Nothing of the machine's own settings for AWS, and nothing written into anybody's home.
+      env: { PATH: process.env['PATH'], HOME: folder },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  const code = await new Promise<number>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (exitCode) => resolve(exitCode ?? -1));
+  });
+  return { code, output };
+}
+
+/**
+ * The template of the stack. Packaging takes seconds, and several test files ask for the same: what was packaged once is
+ * kept, under a name made of everything that goes into it.
+ *
+ * @param stage default: `dev`.
+ */
+export async function packageStack(parameters: Parameters, stage = 'dev'): Promise<Template> {
+  const cached = join(CACHE, `${await digestOf(parameters, stage)}.json`);
+  const known = await readFile(cached, 'utf8').catch(() => undefined);
+  if (known !== undefined) return JSON.parse(known) as Template;
+  const { code, output, template } = await runOsls(parameters, stage);
+  if (template === undefined) throw new Error(`osls package failed with ${code}:\n${output}`);
+  const partial = `${cached}.${process.pid}`;
+  await mkdir(CACHE, { recursive: true });
+  await writeFile(partial, template);
+  await rename(partial, cached);
+  return JSON.parse(template) as Template;
+}
+
+const OSLS = createRequire(import.meta.url).resolve('osls/package.json');
+const CACHE = join(ROOT, 'node_modules', '.cache', 'stacks');
+
+async function digestOf(parameters: Parameters, stage: string): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify({ parameters, stage }));
+  const parts = await readdir(join(ROOT, 'deploy'), { recursive: true, withFileTypes: true });
+  const files = parts
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .toSorted();
+  for (const file of [OSLS, join(ROOT, 'serverless.yml'), ...files]) {
+    hash.update(`\0${file}\0`).update(await readFile(file));
+  }
+  return hash.digest('hex');
+}
