@@ -115,5 +115,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     tell: (text) => process.stderr.write(`${text}\n`),
   });
   console.log(table(rows));
-  process.exitCode = rows.some(({ met }) => met === false) ? 1 : 0;
+  process.exitCode = rows.every(({ met }) => met) ? 0 : 1;
 }

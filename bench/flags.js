@@ -8,7 +8,7 @@ const HELP = `npm run bench -- [flags]
   --warm-up=N       seconds of load on each server before the first round (default 4)
   --connections=N   connections of the load (default 64)
   --starts=N        starts of each kind (default 5)
-  --only=A,B        some of: load, hour, start, verification, guard, client-token
+  --only=A,B        some of: load, hour, start, verification, guard, client-token, client-calls, lambda
   --quick           5 rounds of 2 seconds, a warm-up of 2, 3 starts: to see that it runs, not to judge
   --dist=FOLDER     a build in another folder (default: dist)
   --help
@@ -16,7 +16,16 @@ const HELP = `npm run bench -- [flags]
 
 const QUICK = { rounds: '5', seconds: '2', 'warm-up': '2', starts: '3' };
 const USUAL = { rounds: '7', seconds: '4', 'warm-up': '4', starts: '5' };
-const PARTS = ['load', 'hour', 'start', 'verification', 'guard', 'client-token'];
+const PARTS = [
+  'load',
+  'hour',
+  'start',
+  'verification',
+  'guard',
+  'client-token',
+  'client-calls',
+  'lambda',
+];
 
 /** What was asked for. Ends the process when it cannot be understood, or help was wanted. */
 export function readFlags() {

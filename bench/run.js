@@ -1,8 +1,10 @@
 import { availableParallelism, cpus } from 'node:os';
 import { openBuild } from './build.js';
+import { clientCallRows } from './client-calls.js';
 import { clientTokenRows } from './client-token.js';
 import { readFlags } from './flags.js';
 import { measureHours } from './hour.js';
+import { lambdaRows } from './lambda.js';
 import { measureLoad } from './load.js';
 import { guardRows } from './guard.js';
 import { measureStarts } from './start.js';
@@ -20,6 +22,8 @@ const parts = {
   verification: () => verificationRows({ build, rounds: flags.rounds, tell }),
   guard: () => guardRows(build, flags, tell),
   'client-token': () => clientTokenRows({ build, rounds: flags.rounds, tell }),
+  'client-calls': () => clientCallRows({ build, rounds: flags.rounds, tell }),
+  lambda: () => lambdaRows(build, flags, tell),
 };
 
 const rows = [];

@@ -31,15 +31,27 @@ trap 'exit 143' TERM
 
 if [[ ${BROKER_SKIP_BUILD:-} != 1 ]]; then npm run --silent build; fi
 
-# The environment is kept for the next run, until the requirements change.
-venv=.venv/interop
-requirements=test/interop/requirements.txt
-if ! cmp -s "$requirements" "$venv/installed.txt"; then
+# An environment is kept for the next run, until its requirements change.
+environment() {
+  local venv=$1 requirements=$2
+  if cmp -s "$requirements" "$venv/installed.txt"; then return; fi
   echo "Installing $requirements into $venv"
   rm -rf "$venv"
   python3 -m venv "$venv"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
   cp "$requirements" "$venv/installed.txt"
+}
+venv=.venv/interop
+checkers=.venv/checkers
+environment "$venv" test/interop/requirements.txt
+environment "$checkers" test/interop/requirements-checkers.txt
+
+runtime=.venv/lambda-runtime
+if bash test/interop/lambda-runtime.sh "$runtime"; then
+  export INTEROP_LAMBDA_RUNTIME=$PWD/$runtime
+else
+  echo "SKIPPED: the functions on the runtime of AWS Lambda (see $runtime)"
+  if [[ ${CI:-} == true ]]; then exit 1; fi
 fi
 
 "$venv/bin/python" test/interop/moto_server.py "$work/moto.url" >"$work/moto.log" 2>&1 &
@@ -64,7 +76,8 @@ export AWS_REGION=eu-central-1 AWS_ACCESS_KEY_ID=interop AWS_SECRET_ACCESS_KEY=i
 export AWS_EC2_METADATA_DISABLED=true AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED=true
 export AWS_CONFIG_FILE="$work/none" AWS_SHARED_CREDENTIALS_FILE="$work/none"
 INTEROP_PYTHON=$PWD/$venv/bin/python
-export INTEROP_PYTHON
+INTEROP_CHECKERS=$PWD/$checkers/bin
+export INTEROP_PYTHON INTEROP_CHECKERS
 
 # In the background, so that a signal to this script is heeded at once.
 node --experimental-vm-modules --disable-warning=ExperimentalWarning \

@@ -1,0 +1,48 @@
+// Bundles the functions for AWS Lambda, each into one file: `npm run build:lambda [FOLDER]`, by default dist-lambda.
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** The functions by the name of their bundle. Each exports `handler`. */
+export const FUNCTIONS = { rotation: 'src/lambda.ts', http: 'src/lambda/http.ts' };
+
+/**
+ * Writes `rotation.mjs` and `http.mjs` into a folder, with their source maps beside them.
+ *
+ * @returns esbuild's metafile: what went into which bundle, and how large each is.
+ */
+export async function bundleLambda(folder = join(root, 'dist-lambda')) {
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: FUNCTIONS,
+    outdir: folder,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    minify: true,
+    // Errors are named after their classes, and stack traces after functions.
+    keepNames: true,
+    // Beside the bundle, for people: not deployed, and not looked for at run time.
+    sourcemap: 'external',
+    external: [
+      // Lambda's runtime brings it.
+      '@aws-sdk/*',
+      // A function keeps nothing on its disk: its configuration refuses this store, so that this is never loaded.
+      './src/secrets/embedded/*',
+    ],
+    metafile: true,
+    logLevel: 'warning',
+  });
+  return metafile;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { outputs } = await bundleLambda(process.argv[2]);
+  for (const [file, { bytes, entryPoint }] of Object.entries(outputs)) {
+    if (entryPoint !== undefined) process.stdout.write(`${basename(file)}: ${bytes} bytes\n`);
+  }
+}
