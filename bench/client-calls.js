@@ -3,14 +3,14 @@ import { parseArgs } from 'node:util';
 import axios from 'axios';
 import { openBuild } from './build.js';
 import { forked } from './forked.js';
-import { pairedRatio, spread } from './statistics.js';
+import { median, pairedRatio, spread } from './statistics.js';
 import { ratio, table, withSpread } from './table.js';
 import { createIssuer } from './verification-tokens.js';
 
 const MOST_TIMES = 1.05;
-/** Calls between which two contenders take turns: a moment only, so that whatever else the machine does slows both. */
-const CHUNK = 50;
-const CHUNKS = 60;
+/** Calls in a turn: a moment only, so that whatever else the machine does slows both contenders. */
+const CALLS = 50;
+const TURNS = 60;
 const IN_FLIGHT = 8;
 
 /**
@@ -48,11 +48,9 @@ export async function clientCallRows({ build, rounds = 7, tell = () => undefined
     };
     const rows = [];
     for (const [name, contenders] of Object.entries(kinds)) {
-      await chunksInTurn(contenders, 0);
+      await turns(contenders, 0);
       const measured = [];
-      for (let round = 0; round < rounds; round += 1) {
-        measured.push(await chunksInTurn(contenders, round));
-      }
+      for (let round = 0; round < rounds; round += 1) measured.push(await turns(contenders, round));
       tell(`client-calls: ${name}, ${rounds} rounds`);
       rows.push(rowOf(name, measured));
     }
@@ -62,20 +60,20 @@ export async function clientCallRows({ build, rounds = 7, tell = () => undefined
   }
 }
 
-/** One round: microseconds for a call, a figure for each contender. */
-async function chunksInTurn(contenders, round) {
-  const sums = contenders.map(() => 0);
-  for (let chunk = 0; chunk < CHUNKS; chunk += 1) {
-    for (let turn = 0; turn < contenders.length; turn += 1) {
-      const index = (round + chunk + turn) % contenders.length;
-      sums[index] += await microseconds(contenders[index]);
+/** One round: microseconds for a call in each turn, a list for each contender. */
+async function turns(contenders, round) {
+  const taken = contenders.map(() => []);
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    for (let step = 0; step < contenders.length; step += 1) {
+      const index = (round + turn + step) % contenders.length;
+      taken[index].push(await microseconds(contenders[index]));
     }
   }
-  return sums.map((sum) => sum / (CHUNKS * CHUNK));
+  return taken;
 }
 
 async function microseconds(call) {
-  let left = CHUNK;
+  let left = CALLS;
   const work = async () => {
     while (left > 0) {
       left -= 1;
@@ -85,12 +83,13 @@ async function microseconds(call) {
   };
   const start = process.hrtime.bigint();
   await Promise.all(Array.from({ length: IN_FLIGHT }, work));
-  return Number(process.hrtime.bigint() - start) / 1000;
+  return Number(process.hrtime.bigint() - start) / 1000 / CALLS;
 }
 
 function rowOf(name, measured) {
-  const [own, reference] = [0, 1].map((index) => measured.map((round) => round[index]));
-  const quotient = pairedRatio(own, reference);
+  // Turn by turn: one in which the machine did something else would weigh too much in a round's sum.
+  const quotient = pairedRatio(...[0, 1].map((index) => measured.flatMap((each) => each[index])));
+  const [own, reference] = [0, 1].map((index) => measured.map((each) => median(each[index])));
   const format = (value) => `${value.toFixed(0)} µs`;
   return {
     name: `${name} with the token attached, and with a fixed header`,

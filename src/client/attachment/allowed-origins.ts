@@ -49,6 +49,17 @@ export function originOf(url: string): string | undefined {
   return protocol === 'https:' || protocol === 'http:' ? origin : undefined;
 }
 
+/**
+ * The listed origin of a URL that begins with just that and a slash: what follows is a path, whatever it consists of.
+ * `undefined` for every other URL, also for those that lead to a listed origin in another notation.
+ */
+export function plainOrigin(url: string, origins: AllowedOrigins): string | undefined {
+  for (const origin of origins.keys()) {
+    if (url.startsWith(origin) && url[origin.length] === '/') return origin;
+  }
+  return undefined;
+}
+
 function readOrigin(name: string, entry: AllowedOrigin): string {
   const text: unknown = (entry as AllowedOrigin | undefined)?.origin;
   if (typeof text !== 'string' || originOf(text) === undefined) {

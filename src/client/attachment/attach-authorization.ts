@@ -1,13 +1,13 @@
 import { currentCallContext, currentCorrelation } from '../../context/call-context.js';
 import { ClientConfigError } from '../errors.js';
-import { originOf } from './allowed-origins.js';
 import {
   readAttachmentOptions,
   type AttachmentOptions,
   type AttachmentSettings,
 } from './attachment-options.js';
+import { destinationOf } from './axios-destination.js';
 import { createAxiosDispatch, type AxiosDispatch } from './axios-dispatch.js';
-import { axiosExchange, answerOf } from './axios-exchange.js';
+import { answerOf, AxiosExchange } from './axios-exchange.js';
 import type { AxiosAdapter, AxiosAnswer, AxiosLike, AxiosRequest } from './axios-shapes.js';
 import { correlationHeaders } from './correlation-headers.js';
 import { decideAttachment } from './decide-attachment.js';
@@ -79,25 +79,20 @@ async function send(
   config: AxiosRequest,
   adapter: unknown,
 ): Promise<AxiosAnswer> {
-  const url = dispatch.urlOf(config);
-  // A Unix socket leads wherever it leads, whatever the URL says.
-  const origin = config.socketPath ? undefined : originOf(url);
+  const destination = destinationOf(config, settings.origins, dispatch.urlOf);
+  const { origin } = destination;
+  const { as, auth, headers } = config;
+  const hasAuthorization =
+    destination.hasCredentials || Boolean(auth) || headers.has('authorization');
   const attachment = decideAttachment(
-    { origin, as: config.as, hasAuthorization: hasAuthorization(config, url) },
+    { origin, as, hasAuthorization },
     settings,
     currentCallContext(),
   );
   if (attachment.kind === 'refused') throw attachment.error;
   if (origin === undefined || !settings.origins.has(origin)) return dispatch.send(config, adapter);
 
-  const correlation = correlationHeaders(currentCorrelation(), (name) => config.headers.has(name));
-  const exchange = axiosExchange({ config, url, origin, correlation, adapter, dispatch });
+  const correlation = correlationHeaders(currentCorrelation(), (name) => headers.has(name));
+  const exchange = new AxiosExchange(origin, config, destination, correlation, adapter, dispatch);
   return answerOf(await sendAttached(settings, attachment, exchange));
-}
-
-function hasAuthorization({ headers, auth }: AxiosRequest, url: string): boolean {
-  if (headers.has('authorization') || Boolean(auth)) return true;
-  if (!url.includes('@') || !URL.canParse(url)) return false;
-  const { username, password } = new URL(url);
-  return username !== '' || password !== '';
 }

@@ -9,9 +9,9 @@ export interface RefusedServiceToken {
   readonly origin: string;
   /**
    * - `retried`: there was a newer token, and the request is sent once more with it. Whatever comes back then is the answer.
-   * - `no-newer-token`: the callee refuses the token that is current. The 401 is the answer, and so for all that follows.
+   * - `no-newer-token`: the source has no other, or cannot get one while the broker is down. The 401 is the answer.
    * - `not-repeatable`: there is a newer token, which later requests get; this one's body is used up. The 401 is the answer.
-   * - `refresh-failed`: no other token could be had; see `error`. The 401 is the answer.
+   * - `refresh-failed`: the source has no token at all any more; see `error`. The 401 is the answer.
    */
   readonly outcome: 'retried' | 'no-newer-token' | 'not-repeatable' | 'refresh-failed';
   /** What the token source threw, after `refresh-failed`. */

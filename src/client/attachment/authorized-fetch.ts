@@ -1,12 +1,12 @@
 import { currentCallContext, currentCorrelation } from '../../context/call-context.js';
 import { ClientConfigError } from '../errors.js';
 import type { ActingAs } from './acting-as.js';
-import { originOf } from './allowed-origins.js';
+import { originOf, plainOrigin } from './allowed-origins.js';
 import { readAttachmentOptions, type AttachmentOptions } from './attachment-options.js';
 import { correlationHeaders } from './correlation-headers.js';
 import { decideAttachment } from './decide-attachment.js';
-import { sendAttached, type Exchange } from './send-attached.js';
 import { readFetchCall, type FetchCall } from './fetch-call.js';
+import { sendAttached, type Exchange } from './send-attached.js';
 
 /** `fetch`'s options, and on whose behalf the request is made. */
 export type AuthorizedRequestInit = RequestInit & {
@@ -24,7 +24,7 @@ export type AuthorizedFetch = (
 export interface AuthorizedFetchOptions extends AttachmentOptions {
   /**
    * What sends the requests. Default: the global `fetch`, as it is when a request is made. Another one must drop the
-   * `Authorization` header on a redirect to another origin, as the Fetch standard demands (HTTP-redirect fetch, step 13).
+   * `Authorization` header on a redirect to another origin, as the Fetch standard demands (HTTP-redirect fetch).
    */
   readonly fetch?: (input: string | Request, init?: RequestInit) => Promise<Response>;
 }
@@ -65,7 +65,7 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
   return async (input, init) => {
     const call = readFetchCall(input, init);
     const { headers } = call;
-    const origin = originOf(call.url);
+    const origin = plainOrigin(call.url, settings.origins) ?? originOf(call.url);
     const attachment = decideAttachment(
       { origin, as: init?.as, hasAuthorization: headers.has('authorization') },
       settings,
@@ -73,11 +73,11 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
     );
     if (attachment.kind === 'refused') throw attachment.error;
     if (origin === undefined || !settings.origins.has(origin)) {
-      return send(call.target, { ...call.init, headers });
+      return send(call.target, { ...call.init, headers: headers.init });
     }
     const correlation = correlationHeaders(currentCorrelation(), (name) => headers.has(name));
     for (const [name, value] of correlation) headers.set(name, value);
-    return sendAttached(settings, attachment, fetchExchange(call, origin, send));
+    return await sendAttached(settings, attachment, fetchExchange(call, origin, send));
   };
 }
 
@@ -92,7 +92,7 @@ function fetchExchange(
     isRepeatable,
     send: (authorization) => {
       if (authorization !== undefined) headers.set('authorization', authorization);
-      return send(target, { ...init, headers });
+      return send(target, { ...init, headers: headers.init });
     },
     endCancelled: () => Promise.reject(signal?.reason as Error),
     isRefused: ({ status, redirected, url }) =>

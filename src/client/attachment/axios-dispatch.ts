@@ -4,7 +4,7 @@ import type { AxiosAdapter, AxiosAnswer, AxiosLike, AxiosRequest } from './axios
 /** How the requests of one axios instance go on, behind what attaches tokens to them. */
 export interface AxiosDispatch {
   /** The URL that a request goes to, by axios' own rules; its `params` are left out. */
-  urlOf(config: AxiosRequest): string;
+  readonly urlOf: (config: AxiosRequest) => string;
   /** Hands a request, which has gone through interceptors and transformations, to the adapter that it names. */
   send(config: AxiosRequest, adapter: unknown): Promise<AxiosAnswer>;
   /** Rejects with axios' own error for a request that was cancelled. */
@@ -18,7 +18,6 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
   // The same axios without interceptors and defaults: it sends what it is given as it is.
   const bare = instance.create();
   for (const name of Object.keys(bare.defaults)) Reflect.deleteProperty(bare.defaults, name);
-  const lookup = findAdapterLookup(instance);
   const sendBare = (config: AxiosRequest, adapter: unknown): Promise<AxiosAnswer> =>
     bare.request({
       ...config,
@@ -26,6 +25,14 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
       transformRequest: [],
       transformResponse: [],
     }) as Promise<AxiosAnswer>;
+  const send = (config: AxiosRequest, adapter: unknown): Promise<AxiosAnswer> => {
+    // Adapters count on axios not to call them for what was cancelled before.
+    if (isCancelled(config)) return sendBare(config, adapter);
+    if (typeof adapter === 'function') return (adapter as AxiosAdapter)(config);
+    return adapterOf === undefined ? sendBare(config, adapter) : adapterOf(adapter, config)(config);
+  };
+  let adapterOf: AdapterLookup | undefined;
+  const looked = findAdapterLookup(instance).then((lookup) => (adapterOf = lookup));
   return {
     urlOf: ({ url, baseURL, allowAbsoluteUrls }) =>
       bare.getUri({
@@ -33,15 +40,8 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
         baseURL,
         allowAbsoluteUrls,
       }),
-    send: async (config, adapter) => {
-      const adapterOf = await lookup;
-      // Adapters count on axios not to call them for what was cancelled before.
-      if (isCancelled(config)) return sendBare(config, adapter);
-      if (typeof adapter === 'function') return (adapter as AxiosAdapter)(config);
-      return adapterOf === undefined
-        ? sendBare(config, adapter)
-        : adapterOf(adapter, config)(config);
-    },
+    send: (config, adapter) =>
+      adapterOf === undefined ? looked.then(() => send(config, adapter)) : send(config, adapter),
     endCancelled: (config) => sendBare(config, config.adapter),
   };
 }

@@ -1,8 +1,9 @@
-import { watchRedirects } from './axios-redirects.js';
+import type { AxiosDestination } from './axios-destination.js';
 import type { AxiosDispatch } from './axios-dispatch.js';
+import { RedirectWatch } from './axios-redirects.js';
 import type { AxiosAnswer, AxiosRequest } from './axios-shapes.js';
-import type { Exchange } from './send-attached.js';
 import { isRepeatableBody } from './repeatable-body.js';
+import type { Exchange } from './send-attached.js';
 
 /** What came of sending a request: by the request's `validateStatus` a 401 is an answer or an error. */
 export interface AxiosOutcome {
@@ -13,78 +14,92 @@ export interface AxiosOutcome {
   readonly isFromElsewhere: boolean;
 }
 
-/** A request of axios to a listed origin. */
-export interface AxiosCall {
-  readonly config: AxiosRequest;
-  readonly url: string;
-  readonly origin: string;
-  readonly correlation: readonly (readonly [name: string, value: string])[];
-  readonly adapter: unknown;
-  readonly dispatch: AxiosDispatch;
-}
-
 /** What axios promised: the answer, or the error. */
 export function answerOf({ answer, error }: AxiosOutcome): AxiosAnswer {
   if (error !== undefined) throw error.reason;
   return answer as AxiosAnswer;
 }
 
-export function axiosExchange(call: AxiosCall): Exchange<AxiosOutcome> {
-  const { config, origin, dispatch } = call;
-  return {
-    origin,
-    cancellation: config,
-    isRepeatable: isRepeatableBody(config.data),
-    send: (authorization) => sendOnce(call, authorization),
-    endCancelled: async () => ({
-      answer: await dispatch.endCancelled(config),
-      error: undefined,
-      isFromElsewhere: false,
-    }),
-    isRefused: ({ answer, isFromElsewhere }) => answer?.status === 401 && !isFromElsewhere,
-    discard: async ({ answer }) => discardStream(answer?.data),
-  };
-}
+/** A request of axios to a listed origin. */
+export class AxiosExchange implements Exchange<AxiosOutcome> {
+  /**
+   * @param destination what leads to the origin, as it was decided on.
+   * @param correlation headers that the request gets besides.
+   * @param adapter what the request names as its adapter.
+   */
+  constructor(
+    readonly origin: string,
+    private readonly config: AxiosRequest,
+    private readonly destination: Pick<AxiosDestination, 'url' | 'baseURL'>,
+    private readonly correlation: readonly (readonly [name: string, value: string])[],
+    private readonly adapter: unknown,
+    private readonly dispatch: AxiosDispatch,
+  ) {}
 
-async function sendOnce(
-  { config, url, origin, correlation, adapter, dispatch }: AxiosCall,
-  authorization: string | undefined,
-): Promise<AxiosOutcome> {
-  const headers = config.headers.concat();
-  for (const [name, value] of correlation) headers.set(name, value);
-  if (authorization !== undefined) headers.set('Authorization', authorization);
-  const watch = watchRedirects(origin, authorization, config.beforeRedirect);
-  const sent = {
-    ...config,
-    // The URL that was decided on, so that nothing can be made of it but that.
-    url,
-    baseURL: undefined,
-    headers,
-    beforeRedirect: watch.beforeRedirect,
-  };
-  try {
-    const answer = await dispatch.send(sent, adapter);
+  get cancellation(): AxiosRequest {
+    return this.config;
+  }
+
+  get isRepeatable(): boolean {
+    return isRepeatableBody(this.config.data);
+  }
+
+  /**
+   * The configuration is axios' own for this one request, and carries what is sent only as long as the request is under way: a
+   * copy of it would cost more than all else here.
+   */
+  async send(authorization: string | undefined): Promise<AxiosOutcome> {
+    const { config, correlation, destination } = this;
+    const { headers, url, baseURL, beforeRedirect } = config;
+    const watch = new RedirectWatch(this.origin, authorization, beforeRedirect);
+    config.beforeRedirect = watch.beforeRedirect;
+    config.url = destination.url;
+    config.baseURL = destination.baseURL;
+    for (const [name, value] of correlation) headers.set(name, value);
+    if (authorization !== undefined) headers.set('Authorization', authorization);
+    let answer: AxiosAnswer | undefined;
+    let error: AxiosOutcome['error'];
+    try {
+      answer = await this.dispatch.send(config, this.adapter);
+    } catch (reason) {
+      error = { reason };
+      answer = (reason as { response?: AxiosAnswer } | undefined)?.response;
+    }
+    config.beforeRedirect = beforeRedirect;
+    config.url = url;
+    config.baseURL = baseURL;
+    for (const [name] of correlation) headers.delete(name);
+    if (authorization !== undefined) headers.delete('Authorization');
     conceal(answer, config);
-    return { answer, error: undefined, isFromElsewhere: watch.hasLeft() };
-  } catch (reason) {
-    const answer = (reason as { response?: AxiosAnswer } | undefined)?.response;
-    conceal(reason, config);
-    conceal(answer, config);
-    return { answer, error: { reason }, isFromElsewhere: watch.hasLeft() };
+    if (error !== undefined) conceal(error.reason, config);
+    return { answer, error, isFromElsewhere: watch.hasLeft };
+  }
+
+  async endCancelled(): Promise<AxiosOutcome> {
+    const answer = await this.dispatch.endCancelled(this.config);
+    return { answer, error: undefined, isFromElsewhere: false };
+  }
+
+  isRefused({ answer, isFromElsewhere }: AxiosOutcome): boolean {
+    return answer?.status === 401 && !isFromElsewhere;
+  }
+
+  discard({ answer }: AxiosOutcome): Promise<void> {
+    return discardStream(answer?.data);
   }
 }
 
+const HIDDEN: PropertyDescriptor = { enumerable: false };
+
 /**
- * Puts the caller's own configuration, which knows no token, where axios shows the one that was sent; and takes `request`,
- * which holds the header as it went out, from the sight of `console.log` and loggers. It can be read as before.
+ * Takes `request`, which holds the header as it went out, from the sight of `console.log` and loggers. It can be read as
+ * before. And puts the caller's own configuration where there is a copy of what was sent.
  */
 function conceal(shown: unknown, config: AxiosRequest): void {
   if (typeof shown !== 'object' || shown === null) return;
   const target = shown as { config?: unknown; request?: unknown };
   if (target.config !== undefined) target.config = config;
-  if (target.request !== undefined) {
-    Object.defineProperty(target, 'request', { value: target.request, enumerable: false });
-  }
+  if (target.request !== undefined) Object.defineProperty(target, 'request', HIDDEN);
 }
 
 /** Lets go of the connection of an answer that came as a stream, of Node or of the web; others were read to their end. */

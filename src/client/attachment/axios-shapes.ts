@@ -21,17 +21,17 @@ export interface AxiosLike {
   getUri(config: object): string;
 }
 
-/** A request's configuration, as interceptors and adapters get it. */
+/** A request's configuration, as interceptors and adapters get it: axios makes one for each request. */
 export interface AxiosRequest extends Cancellation {
   readonly headers: AxiosRequestHeaders;
   adapter?: unknown;
-  readonly url?: string | URL;
-  readonly baseURL?: string;
+  url?: string | URL | undefined;
+  baseURL?: string | undefined;
+  beforeRedirect?: unknown;
   readonly allowAbsoluteUrls?: boolean;
   readonly socketPath?: unknown;
   readonly auth?: unknown;
   readonly data?: unknown;
-  readonly beforeRedirect?: unknown;
   readonly as?: unknown;
 }
 
@@ -39,7 +39,7 @@ export interface AxiosRequest extends Cancellation {
 export interface AxiosRequestHeaders {
   has(name: string): boolean;
   set(name: string, value: string): unknown;
-  concat(): AxiosRequestHeaders;
+  delete(name: string): unknown;
 }
 
 /** `AxiosResponse`. */

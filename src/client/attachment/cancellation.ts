@@ -22,12 +22,16 @@ export function isCancelled({ signal, cancelToken }: Cancellation): boolean {
 }
 
 /** Waits for a promise that others share. @returns `undefined` when the request is cancelled first. */
-export async function untilCancelled<T>(
+export function untilCancelled<T>(
   cancellation: Cancellation,
   promise: Promise<T>,
 ): Promise<T | undefined> {
+  const canBe = Boolean(cancellation.signal) || Boolean(cancellation.cancelToken);
+  return canBe ? race(cancellation, promise) : promise;
+}
+
+async function race<T>(cancellation: Cancellation, promise: Promise<T>): Promise<T | undefined> {
   const { signal, cancelToken } = cancellation;
-  if (!signal && !cancelToken) return promise;
   let stop = (): void => undefined;
   const cancelled = new Promise<undefined>((resolve) => {
     stop = () => resolve(undefined);

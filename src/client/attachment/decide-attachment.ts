@@ -26,7 +26,13 @@ export type Attachment =
   | { readonly kind: 'nothing' }
   | { readonly kind: 'service-token' }
   | { readonly kind: 'customer-token'; readonly token: string }
-  | { readonly kind: 'refused'; readonly error: AttachmentError };
+  | RefusedAttachment;
+
+/** It is not sent. */
+export interface RefusedAttachment {
+  readonly kind: 'refused';
+  readonly error: AttachmentError;
+}
 
 const NOTHING: Attachment = { kind: 'nothing' };
 const SERVICE_TOKEN: Attachment = { kind: 'service-token' };
@@ -85,6 +91,6 @@ function notAccepted(origin: string | undefined): string {
   );
 }
 
-function refused(code: AttachmentErrorCode, message: string): Attachment {
+function refused(code: AttachmentErrorCode, message: string): RefusedAttachment {
   return { kind: 'refused', error: new AttachmentError(code, message) };
 }

@@ -1,9 +1,9 @@
 import { tell } from '../../tokens/tell.js';
-import type { ServiceTokenSource } from '../../tokens/token-supply.js';
+import type { ServiceTokenSource, SuppliedToken } from '../../tokens/token-supply.js';
 import type { AttachmentSettings, RefusedServiceToken } from './attachment-options.js';
 import { bearerHeader } from './bearer-header.js';
 import { untilCancelled, type Cancellation } from './cancellation.js';
-import type { Attachment } from './decide-attachment.js';
+import type { Attachment, RefusedAttachment } from './decide-attachment.js';
 
 /** One request, in the hands of who can send it: axios or fetch. */
 export interface Exchange<Answer> {
@@ -27,12 +27,11 @@ export interface Exchange<Answer> {
 }
 
 /** Sends a request with what was decided for it. */
-export async function sendAttached<Answer>(
+export function sendAttached<Answer>(
   settings: AttachmentSettings,
-  attachment: Attachment,
+  attachment: Exclude<Attachment, RefusedAttachment>,
   exchange: Exchange<Answer>,
 ): Promise<Answer> {
-  if (attachment.kind === 'refused') throw attachment.error;
   if (attachment.kind === 'service-token') return sendWithServiceToken(settings, exchange);
   return exchange.send(
     attachment.kind === 'customer-token' ? bearerHeader(attachment.token) : undefined,
@@ -50,11 +49,10 @@ async function sendWithServiceToken<Answer>(
   const { cancellation, origin } = exchange;
   const supplied = await untilCancelled(cancellation, tokens.getToken());
   if (supplied === undefined) return exchange.endCancelled();
-  const refusedToken = supplied.accessToken;
-  const answer = await exchange.send(bearerHeader(refusedToken));
+  const answer = await exchange.send(headerOf(supplied));
   if (!exchange.isRefused(answer)) return answer;
 
-  const renewal = await untilCancelled(cancellation, renew(tokens, refusedToken));
+  const renewal = await untilCancelled(cancellation, renew(tokens, supplied.accessToken));
   if (renewal === undefined) {
     await exchange.discard(answer);
     return exchange.endCancelled();
@@ -67,6 +65,15 @@ async function sendWithServiceToken<Answer>(
   const authorization = bearerHeader(renewal.token);
   await exchange.discard(answer);
   return exchange.send(authorization);
+}
+
+/** The header of a token is made and checked once, for as long as its source gives the same object. */
+const headers = new WeakMap<SuppliedToken, string>();
+
+function headerOf(supplied: SuppliedToken): string {
+  let header = headers.get(supplied);
+  if (header === undefined) headers.set(supplied, (header = bearerHeader(supplied.accessToken)));
+  return header;
 }
 
 /** What came of looking for another token: one, none, or an error. */

@@ -242,6 +242,26 @@ describe.each([
     expect([callee.arrivals, waiting.callee.arrivals]).toEqual([[], []]);
   });
 
+  test('nor is it sent when it is cancelled in the very moment in which the token comes', async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const supplied = new ScriptedTokens(TOKEN).getToken();
+    const { callee, http } = await rig({
+      tokens: {
+        getToken: () => {
+          void supplied.then(() => controller.abort());
+          return supplied;
+        },
+      },
+    });
+    await expect(http.get(callee.origin, { signal })).rejects.toMatchObject({
+      code: 'ERR_CANCELED',
+    });
+    // What arrives later than this would have arrived before it.
+    await http.get(`${callee.origin}/next`);
+    expect(callee.arrivals).toMatchObject([{ url: '/next' }]);
+  });
+
   test('a request that is sent again gets its token anew', async () => {
     const tokens = new ScriptedTokens('first', 'second');
     const { callee, http } = await rig({ tokens });

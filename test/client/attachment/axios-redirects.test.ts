@@ -3,6 +3,7 @@ import { Agent as TlsAgent } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import axios, { type AxiosRequestConfig } from 'axios';
+import { RedirectWatch } from '../../../src/client/attachment/axios-redirects.js';
 import { attachAuthorization, runInCallContext } from '../../../src/client/index.js';
 import { redirectingTo, startCallee, type Callee } from './support/callee.js';
 import { selfSignedCertificate } from './support/certificate.js';
@@ -25,6 +26,44 @@ const lookup: LookupFunction = (_name, options, callback) => {
   if (options.all === true) callback(null, [{ address: '127.0.0.1', family: 4 }]);
   else callback(null, '127.0.0.1', 4);
 };
+
+describe('what is taken off before a redirect', () => {
+  const origin = 'https://billing.internal';
+  const before = (href: unknown, headers: Record<string, string>): object => {
+    const options = { href, headers: { ...headers } };
+    const watch = new RedirectWatch(origin, TOKEN, undefined);
+    watch.beforeRedirect(options, {}, {});
+    return { ...options.headers, left: watch.hasLeft };
+  };
+
+  test.each<[unknown, boolean]>([
+    ['https://billing.internal/other', false],
+    ['https://BILLING.internal:443/', false],
+    ['http://billing.internal/', true],
+    ['https://billing.internal:8443/', true],
+    ['https://evil.billing.internal/', true],
+    ['https://internal/', true],
+    ['https://billing.internal@evil.example/', true],
+    ['nonsense', true],
+    [undefined, true],
+  ])('to %s', (href, left) => {
+    const kept = left ? {} : { Authorization: TOKEN };
+    expect(before(href, { Authorization: TOKEN, accept: 'a' })).toEqual({
+      accept: 'a',
+      ...kept,
+      left,
+    });
+  });
+
+  test('is ours alone, in any case', () => {
+    const headers = { authorization: TOKEN, AUTHORIZATION: 'Basic own', other: TOKEN };
+    expect(before('https://evil.example/', headers)).toEqual({
+      AUTHORIZATION: 'Basic own',
+      other: TOKEN,
+      left: true,
+    });
+  });
+});
 
 describe.each(['http', 'fetch'])('a redirect, with the %s adapter', (adapter) => {
   async function rig(target: (first: string, second: string) => string, status = 302) {

@@ -66,6 +66,8 @@ export async function startCallee(
     serve(request, response).catch(() => response.destroy());
   };
   const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+  // A connection stays for as long as the client keeps it, so that one that it forgot can be seen.
+  server.keepAliveTimeout = 0;
   servers.push(server);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -1,0 +1,90 @@
+import { describe, expect, test } from '@jest/globals';
+import axios, { type AxiosRequestConfig } from 'axios';
+import fc from 'fast-check';
+import { readAllowedOrigins } from '../../../src/client/attachment/allowed-origins.js';
+import { destinationOf } from '../../../src/client/attachment/axios-destination.js';
+import type { AxiosRequest } from '../../../src/client/attachment/axios-shapes.js';
+
+const A = 'https://a.internal';
+const B = 'https://b.internal:8443';
+const origins = readAllowedOrigins([{ origin: A }, { origin: B }]);
+const bare = axios.create();
+
+/** The destination, and whether axios was asked for the URL. */
+function look(config: AxiosRequestConfig) {
+  let asked = false;
+  const destination = destinationOf(config as AxiosRequest, origins, () => {
+    asked = true;
+    return bare.getUri(config);
+  });
+  return { ...destination, asked };
+}
+
+describe('where a request of axios goes', () => {
+  test.each<[AxiosRequestConfig, string | undefined, boolean]>([
+    [{ url: `${A}/orders` }, A, false],
+    [{ url: `${B}/` }, B, false],
+    [{ url: '/orders', baseURL: A }, A, false],
+    [{ url: '/orders', baseURL: `${B}/v1/` }, B, false],
+    [{ url: 'orders/1', baseURL: A }, A, false],
+    [{ url: 'orders?open', baseURL: A }, A, false],
+    [{ url: A }, A, true],
+    [{ baseURL: A }, A, true],
+    [{ url: '', baseURL: A }, A, true],
+    [{ url: 'https://A.internal:443/' }, A, true],
+    [{ url: `${A}/`, baseURL: B }, A, true],
+    [{ url: `${A}:8443/` }, `${A}:8443`, true],
+    [{ url: `${A}.evil.example/` }, `${A}.evil.example`, true],
+    [{ url: '/', baseURL: `${A}.evil.example` }, `${A}.evil.example`, true],
+    [{ url: '/', baseURL: `${A}@evil.example` }, 'https://evil.example', true],
+    [{ url: '//evil.example/' }, undefined, true],
+    [{ url: '/orders' }, undefined, true],
+    [{ url: 'data:text/plain,a' }, undefined, true],
+    [{ url: `${A}/`, socketPath: '/run/docker.sock' }, undefined, false],
+  ])('%j', (config, origin, asked) => {
+    expect(look(config)).toMatchObject({ origin, asked });
+  });
+
+  test('credentials in the URL are seen', () => {
+    expect(look({ url: 'https://user:word@a.internal/' })).toMatchObject({
+      origin: A,
+      hasCredentials: true,
+    });
+    expect(look({ url: '/@', baseURL: A })).toMatchObject({ hasCredentials: false });
+  });
+
+  test('what is plain to see is what axios makes of it', () => {
+    const piece = fc.oneof(
+      fc.constantFrom(
+        A,
+        B,
+        '/',
+        '//',
+        '\\',
+        ':',
+        '@',
+        '?',
+        '#',
+        '.',
+        '\t',
+        '\n',
+        ' ',
+        'http:',
+        'evil.example',
+      ),
+      fc.string({ maxLength: 4 }),
+    );
+    const text = fc.array(piece, { maxLength: 5 }).map((pieces) => pieces.join(''));
+    const base = fc.oneof(fc.constantFrom(undefined, '', A, `${B}/v1`), text);
+    fc.assert(
+      fc.property(text, base, (url, baseURL) => {
+        const config = { url, ...(baseURL !== undefined && { baseURL }) };
+        // Axios itself refuses some of what it would be asked for.
+        const { origin } = destinationOf(config as AxiosRequest, origins, () => '');
+        if (origin === undefined) return;
+        expect(new URL(bare.getUri(config)).origin).toBe(origin);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});
