@@ -10,7 +10,7 @@ import { createIssuer } from './verification-tokens.js';
 const MOST_TIMES = 1.05;
 /** Calls in a turn: a moment only, so that whatever else the machine does slows both contenders. */
 const CALLS = 50;
-const TURNS = 60;
+const TURNS = 100;
 const IN_FLIGHT = 8;
 
 /**

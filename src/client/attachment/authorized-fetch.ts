@@ -6,6 +6,7 @@ import { readAttachmentOptions, type AttachmentOptions } from './attachment-opti
 import { correlationHeaders } from './correlation-headers.js';
 import { decideAttachment } from './decide-attachment.js';
 import { readFetchCall, type FetchCall } from './fetch-call.js';
+import { isRepeatableBody } from './repeatable-body.js';
 import { sendAttached, type Exchange } from './send-attached.js';
 
 /** `fetch`'s options, and on whose behalf the request is made. */
@@ -20,13 +21,15 @@ export type AuthorizedFetch = (
   init?: AuthorizedRequestInit,
 ) => Promise<Response>;
 
+type SendingFetch = (input: string | Request, init?: RequestInit) => Promise<Response>;
+
 /** How {@link createAuthorizedFetch} sends. */
 export interface AuthorizedFetchOptions extends AttachmentOptions {
   /**
    * What sends the requests. Default: the global `fetch`, as it is when a request is made. Another one must drop the
    * `Authorization` header on a redirect to another origin, as the Fetch standard demands (HTTP-redirect fetch).
    */
-  readonly fetch?: (input: string | Request, init?: RequestInit) => Promise<Response>;
+  readonly fetch?: SendingFetch;
 }
 
 /**
@@ -61,11 +64,11 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
   if (options.fetch !== undefined && typeof options.fetch !== 'function') {
     throw new ClientConfigError('"fetch" must be a function.');
   }
-  const send = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
+  const send: SendingFetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
   return async (input, init) => {
     const call = readFetchCall(input, init);
-    const { headers } = call;
-    const origin = plainOrigin(call.url, settings.origins) ?? originOf(call.url);
+    const { headers, url } = call;
+    const origin = plainOrigin(url, settings.origins) ?? originOf(url);
     const attachment = decideAttachment(
       { origin, as: init?.as, hasAuthorization: headers.has('authorization') },
       settings,
@@ -77,29 +80,43 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
     }
     const correlation = correlationHeaders(currentCorrelation(), (name) => headers.has(name));
     for (const [name, value] of correlation) headers.set(name, value);
-    return await sendAttached(settings, attachment, fetchExchange(call, origin, send));
+    return await sendAttached(settings, attachment, new FetchExchange(origin, call, send));
   };
 }
 
-function fetchExchange(
-  { target, init, headers, signal, isRepeatable }: FetchCall,
-  origin: string,
-  send: NonNullable<AuthorizedFetchOptions['fetch']>,
-): Exchange<Response> {
-  return {
-    origin,
-    cancellation: { signal },
-    isRepeatable,
-    send: (authorization) => {
-      if (authorization !== undefined) headers.set('authorization', authorization);
-      return send(target, { ...init, headers: headers.init });
-    },
-    endCancelled: () => Promise.reject(signal?.reason as Error),
-    isRefused: ({ status, redirected, url }) =>
-      status === 401 && (!redirected || originOf(url) === origin),
-    discard: async ({ body }) => {
-      // A connection that broke while the refusal was on its way is as good as one that is closed.
-      await body?.cancel().catch(() => undefined);
-    },
-  };
+/** A request of `fetch` to a listed origin. */
+class FetchExchange implements Exchange<Response> {
+  constructor(
+    readonly origin: string,
+    private readonly call: FetchCall,
+    private readonly fetch: SendingFetch,
+  ) {}
+
+  get cancellation(): FetchCall {
+    return this.call;
+  }
+
+  get isRepeatable(): boolean {
+    return isRepeatableBody(this.call.body);
+  }
+
+  send(authorization: string | undefined): Promise<Response> {
+    const { target, init, headers } = this.call;
+    if (authorization !== undefined) headers.set('authorization', authorization);
+    const { fetch } = this;
+    return fetch(target, { ...init, headers: headers.init });
+  }
+
+  endCancelled(): Promise<Response> {
+    return Promise.reject(this.call.signal?.reason as Error);
+  }
+
+  isRefused({ status, redirected, url }: Response): boolean {
+    return status === 401 && (!redirected || originOf(url) === this.origin);
+  }
+
+  async discard({ body }: Response): Promise<void> {
+    // A connection that broke while the refusal was on its way is as good as one that is closed.
+    await body?.cancel().catch(() => undefined);
+  }
 }

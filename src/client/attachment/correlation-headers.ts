@@ -1,5 +1,9 @@
 import { readCorrelation, type Correlation } from '../../context/correlation.js';
 
+type Header = readonly [name: string, value: string];
+
+const NONE: readonly Header[] = [];
+
 /**
  * The headers that carry a correlation on: those that the request does not have already. A `tracestate` belongs to its
  * `traceparent` (W3C Trace Context §3.3), so that it never goes with another one.
@@ -9,8 +13,8 @@ import { readCorrelation, type Correlation } from '../../context/correlation.js'
 export function correlationHeaders(
   correlation: Correlation | undefined,
   has: (name: string) => boolean,
-): readonly (readonly [name: string, value: string])[] {
-  if (correlation === undefined) return [];
+): readonly Header[] {
+  if (correlation === undefined) return NONE;
   const { traceparent, tracestate, requestId } = correlation;
   const given = new Map([
     ['traceparent', traceparent],
@@ -21,7 +25,7 @@ export function correlationHeaders(
     const value = given.get(name);
     return value === undefined ? [] : [value];
   });
-  const headers: [string, string][] = [];
+  const headers: Header[] = [];
   if (sound?.traceparent !== undefined && !has('traceparent') && !has('tracestate')) {
     headers.push(['traceparent', sound.traceparent]);
     if (sound.tracestate !== undefined) headers.push(['tracestate', sound.tracestate]);

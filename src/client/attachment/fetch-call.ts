@@ -1,5 +1,3 @@
-import { isRepeatableBody } from './repeatable-body.js';
-
 /** What `fetch` was called with: taken down at once, so that nothing the caller changes afterwards changes the request. */
 export interface FetchCall {
   /** The absolute URL; or what was given, when it is none. */
@@ -10,14 +8,13 @@ export interface FetchCall {
   readonly init: RequestInit;
   readonly headers: FetchHeaders;
   readonly signal: AbortSignal | null | undefined;
-  readonly isRepeatable: boolean;
+  readonly body: unknown;
 }
 
-/** A copy of the request's headers, that can be added to. */
+/** A copy of the request's headers, that can be added to. Names are in lower case. */
 export interface FetchHeaders {
-  /** @param name in lower case. */
   has(name: string): boolean;
-  /** @param name in lower case; a header that is not there in another case. */
+  /** @param name of a header that is not there, unless it was set here. */
   set(name: string, value: string): void;
   /** What `fetch` takes. */
   readonly init: Headers | Record<string, string>;
@@ -35,37 +32,45 @@ export function readFetchCall(
   const { as: _, headers, ...rest } = (init ?? {}) as RequestInit & { readonly as?: unknown };
   const target = isRequest(input) ? input : String(input);
   const request = typeof target === 'string' ? undefined : target;
-  const body = init?.body ?? request?.body;
   return {
     url: typeof target === 'string' ? target : target.url,
     target,
     init: rest,
     headers: copyHeaders(headers ?? request?.headers),
     signal: init?.signal === undefined ? request?.signal : init.signal,
-    isRepeatable: isRepeatableBody(body),
+    body: init?.body ?? request?.body,
   };
 }
 
-/** Most calls have few headers, in a plain object, or none: `Headers` would check and sort them twice. */
 function copyHeaders(headers: RequestInit['headers']): FetchHeaders {
-  if (headers === undefined || isPlainRecord(headers)) {
-    const copy = { ...headers };
-    const names = new Set(Object.keys(copy).map((name) => name.toLowerCase()));
-    return {
-      has: (name) => names.has(name),
-      set: (name, value) => {
-        names.add(name);
-        copy[name] = value;
-      },
-      init: copy,
-    };
+  return headers === undefined || isPlainRecord(headers)
+    ? new PlainHeaders({ ...headers })
+    : new CheckedHeaders(new Headers(headers));
+}
+
+/** Most calls have few headers, in a plain object, or none: `Headers` would check and sort them twice. */
+class PlainHeaders implements FetchHeaders {
+  constructor(readonly init: Record<string, string>) {}
+
+  has(name: string): boolean {
+    return Object.keys(this.init).some((key) => key.toLowerCase() === name);
   }
-  const copy = new Headers(headers);
-  return {
-    has: (name) => copy.has(name),
-    set: (name, value) => copy.set(name, value),
-    init: copy,
-  };
+
+  set(name: string, value: string): void {
+    this.init[name] = value;
+  }
+}
+
+class CheckedHeaders implements FetchHeaders {
+  constructor(readonly init: Headers) {}
+
+  has(name: string): boolean {
+    return this.init.has(name);
+  }
+
+  set(name: string, value: string): void {
+    this.init.set(name, value);
+  }
 }
 
 /** Also a Request of another implementation than the global one. */
