@@ -107,9 +107,12 @@ const PEM_PRIVATE_KEY =
 
 const URL_USER_INFORMATION = /(:\/\/)[^\s/?#@"'<>]+@/g;
 
-/** A JOSE header or claims set starts with `{"`, or with `{` and white space. One part of a token is hidden as well. */
+/**
+ * A JOSE header or claims set starts with `{"`, or with `{` and white space. One part of a token is hidden as well, and
+ * what stands right before it: a random secret may have such a start in its middle.
+ */
 const JWT_BY_HEADER =
-  /(?:ey(?:J|Ai|A[gkNK]|AJ)|ew(?:o[giJK]|k[giJ]|0K))[A-Za-z0-9_+/-]{6,}={0,2}(?:\.[A-Za-z0-9_+/-]*={0,2})*/g;
+  /(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]*?(?:ey(?:J|Ai|A[gkNK]|AJ)|ew(?:o[giJK]|k[giJ]|0K))[A-Za-z0-9_+/-]{6,}={0,2}(?:\.[A-Za-z0-9_+/-]*={0,2})*/g;
 
 /** Three to five parts that are longer than the labels of usual host names. */
 const JWT_BY_SHAPE =
