@@ -1,5 +1,6 @@
 import { isLoopbackHost } from '../tokens/loopback.js';
 import { ClientConfigError } from './errors.js';
+import { parseUrl } from '../tokens/parse-url.js';
 
 /**
  * The brokers' URLs, checked: `https:`, or `http:` on this very machine (or anywhere, with `allowInsecureHttp`), without
@@ -23,7 +24,7 @@ export function readBrokerUrls(
 }
 
 function readUrl(name: string, text: unknown, allowInsecureHttp: boolean): string {
-  const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
+  const url = typeof text === 'string' ? parseUrl(text) : undefined;
   if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     throw new ClientConfigError(`${name} must be an absolute https: URL.`);
   }

@@ -4,6 +4,7 @@ import { Cron } from 'croner';
 import * as z from 'zod';
 import { isLoopbackHost } from '../tokens/loopback.js';
 import { HiddenBytes } from './hidden.js';
+import { parseUrl } from '../tokens/parse-url.js';
 
 /**
  * Schemas that read one setting from its text. A message is given only where the list of what is allowed does not
@@ -101,7 +102,7 @@ export const iamPeer: Reader<IamPeer> = checked((text) =>
 /** An http or https URL; whether http is allowed, is decided where the other settings are known. */
 export function url(options: { readonly query: boolean }): Reader<string> {
   return checked((text) => {
-    const parsed = URL.canParse(text) ? new URL(text) : undefined;
+    const parsed = parseUrl(text);
     if (parsed?.protocol !== 'https:' && parsed?.protocol !== 'http:') {
       return 'it is not an http or https URL';
     }
@@ -115,7 +116,7 @@ export function url(options: { readonly query: boolean }): Reader<string> {
 
 /** An absolute URI without a fragment (RFC 8707 §2). */
 export const resourceUri: Reader<string> = checked((text) =>
-  /^[a-z][a-z0-9+.-]*:[^\s#]+$/i.test(text) && URL.canParse(text)
+  /^[a-z][a-z0-9+.-]*:[^\s#]+$/i.test(text) && parseUrl(text) !== undefined
     ? undefined
     : 'each one must be an absolute URI without a fragment',
 );

@@ -2,6 +2,7 @@ import type { ClientMetadata, Configuration, ResourceServer } from 'oidc-provide
 import type { DevCredentials } from './dev-credentials.js';
 import type { SigningKey } from './embedded-provider-key.js';
 import type { OidcProviderLibrary } from './embedded-provider-library.js';
+import { parseUrl } from '../tokens/parse-url.js';
 
 /** What the embedded provider mints, and for whom. */
 export interface MintingOptions {
@@ -26,7 +27,7 @@ const DEFAULT_RESOURCE = 'urn:service-token-broker:dev-audience';
 
 /** The one resource indicator that the provider mints for. */
 export function resourceIdentifier({ audience }: MintingOptions): string {
-  return URL.canParse(audience) ? audience : DEFAULT_RESOURCE;
+  return parseUrl(audience) === undefined ? DEFAULT_RESOURCE : audience;
 }
 
 /** The receiving services. Any scope that is asked for is granted: there is nothing behind it to protect. */

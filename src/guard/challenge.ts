@@ -1,6 +1,7 @@
 import { isLoopbackHost } from '../tokens/loopback.js';
 import { GuardConfigError } from './errors.js';
 import type { Refusal } from './refusal.js';
+import { parseUrl } from '../tokens/parse-url.js';
 
 /** What the guard says about the resource it protects. */
 export interface ChallengeOptions {
@@ -53,8 +54,9 @@ export function challengeOf(refusal: Refusal, options: ChallengeOptions): string
 }
 
 function isMetadataUrl(text: string): boolean {
-  if (typeof text !== 'string' || !QUOTABLE.test(text) || !URL.canParse(text)) return false;
-  const { protocol, hostname, hash, username, password } = new URL(text);
+  const url = typeof text === 'string' && QUOTABLE.test(text) ? parseUrl(text) : undefined;
+  if (url === undefined) return false;
+  const { protocol, hostname, hash, username, password } = url;
   const isSafe = protocol === 'https:' || (protocol === 'http:' && isLoopbackHost(hostname));
   return isSafe && `${hash}${username}${password}` === '';
 }

@@ -4,6 +4,7 @@ import { parseRetryAfter } from '../tokens/retry-after.js';
 import { ProviderError } from './provider-errors.js';
 import { displayUrl } from './provider-settings.js';
 import { connectionError } from './connection-error.js';
+import { parseUrl } from '../tokens/parse-url.js';
 
 /** The largest answer that is read, in bytes. Real token and metadata answers have a few thousand. */
 export const MAX_BODY_BYTES = 256 * 1024;
@@ -145,7 +146,7 @@ function refusalByStatus(
 
 function redirectTarget(response: Response): string {
   const location = response.headers.get('location') ?? '';
-  if (!URL.canParse(location, response.url)) return '';
-  const { protocol, origin } = new URL(location, response.url);
-  return protocol === 'https:' || protocol === 'http:' ? ` to ${origin}` : '';
+  const target = parseUrl(location, response.url);
+  if (target?.protocol !== 'https:' && target?.protocol !== 'http:') return '';
+  return ` to ${target.origin}`;
 }

@@ -1,5 +1,6 @@
 import { isLoopbackHost } from '../tokens/loopback.js';
 import { ProviderError } from './provider-errors.js';
+import { parseUrl } from '../tokens/parse-url.js';
 
 /** How the broker proves its identity at the token endpoint (RFC 6749 §2.3.1, RFC 7523 §2.2). */
 export type ClientAuthentication = 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt';
@@ -66,7 +67,7 @@ export function requireUrl(
   name: string,
   settings: Pick<ProviderSettings, 'allowInsecureHttp'>,
 ): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const url = parseUrl(text);
   if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     throw invalidUrl(name, 'it must be an absolute https: URL');
   }

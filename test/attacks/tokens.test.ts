@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { createTokenVerifier, type TokenVerifier } from '../../src/verification/verifier.js';
 import { createStaticKeySet } from '../../src/verification/keys/static-key-set.js';
 import { TokenRejectedError } from '../../src/verification/errors.js';

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { createServiceTokenClient } from '../../src/client/service-token-client.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { SteppingClock } from '../provider/stepping-clock.js';

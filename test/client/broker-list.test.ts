@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import {
   DEMOTION,
   FIRST_PAUSE,
@@ -169,9 +169,11 @@ test('nobody is asked before the time it named, nobody is left out without one, 
       expect(pause).toBeGreaterThanOrEqual(0);
       expect(pause).toBeLessThan(remaining);
       expect(failedRounds).toBeLessThan(8);
+      if (asked.length === list.length) expect(pause).toBeLessThanOrEqual(LONGEST_PAUSE);
+      // A failure from before the clock was set back counts again when the clock has caught up with it.
+      if (list.some((broker) => (broker.failure?.at ?? 0) > NOW)) return;
       const later = lineUp(list, NOW + pause);
       expect(later.some((broker) => broker.failure?.error.kind === 'retry')).toBe(true);
-      if (asked.length === list.length) expect(pause).toBeLessThanOrEqual(LONGEST_PAUSE);
     }),
   );
 });

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { AWS_API_CALLS } from '../../src/secrets/aws/operations.js';
 import {
   decideAccess,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { headerValues, authorizationOfRequest } from '../../src/guard/header-values.js';
 import { readBearer } from '../../src/guard/bearer.js';
 

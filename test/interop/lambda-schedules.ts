@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { ROTATION_STEPS, type RotationStep } from '../../src/rotation/decision.js';
 import type { CutPoint } from './lambda-gate.js';
 

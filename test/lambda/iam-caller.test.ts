@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { principalArn } from '../../src/lambda/iam-caller.js';
 import { IamLogin } from '../../src/lambda/iam-login.js';
 import type { PeerRole } from '../../src/serving/peers.js';

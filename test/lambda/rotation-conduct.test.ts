@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { FunctionError } from '../../src/lambda/function-error.js';
 import { currentInvocation, providerTime, runInvocation } from '../../src/lambda/invocation.js';
 import { startOnce } from '../../src/lambda/start-once.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { FunctionError } from '../../src/lambda/function-error.js';
 import { isConfiguredSecret, readRotationEvent } from '../../src/lambda/rotation-event.js';
 

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { createLogger } from '../../src/operations/log.js';
 import { plainLines } from '../../src/operations/plain-lines.js';
 import { LogLines } from './log-lines.js';

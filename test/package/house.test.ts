@@ -153,6 +153,15 @@ describe('the rules of the house', () => {
     expect(wrong).toEqual([]);
   });
 
+  test('no URL.canParse, which is wrong on Node.js 20: parseUrl', () => {
+    const wrong = files.filter(
+      (file) =>
+        file !== 'tokens/parse-url.ts' &&
+        readFileSync(join(src, file), 'utf8').includes('URL.canParse'),
+    );
+    expect(wrong).toEqual([]);
+  });
+
   test('every test stands beside the room it is for', () => {
     const rooms = new Set([
       'contract',

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { exportJWK, generateKeyPair } from 'jose';
 import type { AuthorizationServer } from 'oauth4webapi';
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { ProviderError } from '../../src/provider/provider-errors.js';
 import { BASE_PAUSE, decidePause, MAX_PAUSE, retrying } from '../../src/provider/retry.js';
 import { SteppingClock } from './stepping-clock.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { safeText } from '../../src/provider/safe-text.js';
 
 const UUID = '1b4e28ba-2fa1-11d2-883f-0016d3cca427';

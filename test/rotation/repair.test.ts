@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { CLAIM_LEASE } from '../../src/rotation/claim.js';
 import {
   decideRepair,

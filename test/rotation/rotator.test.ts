@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
 import { versionWithLabel } from '../../src/secrets/secret-store.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { checkCoverage } from '../../src/rotation/coverage.js';
 import { decideDue } from '../../src/rotation/due.js';
 import { retryWait } from '../../src/rotation/rotation-schedule.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import type { CurrentToken } from '../../src/rotation/due.js';
 import { askWait, decideWatch, type Asked, type WatchInput } from '../../src/rotation/watchdog.js';
 import { HOUR } from './rotation-fixture.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { parseBasicCredentials } from '../../src/serving/basic-credentials.js';
 
 const encode = (text: string | Buffer): string => Buffer.from(text).toString('base64');

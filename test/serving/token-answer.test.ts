@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { entityTag, matchesEntityTag, TokenAnswers } from '../../src/serving/token-answer.js';
 import { START, tokenAt } from './broker.js';
 

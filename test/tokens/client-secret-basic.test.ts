@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { parseBasicCredentials } from '../../src/serving/basic-credentials.js';
 import { clientSecretBasic } from '../../src/tokens/client-secret-basic.js';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { decideFreshness, refreshAge, type FreshnessInput } from '../../src/tokens/freshness.js';
 
 const READ_AT = 1_000_000;

@@ -1,5 +1,5 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { CacheError, RefreshingCache } from '../../src/tokens/refreshing-cache.js';
 import type { RefreshingCacheOptions } from '../../src/tokens/refreshing-cache.js';

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import type { TokenVerifier } from '../../src/verification/index.js';
 import { createVerifier, sign } from './support/cache-bench.js';
 import { SwitchedKeySet } from './support/judgements.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import { createStaticKeySet, createTokenVerifier } from '../../src/verification/index.js';
 import { codeOf } from './support/cache-bench.js';
 import { AUDIENCE, ISSUER, useTokenBench } from './support/token-bench.js';

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../support/properties.js';
 import type { Judgement } from '../../src/verification/judge.js';
 import { VerifiedTokens } from '../../src/verification/verified-tokens.js';
 import { issuerRules, judgement, keysAtHand, SwitchedKeySet } from './support/judgements.js';

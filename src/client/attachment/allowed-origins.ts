@@ -1,5 +1,6 @@
 import { isLoopbackHost } from '../../tokens/loopback.js';
 import { ClientConfigError } from '../errors.js';
+import { parseUrl } from '../../tokens/parse-url.js';
 
 /** A place that tokens may be sent to. */
 export interface AllowedOrigin {
@@ -44,9 +45,8 @@ export function readAllowedOrigins(list: readonly AllowedOrigin[]): AllowedOrigi
 
 /** The origin of an absolute `http` or `https` URL; `undefined` for everything else. */
 export function originOf(url: string): string | undefined {
-  if (!URL.canParse(url)) return undefined;
-  const { protocol, origin } = new URL(url);
-  return protocol === 'https:' || protocol === 'http:' ? origin : undefined;
+  const parsed = parseUrl(url);
+  return parsed?.protocol === 'https:' || parsed?.protocol === 'http:' ? parsed.origin : undefined;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { originOf, plainOrigin, type AllowedOrigins } from './allowed-origins.js';
 import type { AxiosRequest } from './axios-shapes.js';
+import { parseUrl } from '../../tokens/parse-url.js';
 
 /** Where a request of axios goes. */
 export interface AxiosDestination {
@@ -47,7 +48,6 @@ function seenOrigin({ url, baseURL }: AxiosRequest, origins: AllowedOrigins): st
 }
 
 function hasCredentials(url: string): boolean {
-  if (!url.includes('@') || !URL.canParse(url)) return false;
-  const { username, password } = new URL(url);
-  return username !== '' || password !== '';
+  const parsed = url.includes('@') ? parseUrl(url) : undefined;
+  return parsed !== undefined && `${parsed.username}${parsed.password}` !== '';
 }

@@ -5,6 +5,7 @@ import { isLoopbackHost } from '../../tokens/loopback.js';
 import { KeyFetchError } from '../errors.js';
 import { parseStrictJson } from '../parse/strict-json.js';
 import { readKeyDocument, type KeyDocument } from './usable-keys.js';
+import { parseUrl } from '../../tokens/parse-url.js';
 
 /** The platform's `fetch`, or something that behaves like it (a proxy agent, for example). */
 export type Fetch = typeof globalThis.fetch;
@@ -34,8 +35,8 @@ const MAX_DEPTH = 16;
  * @throws {KeyFetchError} `KEYS_URI_REFUSED`.
  */
 export function readKeysUri(text: string, allowInsecureHttp: boolean): URL {
-  if (!URL.canParse(text)) throw refusedUri('it is not an absolute URL');
-  const uri = new URL(text);
+  const uri = parseUrl(text);
+  if (uri === undefined) throw refusedUri('it is not an absolute URL');
   if (uri.username !== '' || uri.password !== '') throw refusedUri('it carries a user or password');
   if (uri.protocol === 'https:') return uri;
   if (uri.protocol === 'http:' && (allowInsecureHttp || isLoopbackHost(uri.hostname))) return uri;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../../support/properties.js';
 import { judgeClock, type ClockReading } from '../../../src/cli/doctor/clock-skew.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00.500Z');

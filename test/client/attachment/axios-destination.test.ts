@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import axios, { type AxiosRequestConfig } from 'axios';
-import fc from 'fast-check';
+import { fc } from '../../support/properties.js';
 import { readAllowedOrigins } from '../../../src/client/attachment/allowed-origins.js';
 import { destinationOf } from '../../../src/client/attachment/axios-destination.js';
 import type { AxiosRequest } from '../../../src/client/attachment/axios-shapes.js';

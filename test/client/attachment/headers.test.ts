@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../../support/properties.js';
 import { bearerHeader } from '../../../src/client/attachment/bearer-header.js';
 import { correlationHeaders } from '../../../src/client/attachment/correlation-headers.js';
 import type { Correlation } from '../../../src/context/correlation.js';

@@ -1,6 +1,6 @@
 import * as sdk from '@aws-sdk/client-secrets-manager';
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../../support/properties.js';
 import { storeErrorOf } from '../../../src/secrets/aws/aws-errors.js';
 import { readFault } from '../../../src/secrets/aws/aws-fault.js';
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../../support/properties.js';
 import { retryDelay } from '../../../src/secrets/embedded/database.js';
 import {
   labelsByVersion,

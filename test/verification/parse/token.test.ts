@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../../support/properties.js';
 import { TokenRejectedError } from '../../../src/verification/errors.js';
 import { isCanonicalBase64url } from '../../../src/verification/parse/base64url.js';
 import { parseToken } from '../../../src/verification/parse/token.js';

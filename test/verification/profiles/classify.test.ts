@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc } from '../../support/properties.js';
 import { classify } from '../../../src/verification/profiles/classify.js';
 import { meets } from '../../../src/verification/profiles/conditions.js';
 import type { ClassificationProfile } from '../../../src/verification/profiles/profile.js';
