@@ -54,6 +54,11 @@ export function runInFrame<Result>(frame: CallFrame, run: () => Result): Result 
   return storage.run(frame, run);
 }
 
+/** Whether the code that asks runs in this very frame. */
+export function isInFrame(frame: CallFrame): boolean {
+  return storage.getStore() === frame;
+}
+
 /**
  * Runs a function, and everything it starts, in a call context that was taken with {@link currentCallContext}. The
  * caller's own context is as before when it returns, also while the function's promise is pending.

@@ -1,10 +1,14 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { transportOf, type Transport } from './credentials.js';
+import type { CallContext } from '../context/call-context.js';
+import { requestOfGraphql, transportOf, type Transport } from './credentials.js';
 import { httpCallOf, type Admission, type HttpCall } from './http-call.js';
 import { isRecord } from './shapes.js';
 
 /** Calls that have no {@link HttpCall}. */
 const admissions = new WeakMap<object, Admission>();
+
+/** Call contexts of GraphQL operations, by what graphql-js calls their context value. */
+const operations = new WeakMap<object, CallContext>();
 
 /** Remembers that a call was let through, for as long as the call is. */
 export function addAdmission(
@@ -12,9 +16,13 @@ export function addAdmission(
   transport: Transport,
   admission: Admission,
 ): void {
-  const call = httpCall(context, transport);
-  if (call === undefined) admissions.set(keyOf(context, transport), admission);
-  else call.admission = admission;
+  const call = callOf(context, transport);
+  if (transport === 'http' && call !== undefined) {
+    call.admission = admission;
+    return;
+  }
+  admissions.set(keyOf(context, transport), admission);
+  if (transport === 'graphql') addOperation(context, call, admission.callContext);
 }
 
 /** How a call was let through; `undefined` for one that was not, or did not have to be. */
@@ -23,13 +31,51 @@ export function admissionOf(
   transport = transportOf(context),
 ): Admission | undefined {
   if (transport === undefined) return undefined;
-  const call = httpCall(context, transport);
+  const call = transport === 'http' ? callOf(context, transport) : undefined;
   return call === undefined ? admissions.get(keyOf(context, transport)) : call.admission;
 }
 
-/** A GraphQL operation has many resolvers, each let through by itself: its request is not theirs. */
-function httpCall(context: ExecutionContext, transport: Transport): HttpCall | undefined {
-  return transport === 'http' ? httpCallOf(context.getArgByIndex(0)) : undefined;
+/**
+ * On whose behalf a call was let through, for guards, interceptors and filters of the application: the call context is
+ * there from the handler on, and over HTTP before. `undefined` for a call that was not let through, or is public.
+ *
+ * @example
+ * ```ts
+ * import type { CanActivate, ExecutionContext } from '@nestjs/common';
+ * import { callContextOf, runInCallContext } from 'service-token-broker/guard';
+ *
+ * class MayShip implements CanActivate {
+ *   canActivate(context: ExecutionContext) {
+ *     return runInCallContext(callContextOf(context), () => this.stock.has(context.switchToRpc().getData()));
+ *   }
+ * }
+ * ```
+ */
+export function callContextOf(context: ExecutionContext): CallContext | undefined {
+  return admissionOf(context)?.callContext;
+}
+
+/** Whom resolvers of the same GraphQL operation were let through for; `undefined` when none was. */
+export function operationOf(context: ExecutionContext): CallContext | undefined {
+  const value: unknown = context.getArgByIndex(2);
+  return isRecord(value) ? operations.get(value) : undefined;
+}
+
+/** The HTTP request that a call is, or a GraphQL operation came with. */
+export function callOf(context: ExecutionContext, transport: Transport): HttpCall | undefined {
+  if (transport === 'http') return httpCallOf(context.getArgByIndex(0));
+  if (transport !== 'graphql') return undefined;
+  return httpCallOf(requestOfGraphql(context.getArgByIndex(2)));
+}
+
+function addOperation(
+  context: ExecutionContext,
+  call: HttpCall | undefined,
+  callContext: CallContext,
+): void {
+  const value: unknown = context.getArgByIndex(2);
+  if (isRecord(value)) operations.set(value, callContext);
+  if (call !== undefined) call.operation = callContext;
 }
 
 /** What guard and interceptor of one call both get: over HTTP the request, elsewhere Nest's list of arguments. */

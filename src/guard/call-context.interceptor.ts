@@ -1,9 +1,10 @@
 import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/common';
 import { Observable } from 'rxjs';
-import { currentCorrelation, runInFrame } from '../context/call-context.js';
+import { currentCorrelation, runInFrame, type CallContext } from '../context/call-context.js';
 import { readCorrelation, type Correlation } from '../context/correlation.js';
-import { admissionOf } from './admissions.js';
+import { callContextOf, operationOf } from './admissions.js';
 import { messageHeaderValues, transportOf } from './credentials.js';
+import { requirementOf } from './declarations.js';
 import { correlationOfRequest } from './http-call.js';
 
 /**
@@ -13,13 +14,20 @@ import { correlationOfRequest } from './http-call.js';
  */
 export class CallContextInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const callContext = admissionOf(context)?.callContext;
-    const frame = { callContext, correlation: correlationOf(context) };
+    const frame = { callContext: onBehalfOf(context), correlation: correlationOf(context) };
     // What a handler returns as an Observable runs when it is subscribed to, not when the handler is called.
     return new Observable((subscriber) =>
       runInFrame(frame, () => next.handle().subscribe(subscriber)),
     );
   }
+}
+
+/** A field resolver that no guard stands before does its part of an operation for whom the operation was let through. */
+function onBehalfOf(context: ExecutionContext): CallContext | undefined {
+  const own = callContextOf(context);
+  if (own !== undefined || transportOf(context) !== 'graphql') return own;
+  const isPublic = requirementOf(context.getHandler(), context.getClass()).kind === 'public';
+  return isPublic ? undefined : operationOf(context);
 }
 
 /** A GraphQL operation runs in the frame of its request; a WebSocket has no headers for each of its messages. */

@@ -71,7 +71,7 @@ const AUTHORIZATION_OF: Readonly<
 };
 
 /** The request in a GraphQL context: Apollo and Mercurius under Nest, Yoga, Mercurius alone, graphql-ws. */
-function requestOfGraphql(context: unknown): unknown {
+export function requestOfGraphql(context: unknown): unknown {
   if (!isRecord(context)) return undefined;
   const { req, request, reply, extra } = context;
   return (

@@ -3,7 +3,7 @@ import { currentCallContext } from '../context/call-context.js';
 import type { Principal } from '../verification/principal.js';
 import { admissionOf } from './admissions.js';
 import { SCOPE_TOKEN } from './challenge.js';
-import { addDeclaration } from './declarations.js';
+import { addDeclaration, rememberMethod } from './declarations.js';
 import { GuardConfigError } from './errors.js';
 import { JwtGuard } from './jwt.guard.js';
 import { MessageRefusedFilter } from './message-refused.filter.js';
@@ -156,6 +156,7 @@ function declare(declaration: AccessDeclaration): AccessDecorator {
         `${String(key)} is no method. The guard's decorators stand on classes and methods.`,
       );
     }
+    if (key !== undefined) rememberMethod(target, key);
     const isFirst = addDeclaration(declared, declaration);
     if (!isFirst) return;
     for (const decorate of bring) {

@@ -1,11 +1,13 @@
 import { Logger, type ExecutionContext } from '@nestjs/common';
 import { CallContext } from '../context/call-context.js';
+import { tell } from '../tokens/tell.js';
 import type { Principal } from '../verification/principal.js';
-import { addAdmission, admissionOf } from './admissions.js';
+import { addAdmission, admissionOf, callOf } from './admissions.js';
 import { challengeOf } from './challenge.js';
 import { readCredentials, transportOf, unreadToken, type Transport } from './credentials.js';
 import { decideAccess } from './decide-access.js';
 import { nameOf, requirementOf } from './declarations.js';
+import { GuardConfigError } from './errors.js';
 import {
   CallRefusedException,
   GraphqlCallRefusedException,
@@ -21,6 +23,7 @@ import {
 } from './refusal.js';
 import type { PrincipalRequirement } from './requirement.js';
 import { RefusalLog } from './refusal-log.js';
+import { hasCallContext } from './review.js';
 import type { GuardSettings } from './settings.js';
 import { isRecord } from './shapes.js';
 
@@ -86,6 +89,7 @@ export class Gatekeeper {
   ): true {
     const decision = decideAccess(requirement, principal);
     if (!decision.allowed) this.#refuse(context, transport, decision.refusal);
+    requireCallContext(context, transport);
     const callContext = new CallContext(principal, token);
     addAdmission(context, transport, { by: this, requirement, callContext });
     return true;
@@ -115,7 +119,7 @@ export class Gatekeeper {
     const handler = nameOf(context.getHandler(), context.getClass());
     const call = { handler, transport: transport ?? context.getType<string>(), refusal, error };
     if (options.onRefused === undefined) this.#log.refused(call);
-    else options.onRefused(call);
+    else tell(() => options.onRefused?.(call));
     switch (transport) {
       case 'ws':
       case 'rpc':
@@ -130,6 +134,25 @@ export class Gatekeeper {
         throw new CallRefusedException(refusal);
     }
   }
+}
+
+/**
+ * A handler that ran outside the call context of whom it was admitted for would call other services as nobody, that is
+ * with the service token in place of the customer's.
+ *
+ * @throws {GuardConfigError} when neither a frame nor an interceptor brings it.
+ */
+function requireCallContext(context: ExecutionContext, transport: Transport): void {
+  if (callOf(context, transport)?.isRunning() === true) return;
+  const handler = context.getHandler();
+  if (hasCallContext(handler)) return;
+  throw new GuardConfigError(
+    `${nameOf(handler, context.getClass())} would run outside the call context of its request. ${
+      transport === 'http'
+        ? 'A middleware or hook has called next() from an event of the connection: let it call AsyncResource.bind(next) instead (node:async_hooks).'
+        : 'Let JwtGuardModule see its class when the application starts: provide it as a class.'
+    }`,
+  );
 }
 
 /** Express, Fastify and Node name it differently. */

@@ -1,4 +1,9 @@
-import { runInFrame, type CallContext, type CallFrame } from '../context/call-context.js';
+import {
+  isInFrame,
+  runInFrame,
+  type CallContext,
+  type CallFrame,
+} from '../context/call-context.js';
 import { readCorrelation, type Correlation } from '../context/correlation.js';
 import { headerValues } from './header-values.js';
 import type { PrincipalRequirement } from './requirement.js';
@@ -18,11 +23,18 @@ export interface Admission {
 /** A request over HTTP: the frame that all of its code runs in. The guard fills it when it admits the request. */
 export class HttpCall implements CallFrame {
   admission: Admission | undefined = undefined;
+  /** Of the GraphQL operation that it carries: one token for all of its resolvers, also those that no guard stands before. */
+  operation: CallContext | undefined = undefined;
 
   constructor(private readonly request: object) {}
 
   get callContext(): CallContext | undefined {
-    return this.admission?.callContext;
+    return this.admission === undefined ? this.operation : this.admission.callContext;
+  }
+
+  /** False when the code that asks was called by something older than the request, such as an event of its connection. */
+  isRunning(): boolean {
+    return isInFrame(this);
   }
 
   get correlation(): Correlation | undefined {

@@ -36,6 +36,7 @@ export {
   type TokenVerifierOptions,
   type VerifiedToken,
 } from '../verification/index.js';
+export { callContextOf } from './admissions.js';
 export type { ChallengeOptions } from './challenge.js';
 export type { CredentialsOptions } from './credentials.js';
 export { decideAccess, type AccessDecision } from './decide-access.js';

@@ -14,9 +14,7 @@ import { bringCallContexts } from './review.js';
  *
  * @example
  * ```ts
- * import { Inject, Module, type NestModule } from '@nestjs/common';
-import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
-import { openHttpFrames } from './http-call.js';
+ * import { Module } from '@nestjs/common';
  * import { createRemoteKeySet, JwtGuardModule } from 'service-token-broker/guard';
  *
  * @Module({

@@ -1,7 +1,11 @@
-import { UseInterceptors } from '@nestjs/common';
 import { MetadataScanner, type DiscoveryService } from '@nestjs/core';
 import { CallContextInterceptor } from './call-context.interceptor.js';
-import { declarationsOn, requirementOf, type Declared } from './declarations.js';
+import {
+  declarationsOn,
+  hasLostDeclarations,
+  requirementOf,
+  type Declared,
+} from './declarations.js';
 import { GuardConfigError } from './errors.js';
 import { isRecord } from './shapes.js';
 
@@ -15,6 +19,8 @@ const BESIDES_HTTP = [
   'graphql:resolver_type',
   'graphql:resolve_reference',
 ];
+/** Where Nest keeps what `UseInterceptors` names. */
+const INTERCEPTORS = '__interceptors__';
 const GRAPHQL_OPTIONS = 'GqlModuleOptions';
 
 /**
@@ -48,18 +54,27 @@ export function bringCallContexts(discovery: DiscoveryService): void {
 const interceptor = new CallContextInterceptor();
 const brought = new WeakSet<Declared>();
 
-/** By the handler's own interceptors: a hybrid application leaves the application's out for messages. */
+/**
+ * By the handler's own interceptors: a hybrid application leaves the application's out for messages. Before the others
+ * that stand on the handler, so that these run in the call context as well.
+ */
 function bringCallContext(method: Declared): void {
   if (brought.has(method)) return;
   brought.add(method);
-  UseInterceptors(interceptor)(method, method.name, { value: method });
+  const others: unknown = Reflect.getMetadata(INTERCEPTORS, method);
+  const list = Array.isArray(others) ? others : [];
+  Reflect.defineMetadata(INTERCEPTORS, [interceptor, ...list], method);
+}
+
+/** Whether an interceptor makes a handler run in the call context of whom it was admitted for. */
+export function hasCallContext(method: Declared): boolean {
+  return brought.has(method);
 }
 
 /** Every method that may be a handler, with its class. */
 function handlersOf(discovery: DiscoveryService): readonly (readonly [Declared, Declared])[] {
   const classes = [...discovery.getControllers(), ...discovery.getProviders()]
-    .filter((wrapper) => !wrapper.isNotMetatype)
-    .map(({ metatype }) => metatype)
+    .map((wrapper) => (wrapper.isNotMetatype ? classOf(wrapper.instance) : wrapper.metatype))
     .filter((metatype) => typeof metatype === 'function');
   return [...new Set(classes)].flatMap((metatype) =>
     methodsOf(metatype).map((method) => [method, metatype] as const),
@@ -74,7 +89,7 @@ function problemOf(
 ): readonly string[] {
   const name = `${metatype.name}.${method.name}`;
   const isMessage = Reflect.hasMetadata(MESSAGE_PATTERN, method);
-  const isDecorated = declarationsOn(method).length > 0;
+  const isDecorated = declarationsOn(method).length > 0 || hasLostDeclarations(method, metatype);
   if (!isDecorated && declarationsOn(metatype).length === 0) {
     return isGlobal && isMessage
       ? [
@@ -97,6 +112,11 @@ function problemOf(
     if (error instanceof GuardConfigError) return [error.message];
     throw error;
   }
+}
+
+/** The class of what a factory made: Nest finds the resolvers of GraphQL in it. */
+function classOf(instance: unknown): unknown {
+  return isRecord(instance) ? Object.getPrototypeOf(instance)?.constructor : undefined;
 }
 
 function methodsOf(metatype: Declared): readonly Declared[] {

@@ -3,6 +3,11 @@ export function tell(notify: () => void): void {
   try {
     notify();
   } catch (error) {
-    process.emitWarning(error instanceof Error ? error : String(error));
+    // As text: an Error of another realm, such as a test runner's, is refused.
+    const detail = error instanceof Error ? error.stack : undefined;
+    process.emitWarning(String(error), {
+      type: 'ObserverWarning',
+      ...(detail !== undefined && { detail }),
+    });
   }
 }

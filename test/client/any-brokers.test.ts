@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
+import type { BrokerFailed } from '../../src/client/observer.js';
 import { createServiceTokenClient } from '../../src/client/service-token-client.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { SteppingClock } from '../provider/stepping-clock.js';
@@ -99,7 +100,11 @@ function scripted(clock: SteppingClock, behaviours: readonly Behaviour[]) {
       state.inFlight -= 1;
     }
   };
-  return { fetch, aliveUntil, state };
+  /** Who did not wait for the answer has not seen the time that it names. */
+  const brokerFailed = ({ broker, error }: BrokerFailed): void => {
+    if (error.code === 'BROKER_TIMEOUT') closedUntil.delete(`${broker}/oauth2/token`);
+  };
+  return { fetch, observer: { brokerFailed }, aliveUntil, state };
 }
 
 test('whatever the brokers do: no token past its life, one request in flight, Retry-After kept, nothing shown', async () => {
@@ -111,7 +116,7 @@ test('whatever the brokers do: no token past its life, one request in flight, Re
       fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
       async (behaviours, steps, random) => {
         const clock = new SteppingClock((milliseconds) => milliseconds > 4_000);
-        const { fetch, aliveUntil, state } = scripted(clock, behaviours);
+        const { fetch, observer, aliveUntil, state } = scripted(clock, behaviours);
         const client = createServiceTokenClient({
           brokers: BROKERS,
           peer: { id: 'orders', secret: 'right-peer-secret' },
@@ -119,6 +124,7 @@ test('whatever the brokers do: no token past its life, one request in flight, Re
           skewMs: SKEW,
           fetch,
           clock,
+          observer,
           random: () => random,
         });
         const ask = async (force: boolean): Promise<void> => {

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { Module, type INestApplication } from '@nestjs/common';
+import { Module, type INestApplication, type Provider } from '@nestjs/common';
 import {
   Field,
   GraphQLModule,
+  Int,
   ObjectType,
   Parent,
   Query,
@@ -65,7 +66,43 @@ class OrdersResolver {
   }
 }
 
-function moduleWith(issuer: TestIssuer, fieldResolverEnhancers: ('guards' | 'interceptors')[]) {
+@ObjectType()
+class Invoice {
+  @Field(() => Int)
+  id!: number;
+}
+
+/** With a field resolver of the usual kind: Nest runs no guard for it, and nothing is declared on it. */
+@Resolver(() => Invoice)
+class InvoicesResolver {
+  @Query(() => Invoice)
+  @AllowCustomer()
+  async invoice(): Promise<Invoice> {
+    await new Promise(setImmediate);
+    return { id: currentCallContext()?.principal.kind === 'customer' ? 1 : 0 };
+  }
+
+  @Query(() => Invoice)
+  @Public()
+  async sample(): Promise<Invoice> {
+    await new Promise(setImmediate);
+    return { id: currentCallContext() === undefined ? 1 : 0 };
+  }
+
+  @ResolveField(() => String)
+  async payer(): Promise<string> {
+    await new Promise(setImmediate);
+    return currentCallContext()?.principal.subject ?? 'nobody';
+  }
+}
+
+type Enhancers = ('guards' | 'interceptors')[];
+
+function moduleWith(
+  issuer: TestIssuer,
+  fieldResolverEnhancers: Enhancers,
+  provider: Provider = OrdersResolver,
+) {
   @Module({
     imports: [
       GraphQLModule.forRoot<MercuriusDriverConfig>({
@@ -75,7 +112,7 @@ function moduleWith(issuer: TestIssuer, fieldResolverEnhancers: ('guards' | 'int
       }),
       JwtGuardModule.forRoot({ clock: issuer.clock, issuers: [issuer.options] }),
     ],
-    providers: [OrdersResolver],
+    providers: [provider],
   })
   class GraphqlModule {}
   return GraphqlModule;
@@ -198,4 +235,44 @@ describe('over GraphQL', () => {
       });
     },
   );
+});
+
+describe('a field resolver that no guard stands before', () => {
+  const provided: readonly [string, Provider][] = [
+    ['a class', InvoicesResolver],
+    ['a factory', { provide: InvoicesResolver, useFactory: () => new InvoicesResolver() }],
+    ['a value', { provide: 'invoices', useValue: new InvoicesResolver() }],
+  ];
+  const enhancers: readonly Enhancers[] = [[], ['interceptors']];
+
+  test.each(
+    provided.flatMap(([name, provider]) =>
+      enhancers.map((list) => [name, list, provider] as const),
+    ),
+  )('of %s, with %j, acts for the customer of its operation', async (_, list, provider) => {
+    const issuer = await createIssuer();
+    const app = await createApp(moduleWith(issuer, list, provider), 'fastify');
+    const url = await listen(app);
+    const ask = async (query: string): Promise<unknown> => {
+      const response = await fetch(`${url}/graphql`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          authorization: `Bearer ${await issuer.customerToken()}`,
+        },
+        body: JSON.stringify({ query }),
+      });
+      return response.json();
+    };
+    // The second time the token is remembered, and the guard admits it without a promise.
+    for (let round = 0; round < 2; round += 1) {
+      expect(await ask('{ invoice { id payer } }')).toEqual({
+        data: { invoice: { id: 1, payer: 'ann' } },
+      });
+    }
+    expect(await ask('{ sample { id payer } }')).toEqual({
+      data: { sample: { id: 1, payer: 'nobody' } },
+    });
+    await app.close();
+  });
 });

@@ -1,4 +1,4 @@
-import { describe, beforeAll, expect, test } from '@jest/globals';
+import { beforeAll, describe, expect, jest, test } from '@jest/globals';
 import {
   Controller,
   Get,
@@ -247,6 +247,20 @@ describe('options', () => {
       },
     ]);
     expect(log.lines.join('\n')).not.toContain('Refused');
+  });
+
+  test('a mistake in onRefused does not change the answer', async () => {
+    const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    const onRefused = (): never => {
+      throw new Error('a mistake of the application');
+    };
+    await withApp(OrdersModule.with({ ...options(), onRefused }), async (get) => {
+      const { status, headers } = await get('customer', 'nonsense');
+      expect(status).toBe(401);
+      expect(headers.get('www-authenticate')).toContain('invalid_token');
+    });
+    expect(warn.mock.calls.flat().join('\n')).toContain('a mistake of the application');
+    warn.mockRestore();
   });
 });
 

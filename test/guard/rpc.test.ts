@@ -1,6 +1,14 @@
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { Controller, Module, type INestApplication } from '@nestjs/common';
+import {
+  Controller,
+  Module,
+  UseGuards,
+  UseInterceptors,
+  type CanActivate,
+  type INestApplication,
+  type NestInterceptor,
+} from '@nestjs/common';
 import {
   ClientProxyFactory,
   MessagePattern,
@@ -12,10 +20,12 @@ import { firstValueFrom } from 'rxjs';
 import {
   AllowCustomer,
   AllowService,
+  callContextOf,
   currentCallContext,
   CurrentPrincipal,
   JwtGuardModule,
   Public,
+  runInCallContext,
   type CredentialsOptions,
   type Principal,
 } from '../../src/guard/index.js';
@@ -23,8 +33,34 @@ import { readCredentials } from '../../src/guard/credentials.js';
 import { createIssuer, type TestIssuer } from './support/issuer.js';
 import { createApp, KeptLog } from './support/nest-app.js';
 
+const whoseCall = (): string => currentCallContext()?.principal.subject ?? 'nobody';
+const seen: Record<string, string> = {};
+
+const WatchingGuard: CanActivate = {
+  canActivate: (context) => {
+    seen['guard'] = whoseCall();
+    seen['guardByHand'] = runInCallContext(callContextOf(context), whoseCall);
+    return true;
+  },
+};
+
+const WatchingInterceptor: NestInterceptor = {
+  intercept: (_, next) => {
+    seen['interceptor'] = whoseCall();
+    return next.handle();
+  },
+};
+
 @Controller()
 class OrdersHandlers {
+  @MessagePattern('watched')
+  @UseGuards(WatchingGuard)
+  @AllowCustomer()
+  @UseInterceptors(WatchingInterceptor)
+  watched(): object {
+    return { ...seen, handler: whoseCall() };
+  }
+
   @MessagePattern('customer')
   @AllowCustomer()
   async customer(@Payload() body: unknown, @CurrentPrincipal() who: Principal): Promise<object> {
@@ -125,6 +161,16 @@ describe('over a microservice’s TCP', () => {
       message: 'Only services may do this.',
     });
     await expect(ask(client, 'public')).resolves.toBe('nobody');
+  });
+
+  test('reaches the handler’s interceptors, and its guards by hand', async () => {
+    const client = clientWith({ authorization: `Bearer ${await issuer.customerToken()}` });
+    await expect(ask(client, 'watched')).resolves.toEqual({
+      guard: 'nobody',
+      guardByHand: 'ann',
+      interceptor: 'ann',
+      handler: 'ann',
+    });
   });
 
   test.each<[string, Record<string, string>, object]>([

@@ -1,0 +1,119 @@
+import { describe, expect, test } from '@jest/globals';
+import { Controller, Get, Module } from '@nestjs/common';
+import { AllowCustomer, AllowService, JwtGuardModule, Public } from '../../src/guard/index.js';
+import { requirementOf, type Declared } from '../../src/guard/declarations.js';
+import { createIssuer } from './support/issuer.js';
+import { createApp, listen, PLATFORMS } from './support/nest-app.js';
+
+/** Puts a function in the method's place, as decorators for transactions, tracing and retries do. */
+function Wrapped(copies: 'all metadata' | 'nothing'): MethodDecorator {
+  return (_target, _key, descriptor: PropertyDescriptor) => {
+    const wrapped = descriptor.value as (...args: unknown[]) => unknown;
+    descriptor.value = function around(this: unknown, ...args: unknown[]): unknown {
+      return wrapped.apply(this, args);
+    };
+    if (copies === 'nothing') return;
+    for (const key of Reflect.getMetadataKeys(wrapped)) {
+      Reflect.defineMetadata(key, Reflect.getMetadata(key, wrapped), descriptor.value);
+    }
+  };
+}
+
+@Public()
+@Controller('open')
+class MostlyOpenController {
+  @Wrapped('all metadata')
+  @Get()
+  @AllowService()
+  wrapped(): object {
+    return {};
+  }
+}
+
+@AllowCustomer()
+@Controller('customers')
+class CustomersController {
+  @AllowService('billing')
+  @Wrapped('all metadata')
+  @Get()
+  wrapped(): object {
+    return {};
+  }
+
+  @Get('inherited')
+  @Wrapped('nothing')
+  inherited(): object {
+    return {};
+  }
+}
+
+@Public()
+@Controller('lost')
+class LostController {
+  @Get()
+  @Wrapped('nothing')
+  @AllowService()
+  lost(): object {
+    return {};
+  }
+}
+
+describe.each(PLATFORMS)('a method that a decorator has replaced, on %s', (platform) => {
+  test('is open to whom the decorators of the guard say, and to nobody else', async () => {
+    const issuer = await createIssuer();
+    @Module({
+      imports: [JwtGuardModule.forRoot({ clock: issuer.clock, issuers: [issuer.options] })],
+      controllers: [MostlyOpenController, CustomersController],
+    })
+    class WrappedModule {}
+    const app = await createApp(WrappedModule, platform);
+    const url = await listen(app);
+    const status = async (path: string, token?: string): Promise<number> => {
+      const headers = new Headers(token === undefined ? {} : { authorization: `Bearer ${token}` });
+      return (await fetch(`${url}/${path}`, { headers })).status;
+    };
+    const customer = await issuer.customerToken();
+    const service = await issuer.serviceToken();
+    expect(await status('open')).toBe(401);
+    expect(await status('open', customer)).toBe(403);
+    expect(await status('open', service)).toBe(200);
+    expect(await status('customers', customer)).toBe(403);
+    expect(await status('customers', service)).toBe(403);
+    expect(await status('customers/inherited', customer)).toBe(200);
+    expect(await status('customers/inherited', service)).toBe(403);
+    await app.close();
+  });
+
+  test('stops the start when what they say was lost', async () => {
+    const issuer = await createIssuer();
+    @Module({
+      imports: [JwtGuardModule.forRoot({ clock: issuer.clock, issuers: [issuer.options] })],
+      controllers: [LostController],
+    })
+    class LostModule {}
+    await expect(createApp(LostModule, platform)).rejects.toMatchObject({
+      code: 'GUARD_MISCONFIGURED',
+      message: expect.stringMatching(
+        /^LostController\.\w+: a decorator has replaced the method.*Put them above it/,
+      ),
+    });
+  });
+});
+
+test('a subclass that overrides a method says anew who may call it', () => {
+  class Base {
+    @AllowService()
+    run(): string {
+      return 'base';
+    }
+  }
+  @AllowCustomer()
+  class Derived extends Base {
+    override run(): string {
+      return 'derived';
+    }
+  }
+  const methodOf = ({ prototype }: Declared) => Reflect.get(prototype, 'run') as Declared;
+  expect(requirementOf(methodOf(Base), Derived)).toMatchObject({ services: 'all' });
+  expect(requirementOf(methodOf(Derived), Derived)).toMatchObject({ services: 'none' });
+});
