@@ -259,7 +259,7 @@ describe('options', () => {
       expect(status).toBe(401);
       expect(headers.get('www-authenticate')).toContain('invalid_token');
     });
-    expect(warn.mock.calls.flat().join('\n')).toContain('a mistake of the application');
+    expect(String(warn.mock.calls[0]?.[0])).toContain('a mistake of the application');
     warn.mockRestore();
   });
 });

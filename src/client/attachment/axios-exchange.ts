@@ -91,15 +91,28 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
 
 const HIDDEN: PropertyDescriptor = { enumerable: false };
 
+/** By which Node's incoming message, the data of an answer that came as a stream, leads to the request that was sent. */
+const TO_THE_REQUEST = ['req', 'socket', 'client', 'connection'] as const;
+
 /**
- * Takes `request`, which holds the header as it went out, from the sight of `console.log` and loggers. It can be read as
- * before. And puts the caller's own configuration where there is a copy of what was sent.
+ * Takes what holds the header as it went out from the sight of `console.log` and loggers. It can be read as before. And
+ * puts the caller's own configuration where there is a copy of what was sent.
  */
 function conceal(shown: unknown, config: AxiosRequest): void {
-  if (typeof shown !== 'object' || shown === null) return;
-  const target = shown as { config?: unknown; request?: unknown };
-  if (target.config !== undefined) target.config = config;
-  if (target.request !== undefined) Object.defineProperty(target, 'request', HIDDEN);
+  if (!isObject(shown)) return;
+  if (shown['config'] !== undefined) shown['config'] = config;
+  hide(shown, ['request']);
+  if (isObject(shown['data'])) hide(shown['data'], TO_THE_REQUEST);
+}
+
+function hide(target: object, keys: readonly string[]): void {
+  for (const key of keys) {
+    if (Object.hasOwn(target, key)) Object.defineProperty(target, key, HIDDEN);
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
 }
 
 /** Lets go of the connection of an answer that came as a stream, of Node or of the web; others were read to their end. */

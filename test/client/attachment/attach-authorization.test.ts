@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import axios, { type AxiosError, type CreateAxiosDefaults } from 'axios';
@@ -23,6 +24,9 @@ const CUSTOMER = `Bearer ${CUSTOMER_TOKEN}`;
 
 /** The build that CommonJS applications load: another copy of axios, with classes of its own. */
 const commonJsAxios = createRequire(import.meta.url)('axios') as typeof axios;
+
+/** Node's stream, or the web's with the fetch adapter. */
+type Streamed = Readable | ReadableStream;
 
 function only({ arrivals }: Callee): Arrival {
   expect(arrivals).toHaveLength(1);
@@ -207,6 +211,25 @@ describe.each([
       }
       expect(callee.tokens()).toEqual([CUSTOMER, CUSTOMER, CUSTOMER]);
     });
+  });
+
+  test('an answer that comes as a stream shows none either', async () => {
+    const { callee, http } = await rig({}, {}, ({ url }) => ({
+      status: url === '/fine' ? 200 : 500,
+    }));
+    const responseType = 'stream';
+    await runInCallContext(CUSTOMER_CALL, async () => {
+      const answer = await http.get<Streamed>(`${callee.origin}/fine`, { responseType });
+      const error = (await http
+        .get(`${callee.origin}/broken`, { responseType })
+        .catch((reason: unknown) => reason)) as AxiosError<Streamed>;
+      for (const shown of [answer, answer.data, error, error.response, error.response?.data]) {
+        assertNoCanary(inspect(shown, { depth: 12 }));
+      }
+      await expect(text(answer.data)).resolves.toBe('{}');
+      await text(error.response!.data);
+    });
+    expect(callee.tokens()).toEqual([CUSTOMER, CUSTOMER]);
   });
 
   test('a failure to connect shows none either', async () => {
