@@ -33,7 +33,10 @@ describe('the settings of the manifests are the broker’s', () => {
       value
         .replace('STAGE', 'dev')
         .replace('BROKER_HOST', 'broker.example.test')
-        .replace(/^https:\/\/(ISSUER|AUDIENCE)/, 'https://$1.example.test'),
+        // As Entra ID and Okta have them: an issuer without a slash at the end, an audience without a scheme.
+        .replace(/^ISSUER$/, 'https://issuer.example.test/tenant')
+        .replace(/^AUDIENCE$/, 'services')
+        .replace(/^PROFILE$/, 'entra'),
     ]);
     configured(Object.fromEntries(filledIn) as NodeJS.ProcessEnv);
   });

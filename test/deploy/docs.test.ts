@@ -1,7 +1,9 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parse } from 'yaml';
+import { SETTING_NAMES, type SettingName } from '../../src/config/settings.js';
+import { BrokerMetrics } from '../../src/operations/metrics.js';
 import { EVERY_OPTION, packageStack, ROOT } from './support/packaging.js';
 import { drawStack, ofType, type DrawnResource } from './support/template.js';
 
@@ -10,7 +12,16 @@ beforeAll(async () => {
   stack = drawStack(await packageStack(EVERY_OPTION));
 }, 120_000);
 
-const PAGES = ['deploying', 'runbook', 'containers', 'migrating'] as const;
+const PAGES = [
+  'client',
+  'configuration',
+  'containers',
+  'deploying',
+  'guard',
+  'migrating',
+  'operating',
+  'runbook',
+] as const;
 const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8');
 const page = (name: string): string => read(`docs/${name}.md`);
 
@@ -74,7 +85,11 @@ describe('the runbook', () => {
       .join('\n');
     const codes = [...page('runbook').matchAll(/`([A-Z]{3,}_[A-Z_]+[A-Z])`/g)]
       .map(([, code = '']) => code)
-      .filter((code) => code !== 'ERROR_MESSAGE');
+      .filter(
+        (code) =>
+          !['ERROR_MESSAGE', 'HTTPS_PROXY'].includes(code) &&
+          !SETTING_NAMES.includes(code as SettingName),
+      );
     expect(codes.length).toBeGreaterThan(10);
     expect(
       codes.filter((code) => !source.includes(`'${code}'`) && !source.includes(`${code}:`)),
@@ -82,12 +97,68 @@ describe('the runbook', () => {
   });
 });
 
-test.each(PAGES)('every link of docs/%s.md leads somewhere', (name) => {
-  const links = [...page(name).matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link);
-  expect(links.length).toBeGreaterThan(0);
+describe('the rules for Prometheus', () => {
+  interface Rule {
+    readonly alert: string;
+    readonly expr: string;
+    readonly annotations: { readonly summary: string; readonly runbook: string };
+  }
+  const { groups } = parse(read('deploy/prometheus-rules.yml')) as {
+    readonly groups: readonly { readonly rules: readonly Rule[] }[];
+  };
+  const rules = groups.flatMap((group) => group.rules);
+  const { registry } = new BrokerMetrics();
+
+  test('know only metrics and labels that the broker has', () => {
+    expect(rules.length).toBeGreaterThan(8);
+    for (const { alert, expr, annotations } of rules) {
+      const names = [...expr.matchAll(/service_token_broker_\w+/g)].map(([name]) => name);
+      expect([alert, names.length > 0]).toEqual([alert, true]);
+      const labels = names.flatMap((name) => {
+        const metric = registry.getSingleMetric(name) as { labelNames?: string[] } | undefined;
+        expect([alert, name, metric !== undefined]).toEqual([alert, name, true]);
+        return metric?.labelNames ?? [];
+      });
+      const used = [
+        ...[...expr.matchAll(/(\w+)(?:=~|!~|!=|=)"/g)].map(([, label = '']) => label),
+        ...[...annotations.summary.matchAll(/\$labels\.(\w+)/g)].map(([, label = '']) => label),
+      ];
+      // `instance` is Prometheus's own.
+      expect([alert, used.filter((label) => ![...labels, 'instance'].includes(label))]).toEqual([
+        alert,
+        [],
+      ]);
+    }
+  });
+
+  test('lead to a section of the runbook each', () => {
+    const anchors = anchorsOf(page('runbook'));
+    for (const { annotations } of rules) {
+      expect(annotations.runbook).toMatch(/^docs\/runbook\.md#/);
+      expect(anchors).toContain(annotations.runbook.split('#')[1]);
+    }
+  });
+});
+
+test('the page about the client has every code of the client', () => {
+  const listed = firstColumn(page('client').split('## When it fails')[1] ?? '');
+  const { length } = listed;
+  expect(length).toBeGreaterThan(15);
+  const source = ['errors.ts', 'attachment/attachment-error.ts']
+    .map((file) => read(join('src/client', file)))
+    .join('\n');
+  const codes = [...source.matchAll(/\b[A-Z]{3,}(?:_[A-Z]+)+\b/g)].map(([code]) => code);
+  expect([...new Set(codes)].filter((code) => !listed.includes(code))).toEqual([]);
+});
+
+const LINKED = ['README.md', 'CONTRIBUTING.md', ...PAGES.map((name) => `docs/${name}.md`)];
+test.each(LINKED)('every link of %s leads somewhere', (name) => {
+  const links = [...read(name).matchAll(/\]\(([^)]+)\)/g)]
+    .map(([, link = '']) => link)
+    .filter((link) => !link.startsWith('https:'));
   const broken = links.filter((link) => {
     const [file = '', anchor] = link.split('#');
-    const path = file === '' ? join(ROOT, 'docs', `${name}.md`) : join(ROOT, 'docs', file);
+    const path = file === '' ? join(ROOT, name) : join(ROOT, dirname(name), file);
     if (!existsSync(path)) return true;
     return anchor !== undefined && !anchorsOf(readFileSync(path, 'utf8')).includes(anchor);
   });
