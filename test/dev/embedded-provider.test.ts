@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
 import * as client from 'openid-client';
+import { fixedPort } from '../support/fixed-port.js';
 import { type EmbeddedProvider, startEmbeddedProvider } from '../../src/dev/embedded-provider.js';
 import { loadOidcProvider } from '../../src/dev/embedded-provider-library.js';
 import { systemClock } from '../../src/tokens/clock.js';
@@ -131,7 +132,7 @@ describe('a token of the embedded provider', () => {
 
 describe('the key file', () => {
   test('is private, and a second start signs with the same key', async () => {
-    const first = await start();
+    const first = await start({ port: fixedPort() });
     const { accessToken } = await oauth.mint({ issuer: first.issuer }, credentials);
     const { jwksUri } = await oauth.metadata({ issuer: first.issuer });
     await first.close();
@@ -209,7 +210,7 @@ describe('where it listens', () => {
   );
 
   test('after close the port is free, also with a request half sent, and closing twice is harmless', async () => {
-    const provider = await start();
+    const provider = await start({ port: fixedPort() });
     const socket = await sendHalfARequest(provider.port);
     const closed = new Promise((resolve) => socket.once('close', resolve));
     await provider.close();
@@ -268,9 +269,7 @@ describe('failures inside', () => {
   });
 
   test('a life that is no number of seconds is refused at the start, and the port is free again', async () => {
-    const first = await start();
-    const { port } = first;
-    await first.close();
+    const port = fixedPort();
     await expect(start({ port, accessTokenTtlSeconds: -1 })).rejects.toThrow('ClientCredentials');
     await start({ port });
   });

@@ -15,7 +15,7 @@ export interface ExampleProcess {
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** Milliseconds after which an example that has not said where it listens counts as hanging. */
-const START_DEADLINE = 30_000;
+const START_DEADLINE = 150_000;
 
 /** Compiles `examples/NAME` against the package as it was built, as a user compiles an application. */
 export async function compileExample(name: string): Promise<void> {

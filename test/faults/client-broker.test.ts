@@ -2,6 +2,7 @@ import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { fixedPort } from '../support/fixed-port.js';
 import type { ServiceTokenClientOptions } from '../../src/client/options.js';
 import {
   createServiceTokenClient,
@@ -103,7 +104,8 @@ describe('the client of real brokers', () => {
   });
 
   test('serves its token through an outage while it lives, and comes back by itself', async () => {
-    const broker = await serve();
+    const port = String(fixedPort());
+    const broker = await serve(port);
     const { client, clock, told } = connect([broker.url], { rounds: 1 });
     const token = await client.getToken();
     await broker.stop('SIGKILL');
@@ -118,7 +120,7 @@ describe('the client of real brokers', () => {
       kind: 'retry',
     });
 
-    await serve(new URL(broker.url).port);
+    await serve(port);
     clock.advance(1_000);
     expect(await client.getToken()).not.toBe(token);
     expect(client.status()).toMatchObject({ usable: true, consecutiveFailures: 0 });

@@ -127,7 +127,7 @@ describe('a rotation that is killed before or after any call of the store or the
         });
       }
     },
-    180_000,
+    600_000,
   );
 });
 

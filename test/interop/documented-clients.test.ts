@@ -69,7 +69,7 @@ describe.each(languages)('the example in %s', (language) => {
     expect(found).toHaveLength(1);
     const own = await mkdtemp(join(folder, `${language}-`));
     command = (await LANGUAGES[language]?.(own, found[0]?.[2] ?? '')) ?? [''];
-  }, 240_000);
+  }, 600_000);
 
   const call = async (change: Readonly<Record<string, string>> = {}) => {
     received = [];

@@ -5,4 +5,5 @@ export default {
   rootDir: '../..',
   testMatch: ['<rootDir>/test/interop/**/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/'],
+  testTimeout: 300_000,
 };

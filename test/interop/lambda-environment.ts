@@ -56,7 +56,10 @@ export class ExecutionEnvironment {
   private constructor(options: EnvironmentOptions, server: Server) {
     this.#options = options;
     this.#server = server;
-    server.on('request', (request, response) => void this.#receive(request, response));
+    server.on(
+      'request',
+      (request, response) => void this.#receive(request, response).catch(() => response.destroy()),
+    );
   }
 
   /** Opens the Runtime API on a free port of 127.0.0.1. */

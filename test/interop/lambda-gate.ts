@@ -26,7 +26,8 @@ export class Gate {
       incoming.on('end', () => {
         const cut = this.#countDown();
         if (cut?.point === 'before') return cut.act();
-        return this.#forward(incoming, Buffer.concat(chunks), (answer, body) => {
+        const fail = (): void => void response.destroy();
+        return this.#forward(incoming, Buffer.concat(chunks), fail, (answer, body) => {
           if (cut !== undefined) return cut.act();
           response.writeHead(answer.statusCode ?? 502, answer.headers);
           return response.end(body);
@@ -73,6 +74,7 @@ export class Gate {
   #forward(
     { method, headers, url }: IncomingMessage,
     body: Buffer,
+    fail: () => void,
     then: (answer: IncomingMessage, body: Buffer) => void,
   ): void {
     const { hostname, port } = this.#target;
@@ -81,6 +83,8 @@ export class Gate {
       answer.on('data', (chunk: Buffer) => chunks.push(chunk));
       answer.on('end', () => then(answer, Buffer.concat(chunks)));
     });
+    // The AWS SDK tries again.
+    outgoing.once('error', fail);
     outgoing.end(body);
   }
 }

@@ -32,7 +32,9 @@ export class ProviderServer {
   readonly requests: ReceivedRequest[] = [];
   readonly clientId: string;
   readonly #options: ProviderServerOptions;
-  readonly #server = createServer((request, response) => void this.#receive(request, response));
+  readonly #server = createServer(
+    (request, response) => void this.#receive(request, response).catch(() => response.destroy()),
+  );
   readonly #next = new Map<Route, Answer[]>();
   readonly #always = new Map<Route, Answer>();
   #keys: Awaited<ReturnType<typeof signingKeys>> | undefined;

@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import type { ServerResponse } from 'node:http';
+import { fixedPort } from '../../support/fixed-port.js';
 import { put, useScriptedEndpoint, VALUE, VERSION } from './harness.js';
 import { failureOf } from './leaks.js';
-import { answer, refuse, REQUEST_ID, startScriptedEndpoint } from './scripted-endpoint.js';
+import { answer, refuse, REQUEST_ID } from './scripted-endpoint.js';
 
 const aws = useScriptedEndpoint();
 
@@ -145,17 +146,9 @@ describe('an endpoint that does not answer', () => {
   });
 
   test('is unavailable when nobody listens, and the message says where', async () => {
-    const gone = await startScriptedEndpoint();
-    await gone.close();
-    const error = await failureOf(put(aws.open({ endpoint: gone.url })));
+    const host = `127.0.0.1:${fixedPort()}`;
+    const error = await failureOf(put(aws.open({ endpoint: `http://${host}` })));
     expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
-    expect(error.message).toContain(`ECONNREFUSED at ${new URL(gone.url).host}`);
-  });
-
-  test('is unavailable when its name is unknown', async () => {
-    process.env['AWS_MAX_ATTEMPTS'] = '1';
-    const error = await failureOf(put(aws.open({ endpoint: 'http://broker.invalid' })));
-    expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
-    expect(error.message).toMatch(/ENOTFOUND|EAI_AGAIN/);
+    expect(error.message).toContain(`ECONNREFUSED at ${host}`);
   });
 });
