@@ -1,5 +1,7 @@
 #!/usr/bin/env node
-// Loads nothing but this file at first, so that a missing package is explained and not just thrown.
+// Loads no package at first, so that a missing one is explained and not just thrown.
+import { readFileSync } from 'node:fs';
+import { installLine } from './cli/install-line.js';
 
 const PACKAGES = [
   '@nestjs/common',
@@ -30,9 +32,14 @@ try {
   if (missing === undefined) throw error;
   process.stderr.write(
     `service-token-broker: the package "${missing}" is not installed. The guard and the client need none of these; the broker itself does:\n` +
-      `  npm install ${PACKAGES.join(' ')}\n`,
+      `  ${installLine(PACKAGES, peerDependencies())}\n`,
   );
   process.exitCode = 1;
+}
+
+function peerDependencies(): Readonly<Record<string, string>> {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { peerDependencies: Record<string, string> }).peerDependencies;
 }
 
 function missingPackage(error: unknown): string | undefined {

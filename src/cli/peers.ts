@@ -1,7 +1,8 @@
+import type { Core } from '../composition/core.js';
+import { requireNoFile, writeSecretFile } from '../composition/secret-file.js';
 import { addPeer, listPeers, removePeer } from '../serving/peer-admin.js';
 import { withCore, type CommandContext } from './commands.js';
-import { show, span } from './output.js';
-import { requireNoFile, writeSecretFile } from '../composition/secret-file.js';
+import { show } from './output.js';
 
 /** Options of `peers add`. */
 export interface AddPeerOptions {
@@ -10,6 +11,9 @@ export interface AddPeerOptions {
   readonly secretFile?: string;
   readonly showSecret?: boolean;
 }
+
+/** A login that fails makes a broker read the list again, at most every 5 seconds. */
+const KNOWN_WHEN = 'Running brokers accept it at once; after another failed login, within 5 s.';
 
 /** `peers add`: adds a peer and hands out its secret, which is kept nowhere. */
 export async function addPeerCommand(
@@ -21,43 +25,51 @@ export async function addPeerCommand(
   const file = options.showSecret === true ? undefined : (options.secretFile ?? `${id}-peer.json`);
   // Looked at first: a peer whose secret could not be written would have to be removed again.
   if (file !== undefined) await requireNoFile(file);
-  await withCore(context, async ({ store, config, clock }) => {
+  const added = `Added the peer ${id} (roles: ${options.role.join(', ')}).`;
+  const add = async ({ store, config, clock }: Core): Promise<void> => {
     const admin = { store, secretId: config.secrets.peersSecretId, clock };
-    const added = await addPeer(admin, id, options.role);
+    const { secret } = await addPeer(admin, id, options.role);
     if (file === undefined) {
-      show(output, { id, secret: added.secret, roles: options.role }, [
-        `Added the peer ${id}. Its secret, which is shown only now:`,
-        added.secret,
+      show(output, { id, secret, roles: options.role }, [
+        added,
+        KNOWN_WHEN,
+        'Its secret, which is shown only now:',
+        secret,
       ]);
       return;
     }
     try {
-      await writeSecretFile(file, `${JSON.stringify({ id, secret: added.secret }, null, 2)}\n`);
+      await writeSecretFile(file, `${JSON.stringify({ id, secret }, null, 2)}\n`);
     } catch (error) {
       await removePeer(admin, id);
       throw error;
     }
     show(output, { id, roles: options.role, secret_file: file }, [
-      `Added the peer ${id} (roles: ${options.role.join(', ')}).`,
+      added,
       `Its id and secret are in ${file} (mode 0600), and nowhere else: hand the file to the service.`,
-      `Running brokers know the peer within ${span(config.cache.ttlSeconds * 1000)}, or at once when they have not seen any yet.`,
+      KNOWN_WHEN,
     ]);
-  });
+  };
+  await withCore(context, add, { makes: 'store' });
 }
 
 /** `peers list`: who may ask for the service token. */
 export async function listPeersCommand(context: CommandContext): Promise<void> {
   await withCore(context, async ({ store, config }) => {
-    const peers = await listPeers({ store, secretId: config.secrets.peersSecretId });
+    const list = await listPeers({ store, secretId: config.secrets.peersSecretId });
+    const lines = [
+      ...list.peers.map(
+        ({ id, roles, enabled }) =>
+          `${id}\t${roles.join(', ')}\t${enabled ? 'enabled' : 'disabled'}`,
+      ),
+      ...list.malformed.map(
+        ({ id, reason }) => `${id ?? '(no id)'}\tmalformed, and refused: ${reason}`,
+      ),
+    ];
     show(
       context.output,
-      { peers },
-      peers.length === 0
-        ? ['No peers yet. Add one: service-token-broker peers add ID']
-        : peers.map(
-            ({ id, roles, enabled }) =>
-              `${id}\t${roles.join(', ')}\t${enabled ? 'enabled' : 'disabled'}`,
-          ),
+      list,
+      lines.length > 0 ? lines : ['No peers yet. Add one: service-token-broker peers add ID'],
     );
   });
 }

@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { configReferenceText } from '../config/reference.js';
+import { PEER_ROLES } from '../serving/peers.js';
+import { readBrokerUrl, readPeerId } from './arguments.js';
+import { outliveClosedPipes } from './closed-pipe.js';
 import type { CommandContext } from './commands.js';
 import { processOutput, showError } from './output.js';
 import type { AddPeerOptions } from './peers.js';
+import { asksForJson, showUsageError } from './usage-error.js';
 
 const { version } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -27,6 +31,7 @@ one JSON value to standard output, an error as {"error":{"code","kind","message"
  */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
+  outliveClosedPipes();
   const program = new Command('service-token-broker');
 
   const run = async (action: Action): Promise<void> => {
@@ -46,6 +51,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .version(version)
     .option('--json', 'write JSON, for programs')
     .addHelpText('after', ENVIRONMENT)
+    .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(add --help for what is allowed)')
     .exitOverride();
   addServers(program, run);
@@ -58,7 +64,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     return exitCode;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : 2;
+    if (error.exitCode === 0) return 0;
+    showUsageError(processOutput(asksForJson(argv)), error);
+    return 2;
   }
 }
 
@@ -104,6 +112,7 @@ function addRotation(program: Command, run: Run): void {
     .option(
       '--url <url>',
       'where a broker runs that is asked as well (default: this machine, at PORT)',
+      readBrokerUrl,
     )
     .option('--show-token', 'print the service token, which is a secret')
     .action((options: { url?: string; showToken?: boolean }) =>
@@ -151,8 +160,12 @@ function addPeers(program: Command, run: Run): void {
   peers
     .command('add')
     .description('add a peer; its secret is written to a file, and kept nowhere else')
-    .argument('<id>', 'letters, digits, ".", "_" and "-", at most 64')
-    .option('--role <role...>', 'token (ask for the service token), admin (rotate it)', ['token'])
+    .argument('<id>', 'letters, digits, ".", "_" and "-", at most 64', readPeerId)
+    .addOption(
+      new Option('--role <role...>', 'token (ask for the service token), admin (rotate it)')
+        .choices(PEER_ROLES)
+        .default(['token']),
+    )
     .option('--secret-file <file>', 'where id and secret go (default: "<id>-peer.json")')
     .option('--show-secret', 'print the secret instead of writing a file')
     .action((id: string, options: AddPeerOptions) =>

@@ -5,11 +5,13 @@ import { instant, show, span } from './output.js';
 
 /** `rotate`: rotates the service token now, by the same path as the schedule, or asks Secrets Manager to. */
 export async function rotateCommand(context: CommandContext): Promise<void> {
-  await withCore(context, async (core) => {
+  const rotate = async (core: Core): Promise<void> => {
     const rotated = await core.rotator.rotate({ trigger: 'cli' });
     if (rotated.result === 'requested') showRequested(context, rotated);
     else await showRotated(context, core, rotated);
-  });
+  };
+  // A rotation needs the credentials secret: a store that is not there holds none.
+  await withCore(context, rotate, { makes: 'secrets' });
 }
 
 /** The rotation goes on without us: what is current now is still the version before. */
@@ -36,7 +38,7 @@ async function showRotated(
       remaining_seconds: Math.floor(remaining / 1000),
     },
     [
-      `Rotated: version ${versionId} is AWSCURRENT (${result}).`,
+      `Rotated: version ${versionId} is AWSCURRENT${result === 'adopted' ? ' (adopted: an earlier rotation had minted it)' : ''}.`,
       `The service token lives for another ${span(remaining)}.`,
       `Running brokers serve it when their cached one is refreshed, within ${span(config.cache.ttlSeconds * 1000)}.`,
     ],

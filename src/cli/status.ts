@@ -99,6 +99,11 @@ function lines(status: Status, now: number): readonly string[] {
       ? []
       : [
           `Remaining life  ${span(Date.parse(current.expires_at) - now)} (until ${current.expires_at})`,
+          ...(status.ok
+            ? []
+            : [
+                'Served          no: too little life left. Rotate now: service-token-broker rotate',
+              ]),
         ]),
     `Rotation        by ${ROTATED_BY[status.rotated_by]}${status.next_rotation === undefined ? '' : `; next ${status.next_rotation}`}`,
     ...(status.pending_leftover === undefined
@@ -110,6 +115,7 @@ function lines(status: Status, now: number): readonly string[] {
       ? []
       : [`Coverage        ${coverage.covered ? 'ok' : 'TOO SHORT'}: ${coverage.explanation}`]),
     `Broker          ${broker.words}`,
+    ...broker.reasons.map(({ check, reason }) => `                ${check}: ${reason}`),
     ...(status.access_token === undefined ? [] : ['', status.access_token]),
   ];
 }

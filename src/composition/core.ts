@@ -10,13 +10,14 @@ import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { systemClock, type Clock } from '../tokens/clock.js';
 import {
-  createRemoteKeySet,
+  createTokenVerifier,
   type KeySetState,
   type RemoteKeySet,
   type TokenVerifierOptions,
-  createTokenVerifier,
 } from '../verification/index.js';
 import { openStore } from './open-store.js';
+import { withOwnClaims } from './own-token.js';
+import { configuredSettings, providerKeys, verifierOptionsOf } from './verifier-options.js';
 
 /** What can be replaced when the broker is put together; everything else follows from the configuration. */
 export interface CoreOptions {
@@ -29,6 +30,8 @@ export interface CoreOptions {
   readonly observer?: RotationObserver;
   /** Told when another Region had to answer a read. */
   readonly storeObserver?: FallbackObserver;
+  /** Told the absolute path of the data folder when an embedded store was made in it. */
+  readonly onNewStore?: (dataDir: string) => void;
 }
 
 /** The broker without HTTP: what every door needs to rotate the service token and to look at it. */
@@ -49,34 +52,18 @@ export interface Core {
 /** Puts the broker's core together. @throws {BrokerError} when the store cannot be opened. */
 export async function createCore(config: BrokerConfig, options: CoreOptions = {}): Promise<Core> {
   const { clock = systemClock, provider = createOAuthProvider({ clock }), observer } = options;
-  const { storeObserver } = options;
+  const { storeObserver, onNewStore } = options;
   const store =
     options.store ??
-    (await openStore(config, clock, { ...(storeObserver && { observer: storeObserver }) }));
+    (await openStore(config, clock, {
+      ...(storeObserver && { observer: storeObserver }),
+      ...(onNewStore && { onNewStore }),
+    }));
   let keys: RemoteKeySet | undefined;
 
   const verifierOptions = (settings: ProviderSettings): TokenVerifierOptions => {
-    keys = createRemoteKeySet({
-      jwksUri: async () => (await provider.metadata(settings)).jwksUri,
-      clock,
-      allowInsecureHttp: settings.allowInsecureHttp === true,
-    });
-    const { profile, serviceClientIds, clockSkewSeconds } = config.verification;
-    return {
-      issuers: [
-        {
-          issuer: settings.issuer,
-          audiences: expectedAudiences(settings),
-          // Whether others are named besides is up to the receivers, each of which has an audience of its own.
-          otherAudiences: null,
-          profile,
-          keys,
-          ...(serviceClientIds && { serviceClientIds }),
-        },
-      ],
-      clock,
-      clockSkewSeconds,
-    };
+    keys = providerKeys(provider, settings, clock);
+    return verifierOptionsOf(config, settings, keys, clock);
   };
 
   const source = new TokenSource({
@@ -91,7 +78,7 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     store,
     tokenSecretId: config.secrets.tokenSecretId,
     mint: () => source.mint(),
-    verify: (token) => source.verify(token),
+    verify: (token) => withOwnClaims(token, () => source.verify(token)),
     minimumLife: config.rotation.minRemainingSeconds * 1000,
     clock,
     ...(observer && { observer }),
@@ -107,17 +94,4 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     keysState: () => keys?.state(),
     close: () => store.close(),
   };
-}
-
-/** An empty list of resources says nothing; as a setting it would hide what the credentials secret says. */
-function configuredSettings({ provider }: BrokerConfig): Partial<ProviderSettings> {
-  const { resource, ...settings } = provider;
-  return resource.length > 0 ? { ...settings, resource } : settings;
-}
-
-/** What the service token must be for: what was asked for. Null where nothing was: then its audience is not checked. */
-function expectedAudiences(settings: ProviderSettings): readonly string[] | null {
-  const { audience, resource = [] } = settings;
-  if (audience !== undefined) return [audience];
-  return resource.length > 0 ? resource : null;
 }

@@ -7,8 +7,8 @@ import { annotate, createRequestLog, requestIdHeader } from '../operations/reque
 import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
 import { headerOf } from '../serving/http.js';
 import { ServingErrorFilter } from '../serving/serving-error.filter.js';
-import { BrokerError } from '../tokens/errors.js';
 import { BrokerModule } from './broker.module.js';
+import { listenError } from './listen-error.js';
 import type { BrokerRuntime } from './runtime.js';
 
 /** A broker that listens. */
@@ -74,25 +74,4 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   const address = app.getHttpServer().address() as AddressInfo;
   const name = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return { url: `http://${name}:${address.port}`, port: address.port, close: () => app.close() };
-}
-
-function listenError(error: unknown, host: string, port: number): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'EADDRINUSE') {
-    return new BrokerError(
-      'PORT_IN_USE',
-      'misconfigured',
-      `Port ${port} on ${host} is in use by another process. Set PORT to a free one, or stop the other process.`,
-      { cause: error },
-    );
-  }
-  if (code === 'EACCES' || code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
-    return new BrokerError(
-      'ADDRESS_UNUSABLE',
-      'misconfigured',
-      `This process cannot listen on ${host}, port ${port} (${code}). Check HOST and PORT.`,
-      { cause: error },
-    );
-  }
-  return error;
 }

@@ -100,6 +100,11 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
     },
     peersUnavailable: (error) =>
       log.error({ err: error }, 'nobody can log in: the peers cannot be read'),
+    peersMalformed: (malformed) => {
+      for (const { id: peer, reason } of malformed) {
+        log.error({ peer, reason }, 'an entry of the peers secret is malformed: it is refused');
+      }
+    },
     rotated: (peer, versionId, outcome) =>
       log.info({ peer, versionId, outcome }, 'a peer rotated the service token'),
     rotationFailed: (peer, error) =>

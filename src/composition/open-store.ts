@@ -1,20 +1,27 @@
+import { resolve } from 'node:path';
 import type { BrokerConfig } from '../config/broker-config.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
+import { BrokerError } from '../tokens/errors.js';
 
 /** How {@link openStore} opens. */
 export interface OpenStoreOptions {
   /** Told when another Region had to answer. */
   readonly observer?: FallbackObserver;
+  /** Makes the embedded store where there is none. Default: true; when false, it has to be there. */
+  readonly createsStore?: boolean;
   /** Creates the embedded store's secrets where they are missing. Default: true. */
   readonly createsSecrets?: boolean;
+  /** Told the absolute path of the data folder when a store was made in it. */
+  readonly onNewStore?: (dataDir: string) => void;
 }
 
 /**
  * Opens the secret store that the configuration names. Only that store's library is loaded.
  *
  * @throws {SecretStoreError}
+ * @throws {BrokerError} `STORE_MISSING` when there is no embedded store, and none may be made.
  */
 export async function openStore(
   config: BrokerConfig,
@@ -23,18 +30,40 @@ export async function openStore(
 ): Promise<SecretStore> {
   const { store, dataDir, masterKey } = config.secrets;
   if (store === 'aws') return openAwsStore(config, clock, options.observer);
+  const isMissing = await storeIsMissing(config);
+  if (isMissing && options.createsStore === false) throw storeMissing(config);
   const { openEmbeddedStore } = await import('../secrets/embedded/open-store.js');
   const opened = await openEmbeddedStore({
     dataDir,
     ...(masterKey && { masterKey: masterKey.reveal() }),
     clock,
   });
+  if (isMissing) options.onNewStore?.(resolve(dataDir));
   if (options.createsSecrets === false) return opened;
   // Nobody but the broker can create secrets here; in Secrets Manager that is a matter of infrastructure.
   for (const [secretId, description] of secretsOf(config)) {
     await opened.create(secretId, description);
   }
   return opened;
+}
+
+/** True when the configuration names an embedded store, and the data folder holds none. */
+export async function storeIsMissing({ secrets }: BrokerConfig): Promise<boolean> {
+  if (secrets.store !== 'embedded') return false;
+  const { databaseFile, sizeOf } = await import('../secrets/embedded/data-folder.js');
+  const file = databaseFile(secrets.dataDir);
+  if ((await sizeOf(file)) !== undefined) return false;
+  // A log without its database is a store that was damaged, which opening it explains.
+  return (await sizeOf(`${file}-wal`)) === undefined;
+}
+
+/** What to say of a data folder without a store. Its path is absolute: most often it is a folder in the wrong place. */
+export function storeMissing({ secrets }: BrokerConfig): BrokerError {
+  return new BrokerError(
+    'STORE_MISSING',
+    'misconfigured',
+    `The data folder "${resolve(secrets.dataDir)}" holds no embedded store. Check BROKER_DATA_DIR. Where there never was one, the first command that writes makes it: service-token-broker credentials set`,
+  );
 }
 
 async function openAwsStore(

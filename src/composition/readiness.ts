@@ -1,16 +1,27 @@
 import type {
   CoverageReadiness,
+  PeersReadiness,
   ReadinessSource,
   RotationReadiness,
   TokenReadiness,
 } from '../operations/readiness.js';
+import type { PeerDirectory } from '../serving/peer-directory.js';
 import type { CurrentToken, TokenCache } from '../serving/token-cache.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { Core } from './core.js';
 import { coverageOf, type GapWatch } from './coverage.js';
 
-/** What health says, from the cache and from what this process remembers of rotations. */
-export function createReadiness(core: Core, cache: TokenCache, gap: GapWatch): ReadinessSource {
+/**
+ * What health says, from the caches and from what this process remembers of rotations.
+ *
+ * @param directory not given where peers are known in another way than by the peers secret.
+ */
+export function createReadiness(
+  core: Core,
+  cache: TokenCache,
+  gap: GapWatch,
+  directory?: PeerDirectory,
+): ReadinessSource {
   const { config, clock, rotator, slots } = core;
 
   return {
@@ -51,6 +62,27 @@ export function createReadiness(core: Core, cache: TokenCache, gap: GapWatch): R
       const { covered, explanation } = coverageOf(current.token, worst, config);
       return covered ? { ok: true } : { ok: false, reason: explanation };
     },
+    peers: () => directory && peersReadiness(directory, clock.now()),
+  };
+}
+
+function peersReadiness(directory: PeerDirectory, now: number): PeersReadiness | undefined {
+  const { consecutiveFailures, expiresAt, lastError } = directory.status();
+  if (consecutiveFailures === 0) return expiresAt === undefined ? undefined : { ok: true };
+  const code = errorCode(lastError);
+  if (expiresAt === undefined || expiresAt <= now) {
+    return {
+      ok: false,
+      code,
+      reason: `Nobody can log in, because the list of peers cannot be read: ${messageOf(lastError)}`,
+    };
+  }
+  return {
+    ok: false,
+    stale: true,
+    servedUntil: new Date(expiresAt).toISOString(),
+    code,
+    reason: `The cached list of peers is served although it cannot be read, so that changes have no effect: ${messageOf(lastError)}`,
   };
 }
 

@@ -73,6 +73,7 @@ export async function createRuntime(
     ...options,
     observer: rotationObserver(log, metrics),
     storeObserver: fallbackObserver(log, metrics),
+    onNewStore: (dataDir) => log.info({ dataDir }, 'made a new secret store'),
   });
   const observer = servingObserver(log, metrics);
   const { tokenSecretId, peersSecretId } = config.secrets;
@@ -102,6 +103,7 @@ export async function createRuntime(
     rotator: {
       current: () => core.rotator.current(),
       describe: () => core.rotator.describe(),
+      restFor: (key) => core.rotator.restFor(key),
       rotate: async (request) => {
         const rotated = await core.rotator.rotate(request);
         // Whoever asks this replica next gets the new token, and not the cached one for another few minutes.
@@ -114,7 +116,7 @@ export async function createRuntime(
     clock: core.clock,
     observer: { ...scheduleObserver(log), described: (description) => gap.learn(description) },
   });
-  const readiness = createReadiness(core, serving.tokenCache, gap);
+  const readiness = createReadiness(core, serving.tokenCache, gap, serving.peerDirectory);
   const tokens = createServiceTokenSource(serving.tokenCache);
   return { core, log, metrics, serving, tokens, servingObserver: observer, readiness, schedule };
 }

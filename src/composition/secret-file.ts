@@ -38,18 +38,49 @@ export async function requireNoFile(path: string): Promise<void> {
   if (exists) throw fileExists(path);
 }
 
-/** The text of a file, or of standard input for `-`. @throws {BrokerError} `FILE_NOT_READ` */
-export async function readTextInput(path: string): Promise<string> {
+/** A text that a person or a program gives. */
+export interface TextInput {
+  /** Where it is; `-` is standard input. */
+  readonly path: string;
+  /** What it is, for messages: `the token`. */
+  readonly what: string;
+  /** Told what to do, when a person at a terminal has to type or paste it. */
+  readonly tell: (line: string) => void;
+  /** Default: the process's own. */
+  readonly stdin?: NodeJS.ReadableStream & { readonly isTTY?: boolean };
+}
+
+/**
+ * The text of a file, or of standard input, without white space around it.
+ *
+ * @throws {BrokerError} `FILE_NOT_READ`, or `NOTHING_GIVEN` when it is empty.
+ */
+export async function readTextInput(input: TextInput): Promise<string> {
+  const { path, what } = input;
+  const source = path === '-' ? 'Standard input' : `The file ${path}`;
+  const text = (await readAll(input, source)).trim();
+  if (text !== '') return text;
+  throw new BrokerError(
+    'NOTHING_GIVEN',
+    'rejected',
+    `Nothing was given: ${path === '-' ? 'standard input' : `the file ${path}`} is empty, where ${what} was expected.`,
+  );
+}
+
+async function readAll(input: TextInput, source: string): Promise<string> {
+  const { path, what, tell, stdin = process.stdin } = input;
   try {
     if (path !== '-') return await readFile(path, 'utf8');
+    // Nothing happens on a terminal until somebody types, which looks like a program that hangs.
+    if (stdin.isTTY === true) tell(`Reading ${what} from standard input; end with Ctrl+D.`);
     const chunks: Buffer[] = [];
-    for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+    for await (const chunk of stdin) chunks.push(Buffer.from(chunk));
     return Buffer.concat(chunks).toString('utf8');
   } catch (error) {
     throw new BrokerError(
       'FILE_NOT_READ',
       'rejected',
-      `${path === '-' ? 'Standard input' : `The file ${path}`} cannot be read (${codeOf(error)}).`,
+      `${source} cannot be read (${codeOf(error)}).`,
       { cause: error },
     );
   }
@@ -64,6 +95,6 @@ function fileExists(path: string): BrokerError {
 }
 
 function codeOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return typeof code === 'string' ? code : 'unknown reason';
+  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
+  return typeof code === 'string' && code !== '' ? code : 'unknown reason';
 }

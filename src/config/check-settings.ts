@@ -54,8 +54,9 @@ export function checkSettings({ env, file, defaults = {} }: GivenSettings): Brok
     ...(file?.mistakes ?? []),
     ...(result.error?.issues ?? []).map((issue) => mistakeOf(issue, texts, sources)),
   ];
-  if (!result.success || mistakes.length > 0) throw new ConfigError(oneEach(mistakes));
-  return groupSettings(result.data, unknownVariables(env));
+  const unknown = unknownVariables(env);
+  if (!result.success || mistakes.length > 0) throw new ConfigError(oneEach(mistakes), unknown);
+  return groupSettings(result.data, unknown);
 }
 
 /** How mistakes say that a value came from the file. */

@@ -12,6 +12,8 @@ export interface ConfigMistake {
   readonly problem?: string;
   /** What is allowed. */
   readonly allowed: string;
+  /** What is wrong as a whole sentence without its full stop, where `NAME is VALUE` would not say it. */
+  readonly sentence?: string;
 }
 
 /**
@@ -23,21 +25,28 @@ export class ConfigError extends BrokerError {
   declare readonly code: 'CONFIG_INVALID';
   /** Every mistake, in the order of the settings. */
   readonly mistakes: readonly ConfigMistake[];
+  /** The mistakes for people, one sentence or two each; behind them the hints. */
+  readonly lines: readonly string[];
 
-  constructor(mistakes: readonly ConfigMistake[]) {
+  /** @param hints what is no mistake, and may be why there is one: misspelt variables. One sentence each. */
+  constructor(mistakes: readonly ConfigMistake[], hints: readonly string[] = []) {
     const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`;
-    const lines = mistakes.map((mistake) => `  - ${describe(mistake)}`);
+    const lines = [...mistakes.map(describe), ...hints];
     super(
       'CONFIG_INVALID',
       'misconfigured',
-      `The configuration has ${count}:\n${lines.join('\n')}\n` +
+      `The configuration has ${count}:\n${lines.map((line) => `  - ${line}`).join('\n')}\n` +
         'Correct them and start again; "service-token-broker serve --help" lists every setting.',
     );
+    this.lines = lines;
     this.mistakes = mistakes;
   }
 }
 
-function describe({ name, source, given, problem, allowed }: ConfigMistake): string {
+function describe({ name, source, given, problem, allowed, sentence }: ConfigMistake): string {
+  if (sentence !== undefined) {
+    return `${sentence}${sentence.endsWith('?') ? '' : '.'} Allowed: ${allowed}.`;
+  }
   const from = source === undefined ? '' : ` (${source})`;
   const what = given === undefined ? '' : ` is ${given}`;
   const why = problem === undefined ? '' : `: ${problem}`;

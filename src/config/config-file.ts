@@ -70,12 +70,15 @@ function textOf(value: unknown): string | undefined {
 
 function unknownKey(key: string, path: string): ConfigMistake {
   const near = suggest(key, [...BY_KEY.keys()]);
-  const hint = near === undefined ? '' : `; did you mean ${near}?`;
+  const hint = near === undefined ? '' : `; did you mean "${near}"?`;
+  const given = JSON.stringify(key.slice(0, 64));
+  const problem = `this key is unknown${hint}`;
   return {
     name: 'BROKER_CONFIG',
     source: path,
-    given: JSON.stringify(key.slice(0, 64)),
-    problem: `this key is unknown${hint}`,
+    given,
+    problem,
+    sentence: `${path} has the key ${given}, which is unknown${hint}`,
     allowed:
       'the keys of the configuration table, as "service-token-broker serve --help" lists them',
   };

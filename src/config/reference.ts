@@ -61,7 +61,7 @@ export function configReferenceMarkdown(): string {
 export function configReferenceText(width = 100): string {
   return CONFIG_REFERENCE.map((row) =>
     [
-      row.name,
+      row.fileKey === undefined ? row.name : `${row.name} (in the file: ${row.fileKey})`,
       ...wrap(row.does, width),
       ...wrap(`Allowed: ${row.allowed}.`, width),
       ...wrap(`Default: ${row.default.replaceAll('`', '')}`, width),

@@ -47,6 +47,28 @@ export async function ensureDevCredentials(
   return { clientId: credentials.clientId, clientSecret };
 }
 
+/** Where the embedded provider is, and what its tokens are for. */
+export interface DevProvider {
+  readonly issuer: string;
+  readonly audience: string;
+}
+
+/**
+ * Writes into the credentials secret of dev mode who the provider is, so that every command works beside it without a
+ * setting. The provider's port, and so its issuer, may be another at each start.
+ */
+export async function rememberDevProvider(
+  store: SecretStore,
+  config: BrokerConfig,
+  { issuer, audience }: DevProvider,
+): Promise<void> {
+  const { credentialsSecretId } = config.secrets;
+  const known = JSON.parse((await store.read(credentialsSecretId)).value) as object;
+  const wanted = JSON.stringify({ ...known, issuer, audience });
+  if (wanted === JSON.stringify(known)) return;
+  await writeSecret(store, credentialsSecretId, wanted);
+}
+
 async function readIfAny(store: SecretStore, secretId: string): Promise<string | undefined> {
   try {
     return (await store.read(secretId)).value;

@@ -1,11 +1,13 @@
+import { relative } from 'node:path';
 import { openStore } from '../composition/open-store.js';
+import { requireFreePort } from '../composition/listen-error.js';
 import { runBroker } from '../composition/run-broker.js';
 import type { BrokerRuntime } from '../composition/runtime.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { loadConfig } from '../config/load-config.js';
 import { systemClock } from '../tokens/clock.js';
 import { BrokerError } from '../tokens/errors.js';
-import { ensureDevCredentials } from './dev-credentials.js';
+import { ensureDevCredentials, rememberDevProvider } from './dev-credentials.js';
 import { ensureDevCustomerApp } from './dev-customer-app.js';
 import { ensureDemoPeer } from './demo-peer.js';
 import { startEmbeddedProvider } from './embedded-provider.js';
@@ -31,6 +33,7 @@ export async function runDevMode(
   const given = loadConfig({ env, defaults: { HOST: '127.0.0.1', BROKER_LOG_FORMAT: 'text' } });
   requireEmbedded(given);
   write(banner(given));
+  await requirePort(given);
   const clock = systemClock;
   const store = await openStore(given, clock);
   try {
@@ -47,6 +50,7 @@ export async function runDevMode(
       accessTokenTtlSeconds: DEV_TOKEN_LIFETIME_SECONDS,
     });
     try {
+      await rememberDevProvider(store, given, { issuer: provider.issuer, audience });
       const config = withProvider(given, provider.issuer, audience);
       let peerFile = '';
       await runBroker(config, {
@@ -57,7 +61,17 @@ export async function runDevMode(
           peerFile = await ensureDemoPeer(store, config, clock);
         },
         started: ({ url }) =>
-          write(tryLines(url, provider.issuer, { peer: peerFile, customerApp: customerApp.file })),
+          write(
+            tryLines(
+              {
+                url,
+                issuer: provider.issuer,
+                dataDir: given.secrets.dataDir,
+                command: relative(process.cwd(), process.argv[1] ?? ''),
+              },
+              { peer: peerFile, customerApp: customerApp.file },
+            ),
+          ),
       });
     } finally {
       await provider.close();
@@ -74,6 +88,16 @@ function requireEmbedded(config: BrokerConfig): void {
     'DEV_MODE_STORE',
     'misconfigured',
     'Dev mode only works with the embedded store: unset BROKER_SECRET_STORE, or use "serve" for a real set-up.',
+  );
+}
+
+/** Looked at first: when a broker runs already, the embedded provider's port is taken too, and less telling. */
+async function requirePort({ http }: BrokerConfig): Promise<void> {
+  const other = http.port < 64_000 ? http.port + 1_000 : http.port - 1_000;
+  await requireFreePort(
+    http.host,
+    http.port,
+    ` Is a broker running already? "PORT=${other} npm start" moves both it and the embedded provider.`,
   );
 }
 

@@ -1,7 +1,10 @@
 import type { BrokerConfig } from '../config/broker-config.js';
+import { SETTINGS } from '../config/settings.js';
 import { CUSTOMER_GRANT } from './embedded-provider-configuration.js';
 
 const RULE = '='.repeat(78);
+const DEFAULT_PORT = SETTINGS.PORT.default;
+const DEFAULT_DATA_DIR = SETTINGS.BROKER_DATA_DIR.default;
 
 /** What dev mode says before anything else. */
 export function banner(config: BrokerConfig): string {
@@ -24,12 +27,22 @@ export interface LoginFiles {
   readonly customerApp: string;
 }
 
+/** What runs, and where. */
+export interface Running {
+  readonly url: string;
+  readonly issuer: string;
+  readonly dataDir: string;
+  /** The file of the command line, as it can be called from the working folder. */
+  readonly command: string;
+}
+
 /**
  * The lines to try, ready to be pasted into a shell.
  *
  * @param files their secrets are read by the lines, and never shown.
  */
-export function tryLines(url: string, issuer: string, files: LoginFiles): string {
+export function tryLines(running: Running, files: LoginFiles): string {
+  const { url, issuer } = running;
   const login = loginFrom('demo', files.peer);
   const customerApp = loginFrom('dev-customer-app', files.customerApp);
   return [
@@ -44,10 +57,28 @@ export function tryLines(url: string, issuer: string, files: LoginFiles): string
     '',
     `  curl -s ${customerApp} -d grant_type=${CUSTOMER_GRANT} -d subject=ann ${issuer}/token`,
     '',
+    'The command line works beside it, from the same folder:',
+    '',
+    `  ${settingsFor(running)}node ${quoted(running.command)} status`,
+    '',
     'Stop it with Ctrl+C. A second start reuses everything.',
     '',
     '',
   ].join('\n');
+}
+
+/** What the command line has to be told, because it is not as usual. */
+function settingsFor({ url, dataDir }: Running): string {
+  const { port } = new URL(url);
+  return [
+    ...(port === DEFAULT_PORT ? [] : [`PORT=${port} `]),
+    ...(dataDir === DEFAULT_DATA_DIR ? [] : [`BROKER_DATA_DIR=${quoted(dataDir)} `]),
+  ].join('');
+}
+
+/** For a shell, where that is needed. */
+function quoted(text: string): string {
+  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function loginFrom(id: string, file: string): string {

@@ -10,7 +10,7 @@ import { DECIDES_ACCESS_ITSELF } from '../tokens/own-access.js';
 import { HealthFilter } from './health.filter.js';
 import { OperationsClock } from './operations.module-definition.js';
 import { ReadinessWatch } from './readiness-watch.js';
-import { ReadinessSource, rotationHealth, tokenHealth, tokenState } from './readiness.js';
+import { otherHealth, ReadinessSource, tokenHealth, tokenState } from './readiness.js';
 
 /** The health endpoints. */
 @SetMetadata(DECIDES_ACCESS_ITSELF, true)
@@ -41,8 +41,9 @@ export class HealthController {
     return watch.watch(
       this.health.check([
         async () => tokenHealth(indicators, await token),
-        () => rotationHealth(indicators, 'rotation', source.rotation()),
-        () => rotationHealth(indicators, 'coverage', source.coverage()),
+        () => otherHealth(indicators, 'rotation', source.rotation()),
+        () => otherHealth(indicators, 'coverage', source.coverage()),
+        () => otherHealth(indicators, 'peers', source.peers()),
       ]),
     );
   }

@@ -34,6 +34,18 @@ export interface CoverageReadiness {
   readonly reason?: string;
 }
 
+/** Whether peers can log in. It never makes the broker unready: a stranger's login must not take it out of service. */
+export interface PeersReadiness {
+  readonly ok: boolean;
+  /** What is wrong and what to do, in words. */
+  readonly reason?: string;
+  readonly code?: string;
+  /** True when the cached list is served because a newer read failed. */
+  readonly stale?: boolean;
+  /** Until when it is, as an ISO 8601 instant; then nobody can log in. */
+  readonly servedUntil?: string;
+}
+
 /** Where the health endpoints learn how the broker is doing. None of it may cost a read beyond the cache's own. */
 export interface ReadinessSource {
   /** Asks the cache, exactly as a peer's request would. */
@@ -42,6 +54,8 @@ export interface ReadinessSource {
   rotation(): RotationReadiness | undefined;
   /** What is known in memory; `undefined` while no token was seen. */
   coverage(): CoverageReadiness | undefined;
+  /** What is known in memory; `undefined` while nobody has tried to log in. */
+  peers(): PeersReadiness | undefined;
 }
 
 /** Nest's injection token for the {@link ReadinessSource} in use. */
@@ -61,11 +75,11 @@ export function tokenHealth(
   return stale === true ? indicator.degraded(details) : indicator.up(details);
 }
 
-/** How rotation and coverage are doing: at worst `degraded`. */
-export function rotationHealth(
+/** How what the token does not depend on at once is doing: at worst `degraded`. */
+export function otherHealth(
   indicators: HealthIndicatorService,
-  name: 'rotation' | 'coverage',
-  state: RotationReadiness | CoverageReadiness | undefined,
+  name: 'rotation' | 'coverage' | 'peers',
+  state: RotationReadiness | CoverageReadiness | PeersReadiness | undefined,
 ): HealthIndicatorResult {
   if (state === undefined) return {};
   const { ok, ...details } = state;

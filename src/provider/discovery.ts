@@ -120,6 +120,6 @@ function bestOf(failures: readonly ProviderError[], issuer: URL): ProviderError 
   return new ProviderError(
     'PROVIDER_DISCOVERY_FAILED',
     `The issuer ${displayUrl(issuer)} describes itself neither as OpenID provider (${openid}) nor as OAuth ` +
-      `authorization server (${oauth2}). Check BROKER_ISSUER, or configure token endpoint and JWKS URI explicitly.`,
+      `authorization server (${oauth2}). Check BROKER_ISSUER, or set BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI.`,
   );
 }

@@ -103,17 +103,23 @@ class OAuthProvider implements TokenProvider {
   }
 }
 
+/** The setting that stands in for what metadata does not name. */
+const SETTING_OF = {
+  'token endpoint': 'BROKER_TOKEN_ENDPOINT',
+  'JWKS URI': 'BROKER_JWKS_URI',
+} as const;
+
 function endpoint(
   settings: ProviderSettings,
   explicit: string | undefined,
   discovered: string | undefined,
-  name: string,
+  name: keyof typeof SETTING_OF,
 ): string {
   const text = explicit ?? discovered;
   if (text === undefined) {
     throw new ProviderError(
       'PROVIDER_DISCOVERY_FAILED',
-      `The provider's metadata names no ${name}. Configure it explicitly.`,
+      `The provider's metadata names no ${name}. Set ${SETTING_OF[name]}.`,
     );
   }
   requireUrl(text, name, settings);

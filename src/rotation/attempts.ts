@@ -1,6 +1,6 @@
 import type { SecretStore } from '../secrets/secret-store.js';
 import { findVersion } from './claim.js';
-import { RotationError } from './rotation-error.js';
+import { lastTaken } from './last-taken.js';
 import { versionIdOf } from './version-id.js';
 
 /** The version that a rotation for a key has to work on. */
@@ -8,31 +8,60 @@ export interface Attempt {
   readonly versionId: string;
   /** `new`: nothing has that id yet. `staged`: it is AWSPENDING, to be adopted. `done`: it is AWSCURRENT. */
   readonly state: 'new' | 'staged' | 'done';
+  /** The key's attempts before this one; `undefined` when it is the first. */
+  readonly givenUp: GivenUp | undefined;
 }
 
-/** Attempts at one key whose versions were given up; a provider that mints nothing usable ends there. */
-const MOST_ATTEMPTS = 100;
+/** Attempts whose versions were staged and given up: the provider's token was none that receivers would accept. */
+export interface GivenUp {
+  readonly count: number;
+  /** When the last of them was staged, in milliseconds since the Unix epoch. */
+  readonly lastAt: number;
+}
+
+/** The pause after the first attempt that was given up, in milliseconds; twice as long after each further one. */
+const FIRST_REST = 15_000;
+const LONGEST_REST = 30 * 60_000;
 
 /**
  * The first of the key's attempts that was not given up. Each version is read by its id, labels included: a description
  * that is older than the read would take a version for given up that was just staged.
  *
- * @throws {RotationError} `ROTATION_ATTEMPTS_EXHAUSTED`, or what the store says.
+ * @throws {BrokerError} what the store says.
  */
 export async function nextAttempt(
   store: SecretStore,
   tokenSecretId: string,
   key: string,
 ): Promise<Attempt> {
-  for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
-    const versionId = versionIdOf(tokenSecretId, key, attempt);
-    const version = await findVersion(store, tokenSecretId, versionId);
-    if (version === undefined) return { versionId, state: 'new' };
-    if (version.labels.includes('AWSCURRENT')) return { versionId, state: 'done' };
-    if (version.labels.includes('AWSPENDING')) return { versionId, state: 'staged' };
+  const idOf = (attempt: number): string => versionIdOf(tokenSecretId, key, attempt);
+  const find = (attempt: number) => findVersion(store, tokenSecretId, idOf(attempt));
+  const first = await find(0);
+  if (first === undefined) return { versionId: idOf(0), state: 'new', givenUp: undefined };
+  const last = await lastTaken(async (attempt) => (await find(attempt)) !== undefined, 0);
+  const version = last === 0 ? first : await find(last);
+  const { labels = [], createdAt = first.createdAt } = version ?? {};
+  const before = last === 0 ? undefined : { count: last, lastAt: createdAt };
+  if (labels.includes('AWSCURRENT')) {
+    return { versionId: idOf(last), state: 'done', givenUp: before };
   }
-  throw new RotationError(
-    'ROTATION_ATTEMPTS_EXHAUSTED',
-    `${MOST_ATTEMPTS} versions were staged for "${key}" and given up: the provider mints no token that receivers would accept. See the log of the earlier attempts.`,
-  );
+  if (labels.includes('AWSPENDING')) {
+    return { versionId: idOf(last), state: 'staged', givenUp: before };
+  }
+  const givenUp = { count: last + 1, lastAt: createdAt };
+  return { versionId: idOf(last + 1), state: 'new', givenUp };
+}
+
+/**
+ * Before which instant the schedule mints no further token for a key, in milliseconds since the Unix epoch. Replicas share
+ * it, as it is computed from what is in the store: each mint may cost money, and a provider that is set up wrongly stays
+ * so until somebody mends it. It is then rotated within half an hour, or at once by hand.
+ *
+ * @returns `undefined` when it may mint now. What was staged in the future is from before the clock was set back.
+ */
+export function restUntil({ state, givenUp }: Attempt, now: number): number | undefined {
+  if (state !== 'new' || givenUp === undefined || givenUp.lastAt > now) return undefined;
+  const rest = Math.min(FIRST_REST * 2 ** Math.min(givenUp.count - 1, 20), LONGEST_REST);
+  const until = givenUp.lastAt + rest;
+  return until > now ? until : undefined;
 }

@@ -3,6 +3,7 @@ import { isStoreError } from '../secrets/secret-store-error.js';
 import type { SecretStore, SecretVersion } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
 import { rotationClaimedAt, serializeRotationClaim } from '../tokens/service-token.js';
+import { lastTaken } from './last-taken.js';
 import { RotationError } from './rotation-error.js';
 import { claimIdOf } from './version-id.js';
 
@@ -21,7 +22,7 @@ export interface ClaimOptions {
 /** How long a claim stands where nobody says otherwise, in milliseconds; a mint takes 30,000 at most. */
 export const CLAIM_LEASE = 45_000;
 
-/** Turns after which waiting is given up: every one of them was claimed by a process that then fell silent. */
+/** Turns after which waiting is given up: every one of them was claimed, meanwhile, by a process that fell silent. */
 const MOST_TURNS = 20;
 const FIRST_WAIT = 100;
 const LONGEST_WAIT = 2_000;
@@ -39,7 +40,8 @@ export async function claimMinting(
 ): Promise<'mine' | 'staged'> {
   const { store, tokenSecretId, clock } = options;
   const owner = randomUUID();
-  for (let turn = 0; turn < MOST_TURNS; turn += 1) {
+  let turn = 0;
+  for (let waits = 0; waits < MOST_TURNS; waits += 1) {
     const claimId = claimIdOf(versionId, turn);
     try {
       await store.putClaim(tokenSecretId, claimId, serializeRotationClaim(owner, clock.now()));
@@ -47,7 +49,13 @@ export async function claimMinting(
     } catch (error) {
       if (!isStoreError(error, 'VERSION_CONFLICT')) throw error;
     }
-    if ((await waitForOwner(versionId, claimId, options)) === 'staged') return 'staged';
+    // Each mint that failed has left a claim, and while a provider is down for hours there are hundreds.
+    turn = await lastTaken(async (later) => {
+      return (await findVersion(store, tokenSecretId, claimIdOf(versionId, later))) !== undefined;
+    }, turn);
+    const lastClaimId = claimIdOf(versionId, turn);
+    if ((await waitForOwner(versionId, lastClaimId, options)) === 'staged') return 'staged';
+    turn += 1;
   }
   throw new RotationError(
     'ROTATION_IN_PROGRESS',
@@ -66,13 +74,18 @@ async function waitForOwner(
   // Not shown yet by a store whose reads lag, or not readable as a claim: then our own wait alone counts.
   const claim = await findVersion(store, tokenSecretId, claimId);
   const claimedAt = claim && rotationClaimedAt(claim.value);
+  let slept = 0;
   for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
     if (await findVersion(store, tokenSecretId, versionId)) return 'staged';
     const now = clock.now();
-    // The claim's own time shortens the wait after a restart; our own bounds it if the clocks differ.
-    const left = lease - Math.max(now - since, claimedAt === undefined ? 0 : now - claimedAt);
+    // The claim's own time shortens the wait after a restart; our own bounds it if the clocks differ, and what was
+    // slept does if ours is set back meanwhile.
+    const claimAge = claimedAt === undefined ? 0 : now - claimedAt;
+    const left = lease - Math.max(slept, now - since, claimAge);
     if (left <= 0) return 'lapsed';
-    await clock.sleep(Math.min(wait, left));
+    const pause = Math.min(wait, left);
+    await clock.sleep(pause);
+    slept += pause;
   }
 }
 

@@ -7,10 +7,14 @@ import {
   remainingLife,
   type ServiceToken,
 } from '../tokens/service-token.js';
+import { findVersion } from './claim.js';
 import { RotationError } from './rotation-error.js';
 
 /** Waits in milliseconds between reads of what was just written: a store's reads may lag behind its writes. */
 export const READ_LAG_WAITS = [100, 200, 400, 800, 1_600] as const;
+
+/** The labels of a version that a rotation works on, or has ended with. */
+const IN_USE: ReadonlySet<string> = new Set(['AWSPENDING', 'AWSCURRENT']);
 
 /** What {@link PendingVersions} works with. */
 export interface PendingVersionsOptions {
@@ -34,6 +38,27 @@ export class PendingVersions {
       if (isStoreError(error, 'VERSION_NOT_FOUND')) return undefined;
       throw error;
     }
+  }
+
+  /**
+   * Refuses a version that was staged and given up. A description does not show it any more, so that it looks like one
+   * that nobody has staged yet; but its value stands for ever, and a token minted for it could not be kept.
+   *
+   * @throws {RotationError} `ROTATION_NOT_PENDING`.
+   */
+  async requireNotGivenUp(versionId: string): Promise<void> {
+    const version = await findVersion(this.options.store, this.options.tokenSecretId, versionId);
+    if (version === undefined || version.labels.some((label) => IN_USE.has(label))) return;
+    throw this.givenUp(versionId);
+  }
+
+  /** What to tell of a version that was given up. */
+  givenUp(versionId: string, cause?: unknown): RotationError {
+    return new RotationError(
+      'ROTATION_NOT_PENDING',
+      `Version ${versionId} of secret "${this.options.tokenSecretId}" was given up by another attempt; rotate again.`,
+      { cause },
+    );
   }
 
   /** The pending token; one that is no token or has aged is cleared, so that the next attempt starts clean. */

@@ -1,6 +1,6 @@
 import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
-import { nextAttempt, type Attempt } from './attempts.js';
+import { nextAttempt, restUntil, type Attempt } from './attempts.js';
 import { decideDue, type CurrentToken, type Due } from './due.js';
 import { pendingLeftover, rotationMode, type RotationMode } from './rotation-mode.js';
 import type { Rotator } from './rotator.js';
@@ -37,13 +37,15 @@ export interface PlanInput {
   readonly due: Due;
   /** The version that the schedule would work on; `undefined` when nothing is due, or it writes nothing. */
   readonly attempt: Attempt | undefined;
+  /** Until when the schedule leaves it alone, because the provider's last tokens were rejected. */
+  readonly rest?: number | undefined;
   /** Whether the watchdog finds too little life left. */
   readonly isStarving: boolean;
 }
 
 /** The pure part of {@link planRotation}. */
 export function decidePlan(input: PlanInput): Pick<RotationPlan, 'schedule' | 'onRequest'> {
-  const { mode, due, attempt, isStarving } = input;
+  const { mode, due, attempt, rest, isStarving } = input;
   if (mode === 'primary-region') {
     const reason = 'the secret is a replica, which is rotated in its primary Region';
     return { schedule: { action: 'none', reason }, onRequest: { action: 'refuse', reason } };
@@ -57,12 +59,16 @@ export function decidePlan(input: PlanInput): Pick<RotationPlan, 'schedule' | 'o
     };
   }
   return {
-    schedule: ownSchedule(due, attempt),
+    schedule: ownSchedule(due, attempt, rest),
     onRequest: { action: 'mint', reason: 'whoever asks gets a rotation of their own' },
   };
 }
 
-function ownSchedule(due: Due, attempt: Attempt | undefined): PlannedRotation {
+function ownSchedule(
+  due: Due,
+  attempt: Attempt | undefined,
+  rest: number | undefined,
+): PlannedRotation {
   if (due.kind === 'none') {
     return { action: 'none', reason: 'the service token is of this slot, and has life enough' };
   }
@@ -70,6 +76,10 @@ function ownSchedule(due: Due, attempt: Attempt | undefined): PlannedRotation {
   const { versionId, state } = attempt;
   if (state === 'done') {
     return { action: 'none', versionId, reason: 'the version for this rotation is AWSCURRENT' };
+  }
+  if (rest !== undefined) {
+    const reason = `${due.reason}; the provider's last tokens were rejected, the next is minted after ${new Date(rest).toISOString()}`;
+    return { action: 'none', versionId, reason };
   }
   return { action: state === 'staged' ? 'adopt' : 'mint', versionId, reason: due.reason };
 }
@@ -102,6 +112,12 @@ export async function planRotation(options: PlanOptions): Promise<RotationPlan> 
     mode,
     current,
     pending: pendingLeftover(description),
-    ...decidePlan({ mode, due, attempt, isStarving: watch.kind === 'ask' }),
+    ...decidePlan({
+      mode,
+      due,
+      attempt,
+      rest: attempt && restUntil(attempt, now),
+      isStarving: watch.kind === 'ask',
+    }),
   };
 }

@@ -26,7 +26,6 @@ const KINDS = {
   /** A pending version may belong to a rotation that still runs: it is not cleared. */
   ROTATION_REPAIR_REFUSED: 'retry',
   /** Too many attempts at one slot were given up. */
-  ROTATION_ATTEMPTS_EXHAUSTED: 'misconfigured',
 } as const satisfies Record<string, ErrorKind>;
 
 /** The stable codes of {@link RotationError}. */

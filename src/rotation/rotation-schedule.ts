@@ -10,7 +10,7 @@ import { askWait, decideWatch, type Asked } from './watchdog.js';
 
 /** What the schedule works with. */
 export interface RotationScheduleOptions {
-  readonly rotator: Pick<Rotator, 'current' | 'describe' | 'rotate'>;
+  readonly rotator: Pick<Rotator, 'current' | 'describe' | 'restFor' | 'rotate'>;
   readonly slots: Slots;
   /** Remaining life in milliseconds under which the token is rotated early. */
   readonly minimumRemaining: number;
@@ -48,6 +48,7 @@ export class RotationSchedule {
   #asked: Asked | undefined;
   #failures = 0;
   #notBefore = Number.NEGATIVE_INFINITY;
+  #checkedAt = Number.NEGATIVE_INFINITY;
   #checking: Promise<void> | undefined;
 
   constructor(private readonly options: RotationScheduleOptions) {}
@@ -67,7 +68,11 @@ export class RotationSchedule {
 
   async #check(): Promise<void> {
     const { rotator, clock } = this.options;
-    if (clock.now() < this.#notBefore) return;
+    const now = clock.now();
+    // A clock that was set back must not stop the schedule for as long as the jump: what was to be waited for is void.
+    if (now < this.#checkedAt) this.#notBefore = Number.NEGATIVE_INFINITY;
+    this.#checkedAt = now;
+    if (now < this.#notBefore) return;
     const isInformed = this.#known !== undefined && this.#mode !== undefined;
     if (isInformed && this.#due().kind === 'none') return;
     try {
@@ -95,6 +100,11 @@ export class RotationSchedule {
   async #act(mode: RotationMode, due: Exclude<Due, { kind: 'none' }>): Promise<void> {
     const { rotator, clock } = this.options;
     if (mode === 'broker') {
+      const rest = await rotator.restFor(due.key);
+      if (rest !== undefined) {
+        this.#notBefore = Math.min(rest, clock.now() + LONGEST_RETRY);
+        return;
+      }
       await this.#rotate(due);
       this.#known = await rotator.current();
     } else {

@@ -68,6 +68,8 @@ export class RotationSteps {
     // Another replica may have promoted the version since: then nothing is pending, and nothing is to be minted.
     const description = await this.#begin('createSecret', versionId, call);
     if (description === undefined) return 'skipped';
+    // Secrets Manager registers the versions it asks for; of our own nothing else tells one that was used up.
+    if (!call.managed) await this.#pending.requireNotGivenUp(versionId);
     const token = await this.#mint();
     // The first version of a secret becomes AWSCURRENT as it is written, before testSecret can look at it.
     if (versionWithLabel(description, 'AWSCURRENT') === undefined) await this.#verify(token);
@@ -208,13 +210,7 @@ export class RotationSteps {
       if (!isStoreError(error, 'VERSION_CONFLICT')) throw error;
       const staged = await this.#awaitPending('createSecret', versionId, call);
       if (staged === 'settled') return 'skipped';
-      if (staged === undefined) {
-        throw new RotationError(
-          'ROTATION_NOT_PENDING',
-          `Version ${versionId} of secret "${tokenSecretId}" was given up by an earlier attempt; rotate again.`,
-          { cause: error },
-        );
-      }
+      if (staged === undefined) throw this.#pending.givenUp(versionId, error);
       await this.#pending.requireUsable(staged);
       return 'adopted';
     }

@@ -3,7 +3,7 @@ import type { SecretDescription } from '../secrets/secret-store.js';
 import { isStoreError } from '../secrets/secret-store-error.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import { TokenSecretError, parseServiceToken, remainingLife } from '../tokens/service-token.js';
-import { nextAttempt } from './attempts.js';
+import { nextAttempt, restUntil } from './attempts.js';
 import { CLAIM_LEASE, claimMinting } from './claim.js';
 import type { StepDriver } from './decision.js';
 import type { CurrentToken } from './due.js';
@@ -111,6 +111,15 @@ export class Rotator {
     }
   }
 
+  /**
+   * Before which instant the schedule should leave a rotation alone, because the provider's last tokens for it were
+   * rejected; `undefined` when it may go on. See {@link restUntil}.
+   */
+  async restFor(key: string): Promise<number | undefined> {
+    const { store, tokenSecretId, clock } = this.options;
+    return restUntil(await nextAttempt(store, tokenSecretId, key), clock.now());
+  }
+
   async #recorded(key: string, request: RotationRequest): Promise<Rotated> {
     const { clock, observer } = this.options;
     const startedAt = clock.now();
@@ -120,7 +129,8 @@ export class Rotator {
     ): void => {
       const at = clock.now();
       const { trigger } = request;
-      const outcome = { at, durationMilliseconds: at - startedAt, trigger, key, ...ended };
+      const durationMilliseconds = Math.max(0, at - startedAt);
+      const outcome = { at, durationMilliseconds, trigger, key, ...ended };
       this.outcomes.add(outcome);
       observer?.rotationEnded?.(outcome, error);
     };

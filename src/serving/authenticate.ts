@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import { hashPeerSecret, type Peer, type Peers } from './peers.js';
+import { hashPeerSecret, isPeerId, type Peer, type Peers } from './peers.js';
 import type { PeerCredentials } from './basic-credentials.js';
 
 /**
@@ -9,9 +9,9 @@ export type Authentication =
   | { readonly ok: true; readonly peer: Peer }
   | {
       readonly ok: false;
-      readonly reason: 'unknown_peer' | 'wrong_secret' | 'disabled_peer';
-      /** The peer that was named, when there is one. Only such an id may be logged. */
-      readonly peer: Peer | undefined;
+      readonly reason: 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
+      /** The peer that was named, when it is on the list. Only such an id may be logged. */
+      readonly peer: Pick<Peer, 'id'> | undefined;
     };
 
 /** What an unknown peer's secret is compared with, so that it takes the same time. No text has this digest. */
@@ -21,7 +21,11 @@ const NOBODY = Buffer.alloc(32);
 export function authenticate(peers: Peers, { id, secret }: PeerCredentials): Authentication {
   const peer = peers.byId.get(id);
   const matches = timingSafeEqual(hashPeerSecret(secret), peer?.secretSha256 ?? NOBODY);
-  if (peer === undefined) return { ok: false, reason: 'unknown_peer', peer };
+  if (peer === undefined) {
+    return peers.malformed.has(id) && isPeerId(id)
+      ? { ok: false, reason: 'malformed_peer', peer: { id } }
+      : { ok: false, reason: 'unknown_peer', peer };
+  }
   if (!matches) return { ok: false, reason: 'wrong_secret', peer };
   return peer.enabled ? { ok: true, peer } : { ok: false, reason: 'disabled_peer', peer };
 }

@@ -7,12 +7,15 @@ import { readPeers } from './peer-directory.js';
 import {
   addPeer as withPeer,
   hashPeerSecret,
+  hasPeer,
+  listMalformed,
   listPeers as summarize,
   NO_PEERS,
   parsePeers,
   PeersError,
   removePeer as withoutPeer,
   serializePeers,
+  type MalformedPeer,
   type Peers,
   type PeerSummary,
 } from './peers.js';
@@ -55,7 +58,8 @@ export async function addPeer(
 }
 
 /**
- * Removes a peer. Running brokers refuse it after their cache's time to live at the latest.
+ * Removes a peer, or a malformed entry. Running brokers refuse it after their cache's time to live, as long as they can
+ * read the list.
  *
  * @throws {PeersError} `PEER_UNKNOWN`, `PEERS_INVALID`, `PEERS_BUSY`; or what the store says.
  */
@@ -63,18 +67,26 @@ export async function removePeer(options: PeerAdminOptions, id: string): Promise
   await edit(
     options,
     (peers) => ({ peers: withoutPeer(peers, id) }),
-    (peers) => !peers.byId.has(id),
+    (peers) => !hasPeer(peers, id),
   );
 }
 
-/** The peers by id; none when the secret does not exist yet. Digests are left out. */
+/** What the peers secret holds. */
+export interface PeerList {
+  readonly peers: readonly PeerSummary[];
+  /** Entries that are no peers, with which nobody logs in. */
+  readonly malformed: readonly MalformedPeer[];
+}
+
+/** The entries by id; none when the secret does not exist yet. Digests are left out. */
 export async function listPeers(
   options: Pick<PeerAdminOptions, 'store' | 'secretId'>,
-): Promise<readonly PeerSummary[]> {
+): Promise<PeerList> {
   try {
-    return summarize(await readPeers(options.store, options.secretId));
+    const peers = await readPeers(options.store, options.secretId);
+    return { peers: summarize(peers), malformed: listMalformed(peers) };
   } catch (error) {
-    if (isStoreError(error, 'SECRET_NOT_FOUND')) return [];
+    if (isStoreError(error, 'SECRET_NOT_FOUND')) return { peers: [], malformed: [] };
     throw error;
   }
 }

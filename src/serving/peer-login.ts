@@ -73,14 +73,18 @@ export class PeerLogin implements PeerAuthentication {
     try {
       peers = await this.#directory.get();
     } catch (error) {
-      this.#observer.peersUnavailable?.(error);
-      return refuse(failureAnswer(error, 'The list of peers cannot be read at the moment.'));
+      return this.#unavailable(error);
     }
     const first = authenticate(peers.value, credentials);
     if (first.ok) return this.#admit(first.peer, role, source);
     const throttled = this.#throttled(first.peer, credentials.id, remoteAddress);
     if (throttled) return throttled;
-    const second = await this.#againstNewerList(credentials, peers.readAt);
+    let second: Authentication | undefined;
+    try {
+      second = await this.#againstNewerList(credentials, peers.readAt);
+    } catch (error) {
+      return this.#unavailable(error);
+    }
     if (second?.ok === true) return this.#admit(second.peer, role, source);
     const { reason, peer } = second ?? first;
     return this.#unauthorized(reason, peer, remoteAddress);
@@ -132,9 +136,14 @@ export class PeerLogin implements PeerAuthentication {
   ): Promise<Authentication | undefined> {
     // Any id on the list passes this test, so nothing is read for what cannot be on any list.
     if (!isPeerId(credentials.id)) return undefined;
-    // The list never expires, so this answers even if the read fails: with the list at hand.
+    // If the read fails this answers with the list at hand, unless that has just become too old to be served.
     const newer = await this.#directory.get({ force: true });
     return newer.readAt === readAt ? undefined : authenticate(newer.value, credentials);
+  }
+
+  #unavailable(error: unknown): LoginResult {
+    this.#observer.peersUnavailable?.(error);
+    return refuse(failureAnswer(error, 'The list of peers cannot be read at the moment.'));
   }
 
   #admit(peer: Peer, role: PeerRole, source: object | undefined): LoginResult {
@@ -146,7 +155,7 @@ export class PeerLogin implements PeerAuthentication {
 
   /** Counts a failure, and refuses when there were too many. */
   #throttled(
-    peer: Peer | undefined,
+    peer: Pick<Peer, 'id'> | undefined,
     id: string | undefined,
     remoteAddress: string,
   ): LoginResult | undefined {
@@ -161,7 +170,11 @@ export class PeerLogin implements PeerAuthentication {
     );
   }
 
-  #unauthorized(reason: LoginFailure, peer: Peer | undefined, remoteAddress: string): LoginResult {
+  #unauthorized(
+    reason: LoginFailure,
+    peer: Pick<Peer, 'id'> | undefined,
+    remoteAddress: string,
+  ): LoginResult {
     this.#observer.loginFailed?.(reason, peer?.id, remoteAddress);
     return refuse(
       errorAnswer(

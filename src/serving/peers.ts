@@ -1,33 +1,38 @@
 import { hash } from 'node:crypto';
 import { BrokerError, type ErrorKind } from '../tokens/errors.js';
+import {
+  isObject,
+  isPeerId,
+  parsePeer,
+  PEER_ROLES,
+  type Peer,
+  type PeerRole,
+} from './peer-entry.js';
 
-/** What a peer may do: have the service token, or rotate it. One does not include the other. */
-export type PeerRole = 'token' | 'admin';
-
-/** Every role there is. */
-export const PEER_ROLES: readonly PeerRole[] = ['token', 'admin'];
-
-/** A service that may ask the broker for the service token. */
-export interface Peer {
-  readonly id: string;
-  /** SHA-256 of the secret's text. The secret has 256 random bits, so a slow hash would add nothing. */
-  readonly secretSha256: Buffer;
-  /** As written; a role that this version does not know grants nothing. */
-  readonly roles: readonly string[];
-  readonly enabled: boolean;
-  /** Milliseconds since the Unix epoch. */
-  readonly createdAt: number;
-}
+export { isPeerId, PEER_ROLES, type Peer, type PeerRole } from './peer-entry.js';
 
 /** The content of the peers secret. */
 export interface Peers {
   readonly byId: ReadonlyMap<string, Peer>;
+  /**
+   * Entries that are no peers, by id, and why: nobody logs in with them. One slip of the hand refuses one peer, so that
+   * neither the others suffer from it, nor is an old list served on in its place.
+   */
+  readonly malformed: ReadonlyMap<string, string>;
   /** The JSON object as it was read, so that members this version does not know survive an edit. */
   readonly document: Readonly<Record<string, unknown>>;
 }
 
 /** What may be shown of a peer. */
 export type PeerSummary = Omit<Peer, 'secretSha256'>;
+
+/** What may be shown of an entry that is no peer. */
+export interface MalformedPeer {
+  /** Not given when it cannot be a peer's: it may be a secret that slipped into the wrong place. */
+  readonly id?: string;
+  /** The member at fault, never a value. */
+  readonly reason: string;
+}
 
 const KINDS = {
   /** The peers secret does not hold a list of peers. */
@@ -57,15 +62,11 @@ export class PeersError extends BrokerError {
 }
 
 /** A secret without a value: nobody may ask yet. */
-export const NO_PEERS: Peers = { byId: new Map(), document: { peers: {} } };
-
-const PEER_ID = /^[A-Za-z0-9._-]{1,64}$/;
-const SHA256_BASE64URL = /^[A-Za-z0-9_-]{43}$/;
-
-/** True for an id that a peer can have: 1 to 64 letters, digits, dots, underscores and hyphens. */
-export function isPeerId(id: string): boolean {
-  return PEER_ID.test(id);
-}
+export const NO_PEERS: Peers = {
+  byId: new Map(),
+  malformed: new Map(),
+  document: { peers: {} },
+};
 
 /** The digest that is kept of a peer's secret: 32 bytes. */
 export function hashPeerSecret(secret: string): Buffer {
@@ -74,17 +75,23 @@ export function hashPeerSecret(secret: string): Buffer {
 
 /**
  * Reads the JSON text of the peers secret:
- * `{ "peers": { "<id>": { "secret_sha256", "roles", "enabled", "created_at" } } }`.
+ * `{ "peers": { "<id>": { "secret_sha256", "roles", "enabled", "created_at" } } }`. An entry that is no peer is kept
+ * apart.
  *
- * @throws {PeersError} `PEERS_INVALID`, with the peer and the member at fault, never a value.
+ * @throws {PeersError} `PEERS_INVALID` for what is no list at all; it never repeats a value.
  */
 export function parsePeers(text: string): Peers {
   const document = parseJsonObject(text);
   const entries = document['peers'];
   if (!isObject(entries)) throw invalid('"peers" must be an object');
   const byId = new Map<string, Peer>();
-  for (const [id, entry] of Object.entries(entries)) byId.set(id, parsePeer(id, entry));
-  return { byId, document };
+  const malformed = new Map<string, string>();
+  for (const [id, entry] of Object.entries(entries)) {
+    const peer = parsePeer(id, entry);
+    if (typeof peer === 'string') malformed.set(id, peer);
+    else byId.set(id, peer);
+  }
+  return { byId, malformed, document };
 }
 
 /** The JSON text of a list of peers, for the peers secret. */
@@ -108,10 +115,13 @@ export function addPeer(
 ): { readonly peers: Peers; readonly secret: string } {
   requirePeerId(id);
   requireRoles(roles);
-  if (peers.byId.has(id)) {
+  if (hasPeer(peers, id)) {
+    const fault = peers.malformed.get(id);
     throw new PeersError(
       'PEER_EXISTS',
-      `There is a peer "${id}" already. Remove it first, or add one with another id and move over.`,
+      fault === undefined
+        ? `There is a peer "${id}" already. Remove it first, or add one with another id and move over.`
+        : `There is a malformed entry "${id}" already: ${fault}. Correct it in the secret store, or remove it first.`,
     );
   }
   const secret = Buffer.from(randomBytes(32)).toString('base64url');
@@ -124,13 +134,18 @@ export function addPeer(
   return { peers: withEntries(peers, [...entriesOf(peers), [id, entry]]), secret };
 }
 
+/** Whether the list has an entry with the id, malformed or not. */
+export function hasPeer(peers: Peers, id: string): boolean {
+  return peers.byId.has(id) || peers.malformed.has(id);
+}
+
 /**
- * Takes a peer off the list.
+ * Takes a peer off the list, or a malformed entry.
  *
  * @throws {PeersError} `PEER_UNKNOWN`.
  */
 export function removePeer(peers: Peers, id: string): Peers {
-  if (!peers.byId.has(id)) {
+  if (!hasPeer(peers, id)) {
     // What is not an id is not repeated: it may be a secret that slipped into the wrong place.
     throw new PeersError(
       'PEER_UNKNOWN',
@@ -148,6 +163,13 @@ export function listPeers(peers: Peers): readonly PeerSummary[] {
   return [...peers.byId.values()]
     .map(({ id, roles, enabled, createdAt }) => ({ id, roles, enabled, createdAt }))
     .sort((one, other) => (one.id < other.id ? -1 : 1));
+}
+
+/** The entries that are no peers, by id. */
+export function listMalformed(peers: Peers): readonly MalformedPeer[] {
+  return [...peers.malformed]
+    .sort(([one], [other]) => (one < other ? -1 : 1))
+    .map(([id, reason]) => (isPeerId(id) ? { id, reason } : { reason }));
 }
 
 /** Whether a peer may do what the role stands for. */
@@ -182,29 +204,6 @@ function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
   return parsePeers(JSON.stringify({ ...peers.document, peers: Object.fromEntries(entries) }));
 }
 
-function parsePeer(id: string, entry: unknown): Peer {
-  if (!isPeerId(id)) throw invalid('an id has characters that are not allowed, or is too long');
-  if (!isObject(entry)) throw invalid(`peer "${id}" must be an object`);
-  const { secret_sha256: digest, roles, enabled, created_at: createdAt } = entry;
-  const secretSha256 = typeof digest === 'string' ? Buffer.from(digest, 'base64url') : undefined;
-  if (
-    secretSha256 === undefined ||
-    !SHA256_BASE64URL.test(String(digest)) ||
-    secretSha256.toString('base64url') !== digest
-  ) {
-    throw invalid(`peer "${id}": "secret_sha256" must be a SHA-256 digest in base64url`);
-  }
-  if (!Array.isArray(roles) || !roles.every((role) => typeof role === 'string')) {
-    throw invalid(`peer "${id}": "roles" must be a list of strings`);
-  }
-  if (typeof enabled !== 'boolean') throw invalid(`peer "${id}": "enabled" must be true or false`);
-  const instant = typeof createdAt === 'string' ? Date.parse(createdAt) : Number.NaN;
-  if (!Number.isFinite(instant)) {
-    throw invalid(`peer "${id}": "created_at" must be an ISO 8601 instant`);
-  }
-  return { id, secretSha256, roles, enabled, createdAt: instant };
-}
-
 function parseJsonObject(text: string): Record<string, unknown> {
   let value: unknown;
   try {
@@ -215,10 +214,6 @@ function parseJsonObject(text: string): Record<string, unknown> {
   }
   if (!isObject(value)) throw invalid('it is not a JSON object');
   return value;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function invalid(what: string): PeersError {

@@ -1,9 +1,9 @@
 import type { CacheState } from '../tokens/refreshing-cache.js';
-import type { PeerRole } from './peers.js';
+import type { MalformedPeer, PeerRole } from './peers.js';
 
 /** Why a login failed. For metrics and logs alone: the caller is never told. */
 export type LoginFailure =
-  'missing' | 'malformed' | 'unknown_peer' | 'wrong_secret' | 'disabled_peer';
+  'missing' | 'malformed' | 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
 
 /**
  * Is told what the endpoints do, for metrics, logs and audit. A `peerId` is always the id of a peer that is on the
@@ -24,6 +24,8 @@ export interface ServingObserver {
   roleMissing?(peerId: string, role: PeerRole): void;
   /** Nobody could log in, because the peers could not be read. */
   peersUnavailable?(error: unknown): void;
+  /** The list that was read has entries that are no peers, and they are others than before. */
+  peersMalformed?(malformed: readonly MalformedPeer[]): void;
   /** A peer rotated the token. */
   rotated?(peerId: string, versionId: string, outcome: string): void;
   /** A rotation that a peer asked for failed. */

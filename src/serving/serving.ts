@@ -80,6 +80,7 @@ export function createServing(options: ServingOptions): Serving {
     ttlMs,
     random,
     observer: options.peerReads,
+    onMalformed: (malformed) => observer.peersMalformed?.(malformed),
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
   const login = options.login ?? new PeerLogin({ directory, throttle, observer });

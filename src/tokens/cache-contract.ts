@@ -1,5 +1,4 @@
 import type { Clock } from './clock.js';
-import { BrokerError } from './errors.js';
 
 /**
  * How a cached answer came about.
@@ -44,8 +43,12 @@ export interface RefreshingCacheOptions<T> {
    *   than the cached value has.
    */
   readonly read: (forced: boolean) => Promise<T>;
-  /** When a value stops being usable, in milliseconds since the Unix epoch; `Infinity` when it never does. */
-  readonly expiresAt: (value: T) => number;
+  /**
+   * When a value stops being usable, in milliseconds since the Unix epoch; `Infinity` when it never does.
+   *
+   * @param readAt when its read began.
+   */
+  readonly expiresAt: (value: T, readAt: number) => number;
   readonly clock: Clock;
   /** From 0 up to, but not including, 1. Default `Math.random`. */
   readonly random?: () => number;
@@ -58,22 +61,6 @@ export interface RefreshingCacheOptions<T> {
   /** A read that is older is given up when the next caller comes, and its late result ignored. Default 10 000. */
   readonly readTimeoutMs?: number;
   readonly observer?: CacheObserver;
-}
-
-/**
- * The cache has nothing that may be served. All codes are of kind `retry`.
- *
- * `TOKEN_EXPIRED`: what was read has less life left than the skew. `TOKEN_LIFE_TOO_SHORT`: it has less than the
- * caller asked for. `READ_TIMEOUT`: the read did not end in time.
- */
-export class CacheError extends BrokerError {
-  constructor(
-    code: 'TOKEN_EXPIRED' | 'TOKEN_LIFE_TOO_SHORT' | 'READ_TIMEOUT',
-    message: string,
-    cause?: unknown,
-  ) {
-    super(code, 'retry', message, { cause });
-  }
 }
 
 /** A snapshot of a `RefreshingCache`. Instants in milliseconds since the Unix epoch. */

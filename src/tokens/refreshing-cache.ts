@@ -1,27 +1,18 @@
-import {
-  CacheError,
-  type CacheAnswer,
-  type CacheObserver,
-  type CacheRequest,
-  type CacheState,
-  type CacheStatus,
-  type RefreshingCacheOptions,
+import type {
+  CacheAnswer,
+  CacheObserver,
+  CacheRequest,
+  CacheStatus,
+  RefreshingCacheOptions,
 } from './cache-contract.js';
+import { expired, lifeTooShort, readTimedOut } from './cache-errors.js';
+import { cacheEntry, type CacheEntry } from './cache-entry.js';
 import { planAnswer, retryInstant, type CachePlan, type ReadFailure } from './cache-plan.js';
 import { decideFreshness } from './freshness.js';
 import { tell } from './tell.js';
 
-export { CacheError } from './cache-contract.js';
+export { CacheError } from './cache-errors.js';
 export type * from './cache-contract.js';
-
-interface Entry<T> {
-  readonly sequence: number;
-  readonly readAt: number;
-  readonly expiresAt: number;
-  readonly jitter: number;
-  /** The answer in each state, made once: a warm answer costs no allocation, and can be compared by identity. */
-  readonly answers: Readonly<Record<CacheState, CacheAnswer<T>>>;
-}
 
 interface Flight {
   readonly sequence: number;
@@ -49,7 +40,7 @@ interface Flight {
 export class RefreshingCache<T> {
   readonly #options: Required<Omit<RefreshingCacheOptions<T>, 'observer'>>;
   readonly #observer: CacheObserver;
-  #entry: Entry<T> | undefined;
+  #entry: CacheEntry<T> | undefined;
   #flight: Flight | undefined;
   #failure: ReadFailure | undefined;
   #sequence = 0;
@@ -73,7 +64,9 @@ export class RefreshingCache<T> {
 
   /** The answer, if it may be served without waiting and without starting a read. Never blocks, never throws. */
   peek(): CacheAnswer<T> | undefined {
-    const plan = this.#plan(this.#options.clock.now());
+    const now = this.#options.clock.now();
+    this.#heedClock(now);
+    const plan = this.#plan(now);
     if (plan === 'serve') return this.#entry?.answers.HIT;
     return plan === 'serve-stale' ? this.#entry?.answers.STALE : undefined;
   }
@@ -86,13 +79,14 @@ export class RefreshingCache<T> {
   async get(request: CacheRequest = {}): Promise<CacheAnswer<T>> {
     const minTtlMs = request.minTtlMs ?? 0;
     const now = this.#options.clock.now();
+    this.#heedClock(now);
     this.#giveUpHungRead(now);
     const short = this.#entry !== undefined && this.#entry.expiresAt - now < minTtlMs;
     const forced = request.force === true || short ? this.#forcedSequence(now) : undefined;
     const cached = forced === undefined ? this.#byPolicy(now) : undefined;
     const least = Math.max(forced ?? 0, this.#invalidated + 1);
     const answer = cached ?? (await this.#readAndServe(least, forced !== undefined));
-    this.#requireLife(answer.value, minTtlMs);
+    this.#requireLife(answer, minTtlMs);
     return answer;
   }
 
@@ -108,7 +102,7 @@ export class RefreshingCache<T> {
   /** What is cached and how reading goes, for health checks. Starts nothing. */
   status(): CacheStatus<T> {
     return {
-      value: this.#entry?.answers.HIT.value,
+      value: this.#entry?.value,
       readAt: this.#entry?.readAt,
       expiresAt: this.#entry?.expiresAt,
       consecutiveFailures: this.#failure?.count ?? 0,
@@ -148,8 +142,9 @@ export class RefreshingCache<T> {
 
   /** The first read that satisfies a caller who forces one, or nothing when a read has just been made. */
   #forcedSequence(now: number): number | undefined {
-    const since = now - this.#options.forceIntervalMs;
-    if (this.#lastStart <= since) return this.#sequence + 1;
+    const age = now - this.#lastStart;
+    // Negative: left over from before the clock was set back, and no reason to refuse reads for as long as the jump.
+    if (age < 0 || age >= this.#options.forceIntervalMs) return this.#sequence + 1;
     return this.#flight?.sequence;
   }
 
@@ -190,27 +185,21 @@ export class RefreshingCache<T> {
   }
 
   #succeed(flight: Flight, value: T): void {
-    const expiresAt = this.#options.expiresAt(value);
-    const readAt = flight.startedAt;
+    const { sequence, startedAt: readAt } = flight;
+    const expiresAt = this.#options.expiresAt(value, readAt);
     const now = this.#options.clock.now();
     // Written so that an expiry that is not a number counts as passed.
     if (!(expiresAt - now > this.#options.skewMs)) throw expired();
-    const answer = (state: CacheState): CacheAnswer<T> => ({ value, readAt, state });
-    this.#entry = {
-      sequence: flight.sequence,
+    this.#entry = cacheEntry({
+      value,
+      sequence,
       readAt,
       expiresAt,
       jitter: this.#options.random(),
-      answers: {
-        HIT: answer('HIT'),
-        MISS: answer('MISS'),
-        REFRESH: answer('REFRESH'),
-        STALE: answer('STALE'),
-      },
-    };
+    });
     this.#failure = undefined;
     this.#end(flight, { ok: true });
-    tell(() => this.#observer.readSucceeded?.(now - readAt));
+    tell(() => this.#observer.readSucceeded?.(Math.max(0, now - readAt)));
   }
 
   #fail(flight: Flight, error: unknown): void {
@@ -227,40 +216,34 @@ export class RefreshingCache<T> {
     flight.finish();
   }
 
+  /** After a clock was set back, a life that is counted from the read runs from now on, not from the end of the jump. */
+  #heedClock(now: number): void {
+    const entry = this.#entry;
+    if (entry === undefined || entry.readAt <= now) return;
+    const expiresAt = this.#options.expiresAt(entry.value, now);
+    if (expiresAt < entry.expiresAt) this.#entry = { ...entry, expiresAt };
+  }
+
   #isReading(now: number): boolean {
     const flight = this.#flight;
-    return flight !== undefined && now - flight.startedAt < this.#options.readTimeoutMs;
+    // Either way: a read that began in what is now the future must not count as under way for as long as the jump.
+    return flight !== undefined && Math.abs(now - flight.startedAt) < this.#options.readTimeoutMs;
   }
 
   #giveUpHungRead(now: number): void {
     if (this.#flight === undefined || this.#isReading(now)) return;
-    const seconds = Math.round((now - this.#flight.startedAt) / 1_000);
-    this.#fail(
-      this.#flight,
-      new CacheError('READ_TIMEOUT', `A read did not end within ${seconds} s, and was given up.`),
-    );
+    this.#fail(this.#flight, readTimedOut(this.#options.readTimeoutMs));
   }
 
-  #isAlive(entry: Entry<T> | undefined): boolean {
+  #isAlive(entry: CacheEntry<T> | undefined): boolean {
     const { clock, skewMs } = this.#options;
     return entry !== undefined && entry.expiresAt - clock.now() > skewMs;
   }
 
-  #requireLife(value: T, minTtlMs: number): void {
-    const life = this.#options.expiresAt(value) - this.#options.clock.now();
-    if (minTtlMs <= 0 || life >= minTtlMs) return;
-    throw new CacheError(
-      'TOKEN_LIFE_TOO_SHORT',
-      `The token has ${Math.floor(life / 1_000)} s left, and ${Math.ceil(minTtlMs / 1_000)} s were asked for. ` +
-        'Ask for less, or again after the next rotation.',
-      this.#failure?.error,
-    );
+  #requireLife({ value, readAt }: CacheAnswer<T>, minTtlMs: number): void {
+    if (minTtlMs <= 0) return;
+    const now = this.#options.clock.now();
+    const life = this.#options.expiresAt(value, Math.min(readAt, now)) - now;
+    if (life < minTtlMs) throw lifeTooShort(life, minTtlMs, this.#failure?.error);
   }
-}
-
-function expired(): CacheError {
-  return new CacheError(
-    'TOKEN_EXPIRED',
-    'The token that was read has expired, or is about to. Rotate to write a new one.',
-  );
 }

@@ -98,8 +98,8 @@ export function checkAudience(claims: RegisteredClaims, rules: IssuerRules): voi
     throw new TokenRejectedError(
       'TOKEN_AUDIENCE_WRONG',
       named.length === 0
-        ? 'The token names no audience ("aud").'
-        : 'The token is meant for another audience ("aud").',
+        ? `The token names no audience ("aud"); expected: ${quoted(audiences)}.`
+        : `The token is meant for another audience ("aud"); expected: ${quoted(audiences)}.`,
     );
   }
   if (otherAudiences === null) return;
@@ -110,6 +110,15 @@ export function checkAudience(claims: RegisteredClaims, rules: IssuerRules): voi
     );
   }
 }
+
+/** Configured values for a message: a few of them, since there may be many. */
+export function quoted(values: Iterable<string>): string {
+  const all = [...values].map((value) => JSON.stringify(value));
+  const rest = all.length - MAX_QUOTED;
+  return `${all.slice(0, MAX_QUOTED).join(' or ')}${rest > 0 ? ` or one of ${rest} more` : ''}`;
+}
+
+const MAX_QUOTED = 5;
 
 /** The refusal that a rejected classification means. */
 export function classificationError(

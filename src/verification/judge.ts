@@ -1,5 +1,5 @@
 import type { SignatureAlgorithm } from './algorithms.js';
-import { checkAudience, checkHeader, checkTimes, classificationError } from './checks.js';
+import { checkAudience, checkHeader, checkTimes, classificationError, quoted } from './checks.js';
 import { TokenRejectedError } from './errors.js';
 import { freezeDeeply } from './freeze.js';
 import type { VerificationKey, WantedKey } from './keys/key-set.js';
@@ -72,7 +72,7 @@ export async function judgeToken(
   observer?.passed('parse', 'It is a well-formed signed token.');
 
   const issuer = rules.issuers.get(parsed.claims.iss);
-  if (issuer === undefined) throw unknownIssuer();
+  if (issuer === undefined) throw unknownIssuer(rules);
   checkHeader(parsed.header, issuer);
   observer?.passed('issuer', 'Its issuer is configured, and allows its type and algorithm.');
 
@@ -121,9 +121,9 @@ function toPrincipal(
     : { kind: 'customer', clientId: classification.clientId, ...base };
 }
 
-function unknownIssuer(): TokenRejectedError {
+function unknownIssuer({ issuers }: VerifierRules): TokenRejectedError {
   return new TokenRejectedError(
     'TOKEN_ISSUER_UNKNOWN',
-    'The token names an issuer that is not configured. "iss" is compared exactly: a slash or a capital letter makes another issuer.',
+    `The token names an issuer that is not configured; expected: ${quoted(issuers.keys())}. "iss" is compared exactly: a slash or a capital letter makes another issuer.`,
   );
 }

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { join } from 'node:path';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { openStore } from '../../src/composition/open-store.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { systemClock } from '../../src/tokens/clock.js';
@@ -29,6 +30,40 @@ describe('the embedded store', () => {
       expect(found).toBe(exist);
     }
     await store.close();
+  });
+});
+
+describe('a data folder without a store', () => {
+  test('is told with its absolute path and left as it is, for who makes none', async () => {
+    const folder = await temporaryFolder();
+    const config = loadConfig({ env: { BROKER_DATA_DIR: relative('.', folder) } });
+    await expect(openStore(config, systemClock, { createsStore: false })).rejects.toMatchObject({
+      code: 'STORE_MISSING',
+      kind: 'misconfigured',
+      message: expect.stringMatching(/holds no embedded store\. Check BROKER_DATA_DIR/),
+    });
+    await expect(openStore(config, systemClock, { createsStore: false })).rejects.toThrow(folder);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  test('gets one otherwise, which is said once', async () => {
+    const folder = await temporaryFolder();
+    const config = loadConfig({ env: { BROKER_DATA_DIR: folder } });
+    const made: string[] = [];
+    const onNewStore = (dataDir: string): number => made.push(dataDir);
+    for (const options of [{ onNewStore }, { onNewStore, createsStore: false }]) {
+      await (await openStore(config, systemClock, options)).close();
+    }
+    expect(made).toEqual([folder]);
+  });
+
+  test('whose log is left is not taken for new', async () => {
+    const folder = await temporaryFolder();
+    await writeFile(join(folder, 'secrets.db-wal'), 'a log');
+    const config = loadConfig({ env: { BROKER_DATA_DIR: folder } });
+    await expect(openStore(config, systemClock, { createsStore: false })).rejects.toMatchObject({
+      code: 'STORE_CORRUPT',
+    });
   });
 });
 

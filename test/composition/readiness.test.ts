@@ -17,6 +17,7 @@ let clock: VirtualClock;
 let store: MemorySecretStore;
 let runtime: BrokerRuntime;
 let tokenSecret: string;
+let peersSecret: string;
 
 beforeEach(async () => {
   clock = new VirtualClock();
@@ -24,6 +25,7 @@ beforeEach(async () => {
   const config = loadConfig({ env: { BROKER_ISSUER: 'https://provider.example' } });
   const { credentialsSecretId, tokenSecretId, peersSecretId } = config.secrets;
   tokenSecret = tokenSecretId;
+  peersSecret = peersSecretId;
   store.seed(credentialsSecretId, '{"client_id":"broker","client_secret":"secret"}');
   store.seed(tokenSecretId);
   store.seed(peersSecretId);
@@ -84,5 +86,37 @@ describe('what health says of coverage', () => {
     await runtime.schedule.check();
     await runtime.readiness.tokenState();
     expect(runtime.readiness.coverage()?.ok).toBe(ok);
+  });
+});
+
+describe('what health says of peers', () => {
+  const login = () => runtime.serving.peerDirectory.get().catch(() => undefined);
+
+  test('nothing before anybody has tried to log in, and no read of its own', () => {
+    expect(runtime.readiness.peers()).toBeUndefined();
+    expect(store.calls.read).toBe(0);
+  });
+
+  test('a list that cannot be read is served for a day, and then not at all', async () => {
+    await login();
+    expect(runtime.readiness.peers()).toEqual({ ok: true });
+    store.edit(peersSecret, 'not JSON');
+    clock.advance(HOUR);
+    await login();
+    expect(runtime.readiness.peers()).toMatchObject({
+      ok: false,
+      stale: true,
+      servedUntil: '2026-11-23T12:00:00.000Z',
+      code: 'PEERS_INVALID',
+      reason: expect.stringContaining('changes have no effect'),
+    });
+    clock.advance(23 * HOUR);
+    const expired = runtime.readiness.peers();
+    expect(expired).toMatchObject({ ok: false, code: 'PEERS_INVALID' });
+    expect(expired?.reason).toContain('Nobody can log in');
+    expect(expired).not.toHaveProperty('stale');
+    store.edit(peersSecret, '{"peers":{}}');
+    await login();
+    expect(runtime.readiness.peers()).toEqual({ ok: true });
   });
 });

@@ -357,6 +357,17 @@ describe('what is said', () => {
       'BROKER_ZZZZZZ is not a setting and has no effect.',
     ]);
   });
+
+  test('unknown variables are told beside a mistake, which they may be the reason of', () => {
+    const { message, mistakes, lines } = mistakesOf({ PORT: 'x', BROKER_ISSUERR: 'x' });
+    expect(message).toContain('The configuration has a mistake:');
+    expect(mistakes.map(({ name }) => name)).toEqual(['PORT']);
+    expect(lines).toEqual([
+      expect.stringContaining('PORT is "x"'),
+      'BROKER_ISSUERR is not a setting and has no effect. Did you mean BROKER_ISSUER?',
+    ]);
+    expect(message).toContain(`  - ${lines[1]}\n`);
+  });
 });
 
 test('the result is frozen all the way down', () => {
@@ -437,7 +448,7 @@ describe('the file', () => {
       {
         name: 'BROKER_CONFIG',
         given: `"${key}"`,
-        problem: `this key is unknown; did you mean ${meant}?`,
+        problem: `this key is unknown; did you mean "${meant}"?`,
       },
     ]);
   });
@@ -449,6 +460,18 @@ describe('the file', () => {
       expect(mistakes).toMatchObject([{ given: `"${key}"`, problem: 'this key is unknown' }]);
     },
   );
+
+  test('an unknown key is told with its file, as a sentence', () => {
+    const { path, env } = { path: 'settings.yaml', env: { BROKER_CONFIG: 'settings.yaml' } };
+    const readFile = (): string => 'issuerr: x\nzzzzzzzz: 1';
+    const { message } = mistakesOf(env, { readFile });
+    expect(message).toContain(
+      `- ${path} has the key "issuerr", which is unknown; did you mean "issuer"? Allowed: the keys`,
+    );
+    expect(message).toContain(
+      `- ${path} has the key "zzzzzzzz", which is unknown. Allowed: the keys`,
+    );
+  });
 
   test('mistakes of the file and of the environment come together', () => {
     const { mistakes } = mistakesOf({

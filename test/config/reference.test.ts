@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { loadConfig } from '../../src/config/load-config.js';
 import {
@@ -17,8 +17,7 @@ function cells(table: string): string[][] {
     .map((row) => row.split('|').map((cell) => cell.trim().replace(/^-+$/, '---')));
 }
 
-const README = new URL('../../README.md', import.meta.url);
-const readme = existsSync(README) ? readFileSync(README, 'utf8') : '';
+const page = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
 
 describe('the configuration table', () => {
   test('has a row for every setting, and every row says everything', () => {
@@ -56,16 +55,17 @@ describe('the configuration table', () => {
 
   test('as text for the terminal', () => {
     const text = configReferenceText(80);
-    for (const { name } of CONFIG_REFERENCE) expect(text).toMatch(new RegExp(`^ {2}${name}$`, 'm'));
+    for (const { name, fileKey: key } of CONFIG_REFERENCE) {
+      const heading = key === undefined ? name : `${name} (in the file: ${key})`;
+      expect(text.split('\n')).toContain(`  ${heading}`);
+    }
     for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
     expect(text).toContain('Default: PORT + 1');
   });
 
-  const [, after] = readme.split(CONFIG_MARKERS.start);
-  // Skipped only while README.md has no markers to put the table between.
-  const whenMarked = after === undefined ? test.skip : test;
-  whenMarked('is the one of README.md', () => {
-    const [table = ''] = (after ?? '').split(CONFIG_MARKERS.end);
+  test('is the one of docs/configuration.md', () => {
+    const [, after = ''] = page.split(CONFIG_MARKERS.start);
+    const [table = ''] = after.split(CONFIG_MARKERS.end);
     expect(cells(table)).toEqual(cells(configReferenceMarkdown()));
   });
 

@@ -1,7 +1,14 @@
 import { join } from 'node:path';
-import { readFile, stat } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { runCommand, startBroker, type CommandResult } from '../support/broker-process.js';
+import {
+  BASE_ENVIRONMENT,
+  CLI,
+  runCommand,
+  startBroker,
+  type CommandResult,
+} from '../support/broker-process.js';
 import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
 import { temporaryFolder } from './folders.js';
 import { basic, getToken } from './peer-http.js';
@@ -10,7 +17,7 @@ import { basic, getToken } from './peer-http.js';
 interface JsonAnswer {
   readonly version_id: string;
   readonly access_token: string;
-  readonly error: { readonly code: string; readonly kind: string };
+  readonly error: { readonly code: string; readonly kind: string; readonly message: string };
 }
 
 describe('the command line', () => {
@@ -40,15 +47,41 @@ describe('the command line', () => {
 
   afterAll(() => provider.close());
 
+  test.each([
+    [['status']],
+    [['rotate']],
+    [['rotate', '--dry-run']],
+    [['rotate', '--repair']],
+    [['peers', 'list']],
+    [['peers', 'remove', 'orders']],
+  ])('%j finds no store in a wrong folder, and makes none', async (args) => {
+    expect(await run(args)).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/holds no embedded store.*BROKER_DATA_DIR.*STORE_MISSING/s),
+    });
+    expect(await readdir(folder)).toEqual([]);
+  });
+
   test('says what is missing before anything is set up, and what to do', async () => {
-    expect(await run(['rotate'])).toMatchObject({
+    const fresh = { ...env, BROKER_DATA_DIR: join(await temporaryFolder(), 'data') };
+    const added = await runCommand(['peers', 'add', 'first', '--show-secret'], fresh);
+    expect(added).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(
+        /^Added the peer first \(roles: token\)\.\nRunning brokers accept it at once; .* within 5 s\.\n/,
+      ),
+      stderr: `Made a new store in ${fresh.BROKER_DATA_DIR}.\n`,
+    });
+    expect(await runCommand(['rotate'], fresh)).toMatchObject({
       code: 1,
       stdout: '',
       stderr: expect.stringMatching(/credentials secret .*client_id.*CREDENTIALS_SECRET_EMPTY/s),
     });
-    expect(await run(['status'])).toMatchObject({
+    expect(await runCommand(['status'], fresh)).toMatchObject({
       code: 1,
       stdout: expect.stringContaining('none yet'),
+      stderr: '',
     });
   });
 
@@ -61,6 +94,10 @@ describe('the command line', () => {
     expect(await run(['credentials', 'set'], good)).toMatchObject({
       code: 0,
       stdout: expect.stringContaining('client broker'),
+    });
+    expect(await run(['credentials', 'set'], '')).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/Nothing was given.*NOTHING_GIVEN/s),
     });
   });
 
@@ -75,11 +112,12 @@ describe('the command line', () => {
   test('rotate, status and verify', async () => {
     const rotated = await json(['rotate']);
     expect(rotated).toMatchObject({ code: 0, value: { result: 'rotated' } });
+    expect((await run(['rotate'])).stdout).toMatch(/^Rotated: version \S+ is AWSCURRENT\.\n/);
     const shown = await json(['status', '--show-token']);
     expect(shown).toMatchObject({
       code: 0,
       value: {
-        current: { version_id: rotated.value.version_id },
+        current: { version_id: expect.not.stringMatching(rotated.value.version_id) },
         rotated_by: 'broker',
         broker: { state: 'no answer' },
       },
@@ -96,6 +134,89 @@ describe('the command line', () => {
       code: 1,
       stdout: expect.stringMatching(/Refused \(TOKEN_SIGNATURE_INVALID\)/),
     });
+  });
+
+  test('verify needs no store where the configuration says it all, as at a receiver', async () => {
+    const elsewhere = await temporaryFolder();
+    const receiver = { ...env, BROKER_DATA_DIR: elsewhere };
+    const input = await provider.token();
+    expect(await runCommand(['verify'], receiver, { input })).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^Accepted: a service token\.\n/),
+      stderr: '',
+    });
+    const unchecked = { ...receiver, BROKER_AUDIENCE: '' };
+    expect(await runCommand(['verify'], unchecked, { input })).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('the audience is not checked'),
+    });
+    const nobody = { BROKER_DATA_DIR: elsewhere };
+    expect(await runCommand(['verify'], nobody, { input })).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/BROKER_ISSUER and BROKER_AUDIENCE.*STORE_MISSING/s),
+    });
+    expect(await readdir(elsewhere)).toEqual([]);
+  });
+
+  test('verify says which address did not answer, and the setting that stands in for it', async () => {
+    const gone = await startProviderServer();
+    const input = await gone.token();
+    await gone.close();
+    const { code, stdout } = await runCommand(
+      ['verify'],
+      { ...env, BROKER_ISSUER: gone.issuer },
+      { input },
+    );
+    expect(code).toBe(1);
+    expect(stdout).toContain(`${gone.issuer}/.well-known/openid-configuration`);
+    expect(stdout).toMatch(/KEYS_UNAVAILABLE.*ECONNREFUSED.*Or set BROKER_JWKS_URI\./s);
+  });
+
+  test('a token that receivers would refuse is told with what was expected and what it has', async () => {
+    const { code, stderr } = await runCommand(['rotate'], { ...env, BROKER_AUDIENCE: 'urn:other' });
+    expect(code).toBe(1);
+    expect(stderr).toContain('expected: "urn:other"');
+    expect(stderr).toContain('"aud" "https://services.example.test"');
+    expect(stderr).toContain('ROTATION_TOKEN_REJECTED');
+    expect(stderr).not.toContain('eyJ');
+  });
+
+  test('status: what is degraded, and a token with too little life', async () => {
+    const weekly = { ...env, BROKER_ROTATION_CRON: '0 3 * * 1' };
+    const broker = await startBroker(['serve'], weekly);
+    const { code, stdout } = await run(['status', '--url', broker.url]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      new RegExp(`^Broker +degraded at ${broker.url}\\n +coverage: A token lives`, 'm'),
+    );
+    await broker.stop();
+    const brief = await startProviderServer({ tokenLifeSeconds: 100 });
+    const tight = {
+      ...env,
+      BROKER_ISSUER: brief.issuer,
+      BROKER_DATA_DIR: join(await temporaryFolder(), 'data'),
+      BROKER_CACHE_TTL_SECONDS: '1',
+      BROKER_CLOCK_SKEW_SECONDS: '1',
+      BROKER_MIN_REMAINING_SECONDS: '3',
+    };
+    const input = '{"client_id":"broker","client_secret":"right-secret"}';
+    await runCommand(['credentials', 'set'], tight, { input });
+    expect(await runCommand(['rotate'], tight)).toMatchObject({ code: 0 });
+    await brief.close();
+    const wider = {
+      ...tight,
+      BROKER_CLOCK_SKEW_SECONDS: '300',
+      BROKER_MIN_REMAINING_SECONDS: '900',
+      BROKER_ROTATION: 'disabled',
+    };
+    const late = await startBroker(['serve'], wider);
+    const refused = await runCommand(['status', '--url', late.url], wider);
+    expect(refused.code).toBe(1);
+    expect(refused.stdout).toMatch(
+      /^Served +no: too little life left\. Rotate now: service-token-broker rotate$/m,
+    );
+    expect(refused.stdout).toMatch(/^Broker +not ready at .*\n +token: /m);
+    await late.stop();
   });
 
   test('peers: added once, with a secret that only its owner may read; refused when removed', async () => {
@@ -124,7 +245,8 @@ describe('the command line', () => {
     const broker = await startBroker(['serve'], { ...env, BROKER_CACHE_TTL_SECONDS: '1' });
     expect(await getToken(broker.url, basic(id, secret))).toMatchObject({ status: 200 });
     const status = await run(['status', '--url', broker.url]);
-    expect(status.stdout).toContain(`ready at ${broker.url}`);
+    // Its tokens live a day, which a daily rotation does not cover.
+    expect(status.stdout).toContain(`degraded at ${broker.url}`);
     const rotate = await fetch(`${broker.url}/v1/rotate`, {
       method: 'POST',
       headers: { authorization: basic(id, secret) },
@@ -158,8 +280,34 @@ describe('the command line', () => {
     const help = await run(['serve', '--help']);
     expect(help).toMatchObject({ code: 0 });
     expect(help.stdout).toContain('BROKER_MIN_REMAINING_SECONDS');
-    expect(await run(['revolve'])).toMatchObject({ code: 2 });
-    expect(await run(['peers', 'add'])).toMatchObject({ code: 2 });
+    expect((await run(['peers', 'add', '--help'])).stdout).toContain('--json');
     expect((await run(['--version'])).stdout.trim()).toMatch(/^\d+\.\d+\.\d+$/);
+  });
+
+  test.each([
+    [['revolve'], /unknown command 'revolve'/],
+    [['peers', 'add'], /missing required argument 'id'/],
+    [['peers', 'add', 'a b'], /'a b' is invalid/],
+    [['peers', 'add', 'x', '--role', 'boss'], /choices are token, admin/],
+    [['peers', 'add', 'x', '--role=token,admin'], /choices are token, admin/],
+    [['status', '--url', 'foo'], /http or https URL/],
+    [['rotate', '--force'], /belongs to '--repair'/],
+    [[], /no command was given/],
+  ])('%j is a wrong call, for programs too', async (args, words) => {
+    expect(await run(args)).toMatchObject({ code: 2, stdout: '' });
+    const { code, value } = await json(args);
+    expect({ code, error: value.error }).toEqual({
+      code: 2,
+      error: { code: 'USAGE', kind: 'rejected', message: expect.stringMatching(words) },
+    });
+  });
+
+  test('nobody reads on: it ends by itself, without an exception', async () => {
+    const child = spawn(process.execPath, [CLI, 'serve', '--help'], { env: BASE_ENVIRONMENT });
+    child.stdout.destroy();
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    const code = await new Promise((resolve) => child.once('close', resolve));
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   });
 });

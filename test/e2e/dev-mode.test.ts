@@ -103,6 +103,39 @@ describe('development mode', () => {
     );
   });
 
+  test('the command line works beside it, without a setting', async () => {
+    const env = { BROKER_DATA_DIR: dataDir };
+    expect(broker.stdout()).toMatch(
+      new RegExp(
+        `^ {2}PORT=${new URL(broker.url).port} BROKER_DATA_DIR=\\S+ node \\S+ status$`,
+        'm',
+      ),
+    );
+    expect(await runCommand(['rotate'], env)).toMatchObject({ code: 0 });
+    expect(await runCommand(['doctor', '--mint'], env)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('Nothing failed'),
+    });
+    const { body } = await getToken(broker.url, login);
+    expect(await runCommand(['verify'], env, { input: body.access_token })).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('audience: It is meant for us.'),
+    });
+    const status = await runCommand(['status'], { ...env, PORT: new URL(broker.url).port });
+    expect(status.stdout).toContain(`ready at ${broker.url}`);
+  });
+
+  test('beside a broker that runs already, its port is told first, and how to move both', async () => {
+    const { port } = new URL(broker.url);
+    const env = { PORT: port, BROKER_DEV_PROVIDER_PORT: new URL(issuer).port };
+    const other = join(await temporaryFolder(), 'data');
+    const { code, stderr } = await runCommand(['dev'], { ...env, BROKER_DATA_DIR: other });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      new RegExp(`^Port ${port} .*Is a broker running already\\? "PORT=\\d+ npm`),
+    );
+  });
+
   test('a port in use is told with the way out', async () => {
     const folder = join(await temporaryFolder(), 'data');
     const taken: Server = createServer();

@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { fixedPort } from '../support/fixed-port.js';
 import { runCommand } from '../support/broker-process.js';
 import { assertNoCanary, CANARIES } from '../support/canaries.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
@@ -17,6 +16,7 @@ interface Report {
     readonly state: string;
     readonly message: string;
     readonly action?: string;
+    readonly details?: readonly string[];
     readonly code?: string;
   }[];
 }
@@ -164,7 +164,7 @@ describe('a broken setup', () => {
     expect(all('failed')).toEqual(['configuration']);
     expect(of('configuration')).toMatchObject({
       code: 'CONFIG_INVALID',
-      message: expect.stringMatching(/PORT.*BROKER_PROFILE/),
+      details: [expect.stringContaining('PORT'), expect.stringContaining('BROKER_PROFILE')],
     });
     expect(all('skipped')).toEqual(after('configuration'));
     expect(of('clock')?.message).toBe('It depends on "configuration".');
@@ -198,8 +198,8 @@ describe('a broken setup', () => {
     expect(exit).toBe(1);
     expect(of('credentials')).toMatchObject({
       state: 'failed',
-      message: expect.stringContaining('holds no embedded store'),
-      action: expect.stringContaining('BROKER_DATA_DIR'),
+      code: 'STORE_MISSING',
+      message: expect.stringMatching(/holds no embedded store.*BROKER_DATA_DIR/),
     });
     expect(await readdir(folder)).toEqual([]);
   });
@@ -218,7 +218,9 @@ describe('a broken setup', () => {
 
   test('client credentials that nobody has written yet, and no token', async () => {
     const fresh = { BROKER_DATA_DIR: join(await temporaryFolder(), 'data') };
-    await run(['status'], { ...env, ...fresh });
+    const secretFile = join(await temporaryFolder(), 'peer');
+    await run(['peers', 'add', 'first', '--secret-file', secretFile], { ...env, ...fresh });
+    await run(['peers', 'remove', 'first'], { ...env, ...fresh });
     const { exit, of, in: all } = await doctor(fresh);
     expect(exit).toBe(1);
     expect(all('failed')).toEqual(['credentials secret', 'token secret']);
@@ -231,7 +233,7 @@ describe('a broken setup', () => {
   });
 
   test('a provider that is down', async () => {
-    const issuer = `http://127.0.0.1:${await closedPort()}`;
+    const issuer = `http://127.0.0.1:${fixedPort()}`;
     const { exit, of, in: all } = await doctor({ BROKER_ISSUER: issuer }, '--mint');
     expect(exit).toBe(1);
     expect(all('failed')).toEqual(['provider']);
@@ -274,6 +276,23 @@ describe('a broken setup', () => {
     expect(of('trial mint')).toMatchObject({ state: 'failed' });
   });
 
+  test('a trial token that no rule knows: what it says, and what it was asked', async () => {
+    const { exit, of } = await doctor({ BROKER_PROFILE: 'auth0' }, '--mint');
+    expect(exit).toBe(1);
+    expect(of('trial mint')).toMatchObject({
+      state: 'failed',
+      code: 'TOKEN_KIND_UNDECIDED',
+      details: [
+        `the token's iss: ${provider.issuer}`,
+        "the token's aud: https://services.example.test",
+        "the token's typ: at+jwt",
+        expect.stringMatching(/^rule service: "sub" ends with "@clients": no$/),
+        expect.stringMatching(/^rule customer: /),
+        expect.stringMatching(/^rule refused: /),
+      ],
+    });
+  });
+
   test('public keys that cannot be had', async () => {
     provider.always('jwks', answers.html(200));
     const { exit, in: all, of } = await doctor();
@@ -296,9 +315,11 @@ describe('a broken setup', () => {
     [45, 'warning', 0],
     [600, 'failed', 1],
   ])('a clock that is %d s behind', async (seconds, state, code) => {
-    const date = new Date(Date.now() + seconds * 1000).toUTCString();
     const keys = await (await fetch(provider.jwksUri)).json();
-    provider.always('jwks', answers.json(200, keys, { date }));
+    provider.always('jwks', (...received) => {
+      const date = new Date(Date.now() + seconds * 1000).toUTCString();
+      return answers.json(200, keys, { date })(...received);
+    });
     const { exit, of } = await doctor();
     expect(of('clock')).toMatchObject({
       state,
@@ -316,12 +337,3 @@ test('no check has written a token or a secret', async () => {
   assertNoCanary(output, { ...CANARIES, jwt: served });
   assertNoCanary(output);
 });
-
-/** A port of this machine on which nothing listens. */
-async function closedPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}

@@ -22,6 +22,7 @@ import { OperationsModule } from '../../src/operations/operations.module.js';
 import {
   READINESS_TIMEOUT,
   type CoverageReadiness,
+  type PeersReadiness,
   type ReadinessSource,
   type RotationReadiness,
   type TokenReadiness,
@@ -34,6 +35,7 @@ class Source implements ReadinessSource {
   token: TokenReadiness | Promise<TokenReadiness> | Error = { ok: true, remainingSeconds: 3600 };
   rotates: RotationReadiness | undefined = { ok: true, next: '2026-01-01T03:00:00.000Z' };
   covers: CoverageReadiness | undefined = { ok: true };
+  knows: PeersReadiness | undefined = { ok: true };
   asked = 0;
 
   async tokenState(): Promise<TokenReadiness> {
@@ -49,6 +51,10 @@ class Source implements ReadinessSource {
 
   coverage(): CoverageReadiness | undefined {
     return this.covers;
+  }
+
+  peers(): PeersReadiness | undefined {
+    return this.knows;
   }
 }
 
@@ -143,6 +149,7 @@ describe.each([
         token: { status: 'up', remainingSeconds: 3600 },
         rotation: { status: 'up', next: '2026-01-01T03:00:00.000Z' },
         coverage: { status: 'up' },
+        peers: { status: 'up' },
       },
     });
     expect(source.asked).toBe(1);
@@ -202,6 +209,14 @@ test.each<[string, Partial<Source>, object]>([
     { covers: { ok: false, reason: 'Too short.' } },
     { coverage: { status: 'degraded', reason: 'Too short.' } },
   ],
+  [
+    'a list of peers that is served stale',
+    { knows: { ok: false, stale: true, reason: 'The store fails.' } },
+    {
+      token: { status: 'up' },
+      peers: { status: 'degraded', stale: true, reason: 'The store fails.' },
+    },
+  ],
 ])('%s: still ready, and degraded', async (_what, state, details) => {
   const { server, source, out } = await start();
   Object.assign(source, state);
@@ -213,9 +228,9 @@ test.each<[string, Partial<Source>, object]>([
   });
 });
 
-test('a process that does not rotate says nothing about it', async () => {
+test('what a process knows nothing of it leaves out', async () => {
   const { server, source } = await start();
-  Object.assign(source, { rotates: undefined, covers: undefined });
+  Object.assign(source, { rotates: undefined, covers: undefined, knows: undefined });
   const response = await request(server).get('/health/ready').expect(200);
   expect(Object.keys((response.body as { details: object }).details)).toEqual(['token']);
 });
@@ -274,6 +289,7 @@ test('no canary gets into an answer', async () => {
   source.token = { ok: false, reason: `Wrong token ${jwt}`, code: peerSecret };
   source.rotates = { ok: false, reason: `client_secret=${clientSecret}` };
   source.covers = { ok: false, reason: peerSecret };
+  source.knows = { ok: false, reason: `secret=${peerSecret}` };
   const response = await request(server).get('/health/ready').expect(503);
   assertNoCanary(response.text + out.text);
 });

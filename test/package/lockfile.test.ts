@@ -33,3 +33,10 @@ test('every optional peer is installed here, and the guard needs none of them', 
     expect(devDependencies).toHaveProperty([name]);
   }
 });
+
+test('every example builds the package before it is compiled, as a clean clone needs', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+  const examples = Object.entries(scripts).filter(([name]) => name.startsWith('example:'));
+  expect(examples.length).toBeGreaterThan(1);
+  for (const [, script] of examples) expect(script).toMatch(/^npm run --silent build && tsc /);
+});

@@ -99,7 +99,7 @@ describe('the packed tarball', () => {
     const command = join(folder, 'node_modules/.bin/service-token-broker');
     await expect(run(command, ['--help'], { cwd: folder })).rejects.toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/npm install .*commander/),
+      stderr: expect.stringMatching(/npm install "@nestjs\/common@\^12\.0\.0" .*"commander@\^14/),
     });
   });
 

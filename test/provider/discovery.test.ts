@@ -94,6 +94,22 @@ describe('where metadata is found', () => {
     });
   });
 
+  test.each([
+    ['token_endpoint', 'Set BROKER_TOKEN_ENDPOINT.'],
+    ['jwks_uri', 'Set BROKER_JWKS_URI.'],
+  ])('the setting for a missing %s is named', async (member, advice) => {
+    const { server, provider } = await rig({ metadata: { [member]: undefined } });
+    const { message } = await failureOf(provider.metadata({ issuer: server.issuer }));
+    expect(message).toContain(advice);
+  });
+
+  test('no metadata at all: the settings that stand in for it are named', async () => {
+    const { server, provider } = await rig();
+    for (const route of ['openid', 'oauth'] as const) server.always(route, answers.text(404, ''));
+    const { message } = await failureOf(provider.metadata({ issuer: server.issuer }));
+    expect(message).toContain('set BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI');
+  });
+
   test('not asked at all over plain HTTP to another machine, or with a query', async () => {
     const { provider } = await rig();
     await expect(

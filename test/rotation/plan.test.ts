@@ -14,13 +14,23 @@ import { HOUR, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
 
 const NONE: Due = { kind: 'none' };
 const SLOT: Due = { kind: 'slot', key: 'slot', reason: 'a slot has begun' };
-const attempt = (state: Attempt['state']): Attempt => ({ versionId: 'v', state });
+const attempt = (state: Attempt['state']): Attempt => ({
+  versionId: 'v',
+  state,
+  givenUp: undefined,
+});
 
 describe('what would be done', () => {
   test.each<readonly [string, Partial<PlanInput>, string, string]>([
     ['nothing is due', {}, 'none', 'mint'],
     ['a slot is due', { due: SLOT, attempt: attempt('new') }, 'mint', 'mint'],
     ['a slot is due, and staged', { due: SLOT, attempt: attempt('staged') }, 'adopt', 'mint'],
+    [
+      'a slot is due, whose last token was rejected a moment ago',
+      { due: SLOT, attempt: attempt('new'), rest: Date.parse('2026-11-22T03:10:00Z') },
+      'none',
+      'mint',
+    ],
     ['a slot was done a moment ago', { due: SLOT, attempt: attempt('done') }, 'none', 'mint'],
     ['Secrets Manager rotates', { mode: 'secrets-manager', due: SLOT }, 'none', 'request'],
     [

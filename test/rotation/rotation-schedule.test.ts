@@ -3,7 +3,7 @@ import { BrokerError } from '../../src/tokens/errors.js';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
 import type { RotationMode } from '../../src/rotation/rotation-mode.js';
 import { createSlots } from '../../src/rotation/slots.js';
-import { HOUR, SECRET, rotationFixture } from './rotation-fixture.js';
+import { HOUR, rejected, SECRET, rotationFixture } from './rotation-fixture.js';
 
 function scheduleFixture() {
   const fixture = rotationFixture();
@@ -71,6 +71,32 @@ describe('the schedule', () => {
     await checkAll();
     expect(await served()).toBe('token-1');
     expect(provider.mints).toBe(1);
+  });
+
+  test('mints seldom while the tokens are rejected, however many replicas, and rotates soon after that is mended', async () => {
+    const { newSchedule, clock, provider, seedCurrent, served } = scheduleFixture();
+    // Monday's slot; the next is a week away.
+    seedCurrent('old', clock.now() - 24 * HOUR, 30 * 24 * HOUR);
+    provider.verifyFailure = rejected;
+    const replicas = [newSchedule(), newSchedule(), newSchedule()];
+    const checkAll = async (): Promise<void> => {
+      await Promise.all(replicas.map((replica) => replica.check()));
+      clock.advance(15_000);
+    };
+    const days = async (count: number): Promise<number> => {
+      const before = provider.mints;
+      for (const end = clock.now() + count * 24 * HOUR; clock.now() < end;) await checkAll();
+      return provider.mints - before;
+    };
+    const slotsOf = 'a slot each day, 7 attempts that follow sooner and then one each half hour';
+    const mints = await days(3);
+    expect([slotsOf, mints <= 3 * (7 + 48) + 7]).toEqual([slotsOf, true]);
+    expect(mints).toBeGreaterThan(3 * 40);
+    expect(await served()).toBe('old');
+    provider.verifyFailure = undefined;
+    const mended = clock.now();
+    while ((await served()) === 'old') await checkAll();
+    expect(clock.now() - mended).toBeLessThanOrEqual(0.5 * HOUR + 60_000);
   });
 
   test('tries a failed rotation again with backoff, and says so', async () => {
@@ -146,5 +172,71 @@ describe('the schedule', () => {
     await schedule.check();
     expect(provider.mints).toBe(1);
     expect(await served()).toBe('token-1');
+  });
+
+  test('waits out no backoff that began before the clock was set back', async () => {
+    const { newSchedule, clock, provider, served } = scheduleFixture();
+    provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');
+    const schedule = newSchedule();
+    await schedule.check();
+    provider.mintFailure = undefined;
+    clock.advance(-6 * HOUR);
+    await schedule.check();
+    expect(await served()).toBe('token-2');
+  });
+
+  test('still backs off after the clock was set back', async () => {
+    const { newSchedule, clock, provider } = scheduleFixture();
+    provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');
+    const schedule = newSchedule();
+    await schedule.check();
+    clock.advance(-6 * HOUR);
+    await schedule.check();
+    expect(provider.mints).toBe(2);
+    await schedule.check();
+    clock.advance(29_000);
+    await schedule.check();
+    expect(provider.mints).toBe(2);
+    clock.advance(2_000);
+    await schedule.check();
+    expect(provider.mints).toBe(3);
+  });
+
+  test('goes on watching over Secrets Manager when the clock is set back', async () => {
+    const { newSchedule, clock, store, seedCurrent } = scheduleFixture();
+    seedCurrent('short', clock.now() - HOUR, HOUR + 60_000);
+    store.configure(SECRET, { rotationEnabled: true });
+    const schedule = newSchedule();
+    await schedule.check();
+    expect(store.calls.requestRotation).toBe(1);
+    clock.advance(-1_800_000);
+    await schedule.check();
+    expect(store.calls.requestRotation).toBe(2);
+    // Now there is life enough, until an instant that is still before the first request.
+    clock.advance(-6 * HOUR);
+    await schedule.check();
+    expect(store.calls.requestRotation).toBe(2);
+    clock.advance(6 * HOUR - 60_000);
+    await schedule.check();
+    expect(store.calls.requestRotation).toBe(3);
+  });
+
+  test('catches up the slot within minutes of the end of an outage that lasted for hours', async () => {
+    const { newSchedule, clock, provider, served } = scheduleFixture();
+    provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');
+    const replicas = [newSchedule(), newSchedule(), newSchedule()];
+    const checkAllFor = async (milliseconds: number): Promise<void> => {
+      const end = clock.now() + milliseconds;
+      while (clock.now() < end) {
+        await Promise.all(replicas.map((replica) => replica.check()));
+        await clock.sleep(15_000);
+      }
+    };
+    await checkAllFor(6 * HOUR);
+    provider.mintFailure = undefined;
+    const before = provider.mints;
+    await checkAllFor(600_000);
+    expect(await served()).toBe(`token-${before + 1}`);
+    expect(provider.mints).toBe(before + 1);
   });
 });

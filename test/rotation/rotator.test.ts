@@ -9,6 +9,7 @@ import { serializeServiceToken } from '../../src/tokens/service-token.js';
 
 const slotStart = Date.parse('2026-11-22T03:00:00.000Z');
 const slot = { trigger: 'schedule', key: slotKey(slotStart), slotStart } as const;
+const codeOf = (error: unknown): string => (error instanceof BrokerError ? error.code : 'other');
 const bothFirstVersions = [true, false].map((firstVersionBecomesCurrent) => ({
   firstVersionBecomesCurrent,
 }));
@@ -84,6 +85,64 @@ describe('one slot', () => {
     expect(await served()).toBe('token-1');
     expect(provider.mints).toBe(1);
     expect(clock.now() - before).toBeLessThan(50_000);
+    expect(store.calls.putClaim).toBe(3);
+  });
+
+  test('is minted once by five replicas when the token is rejected, and again when they are told to', async () => {
+    const { rotator, provider, seedCurrent, served, clock } = rotationFixture();
+    seedCurrent('old', clock.now() - 24 * HOUR);
+    const replicas = Array.from({ length: 5 }, () => rotator());
+    provider.verifyFailure = rejected;
+    const failed = await Promise.allSettled(replicas.map((replica) => replica.rotate(slot)));
+    expect(provider.mints).toBe(1);
+    const codes = failed.map((end) => (end.status === 'rejected' ? codeOf(end.reason) : 'ok'));
+    expect(codes.sort()).toEqual([
+      ...Array.from({ length: 4 }, () => 'ROTATION_NOT_PENDING'),
+      'ROTATION_TOKEN_REJECTED',
+    ]);
+    expect(await served()).toBe('old');
+
+    provider.verifyFailure = undefined;
+    const mended = await Promise.all(replicas.map((replica) => replica.rotate(slot)));
+    expect(new Set(mended.map(({ versionId }) => versionId))).toEqual(
+      new Set([versionIdOf(SECRET, slot.key, 1)]),
+    );
+    expect(await served()).toBe('token-2');
+    expect(provider.mints).toBe(2);
+  });
+
+  test('can be rotated however many mints have failed in it', async () => {
+    const { rotator, provider, store, clock, served } = rotationFixture();
+    provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');
+    for (let attempt = 0; attempt < 200; attempt += 1) {
+      await expect(rotator().rotate(slot)).rejects.toBe(provider.mintFailure);
+      await clock.sleep(60_000);
+    }
+    provider.mintFailure = undefined;
+    const { putClaim, read } = store.calls;
+    expect(await rotator().rotate(slot)).toMatchObject({ result: 'rotated' });
+    expect(await served()).toBe('token-201');
+    expect(store.calls.putClaim - putClaim).toBe(2);
+    expect(store.calls.read - read).toBeLessThan(40);
+  });
+
+  test('waits no longer for a replica that died when the clock is set back meanwhile', async () => {
+    const { rotator, provider, clock: real, store, served } = rotationFixture();
+    void rotator({ mint: () => new Promise(() => undefined) }).rotate(slot);
+    await real.sleep(1_000);
+    let setBack = 0;
+    const clock = {
+      now: () => real.now() - setBack,
+      sleep: (milliseconds: number) => {
+        setBack = 3 * HOUR;
+        return real.sleep(milliseconds);
+      },
+    };
+    const before = real.now();
+    await rotator({ clock, claimLease: 45_000 }).rotate(slot);
+    expect(real.now() - before).toBeLessThan(60_000);
+    expect(provider.mints).toBe(1);
+    expect(await served()).toBe('token-1');
     expect(store.calls.putClaim).toBe(3);
   });
 

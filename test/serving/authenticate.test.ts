@@ -8,6 +8,8 @@ const peers = parsePeers(
     peers: {
       orders: peerEntry('right', ['token']),
       retired: peerEntry('right', ['token'], false),
+      slip: { ...peerEntry('right', ['token']), enabled: 'true' },
+      'no id': peerEntry('right', ['token']),
     },
   }),
 );
@@ -28,6 +30,18 @@ describe('authenticate', () => {
     [
       'an id in another case',
       'Orders',
+      'right',
+      { ok: false, reason: 'unknown_peer', peer: undefined },
+    ],
+    [
+      'a malformed entry',
+      'slip',
+      'right',
+      { ok: false, reason: 'malformed_peer', peer: { id: 'slip' } },
+    ],
+    [
+      'an entry whose id cannot be one, and is not logged',
+      'no id',
       'right',
       { ok: false, reason: 'unknown_peer', peer: undefined },
     ],

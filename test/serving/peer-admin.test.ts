@@ -17,7 +17,7 @@ function setUp(options: MemoryStoreOptions = {}) {
   const clock = new VirtualClock();
   const store = new MemorySecretStore({ clock, ...options });
   const admin = { store, secretId, clock };
-  const ids = async (): Promise<string[]> => (await listPeers(admin)).map(({ id }) => id);
+  const ids = async (): Promise<string[]> => (await listPeers(admin)).peers.map(({ id }) => id);
   const accepts = async (id: string, secret: string): Promise<boolean> => {
     const { value } = await createPeerDirectory({ store, secretId, clock }).get();
     return authenticate(value, { id, secret }).ok;
@@ -90,11 +90,32 @@ test('a removed peer is gone; removing it again says so', async () => {
 
 test('what cannot be read is not overwritten', async () => {
   const { admin, store } = setUp();
-  store.seed(secretId, '{"peers":{"orders":{}}}');
+  store.seed(secretId, '{"peers":[]}');
   await expect(addPeer(admin, 'billing', ['token'])).rejects.toMatchObject({
     code: 'PEERS_INVALID',
   });
   expect(store.calls.putPending).toBe(0);
+});
+
+test('a malformed entry is listed as such, kept while others are edited, and removed when asked to', async () => {
+  const { admin, store, ids } = setUp();
+  store.seed(secretId, '{"peers":{"orders":{"secret_sha256":"?"}}}');
+  await addPeer(admin, 'billing', ['token']);
+  await addPeer(admin, 'shipping', ['token']);
+  await removePeer(admin, 'billing');
+  expect(await ids()).toEqual(['shipping']);
+  const { malformed } = await listPeers(admin);
+  expect(malformed).toEqual([
+    { id: 'orders', reason: '"secret_sha256" must be a SHA-256 digest in base64url' },
+  ]);
+  expect(JSON.parse((await store.read(secretId)).value)).toMatchObject({
+    peers: { orders: { secret_sha256: '?' } },
+  });
+  await expect(addPeer(admin, 'orders', ['token'])).rejects.toMatchObject({ code: 'PEER_EXISTS' });
+  await removePeer(admin, 'orders');
+  expect((await listPeers(admin)).malformed).toEqual([]);
+  await addPeer(admin, 'orders', ['token']);
+  expect(await ids()).toEqual(['orders', 'shipping']);
 });
 
 test('an error that does not pass by itself is not tried again', async () => {

@@ -5,6 +5,7 @@ import {
   addPeer,
   hashPeerSecret,
   hasRole,
+  listMalformed,
   listPeers,
   NO_PEERS,
   parsePeers,
@@ -111,15 +112,26 @@ test('the list shows no digest', () => {
 });
 
 describe('parsePeers refuses, without repeating what it read', () => {
-  const good = peerEntry('secret', ['token']);
   test.each([
     ['text', 'canary', 'it is not JSON'],
     ['a list', '["canary"]', 'it is not a JSON object'],
     ['null', 'null', 'it is not a JSON object'],
     ['no peers', '{}', '"peers" must be an object'],
     ['a list of peers', '{"peers":["canary"]}', '"peers" must be an object'],
-    ['a bad id', '{"peers":{"canary canary":{}}}', 'an id has characters that are not allowed'],
-    ['a peer that is text', with1('canary'), 'peer "orders" must be an object'],
+  ])('%s', (_, text, reason) => {
+    const parse = (): unknown => parsePeers(text);
+    expect(parse).toThrow(
+      expect.objectContaining({ code: 'PEERS_INVALID', kind: 'misconfigured' }),
+    );
+    expect(parse).toThrow(reason);
+    expect(parse).not.toThrow('canary');
+  });
+});
+
+describe('a malformed entry is no peer, and its value is not repeated', () => {
+  const good = peerEntry('secret', ['token']);
+  test.each([
+    ['a peer that is text', with1('canary'), 'it must be an object'],
     ['no digest', with1({ ...good, secret_sha256: undefined }), '"secret_sha256" must be'],
     ['a short digest', with1({ ...good, secret_sha256: 'canary' }), '"secret_sha256" must be'],
     [
@@ -150,11 +162,39 @@ describe('parsePeers refuses, without repeating what it read', () => {
       '"created_at" must be an ISO 8601 instant',
     ],
   ])('%s', (_, text, reason) => {
-    const parse = (): unknown => parsePeers(text);
-    expect(parse).toThrow(
-      expect.objectContaining({ code: 'PEERS_INVALID', kind: 'misconfigured' }),
+    const peers = parsePeers(text);
+    expect(peers.byId.size).toBe(0);
+    expect(listMalformed(peers)).toEqual([
+      { id: 'orders', reason: expect.stringContaining(reason) },
+    ]);
+    expect(JSON.stringify(listMalformed(peers))).not.toContain('canary');
+  });
+
+  test('an id that cannot be one is not repeated either: it may be a secret', () => {
+    const peers = parsePeers(JSON.stringify({ peers: { 'canary canary': good } }));
+    expect(listMalformed(peers)).toEqual([
+      { reason: 'the id has characters that are not allowed, or is too long' },
+    ]);
+  });
+
+  test('the other peers are as they were', () => {
+    const peers = parsePeers(JSON.stringify({ peers: { orders: 'canary', billing: good } }));
+    expect(listPeers(peers).map(({ id }) => id)).toEqual(['billing']);
+  });
+
+  test('it survives an edit, is not added again, and can be removed', () => {
+    const entries = { orders: { ...good, enabled: 'false' }, 'not an id': 1 };
+    const peers = parsePeers(JSON.stringify({ peers: entries }));
+    const { peers: edited } = addPeer(peers, 'billing', ['token'], START, randomBytes);
+    expect(JSON.parse(serializePeers(removePeer(edited, 'billing')))).toEqual({ peers: entries });
+    expect(() => addPeer(edited, 'orders', ['token'], START, randomBytes)).toThrow(
+      expect.objectContaining({
+        code: 'PEER_EXISTS',
+        message: expect.stringContaining('malformed entry "orders" already: "enabled" must be'),
+      }),
     );
-    expect(parse).toThrow(reason);
-    expect(parse).not.toThrow('canary');
+    const removed = ['orders', 'not an id'].reduce(removePeer, edited);
+    expect(removed.malformed.size).toBe(0);
+    expect(listPeers(removed).map(({ id }) => id)).toEqual(['billing']);
   });
 });

@@ -288,10 +288,53 @@ describe.each(SERVERS)('GET /v1/token on %s', (server) => {
   test('peers that cannot be read: 503, and nobody gets in', async () => {
     const peersUnavailable = jest.fn();
     const { port, store } = await start({ peersUnavailable });
-    store.seed(PEERS_SECRET, '{"peers":{"orders":{"roles":"token"}}}');
+    store.seed(PEERS_SECRET, '{"peers":"none"}');
     const answer = await send(port, 'GET', '/v1/token', ORDERS);
     expect(answer.status).toBe(503);
     expect(peersUnavailable.mock.calls[0]?.[0]).toMatchObject({ code: 'PEERS_INVALID' });
+  });
+
+  test('a peer is refused although the word that disables it is a slip, and the others are not', async () => {
+    const [loginFailed, peersMalformed] = [jest.fn(), jest.fn()];
+    const { port, store, clock } = await start({ loginFailed, peersMalformed });
+    expect((await send(port, 'GET', '/v1/token', ORDERS)).status).toBe(200);
+    const { value } = await store.read(PEERS_SECRET);
+    store.edit(PEERS_SECRET, value.replace('"enabled":true', '"enabled":"false"'));
+    clock.advance(300_000);
+    expect((await send(port, 'GET', '/v1/token', ORDERS)).status).toBe(401);
+    expect(loginFailed).toHaveBeenLastCalledWith('malformed_peer', 'orders', expect.any(String));
+    expect(peersMalformed.mock.calls).toEqual([
+      [[{ id: 'orders', reason: '"enabled" must be true or false' }]],
+    ]);
+    const admin = { authorization: basic('admin', SECRETS.admin) };
+    expect((await send(port, 'GET', '/v1/token', admin)).status).toBe(403);
+  });
+
+  test('a list that cannot be read any more lets peers in for a day, and then nobody: 503', async () => {
+    const peersUnavailable = jest.fn();
+    const { port, store, clock } = await start({ peersUnavailable });
+    const life = { expiresAt: START + 3 * DAY_SECONDS * 1_000 };
+    store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, life)));
+    const wrong = { authorization: basic('orders', 'wrong') };
+    const statuses = async (): Promise<number[]> => [
+      (await send(port, 'GET', '/v1/token', ORDERS)).status,
+      (await send(port, 'GET', '/v1/token', wrong)).status,
+    ];
+    expect(await statuses()).toEqual([200, 401]);
+    store.before = ({ method, secretId }) => {
+      if (method === 'read' && secretId === PEERS_SECRET) {
+        throw new SecretStoreError('STORE_UNAVAILABLE', 'Down.');
+      }
+    };
+    clock.set(START + DAY_SECONDS * 1_000 - 1);
+    expect(await statuses()).toEqual([200, 401]);
+    clock.advance(1);
+    expect(await statuses()).toEqual([503, 503]);
+    expect((await send(port, 'GET', '/v1/token', ORDERS)).headers['retry-after']).toBe('5');
+    expect(peersUnavailable.mock.calls[0]?.[0]).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    store.before = () => undefined;
+    clock.advance(1_000);
+    expect(await statuses()).toEqual([200, 401]);
   });
 
   test('an observer that throws costs one request a 500, and the reason is told', async () => {

@@ -227,6 +227,46 @@ describe('a failing source', () => {
     expect((await cache.get()).state).toBe('MISS');
   });
 
+  test('a life that is counted from the read ends no later when the clock is set back', async () => {
+    const { cache, source, clock } = setUp({
+      expiresAt: (_, readAt) => readAt + 24 * HOUR,
+      skewMs: 0,
+    });
+    await cache.get();
+    source.failure = storeDown();
+    clock.set(START - 1_000 * HOUR);
+    expect((await cache.get()).state).toBe('STALE');
+    clock.advance(24 * HOUR - 1);
+    expect((await cache.get()).state).toBe('STALE');
+    clock.advance(1);
+    await expect(cache.get()).rejects.toBe(source.failure);
+    expect(cache.peek()).toBeUndefined();
+  });
+
+  test('a read that hangs is given up although the clock was set back since it began', async () => {
+    const { cache, source, clock } = setUp();
+    source.gate = new Promise(() => undefined);
+    const first = cache.get();
+    source.gate = undefined;
+    clock.set(START - HOUR);
+    const outcomes = await Promise.allSettled([cache.get(), first]);
+    const timeout = { status: 'rejected', reason: { code: 'READ_TIMEOUT' } };
+    expect(outcomes).toMatchObject([timeout, timeout]);
+    clock.advance(1_000);
+    expect((await cache.get()).value.name).toBe('v2');
+  });
+
+  test('a read is not given up when the clock is set back a little', async () => {
+    const { cache, source, clock } = setUp();
+    const { opened, open } = gate();
+    source.gate = opened;
+    const answers = [cache.get()];
+    clock.set(START - 5);
+    answers.push(cache.get());
+    open();
+    expect((await Promise.all(answers)).map(({ value }) => value.name)).toEqual(['v1', 'v1']);
+  });
+
   test.each([
     ['expired', -1],
     ['within the skew', SKEW],
@@ -294,7 +334,10 @@ describe('a failing source', () => {
     clock.advance(1_000);
     expect((await cache.get()).state).toBe('MISS');
     expect(emitWarning).toHaveBeenCalledTimes(2);
-    expect(emitWarning).toHaveBeenCalledWith(mistake);
+    expect(emitWarning).toHaveBeenCalledWith(
+      'Error: observer',
+      expect.objectContaining({ type: 'ObserverWarning', detail: mistake.stack }),
+    );
     emitWarning.mockRestore();
   });
 });
@@ -339,6 +382,18 @@ describe('force', () => {
     clock.advance(1);
     expect((await cache.get({ force: true })).value.name).toBe('v3');
     expect(source.reads).toBe(3);
+  });
+
+  test('reads at once although the clock was set back since the last read', async () => {
+    const { cache, source, clock } = setUp();
+    await cache.get();
+    source.failure = storeDown();
+    clock.advance(0.9 * TTL);
+    await cache.get();
+    source.failure = undefined;
+    clock.set(START + 0.1 * TTL);
+    expect((await cache.get({ force: true })).value.name).toBe('v3');
+    expect((await cache.get({ force: true })).state).toBe('HIT');
   });
 
   test('a read that began long before does not count: another follows it, still one at a time', async () => {

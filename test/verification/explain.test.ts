@@ -73,9 +73,19 @@ describe('refused tokens', () => {
       'TOKEN_CLAIM_INVALID',
       () => signer.sign(claims({ exp: undefined })),
     ],
-    ['issuer', 'not configured', 'TOKEN_ISSUER_UNKNOWN', () => signer.sign(claims({ iss: 'x' }))],
+    [
+      'issuer',
+      'not configured; expected: "https://issuer.example/"',
+      'TOKEN_ISSUER_UNKNOWN',
+      () => signer.sign(claims({ iss: 'x' })),
+    ],
     ['times', 'expired', 'TOKEN_EXPIRED', () => signer.sign(claims({ iat: 1, exp: 2 }))],
-    ['audience', 'another', 'TOKEN_AUDIENCE_WRONG', () => signer.sign(claims({ aud: 'billing' }))],
+    [
+      'audience',
+      'another audience ("aud"); expected: "orders".',
+      'TOKEN_AUDIENCE_WRONG',
+      () => signer.sign(claims({ aud: 'billing' })),
+    ],
     ['key', 'no key', 'TOKEN_KEY_UNKNOWN', () => signer.sign(claims(), { kid: 'k2' })],
     [
       'signature',

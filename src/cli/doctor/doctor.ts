@@ -70,7 +70,9 @@ async function examineBroker(
     examinePending(who, description),
   );
   const provider = await examination.check('provider', [patient, credentials], examineProvider);
-  await examination.check('trial mint', [patient, provider], (who) => examineMint(who, mint));
+  await examination.check('trial mint', [patient, provider], (who, asked) =>
+    examineMint(who, asked, mint),
+  );
   await examination.check('provider keys', [patient, provider], examineKeys);
   await examination.check('classification', [patient, provider, token], examineClassification);
   await examination.check('coverage', [patient, token], examineCoverage);

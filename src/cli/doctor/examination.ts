@@ -1,3 +1,4 @@
+import { ConfigError } from '../../config/config-error.js';
 import { BrokerError } from '../../tokens/errors.js';
 import { redactText } from '../../tokens/redaction.js';
 
@@ -7,6 +8,8 @@ export interface Finding {
   readonly state: 'ok' | 'warning' | 'failed' | 'skipped';
   /** What was found, in whole sentences, on one line. Never holds a token or a secret. */
   readonly message: string;
+  /** What belongs to it, on a line each: every mistake of a configuration, every rule that a token was held to. */
+  readonly details?: readonly string[];
   /** What to do, where the message does not say it. */
   readonly action?: string;
   /** The stable code of the error behind a failure. */
@@ -87,7 +90,11 @@ export function skipped(message: string, action?: string): Finding {
 /** What was thrown, as a finding. The messages of the broker's own errors say what to do. */
 export function failure(error: unknown): Finding {
   if (error instanceof BrokerError) {
-    return { state: 'failed', message: oneLine(error.message), code: error.code };
+    const message = oneLine(error.message);
+    if (!(error instanceof ConfigError)) return { state: 'failed', message, code: error.code };
+    // Its message is a list, which nobody reads when it is one line.
+    const { lines: details, code } = error;
+    return { state: 'failed', message: 'It cannot be used as it is:', details, code };
   }
   const message = error instanceof Error ? error.message : String(error);
   return {
@@ -97,7 +104,7 @@ export function failure(error: unknown): Finding {
   };
 }
 
-/** A text of several lines, such as the list of a configuration's mistakes, on one. */
+/** A text of several lines on one. */
 export function oneLine(text: string): string {
   return text.replaceAll(/\s*\n\s*/g, ' ');
 }

@@ -17,15 +17,20 @@ export function reportJson(reports: readonly CheckReport[]): object {
   return { ok: isHealthy(reports), checks: reports };
 }
 
-/** The report for people: a line for each check, and one for all of them. */
+/** The report for people: a line for each check, with its details below it, and one for all of them. */
 export function reportLines(reports: readonly CheckReport[]): readonly string[] {
   const width = Math.max(0, ...reports.map(({ check }) => check.length));
-  return [...reports.map((report) => line(report, width)), '', summary(reports)];
+  return [...reports.flatMap((report) => lines(report, width)), '', summary(reports)];
 }
 
-function line({ state, check, message, action, code }: CheckReport, width: number): string {
+function lines(report: CheckReport, width: number): readonly string[] {
+  const { state, check, message, details = [], action, code } = report;
   const parts = [message, action, code === undefined ? undefined : `(${code})`];
-  return `${LABELS[state]}  ${check.padEnd(width)}  ${parts.filter(Boolean).join(' ')}`;
+  const margin = ' '.repeat(LABELS[state].length + width + 4);
+  return [
+    `${LABELS[state]}  ${check.padEnd(width)}  ${parts.filter(Boolean).join(' ')}`,
+    ...details.map((detail) => `${margin}- ${detail}`),
+  ];
 }
 
 function summary(reports: readonly CheckReport[]): string {

@@ -2,7 +2,7 @@ import { parseCredentialsSecret } from '../../provider/client-credentials.js';
 import { isStoreError } from '../../secrets/secret-store-error.js';
 import type { SecretDescription, SecretVersion } from '../../secrets/secret-store.js';
 import { readPeers } from '../../serving/peer-directory.js';
-import type { Peers } from '../../serving/peers.js';
+import { listMalformed, type Peers } from '../../serving/peers.js';
 import { parseServiceToken, remainingLife, type ServiceToken } from '../../tokens/service-token.js';
 import { instant, span } from '../output.js';
 import { failed, failure, ok, warning, type Examined, type Finding } from './examination.js';
@@ -112,13 +112,21 @@ export async function examinePeers({ store, config }: Patient): Promise<Examined
   const peers = await readPeers(store, peersSecretId);
   return {
     ...judgePeers(peers, peersSecretId),
-    value: { description, wasRead: peers.byId.size > 0 },
+    value: { description, wasRead: peers.byId.size + peers.malformed.size > 0 },
   };
 }
 
-/** Whether anybody may have the token. Pure. */
-export function judgePeers({ byId }: Peers, secretId: string): Finding {
-  const all = [...byId.values()];
+/** Whether anybody may have the token, and nobody is refused by a slip of the hand. Pure. */
+export function judgePeers(peers: Peers, secretId: string): Finding {
+  const malformed = listMalformed(peers);
+  if (malformed.length > 0) {
+    const entries = malformed.map(({ id, reason }) => `${id ?? '(no id)'}: ${reason}`);
+    return failed(
+      `"${secretId}" has malformed entries, with which nobody can log in (${entries.join('; ')}).`,
+      'Correct them in the secret store, or: service-token-broker peers remove ID, and add the peer again.',
+    );
+  }
+  const all = [...peers.byId.values()];
   const enabled = all.filter((peer) => peer.enabled);
   if (enabled.length > 0) {
     const disabled = all.length - enabled.length;

@@ -1,12 +1,12 @@
 import { createCore, type Core } from '../../composition/core.js';
-import { openStore } from '../../composition/open-store.js';
+import { openStore, storeIsMissing, storeMissing } from '../../composition/open-store.js';
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { createOAuthProvider } from '../../provider/oauth-provider.js';
 import type { TokenProvider } from '../../provider/token-provider.js';
 import type { AwsIdentity } from '../../secrets/aws/connection.js';
 import { systemClock, type Clock } from '../../tokens/clock.js';
 import { instant } from '../output.js';
-import { failed, ok, type Examined, type Finding } from './examination.js';
+import { failed, failure, ok, type Examined, type Finding } from './examination.js';
 
 /** The broker's core with the provider it uses; somebody has to close it. */
 export interface Patient extends Core {
@@ -22,21 +22,15 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Patie
   const finding =
     config.secrets.store === 'aws' ? await examineIdentity(clock) : await findEmbedded(config);
   if (finding.state === 'failed') return finding;
-  const store = await openStore(config, clock, { createsSecrets: false });
+  const store = await openStore(config, clock, { createsStore: false, createsSecrets: false });
   const provider = createOAuthProvider({ clock });
   const core = await createCore(config, { store, clock, provider });
   return { ...finding, value: { ...core, provider } };
 }
 
-async function findEmbedded({ secrets }: BrokerConfig): Promise<Finding> {
-  const { dataDir, masterKey } = secrets;
-  const { databaseFile, sizeOf } = await import('../../secrets/embedded/data-folder.js');
-  if ((await sizeOf(databaseFile(dataDir))) === undefined) {
-    return failed(
-      `The data folder "${dataDir}" holds no embedded store.`,
-      'Check BROKER_DATA_DIR. Where there never was one, the first command that writes makes it: service-token-broker credentials set',
-    );
-  }
+async function findEmbedded(config: BrokerConfig): Promise<Finding> {
+  if (await storeIsMissing(config)) return failure(storeMissing(config));
+  const { dataDir, masterKey } = config.secrets;
   return ok(
     `The embedded store in "${dataDir}" opens with the key of ${masterKey === undefined ? 'its key file' : 'BROKER_MASTER_KEY'}.`,
   );

@@ -8,20 +8,23 @@ import type { ExaminedTokenSecret } from './secrets.js';
 import type { Patient } from './store.js';
 
 /**
- * Mints a token and verifies it the way receivers do. It is not kept.
+ * Mints a token and verifies it the way receivers do. It is not kept, so that what it is refused for is told here.
  *
  * @param isWanted false: nothing is asked of the provider, which counts every token it mints.
  * @throws {BrokerError}
  */
 export async function examineMint(
-  { source, clock, config }: Patient,
+  { source, clock, config, verifierOptions }: Patient,
+  { settings }: ExaminedProvider,
   isWanted: boolean,
 ): Promise<Finding> {
   if (!isWanted) {
     return skipped('No token was minted, because the provider counts each one.', 'To try: --mint');
   }
   const token = await source.mint();
-  await source.verify(token);
+  const explanation = await explainToken(token.accessToken, verifierOptions(settings));
+  const judged = judgeExplanation(explanation, 'minted');
+  if (judged.state === 'failed') return judged;
   const life = token.expiresAt - clock.now();
   const { minRemainingSeconds } = config.rotation;
   const minted = `The provider mints tokens that live ${span(life)}`;
@@ -44,24 +47,41 @@ export async function examineClassification(
 }
 
 /** Whether receivers take the token for a service's. Pure. */
-export function judgeExplanation({ accepted, kind, code, steps }: TokenExplanation): Finding {
+export function judgeExplanation(
+  explanation: TokenExplanation,
+  which: 'current' | 'minted' = 'current',
+): Finding {
+  const { accepted, kind, code, steps } = explanation;
   if (accepted && kind === 'service') {
-    return ok('Receivers accept the current token, as a service token.');
+    return ok(`Receivers accept the ${which} token, as a service token.`);
   }
+  const details = tokenDetails(explanation);
   if (accepted) {
-    return failed(
-      'Receivers take the current token for a customer token.',
-      'Check BROKER_PROFILE, and which client the provider minted it for.',
-    );
+    const action = 'Check BROKER_PROFILE, and which client the provider minted it for.';
+    return {
+      ...failed(`Receivers take the ${which} token for a customer token.`, action),
+      details,
+    };
   }
   const last = steps.at(-1);
   return {
     ...failed(
-      `Receivers refuse the current token at "${last?.step}": ${oneLine(last?.words ?? '')}`,
-      'More: service-token-broker status --show-token, and verify',
+      `Receivers refuse the ${which} token at "${last?.step}": ${oneLine(last?.words ?? '')}`,
     ),
+    details,
     ...(code !== undefined && { code }),
   };
+}
+
+/** What the broker's own token says of itself, and the rules it was held to. */
+function tokenDetails({ seen, rules }: TokenExplanation): readonly string[] {
+  const { iss = 'none', aud = [], typ = 'none' } = seen;
+  return [
+    `the token's iss: ${iss}`,
+    `the token's aud: ${aud.length === 0 ? 'none' : aud.join(', ')}`,
+    `the token's typ: ${typ}`,
+    ...rules.map((rule) => `rule ${rule}`),
+  ];
 }
 
 /** Whether the current token outlives the worst gap between two rotations. */

@@ -143,6 +143,6 @@ function noVersion(secretId: string, selector: VersionSelector): SecretStoreErro
   ].join('');
   return new SecretStoreError(
     'VERSION_NOT_FOUND',
-    `The secret "${secretId}" has no version${which}. If it was never rotated, rotate it.`,
+    `The secret "${secretId}" has no version${which}. If nothing was written yet: a rotation writes the token secret, and "credentials set" the credentials secret.`,
   );
 }

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { readBoundedBody } from '../../tokens/bounded-body.js';
+import { connectionFailure } from '../../tokens/connection-failure.js';
 import { BrokerError } from '../../tokens/errors.js';
 import { isLoopbackHost } from '../../tokens/loopback.js';
 import { KeyFetchError } from '../errors.js';
@@ -58,19 +59,35 @@ export async function fetchKeys(options: FetchKeysOptions): Promise<FetchedKeys>
       redirect: 'manual',
       signal,
     });
-    if (response.status !== 200) throw await refuseStatus(response);
+    if (response.status !== 200) throw await refuseStatus(response, options.uri);
     const text = await readBounded(response, options.maxBytes);
     return { document: readDocument(text), maxAgeSeconds: readMaxAge(response.headers) };
   } catch (error) {
     if (error instanceof BrokerError) throw error;
     signal.throwIfAborted();
-    throw new KeyFetchError('KEYS_UNREACHABLE', "The issuer's keys cannot be reached.", {
-      cause: error,
-    });
+    throw new KeyFetchError(
+      'KEYS_UNREACHABLE',
+      `The issuer's keys cannot be reached: ${asked(options.uri)}: ${whyUnreachable(error)}.`,
+      { cause: error },
+    );
   }
 }
 
-async function refuseStatus(response: Response): Promise<KeyFetchError> {
+/** Why a fetch came to nothing, as far as the system tells: half a sentence, without anything of an answer. */
+export function whyUnreachable(error: unknown): string {
+  const failure = connectionFailure(error);
+  if (failure === undefined) return 'it failed in an unforeseen way';
+  return failure.kind === 'tls'
+    ? `there is no trusted TLS connection (${failure.code})`
+    : failure.why;
+}
+
+/** The request, for messages: without a query, which may hold a secret, and not longer than a line. */
+function asked({ origin, pathname }: URL): string {
+  return `GET ${origin}${pathname}`.slice(0, 200);
+}
+
+async function refuseStatus(response: Response, uri: URL): Promise<KeyFetchError> {
   await response.body?.cancel();
   const status = response.status;
   const hint =
@@ -80,7 +97,7 @@ async function refuseStatus(response: Response): Promise<KeyFetchError> {
   const retryAfter = response.headers.get('retry-after');
   return new KeyFetchError(
     'KEYS_HTTP_STATUS',
-    `The issuer's keys were answered with HTTP status ${status} instead of 200.${hint}`,
+    `The issuer's keys were answered with HTTP status ${status} instead of 200 (${asked(uri)}).${hint}`,
     retryAfter !== null && /^\d{1,6}$/.test(retryAfter)
       ? { retryAfterSeconds: Number(retryAfter) }
       : {},

@@ -1,7 +1,7 @@
-import { BrokerError } from '../../tokens/errors.js';
 import { decideFreshness, type Freshness } from '../../tokens/freshness.js';
 import { waitFor, withDeadline } from '../../tokens/waiting.js';
-import { KeyFetchError, KeysUnavailableError, type KeyFetchCode } from '../errors.js';
+import { KeyFetchError, KeysUnavailableError } from '../errors.js';
+import { countsAsDown, failedFetch, mayRetry, type FetchFailure } from './fetch-failure.js';
 import { fetchKeys, type FetchedKeys } from './fetch-keys.js';
 import { KeyRing, requireKey } from './key-ring.js';
 import type { KeySet, KeySetState, VerificationKey, WantedKey } from './key-set.js';
@@ -29,7 +29,8 @@ export interface RemoteKeySet extends KeySet {
  * - An unknown key id causes a fetch, at most one per cooldown, and the cooldown holds when the fetch fails too. A
  *   flood of invented ids therefore reaches the provider once per cooldown.
  * - While the provider is down, keys that are at hand go on working until `staleSeconds` after their age; an unknown id
- *   then is answered with {@link KeysUnavailableError} rather than a refusal, since the key may just be new.
+ *   then is answered with {@link KeysUnavailableError} rather than a refusal, since the key may just be new. A failed
+ *   fetch says so for as long as keys count as fresh; after that the next answer waits for a fetch again.
  * - With no keys at hand, failed fetches are repeated after 1, 2, 4 … seconds, up to the cooldown, or later when the
  *   provider asks for it (`Retry-After`, at most five minutes).
  * - A fetched JWKS replaces the keys as a whole, also by none: what is gone from it is no longer trusted.
@@ -54,24 +55,14 @@ interface Held {
   /** How long the keys count as fresh, in milliseconds. */
   readonly maxAge: number;
   readonly jitter: number;
+  /** When they stop being used even if the provider cannot be reached. */
+  usableUntil: number;
 }
-
-interface Failure {
-  readonly error: BrokerError;
-  readonly code: KeyFetchCode;
-  readonly at: number;
-  /** Before this instant no fetch is tried because of the failure. */
-  readonly retryAt: number;
-  readonly inARow: number;
-}
-
-const FIRST_RETRY = 1000;
-const MAX_RETRY_AFTER_SECONDS = 300;
 
 class FetchedKeySet implements RemoteKeySet {
   readonly #settings: RemoteKeySetSettings;
   #held: Held | undefined;
-  #failure: Failure | undefined;
+  #failure: FetchFailure | undefined;
   #inFlight: Promise<void> | undefined;
   #lastAttemptAt: number | undefined;
   #fetches = 0;
@@ -118,7 +109,7 @@ class FetchedKeySet implements RemoteKeySet {
     if (freshness === 'unavailable') return undefined;
     if (freshness !== 'fresh') {
       // Once a fetch has failed, callers with usable keys are not made to wait for the next one.
-      if (freshness === 'must-wait' && this.#failure === undefined) return undefined;
+      if (freshness === 'must-wait' && !this.#countsAsDown()) return undefined;
       if (this.#inFlight !== undefined || this.#mayRetry()) void this.#refresh();
     }
     return this.#held?.ring;
@@ -134,13 +125,18 @@ class FetchedKeySet implements RemoteKeySet {
   }
 
   #freshness(): Freshness {
+    const { clock, stale } = this.#settings;
+    const now = clock.now();
     const held = this.#held;
-    const maxAge = held?.maxAge ?? 0;
+    // After a clock was set back the stale time runs from now on, and not from the end of the jump.
+    if (held !== undefined && now < held.fetchedAt) {
+      held.usableUntil = Math.min(held.usableUntil, now + stale);
+    }
     return decideFreshness({
-      now: this.#settings.clock.now(),
+      now,
       readAt: held?.fetchedAt,
-      expiresAt: (held?.fetchedAt ?? 0) + maxAge + this.#settings.stale,
-      ttl: maxAge,
+      expiresAt: held?.usableUntil ?? 0,
+      ttl: held?.maxAge ?? 0,
       jitter: held?.jitter ?? 0,
       skew: 0,
     });
@@ -154,9 +150,11 @@ class FetchedKeySet implements RemoteKeySet {
   }
 
   #mayRetry(): boolean {
-    const now = this.#settings.clock.now();
-    // A clock that was set back must not lock the keys out for as long as the jump.
-    return this.#failure === undefined || now >= this.#failure.retryAt || now < this.#failure.at;
+    return mayRetry(this.#failure, this.#settings.clock.now());
+  }
+
+  #countsAsDown(): boolean {
+    return countsAsDown(this.#failure, this.#settings.clock.now(), this.#held?.maxAge ?? 0);
   }
 
   #hasCooledDown(): boolean {
@@ -174,20 +172,19 @@ class FetchedKeySet implements RemoteKeySet {
   }
 
   async #attempt(): Promise<void> {
-    const { clock, timeout } = this.#settings;
+    const { clock, cooldown, random, stale, timeout } = this.#settings;
     this.#fetches += 1;
     try {
       const fetched = await withDeadline(clock, timeout, (signal) => this.#fetch(signal), timedOut);
       const ring = await KeyRing.import(fetched.document, this.#held?.ring);
-      this.#held = {
-        ring,
-        fetchedAt: clock.now(),
-        maxAge: this.#grantedAge(fetched.maxAgeSeconds),
-        jitter: this.#settings.random(),
-      };
+      const fetchedAt = clock.now();
+      const maxAge = this.#grantedAge(fetched.maxAgeSeconds);
+      const usableUntil = fetchedAt + maxAge + stale;
+      this.#held = { ring, fetchedAt, maxAge, usableUntil, jitter: random() };
       this.#failure = undefined;
     } catch (error) {
-      this.#noteFailure(error);
+      this.#failures += 1;
+      this.#failure = failedFetch(error, this.#failure, clock.now(), cooldown);
     }
     this.#lastAttemptAt = clock.now();
   }
@@ -212,21 +209,6 @@ class FetchedKeySet implements RemoteKeySet {
     const { maxAge, cooldown } = this.#settings;
     if (hintSeconds === undefined) return maxAge;
     return Math.min(maxAge, Math.max(hintSeconds * 1000, cooldown));
-  }
-
-  #noteFailure(thrown: unknown): void {
-    const error =
-      thrown instanceof KeyFetchError
-        ? thrown
-        : new KeyFetchError('KEYS_UNREACHABLE', "The issuer's keys cannot be reached.", {
-            cause: thrown,
-          });
-    const at = this.#settings.clock.now();
-    const inARow = (this.#failure?.inARow ?? 0) + 1;
-    const backoff = Math.min(FIRST_RETRY * 2 ** (inARow - 1), this.#settings.cooldown);
-    const asked = Math.min(error.retryAfterSeconds ?? 0, MAX_RETRY_AFTER_SECONDS) * 1000;
-    this.#failures += 1;
-    this.#failure = { error, code: error.code, at, inARow, retryAt: at + Math.max(backoff, asked) };
   }
 
   #unavailable(): KeysUnavailableError {

@@ -1,7 +1,7 @@
 import { systemClock, type Clock } from '../../tokens/clock.js';
-import { VerifierConfigError } from '../errors.js';
-import type { Fetch } from './fetch-keys.js';
-import { readKeysUri } from './fetch-keys.js';
+import { BrokerError } from '../../tokens/errors.js';
+import { KeyFetchError, VerifierConfigError } from '../errors.js';
+import { readKeysUri, whyUnreachable, type Fetch } from './fetch-keys.js';
 
 /** How {@link createRemoteKeySet} fetches and keeps an issuer's keys. */
 export interface RemoteKeySetOptions {
@@ -75,10 +75,24 @@ function uriFinder(
   allowInsecureHttp: boolean,
 ): () => Promise<URL> {
   if (typeof jwksUri === 'function') {
-    return async () => readKeysUri(await jwksUri(), allowInsecureHttp);
+    return async () => readKeysUri(await found(jwksUri), allowInsecureHttp);
   }
   const uri = readKeysUri(jwksUri, allowInsecureHttp);
   return async () => uri;
+}
+
+async function found(jwksUri: () => Promise<string>): Promise<string> {
+  try {
+    return await jwksUri();
+  } catch (error) {
+    // What is not ours may quote anything: only the system's code is told of it.
+    const why = error instanceof BrokerError ? error.message : `${whyUnreachable(error)}.`;
+    throw new KeyFetchError(
+      'KEYS_URI_UNKNOWN',
+      `The address of the issuer's keys could not be found out: ${why}`,
+      { cause: error },
+    );
+  }
 }
 
 function milliseconds(name: string, seconds: number, least: number): number {

@@ -62,14 +62,24 @@ describe('an examination', () => {
   });
 });
 
-test('the mistakes of a configuration stand on one line', () => {
-  const error = new ConfigError([
-    { name: 'PORT', given: '"http"', allowed: 'a port' },
-    { name: 'HOST', given: '""', allowed: 'a host' },
-  ]);
-  const { message } = failure(error);
-  expect(message).not.toContain('\n');
-  expect(message).toMatch(/2 mistakes: - PORT is "http"\. Allowed: a port\. - HOST/);
+test('the mistakes of a configuration stand on a line each, and so do the hints', () => {
+  const error = new ConfigError(
+    [
+      { name: 'PORT', given: '"http"', allowed: 'a port' },
+      { name: 'HOST', given: '""', allowed: 'a host' },
+    ],
+    ['BROKER_ISUER is not a setting.'],
+  );
+  expect(failure(error)).toEqual({
+    state: 'failed',
+    message: 'It cannot be used as it is:',
+    details: [
+      'PORT is "http". Allowed: a port.',
+      'HOST is "". Allowed: a host.',
+      'BROKER_ISUER is not a setting.',
+    ],
+    code: 'CONFIG_INVALID',
+  });
 });
 
 describe('the report', () => {
@@ -77,7 +87,7 @@ describe('the report', () => {
     { check: 'configuration', ...ok('Without a mistake.') },
     { check: 'clock', ...warning('It is late.', 'Mend it.') },
     { check: 'token secret', state: 'failed', message: 'Gone.', code: 'SECRET_NOT_FOUND' },
-    { check: 'trial mint', ...skipped('Not wanted.', 'To try: --mint') },
+    { check: 'trial mint', ...skipped('Not wanted.', 'To try: --mint'), details: ['one', 'two'] },
   ];
 
   test('has a line for each check, with what to do and the code', () => {
@@ -86,6 +96,8 @@ describe('the report', () => {
       'WARN  clock          It is late. Mend it.',
       'FAIL  token secret   Gone. (SECRET_NOT_FOUND)',
       'skip  trial mint     Not wanted. To try: --mint',
+      '                     - one',
+      '                     - two',
       '',
       '1 failed. Warnings: 1, ok: 1, skipped: 1.',
     ]);

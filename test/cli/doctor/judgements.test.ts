@@ -7,7 +7,7 @@ import { judgeIdentity } from '../../../src/cli/doctor/store.js';
 import { judgeCoverage, judgeExplanation } from '../../../src/cli/doctor/token.js';
 import { checkCoverage } from '../../../src/rotation/coverage.js';
 import type { SecretDescription } from '../../../src/secrets/secret-store.js';
-import { NO_PEERS, type Peer } from '../../../src/serving/peers.js';
+import { NO_PEERS, parsePeers, type Peer } from '../../../src/serving/peers.js';
 import type { TokenExplanation } from '../../../src/verification/index.js';
 
 const HOUR = 3_600_000;
@@ -55,6 +55,16 @@ describe('peers', () => {
     const finding = judgePeers({ ...NO_PEERS, byId: new Map(peers) }, 'peers');
     expect(finding.state).toBe(state);
     expect(finding.message).toContain(says);
+  });
+
+  test('a malformed entry is a failure, and named', () => {
+    const entry = { a: { enabled: 'false' }, 'not an id': {} };
+    const finding = judgePeers(parsePeers(JSON.stringify({ peers: entry })), 'peers');
+    expect(finding.state).toBe('failed');
+    expect(finding.message).toContain('a: "secret_sha256" must be');
+    expect(finding.message).toContain('(no id): the id has characters');
+    expect(finding.message).not.toContain('not an id');
+    expect(finding.action).toContain('peers remove ID');
   });
 });
 

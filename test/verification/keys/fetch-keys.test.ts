@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { BrokerError } from '../../../src/tokens/errors.js';
 import { KeysUnavailableError } from '../../../src/verification/errors.js';
 import type { RemoteKeySetOptions } from '../../../src/verification/keys/remote-options.js';
 import { JwksServer } from '../support/jwks-server.js';
@@ -96,6 +97,34 @@ describe('addresses', () => {
       jwksUri: async () => Promise.reject(new Error('no discovery')),
     });
     await expect(find(failing)).rejects.toMatchObject({ cause: { code: 'KEYS_URI_UNKNOWN' } });
+  });
+
+  test('of discovery that failed, the reason is told when it is ours, and else the system code', async () => {
+    const ours = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'GET https://a.test: no answer.');
+    const others = Object.assign(new Error('canary'), { code: 'ECONNREFUSED' });
+    for (const [error, words] of [
+      [ours, 'could not be found out: GET https://a.test: no answer.'],
+      [others, 'could not be found out: the connection is refused (ECONNREFUSED).'],
+    ] as const) {
+      const keys = bench().create({ jwksUri: async () => Promise.reject(error) });
+      const thrown = await find(keys).catch((found: unknown) => found);
+      expect((thrown as Error).message).toContain(words);
+      expect((thrown as Error).message).not.toContain('canary');
+    }
+  });
+
+  test('a message names the address that was asked, without its query', async () => {
+    const { server } = bench();
+    const at = `GET ${server.uri}`;
+    const jwksUri = `${server.uri}?key=canary`;
+    server.behaviour = { kind: 'answer', status: 404, body: '' };
+    await expect(find(bench().create({ jwksUri }))).rejects.toThrow(
+      `status 404 instead of 200 (${at})`,
+    );
+    server.behaviour = { kind: 'break' };
+    const broken = await find(bench().create({ jwksUri })).catch((thrown: unknown) => thrown);
+    expect((broken as Error).message).toContain(`cannot be reached: ${at}: the connection was`);
+    expect((broken as Error).message).not.toContain('canary');
   });
 
   test.each<Partial<RemoteKeySetOptions>>([

@@ -1,7 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { MINUTE, SECOND, UNAVAILABLE, find, useKeyBench } from '../support/key-bench.js';
+import type { RemoteKeySet } from '../../../src/verification/keys/remote-key-set.js';
+import { MINUTE, SECOND, UNAVAILABLE, UNKNOWN, find, useKeyBench } from '../support/key-bench.js';
 
 const bench = useKeyBench();
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** A fetch that runs behind an answer has ended when somebody who joins it is answered. */
+const settle = (keys: RemoteKeySet): Promise<void> => keys.refresh().catch(() => undefined);
 
 describe('a provider that is down', () => {
   test('known keys go on working until the stale time is over, without waiting', async () => {
@@ -16,11 +20,81 @@ describe('a provider that is down', () => {
       failures: 1,
     });
     bench().server.behaviour = { kind: 'hang' };
-    bench().clock.advance(59 * MINUTE);
-    // One failure was enough: this answer does not wait for a provider that hangs.
-    expect((await find(keys)).keyId).toBe('first');
-    await bench().server.requestArrived(3);
+    for (let minutes = 10; minutes < 69; minutes += 1) {
+      // The fetch that is in flight times out, and the next one becomes due.
+      bench().clock.advance(5 * SECOND);
+      await turn();
+      bench().clock.advance(55 * SECOND);
+      // One failure was enough: no answer waits for a provider that hangs.
+      expect((await find(keys)).keyId).toBe('first');
+      await bench().server.requestArrived(minutes - 7);
+    }
     bench().clock.advance(MINUTE);
+    await expect(find(keys)).rejects.toMatchObject(UNAVAILABLE);
+    expect(keys.state().status).toBe('expired');
+  });
+
+  test('a failure of long ago does not keep a withdrawn key in use: the next answer waits for a fetch', async () => {
+    const keys = bench().create();
+    await find(keys);
+    bench().server.behaviour = { kind: 'break' };
+    bench().clock.advance(8 * MINUTE);
+    await find(keys);
+    await settle(keys);
+    bench().server.behaviour = { kind: 'keys' };
+    bench().server.keys = [bench().second.jwk];
+    bench().clock.advance(50 * MINUTE);
+    expect(keys.atHand()).toBeUndefined();
+    await expect(find(keys)).rejects.toMatchObject(UNKNOWN);
+    expect(keys.state()).toMatchObject({ status: 'fresh', keyIds: ['second'] });
+  });
+
+  test('when it is still down then, one fetch is waited for, and its failure counts again', async () => {
+    const keys = bench().create();
+    await find(keys);
+    bench().server.behaviour = { kind: 'break' };
+    bench().clock.advance(10 * MINUTE);
+    await find(keys);
+    bench().server.behaviour = { kind: 'hang' };
+    bench().clock.advance(30 * MINUTE);
+    const waiting = Promise.all(Array.from({ length: 100 }, () => find(keys)));
+    await bench().server.requestArrived(3);
+    bench().clock.advance(5 * SECOND);
+    for (const { keyId } of await waiting) expect(keyId).toBe('first');
+    expect((await find(keys)).keyId).toBe('first');
+    expect(bench().server.requests).toBe(3);
+  });
+
+  test.each([
+    ['keys that count as fresh for no longer than the cooldown', 'no-cache', undefined],
+    ['a provider that asks to be left alone for longer than that', 'no-cache', '300'],
+  ])('requests do not wait for it: %s', async (_, cacheControl, retryAfter) => {
+    bench().server.behaviour = { kind: 'keys', headers: { 'cache-control': cacheControl } };
+    const keys = bench().create();
+    await find(keys);
+    bench().server.behaviour = {
+      kind: 'answer',
+      status: 503,
+      headers: retryAfter === undefined ? {} : { 'retry-after': retryAfter },
+      body: '',
+    };
+    bench().clock.advance(MINUTE);
+    await find(keys);
+    bench().server.behaviour = { kind: 'hang' };
+    for (let seconds = 0; seconds < 600; seconds += 2) {
+      bench().clock.advance(2 * SECOND);
+      expect(keys.atHand()).toBeDefined();
+      await turn();
+    }
+  });
+
+  test('a clock that is set back does not lengthen the stale time', async () => {
+    const keys = bench().create();
+    await find(keys);
+    bench().server.behaviour = { kind: 'break' };
+    bench().clock.advance(-24 * 60 * MINUTE);
+    expect((await find(keys)).keyId).toBe('first');
+    bench().clock.advance(60 * MINUTE);
     await expect(find(keys)).rejects.toMatchObject(UNAVAILABLE);
     expect(keys.state().status).toBe('expired');
   });

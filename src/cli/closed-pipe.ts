@@ -1,0 +1,13 @@
+/**
+ * Lets a command go on when nobody reads what it writes any more, as with `| head`: what it does is done, and its exit
+ * code stays its own. Without this the process would end with an exception.
+ */
+export function outliveClosedPipes(
+  streams: readonly NodeJS.WritableStream[] = [process.stdout, process.stderr],
+): void {
+  for (const stream of streams) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
+}

@@ -1,0 +1,78 @@
+import type { BrokerConfig } from '../config/broker-config.js';
+import type { ProviderSettings } from '../provider/provider-settings.js';
+import type { TokenProvider } from '../provider/token-provider.js';
+import type { Clock } from '../tokens/clock.js';
+import { BrokerError } from '../tokens/errors.js';
+import {
+  createRemoteKeySet,
+  type RemoteKeySet,
+  type TokenVerifierOptions,
+} from '../verification/index.js';
+
+/** What the configuration says of the provider. */
+export function configuredSettings({ provider }: BrokerConfig): Partial<ProviderSettings> {
+  const { resource, ...settings } = provider;
+  // An empty list of resources says nothing; as a setting it would hide what the credentials secret says.
+  return resource.length > 0 ? { ...settings, resource } : settings;
+}
+
+/** The provider's public keys, at the address that the provider tells. */
+export function providerKeys(
+  provider: TokenProvider,
+  settings: ProviderSettings,
+  clock: Clock,
+): RemoteKeySet {
+  return createRemoteKeySet({
+    jwksUri: async () => {
+      try {
+        return (await provider.metadata(settings)).jwksUri;
+      } catch (error) {
+        throw withWayOut(error);
+      }
+    },
+    clock,
+    allowInsecureHttp: settings.allowInsecureHttp === true,
+  });
+}
+
+/** How the provider's tokens are verified: the same way here and in every receiver. */
+export function verifierOptionsOf(
+  config: BrokerConfig,
+  settings: ProviderSettings,
+  keys: RemoteKeySet,
+  clock: Clock,
+): TokenVerifierOptions {
+  const { profile, serviceClientIds, clockSkewSeconds } = config.verification;
+  return {
+    issuers: [
+      {
+        issuer: settings.issuer,
+        audiences: expectedAudiences(settings),
+        // Whether others are named besides is up to the receivers, each of which has an audience of its own.
+        otherAudiences: null,
+        profile,
+        keys,
+        ...(serviceClientIds && { serviceClientIds }),
+      },
+    ],
+    clock,
+    clockSkewSeconds,
+  };
+}
+
+/** What the service token must be for: what was asked for. Null where nothing was: then its audience is not checked. */
+function expectedAudiences(settings: ProviderSettings): readonly string[] | null {
+  const { audience, resource = [] } = settings;
+  if (audience !== undefined) return [audience];
+  return resource.length > 0 ? resource : null;
+}
+
+/** Only where the broker itself asks is there a setting that makes asking unnecessary. */
+function withWayOut(error: unknown): unknown {
+  if (!(error instanceof BrokerError) || error.message.includes('BROKER_JWKS_URI')) return error;
+  const { code, kind, message, retryAfterSeconds } = error;
+  return new BrokerError(code, kind, `${message} Or set BROKER_JWKS_URI.`, {
+    cause: error,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  });
+}

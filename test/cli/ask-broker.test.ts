@@ -1,0 +1,60 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, test } from '@jest/globals';
+import { askBroker, judgeHealth } from '../../src/cli/ask-broker.js';
+
+const URL = 'http://127.0.0.1:3000';
+const details = (checks: object): object => ({ status: 'ok', details: checks });
+
+describe('what a broker says of itself', () => {
+  test.each([
+    ['ready', true, details({ token: { status: 'up' }, rotation: { status: 'up' } }), []],
+    [
+      'degraded',
+      true,
+      details({
+        token: { status: 'up' },
+        rotation: { status: 'degraded', reason: 'The provider is down.' },
+        coverage: { status: 'degraded' },
+      }),
+      [
+        { check: 'rotation', reason: 'The provider is down.' },
+        { check: 'coverage', reason: 'degraded' },
+      ],
+    ],
+    [
+      'not ready',
+      false,
+      details({ token: { status: 'down', reason: 'No service token yet.' } }),
+      [{ check: 'token', reason: 'No service token yet.' }],
+    ],
+    ['not ready', false, 'anything', []],
+    ['ready', true, null, []],
+    ['ready', true, { details: { token: null, other: 7 } }, []],
+  ])('is %s', (state, isReady, body, reasons) => {
+    expect(judgeHealth(URL, isReady, body)).toEqual({
+      url: URL,
+      state,
+      words: `${state} at ${URL}`,
+      reasons,
+      details: body,
+    });
+  });
+
+  test('does not reach the terminal with what could move the cursor', () => {
+    const body = details({ 'a\u001b[2J': { status: 'down', reason: 'b\n\u202ec' } });
+    expect(judgeHealth(URL, false, body).reasons).toEqual([{ check: 'a [2J', reason: 'b c' }]);
+  });
+});
+
+test('what is no broker is a finding, not an error', async () => {
+  const server = createServer((_request, response) => response.end('<html>'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const words = `no answer at ${url} (what answers there is no broker)`;
+  expect(await askBroker(url)).toEqual({ url, state: 'no answer', words, reasons: [] });
+  await new Promise((resolve) => {
+    server.close(resolve);
+    server.closeAllConnections();
+  });
+});

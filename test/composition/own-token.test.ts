@@ -1,0 +1,51 @@
+import { expect, test } from '@jest/globals';
+import { withOwnClaims } from '../../src/composition/own-token.js';
+import { BrokerError } from '../../src/tokens/errors.js';
+import type { ServiceToken } from '../../src/tokens/service-token.js';
+import { TokenRejectedError } from '../../src/verification/errors.js';
+
+const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+function token(header: object, claims: object): ServiceToken {
+  return {
+    accessToken: `${part(header)}.${part(claims)}.c2lnbmF0dXJl`,
+    tokenType: 'Bearer',
+    expiresAt: 1,
+    generatedAt: 0,
+    issuer: 'i',
+    audience: [],
+  };
+}
+
+const refusal = new TokenRejectedError('TOKEN_AUDIENCE_WRONG', 'Wrong; expected: "a".');
+
+test.each([
+  [
+    token({ typ: 'at+jwt' }, { iss: 'https://a.test', aud: ['b', 'c'], sub: 'canary' }),
+    'The token has "iss" "https://a.test", "aud" "b", "c", "typ" "at+jwt".',
+  ],
+  [token({}, {}), 'The token has no "iss", no "aud", no "typ".'],
+])('a refusal of an own token says what the token has', async (own, words) => {
+  const check = withOwnClaims(own, () => Promise.reject(refusal));
+  const error = await check.catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(TokenRejectedError);
+  expect(error).toMatchObject({ code: refusal.code, kind: 'rejected', cause: refusal });
+  const { message } = error as Error;
+  expect(message).toContain(`Wrong; expected: "a". ${words} `);
+  expect(message).toContain('doctor --mint');
+  expect(message).not.toContain('canary');
+  expect(message).not.toContain(own.accessToken.split('.')[1]);
+});
+
+test('what is no refusal stays as it is', async () => {
+  const own = token({}, {});
+  const later = new BrokerError('KEYS_UNAVAILABLE', 'retry', 'Later.');
+  await expect(withOwnClaims(own, () => Promise.reject(later))).rejects.toBe(later);
+  await expect(withOwnClaims(own, () => Promise.resolve(1))).resolves.toBe(1);
+});
+
+test('a customer token keeps its code', async () => {
+  const customer = new BrokerError('TOKEN_NOT_A_SERVICE', 'rejected', 'A customer.');
+  const check = withOwnClaims(token({}, {}), () => Promise.reject(customer));
+  await expect(check).rejects.toMatchObject({ code: 'TOKEN_NOT_A_SERVICE', kind: 'rejected' });
+});

@@ -1,0 +1,48 @@
+import { PassThrough } from 'node:stream';
+import { describe, expect, test } from '@jest/globals';
+import { join } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { readTextInput } from '../../src/composition/secret-file.js';
+import { temporaryFolders } from '../support/temporary-folder.js';
+
+const temporaryFolder = temporaryFolders('secret-file');
+
+/** Reads a text from standard input, as a terminal or as a pipe. */
+async function read(text: string, isTTY: boolean): Promise<{ text: string; told: string[] }> {
+  const told: string[] = [];
+  const stdin = Object.assign(new PassThrough(), { isTTY });
+  stdin.end(text);
+  const tell = (line: string): number => told.push(line);
+  return { text: await readTextInput({ path: '-', what: 'the token', tell, stdin }), told };
+}
+
+describe('standard input', () => {
+  test('on a terminal says what it waits for, and how to end', async () => {
+    expect(await read(' a.b.c\n', true)).toEqual({
+      text: 'a.b.c',
+      told: ['Reading the token from standard input; end with Ctrl+D.'],
+    });
+  });
+
+  test('of a pipe is read without a word', async () => {
+    expect(await read('ü\n', false)).toEqual({ text: 'ü', told: [] });
+  });
+
+  test.each(['', ' \n'])('%j is nothing', async (text) => {
+    await expect(read(text, false)).rejects.toMatchObject({
+      code: 'NOTHING_GIVEN',
+      message: expect.stringContaining('standard input is empty, where the token was expected'),
+    });
+  });
+});
+
+test('an empty file, and one that is not there', async () => {
+  const path = join(await temporaryFolder(), 'credentials.json');
+  const input = { path, what: 'the client credentials', tell: () => undefined };
+  await expect(readTextInput(input)).rejects.toMatchObject({
+    code: 'FILE_NOT_READ',
+    message: `The file ${path} cannot be read (ENOENT).`,
+  });
+  await writeFile(path, '\n');
+  await expect(readTextInput(input)).rejects.toMatchObject({ code: 'NOTHING_GIVEN' });
+});
