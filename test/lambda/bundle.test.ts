@@ -66,7 +66,7 @@ describe.each(['rotation.mjs', 'http.mjs'])('%s', (file) => {
   test('leaves the AWS SDK to the runtime', () => {
     const others = output()
       .imports.map(({ path }) => path)
-      .filter((path) => !path.startsWith('node:') && !path.endsWith('embedded/open-store.js'));
+      .filter((path) => !path.startsWith('node:') && !path.includes('/secrets/embedded/'));
     expect(others).toEqual(['@aws-sdk/client-secrets-manager']);
   });
 
