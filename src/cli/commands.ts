@@ -44,7 +44,7 @@ export async function withCore<R>(
     observer: {
       answeredElsewhere: (region, secretId, code) =>
         output.err(
-          `Warning: the own Region did not answer for "${secretId}" (${code}); this is what ${region} says.\n`,
+          `Warning: the home Region did not answer for "${secretId}" (${code}); this is what ${region} says.\n`,
         ),
     },
   });

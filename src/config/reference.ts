@@ -14,7 +14,7 @@ export interface ConfigReferenceRow {
   readonly does: string;
 }
 
-/** Every setting, as the README and `serve --help` show it. */
+/** Every setting, as docs/configuration.md and `serve --help` show it. */
 export const CONFIG_REFERENCE: readonly ConfigReferenceRow[] = [
   {
     name: 'BROKER_CONFIG',
@@ -37,7 +37,7 @@ export const CONFIG_REFERENCE: readonly ConfigReferenceRow[] = [
   }),
 ];
 
-/** The README's table between these markers is {@link configReferenceMarkdown}. */
+/** The table between these markers in docs/configuration.md is {@link configReferenceMarkdown}. */
 export const CONFIG_MARKERS = {
   start: '<!-- config:start -->',
   end: '<!-- config:end -->',

@@ -49,7 +49,7 @@ interface Setting {
 const URL_ALLOWED =
   'an https URL; http only for localhost, 127.0.0.0/8 and [::1], or with BROKER_ALLOW_INSECURE_HTTP=true';
 
-/** Every setting: the one source of the schema, of the defaults, of the README's table and of `serve --help`. */
+/** Every setting: the one source of the schema, the defaults, the table in docs/configuration.md and `serve --help`. */
 export const SETTINGS = {
   PORT: {
     reads: values.wholeNumber(0, 65_535),
@@ -78,8 +78,8 @@ export const SETTINGS = {
   BROKER_AWS_FALLBACK_REGIONS: {
     reads: values.list(values.awsRegion),
     allowed:
-      'AWS Regions other than the own one, separated by commas; only with BROKER_SECRET_STORE=aws',
-    does: 'Regions with replicas of the secrets, read in this order while the own Region cannot be reached; writes stay in the own one.',
+      "AWS Regions other than the broker's own, separated by commas; only with BROKER_SECRET_STORE=aws",
+    does: "Regions with replicas of the secrets, read in this order while the broker's own Region cannot be reached; writes stay in that one.",
   },
   BROKER_DATA_DIR: {
     reads: values.line,

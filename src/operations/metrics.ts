@@ -84,7 +84,7 @@ export class BrokerMetrics {
   });
   readonly #fallbackReads = this.#counter(
     'store_fallback_reads_total',
-    "Reads that another Region's replica answered, because the own Region did not.",
+    "Reads that another Region's replica answered, because the home Region did not.",
     ['region'],
   );
   readonly #mints = this.#counter(

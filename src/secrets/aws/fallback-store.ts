@@ -106,7 +106,7 @@ class FallbackStore implements SecretStore {
       return this.#local.read(secretId, selector);
     }
     try {
-      return await this.#within('the own Region', this.#local, secretId);
+      return await this.#within('the home Region', this.#local, secretId);
     } catch (error) {
       if (!maySucceedElsewhere(error)) throw error;
       return this.#readElsewhere(secretId, error);
