@@ -44,6 +44,11 @@ export function scheduleObserver(log: BrokerLogger): RotationScheduleObserver {
         { code: errorCode(error), nextCheckAt: new Date(nextCheckAt).toISOString() },
         'a rotation was due and could not be done; it is tried again',
       ),
+    resting: (reason, until) =>
+      log.warn(
+        { reason, until: new Date(until).toISOString() },
+        "a rotation is due and waits, because the provider's last tokens were rejected",
+      ),
   };
 }
 

@@ -10,19 +10,14 @@ const admissions = new WeakMap<object, Admission>();
 /** Call contexts of GraphQL operations, by what graphql-js calls their context value. */
 const operations = new WeakMap<object, CallContext>();
 
-/** Remembers that a call was let through, for as long as the call is. */
+/** Remembers that a call without an {@link HttpCall} of its own was let through, for as long as the call is. */
 export function addAdmission(
   context: ExecutionContext,
   transport: Transport,
   admission: Admission,
 ): void {
-  const call = callOf(context, transport);
-  if (transport === 'http' && call !== undefined) {
-    call.admission = admission;
-    return;
-  }
   admissions.set(keyOf(context, transport), admission);
-  if (transport === 'graphql') addOperation(context, call, admission.callContext);
+  if (transport === 'graphql') addOperation(context, admission.callContext);
 }
 
 /** How a call was let through; `undefined` for one that was not, or did not have to be. */
@@ -36,8 +31,8 @@ export function admissionOf(
 }
 
 /**
- * On whose behalf a call was let through, for guards, interceptors and filters of the application: the call context is
- * there from the handler on, and over HTTP before. `undefined` for a call that was not let through, or is public.
+ * On whose behalf a call was let through, for guards and interceptors of the application: the call context is there from
+ * the handler on, and over HTTP before. `undefined` for a call that was not let through, or is public.
  *
  * @example
  * ```ts
@@ -46,7 +41,9 @@ export function admissionOf(
  *
  * class MayShip implements CanActivate {
  *   canActivate(context: ExecutionContext) {
- *     return runInCallContext(callContextOf(context), () => this.stock.has(context.switchToRpc().getData()));
+ *     const callContext = callContextOf(context);
+ *     if (callContext === undefined) return false;
+ *     return runInCallContext(callContext, () => this.stock.has(context.switchToRpc().getData()));
  *   }
  * }
  * ```
@@ -68,11 +65,8 @@ export function callOf(context: ExecutionContext, transport: Transport): HttpCal
   return httpCallOf(requestOfGraphql(context.getArgByIndex(2)));
 }
 
-function addOperation(
-  context: ExecutionContext,
-  call: HttpCall | undefined,
-  callContext: CallContext,
-): void {
+function addOperation(context: ExecutionContext, callContext: CallContext): void {
+  const call = callOf(context, 'graphql');
   const value: unknown = context.getArgByIndex(2);
   if (isRecord(value)) operations.set(value, callContext);
   if (call !== undefined) call.operation = callContext;

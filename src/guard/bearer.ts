@@ -28,12 +28,11 @@ export function readBearer(values: readonly unknown[]): Credentials {
 }
 
 /**
- * What stands behind the scheme, unread: good for one thing, to look it up among the tokens that were accepted before. What
+ * What stands behind the scheme of the only `Authorization`, unread: good for one thing, to look it up among the tokens that were accepted before. What
  * is not found there has to be read by {@link readBearer}.
  */
-export function unreadBearer(values: readonly unknown[]): string | undefined {
-  const [value] = values;
-  return values.length === 1 && typeof value === 'string' && value.startsWith('Bearer ')
+export function unreadBearer(value: unknown): string | undefined {
+  return typeof value === 'string' && value.startsWith('Bearer ')
     ? value.slice('Bearer '.length)
     : undefined;
 }

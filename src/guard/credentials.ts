@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { authorizationOfRequest, headerValues } from './header-values.js';
+import { authorizationOfRequest, headerValues, onlyAuthorization } from './header-values.js';
 import { MALFORMED, NONE, readBearer, unreadBearer, type Credentials } from './bearer.js';
 import { authorizationOfHandshake } from './handshakes.js';
 import { callMethod, isRecord } from './shapes.js';
@@ -55,10 +55,12 @@ export function unreadToken(
   args: readonly unknown[],
   { tokenFromRpc, tokenFromWs }: CredentialsOptions,
 ): string | undefined {
+  if (transport === 'http') return unreadBearer(onlyAuthorization(args[0]));
   const isTaken =
     (transport === 'ws' && tokenFromWs !== undefined) ||
     (transport === 'rpc' && tokenFromRpc !== undefined);
-  return isTaken ? undefined : unreadBearer(AUTHORIZATION_OF[transport](args));
+  const values = isTaken ? [] : AUTHORIZATION_OF[transport](args);
+  return values.length === 1 ? unreadBearer(values[0]) : undefined;
 }
 
 const AUTHORIZATION_OF: Readonly<

@@ -15,8 +15,9 @@ export type Declared = Function;
 /** As metadata, like Nest's own: a decorator that puts another function in a method's place carries it over. */
 const DECLARATIONS: unique symbol = Symbol.for('service-token-broker/declarations/1');
 
-/** The methods that decorators stood on, by the prototype of their class. */
-const declared = new WeakMap<object, Set<PropertyKey>>();
+/** How many decorators stood on a method, by the prototype of its class: what is done with the method takes none away. */
+const SAID: unique symbol = Symbol.for('service-token-broker/said/1');
+
 const read = new WeakMap<Declared, WeakMap<Declared, AccessRequirement>>();
 
 /** Adds what one decorator says. @returns whether it is the first to say something here. */
@@ -27,10 +28,13 @@ export function addDeclaration(target: Declared, declaration: AccessDeclaration)
   return before === undefined;
 }
 
-/** Remembers that a decorator stood on a method, whatever is done with the method afterwards. */
-export function rememberMethod(prototype: object, key: PropertyKey): void {
-  const keys = declared.get(prototype) ?? new Set();
-  declared.set(prototype, keys.add(key));
+/** Counts a decorator that stands on a method, whatever is done with the method afterwards. */
+export function countDeclaration(prototype: object, key: string | symbol): void {
+  Reflect.defineMetadata(SAID, saidOn(prototype, key) + 1, prototype, key);
+}
+
+function saidOn(prototype: object, key: string | symbol): number {
+  return (Reflect.getOwnMetadata(SAID, prototype, key) as number | undefined) ?? 0;
 }
 
 /** What stands on a method or a class; for a class without anything of its own, on the nearest one that it extends. */
@@ -41,19 +45,52 @@ export function declarationsOn(target: Declared): readonly AccessDeclaration[] {
 }
 
 /**
- * Whether a decorator of the guard stood on a method and is lost: another one, above it, has put a function in the
- * method's place, and has not carried the metadata over. What stands on the class would decide instead.
+ * The method whose decorators are lost, all or some of them: another decorator, above them, has put a function in its
+ * place and has not carried the metadata over. What is left, or what stands on the class, would decide instead.
+ *
+ * @returns its name for people; `undefined` when nothing is lost.
  */
-export function hasLostDeclarations(handler: Declared, onClass: Declared): boolean {
-  if (declarationsOn(handler).length > 0) return false;
-  for (let at: unknown = onClass.prototype; isRecord(at); at = Object.getPrototypeOf(at)) {
-    const keys = namesOf(at, handler);
-    if (keys.length > 0) return keys.some((key) => declared.get(at)?.has(key) === true);
+export function lostMethod(handler: Declared, onClass: Declared): string | undefined {
+  const kept = declarationsOn(handler).length;
+  const prototypes = prototypesOf(onClass);
+  // A function that was put there on the instance, or for one call, is known by its name at best.
+  const name = handler.name.replace(/^bound /, '');
+  const [prototype, keys] =
+    firstWith(prototypes, (one) => keysOf(one, handler)) ??
+    firstWith(prototypes, (one) => (Object.hasOwn(one, name) ? [name] : [])) ??
+    [];
+  if (prototype !== undefined) {
+    const lost = keys?.find((key) => saidOn(prototype, key) > kept);
+    return lost === undefined ? undefined : String(lost);
   }
-  return false;
+  const isAnyDeclared = prototypes.some((one) =>
+    Reflect.ownKeys(one).some((key) => saidOn(one, key) > 0),
+  );
+  return kept === 0 && isAnyDeclared ? handler.name : undefined;
 }
 
-function namesOf(owner: object, method: Declared): readonly PropertyKey[] {
+function prototypesOf(onClass: Declared): readonly object[] {
+  const found: object[] = [];
+  for (let at: unknown = onClass.prototype; isRecord(at); at = Object.getPrototypeOf(at)) {
+    if (at !== Object.prototype) found.push(at);
+  }
+  return found;
+}
+
+type Keys = readonly (string | symbol)[];
+
+function firstWith(
+  prototypes: readonly object[],
+  keysIn: (prototype: object) => Keys,
+): readonly [object, Keys] | undefined {
+  for (const prototype of prototypes) {
+    const keys = keysIn(prototype);
+    if (keys.length > 0) return [prototype, keys];
+  }
+  return undefined;
+}
+
+function keysOf(owner: object, method: Declared): Keys {
   return Reflect.ownKeys(owner).filter(
     (key) => Object.getOwnPropertyDescriptor(owner, key)?.value === method,
   );
@@ -67,9 +104,10 @@ function namesOf(owner: object, method: Declared): readonly PropertyKey[] {
 export function requirementOf(handler: Declared, onClass: Declared): AccessRequirement {
   const known = read.get(handler)?.get(onClass);
   if (known !== undefined) return known;
-  if (hasLostDeclarations(handler, onClass)) {
+  const lost = lostMethod(handler, onClass);
+  if (lost !== undefined) {
     throw new GuardConfigError(
-      `${nameOf(handler, onClass)}: a decorator has replaced the method, and with it what the guard's decorators below it say. Put them above it, or make it copy the method's metadata.`,
+      `${onClass.name}.${lost}: a decorator has replaced the method, and with it what the guard's decorators below it say. Put them above it, or make it copy the method's metadata.`,
     );
   }
   const reading: RequirementReading =

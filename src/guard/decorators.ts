@@ -3,7 +3,7 @@ import { currentCallContext } from '../context/call-context.js';
 import type { Principal } from '../verification/principal.js';
 import { admissionOf } from './admissions.js';
 import { SCOPE_TOKEN } from './challenge.js';
-import { addDeclaration, rememberMethod } from './declarations.js';
+import { addDeclaration, countDeclaration } from './declarations.js';
 import { GuardConfigError } from './errors.js';
 import { JwtGuard } from './jwt.guard.js';
 import { MessageRefusedFilter } from './message-refused.filter.js';
@@ -117,7 +117,9 @@ export function RequireScopes(...scopes: readonly [string, ...string[]]): Access
  * The principal of the call, as a handler's parameter, in every kind of context. Narrow it by `kind` where the handler
  * lets in both.
  *
- * @throws {GuardConfigError} on a handler that runs for nobody: a public one, or one that the guard does not stand before.
+ * In a GraphQL field resolver that no guard stands before, it is whom the operation was admitted for.
+ *
+ * @throws {GuardConfigError} on a handler that runs for nobody, such as a public one.
  *
  * @example
  * ```ts
@@ -156,7 +158,7 @@ function declare(declaration: AccessDeclaration): AccessDecorator {
         `${String(key)} is no method. The guard's decorators stand on classes and methods.`,
       );
     }
-    if (key !== undefined) rememberMethod(target, key);
+    if (key !== undefined) countDeclaration(target, key);
     const isFirst = addDeclaration(declared, declaration);
     if (!isFirst) return;
     for (const decorate of bring) {

@@ -6,7 +6,7 @@ import { addAdmission, admissionOf, callOf } from './admissions.js';
 import { challengeOf } from './challenge.js';
 import { readCredentials, transportOf, unreadToken, type Transport } from './credentials.js';
 import { decideAccess } from './decide-access.js';
-import { nameOf, requirementOf } from './declarations.js';
+import { nameOf, requirementOf, type Declared } from './declarations.js';
 import { GuardConfigError } from './errors.js';
 import {
   CallRefusedException,
@@ -47,12 +47,13 @@ export class Gatekeeper {
   admit(context: ExecutionContext): true | Promise<true> {
     const transport = transportOf(context);
     if (transport === undefined) this.#refuse(context, transport, UNKNOWN_CONTEXT);
-    const requirement = requirementOf(context.getHandler(), context.getClass());
-    if (requirement.kind === 'public') return true;
-    if (requirement.kind === 'undeclared') this.#refuse(context, transport, NOT_DECLARED);
+    const [handler, onClass] = [context.getHandler(), context.getClass()];
     // The guard stands on a class, a method and the application: one call meets it up to three times.
     const known = admissionOf(context, transport);
-    if (known?.requirement === requirement && known.by === this) return true;
+    if (known?.by === this && known.handler === handler && known.onClass === onClass) return true;
+    const requirement = requirementOf(handler, onClass);
+    if (requirement.kind === 'public') return true;
+    if (requirement.kind === 'undeclared') this.#refuse(context, transport, NOT_DECLARED);
     const { options, verifier } = this.#settings;
     // A token that is remembered is judged at once, without a promise: most calls of a busy service.
     const unread = unreadToken(transport, context.getArgs(), options);
@@ -89,9 +90,13 @@ export class Gatekeeper {
   ): true {
     const decision = decideAccess(requirement, principal);
     if (!decision.allowed) this.#refuse(context, transport, decision.refusal);
-    requireCallContext(context, transport);
+    const call = callOf(context, transport);
+    const [handler, onClass] = [context.getHandler(), context.getClass()];
+    if (call?.isRunning() !== true) requireInterceptor(transport, handler, onClass);
     const callContext = new CallContext(principal, token);
-    addAdmission(context, transport, { by: this, requirement, callContext });
+    const admission = { by: this, handler, onClass, callContext };
+    if (transport === 'http' && call !== undefined) call.admission = admission;
+    else addAdmission(context, transport, admission);
     return true;
   }
 
@@ -140,14 +145,12 @@ export class Gatekeeper {
  * A handler that ran outside the call context of whom it was admitted for would call other services as nobody, that is
  * with the service token in place of the customer's.
  *
- * @throws {GuardConfigError} when neither a frame nor an interceptor brings it.
+ * @throws {GuardConfigError} when no interceptor brings it either.
  */
-function requireCallContext(context: ExecutionContext, transport: Transport): void {
-  if (callOf(context, transport)?.isRunning() === true) return;
-  const handler = context.getHandler();
+function requireInterceptor(transport: Transport, handler: Declared, onClass: Declared): void {
   if (hasCallContext(handler)) return;
   throw new GuardConfigError(
-    `${nameOf(handler, context.getClass())} would run outside the call context of its request. ${
+    `${nameOf(handler, onClass)} would run outside the call context of its request. ${
       transport === 'http'
         ? 'A middleware or hook has called next() from an event of the connection: let it call AsyncResource.bind(next) instead (node:async_hooks).'
         : 'Let JwtGuardModule see its class when the application starts: provide it as a class.'

@@ -20,6 +20,22 @@ export function authorizationOfRequest(request: unknown): readonly unknown[] {
 }
 
 /**
+ * The `Authorization` of a request of Node, Express or Fastify that certainly has just one, at the least cost. `undefined`
+ * for every other: {@link authorizationOfRequest} tells what is with it.
+ */
+export function onlyAuthorization(request: unknown): unknown {
+  if (!isRecord(request)) return undefined;
+  const { raw, headers } = request;
+  const { rawHeaders } = isRecord(raw) ? raw : request;
+  if (!Array.isArray(rawHeaders) || !isRecord(headers)) return undefined;
+  let count = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    if (isAuthorization(rawHeaders[index])) count += 1;
+  }
+  return count === 1 ? headers[NAME] : undefined;
+}
+
+/**
  * Every value of a header in a set of headers or metadata: a plain object with names in any case, the Fetch API's
  * `Headers`, gRPC's `Metadata`, NATS's `MsgHdrs`.
  *
@@ -46,11 +62,13 @@ function rawValues(rawHeaders: unknown): readonly unknown[] {
   if (!Array.isArray(rawHeaders)) return [];
   const found: unknown[] = [];
   for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name: unknown = rawHeaders[index];
-    if (typeof name !== 'string' || name.length !== NAME.length) continue;
-    if (name.toLowerCase() === NAME) found.push(rawHeaders[index + 1]);
+    if (isAuthorization(rawHeaders[index])) found.push(rawHeaders[index + 1]);
   }
   return found;
+}
+
+function isAuthorization(name: unknown): boolean {
+  return typeof name === 'string' && name.length === NAME.length && name.toLowerCase() === NAME;
 }
 
 /** Kafka and gRPC may give bytes; a header that is not there may be empty text (NATS), null or undefined. */

@@ -5,8 +5,8 @@ import {
   type CallFrame,
 } from '../context/call-context.js';
 import { readCorrelation, type Correlation } from '../context/correlation.js';
+import type { Declared } from './declarations.js';
 import { headerValues } from './header-values.js';
-import type { PrincipalRequirement } from './requirement.js';
 import { callMethod, isRecord } from './shapes.js';
 
 const CALL: unique symbol = Symbol('HttpCall');
@@ -15,8 +15,9 @@ const CALL: unique symbol = Symbol('HttpCall');
 export interface Admission {
   /** Who let it through: another application in this process may have other issuers. */
   readonly by: object;
-  /** What it met. */
-  readonly requirement: PrincipalRequirement;
+  /** To which handler. */
+  readonly handler: Declared;
+  readonly onClass: Declared;
   readonly callContext: CallContext;
 }
 

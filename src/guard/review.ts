@@ -1,11 +1,6 @@
 import { MetadataScanner, type DiscoveryService } from '@nestjs/core';
 import { CallContextInterceptor } from './call-context.interceptor.js';
-import {
-  declarationsOn,
-  hasLostDeclarations,
-  requirementOf,
-  type Declared,
-} from './declarations.js';
+import { declarationsOn, lostMethod, requirementOf, type Declared } from './declarations.js';
 import { GuardConfigError } from './errors.js';
 import { isRecord } from './shapes.js';
 
@@ -39,6 +34,9 @@ export function reviewHandlers(
   for (const [method, metatype] of handlersOf(discovery)) {
     problems.push(...problemOf(method, metatype, isGlobal, enhancers));
     if (BESIDES_HTTP.some((mark) => Reflect.hasMetadata(mark, method))) bringCallContext(method);
+    const isField = Reflect.getMetadata(FIELD_RESOLVER, method) === true;
+    if (isField && !enhancers.includes('interceptors')) withoutInterceptors.add(method);
+    else withoutInterceptors.delete(method);
   }
   if (problems.length > 0) throw new GuardConfigError(problems.join('\n'));
 }
@@ -52,23 +50,30 @@ export function bringCallContexts(discovery: DiscoveryService): void {
 }
 
 const interceptor = new CallContextInterceptor();
-const brought = new WeakSet<Declared>();
+/** Field resolvers of an application whose `fieldResolverEnhancers` leave interceptors out. */
+const withoutInterceptors = new WeakSet<Declared>();
 
 /**
  * By the handler's own interceptors: a hybrid application leaves the application's out for messages. Before the others
  * that stand on the handler, so that these run in the call context as well.
  */
 function bringCallContext(method: Declared): void {
-  if (brought.has(method)) return;
-  brought.add(method);
-  const others: unknown = Reflect.getMetadata(INTERCEPTORS, method);
-  const list = Array.isArray(others) ? others : [];
-  Reflect.defineMetadata(INTERCEPTORS, [interceptor, ...list], method);
+  const others = interceptorsOn(method);
+  if (others.includes(interceptor)) return;
+  Reflect.defineMetadata(INTERCEPTORS, [interceptor, ...others], method);
 }
 
-/** Whether an interceptor makes a handler run in the call context of whom it was admitted for. */
+/**
+ * Whether an interceptor makes a handler run in the call context of whom it was admitted for. A function that takes the
+ * method's place later has it too, when it carries the metadata over.
+ */
 export function hasCallContext(method: Declared): boolean {
-  return brought.has(method);
+  return !withoutInterceptors.has(method) && interceptorsOn(method).includes(interceptor);
+}
+
+function interceptorsOn(method: Declared): readonly unknown[] {
+  const list: unknown = Reflect.getMetadata(INTERCEPTORS, method);
+  return Array.isArray(list) ? list : [];
 }
 
 /** Every method that may be a handler, with its class. */
@@ -89,7 +94,8 @@ function problemOf(
 ): readonly string[] {
   const name = `${metatype.name}.${method.name}`;
   const isMessage = Reflect.hasMetadata(MESSAGE_PATTERN, method);
-  const isDecorated = declarationsOn(method).length > 0 || hasLostDeclarations(method, metatype);
+  const isDecorated =
+    declarationsOn(method).length > 0 || lostMethod(method, metatype) !== undefined;
   if (!isDecorated && declarationsOn(metatype).length === 0) {
     return isGlobal && isMessage
       ? [

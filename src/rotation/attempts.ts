@@ -21,7 +21,8 @@ export interface GivenUp {
 
 /** The pause after the first attempt that was given up, in milliseconds; twice as long after each further one. */
 const FIRST_REST = 15_000;
-const LONGEST_REST = 30 * 60_000;
+/** The longest pause after a token that receivers would refuse, in milliseconds. */
+export const LONGEST_REST = 30 * 60_000;
 
 /**
  * The first of the key's attempts that was not given up. Each version is read by its id, labels included: a description
@@ -57,10 +58,12 @@ export async function nextAttempt(
  * it, as it is computed from what is in the store: each mint may cost money, and a provider that is set up wrongly stays
  * so until somebody mends it. It is then rotated within half an hour, or at once by hand.
  *
- * @returns `undefined` when it may mint now. What was staged in the future is from before the clock was set back.
+ * @returns `undefined` when it may mint now.
  */
 export function restUntil({ state, givenUp }: Attempt, now: number): number | undefined {
-  if (state !== 'new' || givenUp === undefined || givenUp.lastAt > now) return undefined;
+  if (state !== 'new' || givenUp === undefined) return undefined;
+  // A store's clock may be ahead of ours. Farther ahead than any pause is long, ours was set back.
+  if (givenUp.lastAt - now > LONGEST_REST) return undefined;
   const rest = Math.min(FIRST_REST * 2 ** Math.min(givenUp.count - 1, 20), LONGEST_REST);
   const until = givenUp.lastAt + rest;
   return until > now ? until : undefined;

@@ -25,7 +25,6 @@ const KINDS = {
   ROTATION_IN_PROGRESS: 'retry',
   /** A pending version may belong to a rotation that still runs: it is not cleared. */
   ROTATION_REPAIR_REFUSED: 'retry',
-  /** Too many attempts at one slot were given up. */
 } as const satisfies Record<string, ErrorKind>;
 
 /** The stable codes of {@link RotationError}. */

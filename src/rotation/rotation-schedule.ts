@@ -1,7 +1,9 @@
+import { errorCode } from '../tokens/errors.js';
 import { isStoreError } from '../secrets/secret-store-error.js';
 import type { SecretDescription } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
 import { BrokerError } from '../tokens/errors.js';
+import { LONGEST_REST } from './attempts.js';
 import { decideDue, type CurrentToken, type Due } from './due.js';
 import { rotationMode, type RotationMode } from './rotation-mode.js';
 import type { Rotator } from './rotator.js';
@@ -28,8 +30,15 @@ export interface RotationScheduleObserver {
   /** What the store said of the token secret, each time it was asked. */
   described?(description: SecretDescription): void;
   checkFailed?(error: unknown, nextCheckAt: number): void;
+  /** A rotation is due and waits until that instant, because the provider's last tokens for it were rejected. */
+  resting?(reason: string, until: number): void;
 }
 
+/** The provider has minted a token, which may cost money, and will go on to mint the like until somebody mends it. */
+const REFUSED_TOKEN: ReadonlySet<string> = new Set([
+  'ROTATION_TOKEN_REJECTED',
+  'ROTATION_TOKEN_TOO_SHORT',
+]);
 const FIRST_RETRY = 15_000;
 const LONGEST_RETRY = 300_000;
 /** A rotation by Secrets Manager takes seconds; its outcome is looked at after this long. */
@@ -47,6 +56,7 @@ export class RotationSchedule {
   #mode: RotationMode | undefined;
   #asked: Asked | undefined;
   #failures = 0;
+  #hasTried = false;
   #notBefore = Number.NEGATIVE_INFINITY;
   #checkedAt = Number.NEGATIVE_INFINITY;
   #checking: Promise<void> | undefined;
@@ -100,9 +110,12 @@ export class RotationSchedule {
   async #act(mode: RotationMode, due: Exclude<Due, { kind: 'none' }>): Promise<void> {
     const { rotator, clock } = this.options;
     if (mode === 'broker') {
-      const rest = await rotator.restFor(due.key);
+      // A process that was just started may have been given the settings that were missing.
+      const rest = this.#hasTried ? await rotator.restFor(due.key) : undefined;
+      this.#hasTried = true;
       if (rest !== undefined) {
         this.#notBefore = Math.min(rest, clock.now() + LONGEST_RETRY);
+        this.options.observer?.resting?.(due.reason, rest);
         return;
       }
       await this.#rotate(due);
@@ -156,7 +169,8 @@ export class RotationSchedule {
 
   #backOff(error: unknown): void {
     const { clock, observer, random = Math.random } = this.options;
-    const wait = retryWait(this.#failures, random());
+    const longest = REFUSED_TOKEN.has(errorCode(error)) ? LONGEST_REST : LONGEST_RETRY;
+    const wait = retryWait(this.#failures, random(), longest);
     const asked = error instanceof BrokerError ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
     this.#failures += 1;
     this.#notBefore = clock.now() + Math.max(wait, Math.min(asked, LONGEST_RETRY));
@@ -165,10 +179,10 @@ export class RotationSchedule {
 }
 
 /**
- * Milliseconds until a failed rotation is tried again: doubling from 15 seconds up to 5 minutes, the last half of it
- * at random.
+ * Milliseconds until a failed rotation is tried again: doubling from 15 seconds up to `longest` (default: 5 minutes), the
+ * last half of it at random.
  */
-export function retryWait(failures: number, random: number): number {
-  const whole = Math.min(FIRST_RETRY * 2 ** Math.min(failures, 10), LONGEST_RETRY);
+export function retryWait(failures: number, random: number, longest = LONGEST_RETRY): number {
+  const whole = Math.min(FIRST_RETRY * 2 ** Math.min(failures, 10), longest);
   return whole / 2 + (whole / 2) * random;
 }

@@ -249,11 +249,16 @@ describe('options', () => {
     expect(log.lines.join('\n')).not.toContain('Refused');
   });
 
-  test('a mistake in onRefused does not change the answer', async () => {
+  test.each<readonly [string, () => unknown]>([
+    [
+      'throws',
+      (): never => {
+        throw new Error('a mistake of the application');
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('a mistake of the application'))],
+  ])('an onRefused that %s does not change the answer', async (_what, onRefused) => {
     const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
-    const onRefused = (): never => {
-      throw new Error('a mistake of the application');
-    };
     await withApp(OrdersModule.with({ ...options(), onRefused }), async (get) => {
       const { status, headers } = await get('customer', 'nonsense');
       expect(status).toBe(401);

@@ -1,6 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import { Controller, Get, Module } from '@nestjs/common';
-import { AllowCustomer, AllowService, JwtGuardModule, Public } from '../../src/guard/index.js';
+import {
+  AllowCustomer,
+  AllowService,
+  JwtGuardModule,
+  Public,
+  RequireScopes,
+} from '../../src/guard/index.js';
 import { requirementOf, type Declared } from '../../src/guard/declarations.js';
 import { createIssuer } from './support/issuer.js';
 import { createApp, listen, PLATFORMS } from './support/nest-app.js';
@@ -94,7 +100,7 @@ describe.each(PLATFORMS)('a method that a decorator has replaced, on %s', (platf
     await expect(createApp(LostModule, platform)).rejects.toMatchObject({
       code: 'GUARD_MISCONFIGURED',
       message: expect.stringMatching(
-        /^LostController\.\w+: a decorator has replaced the method.*Put them above it/,
+        /^LostController\.lost: a decorator has replaced the method.*Put them above it/,
       ),
     });
   });
@@ -116,4 +122,57 @@ test('a subclass that overrides a method says anew who may call it', () => {
   const methodOf = ({ prototype }: Declared) => Reflect.get(prototype, 'run') as Declared;
   expect(requirementOf(methodOf(Base), Derived)).toMatchObject({ services: 'all' });
   expect(requirementOf(methodOf(Derived), Derived)).toMatchObject({ services: 'none' });
+});
+
+describe('what is left of a method’s decorators', () => {
+  const handlerOf = ({ prototype }: Declared, name = 'run') =>
+    Reflect.get(prototype, name) as Declared;
+  const lost = (name: string) =>
+    expect.objectContaining({
+      message: expect.stringMatching(new RegExp(`^\\w+\\.${name}: a decor`)),
+    });
+
+  test('is not enough when some of them are lost', () => {
+    @AllowCustomer()
+    class Orders {
+      @AllowService()
+      @Wrapped('nothing')
+      @RequireScopes('admin')
+      run(): string {
+        return 'run';
+      }
+    }
+    expect(() => requirementOf(handlerOf(Orders), Orders)).toThrow(lost('run'));
+  });
+
+  test('is known of a method that was bound, or wrapped for one instance, by its name', () => {
+    @AllowCustomer()
+    class Orders {
+      @AllowService()
+      purge(): string {
+        return 'purge';
+      }
+      list(): string {
+        return 'list';
+      }
+    }
+    expect(() =>
+      requirementOf(handlerOf(Orders, 'purge').bind(undefined) as Declared, Orders),
+    ).toThrow(lost('purge'));
+    const bound = handlerOf(Orders, 'list').bind(undefined) as Declared;
+    expect(requirementOf(bound, Orders)).toMatchObject({ customers: true });
+    // As tracing does it: another function of the same name, with all of the metadata.
+    const traced = { purge: (): string => 'purge', list: (): string => 'list' };
+    for (const [name, wrapper] of Object.entries(traced)) {
+      for (const key of Reflect.getMetadataKeys(handlerOf(Orders, name))) {
+        Reflect.defineMetadata(key, Reflect.getMetadata(key, handlerOf(Orders, name)), wrapper);
+      }
+    }
+    expect(requirementOf(traced.purge, Orders)).toMatchObject({
+      services: 'all',
+      customers: false,
+    });
+    expect(requirementOf(traced.list, Orders)).toMatchObject({ customers: true });
+    expect(() => requirementOf(() => 'nameless', Orders)).toThrow(/a decorator has replaced/);
+  });
 });

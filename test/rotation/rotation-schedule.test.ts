@@ -9,6 +9,7 @@ function scheduleFixture() {
   const fixture = rotationFixture();
   const modes: RotationMode[] = [];
   const failures: unknown[] = [];
+  const rests: number[] = [];
   const newSchedule = (): RotationSchedule =>
     new RotationSchedule({
       rotator: fixture.rotator(),
@@ -19,11 +20,12 @@ function scheduleFixture() {
       observer: {
         modeChanged: (mode) => modes.push(mode),
         checkFailed: (error) => failures.push(error),
+        resting: (_reason, until) => rests.push(until),
       },
     });
   const storeCalls = (): number =>
     Object.values(fixture.store.calls).reduce((sum, count) => sum + count, 0);
-  return { ...fixture, modes, failures, newSchedule, storeCalls };
+  return { ...fixture, modes, failures, rests, newSchedule, storeCalls };
 }
 
 describe('the schedule', () => {
@@ -97,6 +99,35 @@ describe('the schedule', () => {
     const mended = clock.now();
     while ((await served()) === 'old') await checkAll();
     expect(clock.now() - mended).toBeLessThanOrEqual(0.5 * HOUR + 60_000);
+  });
+
+  test('says that it waits, and does not after a restart: the settings may have been mended', async () => {
+    const { newSchedule, clock, provider, rests, seedCurrent, served } = scheduleFixture();
+    seedCurrent('old', clock.now() - 24 * HOUR, 30 * 24 * HOUR);
+    provider.verifyFailure = rejected;
+    const replicas = [newSchedule(), newSchedule()];
+    for (const end = clock.now() + 2 * HOUR; clock.now() < end; clock.advance(15_000)) {
+      await Promise.all(replicas.map((replica) => replica.check()));
+    }
+    expect(rests.length).toBeGreaterThan(0);
+    expect(await served()).toBe('old');
+    provider.verifyFailure = undefined;
+    await newSchedule().check();
+    expect(await served()).toBe(`token-${provider.mints}`);
+  });
+
+  test.each([
+    ['too short', { lifetime: HOUR / 2 }],
+    ['rejected before it could be staged', { verifyFailure: rejected }],
+  ])('mints seldom while the token is %s', async (_what, state) => {
+    const { newSchedule, clock, provider } = scheduleFixture();
+    Object.assign(provider, state);
+    const schedule = newSchedule();
+    for (const end = clock.now() + 24 * HOUR; clock.now() < end; clock.advance(15_000)) {
+      await schedule.check();
+    }
+    expect(provider.mints).toBeGreaterThan(40);
+    expect(provider.mints).toBeLessThan(70);
   });
 
   test('tries a failed rotation again with backoff, and says so', async () => {

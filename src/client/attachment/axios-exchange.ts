@@ -102,12 +102,15 @@ function conceal(shown: unknown, config: AxiosRequest): void {
   if (!isObject(shown)) return;
   if (shown['config'] !== undefined) shown['config'] = config;
   hide(shown, ['request']);
-  if (isObject(shown['data'])) hide(shown['data'], TO_THE_REQUEST);
+  // Only a stream: an adapter of the caller's own may answer with data, whose members are not ours to hide.
+  const { data } = shown;
+  if (isObject(data) && typeof data['pipe'] === 'function') hide(data, TO_THE_REQUEST);
 }
 
 function hide(target: object, keys: readonly string[]): void {
   for (const key of keys) {
-    if (Object.hasOwn(target, key)) Object.defineProperty(target, key, HIDDEN);
+    const { configurable } = Object.getOwnPropertyDescriptor(target, key) ?? {};
+    if (configurable === true) Object.defineProperty(target, key, HIDDEN);
   }
 }
 

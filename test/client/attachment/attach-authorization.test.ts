@@ -232,6 +232,19 @@ describe.each([
     expect(callee.tokens()).toEqual([CUSTOMER, CUSTOMER]);
   });
 
+  test('data that an adapter of the caller’s own answers with is left as it is', async () => {
+    const data = Object.freeze({ client: { id: 7 }, socket: 'a', total: 3 });
+    const { callee, http } = await rig(
+      {},
+      {
+        adapter: (config) =>
+          Promise.resolve({ data, status: 200, statusText: 'OK', headers: {}, config }),
+      },
+    );
+    const answer = await http.get<unknown>(callee.origin);
+    expect(Object.keys(answer.data as object)).toEqual(['client', 'socket', 'total']);
+  });
+
   test('a failure to connect shows none either', async () => {
     const { http } = await rig({
       origins: [{ origin: 'http://127.0.0.1:1', acceptsCustomers: true }],
