@@ -2,7 +2,7 @@ import { systemCode } from '../tokens/connection-failure.js';
 
 /** One thing that a broker says is wrong with it. */
 export interface HealthReason {
-  /** What it is about: `token`, `rotation`, `coverage`. */
+  /** What it is about: `token`, `rotation`, `coverage`, `peers`. */
   readonly check: string;
   /** What is wrong and what to do, in words. */
   readonly reason: string;

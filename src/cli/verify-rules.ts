@@ -38,16 +38,15 @@ export async function rulesOfReceivers(context: CommandContext): Promise<TokenVe
 }
 
 /**
- * Whether the configuration says all that a token is held to. With an issuer alone the audience may stand in the
- * credentials secret, where there is one. Pure.
+ * Whether the configuration says all that a token is held to. Without an audience in it, one may stand in the
+ * credentials secret, where there is one; to the broker that counts more than a resource. Pure.
  */
 export function whereRulesStand(
-  { issuer, audience, resource }: Pick<ProviderConfig, 'issuer' | 'audience' | 'resource'>,
+  { issuer, audience }: Pick<ProviderConfig, 'issuer' | 'audience'>,
   storeIsMissing: boolean,
 ): 'configuration' | 'credentials secret' {
   if (issuer === undefined) return 'credentials secret';
-  const namesAudience = audience !== undefined || resource.length > 0;
-  return namesAudience || storeIsMissing ? 'configuration' : 'credentials secret';
+  return audience !== undefined || storeIsMissing ? 'configuration' : 'credentials secret';
 }
 
 function configuredRules({ output }: CommandContext, config: BrokerConfig): TokenVerifierOptions {

@@ -1,6 +1,5 @@
 import { BrokerError } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
-import { TokenRejectedError } from '../verification/errors.js';
 import { peekToken } from '../verification/peek.js';
 
 /** Far longer than any provider's token. */
@@ -12,7 +11,8 @@ const MAX_TOKEN_LENGTH = 16_384;
  * The verifier never quotes what it refuses, because it judges strangers' tokens. What the provider has put into the
  * broker's own is no secret, and whoever has to mend the provider's settings needs to see it.
  *
- * @throws {BrokerError} what the check throws, with the same code.
+ * @throws {BrokerError} with the code of what the check throws, which is the cause. It is no `TokenRejectedError`, since
+ *   that one promises to quote no token.
  */
 export async function withOwnClaims<R>(token: ServiceToken, check: () => Promise<R>): Promise<R> {
   try {
@@ -20,10 +20,7 @@ export async function withOwnClaims<R>(token: ServiceToken, check: () => Promise
   } catch (error) {
     if (!(error instanceof BrokerError) || error.kind !== 'rejected') throw error;
     const message = `${error.message} ${ownClaims(token.accessToken)} Which rules it is held to: service-token-broker doctor --mint`;
-    const options = { cause: error };
-    throw error instanceof TokenRejectedError
-      ? new TokenRejectedError(error.code, message, options)
-      : new BrokerError(error.code, error.kind, message, options);
+    throw new BrokerError(error.code, error.kind, message, { cause: error });
   }
 }
 

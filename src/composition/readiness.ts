@@ -62,13 +62,23 @@ export function createReadiness(
       const { covered, explanation } = coverageOf(current.token, worst, config);
       return covered ? { ok: true } : { ok: false, reason: explanation };
     },
-    peers: () => directory && peersReadiness(directory, clock.now()),
+    peers: () =>
+      directory && peersReadiness(directory, clock.now(), config.cache.ttlSeconds * 1000),
   };
 }
 
-function peersReadiness(directory: PeerDirectory, now: number): PeersReadiness | undefined {
-  const { consecutiveFailures, expiresAt, lastError } = directory.status();
-  if (consecutiveFailures === 0) return expiresAt === undefined ? undefined : { ok: true };
+/**
+ * The list is read only when somebody logs in. Where nobody has since a read failed, nobody knows whether it can be
+ * read by now: a failure is told for one time to live, before or after now, since the clock may have been set back.
+ */
+function peersReadiness(
+  directory: PeerDirectory,
+  now: number,
+  ttl: number,
+): PeersReadiness | undefined {
+  const { failedAt, expiresAt, lastError } = directory.status();
+  if (failedAt === undefined) return expiresAt === undefined ? undefined : { ok: true };
+  if (Math.abs(now - failedAt) > ttl) return undefined;
   const code = errorCode(lastError);
   if (expiresAt === undefined || expiresAt <= now) {
     return {

@@ -48,6 +48,8 @@ export interface TextInput {
   readonly tell: (line: string) => void;
   /** Default: the process's own. */
   readonly stdin?: NodeJS.ReadableStream & { readonly isTTY?: boolean };
+  /** Whose keys end the input at a terminal. Default: the process's own. */
+  readonly platform?: NodeJS.Platform;
 }
 
 /**
@@ -68,11 +70,14 @@ export async function readTextInput(input: TextInput): Promise<string> {
 }
 
 async function readAll(input: TextInput, source: string): Promise<string> {
-  const { path, what, tell, stdin = process.stdin } = input;
+  const { path, what, tell, stdin = process.stdin, platform = process.platform } = input;
   try {
     if (path !== '-') return await readFile(path, 'utf8');
     // Nothing happens on a terminal until somebody types, which looks like a program that hangs.
-    if (stdin.isTTY === true) tell(`Reading ${what} from standard input; end with Ctrl+D.`);
+    if (stdin.isTTY === true) {
+      const keys = platform === 'win32' ? 'Ctrl+Z and Enter' : 'Ctrl+D';
+      tell(`Reading ${what} from standard input; end with ${keys}.`);
+    }
     const chunks: Buffer[] = [];
     for await (const chunk of stdin) chunks.push(Buffer.from(chunk));
     return Buffer.concat(chunks).toString('utf8');

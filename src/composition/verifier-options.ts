@@ -27,7 +27,7 @@ export function providerKeys(
       try {
         return (await provider.metadata(settings)).jwksUri;
       } catch (error) {
-        throw withWayOut(error);
+        throw withWayOut(error, settings);
       }
     },
     clock,
@@ -67,11 +67,17 @@ function expectedAudiences(settings: ProviderSettings): readonly string[] | null
   return resource.length > 0 ? resource : null;
 }
 
-/** Only where the broker itself asks is there a setting that makes asking unnecessary. */
-function withWayOut(error: unknown): unknown {
-  if (!(error instanceof BrokerError) || error.message.includes('BROKER_JWKS_URI')) return error;
+/** The settings that stand in for discovery, where an error names one already. */
+const NAMES_A_WAY_OUT = /BROKER_(?:TOKEN_ENDPOINT|JWKS_URI)/;
+
+/** Only where the broker itself asks are there settings that make asking unnecessary, and only both together. */
+function withWayOut(error: unknown, { tokenEndpoint, jwksUri }: ProviderSettings): unknown {
+  const wasAsked = tokenEndpoint === undefined || jwksUri === undefined;
+  if (!wasAsked || !(error instanceof BrokerError)) return error;
+  if (NAMES_A_WAY_OUT.test(error.message)) return error;
   const { code, kind, message, retryAfterSeconds } = error;
-  return new BrokerError(code, kind, `${message} Or set BROKER_JWKS_URI.`, {
+  const told = `${message} Or set both BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI.`;
+  return new BrokerError(code, kind, told, {
     cause: error,
     ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
   });

@@ -5,6 +5,8 @@ import { parseCredentialsSecret } from '../provider/client-credentials.js';
 import { isStoreError } from '../secrets/secret-store-error.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
+import { isLoopbackHost } from '../tokens/loopback.js';
+import { parseUrl } from '../tokens/parse-url.js';
 
 /** The client that the embedded provider knows the broker by. */
 const DEV_CLIENT_ID = 'service-token-broker-dev';
@@ -35,9 +37,11 @@ export async function ensureDevCredentials(
     );
     return made;
   }
-  const { credentials } = parseCredentialsSecret(text);
+  const { credentials, settings } = parseCredentialsSecret(text);
   const [clientSecret] = credentials.kind === 'secrets' ? credentials.secrets : [];
-  if (credentials.clientId !== DEV_CLIENT_ID || clientSecret === undefined) {
+  // The client of a real provider may have the same id: then it is the issuer that tells.
+  const isReal = credentials.clientId !== DEV_CLIENT_ID || isElsewhere(settings.issuer);
+  if (isReal || clientSecret === undefined) {
     throw new BrokerError(
       'DEV_MODE_DATA_FOLDER',
       'misconfigured',
@@ -67,6 +71,11 @@ export async function rememberDevProvider(
   const wanted = JSON.stringify({ ...known, issuer, audience });
   if (wanted === JSON.stringify(known)) return;
   await writeSecret(store, credentialsSecretId, wanted);
+}
+
+/** Whether an issuer is not on this machine, where the embedded provider always is. */
+function isElsewhere(issuer: string | undefined): boolean {
+  return issuer !== undefined && !isLoopbackHost(parseUrl(issuer)?.hostname ?? '');
 }
 
 async function readIfAny(store: SecretStore, secretId: string): Promise<string | undefined> {

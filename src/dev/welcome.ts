@@ -59,7 +59,7 @@ export function tryLines(running: Running, files: LoginFiles): string {
     '',
     'The command line works beside it, from the same folder:',
     '',
-    `  ${settingsFor(running)}node ${quoted(running.command)} status`,
+    `  ${settingsFor(running)}node ${quoted(withSlashes(running.command))} status`,
     '',
     'Stop it with Ctrl+C. A second start reuses everything.',
     '',
@@ -69,7 +69,8 @@ export function tryLines(running: Running, files: LoginFiles): string {
 
 /** What the command line has to be told, because it is not as usual. */
 function settingsFor({ url, dataDir }: Running): string {
-  const { port } = new URL(url);
+  // A URL leaves out the port that is usual for HTTP.
+  const port = new URL(url).port || '80';
   return [
     ...(port === DEFAULT_PORT ? [] : [`PORT=${port} `]),
     ...(dataDir === DEFAULT_DATA_DIR ? [] : [`BROKER_DATA_DIR=${quoted(dataDir)} `]),
@@ -81,7 +82,12 @@ function quoted(text: string): string {
   return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+/** A path of Windows as every shell there takes it, without quotes: backslashes mean something else in some. */
+function withSlashes(path: string): string {
+  return path.replaceAll('\\', '/');
+}
+
 function loginFrom(id: string, file: string): string {
-  const path = file.replaceAll('\\', '/').replaceAll("'", "\\'");
+  const path = withSlashes(file).replaceAll("'", "\\'");
   return `-u "${id}:$(node -p "require('${path}').secret")"`;
 }

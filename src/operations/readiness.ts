@@ -54,7 +54,7 @@ export interface ReadinessSource {
   rotation(): RotationReadiness | undefined;
   /** What is known in memory; `undefined` while no token was seen. */
   coverage(): CoverageReadiness | undefined;
-  /** What is known in memory; `undefined` while nobody has tried to log in. */
+  /** What is known in memory; `undefined` while nobody has tried to log in, or not since a failure of long ago. */
   peers(): PeersReadiness | undefined;
 }
 

@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import { hashPeerSecret, isPeerId, type Peer, type Peers } from './peers.js';
+import { hashPeerSecret, mayBeShown, type Peer, type Peers } from './peers.js';
 import type { PeerCredentials } from './basic-credentials.js';
 
 /**
@@ -22,7 +22,7 @@ export function authenticate(peers: Peers, { id, secret }: PeerCredentials): Aut
   const peer = peers.byId.get(id);
   const matches = timingSafeEqual(hashPeerSecret(secret), peer?.secretSha256 ?? NOBODY);
   if (peer === undefined) {
-    return peers.malformed.has(id) && isPeerId(id)
+    return peers.malformed.has(id) && mayBeShown(id)
       ? { ok: false, reason: 'malformed_peer', peer: { id } }
       : { ok: false, reason: 'unknown_peer', peer };
   }

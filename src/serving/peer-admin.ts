@@ -23,7 +23,7 @@ import {
 /** Where the list of peers is kept and edited. */
 export interface PeerAdminOptions {
   readonly store: SecretStore;
-  /** The id of the peers secret. It is created when it does not exist. */
+  /** The id of the peers secret. The first peer that is added creates it. */
   readonly secretId: string;
   readonly clock: Clock;
 }
@@ -110,6 +110,8 @@ async function edit<R extends { readonly peers: Peers }>(
     if (attempt === MAX_ATTEMPTS) break;
     result = change(current.peers);
     try {
+      // Only now: a change that is refused makes no secret.
+      if (!current.exists) await store.create(secretId, DESCRIPTION);
       await write(store, secretId, current.versionId, serializePeers(result.peers));
       return result;
     } catch (error) {
@@ -127,20 +129,20 @@ async function edit<R extends { readonly peers: Peers }>(
   );
 }
 
-async function readCurrent(
-  store: SecretStore,
-  secretId: string,
-): Promise<{ readonly peers: Peers; readonly versionId: string | undefined }> {
+interface Current {
+  readonly exists: boolean;
+  readonly peers: Peers;
+  readonly versionId: string | undefined;
+}
+
+async function readCurrent(store: SecretStore, secretId: string): Promise<Current> {
   try {
     const { value, versionId } = await store.read(secretId);
-    return { peers: parsePeers(value), versionId };
+    return { exists: true, peers: parsePeers(value), versionId };
   } catch (error) {
-    if (isStoreError(error, 'SECRET_NOT_FOUND')) {
-      await store.create(secretId, DESCRIPTION);
-    } else if (!isStoreError(error, 'VERSION_NOT_FOUND')) {
-      throw error;
-    }
-    return { peers: NO_PEERS, versionId: undefined };
+    const exists = isStoreError(error, 'VERSION_NOT_FOUND');
+    if (!exists && !isStoreError(error, 'SECRET_NOT_FOUND')) throw error;
+    return { exists, peers: NO_PEERS, versionId: undefined };
   }
 }
 

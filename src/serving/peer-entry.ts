@@ -17,11 +17,20 @@ export interface Peer {
 }
 
 const PEER_ID = /^[A-Za-z0-9._-]{1,64}$/;
-const SHA256_BASE64URL = /^[A-Za-z0-9_-]{43}$/;
+/** 32 bytes in base64url: a digest, and every secret that the broker has made. */
+const BASE64URL_32_BYTES = /^[A-Za-z0-9_-]{43}$/;
 
 /** True for an id that a peer can have: 1 to 64 letters, digits, dots, underscores and hyphens. */
 export function isPeerId(id: string): boolean {
   return PEER_ID.test(id);
+}
+
+/**
+ * True for a peer's id that looks like a secret of the broker's making. Where no peer has it, a secret may have slipped
+ * into the wrong place: then it is not shown.
+ */
+export function looksLikeSecret(id: string): boolean {
+  return BASE64URL_32_BYTES.test(id);
 }
 
 /**
@@ -36,7 +45,7 @@ export function parsePeer(id: string, entry: unknown): Peer | string {
   const secretSha256 = typeof digest === 'string' ? Buffer.from(digest, 'base64url') : undefined;
   if (
     secretSha256 === undefined ||
-    !SHA256_BASE64URL.test(String(digest)) ||
+    !BASE64URL_32_BYTES.test(String(digest)) ||
     secretSha256.toString('base64url') !== digest
   ) {
     return '"secret_sha256" must be a SHA-256 digest in base64url';

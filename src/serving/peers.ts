@@ -3,6 +3,7 @@ import { BrokerError, type ErrorKind } from '../tokens/errors.js';
 import {
   isObject,
   isPeerId,
+  looksLikeSecret,
   parsePeer,
   PEER_ROLES,
   type Peer,
@@ -28,7 +29,7 @@ export type PeerSummary = Omit<Peer, 'secretSha256'>;
 
 /** What may be shown of an entry that is no peer. */
 export interface MalformedPeer {
-  /** Not given when it cannot be a peer's: it may be a secret that slipped into the wrong place. */
+  /** Not given when it cannot be a peer's, or looks like a secret: one may have slipped into the wrong place. */
   readonly id?: string;
   /** The member at fault, never a value. */
   readonly reason: string;
@@ -117,11 +118,12 @@ export function addPeer(
   requireRoles(roles);
   if (hasPeer(peers, id)) {
     const fault = peers.malformed.get(id);
+    const shown = mayBeShown(id) ? `"${id}"` : 'with this id';
     throw new PeersError(
       'PEER_EXISTS',
       fault === undefined
         ? `There is a peer "${id}" already. Remove it first, or add one with another id and move over.`
-        : `There is a malformed entry "${id}" already: ${fault}. Correct it in the secret store, or remove it first.`,
+        : `There is a malformed entry ${shown} already: ${fault}. Correct it in the secret store, or remove it first.`,
     );
   }
   const secret = Buffer.from(randomBytes(32)).toString('base64url');
@@ -146,10 +148,9 @@ export function hasPeer(peers: Peers, id: string): boolean {
  */
 export function removePeer(peers: Peers, id: string): Peers {
   if (!hasPeer(peers, id)) {
-    // What is not an id is not repeated: it may be a secret that slipped into the wrong place.
     throw new PeersError(
       'PEER_UNKNOWN',
-      isPeerId(id) ? `There is no peer "${id}".` : 'There is no such peer.',
+      mayBeShown(id) ? `There is no peer "${id}".` : 'There is no such peer.',
     );
   }
   return withEntries(
@@ -169,7 +170,15 @@ export function listPeers(peers: Peers): readonly PeerSummary[] {
 export function listMalformed(peers: Peers): readonly MalformedPeer[] {
   return [...peers.malformed]
     .sort(([one], [other]) => (one < other ? -1 : 1))
-    .map(([id, reason]) => (isPeerId(id) ? { id, reason } : { reason }));
+    .map(([id, reason]) => {
+      if (mayBeShown(id)) return { id, reason };
+      return { reason: isPeerId(id) ? `an entry whose id looks like a secret: ${reason}` : reason };
+    });
+}
+
+/** Whether an id that no peer has may be repeated: what is not one, or looks like a secret, may be a secret. */
+export function mayBeShown(id: string): boolean {
+  return isPeerId(id) && !looksLikeSecret(id);
 }
 
 /** Whether a peer may do what the role stands for. */

@@ -72,4 +72,6 @@ export interface CacheStatus<T> {
   /** Failed reads since the last one that succeeded. */
   readonly consecutiveFailures: number;
   readonly lastError: unknown;
+  /** When the last of them failed. */
+  readonly failedAt: number | undefined;
 }

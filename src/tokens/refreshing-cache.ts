@@ -107,6 +107,7 @@ export class RefreshingCache<T> {
       expiresAt: this.#entry?.expiresAt,
       consecutiveFailures: this.#failure?.count ?? 0,
       lastError: this.#failure?.error,
+      failedAt: this.#failure?.at,
     };
   }
 
@@ -190,13 +191,8 @@ export class RefreshingCache<T> {
     const now = this.#options.clock.now();
     // Written so that an expiry that is not a number counts as passed.
     if (!(expiresAt - now > this.#options.skewMs)) throw expired();
-    this.#entry = cacheEntry({
-      value,
-      sequence,
-      readAt,
-      expiresAt,
-      jitter: this.#options.random(),
-    });
+    const jitter = this.#options.random();
+    this.#entry = cacheEntry({ value, sequence, readAt, expiresAt, jitter });
     this.#failure = undefined;
     this.#end(flight, { ok: true });
     tell(() => this.#observer.readSucceeded?.(Math.max(0, now - readAt)));

@@ -111,12 +111,39 @@ describe('what health says of peers', () => {
       reason: expect.stringContaining('changes have no effect'),
     });
     clock.advance(23 * HOUR);
+    await login();
     const expired = runtime.readiness.peers();
     expect(expired).toMatchObject({ ok: false, code: 'PEERS_INVALID' });
     expect(expired?.reason).toContain('Nobody can log in');
     expect(expired).not.toHaveProperty('stale');
     store.edit(peersSecret, '{"peers":{}}');
+    clock.advance(1_000);
     await login();
     expect(runtime.readiness.peers()).toEqual({ ok: true });
+  });
+
+  test.each([
+    ['the time to live', 300_000, true],
+    ['more than that', 300_001, false],
+    ['a day', 24 * HOUR, false],
+    ['the time to live, with a clock set back', -300_000, true],
+    ['more than that, with a clock set back', -300_001, false],
+  ])('a failure that nobody has asked about since: told after %s', async (_, span, isTold) => {
+    await login();
+    store.edit(peersSecret, 'not JSON');
+    clock.advance(HOUR);
+    await login();
+    const told = runtime.readiness.peers();
+    expect(told?.ok).toBe(false);
+    clock.advance(span);
+    expect(runtime.readiness.peers()).toEqual(isTold ? told : undefined);
+  });
+
+  test('what nobody has read since is not told either when there never was a list', async () => {
+    store.edit(peersSecret, 'not JSON');
+    await login();
+    expect(runtime.readiness.peers()?.reason).toContain('Nobody can log in');
+    clock.advance(HOUR);
+    expect(runtime.readiness.peers()).toBeUndefined();
   });
 });

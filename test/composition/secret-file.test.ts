@@ -8,21 +8,35 @@ import { temporaryFolders } from '../support/temporary-folder.js';
 const temporaryFolder = temporaryFolders('secret-file');
 
 /** Reads a text from standard input, as a terminal or as a pipe. */
-async function read(text: string, isTTY: boolean): Promise<{ text: string; told: string[] }> {
+async function read(
+  text: string,
+  isTTY: boolean,
+  platform: NodeJS.Platform = 'linux',
+): Promise<{ text: string; told: string[] }> {
   const told: string[] = [];
   const stdin = Object.assign(new PassThrough(), { isTTY });
   stdin.end(text);
   const tell = (line: string): number => told.push(line);
-  return { text: await readTextInput({ path: '-', what: 'the token', tell, stdin }), told };
+  return {
+    text: await readTextInput({ path: '-', what: 'the token', tell, stdin, platform }),
+    told,
+  };
 }
 
 describe('standard input', () => {
-  test('on a terminal says what it waits for, and how to end', async () => {
-    expect(await read(' a.b.c\n', true)).toEqual({
-      text: 'a.b.c',
-      told: ['Reading the token from standard input; end with Ctrl+D.'],
-    });
-  });
+  test.each([
+    ['linux', 'Ctrl+D'],
+    ['darwin', 'Ctrl+D'],
+    ['win32', 'Ctrl+Z and Enter'],
+  ] as const)(
+    'on a terminal says what it waits for, and how to end: %s',
+    async (platform, keys) => {
+      expect(await read(' a.b.c\n', true, platform)).toEqual({
+        text: 'a.b.c',
+        told: [`Reading the token from standard input; end with ${keys}.`],
+      });
+    },
+  );
 
   test('of a pipe is read without a word', async () => {
     expect(await read('ü\n', false)).toEqual({ text: 'ü', told: [] });

@@ -14,6 +14,13 @@ describe('the line for the command line beside dev mode', () => {
     ['as usual', {}, 'node dist/cli.js status'],
     ['another port', { url: 'http://127.0.0.1:4000' }, 'PORT=4000 node dist/cli.js status'],
     [
+      'the port that URLs leave out',
+      { url: 'http://127.0.0.1' },
+      'PORT=80 node dist/cli.js status',
+    ],
+    ['the same, as it is printed', { url: 'http://[::1]:80' }, 'PORT=80 node dist/cli.js status'],
+    ['a path of Windows', { command: 'dist\\cli.js' }, 'node dist/cli.js status'],
+    [
       'another data folder',
       { dataDir: "/tmp/it's here" },
       "BROKER_DATA_DIR='/tmp/it'\\''s here' node dist/cli.js status",

@@ -158,7 +158,7 @@ describe('the command line', () => {
     expect(await readdir(elsewhere)).toEqual([]);
   });
 
-  test('verify says which address did not answer, and the setting that stands in for it', async () => {
+  test('verify says which address did not answer, and the settings that stand in for it', async () => {
     const gone = await startProviderServer();
     const input = await gone.token();
     await gone.close();
@@ -169,7 +169,9 @@ describe('the command line', () => {
     );
     expect(code).toBe(1);
     expect(stdout).toContain(`${gone.issuer}/.well-known/openid-configuration`);
-    expect(stdout).toMatch(/KEYS_UNAVAILABLE.*ECONNREFUSED.*Or set BROKER_JWKS_URI\./s);
+    expect(stdout).toMatch(
+      /KEYS_UNAVAILABLE.*ECONNREFUSED.*Or set both BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI\./s,
+    );
   });
 
   test('a token that receivers would refuse is told with what was expected and what it has', async () => {

@@ -3,6 +3,9 @@ import { authenticate } from '../../src/serving/authenticate.js';
 import { parsePeers } from '../../src/serving/peers.js';
 import { peerEntry } from './broker.js';
 
+/** As long as a secret of the broker's making. */
+const SECRET_LIKE = 'x'.repeat(43);
+
 const peers = parsePeers(
   JSON.stringify({
     peers: {
@@ -10,6 +13,7 @@ const peers = parsePeers(
       retired: peerEntry('right', ['token'], false),
       slip: { ...peerEntry('right', ['token']), enabled: 'true' },
       'no id': peerEntry('right', ['token']),
+      [SECRET_LIKE]: { ...peerEntry('right', ['token']), enabled: 'true' },
     },
   }),
 );
@@ -42,6 +46,12 @@ describe('authenticate', () => {
     [
       'an entry whose id cannot be one, and is not logged',
       'no id',
+      'right',
+      { ok: false, reason: 'unknown_peer', peer: undefined },
+    ],
+    [
+      'an entry whose id looks like a secret, and is not logged',
+      SECRET_LIKE,
       'right',
       { ok: false, reason: 'unknown_peer', peer: undefined },
     ],

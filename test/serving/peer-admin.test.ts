@@ -13,6 +13,8 @@ import { VirtualClock } from '../support/virtual-clock.js';
 
 const secretId = 'broker/peers';
 
+type Admin = ReturnType<typeof setUp>['admin'];
+
 function setUp(options: MemoryStoreOptions = {}) {
   const clock = new VirtualClock();
   const store = new MemorySecretStore({ clock, ...options });
@@ -86,6 +88,15 @@ test('a removed peer is gone; removing it again says so', async () => {
   await removePeer(admin, 'orders');
   expect(await ids()).toEqual([]);
   await expect(removePeer(admin, 'orders')).rejects.toMatchObject({ code: 'PEER_UNKNOWN' });
+});
+
+test.each([
+  ['removing a peer', 'PEER_UNKNOWN', (admin: Admin) => removePeer(admin, 'orders')],
+  ['a role that does not exist', 'PEER_ROLE_INVALID', (admin: Admin) => addPeer(admin, 'a', ['b'])],
+])('where there is no peers secret, %s makes none', async (_what, code, act) => {
+  const { admin, store } = setUp();
+  await expect(act(admin)).rejects.toMatchObject({ code });
+  expect(store.calls.create).toBe(0);
 });
 
 test('what cannot be read is not overwritten', async () => {

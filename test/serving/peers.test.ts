@@ -63,7 +63,9 @@ test('removePeer takes one peer off, and says when there is none', () => {
   expect(() => removePeer(peers, 'nobody')).toThrow(
     expect.objectContaining({ code: 'PEER_UNKNOWN', message: 'There is no peer "nobody".' }),
   );
-  expect(() => removePeer(peers, 'not an id')).toThrow('There is no such peer.');
+  for (const id of ['not an id', 'A-secret_of_43_characters'.padEnd(43, 'x')]) {
+    expect(() => removePeer(peers, id)).toThrow('There is no such peer.');
+  }
 });
 
 test('members that this version does not know survive an edit, and unknown roles grant nothing', () => {
@@ -175,6 +177,28 @@ describe('a malformed entry is no peer, and its value is not repeated', () => {
     expect(listMalformed(peers)).toEqual([
       { reason: 'the id has characters that are not allowed, or is too long' },
     ]);
+  });
+
+  test.each([
+    [42, true],
+    [43, false],
+    [44, true],
+  ])('an id of %d letters is shown: %s, since secrets of the broker have 43', (length, isShown) => {
+    const id = '_canary-'.padEnd(length, 'x');
+    const peers = parsePeers(JSON.stringify({ peers: { [id]: 1 } }));
+    const reason = 'it must be an object';
+    expect(listMalformed(peers)).toEqual([
+      isShown ? { id, reason } : { reason: `an entry whose id looks like a secret: ${reason}` },
+    ]);
+    const add = (): unknown => addPeer(peers, id, ['token'], START, randomBytes);
+    expect(add).toThrow(isShown ? `malformed entry "${id}"` : 'malformed entry with this id');
+    expect(removePeer(peers, id).malformed.size).toBe(0);
+  });
+
+  test('a peer whose id is as long as a secret is one like any other', () => {
+    const id = 'x'.repeat(43);
+    const { peers } = addPeer(NO_PEERS, id, ['token'], START, randomBytes);
+    expect(listPeers(peers)).toMatchObject([{ id }]);
   });
 
   test('the other peers are as they were', () => {

@@ -150,7 +150,11 @@ describe('a failing source', () => {
     expect((await cache.get()).state).toBe('HIT');
     await turn();
     expect(readFailed).toHaveBeenCalledWith(source.failure, 1);
-    expect(cache.status()).toMatchObject({ consecutiveFailures: 1, lastError: source.failure });
+    expect(cache.status()).toMatchObject({
+      consecutiveFailures: 1,
+      lastError: source.failure,
+      failedAt: clock.now(),
+    });
     expect((await cache.get()).state).toBe('HIT');
   });
 
@@ -177,7 +181,7 @@ describe('a failing source', () => {
     await cache.get();
     await turn();
     expect((await cache.get()).state).toBe('HIT');
-    expect(cache.status().consecutiveFailures).toBe(0);
+    expect(cache.status()).toMatchObject({ consecutiveFailures: 0, failedAt: undefined });
   });
 
   test('a failure of long ago does not keep the next caller from waiting for a new read', async () => {

@@ -191,18 +191,7 @@ class FetchedKeySet implements RemoteKeySet {
 
   async #fetch(signal: AbortSignal): Promise<FetchedKeys> {
     const { findUri, fetch, maxBytes } = this.#settings;
-    let uri: URL;
-    try {
-      uri = await findUri();
-    } catch (error) {
-      if (error instanceof KeyFetchError) throw error;
-      throw new KeyFetchError(
-        'KEYS_URI_UNKNOWN',
-        "The address of the issuer's keys could not be found out.",
-        { cause: error },
-      );
-    }
-    return fetchKeys({ uri, fetch, maxBytes, signal });
+    return fetchKeys({ uri: await findUri(), fetch, maxBytes, signal });
   }
 
   #grantedAge(hintSeconds: number | undefined): number {

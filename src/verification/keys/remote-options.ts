@@ -38,6 +38,7 @@ export interface RemoteKeySetOptions {
 
 /** The options with their defaults; spans in milliseconds. */
 export interface RemoteKeySetSettings {
+  /** Rejects with a `KeyFetchError`, and with nothing else. */
   readonly findUri: () => Promise<URL>;
   readonly clock: Clock;
   readonly fetch: Fetch;

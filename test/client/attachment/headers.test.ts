@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { fc } from '../../support/properties.js';
 import { bearerHeader } from '../../../src/client/attachment/bearer-header.js';
 import { correlationHeaders } from '../../../src/client/attachment/correlation-headers.js';
-import type { Correlation } from '../../../src/context/correlation.js';
+import { readCorrelation, type Correlation } from '../../../src/context/correlation.js';
 
 const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 
@@ -50,18 +50,19 @@ describe('the headers of a correlation', () => {
       ['x-request-id'],
       { traceparent: TRACEPARENT, tracestate: 'a=1' },
     ],
-    ['malformed', { traceparent: '00-1-2-3', tracestate: 'a=1', requestId: 'a b' }, [], {}],
-    ['with line breaks', { requestId: 'a\r\nX-Admin: 1' }, [], {}],
-    ['too long', { requestId: 'r'.repeat(129) }, [], {}],
   ])('%s', (_name, correlation, own, expected) => {
     expect(headersOf(correlation, own)).toEqual(expected);
   });
 
-  test('nothing is sent that could be more than one header', () => {
+  test('whatever came, nothing is sent that could be more than one header', () => {
     const text = fc.oneof(fc.string({ unit: 'binary' }), fc.constant(TRACEPARENT));
-    const any = fc.record({ traceparent: text, tracestate: text, requestId: text });
+    const any = fc.dictionary(
+      fc.constantFrom('traceparent', 'tracestate', 'x-request-id'),
+      fc.array(text, { maxLength: 2 }),
+    );
     fc.assert(
-      fc.property(any, (correlation) => {
+      fc.property(any, (came) => {
+        const correlation = readCorrelation((name) => came[name] ?? []);
         for (const value of Object.values(headersOf(correlation))) {
           expect(value).toMatch(/^[\x20-\x7e]{1,512}$/);
         }

@@ -1,0 +1,26 @@
+import { expect, test } from '@jest/globals';
+import { providerKeys } from '../../src/composition/verifier-options.js';
+import { ProviderError } from '../../src/provider/provider-errors.js';
+import type { ProviderSettings } from '../../src/provider/provider-settings.js';
+import { VirtualClock } from '../support/virtual-clock.js';
+
+const issuer = 'https://provider.example.test';
+const tokenEndpoint = `${issuer}/token`;
+const jwksUri = `${issuer}/keys`;
+const WAY_OUT = ' Or set both BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI.';
+
+test.each<[string, Partial<ProviderSettings>, string, string]>([
+  ['no setting', {}, 'No answer.', `No answer.${WAY_OUT}`],
+  ['the keys alone', { jwksUri }, 'No answer.', `No answer.${WAY_OUT}`],
+  ['the token endpoint alone', { tokenEndpoint }, 'No answer.', `No answer.${WAY_OUT}`],
+  ['both, so that nothing was asked', { tokenEndpoint, jwksUri }, 'Refused.', 'Refused.'],
+  ['an error that says what to set', {}, 'Set BROKER_JWKS_URI.', 'Set BROKER_JWKS_URI.'],
+  ['the same', {}, 'Set BROKER_TOKEN_ENDPOINT.', 'Set BROKER_TOKEN_ENDPOINT.'],
+])('how to do without discovery, with %s', async (_what, given, message, told) => {
+  const fail = (): Promise<never> =>
+    Promise.reject(new ProviderError('PROVIDER_UNAVAILABLE', message));
+  const provider = { mint: fail, metadata: fail };
+  const keys = providerKeys(provider, { issuer, ...given }, new VirtualClock());
+  const error = (await keys.refresh().catch((thrown: unknown) => thrown)) as Error;
+  expect(error.message.endsWith(`could not be found out: ${told}`)).toBe(true);
+});
