@@ -55,7 +55,7 @@ export async function explainToken(
   try {
     const { verified } = await judgeToken(token, rules, signal, {
       passed: (step, words) => steps.push({ step, outcome: 'ok', words }),
-      classified: ({ explanation }) => (asked = explanation),
+      classified: (explanation) => (asked = explanation),
     });
     return {
       accepted: true,

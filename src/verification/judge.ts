@@ -53,7 +53,8 @@ export type JudgementStep = (typeof JUDGEMENT_STEPS)[number];
 /** Follows a judgement; `explain` uses it. */
 export interface JudgementObserver {
   passed(step: JudgementStep, words: string): void;
-  classified(classification: Classification): void;
+  /** @param explanation see {@link classify}. */
+  classified(explanation: readonly string[]): void;
 }
 
 /**
@@ -93,8 +94,9 @@ export async function judgeToken(
   await checkSignature(parsed, key);
   observer?.passed('signature', 'The issuer signed it.');
 
-  const classification = classify(parsed.payload, issuer.profile, issuer);
-  observer?.classified(classification);
+  const explanation: string[] | undefined = observer && [];
+  const classification = classify(parsed.payload, issuer.profile, issuer, explanation);
+  if (explanation !== undefined) observer?.classified(explanation);
   if (classification.kind === 'rejected') {
     throw classificationError(classification, issuer.profile.name);
   }

@@ -101,7 +101,7 @@ const TO_THE_REQUEST = ['req', 'socket', 'client', 'connection'] as const;
 function conceal(shown: unknown, config: AxiosRequest): void {
   if (!isObject(shown)) return;
   if (shown['config'] !== undefined) shown['config'] = config;
-  hide(shown, ['request']);
+  if (shown['request'] !== undefined) Object.defineProperty(shown, 'request', HIDDEN);
   // Only a stream: an adapter of the caller's own may answer with data, whose members are not ours to hide.
   const { data } = shown;
   if (isObject(data) && typeof data['pipe'] === 'function') hide(data, TO_THE_REQUEST);

@@ -93,7 +93,9 @@ describe.each(PROVIDER_TOKENS)('$profile', ({ profile: name, options, ...tokens 
 
   test.each(good)('%s: %s: the explanation tells no values', (_, __, claims) => {
     const marked = { ...claims, jti: 'canary-value', email_verified: 'canary-value' };
-    const { explanation } = classify(marked, profile, options);
+    const explanation: string[] = [];
+    const explained = classify(marked, profile, options, explanation);
+    expect(explained).toEqual(classify(marked, profile, options));
     expect(explanation.length).toBeGreaterThan(1);
     expect(explanation.join('\n')).not.toContain('canary-value');
     for (const id of [claims['sub'], claims['azp'], claims['client_id']]) {
@@ -171,7 +173,8 @@ describe('rules for every issuer', () => {
   });
 
   test('the explanation tells which rule decided', () => {
-    const { explanation } = classify({ sub: 'j@clients', azp: 'j', gty: 'x' }, PROFILES.auth0);
+    const explanation: string[] = [];
+    classify({ sub: 'j@clients', azp: 'j', gty: 'x' }, PROFILES.auth0, {}, explanation);
     expect(explanation).toEqual([
       'service: "sub" ends with "@clients": yes',
       'service: ("gty" is "client-credentials" or ("gty" is absent and "client_id" is present and "jti" is present)): no',
