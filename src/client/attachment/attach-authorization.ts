@@ -55,15 +55,14 @@ export function attachAuthorization(instance: AxiosLike, options: AttachmentOpti
     throw new ClientConfigError('attachAuthorization needs an instance made by axios.create.');
   }
   const dispatch = createAxiosDispatch(instance);
-  const attached = new WeakSet<object>();
   const { request: interceptors } = instance.interceptors;
   const id = interceptors.use(
     (config) => {
       const { adapter: own } = config;
       // A request that is sent again, by a retry library for example, has it already.
-      if (typeof own === 'function' && attached.has(own)) return config;
-      const adapter: AxiosAdapter = (final) => send(settings, dispatch, final, own);
-      attached.add(adapter);
+      if (isAttachedBy(dispatch, own)) return config;
+      const adapter: AttachingAdapter = (final) => send(settings, dispatch, final, own);
+      adapter[ATTACHED_BY] = dispatch;
       config.adapter = adapter;
       return config;
     },
@@ -71,6 +70,14 @@ export function attachAuthorization(instance: AxiosLike, options: AttachmentOpti
     { synchronous: true },
   );
   return () => interceptors.eject(id);
+}
+
+/** Marks an adapter of ours; a set of all of them would cost each request more. */
+const ATTACHED_BY: unique symbol = Symbol('attachedBy');
+type AttachingAdapter = AxiosAdapter & { [ATTACHED_BY]?: AxiosDispatch };
+
+function isAttachedBy(dispatch: AxiosDispatch, adapter: unknown): boolean {
+  return typeof adapter === 'function' && (adapter as AttachingAdapter)[ATTACHED_BY] === dispatch;
 }
 
 async function send(

@@ -1,5 +1,6 @@
 import type { AxiosDestination } from './axios-destination.js';
 import type { AxiosDispatch } from './axios-dispatch.js';
+import { putAuthorization, removeAuthorization } from './axios-headers.js';
 import { RedirectWatch } from './axios-redirects.js';
 import type { AxiosAnswer, AxiosRequest } from './axios-shapes.js';
 import { isRepeatableBody } from './repeatable-body.js';
@@ -56,7 +57,7 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
     config.url = destination.url;
     config.baseURL = destination.baseURL;
     for (const [name, value] of correlation) headers.set(name, value);
-    if (authorization !== undefined) headers.set('Authorization', authorization);
+    if (authorization !== undefined) putAuthorization(headers, authorization);
     let answer: AxiosAnswer | undefined;
     let error: AxiosOutcome['error'];
     try {
@@ -69,7 +70,7 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
     config.url = url;
     config.baseURL = baseURL;
     for (const [name] of correlation) headers.delete(name);
-    if (authorization !== undefined) headers.delete('Authorization');
+    if (authorization !== undefined) removeAuthorization(headers);
     conceal(answer, config);
     if (error !== undefined) conceal(error.reason, config);
     return { answer, error, isFromElsewhere: watch.hasLeft };
