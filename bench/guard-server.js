@@ -1,9 +1,10 @@
-// A Nest application on Fastify with one route. Started by `fork`; it is sent { guard, isTracked, issuer, jwks } once, and
+// A Nest application on Fastify with one route. Started by `fork`; it is sent { guard, isTracked, hasIdleGuard, issuer, jwks } once, and
 // says on which port it listens. `guard` is the address of the guard's module, or null for an application without one; with
-// `isTracked` each request runs in an AsyncLocalStorage, as it does with the guard.
+// `isTracked` each request runs in an AsyncLocalStorage, as it does with the guard; with `hasIdleGuard` one of Nest's guards
+// stands before the route that lets everybody through.
 import 'reflect-metadata';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Controller, Get, Module } from '@nestjs/common';
+import { Controller, Get, Module, UseGuards } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 
@@ -14,7 +15,7 @@ process.once('message', (wanted) => {
   );
 });
 
-async function start({ guard, isTracked, issuer, jwks }) {
+async function start({ guard, isTracked, hasIdleGuard, issuer, jwks }) {
   const imports = [];
   const decorators = [Get('orders')];
   if (guard !== null) {
@@ -24,6 +25,7 @@ async function start({ guard, isTracked, issuer, jwks }) {
     );
     decorators.push(AllowService());
   }
+  if (hasIdleGuard) decorators.push(UseGuards({ canActivate: () => true }));
   class OrdersController {
     list() {
       return { orders: [{ id: 1, state: 'paid' }] };

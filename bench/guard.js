@@ -14,14 +14,20 @@ const SHORTER = 4;
 
 /**
  * A Nest application on Fastify, with the guard and without, under the same load with the same valid token. A third one
- * shows what Node's own tracking of asynchronous calls costs there, which the guard's call context needs.
+ * shows what Node's own tracking of asynchronous calls costs there, which the guard's call context needs, and a fourth that
+ * and a guard that lets everybody through.
  */
 export async function guardRows(build, flags, tell) {
   const issuer = createIssuer('RS256');
   const authorization = `Bearer ${issuer.tokens(1)[0].latin1Slice()}`;
   const guard = pathToFileURL(join(resolve(build.cli, '..'), 'guard', 'index.js')).href;
   const generator = forked('./load-generator.js');
-  const kinds = [{ guard }, { guard: null }, { guard: null, isTracked: true }];
+  const kinds = [
+    { guard },
+    { guard: null },
+    { guard: null, isTracked: true },
+    { guard: null, isTracked: true, hasIdleGuard: true },
+  ];
   const apps = kinds.map(() => forked('./guard-server.js'));
   try {
     const servers = [];
@@ -72,7 +78,7 @@ async function requireGuarded([guarded, ...others], authorization) {
   if (status !== 401) throw new Error(`Without a token the guard answers ${status}.`);
 }
 
-function rowsOf(guarded, open, tracked) {
+function rowsOf(guarded, open, tracked, idle) {
   const row = (name, figure, format, verdict, measured = guarded) => {
     const [own, reference] = [measured, open].map((rounds) => rounds.map((round) => round[figure]));
     const quotient = pairedRatio(own, reference);
@@ -100,6 +106,13 @@ function rowsOf(guarded, open, tracked) {
       number,
       undefined,
       tracked,
+    ),
+    row(
+      'the same with a guard that lets everybody through, and without either',
+      'perSecond',
+      number,
+      undefined,
+      idle,
     ),
     ...(guarded.some(({ processor }) => processor === undefined)
       ? []

@@ -1,9 +1,7 @@
 import { BrokerError } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
+import { DEFAULT_MAX_TOKEN_LENGTH } from '../verification/parse/token.js';
 import { peekToken } from '../verification/peek.js';
-
-/** Far longer than any provider's token. */
-const MAX_TOKEN_LENGTH = 16_384;
 
 /**
  * Runs a check of a token that the broker has minted itself, and adds to a refusal what the token says of itself.
@@ -25,7 +23,7 @@ export async function withOwnClaims<R>(token: ServiceToken, check: () => Promise
 }
 
 function ownClaims(accessToken: string): string {
-  const { iss, aud, typ } = peekToken(accessToken, 0, MAX_TOKEN_LENGTH);
+  const { iss, aud, typ } = peekToken(accessToken, 0, DEFAULT_MAX_TOKEN_LENGTH);
   const said = [
     iss === undefined ? 'no "iss"' : `"iss" ${JSON.stringify(iss)}`,
     aud === undefined || aud.length === 0

@@ -67,15 +67,13 @@ function expectedAudiences(settings: ProviderSettings): readonly string[] | null
   return resource.length > 0 ? resource : null;
 }
 
-/** The settings that stand in for discovery, where an error names one already. */
-const NAMES_A_WAY_OUT = /BROKER_(?:TOKEN_ENDPOINT|JWKS_URI)/;
-
 /** Only where the broker itself asks are there settings that make asking unnecessary, and only both together. */
 function withWayOut(error: unknown, { tokenEndpoint, jwksUri }: ProviderSettings): unknown {
   const wasAsked = tokenEndpoint === undefined || jwksUri === undefined;
   if (!wasAsked || !(error instanceof BrokerError)) return error;
-  if (NAMES_A_WAY_OUT.test(error.message)) return error;
   const { code, kind, message, retryAfterSeconds } = error;
+  // Whoever finds out that discovery does not work says what to set instead.
+  if (code === 'PROVIDER_DISCOVERY_FAILED') return error;
   const told = `${message} Or set both BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI.`;
   return new BrokerError(code, kind, told, {
     cause: error,

@@ -28,8 +28,8 @@ export function readBearer(values: readonly unknown[]): Credentials {
 }
 
 /**
- * What stands behind the scheme of the only `Authorization`, unread: good for one thing, to look it up among the tokens that were accepted before. What
- * is not found there has to be read by {@link readBearer}.
+ * What stands behind the scheme of the only `Authorization`, unread: good for one thing, to look it up among the tokens
+ * that were accepted before. What is not found there has to be read by {@link readBearer}.
  */
 export function unreadBearer(value: unknown): string | undefined {
   return typeof value === 'string' && value.startsWith('Bearer ')

@@ -1,3 +1,5 @@
+import { isJsonObject } from '../verification/parse/strict-json.js';
+
 /** What a peer may do: have the service token, or rotate it. One does not include the other. */
 export type PeerRole = 'token' | 'admin';
 
@@ -40,7 +42,7 @@ export function looksLikeSecret(id: string): boolean {
  */
 export function parsePeer(id: string, entry: unknown): Peer | string {
   if (!isPeerId(id)) return 'the id has characters that are not allowed, or is too long';
-  if (!isObject(entry)) return 'it must be an object';
+  if (!isJsonObject(entry)) return 'it must be an object';
   const { secret_sha256: digest, roles, enabled, created_at: createdAt } = entry;
   const secretSha256 = typeof digest === 'string' ? Buffer.from(digest, 'base64url') : undefined;
   if (
@@ -57,9 +59,4 @@ export function parsePeer(id: string, entry: unknown): Peer | string {
   const instant = typeof createdAt === 'string' ? Date.parse(createdAt) : Number.NaN;
   if (!Number.isFinite(instant)) return '"created_at" must be an ISO 8601 instant';
   return { id, secretSha256, roles, enabled, createdAt: instant };
-}
-
-/** True for what JSON calls an object. */
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { BrokerError, type ErrorKind } from '../tokens/errors.js';
+import { isJsonObject, type JsonObject } from '../verification/parse/strict-json.js';
 import {
-  isObject,
   isPeerId,
   looksLikeSecret,
   parsePeer,
@@ -84,7 +84,7 @@ export function hashPeerSecret(secret: string): Buffer {
 export function parsePeers(text: string): Peers {
   const document = parseJsonObject(text);
   const entries = document['peers'];
-  if (!isObject(entries)) throw invalid('"peers" must be an object');
+  if (!isJsonObject(entries)) throw invalid('"peers" must be an object');
   const byId = new Map<string, Peer>();
   const malformed = new Map<string, string>();
   for (const [id, entry] of Object.entries(entries)) {
@@ -205,7 +205,7 @@ function requireRoles(roles: readonly string[]): void {
 
 function entriesOf(peers: Peers): [string, unknown][] {
   const entries = peers.document['peers'];
-  return isObject(entries) ? Object.entries(entries) : [];
+  return isJsonObject(entries) ? Object.entries(entries) : [];
 }
 
 function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
@@ -213,7 +213,7 @@ function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
   return parsePeers(JSON.stringify({ ...peers.document, peers: Object.fromEntries(entries) }));
 }
 
-function parseJsonObject(text: string): Record<string, unknown> {
+function parseJsonObject(text: string): JsonObject {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -221,7 +221,7 @@ function parseJsonObject(text: string): Record<string, unknown> {
     // The parser's own message quotes the text: it is not kept as the cause.
     throw invalid('it is not JSON');
   }
-  if (!isObject(value)) throw invalid('it is not a JSON object');
+  if (!isJsonObject(value)) throw invalid('it is not a JSON object');
   return value;
 }
 

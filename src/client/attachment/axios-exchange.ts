@@ -121,11 +121,11 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 /** Lets go of the connection of an answer that came as a stream, of Node or of the web; others were read to their end. */
 async function discardStream(data: unknown): Promise<void> {
-  if (typeof data !== 'object' || data === null) return;
+  if (!isObject(data)) return;
   if (data instanceof ReadableStream) {
     // A connection that broke while the refusal was on its way is as good as one that is closed.
     await data.cancel().catch(() => undefined);
-  } else if ('destroy' in data && typeof data.destroy === 'function') {
-    data.destroy();
+  } else if (typeof data['destroy'] === 'function') {
+    data['destroy']();
   }
 }

@@ -4,7 +4,7 @@ const NAME = 'Authorization';
 
 /**
  * Puts a value into the headers of a request that has no `Authorization`. `AxiosHeaders` keeps each header as a property of
- * its own, and its `set` normalizes what is normal already, which takes longer than all else that is done for a request.
+ * its own, and its `set` would normalize what is normal already, at each request.
  */
 export function putAuthorization(headers: AxiosRequestHeaders, value: string): void {
   (headers as unknown as Record<string, unknown>)[NAME] = value;

@@ -49,7 +49,7 @@ const MACHINE_SUBJECTS: readonly Condition[] = [
  * @param claims the token's claims.
  * @param profile how the issuer marks its tokens.
  * @param explanation is given what was asked and what came of it, in plain words and in order: names of claims, never their
- *   values. Without it no words are made, which takes half of the time.
+ *   values. Without it no words are made.
  */
 export function classify(
   claims: JsonObject,
