@@ -116,7 +116,13 @@ function rowsOf(guarded, open, tracked, idle) {
     ),
     ...(guarded.some(({ processor }) => processor === undefined)
       ? []
-      : [row('its processor time per request', 'processor', (value) => `${value.toFixed(1)} µs`)]),
+      : [
+          row(
+            'guarded route, processor time per request',
+            'processor',
+            (value) => `${value.toFixed(1)} µs`,
+          ),
+        ]),
   ];
 }
 
