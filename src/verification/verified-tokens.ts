@@ -1,22 +1,16 @@
-import { hash } from 'node:crypto';
 import { timeFault } from './checks.js';
 import type { Judgement, VerifiedToken } from './judge.js';
 import type { KeysAtHand, KeySet } from './keys/key-set.js';
 import type { VerifierRules } from './options.js';
+import { TokenMark } from './token-mark.js';
 
-/**
- * What a token is remembered by: all 256 bits of its SHA-256, as a string of 32 characters. `undefined` for what is no
- * token at all, so that the work stays bounded.
- *
- * Texts that are not ASCII may share a digest with each other, and never with a token: only ASCII was ever accepted.
- */
-export function digestToken(token: unknown, maxLength: number): string | undefined {
-  if (typeof token !== 'string' || token.length > maxLength) return undefined;
-  return hash('sha256', token, 'binary');
-}
+/** What the cache has to know of the verifier's rules. */
+type CacheRules = Pick<VerifierRules, 'clock' | 'clockSkewSeconds' | 'maxTokenLength'>;
 
 interface Entry {
-  readonly digest: string;
+  /** What it is found by, see {@link tailOf}. */
+  readonly tail: string;
+  mark: TokenMark;
   judgement: Judgement;
   /** The keys that the judgement was last held against. */
   atHand: KeysAtHand;
@@ -30,7 +24,21 @@ interface Entry {
 const MAX_SECOND_CHANCES = 16;
 
 /**
- * The tokens that were verified lately, by their digest.
+ * Characters of base64url: some 70 bits of a signature, so that no two tokens of a cache share them by chance. From 13 on
+ * V8 would not copy them: they would keep the whole token alive.
+ */
+const TAIL_LENGTH = 12;
+
+/**
+ * What tokens are looked up by: the end of the signature, which says nothing about the rest of it. It only finds the
+ * entry; whether that is of the very token, its mark tells.
+ */
+function tailOf(token: string): string {
+  return token.slice(-TAIL_LENGTH);
+}
+
+/**
+ * The tokens that were verified lately: not themselves, only what they are known again by.
  *
  * - A remembered token is given out only while the judgement about it would be the same: its times are checked against
  *   the clock, and its key must be the one that the issuer's key set would choose at this moment. Nothing that a caller
@@ -43,18 +51,15 @@ const MAX_SECOND_CHANCES = 16;
  */
 export class VerifiedTokens {
   readonly #maxEntries: number;
-  readonly #rules: Pick<VerifierRules, 'clock' | 'clockSkewSeconds'>;
-  readonly #byDigest = new Map<string, Entry>();
+  readonly #rules: CacheRules;
+  readonly #byTail = new Map<string, Entry>();
   readonly #ring: Entry[] = [];
   /** The keys that each key set had when its tokens were last looked through. */
   readonly #lookedThrough = new Map<KeySet, KeysAtHand>();
   /** Where the next eviction looks first; without meaning while the ring is not full. */
   #hand = 0;
 
-  constructor(
-    { maxEntries }: { readonly maxEntries: number },
-    rules: Pick<VerifierRules, 'clock' | 'clockSkewSeconds'>,
-  ) {
+  constructor({ maxEntries }: { readonly maxEntries: number }, rules: CacheRules) {
     this.#maxEntries = maxEntries;
     this.#rules = rules;
   }
@@ -64,10 +69,15 @@ export class VerifiedTokens {
     return this.#ring.length;
   }
 
-  /** The verified token, as long as the judgement stands; `undefined` when it has to be judged (again). */
-  find(digest: string): VerifiedToken | undefined {
-    const entry = this.#byDigest.get(digest);
-    if (entry === undefined) return undefined;
+  /**
+   * The verified token, as long as the judgement stands; `undefined` when it has to be judged (again).
+   *
+   * @param token anything; the work is bounded by the length that a token may have.
+   */
+  find(token: unknown): VerifiedToken | undefined {
+    if (typeof token !== 'string' || token.length > this.#rules.maxTokenLength) return undefined;
+    const entry = this.#byTail.get(tailOf(token));
+    if (entry?.mark.isOf(token) !== true) return undefined;
     const { judgement } = entry;
     const { keys } = judgement.issuer;
     const atHand = keys.atHand();
@@ -83,23 +93,25 @@ export class VerifiedTokens {
   }
 
   /** Remembers a token that was just judged. */
-  add(digest: string, judgement: Judgement): void {
+  add(token: string, judgement: Judgement): void {
     const { keys } = judgement.issuer;
     const atHand = keys.atHand();
     if (atHand === undefined) return;
     this.#forgetGoneKeys(keys, atHand);
     // The keys and the clock may have moved on while the signature was checked.
     if (!this.#stands(judgement, atHand)) return;
-    const known = this.#byDigest.get(digest);
+    const [tail, mark] = [tailOf(token), new TokenMark(token)];
+    const known = this.#byTail.get(tail);
     if (known !== undefined) {
+      known.mark = mark;
       known.judgement = judgement;
       known.atHand = atHand;
       return;
     }
     const slot = this.#ring.length < this.#maxEntries ? this.#ring.length : this.#evict();
-    const entry = { digest, judgement, atHand, slot, isUsed: false };
+    const entry = { tail, mark, judgement, atHand, slot, isUsed: false };
     this.#ring[slot] = entry;
-    this.#byDigest.set(digest, entry);
+    this.#byTail.set(tail, entry);
   }
 
   /**
@@ -123,7 +135,7 @@ export class VerifiedTokens {
     if (this.#lookedThrough.get(keys) === atHand) return;
     this.#lookedThrough.set(keys, atHand);
     // Not over the ring: removing an entry moves another into its slot.
-    for (const entry of this.#byDigest.values()) {
+    for (const entry of this.#byTail.values()) {
       const { judgement } = entry;
       if (judgement.issuer.keys === keys && !this.#stands(judgement, atHand)) this.#remove(entry);
     }
@@ -138,14 +150,14 @@ export class VerifiedTokens {
       this.#hand = (this.#hand + 1) % this.#maxEntries;
     }
     const slot = this.#hand;
-    this.#byDigest.delete(this.#ring[slot]?.digest ?? '');
+    this.#byTail.delete(this.#ring[slot]?.tail ?? '');
     this.#hand = (slot + 1) % this.#maxEntries;
     return slot;
   }
 
   /** Forgets an entry; the last one of the ring takes its slot, so that the ring has no gaps. */
   #remove(entry: Entry): void {
-    if (!this.#byDigest.delete(entry.digest)) return;
+    if (!this.#byTail.delete(entry.tail)) return;
     const last = this.#ring.pop();
     if (last !== undefined && last !== entry) {
       last.slot = entry.slot;

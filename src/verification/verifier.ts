@@ -1,7 +1,7 @@
 import type { KeySetState } from './keys/key-set.js';
 import { judgeToken, type VerifiedToken } from './judge.js';
 import { readVerifierOptions, type TokenVerifierOptions } from './options.js';
-import { digestToken, VerifiedTokens } from './verified-tokens.js';
+import { VerifiedTokens } from './verified-tokens.js';
 
 /** Tells whether a token is genuine, meant for us, and who it speaks for. */
 export interface TokenVerifier {
@@ -49,23 +49,17 @@ export interface TokenVerifier {
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const rules = readVerifierOptions(options);
   const remembered = rules.cache === null ? undefined : new VerifiedTokens(rules.cache, rules);
-  const digestOf = (token: unknown): string | undefined =>
-    remembered === undefined ? undefined : digestToken(token, rules.maxTokenLength);
   return {
     async verify(token, { signal } = {}) {
       signal?.throwIfAborted();
-      const digest = digestOf(token);
-      if (digest === undefined) return (await judgeToken(token, rules, signal)).verified;
-      const known = remembered?.find(digest);
+      const known = remembered?.find(token);
       if (known !== undefined) return known;
       const judgement = await judgeToken(token, rules, signal);
-      remembered?.add(digest, judgement);
+      // What was accepted is a string.
+      if (typeof token === 'string') remembered?.add(token, judgement);
       return judgement.verified;
     },
-    peek(token) {
-      const digest = digestOf(token);
-      return digest === undefined ? undefined : remembered?.find(digest);
-    },
+    peek: (token) => remembered?.find(token),
     keyStates: () =>
       new Map([...rules.issuers].map(([issuer, { keys }]) => [issuer, keys.state()])),
   };

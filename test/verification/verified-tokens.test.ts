@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { KeysAtHand } from '../../src/verification/keys/key-set.js';
 import type { IssuerRules } from '../../src/verification/options.js';
-import { digestToken, VerifiedTokens } from '../../src/verification/verified-tokens.js';
+import { VerifiedTokens } from '../../src/verification/verified-tokens.js';
 import { issuerRules, judgement, keysAtHand, SwitchedKeySet } from './support/judgements.js';
 import { ManualClock } from './support/manual-clock.js';
 
@@ -19,24 +19,46 @@ beforeEach(async () => {
 });
 
 const create = (maxEntries: number, clockSkewSeconds = 0): VerifiedTokens =>
-  new VerifiedTokens({ maxEntries }, { clock, clockSkewSeconds });
+  new VerifiedTokens({ maxEntries }, { clock, clockSkewSeconds, maxTokenLength: 100 });
 const good = (kid = 'one', subject = 'job') => judgement(rules, kid, clock.seconds + HOUR, subject);
-const remembered = (tokens: VerifiedTokens, digests: readonly string[]): readonly string[] =>
-  digests.filter((digest) => tokens.find(digest) !== undefined);
+const remembered = (tokens: VerifiedTokens, asked: readonly string[]): readonly string[] =>
+  asked.filter((token) => tokens.find(token) !== undefined);
 
-describe('the digest', () => {
-  test('is SHA-256, all of it', () => {
-    // FIPS 180-2, appendix B.1.
-    expect(Buffer.from(digestToken('abc', 10) ?? '', 'latin1').toString('hex')).toBe(
-      'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
-    );
+describe('what is looked up', () => {
+  const END = '-last-twelve';
+
+  test('only the very token is found, and no other one with the same end', () => {
+    const tokens = create(10);
+    tokens.add(`one${END}`, good());
+    for (let time = 0; time < 3; time += 1) {
+      expect(tokens.find(`one${END}`)).toBeDefined();
+      for (const other of [`two${END}`, `One${END}`, `a-one${END}`, END, '', 'one']) {
+        expect(tokens.find(other)).toBeUndefined();
+      }
+    }
   });
 
-  test('of what cannot be a token is none', () => {
-    expect(digestToken('a'.repeat(11), 10)).toBeUndefined();
-    expect(digestToken('a'.repeat(10), 10)).toHaveLength(32);
-    for (const value of [undefined, null, 1, {}, Buffer.from('a')]) {
-      expect(digestToken(value, 10)).toBeUndefined();
+  test('a token takes the place of one with the same end', () => {
+    const tokens = create(10);
+    tokens.add(`one${END}`, good());
+    expect(tokens.find(`one${END}`)).toBeDefined();
+    const second = good('one', 'second');
+    tokens.add(`two${END}`, second);
+    expect(tokens.size).toBe(1);
+    expect(tokens.find(`two${END}`)).toBe(second.verified);
+    expect(tokens.find(`one${END}`)).toBeUndefined();
+  });
+
+  test('what cannot be a token is not even looked up', () => {
+    const tokens = create(10);
+    tokens.add('a'.repeat(100), good());
+    tokens.add('a'.repeat(101), good());
+    // Whatever was added: a text that is too long for a token is none.
+    expect(tokens.find('a'.repeat(101))).toBeUndefined();
+    tokens.add('a'.repeat(100), good());
+    expect(tokens.find('a'.repeat(100))).toBeDefined();
+    for (const value of [undefined, null, 1, {}, Buffer.from('a'.repeat(100))]) {
+      expect(tokens.find(value)).toBeUndefined();
     }
   });
 });
@@ -46,12 +68,12 @@ describe('how many', () => {
     const tokens = create(1000);
     let most = 0;
     for (let count = 0; count < 100_000; count += 1) {
-      tokens.add(`digest ${count}`, good());
+      tokens.add(`token ${count}`, good());
       most = Math.max(most, tokens.size);
     }
     expect(most).toBe(1000);
-    expect(tokens.find('digest 99999')).toBeDefined();
-    expect(tokens.find('digest 98999')).toBeUndefined();
+    expect(tokens.find('token 99999')).toBeDefined();
+    expect(tokens.find('token 98999')).toBeUndefined();
   });
 
   test('the same token twice takes one place', () => {
@@ -67,7 +89,7 @@ describe('how many', () => {
 
   test('the oldest goes first', () => {
     const tokens = create(3);
-    for (const digest of ['a', 'b', 'c', 'd']) tokens.add(digest, good());
+    for (const name of ['a', 'b', 'c', 'd']) tokens.add(name, good());
     expect(remembered(tokens, ['a', 'b', 'c', 'd'])).toEqual(['b', 'c', 'd']);
   });
 
@@ -83,21 +105,21 @@ describe('how many', () => {
 
   test('when all are in use, one goes nevertheless', () => {
     const tokens = create(40);
-    const digests = Array.from({ length: 40 }, (_, index) => String(index));
-    for (const digest of digests) tokens.add(digest, good());
-    expect(remembered(tokens, digests)).toHaveLength(40);
+    const names = Array.from({ length: 40 }, (_, index) => String(index));
+    for (const name of names) tokens.add(name, good());
+    expect(remembered(tokens, names)).toHaveLength(40);
     tokens.add('new', good());
     expect(tokens.find('new')).toBeDefined();
     // The one after sixteen that were given another chance: the search has an end, however many are in use.
-    expect(remembered(tokens, digests)).toEqual(digests.filter((digest) => digest !== '16'));
+    expect(remembered(tokens, names)).toEqual(names.filter((name) => name !== '16'));
     expect(tokens.size).toBe(40);
   });
 
   test('having been in use once is no reason to stay for ever', () => {
     const tokens = create(3);
-    for (const digest of ['a', 'b', 'c']) tokens.add(digest, good());
+    for (const name of ['a', 'b', 'c']) tokens.add(name, good());
     tokens.find('a');
-    for (const digest of ['d', 'e', 'f']) tokens.add(digest, good());
+    for (const name of ['d', 'e', 'f']) tokens.add(name, good());
     expect(remembered(tokens, ['a', 'b', 'c', 'd', 'e', 'f'])).toEqual(['d', 'e', 'f']);
   });
 
@@ -140,12 +162,12 @@ describe('keys', () => {
 
   test('asking for one of them forgets the others too, and nothing else', () => {
     const tokens = create(4);
-    for (const digest of ['a', 'c']) tokens.add(digest, good('one'));
-    for (const digest of ['b', 'd']) tokens.add(digest, good('two'));
+    for (const name of ['a', 'c']) tokens.add(name, good('one'));
+    for (const name of ['b', 'd']) tokens.add(name, good('two'));
     keySet.keys = without(keySet.keys, 'one');
     expect(tokens.find('a')).toBeUndefined();
     expect(tokens.size).toBe(2);
-    for (const digest of ['e', 'f']) tokens.add(digest, good('two'));
+    for (const name of ['e', 'f']) tokens.add(name, good('two'));
     expect(remembered(tokens, ['b', 'd', 'e', 'f'])).toEqual(['b', 'd', 'e', 'f']);
   });
 
