@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import type { Principal } from '../verification/principal.js';
 import type { Correlation } from './correlation.js';
@@ -51,7 +51,12 @@ const storage = (shared[STORAGE] ??= new AsyncLocalStorage<CallFrame>());
 
 /** Runs a function, and everything it starts, in a frame. What the frame says may change while they run. */
 export function runInFrame<Result>(frame: CallFrame, run: () => Result): Result {
-  return storage.run(frame, run);
+  // What is entered ends with the scope of the resource. `storage.run` does the same, and from Node.js 24 on takes almost
+  // three times as long: it makes a map of all stores to go in, and another to come out.
+  return new AsyncResource('CallFrame').runInAsyncScope(() => {
+    storage.enterWith(frame);
+    return run();
+  });
 }
 
 /** Whether the code that asks runs in this very frame. */
@@ -77,7 +82,7 @@ export function runInCallContext<Result>(
   callContext: CallContext | undefined,
   run: () => Result,
 ): Result {
-  return storage.run({ callContext, correlation: currentCorrelation() }, run);
+  return runInFrame({ callContext, correlation: currentCorrelation() }, run);
 }
 
 /**

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage, createHook } from 'node:async_hooks';
 import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { describe, expect, jest, test } from '@jest/globals';
@@ -11,6 +12,7 @@ import {
   runWithPrincipal,
 } from '../../src/context/call-context.js';
 import type { Principal } from '../../src/verification/principal.js';
+import { collectGarbageUntil } from '../support/collect-garbage.js';
 
 const TOKEN = 'header.canary-payload.signature';
 
@@ -66,6 +68,35 @@ describe('the current call context', () => {
       currentCallContext()?.principal.subject,
     ]);
     expect(inner).toEqual([undefined, 'ann']);
+  });
+
+  test('leaves what others keep for a call as it is, inside and afterwards', async () => {
+    const theirs = new AsyncLocalStorage<string>();
+    await theirs.run('outer', async () => {
+      const pending = runInCallContext(contextOf('ann'), async () => {
+        expect(theirs.getStore()).toBe('outer');
+        theirs.enterWith('inner');
+        await setImmediate();
+        return [theirs.getStore(), currentCallContext()?.principal.subject];
+      });
+      expect([theirs.getStore(), currentCallContext()]).toEqual(['outer', undefined]);
+      expect(await pending).toEqual(['inner', 'ann']);
+    });
+  });
+
+  test('has its end seen by those who watch the resources of the process', async () => {
+    const open = new Set<number>();
+    const hook = createHook({
+      init: (id, type) => type === 'CallFrame' && open.add(id),
+      destroy: (id) => open.delete(id),
+    }).enable();
+    try {
+      for (let count = 0; count < 10; count += 1) runInCallContext(contextOf('ann'), () => count);
+      expect(open.size).toBe(10);
+      await collectGarbageUntil(() => open.size === 0);
+    } finally {
+      hook.disable();
+    }
   });
 
   test('is left again when the call throws', () => {
