@@ -3,7 +3,8 @@ import { fileURLToPath } from 'node:url';
 
 const HELP = `npm run bench -- [flags]
 
-  --rounds=N        rounds of load, each with the bare server and the broker in turn (default 7, at least 1)
+  --rounds=N        rounds of load, each with the bare server and the broker in turn (default 7, at least 1);
+                    three times as many starts of the guard's applications
   --seconds=N       length of one measurement (default 4)
   --warm-up=N       seconds of load on each server before the first round (default 4)
   --connections=N   connections of the load (default 64)

@@ -52,8 +52,7 @@ export function httpCallOf(request: unknown): HttpCall | undefined {
 /**
  * Makes an HTTP server run each request in a frame of its own, from after its body was read.
  *
- * A guard cannot open a frame for the handler that follows it, and an interceptor that does costs as much as the rest of
- * a small request; see `bench/README.md`.
+ * A guard cannot open a frame for the handler that follows it. An interceptor can, at a greater cost.
  *
  * @param adapter Nest's HTTP adapter, before its routes are added.
  * @returns false for an adapter other than Fastify's and Express's: interceptors have to do it there.
