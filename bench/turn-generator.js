@@ -1,4 +1,4 @@
-// A load that takes turns: some thousand requests to one server, as many to the next, and so on, so that whatever else the
+// A load that takes turns: a number of requests to one server, as many to the next, and so on, so that whatever else the
 // machine does hits all of them alike. In a process of its own, started by `fork`; for each { urls, authorization,
 // connections, requests, turns } that it is sent, it says how many nanoseconds each turn of each server took.
 import { once } from 'node:events';

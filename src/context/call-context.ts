@@ -51,8 +51,8 @@ const storage = (shared[STORAGE] ??= new AsyncLocalStorage<CallFrame>());
 
 /** Runs a function, and everything it starts, in a frame. What the frame says may change while they run. */
 export function runInFrame<Result>(frame: CallFrame, run: () => Result): Result {
-  // What is entered ends with the scope of the resource. `storage.run` does the same, and from Node.js 24 on takes almost
-  // three times as long: it makes a map of all stores to go in, and another to come out.
+  // What is entered ends with the scope of the resource. `storage.run` does the same with more work on Node.js 24: it makes
+  // a map of all stores to go in, and another to come out.
   return new AsyncResource('CallFrame').runInAsyncScope(() => {
     storage.enterWith(frame);
     return run();

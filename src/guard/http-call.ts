@@ -52,7 +52,8 @@ export function httpCallOf(request: unknown): HttpCall | undefined {
 /**
  * Makes an HTTP server run each request in a frame of its own, from after its body was read.
  *
- * A guard cannot open a frame for the handler that follows it. An interceptor can, at a greater cost.
+ * A guard cannot open a frame for the handler that follows it. An interceptor can, for one handler and through an
+ * Observable.
  *
  * @param adapter Nest's HTTP adapter, before its routes are added.
  * @returns false for an adapter other than Fastify's and Express's: interceptors have to do it there.
@@ -61,7 +62,7 @@ export function openHttpFrames(adapter: unknown): boolean {
   switch (callMethod(adapter, 'getType')) {
     case 'fastify': {
       const fastify = callMethod(adapter, 'getInstance');
-      // A property that its requests have from the start: one that comes later makes all that reads them slower.
+      // From the start, so that no request changes its shape later. There already when the module is imported twice.
       if (callMethod(fastify, 'hasRequestDecorator', CALL) === false) {
         callMethod(fastify, 'decorateRequest', CALL, null);
       }

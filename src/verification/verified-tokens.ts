@@ -2,7 +2,7 @@ import { timeFault } from './checks.js';
 import type { Judgement, VerifiedToken } from './judge.js';
 import type { KeysAtHand, KeySet } from './keys/key-set.js';
 import type { VerifierRules } from './options.js';
-import { TokenMark } from './token-mark.js';
+import { TokenFingerprint } from './token-fingerprint.js';
 
 /** What the cache has to know of the verifier's rules. */
 type CacheRules = Pick<VerifierRules, 'clock' | 'clockSkewSeconds' | 'maxTokenLength'>;
@@ -10,7 +10,7 @@ type CacheRules = Pick<VerifierRules, 'clock' | 'clockSkewSeconds' | 'maxTokenLe
 interface Entry {
   /** What it is found by, see {@link tailOf}. */
   readonly tail: string;
-  mark: TokenMark;
+  fingerprint: TokenFingerprint;
   judgement: Judgement;
   /** The keys that the judgement was last held against. */
   atHand: KeysAtHand;
@@ -31,7 +31,7 @@ const TAIL_LENGTH = 12;
 
 /**
  * What tokens are looked up by: the end of the signature, which says nothing about the rest of it. It only finds the
- * entry; whether that is of the very token, its mark tells.
+ * entry; whether that is of the very token, its fingerprint tells.
  */
 function tailOf(token: string): string {
   return token.slice(-TAIL_LENGTH);
@@ -77,7 +77,7 @@ export class VerifiedTokens {
   find(token: unknown): VerifiedToken | undefined {
     if (typeof token !== 'string' || token.length > this.#rules.maxTokenLength) return undefined;
     const entry = this.#byTail.get(tailOf(token));
-    if (entry?.mark.isOf(token) !== true) return undefined;
+    if (entry?.fingerprint.matches(token) !== true) return undefined;
     const { judgement } = entry;
     const { keys } = judgement.issuer;
     const atHand = keys.atHand();
@@ -100,16 +100,16 @@ export class VerifiedTokens {
     this.#forgetGoneKeys(keys, atHand);
     // The keys and the clock may have moved on while the signature was checked.
     if (!this.#stands(judgement, atHand)) return;
-    const [tail, mark] = [tailOf(token), new TokenMark(token)];
+    const [tail, fingerprint] = [tailOf(token), new TokenFingerprint(token)];
     const known = this.#byTail.get(tail);
     if (known !== undefined) {
-      known.mark = mark;
+      known.fingerprint = fingerprint;
       known.judgement = judgement;
       known.atHand = atHand;
       return;
     }
     const slot = this.#ring.length < this.#maxEntries ? this.#ring.length : this.#evict();
-    const entry = { tail, mark, judgement, atHand, slot, isUsed: false };
+    const entry = { tail, fingerprint, judgement, atHand, slot, isUsed: false };
     this.#ring[slot] = entry;
     this.#byTail.set(tail, entry);
   }

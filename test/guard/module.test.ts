@@ -342,6 +342,28 @@ test('each token is verified once per call, however often the guard stands befor
   });
 });
 
+test('the guard may be imported once more, with options of its own', async () => {
+  @Controller('orders')
+  class OrdersOfServices {
+    @Get()
+    @AllowService()
+    list(): string | undefined {
+      return currentCallContext()?.principal.kind;
+    }
+  }
+  const module = {
+    ...moduleOf([OrdersOfServices]),
+    imports: [
+      JwtGuardModule.forRoot(options()),
+      JwtGuardModule.forRoot({ ...options(), global: false }),
+    ],
+  };
+  await withApp(module, async (get) => {
+    expect((await get('orders')).status).toBe(401);
+    expect(await (await get('orders', await issuer.serviceToken())).text()).toBe('service');
+  });
+});
+
 describe('the call context', () => {
   @Injectable({ scope: Scope.REQUEST })
   class RequestScoped {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { digestToken, TokenMark } from '../../src/verification/token-mark.js';
+import { digestToken, TokenFingerprint } from '../../src/verification/token-fingerprint.js';
 
 describe('the digest', () => {
   test('is SHA-256, all of it', () => {
@@ -12,18 +12,18 @@ describe('the digest', () => {
   });
 });
 
-describe('a mark', () => {
+describe('a fingerprint', () => {
   test('is of one text and no other, however often either is shown to it', () => {
     fc.assert(
       fc.property(
         fc.string({ maxLength: 40 }),
         fc.array(fc.string({ unit: 'binary', maxLength: 40 })),
         (token, others) => {
-          const mark = new TokenMark(token);
+          const fingerprint = new TokenFingerprint(token);
           for (const other of ['', ...others, `${token} `, token.slice(1), token.toUpperCase()]) {
-            expect(mark.isOf(other)).toBe(other === token);
+            expect(fingerprint.matches(other)).toBe(other === token);
             // Another string each time, as each request brings its own.
-            expect(mark.isOf(Buffer.from(token).toString())).toBe(true);
+            expect(fingerprint.matches(Buffer.from(token).toString())).toBe(true);
           }
         },
       ),

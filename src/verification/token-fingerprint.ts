@@ -13,7 +13,7 @@ export function digestToken(token: string): string {
  * Knows one token again without keeping it: by its digest alone, from the second time on also by a string that came
  * before, for as long as the garbage collector leaves that there. Comparing two strings takes a fraction of hashing one.
  */
-export class TokenMark {
+export class TokenFingerprint {
   readonly #digest: string;
   /** Does not keep the string alive: the next full collection takes it. */
   #seen: WeakRef<{ readonly token: string }> | undefined = undefined;
@@ -28,7 +28,7 @@ export class TokenMark {
    * The comparison may tell by its time how far two strings agree, to nobody who has not already found the entry by the
    * end of the signature.
    */
-  isOf(token: string): boolean {
+  matches(token: string): boolean {
     if (this.#seen?.deref()?.token === token) return true;
     if (digestToken(token) !== this.#digest) return false;
     this.#seen = new WeakRef({ token });
