@@ -5,6 +5,7 @@ export {
   runInCallContext,
   runWithPrincipal,
 } from '../context/call-context.js';
+export { RunAsService } from '../context/run-as-service.js';
 export { BrokerError, type ErrorKind } from '../tokens/errors.js';
 export type { Clock } from '../tokens/clock.js';
 export { CacheError } from '../tokens/refreshing-cache.js';
@@ -22,7 +23,7 @@ export {
   type AuthorizedRequestInit,
 } from './attachment/authorized-fetch.js';
 export type { AxiosLike } from './attachment/axios-shapes.js';
-export type { OtherOrigins } from './attachment/decide-attachment.js';
+export type { OtherOrigins, OutsideCalls } from './attachment/decide-attachment.js';
 export { ClientConfigError, TokenRequestError, type TokenRequestErrorCode } from './errors.js';
 export { AUTHORIZED_FETCH, SERVICE_TOKEN_SOURCE } from './nest/injection-tokens.js';
 export type {

@@ -1,7 +1,36 @@
-import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
-import { inspect } from 'node:util';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { inspect, types } from 'node:util';
+import type { Clock } from '../tokens/clock.js';
 import type { Principal } from '../verification/principal.js';
 import type { Correlation } from './correlation.js';
+
+/** How long a call context lives on after its call. */
+export interface CallTiming {
+  readonly clock: Clock;
+  /** Milliseconds. */
+  readonly graceMs: number;
+}
+
+/** When the contexts of one call end: some time after the call itself. */
+export class CallLife {
+  #endedAt: number | undefined = undefined;
+
+  constructor(private readonly timing: CallTiming) {}
+
+  /** Says that the call is over: its response was sent, or its handler has returned all it had to. */
+  end(): void {
+    this.#endedAt ??= this.timing.clock.now();
+  }
+
+  /** Also true while the clock shows a time before the end: a clock that was set back must not extend a life. */
+  get isOver(): boolean {
+    if (this.#endedAt === undefined) return false;
+    const sinceMs = this.timing.clock.now() - this.#endedAt;
+    return sinceMs < 0 || sinceMs >= this.timing.graceMs;
+  }
+}
+
+const ENDLESS = { isOver: false };
 
 /**
  * On whose behalf a call runs: who a verified token speaks for, and that token.
@@ -12,10 +41,12 @@ import type { Correlation } from './correlation.js';
 export class CallContext {
   readonly #principal: Principal;
   readonly #token: string;
+  readonly #life: { readonly isOver: boolean };
 
-  constructor(principal: Principal, token: string) {
+  constructor(principal: Principal, token: string, life: { readonly isOver: boolean } = ENDLESS) {
     this.#principal = principal;
     this.#token = token;
+    this.#life = life;
   }
 
   /** Who the token speaks for. */
@@ -28,66 +59,91 @@ export class CallContext {
     return this.#token;
   }
 
-  /** `inspect` would call the getter when it is asked to show all. */
+  /** Whether the call ended so long ago that nothing may be done on its behalf any more. */
+  get isOver(): boolean {
+    return this.#life.isOver;
+  }
+
+  /** `inspect` would call the getters when it is asked to show all. */
   [inspect.custom](): object {
     return { principal: this.principal };
   }
 }
 
+/**
+ * Why it is unknown on whose behalf code runs.
+ *
+ * - `outside`: of every call, such as at start-up, in a timer or in the callback of a shared connection
+ * - `unjudged`: in a request that the guard has not admitted yet
+ * - `refused`: in a request that the guard refused
+ * - `nobody`: in a public handler
+ * - `ended`: in a call that is over
+ */
+export type UnknownBehalf = 'outside' | 'unjudged' | 'refused' | 'nobody' | 'ended';
+
+/** On whose behalf code runs: a principal's, this service's own because somebody said so, or unknown. */
+export type Behalf = CallContext | 'service' | UnknownBehalf;
+
 /** What the code of one call knows of it. */
 export interface CallFrame {
-  /** On whose behalf it runs; `undefined` for nobody's. */
-  readonly callContext: CallContext | undefined;
+  readonly behalf: Behalf;
   readonly correlation: Correlation | undefined;
 }
 
 /**
- * One storage for all copies of this package in a process: with one for each, the client of one copy would not see the
- * customer whom the guard of another admitted, and call as a service.
+ * One storage for all copies of this package in a process: the client of one copy has to see whom the guard of another
+ * admitted.
  */
-const STORAGE: unique symbol = Symbol.for('service-token-broker/call-frame/1');
+const STORAGE: unique symbol = Symbol.for('service-token-broker/call-frame/2');
 const shared = globalThis as { [STORAGE]?: AsyncLocalStorage<CallFrame> };
 const storage = (shared[STORAGE] ??= new AsyncLocalStorage<CallFrame>());
 
 /** Runs a function, and everything it starts, in a frame. What the frame says may change while they run. */
 export function runInFrame<Result>(frame: CallFrame, run: () => Result): Result {
-  // What is entered ends with the scope of the resource. `storage.run` does the same with more work on Node.js 24: it makes
-  // a map of all stores to go in, and another to come out.
-  return new AsyncResource('CallFrame').runInAsyncScope(() => {
-    storage.enterWith(frame);
-    return run();
-  });
+  return storage.run(frame, run);
 }
 
-/** Whether the code that asks runs in this very frame. */
-export function isInFrame(frame: CallFrame): boolean {
-  return storage.getStore() === frame;
+/** The frame that the calling code runs in; `undefined` outside of every call. */
+export function currentFrame(): CallFrame | undefined {
+  return storage.getStore();
+}
+
+/** On whose behalf the calling code runs. */
+export function currentBehalf(): Behalf {
+  const behalf = storage.getStore()?.behalf ?? 'outside';
+  return typeof behalf === 'object' && behalf.isOver ? 'ended' : behalf;
 }
 
 /**
  * Runs a function, and everything it starts, in a call context that was taken with {@link currentCallContext}. The
  * caller's own context is as before when it returns, also while the function's promise is pending.
  *
- * @param callContext `undefined` runs it on nobody's behalf.
+ * The call context ends with the call that it was taken from: for work that outlives the call, such as a queue's, use
+ * {@link runWithPrincipal}.
+ *
+ * @param callContext `undefined` runs it on nobody's behalf: calls to other services are refused.
  *
  * @example
  * ```ts
  * import { currentCallContext, runInCallContext } from 'service-token-broker/guard';
  *
  * const callContext = currentCallContext();
- * queue.push(() => runInCallContext(callContext, () => ship(order)));
+ * emitter.once('drain', () => runInCallContext(callContext, () => ship(order)));
  * ```
  */
 export function runInCallContext<Result>(
   callContext: CallContext | undefined,
   run: () => Result,
 ): Result {
-  return runInFrame({ callContext, correlation: currentCorrelation() }, run);
+  return runFor(callContext ?? 'nobody', run);
 }
 
 /**
  * Runs a function, and everything it starts, on behalf of a principal: for jobs that go on with a call that was accepted
- * earlier, and for tests.
+ * earlier, for in-process queues, and for tests.
+ *
+ * The call context ends with the function: when it returns, or when the promise that it returns is settled. What it left
+ * running is on nobody's behalf from then on.
  *
  * @param principal who the token speaks for. Take it from a verifier: nothing is verified here.
  * @param token the principal's token, which calls to other services will carry.
@@ -105,12 +161,22 @@ export function runWithPrincipal<Result>(
   token: string,
   run: () => Result,
 ): Result {
-  return runInCallContext(new CallContext(principal, token), run);
+  const life = { isOver: false };
+  const end = (): void => void (life.isOver = true);
+  let pending = false;
+  try {
+    const result = runFor(new CallContext(principal, token, life), run);
+    pending = types.isPromise(result);
+    return pending ? ((result as Promise<unknown>).finally(end) as Result) : result;
+  } finally {
+    if (!pending) end();
+  }
 }
 
 /**
- * Runs a function, and everything it starts, on nobody's behalf, so that calls to other services go out as this service:
- * for work that a customer's request begins and that is not the customer's.
+ * Runs a function, and everything it starts, as this service itself: calls to other services carry the service token. For
+ * jobs, and for work that a customer's request begins and that is not the customer's. {@link RunAsService} does the same
+ * for a whole method.
  *
  * @example
  * ```ts
@@ -120,12 +186,20 @@ export function runWithPrincipal<Result>(
  * ```
  */
 export function runAsService<Result>(run: () => Result): Result {
-  return runInCallContext(undefined, run);
+  return runFor('service', run);
 }
 
-/** On whose behalf the code that asks is running; `undefined` outside a guarded call and in a public handler. */
+function runFor<Result>(behalf: Behalf, run: () => Result): Result {
+  return runInFrame({ behalf, correlation: currentCorrelation() }, run);
+}
+
+/**
+ * The call context that the calling code runs in; `undefined` outside of guarded calls, in public handlers, in
+ * {@link runAsService}, and after the call has ended.
+ */
 export function currentCallContext(): CallContext | undefined {
-  return storage.getStore()?.callContext;
+  const behalf = currentBehalf();
+  return typeof behalf === 'object' ? behalf : undefined;
 }
 
 /** What ties the call that is running to the one that caused it, for logs and for calls to other services. */

@@ -10,7 +10,7 @@ const admissions = new WeakMap<object, Admission>();
 /** Call contexts of GraphQL operations, by what graphql-js calls their context value. */
 const operations = new WeakMap<object, CallContext>();
 
-/** Remembers that a call without an {@link HttpCall} of its own was let through, for as long as the call is. */
+/** Remembers that a call without an {@link HttpCall} of its own was let through. */
 export function addAdmission(
   context: ExecutionContext,
   transport: Transport,

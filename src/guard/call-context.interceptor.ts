@@ -1,8 +1,9 @@
 import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/common';
 import { Observable } from 'rxjs';
-import { currentCorrelation, runInFrame, type CallContext } from '../context/call-context.js';
+import { currentCorrelation, runInFrame, type Behalf } from '../context/call-context.js';
 import { readCorrelation, type Correlation } from '../context/correlation.js';
-import { callContextOf, operationOf } from './admissions.js';
+import { keepFrame } from '../context/keep-frame.js';
+import { admissionOf, operationOf } from './admissions.js';
 import { messageHeaderValues, transportOf } from './credentials.js';
 import { requirementOf } from './declarations.js';
 import { correlationOfRequest } from './http-call.js';
@@ -14,20 +15,46 @@ import { correlationOfRequest } from './http-call.js';
  */
 export class CallContextInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const frame = { callContext: onBehalfOf(context), correlation: correlationOf(context) };
+    const frame = { behalf: behalfOf(context), correlation: correlationOf(context) };
+    const life = admissionOf(context)?.life;
     // What a handler returns as an Observable runs when it is subscribed to, not when the handler is called.
-    return new Observable((subscriber) =>
-      runInFrame(frame, () => next.handle().subscribe(subscriber)),
-    );
+    return new Observable((subscriber) => {
+      // The call lasts until the handler is done, and until the last iterable that it returned is.
+      let open = 1;
+      const end = (): void => {
+        open -= 1;
+        if (open === 0) life?.end();
+      };
+      subscriber.add(end);
+      return runInFrame(frame, () =>
+        next.handle().subscribe({
+          next: (value: unknown) => {
+            open += 1;
+            subscriber.next(keepFrame(value, frame, once(end)));
+          },
+          error: (error) => subscriber.error(error),
+          complete: () => subscriber.complete(),
+        }),
+      );
+    });
   }
 }
 
+function once(run: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) run();
+    done = true;
+  };
+}
+
 /** A field resolver that no guard stands before does its part of an operation for whom the operation was let through. */
-function onBehalfOf(context: ExecutionContext): CallContext | undefined {
-  const own = callContextOf(context);
-  if (own !== undefined || transportOf(context) !== 'graphql') return own;
-  const isPublic = requirementOf(context.getHandler(), context.getClass()).kind === 'public';
-  return isPublic ? undefined : operationOf(context);
+function behalfOf(context: ExecutionContext): Behalf {
+  const own = admissionOf(context)?.callContext;
+  if (own !== undefined) return own;
+  const { kind } = requirementOf(context.getHandler(), context.getClass());
+  if (kind === 'public') return 'nobody';
+  return (transportOf(context) === 'graphql' ? operationOf(context) : undefined) ?? 'unjudged';
 }
 
 /** A GraphQL operation runs in the frame of its request; a WebSocket has no headers for each of its messages. */

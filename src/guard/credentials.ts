@@ -67,21 +67,38 @@ const AUTHORIZATION_OF: Readonly<
   Record<Transport, (args: readonly unknown[]) => readonly unknown[]>
 > = {
   http: ([request]) => authorizationOfRequest(request),
-  graphql: ([, , context]) => authorizationOfRequest(requestOfGraphql(context)),
+  graphql: ([, , context]) => authorizationOfGraphql(context),
   ws: ([client]) => authorizationOfHandshake(client),
   rpc: ([, context]) => messageHeaderValues(context, 'authorization'),
 };
 
-/** The request in a GraphQL context: Apollo and Mercurius under Nest, Yoga, Mercurius alone, graphql-ws. */
+/**
+ * The request in a GraphQL context: Apollo and Mercurius under Nest, Yoga, Mercurius alone, graphql-ws. For a subscription
+ * of Apollo, what Nest calls `req` is the connection of graphql-ws, which holds the request of the handshake.
+ */
 export function requestOfGraphql(context: unknown): unknown {
   if (!isRecord(context)) return undefined;
-  const { req, request, reply, extra } = context;
-  return (
-    req ??
-    request ??
-    (isRecord(reply) ? reply['request'] : undefined) ??
-    (isRecord(extra) ? extra['request'] : undefined)
+  const { req, request, reply } = context;
+  const candidates = [
+    req,
+    request,
+    isRecord(reply) ? reply['request'] : undefined,
+    ...[context, req].map((connection) => {
+      const extra = isRecord(connection) ? connection['extra'] : undefined;
+      return isRecord(extra) ? extra['request'] : undefined;
+    }),
+  ];
+  return candidates.find((candidate) => isRecord(candidate) && isRecord(candidate['headers']));
+}
+
+/** `Authorization` of the handshake or request, and of the payload of graphql-ws' `connection_init`, which browsers can set. */
+function authorizationOfGraphql(context: unknown): readonly unknown[] {
+  const values = authorizationOfRequest(requestOfGraphql(context));
+  if (!isRecord(context)) return values;
+  const parameters = [context, context['req']].flatMap((connection) =>
+    isRecord(connection) ? headerValues(connection['connectionParams'], 'authorization') : [],
   );
+  return parameters.length === 0 ? values : [...new Set([...values, ...parameters])];
 }
 
 /**

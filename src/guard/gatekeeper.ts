@@ -1,5 +1,5 @@
 import { Logger, type ExecutionContext } from '@nestjs/common';
-import { CallContext } from '../context/call-context.js';
+import { CallContext, CallLife } from '../context/call-context.js';
 import { tell } from '../tokens/tell.js';
 import type { Principal } from '../verification/principal.js';
 import { addAdmission, admissionOf, callOf } from './admissions.js';
@@ -27,7 +27,7 @@ import { hasCallContext } from './review.js';
 import type { GuardSettings } from './settings.js';
 import { isRecord } from './shapes.js';
 
-/** Admits calls, and remembers on whose behalf they run until their handler has it. */
+/** Admits calls, and remembers on whose behalf they run. */
 export class Gatekeeper {
   readonly #settings: GuardSettings;
   readonly #log: RefusalLog;
@@ -52,7 +52,11 @@ export class Gatekeeper {
     const known = admissionOf(context, transport);
     if (known?.by === this && known.handler === handler && known.onClass === onClass) return true;
     const requirement = requirementOf(handler, onClass);
-    if (requirement.kind === 'public') return true;
+    if (requirement.kind === 'public') {
+      const call = transport === 'http' ? callOf(context, transport) : undefined;
+      if (call !== undefined) call.judgement = 'nobody';
+      return true;
+    }
     if (requirement.kind === 'undeclared') this.#refuse(context, transport, NOT_DECLARED);
     const { options, verifier } = this.#settings;
     // A token that is remembered is judged at once, without a promise: most calls of a busy service.
@@ -93,8 +97,9 @@ export class Gatekeeper {
     const call = callOf(context, transport);
     const [handler, onClass] = [context.getHandler(), context.getClass()];
     if (call?.isRunning() !== true) requireInterceptor(transport, handler, onClass);
-    const callContext = new CallContext(principal, token);
-    const admission = { by: this, handler, onClass, callContext };
+    const life = call === undefined ? new CallLife(this.#settings.timing) : undefined;
+    const callContext = new CallContext(principal, token, life ?? call);
+    const admission = { by: this, handler, onClass, callContext, life };
     if (transport === 'http' && call !== undefined) call.admission = admission;
     else addAdmission(context, transport, admission);
     return true;
@@ -121,10 +126,12 @@ export class Gatekeeper {
     error?: unknown,
   ): never {
     const { options } = this.#settings;
+    const call = transport === undefined ? undefined : callOf(context, transport);
+    if (call !== undefined) call.judgement = 'refused';
     const handler = nameOf(context.getHandler(), context.getClass());
-    const call = { handler, transport: transport ?? context.getType<string>(), refusal, error };
-    if (options.onRefused === undefined) this.#log.refused(call);
-    else tell(() => options.onRefused?.(call));
+    const refused = { handler, transport: transport ?? context.getType<string>(), refusal, error };
+    if (options.onRefused === undefined) this.#log.refused(refused);
+    else tell(() => options.onRefused?.(refused));
     switch (transport) {
       case 'ws':
       case 'rpc':
@@ -142,8 +149,8 @@ export class Gatekeeper {
 }
 
 /**
- * A handler that ran outside the call context of whom it was admitted for would call other services as nobody, that is
- * with the service token in place of the customer's.
+ * A handler that ran outside the call context of whom it was admitted for could not call other services: better say here
+ * why.
  *
  * @throws {GuardConfigError} when no interceptor brings it either.
  */
@@ -152,7 +159,7 @@ function requireInterceptor(transport: Transport, handler: Declared, onClass: De
   throw new GuardConfigError(
     `${nameOf(handler, onClass)} would run outside the call context of its request. ${
       transport === 'http'
-        ? 'A middleware or hook has called next() from an event of the connection: let it call AsyncResource.bind(next) instead (node:async_hooks).'
+        ? 'A middleware or hook has called next() from a callback that is older than the request, such as one of a shared connection: let it call AsyncResource.bind(next) instead (node:async_hooks).'
         : 'Let JwtGuardModule see its class when the application starts: provide it as a class.'
     }`,
   );

@@ -1,8 +1,13 @@
+import { EventEmitter } from 'node:events';
+import type { IncomingMessage } from 'node:http';
 import {
-  isInFrame,
+  CallLife,
+  currentFrame,
   runInFrame,
+  type Behalf,
   type CallContext,
   type CallFrame,
+  type CallTiming,
 } from '../context/call-context.js';
 import { readCorrelation, type Correlation } from '../context/correlation.js';
 import type { Declared } from './declarations.js';
@@ -10,6 +15,7 @@ import { headerValues } from './header-values.js';
 import { callMethod, isRecord } from './shapes.js';
 
 const CALL: unique symbol = Symbol('HttpCall');
+const IS_FRAMED: unique symbol = Symbol('isFramed');
 
 /** A call that was let through. */
 export interface Admission {
@@ -19,23 +25,35 @@ export interface Admission {
   readonly handler: Declared;
   readonly onClass: Declared;
   readonly callContext: CallContext;
+  /** Whose end an interceptor has to tell; `undefined` for a call that has an {@link HttpCall}. */
+  readonly life: CallLife | undefined;
 }
 
-/** A request over HTTP: the frame that all of its code runs in. The guard fills it when it admits the request. */
-export class HttpCall implements CallFrame {
+/**
+ * A request over HTTP: the frame that all of its code runs in. The guard fills it when it judges the request. It ends with
+ * the response.
+ */
+export class HttpCall extends CallLife implements CallFrame {
   admission: Admission | undefined = undefined;
   /** Of the GraphQL operation that it carries: one token for all of its resolvers, also those that no guard stands before. */
   operation: CallContext | undefined = undefined;
+  /** What the guard says of a request that it has not admitted. */
+  judgement: 'unjudged' | 'refused' | 'nobody' = 'unjudged';
 
-  constructor(private readonly request: object) {}
-
-  get callContext(): CallContext | undefined {
-    return this.admission === undefined ? this.operation : this.admission.callContext;
+  constructor(
+    private readonly request: object,
+    timing: CallTiming,
+  ) {
+    super(timing);
   }
 
-  /** False when the code that asks was called by something older than the request, such as an event of its connection. */
+  get behalf(): Behalf {
+    return this.admission?.callContext ?? this.operation ?? this.judgement;
+  }
+
+  /** False when the code that asks was called by something older than the request, such as a shared connection. */
   isRunning(): boolean {
-    return isInFrame(this);
+    return currentFrame() === this;
   }
 
   get correlation(): Correlation | undefined {
@@ -45,37 +63,10 @@ export class HttpCall implements CallFrame {
 
 /** The call that a request is; `undefined` where the HTTP server has no frames, see {@link openHttpFrames}. */
 export function httpCallOf(request: unknown): HttpCall | undefined {
-  const call = isRecord(request) ? request[CALL] : undefined;
+  if (!isRecord(request)) return undefined;
+  const { raw } = request;
+  const call = (isRecord(raw) ? raw : request)[CALL];
   return call instanceof HttpCall ? call : undefined;
-}
-
-/**
- * Makes an HTTP server run each request in a frame of its own, from after its body was read.
- *
- * A guard cannot open a frame for the handler that follows it. An interceptor can, for one handler and through an
- * Observable.
- *
- * @param adapter Nest's HTTP adapter, before its routes are added.
- * @returns false for an adapter other than Fastify's and Express's: interceptors have to do it there.
- */
-export function openHttpFrames(adapter: unknown): boolean {
-  switch (callMethod(adapter, 'getType')) {
-    case 'fastify': {
-      const fastify = callMethod(adapter, 'getInstance');
-      // From the start, so that no request changes its shape later. There already when the module is imported twice.
-      if (callMethod(fastify, 'hasRequestDecorator', CALL) === false) {
-        callMethod(fastify, 'decorateRequest', CALL, null);
-      }
-      // Not "onRequest": what follows the reading of a body may run in the context of the connection.
-      callMethod(fastify, 'addHook', 'preHandler', openFrame);
-      return true;
-    }
-    case 'express':
-      callMethod(adapter, 'use', openFrame);
-      return true;
-    default:
-      return false;
-  }
 }
 
 /** What a request's headers say of the request that caused it. */
@@ -84,9 +75,179 @@ export function correlationOfRequest(request: unknown): Correlation | undefined 
   return readCorrelation((name) => headerValues(headers, name));
 }
 
-/** A hook of Fastify and a middleware of Express. */
-function openFrame(request: { [CALL]?: HttpCall }, _reply: unknown, next: () => void): void {
-  const call = new HttpCall(request);
-  request[CALL] = call;
-  runInFrame(call, next);
+/**
+ * Makes an HTTP server run each request in a frame of its own, from the first hook or middleware to the last event of the
+ * request, the response and their connection.
+ *
+ * A guard cannot open a frame for the handler that follows it. An interceptor can, for one handler and through an
+ * Observable.
+ *
+ * @param adapter Nest's HTTP adapter, before its routes are added.
+ * @returns false for an adapter other than Fastify's and Express's: interceptors have to do it there as well, in case its
+ *   server is not one of Node.js.
+ */
+export function openHttpFrames(adapter: unknown, timing: CallTiming): boolean {
+  const server = callMethod(adapter, 'getHttpServer');
+  if (server instanceof EventEmitter) frameServer(server, timing);
+  // Requests may come past the server that Nest knows: from a second one for the same routes, or from `inject`. Where a hook
+  // or a middleware has lost the frame, the request is back in it from here on.
+  const enter = (request: FramedRequest, response: FramedEmitter, next: () => void): void => {
+    const call = request[CALL] ?? openCall(request, response, timing);
+    if (call.isRunning()) next();
+    else runInFrame(call, next);
+  };
+  switch (callMethod(adapter, 'getType')) {
+    case 'fastify':
+      callMethod(
+        callMethod(adapter, 'getInstance'),
+        'addHook',
+        'preHandler',
+        (request: { raw: FramedRequest }, reply: { raw: FramedEmitter }, next: () => void) =>
+          enter(request.raw, reply.raw, next),
+      );
+      return true;
+    case 'express':
+      callMethod(adapter, 'use', enter);
+      return true;
+    default:
+      return false;
+  }
+}
+
+type Emit = (this: EventEmitter, event: string | symbol, ...args: unknown[]) => boolean;
+
+interface FramedEmitter extends Omit<EventEmitter, 'emit'> {
+  [CALL]?: HttpCall;
+  emit: Emit;
+}
+
+const plainEmit: Emit = Reflect.get(EventEmitter.prototype, 'emit');
+
+/** `upgrade` is not in the types of Node.js: its parser sets it. */
+type FramedRequest = IncomingMessage & FramedEmitter & { readonly upgrade?: boolean | null };
+
+/** Requests that become a connection of another protocol. What comes in over that is judged message by message. */
+const UPGRADE: CallFrame = { behalf: 'unjudged', correlation: undefined };
+
+function frameServer(server: FramedEmitter & { [IS_FRAMED]?: true }, timing: CallTiming): void {
+  // The module may be imported twice.
+  if (server[IS_FRAMED] === true) return;
+  server[IS_FRAMED] = true;
+  const { emit } = server;
+  server.emit = function (this: EventEmitter, event: string | symbol, ...args: unknown[]): boolean {
+    const [request, second] = args;
+    let frame: CallFrame;
+    switch (event) {
+      case 'request':
+      case 'checkContinue':
+      case 'checkExpectation':
+        frame =
+          (request as FramedRequest)[CALL] ??
+          openCall(request as FramedRequest, second as FramedEmitter, timing);
+        break;
+      case 'upgrade':
+      case 'connect':
+        if (second instanceof EventEmitter) keepListenersInFrame(second);
+        frame = UPGRADE;
+        break;
+      default:
+        return emit.call(this, event, ...args);
+    }
+    return runInFrame(frame, () => emit.call(this, event, ...args));
+  };
+}
+
+function openCall(request: FramedRequest, response: FramedEmitter, timing: CallTiming): HttpCall {
+  const call = new HttpCall(request, timing);
+  emitInFrame(request, call, emitOfRequest);
+  if (request.httpVersionMajor >= 2) {
+    // Its socket is not a socket: all but the events of the stream belong to the whole session.
+    const { stream } = request as { stream?: unknown };
+    if (stream instanceof EventEmitter) emitInFrame(stream, call, emitOfRequest);
+  } else if (request.socket instanceof EventEmitter) {
+    keepListenersInFrame(request.socket);
+  }
+  if (request.upgrade === true) request.socket.once('close', () => call.end());
+  else emitInFrame(response, call, emitOfResponse);
+  return call;
+}
+
+/** Node.js emits a request's events wherever bytes of its connection come in, and a response's in the request before it. */
+function emitInFrame(emitter: FramedEmitter, call: HttpCall, emit: Emit): void {
+  emitter[CALL] = call;
+  const { emit: own } = emitter;
+  emitter.emit =
+    own === plainEmit
+      ? emit
+      : // Somebody else observes it too.
+        function (this: EventEmitter, event, ...args: unknown[]) {
+          if (emit === emitOfResponse) endWith(event, call);
+          return runInFrame(call, () => own.call(this, event, ...args));
+        };
+}
+
+const emitOfRequest: Emit = function (this: FramedEmitter, event, ...args) {
+  const call = this[CALL];
+  if (call === undefined || call.isRunning() || this.listenerCount(event) === 0) {
+    return plainEmit.call(this, event, ...args);
+  }
+  return runInFrame(call, () => plainEmit.call(this, event, ...args));
+};
+
+const emitOfResponse: Emit = function (this: FramedEmitter, event, ...args) {
+  endWith(event, this[CALL]);
+  return emitOfRequest.call(this, event, ...args);
+};
+
+function endWith(event: string | symbol, call: HttpCall | undefined): void {
+  if (event === 'finish' || event === 'close') call?.end();
+}
+
+type Listener = (this: unknown, ...args: unknown[]) => unknown;
+type AddListener = (event: string | symbol, listener: Listener) => EventEmitter;
+
+/** The methods that add a listener, and by which one to add a stand-in. */
+const ADDING = {
+  on: 'on',
+  addListener: 'on',
+  once: 'on',
+  prependListener: 'prependListener',
+  prependOnceListener: 'prependListener',
+} as const;
+type AddingMethod = keyof typeof ADDING;
+
+/**
+ * Makes listeners that a call adds to a connection run in the frame of that call: a connection serves many calls.
+ *
+ * As with `once` of Node.js, a listener's stand-in has it as its `listener`, by which it is found and removed.
+ */
+function keepListenersInFrame(socket: EventEmitter & { [IS_FRAMED]?: true }): void {
+  if (socket[IS_FRAMED] === true) return;
+  socket[IS_FRAMED] = true;
+  const methods = {} as Record<AddingMethod, AddListener>;
+  for (const name of Object.keys(ADDING) as AddingMethod[]) {
+    methods[name] = socket[name];
+    const add: AddListener = (event, listener) => {
+      const frame = currentFrame();
+      if (frame === undefined || typeof listener !== 'function') {
+        return methods[name].call(socket, event, listener);
+      }
+      const isOnce = name === 'once' || name === 'prependOnceListener';
+      const inFrame: Listener & { listener?: Listener } = function (this: unknown, ...args) {
+        if (isOnce) socket.removeListener(event, inFrame);
+        return runInFrame(frame, () => listener.apply(this, args));
+      };
+      inFrame.listener = listener;
+      return methods[ADDING[name]].call(socket, event, inFrame);
+    };
+    Object.defineProperty(socket, name, {
+      configurable: true,
+      enumerable: true,
+      get: () => add,
+      // The HTTP server of Node.js puts other methods here for as long as it parses, and the usual ones afterwards.
+      set: (method: AddListener) => {
+        methods[name] = method;
+      },
+    });
+  }
 }

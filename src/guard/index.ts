@@ -7,6 +7,7 @@ export {
   runWithPrincipal,
 } from '../context/call-context.js';
 export type { Correlation } from '../context/correlation.js';
+export { RunAsService } from '../context/run-as-service.js';
 export { BrokerError, type ErrorKind } from '../tokens/errors.js';
 export type { Clock } from '../tokens/clock.js';
 export {

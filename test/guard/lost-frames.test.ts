@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
+import { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { expect, test } from '@jest/globals';
 import { Controller, Module, Post, type MiddlewareConsumer, type NestModule } from '@nestjs/common';
@@ -15,12 +16,22 @@ import { KeptLog, listen } from './support/nest-app.js';
 
 type Next = () => void;
 
-/** What handlers of webhooks use to get at the bytes that were signed. */
-function readRawBody(bind: (next: Next) => Next) {
-  return (request: IncomingMessage, _response: unknown, next: Next): void => {
-    request.resume();
-    request.on('end', bind(next));
+/** A connection that all requests share, such as one to Redis: its callbacks run in the context it was opened in. */
+const shared = new EventEmitter();
+const opened = new AsyncResource('shared');
+
+/** Loads a session, as middleware with callbacks does. */
+function loadSession(bind: (next: Next) => Next) {
+  return (_request: unknown, _response: unknown, next: Next): void => {
+    shared.once('answer', bind(next));
+    setImmediate(() => opened.runInAsyncScope(() => shared.emit('answer')));
   };
+}
+
+/** What handlers of webhooks use to get at the bytes that were signed. */
+function readRawBody(request: IncomingMessage, _response: unknown, next: Next): void {
+  request.resume();
+  request.on('end', next);
 }
 
 @Controller()
@@ -38,7 +49,9 @@ class HooksController {
   }
 }
 
-async function start(bind: (next: Next) => Next) {
+async function start(
+  middleware: (request: IncomingMessage, response: unknown, next: Next) => void,
+) {
   const issuer = await createIssuer();
   @Module({
     imports: [JwtGuardModule.forRoot({ clock: issuer.clock, issuers: [issuer.options] })],
@@ -46,7 +59,7 @@ async function start(bind: (next: Next) => Next) {
   })
   class HooksModule implements NestModule {
     configure(consumer: MiddlewareConsumer): void {
-      consumer.apply(readRawBody(bind)).forRoutes('{*all}');
+      consumer.apply(middleware).forRoutes('{*all}');
     }
   }
   const log = new KeptLog();
@@ -68,7 +81,7 @@ async function start(bind: (next: Next) => Next) {
 }
 
 test('a customer whose call context was lost on the way is not served as nobody', async () => {
-  const { app, log, post } = await start((next) => next);
+  const { app, log, post } = await start(loadSession((next) => next));
   // The second time the token is remembered, and the guard admits it without a promise.
   for (let round = 0; round < 2; round += 1) {
     expect((await post('customer'))[0]).toBe(500);
@@ -82,7 +95,15 @@ test('a customer whose call context was lost on the way is not served as nobody'
 });
 
 test('a middleware that binds next keeps it', async () => {
-  const { app, post } = await start((next) => AsyncResource.bind(next));
+  const { app, post } = await start(loadSession((next) => AsyncResource.bind(next)));
   expect(await post('customer')).toEqual([201, { who: 'ann' }]);
+  await app.close();
+});
+
+test('a middleware that calls next from an event of the request keeps it', async () => {
+  const { app, post } = await start(readRawBody);
+  for (let round = 0; round < 3; round += 1) {
+    expect(await post('customer')).toEqual([201, { who: 'ann' }]);
+  }
   await app.close();
 });

@@ -16,7 +16,7 @@ import {
   Transport,
   type ClientProxy,
 } from '@nestjs/microservices';
-import { firstValueFrom } from 'rxjs';
+import { firstValueFrom, interval, map, take, toArray, type Observable } from 'rxjs';
 import {
   AllowCustomer,
   AllowService,
@@ -66,6 +66,12 @@ class OrdersHandlers {
   async customer(@Payload() body: unknown, @CurrentPrincipal() who: Principal): Promise<object> {
     await new Promise(setImmediate);
     return { body, who: who.subject, runner: currentCallContext()?.principal.subject };
+  }
+
+  @MessagePattern('several')
+  @AllowCustomer()
+  several(): Observable<string> {
+    return interval(1).pipe(take(3), map(whoseCall));
   }
 
   @MessagePattern('service')
@@ -161,6 +167,12 @@ describe('over a microservice’s TCP', () => {
       message: 'Only services may do this.',
     });
     await expect(ask(client, 'public')).resolves.toBe('nobody');
+  });
+
+  test('what a handler returns is pulled on its behalf', async () => {
+    const client = clientWith({ authorization: `Bearer ${await issuer.customerToken()}` });
+    const answers = client.send<string>('several', {}).pipe(toArray());
+    await expect(firstValueFrom(answers)).resolves.toEqual(['ann', 'ann', 'ann']);
   });
 
   test('reaches the handler’s interceptors, and its guards by hand', async () => {

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import { Module, type INestApplication } from '@nestjs/common';
 import { IoAdapter } from '@nestjs/platform-socket.io';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { interval, map, take, type Observable } from 'rxjs';
 import { io, type Socket } from 'socket.io-client';
 import {
   AllowCustomer,
@@ -25,6 +26,15 @@ class OrdersGateway {
   ): Promise<object> {
     await new Promise(setImmediate);
     return { body, who: who.subject, runner: currentCallContext()?.principal.subject };
+  }
+
+  @SubscribeMessage('several')
+  @AllowCustomer()
+  several(): Observable<{ event: string; data: string | undefined }> {
+    return interval(1).pipe(
+      take(3),
+      map(() => ({ event: 'several', data: currentCallContext()?.principal.subject })),
+    );
   }
 
   @SubscribeMessage('service')
@@ -97,6 +107,14 @@ describe('over socket.io', () => {
         who: 'ann',
         runner: 'ann',
       });
+      const several = await new Promise<unknown[]>((resolve) => {
+        const answers: unknown[] = [];
+        socket.on('several', (answer) => {
+          if (answers.push(answer) === 3) resolve(answers);
+        });
+        socket.emit('several', null);
+      });
+      expect(several).toEqual(['ann', 'ann', 'ann']);
       await expect(refusal(socket, 'service')).resolves.toMatchObject({
         status: 'error',
         statusCode: 403,

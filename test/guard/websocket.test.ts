@@ -1,8 +1,9 @@
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Module, type INestApplication } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { interval, map, take, type Observable } from 'rxjs';
 import { WebSocket, type RawData } from 'ws';
 import {
   AllowCustomer,
@@ -15,6 +16,7 @@ import {
   type CredentialsOptions,
   type Principal,
 } from '../../src/guard/index.js';
+import { currentBehalf } from '../../src/context/call-context.js';
 import { authorizationOfHandshake } from '../../src/guard/handshakes.js';
 import { createIssuer, type TestIssuer } from './support/issuer.js';
 import { createApp, KeptLog, listen } from './support/nest-app.js';
@@ -23,6 +25,11 @@ interface Answer {
   readonly event: string;
   readonly data: unknown;
 }
+
+const whose = (): string => {
+  const behalf = currentBehalf();
+  return typeof behalf === 'object' ? behalf.principal.subject : behalf;
+};
 
 @WebSocketGateway()
 class OrdersGateway {
@@ -46,7 +53,22 @@ class OrdersGateway {
   @SubscribeMessage('public')
   @Public()
   public(): Answer {
-    return { event: 'public', data: currentCallContext() === undefined ? 'nobody' : 'somebody' };
+    return { event: 'public', data: whose() };
+  }
+
+  @SubscribeMessage('several')
+  @AllowCustomer()
+  several(): Observable<Answer> {
+    return interval(1).pipe(
+      take(3),
+      map(() => ({ event: 'several', data: whose() })),
+    );
+  }
+
+  readonly connected: string[] = [];
+  handleConnection(client: WebSocket): void {
+    this.connected.push(whose());
+    client.once('message', () => this.connected.push(whose()));
   }
 
   @SubscribeMessage('forgotten')
@@ -127,6 +149,17 @@ describe('over WebSockets', () => {
       },
     });
     await expect(ask(socket, 'public')).resolves.toEqual({ event: 'public', data: 'nobody' });
+  });
+
+  test('what a handler returns is pulled on its behalf; what no guard has judged is on nobody’s', async () => {
+    const socket = await open(url, { authorization: `Bearer ${await issuer.customerToken()}` });
+    const answers = on(socket, 'message') as AsyncIterableIterator<[RawData]>;
+    socket.send(JSON.stringify({ event: 'several' }));
+    for (let count = 0; count < 3; count += 1) {
+      const [bytes] = (await answers.next()).value as [RawData];
+      expect(JSON.parse((bytes as Buffer).toString())).toEqual({ event: 'several', data: 'ann' });
+    }
+    expect(new Set(app.get(OrdersGateway).connected)).toEqual(new Set(['unjudged']));
   });
 
   test('a token that expires during the connection is refused', async () => {

@@ -1,4 +1,4 @@
-import { currentCallContext, currentCorrelation } from '../../context/call-context.js';
+import { currentBehalf, currentCorrelation } from '../../context/call-context.js';
 import { ClientConfigError } from '../errors.js';
 import {
   readAttachmentOptions,
@@ -91,11 +91,7 @@ async function send(
   const { as, auth, headers } = config;
   const hasAuthorization =
     destination.hasCredentials || Boolean(auth) || headers.has('authorization');
-  const attachment = decideAttachment(
-    { origin, as, hasAuthorization },
-    settings,
-    currentCallContext(),
-  );
+  const attachment = decideAttachment({ origin, as, hasAuthorization }, settings, currentBehalf());
   if (attachment.kind === 'refused') throw attachment.error;
   if (origin === undefined || !settings.origins.has(origin)) return dispatch.send(config, adapter);
 

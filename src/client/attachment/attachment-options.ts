@@ -1,7 +1,7 @@
 import type { ServiceTokenSource } from '../../tokens/token-supply.js';
 import { ClientConfigError } from '../errors.js';
 import { readAllowedOrigins, type AllowedOrigin } from './allowed-origins.js';
-import type { AttachmentRules, OtherOrigins } from './decide-attachment.js';
+import type { AttachmentRules, OtherOrigins, OutsideCalls } from './decide-attachment.js';
 
 /** What became of a request whose service token the callee refused with 401. Holds no token. */
 export interface RefusedServiceToken {
@@ -29,6 +29,13 @@ export interface AttachmentOptions {
    * are. Default `refuse`, so that a forgotten entry is found at once and not as somebody else's 401.
    */
   readonly otherOrigins?: OtherOrigins;
+  /**
+   * What is done with requests that are made outside of every call: at start-up, in jobs, timers and consumers. `refuse`
+   * makes them an error unless they say `as: 'service'` or run in `runAsService`; `service` attaches the service token. Default
+   * `refuse`. Set `service` only in a process that never acts for customers: code that has lost a customer's call context,
+   * such as the callback of a shared connection, is outside of every call too.
+   */
+  readonly outsideCalls?: OutsideCalls;
   /** Is told when a callee refused the service token, for metrics and logs. If it throws, a process warning says so. */
   readonly onRefused?: (refusal: RefusedServiceToken) => void;
 }
@@ -41,7 +48,7 @@ export interface AttachmentSettings extends AttachmentRules {
 
 /** @throws {ClientConfigError} for an option that is missing or wrong. */
 export function readAttachmentOptions(options: AttachmentOptions): AttachmentSettings {
-  const { tokens, otherOrigins = 'refuse', onRefused } = options;
+  const { tokens, otherOrigins = 'refuse', outsideCalls = 'refuse', onRefused } = options;
   if (typeof (tokens as Partial<ServiceTokenSource> | undefined)?.getToken !== 'function') {
     throw new ClientConfigError(
       '"tokens" must be a source of the service token, such as createServiceTokenClient makes.',
@@ -50,8 +57,17 @@ export function readAttachmentOptions(options: AttachmentOptions): AttachmentSet
   if (otherOrigins !== 'refuse' && otherOrigins !== 'send-without-token') {
     throw new ClientConfigError('"otherOrigins" must be "refuse" or "send-without-token".');
   }
+  if (outsideCalls !== 'refuse' && outsideCalls !== 'service') {
+    throw new ClientConfigError('"outsideCalls" must be "refuse" or "service".');
+  }
   if (onRefused !== undefined && typeof onRefused !== 'function') {
     throw new ClientConfigError('"onRefused" must be a function.');
   }
-  return { tokens, otherOrigins, onRefused, origins: readAllowedOrigins(options.origins) };
+  return {
+    tokens,
+    otherOrigins,
+    outsideCalls,
+    onRefused,
+    origins: readAllowedOrigins(options.origins),
+  };
 }

@@ -1,4 +1,4 @@
-import { currentCallContext, currentCorrelation } from '../../context/call-context.js';
+import { currentBehalf, currentCorrelation } from '../../context/call-context.js';
 import { ClientConfigError } from '../errors.js';
 import type { ActingAs } from './acting-as.js';
 import { originOf, plainOrigin } from './allowed-origins.js';
@@ -72,7 +72,7 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
     const attachment = decideAttachment(
       { origin, as: init?.as, hasAuthorization: headers.has('authorization') },
       settings,
-      currentCallContext(),
+      currentBehalf(),
     );
     if (attachment.kind === 'refused') throw attachment.error;
     if (origin === undefined || !settings.origins.has(origin)) {

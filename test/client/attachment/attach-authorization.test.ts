@@ -169,7 +169,7 @@ describe.each([
     const correlation = { traceparent, tracestate: 'a=1', requestId: 'r-1' };
     const { callee, http } = await rig({ otherOrigins: 'send-without-token' });
     const stranger = await startCallee();
-    await runInFrame({ callContext: undefined, correlation }, async () => {
+    await runInFrame({ behalf: 'service', correlation }, async () => {
       await http.get(callee.origin);
       await http.get(callee.origin, { headers: { authorization: 'Own', traceparent: 'own' } });
       await http.get(stranger.origin);

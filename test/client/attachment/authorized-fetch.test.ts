@@ -218,7 +218,7 @@ describe('the correlation of the call that is handled', () => {
     requestId: 'r-1',
   };
   const inCall = <Result>(run: () => Result): Result =>
-    runInFrame({ callContext: CUSTOMER_CALL, correlation }, run);
+    runInFrame({ behalf: CUSTOMER_CALL, correlation }, run);
 
   test('goes along, also with a header of the caller’s own', async () => {
     const { callee, send } = await rig();

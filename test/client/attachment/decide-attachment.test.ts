@@ -8,8 +8,9 @@ import {
   decideAttachment,
   type Attachment,
   type OtherOrigins,
+  type OutsideCalls,
 } from '../../../src/client/attachment/decide-attachment.js';
-import type { CallContext } from '../../../src/client/index.js';
+import type { Behalf } from '../../../src/context/call-context.js';
 import { assertNoCanary } from '../../support/canaries.js';
 import { CUSTOMER_CALL, CUSTOMER_TOKEN, SERVICE_CALL } from './support/principals.js';
 
@@ -26,7 +27,9 @@ interface Situation {
   readonly as?: unknown;
   readonly hasAuthorization?: boolean;
   readonly otherOrigins?: OtherOrigins;
-  readonly by?: CallContext | undefined;
+  readonly outsideCalls?: OutsideCalls;
+  /** Default: outside of every call. */
+  readonly by?: Behalf;
 }
 
 function decide({
@@ -34,9 +37,10 @@ function decide({
   as,
   hasAuthorization = false,
   otherOrigins = 'refuse',
-  by,
+  outsideCalls = 'refuse',
+  by = 'outside',
 }: Situation): Attachment {
-  const rules = { origins: readAllowedOrigins(LIST), otherOrigins };
+  const rules = { origins: readAllowedOrigins(LIST), otherOrigins, outsideCalls };
   return decideAttachment({ origin, as, hasAuthorization }, rules, by);
 }
 
@@ -46,18 +50,33 @@ function outcome(situation: Situation): string {
   return attachment.kind === 'refused' ? attachment.error.code : attachment.kind;
 }
 
+const UNKNOWN = ['outside', 'unjudged', 'refused', 'nobody', 'ended'] as const;
 const customer = CUSTOMER_CALL;
 const service = SERVICE_CALL;
 
 describe('what a request gets', () => {
   test.each<[string, Situation, string]>([
-    ['nobody, to a listed origin', { origin: LEDGER }, 'service-token'],
-    ['nobody, where customers are accepted', { origin: BILLING }, 'service-token'],
+    ['outside of calls', { origin: LEDGER }, 'CALL_CONTEXT_UNKNOWN'],
+    ['outside, where customers are accepted', { origin: BILLING }, 'CALL_CONTEXT_UNKNOWN'],
+    ['outside, as service', { origin: BILLING, as: 'service' }, 'service-token'],
+    ['outside, let', { origin: LEDGER, outsideCalls: 'service' }, 'service-token'],
+    ['not judged yet', { origin: LEDGER, by: 'unjudged' }, 'CALL_CONTEXT_UNKNOWN'],
+    ['refused', { origin: LEDGER, by: 'refused' }, 'CALL_CONTEXT_UNKNOWN'],
+    ['public', { origin: LEDGER, by: 'nobody' }, 'CALL_CONTEXT_UNKNOWN'],
+    ['ended', { origin: BILLING, by: 'ended' }, 'CALL_CONTEXT_ENDED'],
+    ['ended, as customer', { origin: BILLING, by: 'ended', as: 'customer' }, 'CALL_CONTEXT_ENDED'],
+    ['ended, as service', { origin: BILLING, by: 'ended', as: 'service' }, 'service-token'],
+    ['this service', { origin: LEDGER, by: 'service' }, 'service-token'],
     ['a service', { origin: LEDGER, by: service }, 'service-token'],
     ['a service, as service', { origin: LEDGER, by: service, as: 'service' }, 'service-token'],
     [
       'a service, as customer',
       { origin: BILLING, by: service, as: 'customer' },
+      'CUSTOMER_REQUIRED',
+    ],
+    [
+      'this service, as customer',
+      { origin: BILLING, by: 'service', as: 'customer' },
       'CUSTOMER_REQUIRED',
     ],
     ['nobody, as customer', { origin: BILLING, as: 'customer' }, 'CUSTOMER_REQUIRED'],
@@ -120,6 +139,18 @@ describe('what a request gets', () => {
       /https:\/\/ledger\.internal .*acceptsCustomers: true.*as: 'service'/,
     ],
     [{ origin: BILLING, as: 'customer' }, /https:\/\/billing\.internal .*no customer/],
+    [
+      { origin: LEDGER },
+      /https:\/\/ledger\.internal .*outside of every call.*as: 'service'.*runAsService\(\).*RunAsService\(\).*outsideCalls: 'service'/,
+    ],
+    ...(['unjudged', 'refused', 'nobody'] as const).map((by): [Situation, RegExp] => [
+      { origin: LEDGER, by },
+      /as: 'service'.*runAsService\(\).*AllowCustomer\(\) or AllowService\(\)/,
+    ]),
+    [
+      { origin: LEDGER, by: 'ended' },
+      /over.*as: 'service'.*runAsService\(\).*runWithPrincipal\(\)/,
+    ],
   ])('a refusal says what to do: %j', (situation, message) => {
     const attachment = decide(situation);
     expect(attachment).toMatchObject({
@@ -141,7 +172,8 @@ describe('whatever the situation', () => {
     as: fc.oneof(fc.constantFrom(undefined, 'service', 'customer'), fc.anything()),
     hasAuthorization: fc.boolean(),
     otherOrigins: fc.constantFrom<OtherOrigins>('refuse', 'send-without-token'),
-    by: fc.constantFrom(undefined, customer, service),
+    outsideCalls: fc.constantFrom<OutsideCalls>('refuse', 'service'),
+    by: fc.constantFrom<Behalf[]>(customer, service, 'service', ...UNKNOWN),
   });
   const getsToken = (attachment: Attachment): boolean =>
     attachment.kind === 'service-token' || attachment.kind === 'customer-token';
@@ -160,6 +192,17 @@ describe('whatever the situation', () => {
       fc.property(situations, (situation) => {
         fc.pre(situation.as !== 'service');
         expect(decide({ ...situation, by: customer }).kind).not.toBe('service-token');
+      }),
+    );
+  });
+
+  test('the service token is sent only when somebody has said so', () => {
+    fc.assert(
+      fc.property(situations, (situation) => {
+        const { as, by, outsideCalls } = situation;
+        const said = by === 'service' || by === service || as === 'service';
+        fc.pre(!said && !(by === 'outside' && outsideCalls === 'service'));
+        expect(decide(situation).kind).not.toBe('service-token');
       }),
     );
   });
