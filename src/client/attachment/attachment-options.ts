@@ -1,5 +1,5 @@
 import type { ServiceTokenSource } from '../../tokens/token-supply.js';
-import { ClientConfigError } from '../errors.js';
+import { ClientConfigError, readAll } from '../errors.js';
 import { readAllowedOrigins, type AllowedOrigin } from './allowed-origins.js';
 import type { AttachmentRules, OtherOrigins } from './decide-attachment.js';
 
@@ -39,19 +39,27 @@ export interface AttachmentSettings extends AttachmentRules {
   readonly onRefused: ((refusal: RefusedServiceToken) => void) | undefined;
 }
 
-/** @throws {ClientConfigError} for an option that is missing or wrong. */
+/** @throws {ClientConfigError} naming every option that is missing or wrong. */
 export function readAttachmentOptions(options: AttachmentOptions): AttachmentSettings {
-  const { tokens, otherOrigins = 'refuse', onRefused } = options;
-  if (typeof (tokens as Partial<ServiceTokenSource> | undefined)?.getToken !== 'function') {
-    throw new ClientConfigError(
-      '"tokens" must be a source of the service token, such as createServiceTokenClient makes.',
-    );
-  }
-  if (otherOrigins !== 'refuse' && otherOrigins !== 'send-without-token') {
-    throw new ClientConfigError('"otherOrigins" must be "refuse" or "send-without-token".');
-  }
-  if (onRefused !== undefined && typeof onRefused !== 'function') {
-    throw new ClientConfigError('"onRefused" must be a function.');
-  }
-  return { tokens, otherOrigins, onRefused, origins: readAllowedOrigins(options.origins) };
+  // Callers without TypeScript may forget them altogether.
+  const { tokens, origins, otherOrigins = 'refuse', onRefused } = options ?? ({} as never);
+  return readAll({
+    tokens: () => {
+      if (typeof (tokens as Partial<ServiceTokenSource> | undefined)?.getToken === 'function') {
+        return tokens;
+      }
+      throw new ClientConfigError(
+        '"tokens" must be a source of the service token, such as createServiceTokenClient makes.',
+      );
+    },
+    otherOrigins: () => {
+      if (otherOrigins === 'refuse' || otherOrigins === 'send-without-token') return otherOrigins;
+      throw new ClientConfigError('"otherOrigins" must be "refuse" or "send-without-token".');
+    },
+    onRefused: () => {
+      if (onRefused === undefined || typeof onRefused === 'function') return onRefused;
+      throw new ClientConfigError('"onRefused" must be a function.');
+    },
+    origins: () => readAllowedOrigins(origins),
+  });
 }

@@ -1,10 +1,12 @@
 import { Readable } from 'node:stream';
 import { describe, expect, test } from '@jest/globals';
 import {
+  attachAuthorization,
   createAuthorizedFetch,
   runAsService,
   runInCallContext,
   type AuthorizedFetchOptions,
+  type ClientConfigError,
   type AuthorizedRequestInit,
 } from '../../../src/client/index.js';
 import { runInFrame } from '../../../src/context/call-context.js';
@@ -254,7 +256,42 @@ describe('the options', () => {
     ['others', { origins, tokens, otherOrigins: 'allow' }, '"otherOrigins"'],
     ['onRefused', { origins, tokens, onRefused: true }, '"onRefused"'],
     ['fetch', { origins, tokens, fetch: 'fetch' }, '"fetch"'],
+    ['nothing', undefined as never, '"origins"'],
   ])('are refused: %s', (_name, options, message) => {
     expect(() => createAuthorizedFetch(options as AuthorizedFetchOptions)).toThrow(message);
+  });
+
+  test('are refused with all their mistakes at once, by axios too', () => {
+    const options = {
+      tokens: {},
+      origins: [{ origin: 'ftp://a', acceptsCustomers: 1 }, undefined, 'https://b.internal'],
+      otherOrigins: 'allow',
+      onRefused: 1,
+    } as never;
+    const mistakes = (make: () => unknown): readonly string[] => {
+      try {
+        make();
+      } catch (error) {
+        return (error as ClientConfigError).mistakes.map((text) => text.split(' ', 1).join());
+      }
+      return [];
+    };
+    const common = [
+      '"tokens"',
+      '"otherOrigins"',
+      '"onRefused"',
+      '"origins[0].origin"',
+      '"origins[0].acceptsCustomers"',
+      '"origins[1].origin"',
+      '"origins[2].origin"',
+    ];
+    expect(mistakes(() => createAuthorizedFetch(Object.assign({ fetch: 1 }, options)))).toEqual([
+      ...common,
+      '"fetch"',
+    ]);
+    expect(mistakes(() => attachAuthorization({} as never, options))).toEqual([
+      ...common,
+      'attachAuthorization',
+    ]);
   });
 });
