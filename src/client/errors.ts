@@ -55,6 +55,8 @@ const KINDS = {
   BROKER_TOKEN_EXPIRED: 'retry',
   /** No trusted TLS connection. */
   BROKER_TLS_FAILED: 'misconfigured',
+  /** Nothing answers token requests at the URL: status 404, 405 or 410 without an OAuth error. */
+  BROKER_NOT_FOUND: 'misconfigured',
   /** The answer is a redirect, which is never followed. */
   BROKER_REDIRECTED: 'misconfigured',
   /** The answer is neither a token response nor an OAuth error, or is too large. */

@@ -8,7 +8,7 @@ export interface PeerOptions {
   readonly id: string;
   /**
    * The peer's secret, or a function that gives it. The function is called anew for each request, so that a secret that
-   * was replaced in a mounted file or a vault is used at once. White space around the secret is left out.
+   * was replaced in a mounted file or a vault is used at once. White space and a byte-order mark around it are left out.
    */
   readonly secret: string | (() => string | Promise<string>);
 }
