@@ -29,7 +29,7 @@ export async function clientCallRows({ build, rounds = 7, tell = () => undefined
     const headers = { Authorization: `Bearer ${token}` };
     const peer = { id: 'orders', secret: 'secret' };
     const tokens = createServiceTokenClient({ brokers: origin, peer });
-    const options = { tokens, origins: [{ origin }] };
+    const options = { tokens, outsideCalls: 'service', origins: [{ origin }] };
     const authorizedFetch = createAuthorizedFetch(options);
     const read = async (response) => ({ status: response.status, data: await response.json() });
     const withAxios = (adapter) => {

@@ -1,5 +1,5 @@
 import { isLoopbackHost } from '../tokens/loopback.js';
-import { ClientConfigError } from './errors.js';
+import { ClientConfigError, readAll } from './errors.js';
 import { parseUrl } from '../tokens/parse-url.js';
 
 /**
@@ -7,7 +7,7 @@ import { parseUrl } from '../tokens/parse-url.js';
  * a user, password, query, fragment and the token endpoint's path.
  *
  * @returns each without a slash at the end.
- * @throws {ClientConfigError} naming the entry. The text itself is not repeated: it may hold a password.
+ * @throws {ClientConfigError} naming every entry that cannot be used. The text itself is not repeated: it may hold a password.
  */
 export function readBrokerUrls(
   value: string | readonly string[],
@@ -15,8 +15,11 @@ export function readBrokerUrls(
 ): readonly string[] {
   const texts: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (texts.length === 0) throw new ClientConfigError('"brokers" must name at least one broker.');
-  const urls = texts.map((text, index) =>
-    readUrl(Array.isArray(value) ? `"brokers[${index}]"` : '"brokers"', text, allowInsecureHttp),
+  const urls = readAll<readonly string[]>(
+    texts.map((text, index) => () => {
+      const name = Array.isArray(value) ? `"brokers[${index}]"` : '"brokers"';
+      return readUrl(name, text, allowInsecureHttp);
+    }),
   );
   const twice = urls.find((url, index) => urls.indexOf(url) < index);
   if (twice !== undefined) throw new ClientConfigError(`"brokers" names ${twice} twice.`);

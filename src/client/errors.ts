@@ -1,12 +1,44 @@
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 
-/** An option of the client, or an argument, cannot be used. The message names it and says what is allowed. */
+/** Options of the client, or an argument, cannot be used. The message names each mistake and says what is allowed. */
 export class ClientConfigError extends BrokerError {
   declare readonly code: 'CLIENT_MISCONFIGURED';
+  /** Every mistake, one sentence or two each. */
+  readonly mistakes: readonly string[];
 
-  constructor(message: string, options: BrokerErrorOptions = {}) {
+  constructor(mistakes: string | readonly string[], options: BrokerErrorOptions = {}) {
+    const list = typeof mistakes === 'string' ? [mistakes] : mistakes;
+    const [only = '', second] = list;
+    const message =
+      second === undefined
+        ? only
+        : `The options have ${list.length} mistakes:\n${list.map((line) => `  - ${line}`).join('\n')}`;
     super('CLIENT_MISCONFIGURED', 'misconfigured', message, options);
+    this.mistakes = list;
   }
+}
+
+/**
+ * Reads several options, so that one error names what is wrong with any of them.
+ *
+ * @param readers by the name of what each gives, or as a list; they throw a {@link ClientConfigError} for what cannot be used.
+ * @throws {ClientConfigError} with the mistakes of all of them.
+ */
+export function readAll<Values extends object>(readers: {
+  readonly [Name in keyof Values]: () => Values[Name];
+}): Values {
+  const mistakes: string[] = [];
+  const values: object = Array.isArray(readers) ? [] : {};
+  for (const [name, read] of Object.entries<() => unknown>(readers)) {
+    try {
+      Reflect.set(values, name, read());
+    } catch (error) {
+      if (!(error instanceof ClientConfigError)) throw error;
+      mistakes.push(...error.mistakes);
+    }
+  }
+  if (mistakes.length > 0) throw new ClientConfigError([...new Set(mistakes)]);
+  return values as Values;
 }
 
 /** Every way in which asking for the service token fails, with who has to act. */
@@ -23,6 +55,8 @@ const KINDS = {
   BROKER_TOKEN_EXPIRED: 'retry',
   /** No trusted TLS connection. */
   BROKER_TLS_FAILED: 'misconfigured',
+  /** Nothing answers token requests at the URL: status 404, 405 or 410 without an OAuth error. */
+  BROKER_NOT_FOUND: 'misconfigured',
   /** The answer is a redirect, which is never followed. */
   BROKER_REDIRECTED: 'misconfigured',
   /** The answer is neither a token response nor an OAuth error, or is too large. */

@@ -25,16 +25,6 @@ export {
 export type { AxiosLike } from './attachment/axios-shapes.js';
 export type { OtherOrigins, OutsideCalls } from './attachment/decide-attachment.js';
 export { ClientConfigError, TokenRequestError, type TokenRequestErrorCode } from './errors.js';
-export { AUTHORIZED_FETCH, SERVICE_TOKEN_SOURCE } from './nest/injection-tokens.js';
-export type {
-  ServiceClientModuleAsyncOptions,
-  ServiceClientModuleExtras,
-  ServiceClientModuleOptions,
-} from './nest/module-options.js';
-export {
-  ServiceClientModule,
-  type ServiceClientDynamicModule,
-} from './nest/service-client.module.js';
 export type {
   BrokerFailed,
   BrokerSwitched,

@@ -1,6 +1,6 @@
 import { systemClock, type Clock } from '../tokens/clock.js';
 import { readBrokerUrls } from './broker-urls.js';
-import { ClientConfigError } from './errors.js';
+import { ClientConfigError, readAll } from './errors.js';
 import type { ServiceTokenClientObserver } from './observer.js';
 
 /** Who asks: a peer of the broker, as `service-token-broker peers add` made it. */
@@ -8,7 +8,7 @@ export interface PeerOptions {
   readonly id: string;
   /**
    * The peer's secret, or a function that gives it. The function is called anew for each request, so that a secret that
-   * was replaced in a mounted file or a vault is used at once. White space around the secret is left out.
+   * was replaced in a mounted file or a vault is used at once. White space and a byte-order mark around it are left out.
    */
   readonly secret: string | (() => string | Promise<string>);
 }
@@ -82,59 +82,80 @@ const KNOWN: Readonly<Record<keyof ServiceTokenClientOptions, true>> = {
  * Checks the options and fills in the defaults. Callers without TypeScript are checked as well: an option whose name is
  * not known is refused rather than passed over.
  *
- * @throws {ClientConfigError} naming the option.
+ * @throws {ClientConfigError} naming every mistake.
  */
 export function readClientOptions(options: ServiceTokenClientOptions): ClientSettings {
-  if (!isObject(options))
+  if (!isObject(options)) {
     throw new ClientConfigError('The client needs options: brokers and peer.');
-  const unknown = Object.keys(options).find((name) => !Object.hasOwn(KNOWN, name));
-  if (unknown !== undefined) {
-    throw new ClientConfigError(
-      `There is no option "${unknown}". There are ${Object.keys(KNOWN).join(', ')}.`,
-    );
   }
-  const { allowInsecureHttp = false } = options;
-  if (typeof allowInsecureHttp !== 'boolean') {
-    throw new ClientConfigError('"allowInsecureHttp" must be true or false.');
-  }
-  const timeoutMs = requireSpan('timeoutMs', options.timeoutMs ?? 5_000, 1, 600_000);
-  return {
-    brokers: readBrokerUrls(options.brokers, allowInsecureHttp),
-    ...readPeer(options.peer),
-    ttlMs: requireSpan('ttlMs', options.ttlMs ?? 300_000, 1_000, 86_400_000),
-    skewMs: requireSpan('skewMs', options.skewMs ?? 60_000, 0, 3_600_000),
-    timeoutMs,
-    deadlineMs: requireSpan(
-      'deadlineMs',
-      options.deadlineMs ?? Math.max(15_000, timeoutMs),
-      timeoutMs,
-      600_000,
-    ),
-    rounds: requireRounds(options.rounds ?? 3),
-    fetch: requireFunction('fetch', options.fetch ?? globalThis.fetch),
-    observer: requireObserver(options.observer ?? {}),
-    clock: requireClock(options.clock ?? systemClock),
-    random: requireFunction('random', options.random ?? Math.random),
-  };
+  const { timeoutMs = 5_000, allowInsecureHttp = false } = options;
+  const {
+    peer,
+    unknown: _,
+    insecure: __,
+    ...settings
+  } = readAll({
+    unknown: () => refuseUnknown(options),
+    insecure: () => requireFlag('allowInsecureHttp', allowInsecureHttp),
+    // An unusable flag is its own mistake, and must not look like another one of each URL.
+    brokers: () => readBrokerUrls(options.brokers, allowInsecureHttp !== false),
+    peer: () => readPeer(options.peer),
+    ttlMs: () => requireSpan('ttlMs', options.ttlMs ?? 300_000, 1_000, 86_400_000),
+    skewMs: () => requireSpan('skewMs', options.skewMs ?? 60_000, 0, 3_600_000),
+    timeoutMs: () => requireSpan('timeoutMs', timeoutMs, 1, 600_000),
+    deadlineMs: () => {
+      const least = isSpan(timeoutMs, 1, 600_000) ? timeoutMs : 1;
+      const value = options.deadlineMs ?? Math.max(15_000, least);
+      return requireSpan('deadlineMs', value, least, 600_000);
+    },
+    rounds: () => requireRounds(options.rounds ?? 3),
+    fetch: () => requireFunction('fetch', options.fetch ?? globalThis.fetch),
+    observer: () => requireObserver(options.observer ?? {}),
+    clock: () => requireClock(options.clock ?? systemClock),
+    random: () => requireFunction('random', options.random ?? Math.random),
+  });
+  return { ...settings, ...peer };
 }
 
+function refuseUnknown(options: object): void {
+  const unknown = Object.keys(options).filter((name) => !Object.hasOwn(KNOWN, name));
+  if (unknown.length === 0) return;
+  const names = Object.keys(KNOWN).join(', ');
+  throw new ClientConfigError(
+    unknown.map((name) => `There is no option "${name}". There are ${names}.`),
+  );
+}
+
+/** The id without the white space that a pasted one ends with. */
 function readPeer(peer: PeerOptions): Pick<ClientSettings, 'peerId' | 'readSecret'> {
   if (!isObject(peer)) throw new ClientConfigError('"peer" must have the peer\'s id and secret.');
   const { id, secret } = peer;
-  if (typeof id !== 'string' || id.trim() === '') {
-    throw new ClientConfigError('"peer.id" must be the id that the broker knows the peer by.');
-  }
-  if (typeof secret === 'function') return { peerId: id, readSecret: () => secret() };
-  if (typeof secret !== 'string' || secret.trim() === '') {
-    throw new ClientConfigError(
-      '"peer.secret" must be the peer\'s secret, or a function that gives it.',
-    );
-  }
-  return { peerId: id, readSecret: () => secret };
+  return readAll({
+    peerId: () => {
+      if (typeof id === 'string' && id.trim() !== '') return id.trim();
+      throw new ClientConfigError('"peer.id" must be the id that the broker knows the peer by.');
+    },
+    readSecret: (): (() => unknown) => {
+      if (typeof secret === 'function') return () => secret();
+      if (typeof secret === 'string' && secret.trim() !== '') return () => secret;
+      throw new ClientConfigError(
+        '"peer.secret" must be the peer\'s secret, or a function that gives it.',
+      );
+    },
+  });
+}
+
+function isSpan(value: unknown, least: number, most: number): value is number {
+  return typeof value === 'number' && value >= least && value <= most;
+}
+
+function requireFlag(name: string, value: unknown): boolean {
+  if (typeof value === 'boolean') return value;
+  throw new ClientConfigError(`"${name}" must be true or false.`);
 }
 
 function requireSpan(name: string, value: number, least: number, most: number): number {
-  if (typeof value === 'number' && value >= least && value <= most) return value;
+  if (isSpan(value, least, most)) return value;
   throw new ClientConfigError(
     `"${name}" must be a number of milliseconds from ${least} to ${most}.`,
   );

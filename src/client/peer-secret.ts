@@ -4,7 +4,8 @@ import { TokenRequestError } from './errors.js';
 import type { ClientSettings } from './options.js';
 
 /**
- * The peer's secret as it is now, without the white space around it that files end with.
+ * The peer's secret as it is now, without the white space and the byte-order mark that files begin and end with: `trim`
+ * takes both off.
  *
  * @param timeoutMs milliseconds that a function may take to give it.
  * @throws {TokenRequestError} `PEER_SECRET_UNREADABLE`, `PEER_SECRET_INVALID`.

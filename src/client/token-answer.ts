@@ -29,6 +29,24 @@ const BEARER_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
 /** Error codes of RFC 6749 §4.1.2.1 and RFC 8628 §3.5 that mean "not now". */
 const TEMPORARY = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
 
+/** Error codes of a token endpoint: RFC 6749 §5.2 and RFC 8707 §2, and those above. */
+const OAUTH_ERRORS = new Set([
+  ...TEMPORARY,
+  'invalid_request',
+  'invalid_client',
+  'invalid_grant',
+  'unauthorized_client',
+  'unsupported_grant_type',
+  'invalid_scope',
+  'invalid_target',
+]);
+
+/** The members of an OAuth error. Frameworks' own errors have others: `statusCode`, `message`, `path`. */
+const ERROR_MEMBERS = new Set(['error', 'error_description', 'error_uri']);
+
+/** What a server answers that has no token endpoint at the path. */
+const NOTHING_THERE = new Set([404, 405, 410]);
+
 /**
  * What the status alone says; `undefined` when the body has to be read.
  *
@@ -62,7 +80,8 @@ export function failureByStatus(
     return new TokenRequestError(
       'BROKER_REDIRECTED',
       `The broker ${broker} answers with a redirect (status ${status}). Redirects are never followed, because they ` +
-        "would carry the peer's secret along: configure the final URL.",
+        "would carry the peer's secret along: configure the final URL. If it leads to a login page, there is no broker " +
+        'at this URL.',
     );
   }
   return undefined;
@@ -72,12 +91,16 @@ export function failureByStatus(
  * Reads a token response (RFC 6749 §5.1) or an error (§5.2), whatever content type it claims.
  *
  * @throws {TokenRequestError} `BROKER_CREDENTIALS_REFUSED`, `BROKER_REQUEST_REFUSED`, `BROKER_UNAVAILABLE`,
- *   `BROKER_ANSWER_INVALID`.
+ *   `BROKER_NOT_FOUND`, `BROKER_ANSWER_INVALID`.
  */
 export function readGrant(status: number, body: Buffer, broker: string): Grant {
+  // A TextDecoder leaves out the byte-order mark that some proxies and files bring.
   const json = isUtf8(body)
-    ? parseStrictJson(body.toString('utf8'), MAX_DEPTH)
+    ? parseStrictJson(new TextDecoder().decode(body), MAX_DEPTH)
     : ({ ok: false, fault: 'it is not UTF-8' } as const);
+  if (NOTHING_THERE.has(status) && !(json.ok && hasOauthError(json.value))) {
+    throw nothingThere(broker, status);
+  }
   if (!json.ok) throw invalidAnswer(broker, status, json.fault);
   if (!isJsonObject(json.value)) throw invalidAnswer(broker, status, 'it is not a JSON object');
   if (status !== 200) throw refusal(status, json.value, broker);
@@ -98,15 +121,34 @@ export function readGrant(status: number, body: Buffer, broker: string): Grant {
 export function invalidAnswer(broker: string, status: number, fault: string): TokenRequestError {
   return new TokenRequestError(
     'BROKER_ANSWER_INVALID',
-    `The broker ${broker} did not send a token response (status ${status}): ${fault}. Is it the URL of a broker, ` +
-      'without the path /oauth2/token? The page of a proxy or a firewall looks like this too.',
+    `The broker ${broker} did not send a token response (status ${status}): ${fault}. If another service, a proxy, a ` +
+      'firewall or a login page answers, there is no broker at this URL. It is given without the path /oauth2/token.',
   );
 }
 
-function refusal(status: number, { error }: JsonObject, broker: string): TokenRequestError {
+function nothingThere(broker: string, status: number): TokenRequestError {
+  return new TokenRequestError(
+    'BROKER_NOT_FOUND',
+    `There is no broker at this URL: ${broker} answers POST /oauth2/token with status ${status}. Compare host, port and ` +
+      "path with the broker's public URL, and look at what stands before it: a gateway may need another path.",
+  );
+}
+
+function hasOauthError(value: unknown): boolean {
+  if (!isJsonObject(value)) return false;
+  const { error } = value;
+  return typeof error === 'string' && OAUTH_ERRORS.has(error);
+}
+
+function refusal(status: number, json: JsonObject, broker: string): TokenRequestError {
+  const { error } = json;
   if (typeof error !== 'string') return invalidAnswer(broker, status, 'it has no OAuth error code');
+  const isReadable = /^[a-z_]{1,40}$/.test(error);
+  if (!isReadable && !Object.keys(json).every((name) => ERROR_MEMBERS.has(name))) {
+    return invalidAnswer(broker, status, 'its error is not an OAuth error');
+  }
   // A code of any other form may be anything, and is not repeated.
-  const code = /^[a-z_]{1,40}$/.test(error) ? error : 'an unreadable error code';
+  const code = isReadable ? error : 'an unreadable error code';
   if (TEMPORARY.has(code)) {
     return new TokenRequestError(
       'BROKER_UNAVAILABLE',

@@ -35,7 +35,7 @@ export interface BrokerRuntime {
    *
    * @example
    * ```ts
-   * import { ServiceClientModule } from 'service-token-broker/client';
+   * import { ServiceClientModule } from 'service-token-broker/client/nest';
    * import { BrokerRuntime } from 'service-token-broker/server';
    *
    * ServiceClientModule.forRootAsync({

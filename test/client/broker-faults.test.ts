@@ -296,6 +296,17 @@ describe('a secret that is a function', () => {
     expect(reads).toBe(2);
   });
 
+  test.each(['\uFEFF%s', '%s\r\n', '\uFEFF%s\r\n', ' \n\t%s\n\n', '%s\u00A0'])(
+    'may give it as it was pasted into a file, and so may a text: %j',
+    async (form) => {
+      const pasted = form.replace('%s', PEER_SECRET);
+      for (const secret of [pasted, () => pasted]) {
+        const { client } = await rig({ peer: { id: 'orders', secret } });
+        expect((await client.getToken()).accessToken).toMatch(/^ey/);
+      }
+    },
+  );
+
   test.each([
     ['throws', () => JSON.parse(`${PEER_SECRET}!`) as string, 'UNREADABLE', /\(SyntaxError\)/],
     [

@@ -68,6 +68,39 @@ describe('what is refused', () => {
   });
 });
 
+test('every mistake is reported, in one error', () => {
+  const options = {
+    brokers: ['https://a.internal', 'http://b.internal', 'https://A.internal/', 7],
+    peer: { id: '', secret: 5 },
+    allowInsecureHttp: 'no',
+    timeoutMs: 'soon',
+    deadlineMs: 0,
+    timout: 1,
+    round: 2,
+  };
+  let caught: unknown;
+  try {
+    createServiceTokenClient(options as never);
+  } catch (error) {
+    caught = error;
+  }
+  expect(
+    (caught as ClientConfigError).mistakes.map((text) => text.split(' ', 5).join(' ')),
+  ).toEqual([
+    'There is no option "timout".',
+    'There is no option "round".',
+    '"allowInsecureHttp" must be true or',
+    '"brokers[3]" must be an absolute',
+    '"peer.id" must be the id',
+    '"peer.secret" must be the peer\'s',
+    '"timeoutMs" must be a number',
+    '"deadlineMs" must be a number',
+  ]);
+  expect((caught as Error).message).toMatch(
+    /^The options have 8 mistakes:\n {2}- There is no option/,
+  );
+});
+
 describe('what is taken', () => {
   test.each([
     ['https://broker.internal', 'https://broker.internal'],
@@ -83,6 +116,11 @@ describe('what is taken', () => {
   test('plain HTTP to another machine, when it is said', () => {
     const options = { ...good, brokers: ['http://broker:3000'], allowInsecureHttp: true };
     expect(readClientOptions(options).brokers).toEqual(['http://broker:3000']);
+  });
+
+  test('an id with the newline that a pasted one ends with', () => {
+    const peer = { id: '\uFEFForders\r\n', secret: 'canary-secret' };
+    expect(readClientOptions({ ...good, peer }).peerId).toBe('orders');
   });
 
   test('the defaults', () => {

@@ -34,6 +34,13 @@ describe('a token response', () => {
     });
   });
 
+  test('may begin with a byte-order mark', () => {
+    const marked = Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), bytes(GOOD)]);
+    expect(readGrant(200, marked, BROKER).accessToken).toBe(GOOD.access_token);
+    const error = Buffer.from('\uFEFF{"error":"invalid_client"}');
+    expect(failure(401, error).code).toBe('BROKER_CREDENTIALS_REFUSED');
+  });
+
   test.each([
     ['nothing', '', 'it is not JSON'],
     ['a web page', '<html>canary</html>', 'it is not JSON'],
@@ -85,14 +92,47 @@ describe('an OAuth error', () => {
     [400, 'invalid_request', 'BROKER_REQUEST_REFUSED', /status 400, invalid_request\)\.$/],
     [400, 'canary eyJ', 'BROKER_REQUEST_REFUSED', /an unreadable error code/],
     [400, 'temporarily_unavailable', 'BROKER_UNAVAILABLE', /\(temporarily_unavailable\)/],
-    [404, 'not_found', 'BROKER_REQUEST_REFUSED', /status 404, not_found/],
-    [404, 7, 'BROKER_ANSWER_INVALID', /no OAuth error code/],
+    [404, 'invalid_target', 'BROKER_REQUEST_REFUSED', /status 404, invalid_target/],
+    [404, 'not_found', 'BROKER_NOT_FOUND', /no broker at this URL: .* status 404/],
+    [404, 7, 'BROKER_NOT_FOUND', /no broker at this URL/],
+    [403, 7, 'BROKER_ANSWER_INVALID', /no OAuth error code/],
     [204, undefined, 'BROKER_ANSWER_INVALID', /status 204/],
   ])('%d with %p is %s', (status, error, code, words) => {
     const refusal = failure(status, bytes({ error, error_description: 'canary' }));
     expect(refusal.code).toBe(code);
     expect(refusal.message).toMatch(words);
     expect(refusal.message).not.toContain('canary');
+  });
+
+  const nest = (status: number, error: string): object => ({
+    message: 'canary',
+    error,
+    statusCode: status,
+  });
+  test.each<[string, number, unknown, string]>([
+    ['a page that was not found', 404, '<html>canary</html>', 'BROKER_NOT_FOUND'],
+    ['nothing that was not found', 404, '', 'BROKER_NOT_FOUND'],
+    ['an error of Nest', 404, nest(404, 'Not Found'), 'BROKER_NOT_FOUND'],
+    [
+      'an error of Spring',
+      405,
+      { timestamp: 'canary', status: 405, error: 'Method Not Allowed', path: '/oauth2/token' },
+      'BROKER_NOT_FOUND',
+    ],
+    ['a page that is gone', 410, 'canary', 'BROKER_NOT_FOUND'],
+    ['another method', 405, 'canary', 'BROKER_NOT_FOUND'],
+    ['a list', 404, ['canary'], 'BROKER_NOT_FOUND'],
+    ['a web page', 200, '<!doctype html>canary', 'BROKER_ANSWER_INVALID'],
+    ['the JSON of another service', 200, { status: 'canary' }, 'BROKER_ANSWER_INVALID'],
+    ['what another service created', 201, { id: 'canary' }, 'BROKER_ANSWER_INVALID'],
+    ['a login of another service', 401, nest(401, 'Unauthorized'), 'BROKER_ANSWER_INVALID'],
+    ['a gateway', 403, { message: 'canary' }, 'BROKER_ANSWER_INVALID'],
+    ['a bad request elsewhere', 400, nest(400, 'Bad Request'), 'BROKER_ANSWER_INVALID'],
+  ])('is not what stands where no broker is: %s', (_what, status, body, code) => {
+    const error = failure(status, bytes(body));
+    expect(error).toMatchObject({ code, kind: 'misconfigured' });
+    expect(error.message).toContain('no broker at this URL');
+    expect(error.message).not.toMatch(/canary|role|peers add/);
   });
 
   test('a web page with status 401 is not about the peer', () => {
@@ -113,6 +153,8 @@ describe('a status that says it all', () => {
   ])('%d is %s', (status, code, kind) => {
     const error = failureByStatus(status, new Headers(), BROKER, NOW);
     expect(error).toMatchObject({ code, kind, retryAfterSeconds: undefined });
+    const isRedirect = code === 'BROKER_REDIRECTED';
+    expect(error?.message.includes('there is no broker at this URL')).toBe(isRedirect);
   });
 
   test.each([200, 201, 204, 400, 401, 403, 404])('%d leaves it to the body', (status) => {

@@ -8,7 +8,7 @@ import { HttpService } from '@nestjs/axios';
 import { Controller, Get, Inject, Module, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { ServiceClientModule } from '../../src/client/index.js';
+import { ServiceClientModule } from '../../src/client/nest/index.js';
 import { BrokerModule } from '../../src/composition/broker.module.js';
 import { BrokerRuntime } from '../../src/composition/runtime.js';
 import { writeSecret } from '../../src/composition/write-secret.js';
@@ -74,7 +74,11 @@ beforeAll(async () => {
       ServiceClientModule.forRootAsync({
         imports: [broker],
         inject: [BrokerRuntime],
-        useFactory: ({ tokens }: BrokerRuntime) => ({ tokens, origins: [{ origin }] }),
+        useFactory: ({ tokens }: BrokerRuntime) => ({
+          tokens,
+          outsideCalls: 'service',
+          origins: [{ origin }],
+        }),
       }),
     ],
     controllers: [CallingController],

@@ -70,6 +70,7 @@ function client() {
   });
   const options = {
     tokens,
+    outsideCalls: 'service',
     origins: [{ origin: callee.origin }],
     onRefused: (refusal: RefusedServiceToken) => told.push(refusal),
   };
@@ -167,6 +168,7 @@ test('a broker that dies leaves the refusal of the callee as the answer', async 
   const tokens = createServiceTokenClient({ brokers: doomed.url, peer: doomed.peer, rounds: 1 });
   const send = createAuthorizedFetch({
     tokens,
+    outsideCalls: 'service',
     origins: [{ origin: refusing.origin }],
     onRefused: (refusal) => told.push(refusal),
   });

@@ -43,7 +43,7 @@ const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
   serving: ['@nestjs/common', '@nestjs/core'],
   context: [],
   guard: ['@nestjs/common', '@nestjs/core', 'rxjs'],
-  client: ['axios', '@nestjs/common', '@nestjs/axios'],
+  client: ['axios', '@nestjs/common', '@nestjs/core', '@nestjs/axios'],
   testing: ['jose'],
   composition: ['@nestjs/common', '@nestjs/core', '@nestjs/platform-fastify'],
   cli: ['commander'],
@@ -110,6 +110,15 @@ describe('the rules of the house', () => {
       'doors',
       'lambda',
     ]);
+  });
+
+  test('the client loads no Nest but for its module', () => {
+    const wrong = imports
+      .filter(({ from }) => roomOf(from) === 'client' && !from.startsWith('client/nest/'))
+      .filter(
+        (one) => one.specifier.startsWith('@nestjs/') || targetOf(one).startsWith('client/nest/'),
+      );
+    expect(wrong).toEqual([]);
   });
 
   test('there are no import circles', () => {

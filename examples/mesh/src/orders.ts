@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { HttpService } from '@nestjs/axios';
 import { Controller, HttpCode, HttpException, Module, Post } from '@nestjs/common';
 import { isAxiosError } from 'axios';
-import { ServiceClientModule } from 'service-token-broker/client';
+import { ServiceClientModule } from 'service-token-broker/client/nest';
 import {
   AllowCustomer,
   AllowService,

@@ -1,5 +1,5 @@
 import { isLoopbackHost } from '../../tokens/loopback.js';
-import { ClientConfigError } from '../errors.js';
+import { ClientConfigError, readAll } from '../errors.js';
 import { parseUrl } from '../../tokens/parse-url.js';
 
 /** A place that tokens may be sent to. */
@@ -26,7 +26,7 @@ export interface OriginRule {
 /** The allow-list, by origin as `URL.origin` writes it. */
 export type AllowedOrigins = ReadonlyMap<string, OriginRule>;
 
-/** @throws {ClientConfigError} for an empty list, and for an entry that is no origin, is insecure, or is there twice. */
+/** @throws {ClientConfigError} for an empty list, and naming every entry that is no origin, is insecure, or is there twice. */
 export function readAllowedOrigins(list: readonly AllowedOrigin[]): AllowedOrigins {
   if (!Array.isArray(list) || list.length === 0) {
     throw new ClientConfigError(
@@ -34,13 +34,22 @@ export function readAllowedOrigins(list: readonly AllowedOrigin[]): AllowedOrigi
     );
   }
   const allowed = new Map<string, OriginRule>();
-  for (const [index, entry] of (list as readonly AllowedOrigin[]).entries()) {
-    const name = `origins[${index}]`;
-    const origin = readOrigin(name, entry);
-    if (allowed.has(origin)) throw new ClientConfigError(`"${name}" repeats ${origin}.`);
-    allowed.set(origin, { acceptsCustomers: flag(name, entry, 'acceptsCustomers') });
-  }
+  readAll(
+    list.map((entry: AllowedOrigin, index) => () => {
+      const name = `origins[${index}]`;
+      const { origin, acceptsCustomers } = readEntry(name, entry);
+      if (allowed.has(origin)) throw new ClientConfigError(`"${name}" repeats ${origin}.`);
+      allowed.set(origin, { acceptsCustomers });
+    }),
+  );
   return allowed;
+}
+
+function readEntry(name: string, entry: AllowedOrigin): OriginRule & { readonly origin: string } {
+  return readAll({
+    origin: () => readOrigin(name, entry),
+    acceptsCustomers: () => flag(name, entry, 'acceptsCustomers'),
+  });
 }
 
 /** The origin of an absolute `http` or `https` URL; `undefined` for everything else. */
@@ -93,7 +102,7 @@ function flag(
   entry: AllowedOrigin,
   key: 'acceptsCustomers' | 'allowInsecureHttp',
 ): boolean {
-  const value: unknown = entry[key];
+  const value: unknown = (entry as AllowedOrigin | undefined)?.[key];
   if (value === undefined || typeof value === 'boolean') return value ?? false;
   throw new ClientConfigError(`"${name}.${key}" must be true or false.`);
 }

@@ -1,5 +1,5 @@
 import { currentBehalf, currentCorrelation } from '../../context/call-context.js';
-import { ClientConfigError } from '../errors.js';
+import { ClientConfigError, readAll } from '../errors.js';
 import {
   readAttachmentOptions,
   type AttachmentOptions,
@@ -33,7 +33,7 @@ import { sendAttached } from './send-attached.js';
  *
  * @param instance made by `axios.create`, or axios itself.
  * @returns what takes it off again. Requests that have begun keep it.
- * @throws {ClientConfigError} for an option that is missing or wrong.
+ * @throws {ClientConfigError} naming every option that is missing or wrong.
  *
  * @example
  * ```ts
@@ -50,10 +50,10 @@ import { sendAttached } from './send-attached.js';
  * ```
  */
 export function attachAuthorization(instance: AxiosLike, options: AttachmentOptions): () => void {
-  const settings = readAttachmentOptions(options);
-  if (typeof (instance as Partial<AxiosLike> | undefined)?.create !== 'function') {
-    throw new ClientConfigError('attachAuthorization needs an instance made by axios.create.');
-  }
+  const { settings } = readAll({
+    settings: () => readAttachmentOptions(options),
+    instance: () => requireAxios(instance),
+  });
   const dispatch = createAxiosDispatch(instance);
   const { request: interceptors } = instance.interceptors;
   const id = interceptors.use(
@@ -70,6 +70,11 @@ export function attachAuthorization(instance: AxiosLike, options: AttachmentOpti
     { synchronous: true },
   );
   return () => interceptors.eject(id);
+}
+
+function requireAxios(instance: AxiosLike | undefined): void {
+  if (typeof instance?.create === 'function') return;
+  throw new ClientConfigError('attachAuthorization needs an instance made by axios.create.');
 }
 
 /** Marks an adapter of ours; a set of all of them would cost each request more. */

@@ -1,5 +1,5 @@
 import type { ServiceTokenSource } from '../../tokens/token-supply.js';
-import { ClientConfigError } from '../errors.js';
+import { ClientConfigError, readAll } from '../errors.js';
 import { readAllowedOrigins, type AllowedOrigin } from './allowed-origins.js';
 import type { AttachmentRules, OtherOrigins, OutsideCalls } from './decide-attachment.js';
 
@@ -46,28 +46,37 @@ export interface AttachmentSettings extends AttachmentRules {
   readonly onRefused: ((refusal: RefusedServiceToken) => void) | undefined;
 }
 
-/** @throws {ClientConfigError} for an option that is missing or wrong. */
+/** @throws {ClientConfigError} naming every option that is missing or wrong. */
 export function readAttachmentOptions(options: AttachmentOptions): AttachmentSettings {
-  const { tokens, otherOrigins = 'refuse', outsideCalls = 'refuse', onRefused } = options;
-  if (typeof (tokens as Partial<ServiceTokenSource> | undefined)?.getToken !== 'function') {
-    throw new ClientConfigError(
-      '"tokens" must be a source of the service token, such as createServiceTokenClient makes.',
-    );
-  }
-  if (otherOrigins !== 'refuse' && otherOrigins !== 'send-without-token') {
-    throw new ClientConfigError('"otherOrigins" must be "refuse" or "send-without-token".');
-  }
-  if (outsideCalls !== 'refuse' && outsideCalls !== 'service') {
-    throw new ClientConfigError('"outsideCalls" must be "refuse" or "service".');
-  }
-  if (onRefused !== undefined && typeof onRefused !== 'function') {
-    throw new ClientConfigError('"onRefused" must be a function.');
-  }
-  return {
+  // Callers without TypeScript may forget them altogether.
+  const {
     tokens,
-    otherOrigins,
-    outsideCalls,
+    origins,
+    otherOrigins = 'refuse',
+    outsideCalls = 'refuse',
     onRefused,
-    origins: readAllowedOrigins(options.origins),
-  };
+  } = options ?? ({} as never);
+  return readAll({
+    tokens: () => {
+      if (typeof (tokens as Partial<ServiceTokenSource> | undefined)?.getToken === 'function') {
+        return tokens;
+      }
+      throw new ClientConfigError(
+        '"tokens" must be a source of the service token, such as createServiceTokenClient makes.',
+      );
+    },
+    otherOrigins: () => {
+      if (otherOrigins === 'refuse' || otherOrigins === 'send-without-token') return otherOrigins;
+      throw new ClientConfigError('"otherOrigins" must be "refuse" or "send-without-token".');
+    },
+    outsideCalls: () => {
+      if (outsideCalls === 'refuse' || outsideCalls === 'service') return outsideCalls;
+      throw new ClientConfigError('"outsideCalls" must be "refuse" or "service".');
+    },
+    onRefused: () => {
+      if (onRefused === undefined || typeof onRefused === 'function') return onRefused;
+      throw new ClientConfigError('"onRefused" must be a function.');
+    },
+    origins: () => readAllowedOrigins(origins),
+  });
 }

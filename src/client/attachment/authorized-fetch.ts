@@ -1,5 +1,5 @@
 import { currentBehalf, currentCorrelation } from '../../context/call-context.js';
-import { ClientConfigError } from '../errors.js';
+import { ClientConfigError, readAll } from '../errors.js';
 import type { ActingAs } from './acting-as.js';
 import { originOf, plainOrigin } from './allowed-origins.js';
 import { readAttachmentOptions, type AttachmentOptions } from './attachment-options.js';
@@ -45,7 +45,7 @@ export interface AuthorizedFetchOptions extends AttachmentOptions {
  * - To listed origins, `traceparent`, `tracestate` and `x-request-id` of the call that is being handled go along, unless the
  *   caller sets them.
  *
- * @throws {ClientConfigError} for an option that is missing or wrong.
+ * @throws {ClientConfigError} naming every option that is missing or wrong.
  *
  * @example
  * ```ts
@@ -60,11 +60,10 @@ export interface AuthorizedFetchOptions extends AttachmentOptions {
  * ```
  */
 export function createAuthorizedFetch(options: AuthorizedFetchOptions): AuthorizedFetch {
-  const settings = readAttachmentOptions(options);
-  if (options.fetch !== undefined && typeof options.fetch !== 'function') {
-    throw new ClientConfigError('"fetch" must be a function.');
-  }
-  const send: SendingFetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
+  const { settings, send } = readAll({
+    settings: () => readAttachmentOptions(options),
+    send: () => readFetch((options as AuthorizedFetchOptions | undefined)?.fetch),
+  });
   return async (input, init) => {
     const call = readFetchCall(input, init);
     const { headers, url } = call;
@@ -82,6 +81,13 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
     for (const [name, value] of correlation) headers.set(name, value);
     return await sendAttached(settings, attachment, new FetchExchange(origin, call, send));
   };
+}
+
+function readFetch(
+  fetch: SendingFetch = (input, init) => globalThis.fetch(input, init),
+): SendingFetch {
+  if (typeof fetch === 'function') return fetch;
+  throw new ClientConfigError('"fetch" must be a function.');
 }
 
 /** A request of `fetch` to a listed origin. */

@@ -1,31 +1,25 @@
-import { ClientConfigError } from '../errors.js';
-import type {
-  ServiceClientModuleAsyncOptions,
-  ServiceClientModuleExtras,
-  ServiceClientModuleOptions,
-} from './module-options.js';
-
-/** A dynamic module, as far as the types of this package may know Nest. `imports` of a Nest module takes its promise. */
-export interface ServiceClientDynamicModule {
-  readonly module: new () => object;
-  readonly global: boolean;
-}
+import { Module } from '@nestjs/common';
+import { ConfigurableModuleClass } from './service-client.module-definition.js';
 
 /**
  * Gives a Nest application what calls other services with the right token: `HttpService` of `@nestjs/axios` and a `fetch`
- * ({@link AUTHORIZED_FETCH}) that act by the call context, and the source of the service token ({@link SERVICE_TOKEN_SOURCE}).
+ * (`AUTHORIZED_FETCH`) that act by the call context, and the source of the service token (`SERVICE_TOKEN_SOURCE`).
  *
- * Import it once, in the root module. It needs `@nestjs/axios`, `axios` and `rxjs`, which are loaded when one of its
- * functions is called: this is why they return promises, which Nest takes as they are.
+ * Import it once, in the root module. It needs `@nestjs/axios`, `axios` and `rxjs`.
  *
- * The application does not start when an option is missing or wrong ({@link ClientConfigError}). Whether the broker can be
- * reached is found out by the first call.
+ * A module that imports `HttpModule` of `@nestjs/axios` gets a plain `HttpService` from there, which sends no token. The
+ * application does not start then, unless `plainHttpIn` names the module.
+ *
+ * Whether the broker can be reached is shown by the first call.
+ *
+ * @throws {ClientConfigError} at the start of the application, naming every option that is missing or wrong, and every
+ *   module with a plain `HttpService`.
  *
  * @example
  * ```ts
  * import { Injectable, Module } from '@nestjs/common';
  * import { HttpService } from '@nestjs/axios';
- * import { ServiceClientModule } from 'service-token-broker/client';
+ * import { ServiceClientModule } from 'service-token-broker/client/nest';
  *
  * @Injectable()
  * class Invoices {
@@ -49,39 +43,7 @@ export interface ServiceClientDynamicModule {
  * export class AppModule {}
  * ```
  *
- * `forRootAsync` takes `useFactory`, `inject` and `imports`; `global` stands beside them.
+ * `forRootAsync` takes `useFactory`, `inject` and `imports`; `global` and `plainHttpIn` stand beside them.
  */
-export class ServiceClientModule {
-  static forRoot(
-    options: ServiceClientModuleOptions & ServiceClientModuleExtras,
-  ): Promise<ServiceClientDynamicModule> {
-    const { global, ...rest } = options;
-    return define({ ...(global !== undefined && { global }), useFactory: () => rest });
-  }
-
-  static forRootAsync(
-    options: ServiceClientModuleAsyncOptions,
-  ): Promise<ServiceClientDynamicModule> {
-    return define(options);
-  }
-}
-
-function define(options: ServiceClientModuleAsyncOptions): Promise<ServiceClientDynamicModule> {
-  const definition = load().then(({ defineServiceClientModule }) =>
-    defineServiceClientModule(ServiceClientModule, options),
-  );
-  // Nest sees a failure when it comes to this module. Until then it must not count as unhandled, which ends the process.
-  definition.catch(() => undefined);
-  return definition;
-}
-
-async function load(): Promise<typeof import('./define-module.js')> {
-  try {
-    return await import('./define-module.js');
-  } catch (error) {
-    throw new ClientConfigError(
-      'ServiceClientModule needs packages that cannot be loaded. Install them with: npm install @nestjs/axios axios rxjs',
-      { cause: error },
-    );
-  }
-}
+@Module({})
+export class ServiceClientModule extends ConfigurableModuleClass {}

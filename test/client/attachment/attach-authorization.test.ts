@@ -49,6 +49,7 @@ describe.each([
     const http = library.create({ ...(defaults as CreateAxiosDefaults), ...more });
     const detach = attachAuthorization(http, {
       tokens: new ScriptedTokens(TOKEN),
+      outsideCalls: 'service',
       origins: [{ origin: callee.origin, acceptsCustomers: true }],
       ...options,
     });
@@ -75,6 +76,7 @@ describe.each([
     const narrow = library.create(defaults as CreateAxiosDefaults);
     attachAuthorization(narrow, {
       tokens: new ScriptedTokens(TOKEN),
+      outsideCalls: 'service',
       origins: [{ origin: ledger.origin }],
     });
     await runInCallContext(CUSTOMER_CALL, () =>
@@ -135,6 +137,7 @@ describe.each([
     turnTo(stranger.origin);
     attachAuthorization(http, {
       tokens: new ScriptedTokens(TOKEN),
+      outsideCalls: 'service',
       origins: [{ origin: callee.origin }],
     });
     turnTo(callee.origin);
@@ -247,6 +250,7 @@ describe.each([
 
   test('a failure to connect shows none either', async () => {
     const { http } = await rig({
+      outsideCalls: 'service',
       origins: [{ origin: 'http://127.0.0.1:1', acceptsCustomers: true }],
     });
     const error = (await runInCallContext(CUSTOMER_CALL, () =>
@@ -327,6 +331,7 @@ test('a Unix socket is no origin, whatever the URL says', async () => {
   const http = axios.create({ socketPath: '/nowhere' });
   attachAuthorization(http, {
     tokens: new ScriptedTokens(TOKEN),
+    outsideCalls: 'service',
     origins: [{ origin: callee.origin }],
   });
   await expect(http.get(callee.origin)).rejects.toMatchObject({ code: 'ORIGIN_NOT_LISTED' });
@@ -338,6 +343,7 @@ test('two attachments share an instance when each lets the other’s origins pas
   for (const [index, { origin }] of callees.entries()) {
     attachAuthorization(http, {
       tokens: new ScriptedTokens(`token.${index}`),
+      outsideCalls: 'service',
       origins: [{ origin }],
       otherOrigins: 'send-without-token',
     });

@@ -10,6 +10,7 @@ async function rig(target: (first: string, second: string) => string, status = 3
   const first = await startCallee(redirectingTo(() => target(first.origin, second.origin), status));
   const send = createAuthorizedFetch({
     tokens: new ScriptedTokens('token'),
+    outsideCalls: 'service',
     origins: [first, second].map(({ origin }) => ({ origin, acceptsCustomers: true })),
   });
   return { first, second, send };
@@ -45,6 +46,7 @@ describe('a redirect', () => {
     const first = await startCallee(redirectingTo(() => second.origin));
     const send = createAuthorizedFetch({
       tokens: new ScriptedTokens('token'),
+      outsideCalls: 'service',
       origins: [first, second].map(({ origin }) => ({ origin })),
     });
     await send(first.origin);

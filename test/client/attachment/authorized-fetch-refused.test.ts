@@ -18,6 +18,7 @@ async function rig(
   const told: RefusedServiceToken[] = [];
   const send = createAuthorizedFetch({
     tokens,
+    outsideCalls: 'service',
     origins: [{ origin: callee.origin, acceptsCustomers: true }],
     onRefused: (refusal) => told.push(refusal),
   });
@@ -114,6 +115,7 @@ describe('a service token that is refused with 401', () => {
           return new Promise(() => undefined);
         },
       },
+      outsideCalls: 'service',
       origins: [{ origin: callee.origin }],
     });
     await expect(send(callee.origin, { signal: controller.signal })).rejects.toBe(reason);
@@ -129,6 +131,7 @@ describe('a service token that is refused with 401', () => {
     for (let round = 0; round < 10; round += 1) {
       const send = createAuthorizedFetch({
         tokens: new ScriptedTokens('old', 'new'),
+        outsideCalls: 'service',
         origins: [{ origin: callee.origin }],
       });
       const response = await send(callee.origin);
@@ -142,6 +145,7 @@ describe('a service token that is refused with 401', () => {
     const callee = await startCallee(acceptingOnly('new'));
     const send = createAuthorizedFetch({
       tokens: new ScriptedTokens('old', 'new'),
+      outsideCalls: 'service',
       origins: [{ origin: callee.origin }],
       onRefused: () => {
         throw new Error('a mistake of the observer');

@@ -1,10 +1,12 @@
 import { Readable } from 'node:stream';
 import { describe, expect, test } from '@jest/globals';
 import {
+  attachAuthorization,
   createAuthorizedFetch,
   runAsService,
   runInCallContext,
   type AuthorizedFetchOptions,
+  type ClientConfigError,
   type AuthorizedRequestInit,
 } from '../../../src/client/index.js';
 import { runInFrame } from '../../../src/context/call-context.js';
@@ -19,6 +21,7 @@ async function rig(options: Partial<AuthorizedFetchOptions> = {}) {
   const callee = await startCallee();
   const send = createAuthorizedFetch({
     tokens: new ScriptedTokens(TOKEN),
+    outsideCalls: 'service',
     origins: [{ origin: callee.origin, acceptsCustomers: true }],
     ...options,
   });
@@ -57,6 +60,7 @@ describe('the token', () => {
     const ledger = await startCallee();
     const narrow = createAuthorizedFetch({
       tokens: new ScriptedTokens(TOKEN),
+      outsideCalls: 'service',
       origins: [{ origin: ledger.origin }],
     });
     await runInCallContext(CUSTOMER_CALL, async () => {
@@ -190,6 +194,7 @@ describe('what fetch is called with', () => {
     const waiting = new AbortController();
     const never = createAuthorizedFetch({
       tokens: { getToken: () => new Promise(() => undefined) },
+      outsideCalls: 'service',
       origins: [{ origin: callee.origin }],
     });
     const answer = never(callee.origin, { signal: waiting.signal });
@@ -254,7 +259,42 @@ describe('the options', () => {
     ['others', { origins, tokens, otherOrigins: 'allow' }, '"otherOrigins"'],
     ['onRefused', { origins, tokens, onRefused: true }, '"onRefused"'],
     ['fetch', { origins, tokens, fetch: 'fetch' }, '"fetch"'],
+    ['nothing', undefined as never, '"origins"'],
   ])('are refused: %s', (_name, options, message) => {
     expect(() => createAuthorizedFetch(options as AuthorizedFetchOptions)).toThrow(message);
+  });
+
+  test('are refused with all their mistakes at once, by axios too', () => {
+    const options = {
+      tokens: {},
+      origins: [{ origin: 'ftp://a', acceptsCustomers: 1 }, undefined, 'https://b.internal'],
+      otherOrigins: 'allow',
+      onRefused: 1,
+    } as never;
+    const mistakes = (make: () => unknown): readonly string[] => {
+      try {
+        make();
+      } catch (error) {
+        return (error as ClientConfigError).mistakes.map((text) => text.split(' ', 1).join());
+      }
+      return [];
+    };
+    const common = [
+      '"tokens"',
+      '"otherOrigins"',
+      '"onRefused"',
+      '"origins[0].origin"',
+      '"origins[0].acceptsCustomers"',
+      '"origins[1].origin"',
+      '"origins[2].origin"',
+    ];
+    expect(mistakes(() => createAuthorizedFetch(Object.assign({ fetch: 1 }, options)))).toEqual([
+      ...common,
+      '"fetch"',
+    ]);
+    expect(mistakes(() => attachAuthorization({} as never, options))).toEqual([
+      ...common,
+      'attachAuthorization',
+    ]);
   });
 });

@@ -16,6 +16,7 @@ function client(origins: readonly string[], defaults: AxiosRequestConfig = {}) {
   const http = axios.create({ proxy: false, ...(defaults as object) });
   attachAuthorization(http, {
     tokens: new ScriptedTokens('token'),
+    outsideCalls: 'service',
     origins: origins.map((origin) => ({ origin, acceptsCustomers: true, allowInsecureHttp: true })),
   });
   return http;

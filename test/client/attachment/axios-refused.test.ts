@@ -25,6 +25,7 @@ describe.each(['http', 'fetch'])('with the %s adapter, a 401', (adapter) => {
     const http = axios.create({ adapter });
     attachAuthorization(http, {
       tokens,
+      outsideCalls: 'service',
       origins: [{ origin: callee.origin, acceptsCustomers: true }],
       onRefused: (refusal) => told.push(refusal),
     });
@@ -145,7 +146,11 @@ describe.each(['http', 'fetch'])('with the %s adapter, a 401', (adapter) => {
     for (let round = 0; round < 10; round += 1) {
       const again = axios.create({ adapter });
       const tokens = new ScriptedTokens('old', 'new');
-      attachAuthorization(again, { tokens, origins: [{ origin: callee.origin }] });
+      attachAuthorization(again, {
+        tokens,
+        outsideCalls: 'service',
+        origins: [{ origin: callee.origin }],
+      });
       const { data } = await again.get<unknown>(callee.origin, config);
       expect((await text(data)).length).toBe(long.length);
     }
@@ -166,6 +171,7 @@ describe.each(['http', 'fetch'])('with the %s adapter, a 401', (adapter) => {
           return new Promise(() => undefined);
         },
       },
+      outsideCalls: 'service',
       origins: [{ origin: callee.origin }],
     });
     const error = await failure(http.get(callee.origin, { signal: controller.signal }));
@@ -181,7 +187,11 @@ test('the refusal of whom a redirect led to is not about our token', async () =>
   }));
   const tokens = new ScriptedTokens('old', 'new');
   const http = axios.create({ adapter: 'http', validateStatus: null });
-  attachAuthorization(http, { tokens, origins: [{ origin: callee.origin }] });
+  attachAuthorization(http, {
+    tokens,
+    outsideCalls: 'service',
+    origins: [{ origin: callee.origin }],
+  });
   expect((await http.get(callee.origin)).status).toBe(401);
   expect([tokens.forced, callee.arrivals.length, elsewhere.tokens()]).toEqual([0, 1, [undefined]]);
 });

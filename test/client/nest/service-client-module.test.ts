@@ -1,24 +1,30 @@
 import { HttpModule, HttpService } from '@nestjs/axios';
+import axios from 'axios';
 import { Inject, Injectable, Module, type DynamicModule, type Type } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { describe, expect, test } from '@jest/globals';
 import { firstValueFrom } from 'rxjs';
 import {
   asService,
-  AUTHORIZED_FETCH,
+  runAsService,
   runInCallContext,
-  SERVICE_TOKEN_SOURCE,
-  ServiceClientModule,
   type AuthorizedFetch,
-  type ServiceClientModuleOptions,
   type ServiceTokenSource,
 } from '../../../src/client/index.js';
+import {
+  AUTHORIZED_FETCH,
+  SERVICE_TOKEN_SOURCE,
+  ServiceClientModule,
+  type ServiceClientModuleOptions,
+} from '../../../src/client/nest/index.js';
 import { startCallee } from '../attachment/support/callee.js';
 import { CUSTOMER_CALL, CUSTOMER_TOKEN } from '../attachment/support/principals.js';
 import { ScriptedTokens } from '../attachment/support/scripted-tokens.js';
 import { PEER_SECRET, serveTokens } from '../client-fixture.js';
 
 const SERVICE = 'Bearer service.token';
+/** What `HttpService` of `@nestjs/axios` has injected. */
+const AXIOS = 'AXIOS_INSTANCE_TOKEN';
 const CUSTOMER = `Bearer ${CUSTOMER_TOKEN}`;
 
 /** What an application injects: in a module of its own, which does not import the client's. */
@@ -35,7 +41,7 @@ class Calls {
 class CallsModule {}
 
 async function withApplication(
-  imports: readonly (Type | DynamicModule | Promise<DynamicModule>)[],
+  imports: readonly (Type | DynamicModule)[],
   use: (calls: Calls, application: TestingModule) => Promise<void>,
 ): Promise<void> {
   const application = await Test.createTestingModule({ imports: [...imports] }).compile();
@@ -52,13 +58,14 @@ describe('ServiceClientModule', () => {
     const tokens = new ScriptedTokens('service.token');
     const options: ServiceClientModuleOptions = {
       tokens,
+      outsideCalls: 'service',
       origins: [{ origin: callee.origin, acceptsCustomers: true }],
       axios: { baseURL: callee.origin, headers: { own: '1' } },
     };
     await withApplication([ServiceClientModule.forRoot(options), CallsModule], async (calls) => {
       expect(calls.tokens).toBe(tokens);
-      await firstValueFrom(calls.http.get('/a'));
-      await calls.fetch(callee.origin);
+      await firstValueFrom(calls.http.get('/a', asService));
+      await calls.fetch(callee.origin, { as: 'service' });
       await runInCallContext(CUSTOMER_CALL, async () => {
         await firstValueFrom(calls.http.get('/a'));
         await firstValueFrom(calls.http.post('/a', {}, asService));
@@ -87,30 +94,16 @@ describe('ServiceClientModule', () => {
       inject: [PEER],
       useFactory: async (peer: { id: string; secret: string }) => ({
         broker: { brokers: broker.origin, peer },
+        outsideCalls: 'service',
         origins: [{ origin: callee.origin }],
       }),
     });
     await withApplication([client, CallsModule], async ({ http, fetch, tokens }) => {
-      await firstValueFrom(http.get(callee.origin));
-      await fetch(callee.origin);
+      await firstValueFrom(http.get(callee.origin, asService));
+      await fetch(callee.origin, { as: 'service' });
       const { accessToken } = await tokens.getToken();
       expect(callee.tokens()).toEqual([`Bearer ${accessToken}`, `Bearer ${accessToken}`]);
       expect(broker.received('token')).toHaveLength(1);
-    });
-  });
-
-  test('leaves an HttpModule beside it as it is', async () => {
-    const callee = await startCallee();
-    @Module({ imports: [HttpModule], providers: [Calls] })
-    class OwnHttpModule {}
-    const client = ServiceClientModule.forRoot({
-      tokens: new ScriptedTokens('service.token'),
-      origins: [{ origin: callee.origin }],
-    });
-    await withApplication([client, OwnHttpModule], async ({ http, fetch }) => {
-      await firstValueFrom(http.get(callee.origin));
-      await fetch(callee.origin);
-      expect(callee.tokens()).toEqual([undefined, SERVICE]);
     });
   });
 
@@ -148,6 +141,110 @@ describe('ServiceClientModule', () => {
     await expect(Test.createTestingModule({ imports: [client] }).compile()).rejects.toMatchObject({
       code: 'CLIENT_MISCONFIGURED',
       message: expect.stringMatching(message),
+    });
+  });
+});
+
+describe('several mistakes', () => {
+  test('are reported at once', async () => {
+    const client = ServiceClientModule.forRoot({
+      broker: { brokers: 'ftp://b.internal', peer: { id: '' }, rounds: 0 },
+      origins: [{ origin: 'https://a.internal/path' }, { origin: 'http://b.internal' }],
+      otherOrigins: 'maybe',
+      fetch: 'fetch',
+    } as never);
+    await expect(Test.createTestingModule({ imports: [client] }).compile()).rejects.toMatchObject({
+      code: 'CLIENT_MISCONFIGURED',
+      mistakes: [
+        expect.stringContaining('"brokers"'),
+        expect.stringContaining('"peer.id"'),
+        expect.stringContaining('"peer.secret"'),
+        expect.stringContaining('"rounds"'),
+        expect.stringContaining('"otherOrigins"'),
+        expect.stringContaining('"origins[0].origin"'),
+        expect.stringContaining('"origins[1].origin"'),
+        expect.stringContaining('"fetch"'),
+      ],
+    });
+  });
+});
+
+describe('a module with a plain HttpService', () => {
+  @Module({ imports: [HttpModule], providers: [Calls] })
+  class StripeModule {}
+  @Module({ imports: [HttpModule.register({ timeout: 1 })], exports: [HttpModule] })
+  class SharedModule {}
+  @Module({ imports: [SharedModule], providers: [Calls] })
+  class FarModule {}
+  @Module({ providers: [HttpService, { provide: AXIOS, useValue: axios.create() }, Calls] })
+  class OwnModule {}
+  @Module({ providers: [{ provide: HttpService, useFactory: () => new HttpService() }, Calls] })
+  class FactoryModule {}
+  @Module({ imports: [HttpModule.register({ global: true })] })
+  class GlobalModule {}
+
+  const client = (extras: object = {}): DynamicModule =>
+    ServiceClientModule.forRoot({
+      tokens: new ScriptedTokens('service.token'),
+      origins: [{ origin: 'https://a.internal' }],
+      ...extras,
+    });
+  const start = (...imports: readonly (Type | DynamicModule)[]): Promise<void> =>
+    withApplication([...imports], async () => undefined);
+
+  test.each<[string, Type, RegExp]>([
+    ['imports HttpModule', StripeModule, /^StripeModule has .*plainHttpIn: \[StripeModule\]/],
+    ['imports it with options', SharedModule, /^SharedModule has /],
+    ['gets it from another module', FarModule, /^SharedModule has /],
+    ['provides it by its class', OwnModule, /^OwnModule has /],
+    ['provides it by a function', FactoryModule, /^FactoryModule has /],
+    ['makes it global', GlobalModule, /^HttpModule is global /],
+  ])('stops the start: one that %s', async (_name, module, message) => {
+    for (const imports of [
+      [client(), module],
+      [module, client()],
+    ]) {
+      await expect(start(...imports)).rejects.toMatchObject({
+        code: 'CLIENT_MISCONFIGURED',
+        mistakes: [expect.stringMatching(message)],
+      });
+    }
+  });
+
+  test('stops the start with all of them named', async () => {
+    await expect(start(client(), StripeModule, OwnModule)).rejects.toMatchObject({
+      mistakes: [expect.stringContaining('StripeModule'), expect.stringContaining('OwnModule')],
+    });
+  });
+
+  test('is allowed by name, and sends no token', async () => {
+    const callee = await startCallee();
+    const named = client({
+      outsideCalls: 'service',
+      origins: [{ origin: callee.origin }],
+      plainHttpIn: [StripeModule],
+    });
+    await withApplication([named, StripeModule], async ({ http, fetch }) => {
+      await runAsService(async () => {
+        await firstValueFrom(http.get(callee.origin));
+        await fetch(callee.origin);
+      });
+      expect(callee.tokens()).toEqual([undefined, SERVICE]);
+    });
+    await expect(
+      start(client({ plainHttpIn: [StripeModule] }), StripeModule, SharedModule),
+    ).rejects.toMatchObject({ mistakes: [expect.stringContaining('SharedModule')] });
+    await start(client({ plainHttpIn: [SharedModule] }), FarModule);
+  });
+
+  test('is no concern of a client that is not global, but where both are imported', async () => {
+    @Module({ imports: [client({ global: false })], providers: [Calls] })
+    class CallingModule {}
+    await start(CallingModule, SharedModule);
+    @Module({ imports: [client({ global: false }), HttpModule] })
+    class BothModule {}
+    await expect(start(BothModule)).rejects.toMatchObject({
+      mistakes: [expect.stringContaining('BothModule')],
     });
   });
 });

@@ -7,13 +7,13 @@ import {
   asService,
   attachAuthorization,
   createAuthorizedFetch,
-  ServiceClientModule,
   type AllowedOrigin,
   type AttachmentOptions,
   type AuthorizedFetch,
   type ServiceTokenClientOptions,
   type ServiceTokenSource,
 } from '../../../../src/client/index.js';
+import { ServiceClientModule } from '../../../../src/client/nest/index.js';
 
 declare const tokens: ServiceTokenSource;
 declare const origins: readonly AllowedOrigin[];
@@ -67,18 +67,26 @@ export async function fetched(): Promise<void> {
   await send('https://a.internal', { method: 1 });
 }
 
-const dynamic: Promise<DynamicModule> = ServiceClientModule.forRoot({ broker, origins });
+const dynamic: DynamicModule = ServiceClientModule.forRoot({ broker, origins });
+@Module({})
+class StripeModule {}
 @Module({
   imports: [
     dynamic,
-    ServiceClientModule.forRoot({ tokens, origins, global: false, axios: { timeout: 1 } }),
+    ServiceClientModule.forRoot({
+      tokens,
+      origins,
+      global: false,
+      axios: { timeout: 1 },
+      plainHttpIn: [StripeModule],
+    }),
     ServiceClientModule.forRootAsync({
       imports: [],
       inject: [HttpService, 'TOKEN'],
       useFactory: (service: HttpService, text: string) => ({
         tokens,
         origins,
-        axios: { service, text },
+        axios: { adapter: service.axiosRef.defaults.adapter, headers: { text } },
       }),
     }),
   ],
@@ -89,5 +97,11 @@ export class AppModule {}
 void ServiceClientModule.forRoot({ origins });
 // @ts-expect-error: one of the two, so that neither takes precedence
 void ServiceClientModule.forRoot({ broker, tokens, origins });
+// @ts-expect-error: axios' own options are checked as ever
+void ServiceClientModule.forRoot({ tokens, origins, axios: { timeout: 'soon' } });
+// @ts-expect-error: modules are classes
+void ServiceClientModule.forRoot({ tokens, origins, plainHttpIn: ['StripeModule'] });
+// @ts-expect-error: what is imported is a module
+void ServiceClientModule.forRootAsync({ imports: [1], useFactory: () => ({ tokens, origins }) });
 // @ts-expect-error: the function makes options
 void ServiceClientModule.forRootAsync({ useFactory: () => ({ tokens }) });
