@@ -7,6 +7,7 @@ import {
   attachAuthorization,
   createAuthorizedFetch,
   createServiceTokenClient,
+  type AttachmentOptions,
   type RefusedServiceToken,
 } from '../../src/client/index.js';
 import { FakeClock } from '../../src/testing/index.js';
@@ -68,7 +69,7 @@ function client() {
       return fetch(input, init);
     },
   });
-  const options = {
+  const options: AttachmentOptions = {
     tokens,
     outsideCalls: 'service',
     origins: [{ origin: callee.origin }],

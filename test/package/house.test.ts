@@ -43,7 +43,7 @@ const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
   serving: ['@nestjs/common', '@nestjs/core'],
   context: [],
   guard: ['@nestjs/common', '@nestjs/core', 'rxjs'],
-  client: ['axios', '@nestjs/common', '@nestjs/core', '@nestjs/axios'],
+  client: ['axios', '@nestjs/common', '@nestjs/core', '@nestjs/axios', 'rxjs'],
   testing: ['jose'],
   composition: ['@nestjs/common', '@nestjs/core', '@nestjs/platform-fastify'],
   cli: ['commander'],

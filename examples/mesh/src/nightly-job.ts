@@ -2,17 +2,18 @@ import 'reflect-metadata';
 import { HttpService } from '@nestjs/axios';
 import { Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { ServiceClientModule } from 'service-token-broker/client/nest';
+import { RunAsService, ServiceClientModule } from 'service-token-broker/client/nest';
 import { say } from './say.js';
 import { clientOptions, setting } from './settings.js';
 
 const orders = setting('ORDERS_URL');
 
-/** Nobody calls it: there is no customer, so that its own calls go out with the service token. */
+/** Nobody calls it: its decorator says that it acts as this service, so that its calls carry the service token. */
 @Injectable()
 class Settlement {
   constructor(private readonly http: HttpService) {}
 
+  @RunAsService()
   async run(): Promise<void> {
     const { data } = await this.http.axiosRef.post<{ settled: number }>(
       `${orders}/orders/settlement`,

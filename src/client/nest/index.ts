@@ -1,3 +1,5 @@
+export { RunAsService } from '../../context/run-as-service.js';
+export { AttachmentErrorFilter } from './attachment-error.filter.js';
 export {
   AUTHORIZED_FETCH,
   SERVICE_TOKEN_SOURCE,

@@ -1,6 +1,6 @@
 import { HttpService } from '@nestjs/axios';
 import { ConfigurableModuleBuilder, type DynamicModule, type Type } from '@nestjs/common';
-import { ModulesContainer } from '@nestjs/core';
+import { APP_FILTER, ModulesContainer } from '@nestjs/core';
 import axios, { type AxiosInstance, type CreateAxiosDefaults } from 'axios';
 import type { ServiceTokenSource } from '../../tokens/token-supply.js';
 import { attachAuthorization } from '../attachment/attach-authorization.js';
@@ -13,6 +13,7 @@ import {
 import { ClientConfigError, readAll } from '../errors.js';
 import type { ServiceTokenClientOptions } from '../options.js';
 import { createServiceTokenClient } from '../service-token-client.js';
+import { AttachmentErrorFilter } from './attachment-error.filter.js';
 import { requireNoPlainHttpService } from './plain-http-service.js';
 
 /** Nest's injection token for the `ServiceTokenSource` of `ServiceClientModule`, for health and metrics. */
@@ -83,6 +84,7 @@ function withClient(definition: DynamicModule, extras: ServiceClientModuleExtras
         useFactory: ({ fetch }: ServiceClient) => fetch,
         inject: [CLIENT],
       },
+      { provide: APP_FILTER, useClass: AttachmentErrorFilter },
       {
         provide: REVIEW,
         useFactory: (modules: ModulesContainer) =>

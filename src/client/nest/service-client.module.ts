@@ -10,7 +10,8 @@ import { ConfigurableModuleClass } from './service-client.module-definition.js';
  * A module that imports `HttpModule` of `@nestjs/axios` gets a plain `HttpService` from there, which sends no token. The
  * application does not start then, unless `plainHttpIn` names the module.
  *
- * Whether the broker can be reached is shown by the first call.
+ * Whether the broker can be reached is shown by the first call. A handler that cannot call another service is answered by
+ * {@link AttachmentErrorFilter}.
  *
  * @throws {ClientConfigError} at the start of the application, naming every option that is missing or wrong, and every
  *   module with a plain `HttpService`.
