@@ -108,7 +108,7 @@ async function start(platform: Platform, tokens: ServiceTokenSource) {
     return {
       status: response.status,
       retryAfter: response.headers.get('retry-after'),
-      body: (await response.json()) as unknown,
+      body: await response.json(),
     };
   };
   return { app, callee, get, log };
@@ -153,7 +153,11 @@ describe.each(PLATFORMS)('a handler that cannot call another service, on %s', (p
     [new TokenRequestError('BROKER_CREDENTIALS_REFUSED', 'refused'), '1'],
     [new BrokerError('STORE_THROTTLED', 'retry', 'of a broker in this process'), '1'],
   ])('says 503 when no service token is available: %s', async (error, retryAfter) => {
-    const { get, log } = await start(platform, { getToken: () => Promise.reject(error) });
+    const { get, log } = await start(platform, {
+      getToken: async () => {
+        throw error;
+      },
+    });
     expect(await get('service', 'service')).toEqual({
       status: 503,
       retryAfter,
