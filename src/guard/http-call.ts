@@ -147,7 +147,7 @@ function frameServer(server: FramedEmitter & { [IS_FRAMED]?: true }, timing: Cal
         break;
       case 'upgrade':
       case 'connect':
-        if (second instanceof EventEmitter) keepListenersInFrame(second);
+        if (second instanceof EventEmitter) keepListenersOfUpgrade(second);
         frame = UPGRADE;
         break;
       default:
@@ -188,7 +188,7 @@ function emitInFrame(emitter: FramedEmitter, call: HttpCall, emit: Emit): void {
 
 const emitOfRequest: Emit = function (this: FramedEmitter, event, ...args) {
   const call = this[CALL];
-  if (call === undefined || call.isRunning() || this.listenerCount(event) === 0) {
+  if (this.listenerCount(event) === 0 || call === undefined || call.isRunning()) {
     return plainEmit.call(this, event, ...args);
   }
   return runInFrame(call, () => plainEmit.call(this, event, ...args));
@@ -224,30 +224,29 @@ type AddingMethod = keyof typeof ADDING;
 function keepListenersInFrame(socket: EventEmitter & { [IS_FRAMED]?: true }): void {
   if (socket[IS_FRAMED] === true) return;
   socket[IS_FRAMED] = true;
-  const methods = {} as Record<AddingMethod, AddListener>;
-  for (const name of Object.keys(ADDING) as AddingMethod[]) {
-    methods[name] = socket[name];
-    const add: AddListener = (event, listener) => {
+  const names = Object.keys(ADDING) as AddingMethod[];
+  const plain = Object.fromEntries(
+    names.map((name): [string, AddListener] => [name, socket[name]]),
+  ) as Record<AddingMethod, AddListener>;
+  for (const name of names) {
+    const isOnce = name === 'once' || name === 'prependOnceListener';
+    socket[name] = (event: string | symbol, listener: Listener) => {
       const frame = currentFrame();
       if (frame === undefined || typeof listener !== 'function') {
-        return methods[name].call(socket, event, listener);
+        return plain[name].call(socket, event, listener);
       }
-      const isOnce = name === 'once' || name === 'prependOnceListener';
       const inFrame: Listener & { listener?: Listener } = function (this: unknown, ...args) {
         if (isOnce) socket.removeListener(event, inFrame);
         return runInFrame(frame, () => listener.apply(this, args));
       };
       inFrame.listener = listener;
-      return methods[ADDING[name]].call(socket, event, inFrame);
+      return plain[ADDING[name]].call(socket, event, inFrame);
     };
-    Object.defineProperty(socket, name, {
-      configurable: true,
-      enumerable: true,
-      get: () => add,
-      // The HTTP server of Node.js puts other methods here for as long as it parses, and the usual ones afterwards.
-      set: (method: AddListener) => {
-        methods[name] = method;
-      },
-    });
   }
+}
+
+/** While it parses, the HTTP server of Node.js has methods of its own on a connection, which end by putting the usual ones back. */
+function keepListenersOfUpgrade(socket: EventEmitter & { [IS_FRAMED]?: true }): void {
+  for (const name of [...Object.keys(ADDING), IS_FRAMED]) Reflect.deleteProperty(socket, name);
+  keepListenersInFrame(socket);
 }
