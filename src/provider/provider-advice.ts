@@ -251,6 +251,15 @@ export function adviseOn(status: number, complaint: Complaint, asked: Asked): Ad
   return { error, todo: typeof todo === 'string' ? todo : todo(asked, words) };
 }
 
+/** What to do about a token that is not a signed JWT. Pure. */
+export function adviseOnFormat({ audience, resource }: ProviderSettings): string {
+  const jwt = 'token format JWT (Hydra: "access_token_strategy": "jwt"; Spring: "self-contained")';
+  return audience === undefined && resource === undefined
+    ? 'Most often the audience is missing: set BROKER_AUDIENCE (Auth0: the identifier of your API; Okta: use the issuer of a custom ' +
+        `authorization server; Entra ID: the scope "API-ID/.default"). Otherwise give this client the ${jwt}.`
+    : `Is the audience that of an API of yours, with the ${jwt}? Providers send opaque tokens for their own endpoints.`;
+}
+
 const setScope = 'set BROKER_SCOPE, or "scope" in the credentials secret';
 const setAudience = 'set BROKER_AUDIENCE, or "audience" in the credentials secret';
 

@@ -32,7 +32,7 @@ export interface Complaint {
  */
 export function complaintOf(members: Members): Complaint | undefined {
   const nested = [members['error'], first(members['errors'])].find(isMembers);
-  const { error = nested } = members;
+  const { error } = members;
   const code = firstText(
     isMembers(error) ? undefined : error,
     members['errorCode'],
@@ -45,7 +45,7 @@ export function complaintOf(members: Members): Complaint | undefined {
   );
   const said = firstText(
     join(members['error_description'], members['error_hint']),
-    members['errorSummary'],
+    join(members['errorSummary'], fieldsOf(first(members['errorCauses']))['errorSummary']),
     members['detail'],
     members['message'],
     members['Message'],
@@ -97,15 +97,22 @@ function isMembers(value: unknown): value is Members {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+function fieldsOf(value: unknown): Members {
+  return isMembers(value) ? value : {};
+}
+
 function first(value: unknown): unknown {
   return Array.isArray(value) ? value[0] : undefined;
 }
+
+/** More than is ever shown, and little enough to compare with many patterns, in characters. */
+const MAX_TEXT = 2_000;
 
 function firstText(...candidates: readonly unknown[]): string | undefined {
   const found = candidates.find(
     (value) => (typeof value === 'string' && value.trim() !== '') || typeof value === 'number',
   );
-  return found === undefined ? undefined : String(found);
+  return found === undefined ? undefined : String(found).slice(0, MAX_TEXT);
 }
 
 function entraCode(codes: unknown): string | undefined {

@@ -1,6 +1,6 @@
 import { decodeProtectedHeader } from 'jose';
 import { secretsOf, type ClientCredentials } from './client-credentials.js';
-import { adviseOn, type Asked } from './provider-advice.js';
+import { adviseOn, adviseOnFormat, type Asked } from './provider-advice.js';
 import {
   complaintOf,
   readMembers,
@@ -83,7 +83,7 @@ function requireBearer(type: unknown, came: string): void {
       'The provider minted a token that is not a bearer token (DPoP). Switch sender-constrained tokens off for this client.',
     );
   }
-  throw invalidResponse(
+  throw unusable(
     came,
     `"token_type" is ${name === undefined ? 'missing, or not a text' : 'not "Bearer"'}`,
   );
@@ -95,7 +95,7 @@ function readLife(value: unknown, came: string): number | undefined {
   const isNumeral = typeof value === 'string' && /^\s*\d+(?:\.\d+)?\s*$/.test(value);
   const seconds = isNumeral ? Number(value) : value;
   if (typeof seconds === 'number' && seconds >= 0) return seconds;
-  throw invalidResponse(came, '"expires_in" is not a number of seconds');
+  throw unusable(came, '"expires_in" is not a number of seconds');
 }
 
 /** A list is not of the standard, and is understood all the same. */
@@ -117,6 +117,14 @@ function invalidResponse(came: string, why: string): ProviderError {
   return new ProviderError(
     'PROVIDER_RESPONSE_INVALID',
     `The provider's token endpoint did not send a token response (${came}; ${why}). Is it the URL of the token endpoint?`,
+  );
+}
+
+/** It is the token endpoint, since a token came. */
+function unusable(came: string, why: string): ProviderError {
+  return new ProviderError(
+    'PROVIDER_RESPONSE_INVALID',
+    `The provider minted a token, and its response cannot be used (${came}; ${why}).`,
   );
 }
 
@@ -152,15 +160,9 @@ function requireJws(token: string, settings: ProviderSettings): void {
   const parts = token.split('.').length;
   if (parts === 3 && hasAlgorithm(token)) return;
   const form = parts === 5 ? 'it is encrypted (JWE)' : 'it is opaque';
-  const advice =
-    settings.audience === undefined && settings.resource === undefined
-      ? 'Most often the audience is missing: set BROKER_AUDIENCE (Auth0: the identifier of your API; Okta: use the ' +
-        'issuer of a custom authorization server; Entra ID: the scope "API-ID/.default").'
-      : 'Is the audience that of an API of yours, and is its token format JWT (RFC 9068)? The provider sends ' +
-        'opaque tokens for its own endpoints.';
   throw new ProviderError(
     'PROVIDER_TOKEN_NOT_JWT',
-    `The provider minted a token that no service can verify: ${form}, not a signed JWT. ${advice}`,
+    `The provider minted a token that no service can verify: ${form}, not a signed JWT. ${adviseOnFormat(settings)}`,
   );
 }
 

@@ -514,6 +514,18 @@ describe('a refusal of a client with a secret, as it is worded by', () => {
       'PROVIDER_RESPONSE_INVALID',
       /E0000022: The endpoint does not support/,
     ],
+    [
+      'Okta: causes',
+      400,
+      {
+        errorCode: 'E0000001',
+        errorSummary: 'Api validation failed: scope',
+        errorCauses: [{ errorSummary: 'scope: The field cannot be left blank' }],
+      },
+      FULL,
+      'PROVIDER_REFUSED',
+      /E0000001: Api validation failed: scope scope: The field cannot be left blank/,
+    ],
     // Auth0
     [
       'Auth0: a wrong secret',

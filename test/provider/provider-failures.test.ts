@@ -103,7 +103,8 @@ describe('what the token endpoint may answer', () => {
       'a life that is no number',
       answers.token({ expires_in: 'soon' }),
       'PROVIDER_RESPONSE_INVALID',
-      /expires_in/,
+      // It is the URL of the token endpoint, since a token came.
+      /"expires_in" is not a number of seconds\)\.$/,
     ],
     [
       'a 4xx without an error code',
