@@ -112,7 +112,8 @@ function firstText(...candidates: readonly unknown[]): string | undefined {
   const found = candidates.find(
     (value) => (typeof value === 'string' && value.trim() !== '') || typeof value === 'number',
   );
-  return found === undefined ? undefined : String(found).slice(0, MAX_TEXT);
+  const text = typeof found === 'number' ? String(found) : found;
+  return typeof text === 'string' ? text.slice(0, MAX_TEXT) : undefined;
 }
 
 function entraCode(codes: unknown): string | undefined {

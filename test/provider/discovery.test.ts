@@ -255,7 +255,7 @@ async function outcomeOf(call: Promise<unknown>): Promise<BrokerError | undefine
     await call;
     return undefined;
   } catch (error) {
-    return failureOf(Promise.reject(error as Error));
+    return failureOf(Promise.reject(error));
   }
 }
 
