@@ -119,8 +119,7 @@ function noAnswer(error: unknown, broker: string): TokenRequestError {
   if (failure.kind === 'tls') {
     return new TokenRequestError(
       'BROKER_TLS_FAILED',
-      `The broker ${broker} offers no trusted TLS connection (${failure.code}). For a private certificate authority, ` +
-        'point NODE_EXTRA_CA_CERTS to its certificate.',
+      `The broker ${broker} offers no trusted TLS connection: ${failure.why}. ${failure.advice}`,
     );
   }
   return new TokenRequestError(

@@ -72,8 +72,12 @@ function withWayOut(error: unknown, { tokenEndpoint, jwksUri }: ProviderSettings
   const wasAsked = tokenEndpoint === undefined || jwksUri === undefined;
   if (!wasAsked || !(error instanceof BrokerError)) return error;
   const { code, kind, message, retryAfterSeconds } = error;
-  // Whoever finds out that discovery does not work says what to set instead.
-  if (code === 'PROVIDER_DISCOVERY_FAILED') return error;
+  // Whoever finds out that discovery does not work says what to set instead; and these two are not cured by not asking.
+  if (
+    ['PROVIDER_DISCOVERY_FAILED', 'PROVIDER_TLS_FAILED', 'PROVIDER_ISSUER_MISMATCH'].includes(code)
+  ) {
+    return error;
+  }
   const told = `${message} Or set both BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI.`;
   return new BrokerError(code, kind, told, {
     cause: error,

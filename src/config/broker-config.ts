@@ -35,6 +35,8 @@ export interface ProviderConfig {
   readonly resource: readonly string[];
   /** `undefined` means by what the credentials secret holds. */
   readonly clientAuthentication: Settings['BROKER_CLIENT_AUTHENTICATION'];
+  /** `undefined` means by what the credentials secret holds. */
+  readonly clientAssertionAudience: string | undefined;
   readonly allowInsecureHttp: boolean;
 }
 
@@ -99,6 +101,7 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
       scope: settings.BROKER_SCOPE,
       resource: settings.BROKER_RESOURCE ?? [],
       clientAuthentication: settings.BROKER_CLIENT_AUTHENTICATION,
+      clientAssertionAudience: settings.BROKER_CLIENT_ASSERTION_AUDIENCE,
       allowInsecureHttp: settings.BROKER_ALLOW_INSECURE_HTTP,
     },
     verification: {

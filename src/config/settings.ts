@@ -160,6 +160,12 @@ export const SETTINGS = {
     allowed: 'client_secret_basic, client_secret_post or private_key_jwt',
     does: 'How the broker authenticates to the provider.',
   },
+  BROKER_CLIENT_ASSERTION_AUDIENCE: {
+    reads: values.assertionAudience,
+    defaultNote: '`client_assertion_audience` of the credentials secret, or issuer',
+    allowed: 'issuer, token_endpoint, or an absolute URI',
+    does: 'With private_key_jwt: the audience of the assertions that the broker signs. Okta and Ory Hydra demand the token endpoint.',
+  },
   BROKER_ALLOW_INSECURE_HTTP: {
     reads: values.either('true', 'false'),
     default: 'false',

@@ -121,6 +121,15 @@ export const resourceUri: Reader<string> = checked((text) =>
     : 'each one must be an absolute URI without a fragment',
 );
 
+/** Whom a client assertion is for (RFC 7523 §3): a word for one of the provider's own URLs, or a URI as it is. */
+export const assertionAudience: Reader<string> = checked((text) =>
+  text === 'issuer' ||
+  text === 'token_endpoint' ||
+  (/^[a-z][a-z0-9+.-]*:[^\s\p{Cc}]+$/iu.test(text) && parseUrl(text) !== undefined)
+    ? undefined
+    : 'it is neither one of the words nor an absolute URI',
+);
+
 /** Scope names, separated by single spaces (RFC 6749 §3.3). */
 export const scope: Reader<string> = z
   .string()

@@ -114,6 +114,7 @@ function withProvider(config: BrokerConfig, issuer: string, audience: string): B
       scope: undefined,
       resource: [],
       clientAuthentication: undefined,
+      clientAssertionAudience: undefined,
       allowInsecureHttp: false,
     },
     verification: { ...config.verification, profile: 'rfc9068', serviceClientIds: undefined },

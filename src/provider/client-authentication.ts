@@ -8,7 +8,8 @@ import {
   type PrivateKeyCredentials,
 } from './client-credentials.js';
 import { ProviderError } from './provider-errors.js';
-import type { ClientAuthentication } from './provider-settings.js';
+import type { ClientAuthentication, ProviderSettings } from './provider-settings.js';
+import { safeText } from './safe-text.js';
 
 /** RFC 8725 §3.5 and RFC 7518 §3.3: nothing shorter is safe, and no provider should take it. */
 const MIN_RSA_BITS = 2048;
@@ -38,17 +39,32 @@ export function chooseAuthentication(
   }
   if (supported.includes('client_secret_post')) return 'client_secret_post';
   throw unsupported(
-    'The provider takes neither client_secret_basic nor client_secret_post. It may want a private key: put ' +
-      '"private_key" into the credentials secret in place of the client secret.',
+    `The provider lists neither client_secret_basic nor client_secret_post, but ${safeText(supported.join(', ')) ?? 'others'}. ` +
+      'It may want a private key: put "private_key" into the credentials secret in place of the client secret. If it takes one of the ' +
+      'two all the same, set BROKER_CLIENT_AUTHENTICATION.',
   );
 }
 
-/** One way to authenticate per entry: one for each client secret, in order, or one for the private key. */
+/** The audience of client assertions (RFC 7523 §3): the issuer, unless the settings want the token endpoint or another one. */
+export function assertionAudience(
+  { issuer, clientAssertionAudience: wanted = 'issuer' }: ProviderSettings,
+  tokenEndpoint: string,
+): string {
+  if (wanted === 'issuer') return issuer;
+  return wanted === 'token_endpoint' ? tokenEndpoint : wanted;
+}
+
+/**
+ * One way to authenticate per entry: one for each client secret, in order, or one for the private key.
+ *
+ * @param audience the `aud` of client assertions; without one, the issuer.
+ */
 export async function clientAuthenticators(
   method: ClientAuthentication,
   credentials: ClientCredentials,
+  audience?: string,
 ): Promise<readonly oauth.ClientAuth[]> {
-  if (credentials.kind === 'private-key') return [await privateKeyJwt(credentials)];
+  if (credentials.kind === 'private-key') return [await privateKeyJwt(credentials, audience)];
   return credentials.secrets.map((secret) =>
     method === 'client_secret_post' ? oauth.ClientSecretPost(secret) : basicWith(secret),
   );
@@ -61,14 +77,19 @@ function basicWith(secret: string): oauth.ClientAuth {
   };
 }
 
-async function privateKeyJwt({ privateKey }: PrivateKeyCredentials): Promise<oauth.ClientAuth> {
+async function privateKeyJwt(
+  { privateKey }: PrivateKeyCredentials,
+  audience: string | undefined,
+): Promise<oauth.ClientAuth> {
   const algorithm = signingAlgorithm(privateKey);
   const key = await importPrivateKey(privateKey, algorithm);
   const kid = privateKey['kid'];
   return oauth.PrivateKeyJwt(typeof kid === 'string' && kid !== '' ? { key, kid } : { key }, {
-    [oauth.modifyAssertion]: (header) => {
+    [oauth.modifyAssertion]: (header, payload) => {
       // The same signature has two names, EdDSA and Ed25519 (RFC 9864), and a provider may know only the older one.
       header['alg'] = algorithm;
+      // One text, never a list: several audiences let one provider's assertion pass at another.
+      if (audience !== undefined) payload['aud'] = audience;
     },
   });
 }

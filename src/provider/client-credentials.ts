@@ -1,4 +1,5 @@
 import { BrokerError } from '../tokens/errors.js';
+import { parseUrl } from '../tokens/parse-url.js';
 import type { ProviderSettings } from './provider-settings.js';
 
 /** The client credentials: what the provider knows the broker by. */
@@ -33,6 +34,11 @@ export interface CredentialsSecret {
   readonly settings: Partial<ProviderSettings>;
 }
 
+/** What must not appear in a message; a private key never leaves, and no text of a provider can quote it. */
+export function secretsOf(credentials: ClientCredentials): readonly string[] {
+  return credentials.kind === 'secrets' ? credentials.secrets : [];
+}
+
 /** The credentials secret does not hold client credentials: `CREDENTIALS_SECRET_INVALID`, misconfigured. */
 export class CredentialsSecretError extends BrokerError {}
 
@@ -40,8 +46,8 @@ type Fields = Readonly<Record<string, unknown>>;
 
 /**
  * Reads the credentials secret's JSON text: `client_id` with exactly one of `client_secret`, `client_secrets` (an
- * ordered list) and `private_key` (a JWK); optional `issuer`, `token_endpoint`, `audience` and `scope`. Other members
- * are ignored.
+ * ordered list) and `private_key` (a JWK); optional `issuer`, `token_endpoint`, `audience`, `scope` and
+ * `client_assertion_audience`. Other members are ignored.
  *
  * `client_secrets` and `private_key` may also be JSON text in a string, which is what the Secrets Manager console's
  * key/value editor makes of them.
@@ -95,7 +101,18 @@ function readSettings(fields: Fields): Partial<ProviderSettings> {
     ...optionalText(fields, 'token_endpoint', 'tokenEndpoint'),
     ...optionalText(fields, 'audience', 'audience'),
     ...optionalText(fields, 'scope', 'scope'),
+    ...readAssertionAudience(fields),
   };
+}
+
+function readAssertionAudience(fields: Fields): Partial<ProviderSettings> {
+  const name = 'client_assertion_audience';
+  const read = optionalText(fields, name, 'clientAssertionAudience');
+  const { clientAssertionAudience: audience = 'issuer' } = read;
+  if (audience !== 'issuer' && audience !== 'token_endpoint' && parseUrl(audience) === undefined) {
+    throw invalidCredentials(`"${name}" must be "issuer", "token_endpoint" or an absolute URI`);
+  }
+  return read;
 }
 
 function optionalText<K extends keyof ProviderSettings>(

@@ -8,8 +8,7 @@ export function connectionError(error: unknown, subject: string): ProviderError 
   if (failure.kind === 'tls') {
     return new ProviderError(
       'PROVIDER_TLS_FAILED',
-      `${subject} offers no trusted TLS connection (${failure.code}). For a private certificate authority, point ` +
-        'NODE_EXTRA_CA_CERTS to its certificate.',
+      `${subject} offers no trusted TLS connection: ${failure.why}. ${failure.advice}`,
     );
   }
   return new ProviderError('PROVIDER_UNAVAILABLE', `${subject} cannot be reached: ${failure.why}.`);

@@ -1,15 +1,26 @@
 import * as oauth from 'oauth4webapi';
-import { isProviderError, ProviderError, unexpected } from './provider-errors.js';
+import { complaintOf, readMembers, shownComplaint } from './provider-answer.js';
+import { isProviderError, ProviderError } from './provider-errors.js';
 import { boundedFetch } from './provider-http.js';
 import { displayUrl, requireUrl } from './provider-settings.js';
 import { type Budget, retrying } from './retry.js';
 import { safeText } from './safe-text.js';
+import { parseUrl } from '../tokens/parse-url.js';
 import type { ProviderSettings } from './provider-settings.js';
 
 /** Where a provider may describe itself. OpenID first: nearly every provider has it, and several have nothing else. */
 const PLACES = ['oidc', 'oauth2'] as const;
 
 type Place = (typeof PLACES)[number];
+
+/** What the broker needs of a provider's metadata (RFC 8414 §2). All other members are left where they are. */
+export interface DiscoveredServer {
+  readonly issuer: string;
+  readonly token_endpoint?: string;
+  readonly jwks_uri?: string;
+  /** Never empty. */
+  readonly token_endpoint_auth_methods_supported?: readonly string[];
+}
 
 /**
  * Asks the provider to describe itself: OpenID Connect Discovery §4, then RFC 8414 §3. The answer is for exactly the
@@ -21,7 +32,7 @@ type Place = (typeof PLACES)[number];
 export async function discover(
   settings: ProviderSettings,
   budget: Budget,
-): Promise<oauth.AuthorizationServer> {
+): Promise<DiscoveredServer> {
   const issuer = requireUrl(settings.issuer, 'issuer', settings);
   if (issuer.search !== '') {
     throw new ProviderError(
@@ -48,7 +59,7 @@ async function ask(
   settings: ProviderSettings,
   budget: Budget,
   timeoutMs: number,
-): Promise<oauth.AuthorizationServer> {
+): Promise<DiscoveredServer> {
   const response = await oauth.discoveryRequest(issuer, {
     algorithm: place,
     [oauth.allowInsecureRequests]: issuer.protocol === 'http:',
@@ -59,50 +70,51 @@ async function ask(
       what: 'discovery document',
     }),
   });
-  const server = await readMetadata(issuer, response);
+  const server = await readMetadata(response);
   if (server.issuer !== settings.issuer) throw mismatch(settings.issuer, server.issuer);
   return server;
 }
 
-async function readMetadata(issuer: URL, response: Response): Promise<oauth.AuthorizationServer> {
-  try {
-    return await oauth.processDiscoveryResponse(issuer, response);
-  } catch (error) {
-    if (!(error instanceof oauth.OperationProcessingError)) {
-      if (isInvalidUrl(error)) throw failed('its "issuer" is not a URL');
-      throw unexpected(error);
-    }
-    if (error.code === oauth.JSON_ATTRIBUTE_COMPARISON) {
-      throw mismatch(issuer.href, bodyIssuer(error.cause));
-    }
-    if (response.status !== 200) throw failed(`status ${response.status}`);
-    if (error.code === oauth.RESPONSE_IS_NOT_JSON || error.code === oauth.PARSE_ERROR) {
-      const type = safeText(response.headers.get('content-type')) ?? 'no content type';
-      throw failed(`no JSON, but ${type}`);
-    }
-    throw failed('no metadata with an "issuer"');
+async function readMetadata(response: Response): Promise<DiscoveredServer> {
+  const members = await readMembers(response);
+  if (!response.ok) {
+    const complaint = typeof members === 'string' ? undefined : complaintOf(members);
+    const said = complaint === undefined ? undefined : shownComplaint(complaint);
+    throw failed(`status ${response.status}${said === undefined ? '' : `, ${said}`}`);
   }
+  if (members === 'no-json') {
+    const type = safeText(response.headers.get('content-type')) ?? 'no content type';
+    throw failed(`no JSON, but ${type}`);
+  }
+  if (members === 'no-object') throw failed('JSON, but no object');
+  const { issuer, token_endpoint: tokenEndpoint, jwks_uri: jwksUri } = members;
+  if (!isText(issuer)) throw failed('no metadata with an "issuer"');
+  if (parseUrl(issuer) === undefined) throw failed('its "issuer" is not a URL');
+  const methods = members['token_endpoint_auth_methods_supported'];
+  const listed = Array.isArray(methods) ? methods.filter(isText) : [];
+  // A member of the wrong type, null included, is as if it were absent: whoever needs it says so.
+  return {
+    issuer,
+    ...(isText(tokenEndpoint) && { token_endpoint: tokenEndpoint }),
+    ...(isText(jwksUri) && { jwks_uri: jwksUri }),
+    ...(listed.length > 0 && { token_endpoint_auth_methods_supported: listed }),
+  };
 }
 
-function isInvalidUrl(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && 'code' in error
-    ? error.code === 'ERR_INVALID_URL'
-    : false;
-}
-
-function bodyIssuer(cause: unknown): unknown {
-  if (typeof cause !== 'object' || cause === null || !('body' in cause)) return undefined;
-  const { body } = cause;
-  return typeof body === 'object' && body !== null && 'issuer' in body ? body.issuer : undefined;
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== '';
 }
 
 function mismatch(configured: string, described: unknown): ProviderError {
   const named = safeText(described) ?? 'something unreadable';
+  // What Entra ID's "common" and "organizations" say: an issuer for any tenant, which no token has.
+  const remedy = named.includes('{')
+    ? 'BROKER_ISSUER must name one tenant, by its id'
+    : 'set BROKER_ISSUER to the former if it is the provider you mean';
   return new ProviderError(
     'PROVIDER_ISSUER_MISMATCH',
     `The provider says that its issuer is ${named}, and ${safeText(configured) ?? 'another'} is configured. Its tokens ` +
-      'carry its own word, and every character counts, a trailing slash too: set BROKER_ISSUER to the former if it is ' +
-      'the provider you mean.',
+      `carry its own word, and every character counts, a trailing slash too: ${remedy}.`,
   );
 }
 

@@ -1,5 +1,5 @@
-import type * as oauth from 'oauth4webapi';
 import type { Clock } from '../tokens/clock.js';
+import type { DiscoveredServer } from './discovery.js';
 import type { ProviderSettings } from './provider-settings.js';
 
 /** How long discovered metadata is used, in milliseconds. */
@@ -9,7 +9,7 @@ export const METADATA_TTL = 60 * 60 * 1000;
 const MAX_ISSUERS = 16;
 
 interface Entry {
-  readonly server: Promise<oauth.AuthorizationServer>;
+  readonly server: Promise<DiscoveredServer>;
   /** Milliseconds since the Unix epoch; when it was asked for. */
   readonly askedAt: number;
 }
@@ -26,8 +26,8 @@ export class MetadataCache {
   /** The cached metadata, or what `load` resolves to. */
   get(
     settings: ProviderSettings,
-    load: () => Promise<oauth.AuthorizationServer>,
-  ): Promise<oauth.AuthorizationServer> {
+    load: () => Promise<DiscoveredServer>,
+  ): Promise<DiscoveredServer> {
     const key = keyOf(settings);
     const now = this.#clock.now();
     const known = this.#entries.get(key);

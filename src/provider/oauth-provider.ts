@@ -1,14 +1,18 @@
 import * as oauth from 'oauth4webapi';
 import { systemClock, type Clock } from '../tokens/clock.js';
-import { chooseAuthentication, clientAuthenticators } from './client-authentication.js';
-import type { ClientCredentials } from './client-credentials.js';
-import { discover } from './discovery.js';
+import {
+  assertionAudience,
+  chooseAuthentication,
+  clientAuthenticators,
+} from './client-authentication.js';
+import { secretsOf, type ClientCredentials } from './client-credentials.js';
+import { discover, type DiscoveredServer } from './discovery.js';
 import { MetadataCache } from './metadata-cache.js';
 import { isProviderError, ProviderError } from './provider-errors.js';
 import { boundedFetch } from './provider-http.js';
 import { requireUrl, type ProviderSettings } from './provider-settings.js';
 import { type Budget, mayBeStaleMetadata, retrying } from './retry.js';
-import { readTokenResponse } from './token-response.js';
+import { readTokenResponse, type TokenResponseContext } from './token-response.js';
 import type { MintedToken, ProviderMetadata, TokenProvider } from './token-provider.js';
 
 /** Options of {@link createOAuthProvider}. */
@@ -76,9 +80,9 @@ class OAuthProvider implements TokenProvider {
   async #authorizationServer(
     settings: ProviderSettings,
     signal: AbortSignal | undefined,
-  ): Promise<oauth.AuthorizationServer> {
+  ): Promise<MintingServer> {
     const { issuer, tokenEndpoint } = settings;
-    const server: oauth.AuthorizationServer =
+    const server: DiscoveredServer =
       tokenEndpoint === undefined ? await this.#discover(settings, signal) : { issuer };
     const url = endpoint(settings, tokenEndpoint, server.token_endpoint, 'token endpoint');
     return { ...server, token_endpoint: url };
@@ -88,7 +92,7 @@ class OAuthProvider implements TokenProvider {
   async #discover(
     settings: ProviderSettings,
     signal: AbortSignal | undefined,
-  ): Promise<oauth.AuthorizationServer> {
+  ): Promise<DiscoveredServer> {
     signal?.throwIfAborted();
     const shared = this.#discovered.get(settings, () =>
       discover(settings, this.#budget(undefined)),
@@ -103,31 +107,34 @@ class OAuthProvider implements TokenProvider {
   }
 }
 
-/** The setting that stands in for what metadata does not name. */
-const SETTING_OF = {
-  'token endpoint': 'BROKER_TOKEN_ENDPOINT',
-  'JWKS URI': 'BROKER_JWKS_URI',
+/** The member of the metadata, and the setting that stands in for it. */
+const NAMES_OF = {
+  'token endpoint': { member: 'token_endpoint', setting: 'BROKER_TOKEN_ENDPOINT' },
+  'JWKS URI': { member: 'jwks_uri', setting: 'BROKER_JWKS_URI' },
 } as const;
 
 function endpoint(
   settings: ProviderSettings,
   explicit: string | undefined,
   discovered: string | undefined,
-  name: keyof typeof SETTING_OF,
+  name: keyof typeof NAMES_OF,
 ): string {
   const text = explicit ?? discovered;
   if (text === undefined) {
+    const { member, setting } = NAMES_OF[name];
     throw new ProviderError(
       'PROVIDER_DISCOVERY_FAILED',
-      `The provider's metadata names no ${name}. Set ${SETTING_OF[name]}.`,
+      `The provider's metadata names no ${name}: "${member}" is missing, or not a text. Set ${setting}.`,
     );
   }
   requireUrl(text, name, settings);
   return text;
 }
 
+type MintingServer = DiscoveredServer & { readonly token_endpoint: string };
+
 async function grant(
-  server: oauth.AuthorizationServer,
+  server: MintingServer,
   settings: ProviderSettings,
   credentials: ClientCredentials,
   budget: Budget,
@@ -137,12 +144,17 @@ async function grant(
     credentials.kind,
     server.token_endpoint_auth_methods_supported,
   );
-  const authenticators = await clientAuthenticators(method, credentials);
+  const authenticators = await clientAuthenticators(
+    method,
+    credentials,
+    assertionAudience(settings, server.token_endpoint),
+  );
+  const context = { settings, credentials, method };
   let refused: unknown;
   for (const [index, authenticator] of authenticators.entries()) {
     try {
       const token = await retrying(budget, (timeoutMs) =>
-        requestToken(server, settings, credentials, authenticator, { ...budget, timeoutMs }),
+        requestToken(server, context, authenticator, { ...budget, timeoutMs }),
       );
       return credentials.kind === 'secrets' ? { ...token, secretIndex: index } : token;
     } catch (error) {
@@ -154,29 +166,34 @@ async function grant(
 }
 
 async function requestToken(
-  server: oauth.AuthorizationServer,
-  settings: ProviderSettings,
-  credentials: ClientCredentials,
+  server: MintingServer,
+  context: TokenResponseContext,
   authenticator: oauth.ClientAuth,
   { clock, timeoutMs, signal }: Budget,
 ): Promise<MintedToken> {
   const client: oauth.Client = {
-    client_id: credentials.clientId,
+    client_id: context.credentials.clientId,
     // The library takes the time of client assertions from the machine.
     [oauth.clockSkew]: Math.round((clock.now() - systemClock.now()) / 1000),
   };
   const response = await oauth.clientCredentialsGrantRequest(
-    server,
+    { issuer: server.issuer, token_endpoint: server.token_endpoint },
     client,
     authenticator,
-    grantParameters(settings),
+    grantParameters(context.settings),
     {
       // Which plain-HTTP hosts are allowed was decided before, for each URL.
       [oauth.allowInsecureRequests]: true,
-      [oauth.customFetch]: boundedFetch({ clock, timeoutMs, signal, what: 'token endpoint' }),
+      [oauth.customFetch]: boundedFetch({
+        clock,
+        timeoutMs,
+        signal,
+        what: 'token endpoint',
+        secrets: secretsOf(context.credentials),
+      }),
     },
   );
-  return readTokenResponse(response, { server, client, settings, credentials });
+  return readTokenResponse(response, context);
 }
 
 function grantParameters({ audience, scope, resource }: ProviderSettings): URLSearchParams {

@@ -23,13 +23,13 @@ const KINDS = {
   PROVIDER_REDIRECTED: 'misconfigured',
   /** Something else than JSON came back, most often a web page. */
   PROVIDER_NOT_JSON: 'misconfigured',
-  /** JSON came back, and it is not a token response; or it is too large. */
+  /** What came back is not a token response: another path of the provider, other JSON, or too much. */
   PROVIDER_RESPONSE_INVALID: 'misconfigured',
   /** The token is opaque or encrypted, so that no service can verify it. */
   PROVIDER_TOKEN_NOT_JWT: 'misconfigured',
   /** No trusted TLS connection. */
   PROVIDER_TLS_FAILED: 'misconfigured',
-  /** Too many requests (429). */
+  /** Too many requests: status 429, or an error code that says so. */
   PROVIDER_THROTTLED: 'retry',
   /** No complete answer in time. */
   PROVIDER_TIMEOUT: 'retry',
@@ -43,8 +43,8 @@ const KINDS = {
 export type ProviderErrorCode = keyof typeof KINDS;
 
 /**
- * The provider did not mint, or could not be asked. Messages name endpoints, statuses and settings; never a secret, a
- * token or the body of an answer.
+ * The provider did not mint, or could not be asked. Messages name endpoints, statuses and settings, and repeat what the
+ * provider says of the failure, redacted and bounded; never a secret or a token, nor any other part of an answer.
  */
 export class ProviderError extends BrokerError {
   declare readonly code: ProviderErrorCode;

@@ -1,6 +1,7 @@
 import { readBoundedBody } from '../tokens/bounded-body.js';
 import type { Clock } from '../tokens/clock.js';
 import { parseRetryAfter } from '../tokens/retry-after.js';
+import { complaintOf, readMembers, shownComplaint } from './provider-answer.js';
 import { ProviderError } from './provider-errors.js';
 import { displayUrl } from './provider-settings.js';
 import { connectionError } from './connection-error.js';
@@ -17,6 +18,8 @@ export interface Exchange {
   readonly signal: AbortSignal | undefined;
   /** What is asked, for messages: `token endpoint`, `discovery document`. */
   readonly what: string;
+  /** What must not appear in a message, not even in part. */
+  readonly secrets?: readonly string[];
 }
 
 /** What the client library hands to its fetch function. */
@@ -45,7 +48,8 @@ export function boundedFetch(
           redirect: 'manual',
           signal,
         });
-        const failure = refusalByStatus(response, subject, exchange.clock.now());
+        const said = isFailing(response) ? await readComplaint(response, exchange.secrets) : '';
+        const failure = refusalByStatus(response, subject, said, exchange.clock.now());
         if (failure !== undefined) {
           // Nobody reads the rest of it; a failure to cancel it changes nothing about the answer.
           response.body?.cancel().catch(() => undefined);
@@ -111,9 +115,33 @@ async function readBody(
   return body.length === 0 ? null : body;
 }
 
+/** True for answers that are about the provider's state, and not about what was asked. */
+function isFailing({ status }: Response): boolean {
+  return status === 429 || status === 408 || status >= 500;
+}
+
+/** What a failing provider says, in brackets and fit for a message; empty when it says nothing that can be read. */
+async function readComplaint(
+  response: Response,
+  secrets: readonly string[] | undefined,
+): Promise<string> {
+  if (!/json/i.test(response.headers.get('content-type') ?? '')) return '';
+  try {
+    const body = await readBoundedBody(response, MAX_BODY_BYTES, () => new Error('too large'));
+    const members = await readMembers(new Response(body));
+    const complaint = typeof members === 'string' ? undefined : complaintOf(members);
+    const said = complaint && shownComplaint(complaint, secrets);
+    return said === undefined ? '' : ` (${said})`;
+  } catch {
+    // The status says enough, and its Retry-After must not be lost.
+    return '';
+  }
+}
+
 function refusalByStatus(
   response: Response,
   subject: string,
+  said: string,
   now: number,
 ): ProviderError | undefined {
   const { status } = response;
@@ -123,14 +151,14 @@ function refusalByStatus(
     const when = retryAfterSeconds === undefined ? '' : ` It asks to wait ${retryAfterSeconds} s.`;
     return new ProviderError(
       'PROVIDER_THROTTLED',
-      `${subject} says that there were too many requests (429).${when}`,
+      `${subject} says that there were too many requests (429)${said}.${when}`,
       options,
     );
   }
-  if (status >= 500 || status === 408) {
+  if (isFailing(response)) {
     return new ProviderError(
       'PROVIDER_UNAVAILABLE',
-      `${subject} fails: status ${status}.`,
+      `${subject} fails: status ${status}${said}.`,
       options,
     );
   }

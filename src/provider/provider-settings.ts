@@ -24,6 +24,8 @@ export interface ProviderSettings {
    * or nothing, or when `tokenEndpoint` is given and nothing is discovered).
    */
   readonly clientAuthentication?: ClientAuthentication;
+  /** The `aud` of client assertions (RFC 7523 §3): `issuer`, `token_endpoint`, or a URL as it is. Default: `issuer`. */
+  readonly clientAssertionAudience?: string;
   /** Allows `http:` for hosts other than loopback ones. Default: false. */
   readonly allowInsecureHttp?: boolean;
 }

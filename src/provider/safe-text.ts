@@ -27,11 +27,14 @@ export function safeText(
   if (printable === '' || secrets.some((secret) => sharesPart(text, secret))) return undefined;
   const suspicious = harmless.reduce(
     (rest, known) => (known === '' ? rest : rest.replaceAll(known, ' ')),
-    printable,
+    printable.replace(PAGE_OF_WORDS, ' '),
   );
   if (looksSecret(suspicious) || looksLikeToken(suspicious)) return undefined;
   return printable.length > LIMIT ? `${printable.slice(0, LIMIT)}...` : printable;
 }
+
+/** The address of a page of documentation: long, and made of words alone. */
+const PAGE_OF_WORDS = /https:\/\/[a-z0-9.-]+(?:\/[a-z]{1,30}(?:[-_][a-z]{1,30})*)+/g;
 
 // Stricter than the redaction of our own logs, because nothing here has to be found again by its identifier.
 // 40 characters leave room for a UUID (36); 32 without punctuation are 128 bits in hexadecimal.

@@ -7,6 +7,8 @@ export interface MintedToken {
   readonly accessToken: string;
   /** `expires_in`: seconds from now; `undefined` when the provider does not say. */
   readonly expiresInSeconds?: number;
+  /** `scope`, separated by spaces; `undefined` when the provider does not say, because it is what was asked for (RFC 6749 §5.1). */
+  readonly scope?: string;
   /** Which of the ordered client secrets the provider accepted, counted from 0; `undefined` for a private key. */
   readonly secretIndex?: number;
 }

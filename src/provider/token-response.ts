@@ -1,165 +1,168 @@
 import { decodeProtectedHeader } from 'jose';
-import * as oauth from 'oauth4webapi';
-import type { ClientCredentials } from './client-credentials.js';
-import { ProviderError, unexpected } from './provider-errors.js';
+import { secretsOf, type ClientCredentials } from './client-credentials.js';
+import { adviseOn, adviseOnFormat, type Asked } from './provider-advice.js';
+import {
+  complaintOf,
+  readMembers,
+  shownComplaint,
+  type Complaint,
+  type Members,
+} from './provider-answer.js';
+import { ProviderError } from './provider-errors.js';
 import { safeText } from './safe-text.js';
-import type { ProviderSettings } from './provider-settings.js';
+import type { ClientAuthentication, ProviderSettings } from './provider-settings.js';
 import type { MintedToken } from './token-provider.js';
 
 /** What is known about a token response besides the response itself. */
 export interface TokenResponseContext {
-  readonly server: oauth.AuthorizationServer;
-  readonly client: oauth.Client;
   readonly settings: ProviderSettings;
   readonly credentials: ClientCredentials;
+  readonly method: ClientAuthentication;
 }
 
 /**
- * Reads the answer of the token endpoint (RFC 6749 §5.1 and §5.2).
+ * Reads the answer of the token endpoint (RFC 6749 §5.1 and §5.2). Only `access_token`, `token_type`, `expires_in` and `scope`
+ * are read; whatever else a provider sends along refuses nothing.
  *
- * @throws {ProviderError} `PROVIDER_INVALID_CLIENT`, `PROVIDER_REFUSED`, `PROVIDER_UNAVAILABLE`, `PROVIDER_NOT_JSON`,
- *   `PROVIDER_RESPONSE_INVALID`, `PROVIDER_TOKEN_NOT_JWT`.
+ * @throws {ProviderError} `PROVIDER_INVALID_CLIENT`, `PROVIDER_REFUSED`, `PROVIDER_UNAVAILABLE`, `PROVIDER_THROTTLED`,
+ *   `PROVIDER_NOT_JSON`, `PROVIDER_RESPONSE_INVALID`, `PROVIDER_TOKEN_NOT_JWT`.
  */
 export async function readTokenResponse(
   response: Response,
   context: TokenResponseContext,
 ): Promise<MintedToken> {
-  const answer = await process(response, context);
-  if (answer.token_type !== 'bearer') {
+  const members = await readMembers(response);
+  const type = safeText(response.headers.get('content-type'));
+  const came = `status ${response.status}, ${type ?? 'no content type'}`;
+  const complaint = typeof members === 'string' ? undefined : complaintOf(members);
+  const accessToken = typeof members === 'string' ? undefined : members['access_token'];
+  if (complaint !== undefined && (!response.ok || typeof accessToken !== 'string')) {
+    throw refusal(response.status, complaint, context);
+  }
+  // RFC 6749 §5.2: 401 is about the client's authentication. A web page with that status is somebody else's answer.
+  if (response.status === 401 && (type === undefined || /json/i.test(type))) {
+    if (/^\s*bearer\b/i.test(response.headers.get('www-authenticate') ?? '')) {
+      throw invalidResponse(came, 'it wants a bearer token');
+    }
+    throw refusal(401, {}, context);
+  }
+  if (typeof members === 'string' || !response.ok) {
+    if (members === 'no-json' && response.status !== 204) throw notJson(came);
+    throw invalidResponse(came, response.ok ? 'no JSON object' : 'no OAuth error code');
+  }
+  return readToken(members, came, context);
+}
+
+function readToken(
+  members: Members,
+  came: string,
+  { settings }: TokenResponseContext,
+): MintedToken {
+  const { access_token: accessToken, token_type: tokenType, scope } = members;
+  if (typeof accessToken !== 'string' || accessToken === '') {
+    throw invalidResponse(came, '"access_token" is missing, or not a text');
+  }
+  requireBearer(tokenType, came);
+  const expiresInSeconds = readLife(members['expires_in'], came);
+  requireJws(accessToken, settings);
+  const scopes = readScope(scope);
+  return {
+    accessToken,
+    ...(expiresInSeconds !== undefined && { expiresInSeconds }),
+    ...(scopes !== undefined && { scope: scopes }),
+  };
+}
+
+/** RFC 6749 §5.1: the type in any case. */
+function requireBearer(type: unknown, came: string): void {
+  const name = typeof type === 'string' ? type.trim().toLowerCase() : undefined;
+  if (name === 'bearer') return;
+  if (name === 'dpop') {
     throw new ProviderError(
       'PROVIDER_RESPONSE_INVALID',
       'The provider minted a token that is not a bearer token (DPoP). Switch sender-constrained tokens off for this client.',
     );
   }
-  requireJws(answer.access_token, context.settings);
-  return {
-    accessToken: answer.access_token,
-    ...(answer.expires_in === undefined ? {} : { expiresInSeconds: answer.expires_in }),
-  };
+  throw unusable(
+    came,
+    `"token_type" is ${name === undefined ? 'missing, or not a text' : 'not "Bearer"'}`,
+  );
 }
 
-async function process(
-  response: Response,
-  { server, client, credentials }: TokenResponseContext,
-): Promise<oauth.TokenEndpointResponse> {
-  try {
-    return await oauth.processClientCredentialsResponse(server, client, withoutChallenge(response));
-  } catch (error) {
-    throw tokenResponseError(error, response, credentials);
-  }
+/** Seconds. Some providers send a text; null and an empty text say nothing, and then the token's own `exp` counts alone. */
+function readLife(value: unknown, came: string): number | undefined {
+  if (value === undefined || value === null || value === '') return undefined;
+  const isNumeral = typeof value === 'string' && /^\s*\d+(?:\.\d+)?\s*$/.test(value);
+  const seconds = isNumeral ? Number(value) : value;
+  if (typeof seconds === 'number' && seconds >= 0) return seconds;
+  throw unusable(came, '"expires_in" is not a number of seconds');
 }
 
-/**
- * The library reports a WWW-Authenticate header in place of the body, and the error code of RFC 6749 §5.2 stands in
- * the body.
- */
-function withoutChallenge(response: Response): Response {
-  const headers = new Headers(response.headers);
-  headers.delete('www-authenticate');
-  return new Response(response.body, { status: response.status, headers });
+/** A list is not of the standard, and is understood all the same. */
+function readScope(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  const isList = Array.isArray(value) && value.every((name) => typeof name === 'string');
+  return isList ? value.join(' ') : undefined;
 }
 
-function tokenResponseError(
-  error: unknown,
-  response: Response,
-  credentials: ClientCredentials,
-): ProviderError {
-  if (error instanceof oauth.ResponseBodyError) return refusal(error, credentials);
-  const code = libraryCode(error);
-  if (code === undefined) return unexpected(error);
-  const type = safeText(response.headers.get('content-type'));
-  // RFC 6749 §5.2: 401 is about the client's authentication. A web page with that status is somebody else's answer.
-  if (response.status === 401 && (type === undefined || /json/i.test(type))) {
-    return invalidClient('status 401 without an error code', credentials);
-  }
-  const came = `status ${response.status}, ${type ?? 'no content type'}`;
-  if (code === oauth.RESPONSE_IS_NOT_JSON || code === oauth.PARSE_ERROR) {
-    return new ProviderError(
-      'PROVIDER_NOT_JSON',
-      `The provider's token endpoint answered with something else than JSON (${came}): most often the page of a ` +
-        'proxy, a firewall or a login. Is it the URL of the token endpoint?',
-    );
-  }
-  const why =
-    response.status === 200
-      ? (safeText(error instanceof Error ? error.message : '', secretsOf(credentials)) ?? code)
-      : 'no OAuth error code';
+function notJson(came: string): ProviderError {
+  return new ProviderError(
+    'PROVIDER_NOT_JSON',
+    `The provider's token endpoint answered with something else than JSON (${came}): most often the page of a ` +
+      'proxy, a firewall or a login. Is it the URL of the token endpoint?',
+  );
+}
+
+function invalidResponse(came: string, why: string): ProviderError {
   return new ProviderError(
     'PROVIDER_RESPONSE_INVALID',
     `The provider's token endpoint did not send a token response (${came}; ${why}). Is it the URL of the token endpoint?`,
   );
 }
 
-function libraryCode(error: unknown): string | undefined {
-  return error instanceof oauth.OperationProcessingError ||
-    error instanceof oauth.UnsupportedOperationError
-    ? (error.code ?? 'no code')
-    : undefined;
+/** It is the token endpoint, since a token came. */
+function unusable(came: string, why: string): ProviderError {
+  return new ProviderError(
+    'PROVIDER_RESPONSE_INVALID',
+    `The provider minted a token, and its response cannot be used (${came}; ${why}).`,
+  );
 }
 
-/** Error codes that mean "not now". */
-const TEMPORARY = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
+function refusal(
+  status: number,
+  complaint: Complaint,
+  { settings, credentials, method }: TokenResponseContext,
+): ProviderError {
+  const { audience, scope, resource = [], issuer } = settings;
+  const harmless = [credentials.clientId, audience, scope, ...resource, issuer].filter(
+    (text) => text !== undefined,
+  );
+  const said =
+    shownComplaint(complaint, secretsOf(credentials), harmless) ??
+    (complaint.code === undefined ? 'no error code' : 'an unreadable error code');
+  const asked: Asked = { settings, kind: credentials.kind, method };
+  const { error, todo } = adviseOn(status, complaint, asked);
+  return new ProviderError(
+    error,
+    `${MEANING[error] ?? REFUSED} (status ${status}, ${said}).${todo === '' ? '' : ` ${todo}`}`,
+  );
+}
 
-/** What to do about the error codes of RFC 6749 §5.2, RFC 8707 §2 and those that providers add. */
-const ADVICE: Readonly<Record<string, string>> = {
-  invalid_scope: 'Check BROKER_SCOPE.',
-  invalid_target: 'Check BROKER_AUDIENCE and the resource indicators.',
-  access_denied: 'Is this client allowed to have tokens for BROKER_AUDIENCE?',
-  unauthorized_client: 'Allow the client-credentials grant for this client.',
-  unsupported_grant_type: 'Allow the client-credentials grant at the provider.',
-  invalid_request: 'Some providers demand BROKER_AUDIENCE or BROKER_SCOPE.',
+const REFUSED = 'The provider refuses to mint';
+
+const MEANING: Partial<Record<ProviderError['code'], string>> = {
+  PROVIDER_INVALID_CLIENT: 'The provider does not accept the client credentials',
+  PROVIDER_UNAVAILABLE: 'The provider cannot mint at the moment',
+  PROVIDER_THROTTLED: 'The provider says that there were too many requests',
 };
-
-function refusal(error: oauth.ResponseBodyError, credentials: ClientCredentials): ProviderError {
-  const secrets = secretsOf(credentials);
-  const harmless = [credentials.clientId];
-  const code = safeText(error.error, secrets, harmless) ?? 'an unreadable error code';
-  const description = safeText(error.error_description, secrets, harmless);
-  const said = description === undefined ? code : `${code}: ${description}`;
-  // Some providers (Auth0) send a code of their own for a wrong secret; the status says what is meant.
-  if (code === 'invalid_client' || error.status === 401) return invalidClient(said, credentials);
-  if (TEMPORARY.has(code)) {
-    return new ProviderError(
-      'PROVIDER_UNAVAILABLE',
-      `The provider cannot mint at the moment (${said}).`,
-    );
-  }
-  const advice = ADVICE[code];
-  return new ProviderError(
-    'PROVIDER_REFUSED',
-    `The provider refuses to mint (status ${error.status}, ${said}).${advice === undefined ? '' : ` ${advice}`}`,
-  );
-}
-
-function invalidClient(said: string, credentials: ClientCredentials): ProviderError {
-  const advice =
-    credentials.kind === 'secrets'
-      ? "Check the credentials secret's client id and secret. If they are right, the provider may want the other of " +
-        'client_secret_basic and client_secret_post.'
-      : "Check the credentials secret's client id, and that the provider knows the public half of its private key.";
-  return new ProviderError(
-    'PROVIDER_INVALID_CLIENT',
-    `The provider does not accept the client credentials (${said}). ${advice}`,
-  );
-}
-
-function secretsOf(credentials: ClientCredentials): readonly string[] {
-  return credentials.kind === 'secrets' ? credentials.secrets : [];
-}
 
 function requireJws(token: string, settings: ProviderSettings): void {
   const parts = token.split('.').length;
   if (parts === 3 && hasAlgorithm(token)) return;
   const form = parts === 5 ? 'it is encrypted (JWE)' : 'it is opaque';
-  const advice =
-    settings.audience === undefined && settings.resource === undefined
-      ? 'Most often the audience is missing: set BROKER_AUDIENCE (Auth0: the identifier of your API; Okta: use the ' +
-        'issuer of a custom authorization server; Entra ID: the scope "API-ID/.default").'
-      : 'Is the audience that of an API of yours, and is its token format JWT (RFC 9068)? The provider sends ' +
-        'opaque tokens for its own endpoints.';
   throw new ProviderError(
     'PROVIDER_TOKEN_NOT_JWT',
-    `The provider minted a token that no service can verify: ${form}, not a signed JWT. ${advice}`,
+    `The provider minted a token that no service can verify: ${form}, not a signed JWT. ${adviseOnFormat(settings)}`,
   );
 }
 

@@ -247,5 +247,5 @@ function emptyPending(versionId: string): RotationError {
 }
 
 function seconds(milliseconds: number): number {
-  return Math.floor(milliseconds / 1000);
+  return Math.max(0, Math.floor(milliseconds / 1000));
 }

@@ -41,7 +41,8 @@ export class TokenSource {
     const { provider, clock } = this.options;
     const { settings, credentials } = await this.access();
     const minted = await provider.mint(settings, credentials);
-    return serviceTokenOf(minted.accessToken, minted.expiresInSeconds, clock.now());
+    const { accessToken, expiresInSeconds, scope = settings.scope } = minted;
+    return serviceTokenOf(accessToken, expiresInSeconds, clock.now(), scope);
   }
 
   /**

@@ -6,6 +6,7 @@ import {
   type EndpointAnswer,
   type EndpointRequest,
 } from './http.js';
+import type { TokenCache } from './token-cache.js';
 
 /** What the metadata says about the broker. */
 export interface MetadataOptions {
@@ -14,7 +15,9 @@ export interface MetadataOptions {
    * the request: the `Host` header, and `https` only if the connection that reached this process is encrypted.
    */
   readonly publicUrl?: string;
-  /** The scopes of the service token, separated by spaces. */
+  /** Where the service token is, whose scopes are published. */
+  readonly cache: TokenCache;
+  /** The scopes to publish while there is no token, separated by spaces. */
   readonly scope?: string;
 }
 
@@ -31,19 +34,17 @@ const HOST =
  */
 export class MetadataEndpoint implements Endpoint {
   readonly #publicUrl: string | undefined;
-  readonly #scopes: readonly string[];
+  readonly #cache: TokenCache;
+  readonly #fallback: string;
 
   constructor(options: MetadataOptions) {
     this.#publicUrl = options.publicUrl?.replace(/\/+$/, '');
-    this.#scopes = (options.scope ?? '').split(' ').filter((word) => word !== '');
+    this.#cache = options.cache;
+    this.#fallback = options.scope ?? '';
   }
 
   /** Answers a metadata request. No credentials are needed. */
-  answer(request: EndpointRequest): Promise<EndpointAnswer> {
-    return Promise.resolve(this.#answer(request));
-  }
-
-  #answer(request: EndpointRequest): EndpointAnswer {
+  async answer(request: EndpointRequest): Promise<EndpointAnswer> {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return methodNotAllowed(['GET', 'HEAD']);
     }
@@ -51,6 +52,7 @@ export class MetadataEndpoint implements Endpoint {
     if (issuer === undefined) {
       return errorAnswer(400, 'invalid_request', 'The Host header must name a host.');
     }
+    const scopes = (await this.#scope()).split(' ').filter((name) => name !== '');
     return jsonAnswer(200, {
       issuer,
       token_endpoint: `${issuer}/oauth2/token`,
@@ -58,8 +60,20 @@ export class MetadataEndpoint implements Endpoint {
       grant_types_supported: ['client_credentials'],
       // Required by RFC 8414 §2, and empty: there is no authorization endpoint.
       response_types_supported: [],
-      ...(this.#scopes.length > 0 ? { scopes_supported: this.#scopes } : {}),
+      ...(scopes.length > 0 && { scopes_supported: scopes }),
     });
+  }
+
+  /** The scopes of the token that was read last. Nobody waits for a newer one here: no credentials were shown. */
+  async #scope(): Promise<string> {
+    const last = this.#cache.status().value;
+    if (last !== undefined) return last.token.scope ?? '';
+    try {
+      return (await this.#cache.get()).value.token.scope ?? '';
+    } catch {
+      // The cache's observer logs why; it must not keep a client from the metadata.
+      return this.#fallback;
+    }
   }
 }
 

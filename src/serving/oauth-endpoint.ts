@@ -14,28 +14,21 @@ import {
 import { tokenMembers } from './token-answer.js';
 import type { TokenEndpointOptions } from './token-endpoint.js';
 
-/** What the OAuth token endpoint works with. */
-export interface OauthEndpointOptions extends TokenEndpointOptions {
-  /** The scopes of the service token, separated by spaces; `undefined` when it has none. */
-  readonly scope?: string;
-}
-
 /**
  * `POST /oauth2/token`: the token endpoint of RFC 6749 for the client-credentials grant, so that any OAuth client
  * library gets the service token. A peer authenticates with `client_secret_basic` or `client_secret_post`, not both.
  *
  * There is one service token, so a request can only ask for what it is: `scope` must be among its scopes, `resource`
- * (RFC 8707) and `audience` among its audiences. Errors are those of RFC 6749 §5.2 and RFC 8707 §2.
+ * (RFC 8707) and `audience` among its audiences. The answer names all its scopes (RFC 6749 §5.1), also when fewer were asked
+ * for. Errors are those of RFC 6749 §5.2 and RFC 8707 §2.
  *
  * As at `GET /v1/token`, the request header `Cache-Control: no-cache` reads the store first, at most once a second.
  */
 export class OauthEndpoint implements Endpoint {
-  readonly #options: OauthEndpointOptions;
-  readonly #scopes: readonly string[];
+  readonly #options: TokenEndpointOptions;
 
-  constructor(options: OauthEndpointOptions) {
+  constructor(options: TokenEndpointOptions) {
     this.#options = options;
-    this.#scopes = words(options.scope ?? '');
   }
 
   /** Answers a token request. */
@@ -52,26 +45,9 @@ export class OauthEndpoint implements Endpoint {
     if ('status' in form) return form;
     const login = await this.#options.login.withHeaderOrForm(request, form, 'token');
     if ('refusal' in login) return login.refusal;
-    const refusal = namesOther(form, login.peer.id) ?? this.#refuseGrant(form);
+    const refusal = namesOther(form, login.peer.id) ?? refuseGrant(form);
     if (refusal !== undefined) return refusal;
     return this.#issue(form, login.peer.id, asksForRead(request));
-  }
-
-  #refuseGrant(form: Form): EndpointAnswer | undefined {
-    const grant = parameterOf(form, 'grant_type');
-    if (grant === undefined) {
-      return errorAnswer(400, 'invalid_request', '"grant_type" is missing.');
-    }
-    if (grant !== 'client_credentials') {
-      return errorAnswer(400, 'unsupported_grant_type', 'The only grant is client_credentials.');
-    }
-    const asked = words(parameterOf(form, 'scope') ?? '');
-    if (asked.every((scope) => this.#scopes.includes(scope))) return undefined;
-    return errorAnswer(
-      400,
-      'invalid_scope',
-      'The service token does not have every scope asked for.',
-    );
   }
 
   async #issue(form: Form, peerId: string, force: boolean): Promise<EndpointAnswer> {
@@ -81,10 +57,10 @@ export class OauthEndpoint implements Endpoint {
       if (!isFor(value.token, form)) {
         return errorAnswer(400, 'invalid_target', 'The service token is not for that audience.');
       }
+      const missing = lackOfScope(value.token, form);
+      if (missing !== undefined) return missing;
       observer.tokenServed?.(peerId, state, 200);
-      const members = tokenMembers(value.token, clock.now());
-      const scope = this.#scopes.join(' ');
-      return jsonAnswer(200, scope === '' ? members : { ...members, scope });
+      return jsonAnswer(200, tokenMembers(value.token, clock.now()));
     } catch (error) {
       observer.tokenUnavailable?.(peerId, error);
       return failureAnswer(
@@ -100,6 +76,23 @@ function namesOther(form: Form, peerId: string): EndpointAnswer | undefined {
   const id = parameterOf(form, 'client_id');
   if (id === undefined || id === peerId) return undefined;
   return errorAnswer(400, 'invalid_request', '"client_id" names another client than the header.');
+}
+
+function refuseGrant(form: Form): EndpointAnswer | undefined {
+  const grant = parameterOf(form, 'grant_type');
+  if (grant === undefined) return errorAnswer(400, 'invalid_request', '"grant_type" is missing.');
+  if (grant === 'client_credentials') return undefined;
+  return errorAnswer(400, 'unsupported_grant_type', 'The only grant is client_credentials.');
+}
+
+/** RFC 6749 §5.2: the refusal of a scope that the token does not have. Where nobody has told its scopes, it has none. */
+function lackOfScope(token: ServiceToken, form: Form): EndpointAnswer | undefined {
+  const scopes = words(token.scope ?? '');
+  const asked = words(parameterOf(form, 'scope') ?? '');
+  if (asked.every((scope) => scopes.includes(scope))) return undefined;
+  const has =
+    scopes.length === 0 ? 'no scopes: leave "scope" out' : `these scopes: ${scopes.join(' ')}`;
+  return errorAnswer(400, 'invalid_scope', `The service token has ${has}.`);
 }
 
 function isFor(token: ServiceToken, form: Form): boolean {

@@ -26,7 +26,7 @@ export interface ServingOptions {
   readonly skewMs?: number;
   /** From 0 up to, but not including, 1. Default `Math.random`. */
   readonly random?: () => number;
-  /** The scopes of the service token, separated by spaces. */
+  /** The scopes of a service token that does not say them itself, separated by spaces. */
   readonly scope?: string;
   /** The URL under which peers reach the broker; see `MetadataOptions`. */
   readonly publicUrl?: string;
@@ -71,6 +71,7 @@ export function createServing(options: ServingOptions): Serving {
     ttlMs,
     skewMs,
     random,
+    scope,
     observer: options.tokenReads,
   });
   const directory = createPeerDirectory({
@@ -99,8 +100,8 @@ export function createServing(options: ServingOptions): Serving {
         }
       },
     },
-    oauth: guarded(new OauthEndpoint({ login, cache, clock, observer, scope }), observer),
+    oauth: guarded(new OauthEndpoint({ login, cache, clock, observer }), observer),
     rotate: guarded(new RotateEndpoint({ login, cache, observer, rotateNow }), observer),
-    metadata: guarded(new MetadataEndpoint({ publicUrl, scope }), observer),
+    metadata: guarded(new MetadataEndpoint({ publicUrl, cache, scope }), observer),
   };
 }

@@ -3,12 +3,16 @@ import type { CacheAnswer } from '../tokens/refreshing-cache.js';
 import { bodylessAnswer, jsonBytesAnswer, type EndpointAnswer } from './http.js';
 import type { CurrentToken } from './token-cache.js';
 
-/** The members of a token answer: RFC 6749 §5.1. `expires_in` is the whole seconds of remaining life. */
+/**
+ * The members of a token answer: RFC 6749 §5.1. `expires_in` is the whole seconds of remaining life, `scope` all that the token
+ * has, whatever was asked for.
+ */
 export function tokenMembers(token: ServiceToken, now: number): Record<string, unknown> {
   return {
     access_token: token.accessToken,
     token_type: token.tokenType,
     expires_in: expiresIn(token, now),
+    ...(token.scope !== undefined && token.scope !== '' && { scope: token.scope }),
   };
 }
 

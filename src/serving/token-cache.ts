@@ -19,6 +19,8 @@ export interface TokenCacheOptions {
   readonly ttlMs?: number;
   readonly skewMs?: number;
   readonly random?: () => number;
+  /** The scopes of a token that does not say them itself. */
+  readonly scope?: string;
   readonly observer?: CacheObserver;
 }
 
@@ -32,9 +34,9 @@ export type TokenCache = RefreshingCache<CurrentToken>;
  * rotation has finished, `TOKEN_SECRET_INVALID` when the secret holds something else.
  */
 export function createTokenCache(options: TokenCacheOptions): TokenCache {
-  const { store, secretId, clock, ttlMs, skewMs, random, observer } = options;
+  const { store, secretId, clock, ttlMs, skewMs, random, scope, observer } = options;
   return new RefreshingCache({
-    read: () => readCurrentToken(store, secretId),
+    read: () => readCurrentToken(store, secretId, scope),
     expiresAt: ({ token }) => token.expiresAt,
     clock,
     ttlMs,
@@ -47,10 +49,13 @@ export function createTokenCache(options: TokenCacheOptions): TokenCache {
 async function readCurrentToken(
   store: Pick<SecretStore, 'read'>,
   secretId: string,
+  scope: string | undefined,
 ): Promise<CurrentToken> {
   try {
     const { value, versionId } = await store.read(secretId);
-    return { token: parseServiceToken(value), versionId };
+    const token = parseServiceToken(value);
+    const known = token.scope ?? scope;
+    return { token: known === undefined ? token : { ...token, scope: known }, versionId };
   } catch (error) {
     if (!isStoreError(error, 'VERSION_NOT_FOUND')) throw error;
     throw new TokenSecretError(

@@ -1,7 +1,10 @@
 /** Why an HTTP exchange came to nothing, told without anything of its content. */
 export type ConnectionFailure =
-  /** No trusted TLS connection. */
-  | { readonly kind: 'tls'; readonly code: string }
+  /**
+   * No trusted TLS connection. `why` is half a sentence: "its certificate has expired (CERT_HAS_EXPIRED)"; `advice` is a whole
+   * one, fit for the owner of either side.
+   */
+  | { readonly kind: 'tls'; readonly code: string; readonly why: string; readonly advice: string }
   /** No connection, or it broke. `why` is half a sentence: "the connection is refused (ECONNREFUSED)". */
   | { readonly kind: 'network'; readonly why: string };
 
@@ -21,7 +24,82 @@ const MEANINGS: Readonly<Record<string, string>> = {
   UND_ERR_BODY_TIMEOUT: 'the answer stopped in the middle',
 };
 
-const TLS_CODE = /^(CERT_|ERR_SSL_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|EPROTO$|HOSTNAME_)/;
+interface TlsMeaning {
+  readonly codes: RegExp;
+  readonly why: string;
+  readonly advice: string;
+}
+
+/** What the codes of failed TLS connections mean (OpenSSL's verification errors and alerts, and Node's own), and what helps. */
+const TLS_MEANINGS: readonly TlsMeaning[] = [
+  {
+    codes: /^CERT_HAS_EXPIRED$/,
+    why: 'its certificate has expired',
+    advice: "Renew the certificate, or set this machine's clock if that is wrong.",
+  },
+  {
+    codes: /^CERT_NOT_YET_VALID$/,
+    why: 'its certificate is not valid yet',
+    advice: "Set this machine's clock, or wait until the certificate is valid.",
+  },
+  {
+    codes: /^(?:ERR_TLS_CERT_ALTNAME_\w+|HOSTNAME_MISMATCH)$/,
+    why: 'its certificate is for another host name',
+    advice:
+      'Use a host name that the certificate has, or give the server a certificate for this one.',
+  },
+  {
+    codes: /^CERT_REVOKED$/,
+    why: 'its certificate was revoked',
+    advice: 'The server needs a new certificate.',
+  },
+  {
+    codes: /^UNABLE_TO_VERIFY_LEAF_SIGNATURE$/,
+    why: 'the authority of its certificate is not known here',
+    advice:
+      'If the certificate is of a public authority, the server leaves out the intermediate certificates: configure it to ' +
+      'send them. For a private authority, point NODE_EXTRA_CA_CERTS to its certificate, a PEM file.',
+  },
+  {
+    codes:
+      /^(?:DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_GET_ISSUER_CERT(?:_LOCALLY)?|CERT_UNTRUSTED|INVALID_CA|CERT_REJECTED)$/,
+    why: 'its certificate is of an authority that is not trusted here',
+    advice:
+      'For a private certificate authority, or a proxy that inspects TLS, point NODE_EXTRA_CA_CERTS to the certificate of the ' +
+      'authority, a PEM file.',
+  },
+  {
+    codes:
+      /^(?:EPROTO|ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST|UNKNOWN_PROTOCOL))$/,
+    why: 'what answers there does not speak TLS',
+    advice: 'Check the scheme and the port of the URL: is it a port for plain HTTP?',
+  },
+  {
+    codes:
+      /^ERR_SSL_\w*(?:CERTIFICATE_REQUIRED|ALERT_BAD_CERTIFICATE|ALERT_UNKNOWN_CA|ALERT_NO_CERTIFICATE)$/,
+    why: 'it demands a client certificate',
+    advice: 'Mutual TLS is not spoken here: use an address that does not demand it.',
+  },
+  {
+    codes: /^ERR_SSL_\w*UNRECOGNIZED_NAME$/,
+    why: 'it does not know the host name',
+    advice: 'Check the host name in the URL.',
+  },
+  {
+    codes:
+      /^ERR_SSL_\w*(?:PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|HANDSHAKE_FAILURE|VERSION_TOO_LOW|NO_CIPHERS?\w*|KEY_TOO_SMALL|MD_TOO_WEAK)$/,
+    why: 'no version of TLS, key or cipher is agreed on',
+    advice: 'The server must offer TLS 1.2 or later with keys and ciphers that Node.js takes.',
+  },
+];
+
+const OTHER_TLS = {
+  why: 'the TLS connection failed',
+  advice: 'Check the host name and the port, and the certificate that is offered there.',
+};
+
+const TLS_CODE =
+  /^(CERT_|ERR_SSL_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA$|EPROTO$|HOSTNAME_)/;
 
 /**
  * What an error of `fetch` says about the connection; `undefined` for every other error. Only the system's error code is
@@ -36,8 +114,14 @@ export function connectionFailure(error: unknown): ConnectionFailure | undefined
       ? { kind: 'network', why: 'the connection failed' }
       : undefined;
   }
-  if (TLS_CODE.test(code)) return { kind: 'tls', code };
-  return { kind: 'network', why: `${MEANINGS[code] ?? 'the connection failed'} (${code})` };
+  if (TLS_CODE.test(code)) {
+    const { why, advice } = TLS_MEANINGS.find(({ codes }) => codes.test(code)) ?? OTHER_TLS;
+    return { kind: 'tls', code, why: `${why} (${code})`, advice };
+  }
+  const meaning = code.startsWith('HPE_')
+    ? 'what answers there does not speak HTTP'
+    : MEANINGS[code];
+  return { kind: 'network', why: `${meaning ?? 'the connection failed'} (${code})` };
 }
 
 /** The system's code of an error or of what caused it: fetch wraps it once, and a body that breaks off twice. */

@@ -14,6 +14,8 @@ export interface ServiceToken {
   readonly issuer: string;
   /** The audiences it is meant for (`aud`); empty when the provider's tokens name none. */
   readonly audience: readonly string[];
+  /** Its scopes, separated by spaces (RFC 6749 §3.3); empty when it has none, `undefined` when they are not known. */
+  readonly scope?: string;
 }
 
 /**
@@ -31,7 +33,7 @@ export function remainingLife(token: Pick<ServiceToken, 'expiresAt'>, now: numbe
 
 /**
  * The JSON text kept in the token secret: `access_token`, `token_type`, `expires_at`, `generated_at` (ISO 8601,
- * UTC), `issuer`, `audience`.
+ * UTC), `issuer`, `audience`, and `scope` when it is known.
  *
  * @param extra further members to keep; they never replace the ones above.
  */
@@ -47,11 +49,12 @@ export function serializeServiceToken(
     generated_at: new Date(token.generatedAt).toISOString(),
     issuer: token.issuer,
     audience: token.audience.length === 1 ? token.audience[0] : token.audience,
+    ...(token.scope !== undefined && { scope: token.scope }),
   });
 }
 
 /**
- * Reads the token secret's JSON text.
+ * Reads the token secret's JSON text. Where it has no `scope`, the token's own claim counts.
  *
  * @throws {TokenSecretError} `TOKEN_SECRET_EMPTY` for a rotation claim without a token,
  *   `TOKEN_SECRET_INVALID` for everything else that is not a service token. The message names the member at fault,
@@ -69,14 +72,46 @@ export function parseServiceToken(text: string): ServiceToken {
   if (fields['token_type'] !== undefined && !isBearer(fields['token_type'])) {
     throw invalid('"token_type" must be "Bearer"');
   }
+  const accessToken = requireText(fields, 'access_token');
+  const scope = scopeOf(fields['scope']) ?? scopeOfJwt(accessToken);
   return {
-    accessToken: requireText(fields, 'access_token'),
+    accessToken,
     tokenType: 'Bearer',
     expiresAt: requireInstant(fields, 'expires_at'),
     generatedAt: requireInstant(fields, 'generated_at'),
     issuer: requireText(fields, 'issuer'),
     audience: requireAudience(fields),
+    ...(scope !== undefined && { scope }),
   };
+}
+
+/**
+ * Scopes as a claim, a token response or a request writes them, separated by single spaces: from a text, or from a list of texts.
+ * Names that cannot be scopes (RFC 6749 §3.3) are left out. `undefined` for everything else, null included.
+ */
+export function scopeOf(value: unknown): string | undefined {
+  const texts: unknown[] = Array.isArray(value) ? value : [value];
+  if (!texts.every((text) => typeof text === 'string')) return undefined;
+  const names = texts.flatMap((text) => text.split(/\s+/)).filter((name) => SCOPE_NAME.test(name));
+  return [...new Set(names)].join(' ');
+}
+
+const SCOPE_NAME = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
+
+/** The scopes that a token's claims name: `scope` (RFC 9068 §2.2.3), or `scp` as Okta and Entra ID call it. */
+export function scopeOfClaims(claims: Readonly<Record<string, unknown>>): string | undefined {
+  return scopeOf(claims['scope']) ?? scopeOf(claims['scp']);
+}
+
+function scopeOfJwt(accessToken: string): string | undefined {
+  const [, payload = ''] = accessToken.split('.');
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'));
+    return typeof claims === 'object' && claims !== null ? scopeOfClaims({ ...claims }) : undefined;
+  } catch {
+    // Not a JWT: whether it is one is not judged here.
+    return undefined;
+  }
 }
 
 /** The member that marks a version as a claim: "this process is minting", and nothing else. */

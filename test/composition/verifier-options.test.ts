@@ -20,9 +20,13 @@ test.each<[string, Partial<ProviderSettings>, string, string]>([
   expect(await messageWhen(fail, given)).toMatch(new RegExp(`could not be found out: ${told}$`));
 });
 
-test('what discovery says of itself is enough', async () => {
+test.each([
+  'PROVIDER_DISCOVERY_FAILED',
+  'PROVIDER_TLS_FAILED',
+  'PROVIDER_ISSUER_MISMATCH',
+] as const)('what %s says of itself is enough', async (code) => {
   const fail = (): Promise<never> =>
-    Promise.reject(new ProviderError('PROVIDER_DISCOVERY_FAILED', 'Set BROKER_JWKS_URI.'));
+    Promise.reject(new ProviderError(code, 'Set BROKER_JWKS_URI.'));
   expect(await messageWhen(fail, {})).toMatch(/could not be found out: Set BROKER_JWKS_URI\.$/);
 });
 

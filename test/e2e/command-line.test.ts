@@ -9,7 +9,7 @@ import {
   startBroker,
   type CommandResult,
 } from '../support/broker-process.js';
-import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
+import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
 import { temporaryFolder } from './folders.js';
 import { basic, getToken } from './peer-http.js';
 
@@ -172,6 +172,27 @@ describe('the command line', () => {
     expect(stdout).toMatch(
       /KEYS_UNAVAILABLE.*ECONNREFUSED.*Or set both BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI\./s,
     );
+  });
+
+  test('what the provider says of a refusal, and what helps, is shown by rotate and doctor', async () => {
+    provider.always(
+      'token',
+      answers.oauthError(
+        401,
+        'unauthorized_client',
+        'Client not enabled to retrieve service account',
+      ),
+    );
+    const said =
+      /unauthorized_client: Client not enabled to retrieve service account\)\..*client-credentials grant: allow it there/;
+    const [rotated, examined] = await Promise.all([run(['rotate']), run(['doctor', '--mint'])]);
+    provider.always('token', undefined);
+    expect([rotated.code, examined.code]).toEqual([1, 1]);
+    expect(rotated.stderr).toMatch(said);
+    expect(examined.stdout).toMatch(said);
+    for (const { stdout, stderr } of [rotated, examined]) {
+      expect(`${stdout}${stderr}`).not.toMatch(/client id and secret|right-secret/);
+    }
   });
 
   test('a token that receivers would refuse is told with what was expected and what it has', async () => {

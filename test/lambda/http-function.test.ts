@@ -94,6 +94,21 @@ describe('POST /oauth2/token', () => {
     });
   });
 
+  test('grants the scopes of the token, and tells all of them', async () => {
+    const { ask, store, clock } = httpScene();
+    store.edit(TOKEN_SECRET, tokenValue(clock.now(), { scope: 'read write' }));
+    const granted = await ask('/oauth2/token', grant({ scope: 'read' }));
+    expect(granted.statusCode).toBe(200);
+    expect(bodyOf(granted)['scope']).toBe('read write');
+    expect(bodyOf(await ask('/v1/token'))['scope']).toBe('read write');
+    const refused = await ask('/oauth2/token', grant({ scope: 'read admin' }));
+    expect(refused.statusCode).toBe(400);
+    expect(bodyOf(refused)).toMatchObject({
+      error: 'invalid_scope',
+      error_description: 'The service token has these scopes: read write.',
+    });
+  });
+
   test('takes a body as it is, when the gateway has not encoded it', async () => {
     const { ask } = httpScene();
     const event = { body: 'grant_type=client_credentials', isBase64Encoded: false };

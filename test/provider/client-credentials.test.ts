@@ -54,6 +54,7 @@ describe('a credentials secret', () => {
       token_endpoint: 'https://provider.example.test/token',
       audience: 'https://services.example.test',
       scope: 'a b',
+      client_assertion_audience: 'token_endpoint',
       owner: { team: 'payments' },
     });
     expect(parseCredentialsSecret(text).settings).toEqual({
@@ -61,14 +62,28 @@ describe('a credentials secret', () => {
       tokenEndpoint: 'https://provider.example.test/token',
       audience: 'https://services.example.test',
       scope: 'a b',
+      clientAssertionAudience: 'token_endpoint',
     });
   });
+
+  test.each(['issuer', 'token_endpoint', 'https://provider.example.test/', 'urn:provider'])(
+    'may name the audience of assertions: %s',
+    (audience) => {
+      const text = JSON.stringify({ ...good, client_assertion_audience: audience });
+      expect(parseCredentialsSecret(text).settings).toEqual({ clientAssertionAudience: audience });
+    },
+  );
 
   const good = { client_id: 'broker', client_secret: 'canary-secret' };
   test.each([
     ['not JSON', 'canary-secret {', 'not JSON'],
     ['a list', '["canary-secret"]', 'not a JSON object'],
     ['null', 'null', 'not a JSON object'],
+    [
+      'an audience of assertions that is none',
+      { ...good, client_assertion_audience: 'tokenEndpoint' },
+      '"client_assertion_audience" must be "issuer", "token_endpoint" or an absolute URI',
+    ],
     ['no client id', { client_secret: 'canary-secret' }, '"client_id"'],
     ['a client id that is a number', { ...good, client_id: 7 }, '"client_id"'],
     [

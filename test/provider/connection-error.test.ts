@@ -17,7 +17,62 @@ describe('no connection', () => {
     const issuer = server.issuer.replace('http:', 'https:');
     const failure = await failureOf(provider.metadata({ issuer }));
     expect(failure).toMatchObject({ code: 'PROVIDER_TLS_FAILED', kind: 'misconfigured' });
-    expect(failure.message).toContain('NODE_EXTRA_CA_CERTS');
+    expect(failure.message).toMatch(
+      /does not speak TLS \(ERR_SSL_\w+\)\. Check the scheme and the port/,
+    );
+    expect(failure.message).not.toContain('NODE_EXTRA_CA_CERTS');
+  });
+
+  const TRUST = /NODE_EXTRA_CA_CERTS/;
+  test.each([
+    ['CERT_HAS_EXPIRED', /its certificate has expired \(CERT_HAS_EXPIRED\)\. Renew .* clock/],
+    ['CERT_NOT_YET_VALID', /not valid yet .* clock/],
+    [
+      'ERR_TLS_CERT_ALTNAME_INVALID',
+      /for another host name .* Use a host name that the certificate has/,
+    ],
+    ['ERR_TLS_CERT_ALTNAME_FORMAT', /for another host name/],
+    ['HOSTNAME_MISMATCH', /for another host name/],
+    ['CERT_REVOKED', /was revoked/],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', TRUST],
+    ['SELF_SIGNED_CERT_IN_CHAIN', TRUST],
+    ['UNABLE_TO_GET_ISSUER_CERT', TRUST],
+    ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', TRUST],
+    ['CERT_UNTRUSTED', TRUST],
+    ['INVALID_CA', TRUST],
+    ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', /intermediate certificates.*NODE_EXTRA_CA_CERTS/],
+    ['EPROTO', /does not speak TLS/],
+    ['ERR_SSL_WRONG_VERSION_NUMBER', /does not speak TLS/],
+    ['ERR_SSL_PACKET_LENGTH_TOO_LONG', /does not speak TLS/],
+    ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', /TLS 1\.2 or later/],
+    ['ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', /TLS 1\.2 or later/],
+    ['ERR_SSL_UNSUPPORTED_PROTOCOL', /TLS 1\.2 or later/],
+    ['ERR_SSL_EE_KEY_TOO_SMALL', /TLS 1\.2 or later/],
+    ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', /demands a client certificate/],
+    ['ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', /demands a client certificate/],
+    ['ERR_SSL_TLSV1_UNRECOGNIZED_NAME', /Check the host name/],
+    ['ERR_SSL_SOMETHING_NEW', /the TLS connection failed .*Check the host name and the port/],
+  ])('%s has advice of its own', (code, advice) => {
+    const cause = Object.assign(new Error('canary'), { code });
+    const failure = connectionError(new TypeError('fetch failed', { cause }), 'It');
+    expect(failure).toMatchObject({ code: 'PROVIDER_TLS_FAILED', kind: 'misconfigured' });
+    expect(failure.message).toMatch(advice);
+    expect(failure.message).toContain(code);
+    // To trust another authority helps with nothing else than an authority that is not trusted.
+    expect(TRUST.test(failure.message)).toBe(TRUST.test(advice.source));
+  });
+
+  test.each([
+    ['ECONNREFUSED', /refused/],
+    ['ENOTFOUND', /does not resolve; is it spelled right/],
+    ['EAI_AGAIN', /cannot be resolved at the moment/],
+    ['ETIMEDOUT', /timed out/],
+    ['HPE_INVALID_CONSTANT', /does not speak HTTP/],
+  ])('%s says what is meant', (code, words) => {
+    const cause = Object.assign(new Error('canary'), { code });
+    const failure = connectionError(new TypeError('fetch failed', { cause }), 'It');
+    expect(failure).toMatchObject({ code: 'PROVIDER_UNAVAILABLE', kind: 'retry' });
+    expect(failure.message).toMatch(words);
   });
 
   test.each([

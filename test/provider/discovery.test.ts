@@ -1,4 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
+import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
+import { systemClock } from '../../src/tokens/clock.js';
+import type { BrokerError } from '../../src/tokens/errors.js';
+import { fc } from '../support/properties.js';
 import { answers } from '../support/provider-server.js';
 import { METADATA_TTL } from '../../src/provider/metadata-cache.js';
 import { credentials, failureOf, rig, TIMEOUT } from './provider-fixture.js';
@@ -120,6 +124,140 @@ describe('where metadata is found', () => {
     ).resolves.toMatchObject({ code: 'PROVIDER_SETTINGS_INVALID' });
   });
 });
+
+describe('members of the metadata that have the wrong type', () => {
+  test.each([null, '', [], {}, 7, true, ['private_key_jwt', 7], 'client_secret_post'])(
+    'are as if they were absent: token_endpoint_auth_methods_supported %j',
+    async (methods) => {
+      const { server, provider } = await rig({
+        metadata: { token_endpoint_auth_methods_supported: methods },
+      });
+      const minted = provider.mint({ issuer: server.issuer }, credentials);
+      if (Array.isArray(methods) && methods.length > 0) {
+        expect((await failureOf(minted)).message).toContain('but private_key_jwt');
+        return;
+      }
+      await expect(minted).resolves.toMatchObject({ secretIndex: 0 });
+      expect(server.received('token')[0]?.headers.authorization).toMatch(/^Basic /);
+    },
+  );
+
+  test('one good name in a list of others counts', async () => {
+    const { server, provider } = await rig({
+      metadata: { token_endpoint_auth_methods_supported: [null, 7, 'client_secret_post', {}] },
+    });
+    await provider.mint({ issuer: server.issuer }, credentials);
+    expect(server.received('token')[0]?.form.get('client_secret')).toBe('right-secret');
+  });
+
+  test.each(['token_endpoint', 'jwks_uri'])('a %s that is needed is named', async (member) => {
+    for (const value of [null, '', 7, [], ['https://a.test'], {}, true]) {
+      const { server, provider } = await rig({ metadata: { [member]: value } });
+      const failure = await failureOf(provider.metadata({ issuer: server.issuer }));
+      expect(failure.code).toBe('PROVIDER_DISCOVERY_FAILED');
+      expect(failure.message).toContain(`"${member}" is missing, or not a text`);
+    }
+  });
+
+  test('a token_endpoint that a setting stands in for is not looked at', async () => {
+    const { server, provider } = await rig({ metadata: { token_endpoint: 7 } });
+    const { issuer, tokenEndpoint, jwksUri } = server;
+    await expect(provider.metadata({ issuer, tokenEndpoint })).resolves.toMatchObject({ jwksUri });
+  });
+
+  test('whatever stands in whichever member, the answer is metadata or one of our errors', async () => {
+    const { server, provider } = await rig({}, { attempts: 1 });
+    const { issuer } = server;
+    const names = [
+      'issuer',
+      'token_endpoint',
+      'jwks_uri',
+      'token_endpoint_auth_methods_supported',
+      'response_types_supported',
+      'mtls_endpoint_aliases',
+      'scopes_supported',
+      '__proto__',
+      'authorization_response_iss_parameter_supported',
+      'dpop_signing_alg_values_supported',
+    ];
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...names), fc.jsonValue(), async (name, value) => {
+        // As text: an object literal would take "__proto__" for something else.
+        const text = JSON.stringify({ ...server.metadata, [name]: undefined });
+        const body = `${text.slice(0, -1)},${JSON.stringify(name)}:${JSON.stringify(value)}}`;
+        const answer = answers.text(200, body, { 'content-type': 'application/json' });
+        for (const route of ['openid', 'oauth'] as const) server.always(route, answer);
+        const failure = await outcomeOf(
+          createOAuthProvider({ clock: systemClock, attempts: 1 }).mint({ issuer }, credentials),
+        );
+        expect(failure?.code ?? 'PROVIDER_').toMatch(/^PROVIDER_/);
+        expect(failure?.code).not.toBe('PROVIDER_UNEXPECTED');
+      }),
+      { numRuns: 150 },
+    );
+    for (const route of ['openid', 'oauth'] as const) server.always(route, undefined);
+    await expect(provider.mint({ issuer }, credentials)).resolves.toBeDefined();
+  });
+});
+
+describe('metadata as it is really sent', () => {
+  test.each([
+    ['a byte-order mark', '\uFEFF', 'application/json'],
+    ['another charset', '', 'application/json; charset=utf-16'],
+    ['no JSON type', '', 'text/plain'],
+    ['white space around it', ' \r\n', 'application/json'],
+  ])('with %s', async (_what, before, type) => {
+    const { server, provider } = await rig();
+    const body = `${before}${JSON.stringify(server.metadata)}\n`;
+    server.always('openid', answers.text(200, body, { 'content-type': type }));
+    await expect(provider.metadata({ issuer: server.issuer })).resolves.toMatchObject({
+      jwksUri: server.jwksUri,
+    });
+    expect(server.received('oauth')).toHaveLength(0);
+  });
+
+  test.each([
+    ['Keycloak', 404, { error: 'Realm does not exist' }, 'status 404, Realm does not exist'],
+    [
+      'Entra ID',
+      400,
+      { error: 'invalid_tenant', error_description: "AADSTS90002: Tenant 'x' not found." },
+      "status 400, invalid_tenant: AADSTS90002: Tenant 'x' not found.",
+    ],
+    [
+      'Cognito',
+      400,
+      { message: 'User pool us-east-1_x does not exist.' },
+      'status 400, User pool us-east-1_x does not exist.',
+    ],
+  ])('what %s says in place of it is shown', async (_who, status, body, said) => {
+    const { server, provider } = await rig();
+    server.always('openid', answers.json(status, body));
+    server.always('oauth', answers.text(404, ''));
+    const { message } = await failureOf(provider.metadata({ issuer: server.issuer }));
+    expect(message).toContain(said);
+  });
+
+  test('the issuer of any tenant is no issuer to set', async () => {
+    const { server, provider } = await rig();
+    const issuer = 'https://login.microsoftonline.com/{tenantid}/v2.0';
+    const described = answers.json(200, { ...server.metadata, issuer });
+    for (const route of ['openid', 'oauth'] as const) server.always(route, described);
+    const { message } = await failureOf(provider.metadata({ issuer: server.issuer }));
+    expect(message).toContain('BROKER_ISSUER must name one tenant');
+    expect(message).not.toContain('to the former');
+  });
+});
+
+/** What a call rejects with, if it does. */
+async function outcomeOf(call: Promise<unknown>): Promise<BrokerError | undefined> {
+  try {
+    await call;
+    return undefined;
+  } catch (error) {
+    return failureOf(Promise.reject(error));
+  }
+}
 
 describe('explicit endpoints', () => {
   test('need no discovery', async () => {

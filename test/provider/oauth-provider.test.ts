@@ -1,7 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
-import { createLocalJWKSet, exportJWK, generateKeyPair, type JSONWebKeySet, jwtVerify } from 'jose';
+import {
+  createLocalJWKSet,
+  decodeJwt,
+  exportJWK,
+  generateKeyPair,
+  type JSONWebKeySet,
+  jwtVerify,
+} from 'jose';
 import type { PrivateJwk, PrivateKeyCredentials } from '../../src/provider/client-credentials.js';
-import { answers } from '../support/provider-server.js';
+import { answers, type ProviderServer } from '../support/provider-server.js';
 import { credentials, failureOf, rig } from './provider-fixture.js';
 
 describe('a minted token', () => {
@@ -172,6 +179,34 @@ describe('private_key_jwt', () => {
     const [request] = server.received('token');
     expect(request?.headers.authorization).toBeUndefined();
     expect(request?.body).not.toContain(String(privateKey['d']));
+  });
+
+  test.each<[string, string | undefined, (server: ProviderServer) => string]>([
+    ['the issuer', undefined, ({ issuer }) => issuer],
+    ['the issuer', 'issuer', ({ issuer }) => issuer],
+    ['the token endpoint', 'token_endpoint', ({ tokenEndpoint }) => tokenEndpoint],
+    ['another URL', 'https://login.example.test/', () => 'https://login.example.test/'],
+  ])('is for %s with the setting %j, and never for a list', async (_whom, setting, expected) => {
+    const pair = await generateKeyPair('ES256', { extractable: true });
+    const privateKey = (await exportJWK(pair.privateKey)) as PrivateJwk;
+    const { server, provider } = await rig();
+    server.always('token', answers.token());
+    const keyed: PrivateKeyCredentials = { kind: 'private-key', clientId: 'broker', privateKey };
+    const clientAssertionAudience =
+      setting === undefined ? {} : { clientAssertionAudience: setting };
+    for (const tokenEndpoint of [undefined, server.tokenEndpoint]) {
+      await provider.mint(
+        {
+          issuer: server.issuer,
+          ...clientAssertionAudience,
+          ...(tokenEndpoint !== undefined && { tokenEndpoint }),
+        },
+        keyed,
+      );
+    }
+    const sent = server.received('token').map(({ form }) => form.get('client_assertion') ?? '');
+    expect(sent).toHaveLength(2);
+    for (const assertion of sent) expect(decodeJwt(assertion).aud).toBe(expected(server));
   });
 
   test('with another key is refused, and says what to check', async () => {

@@ -1,4 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
+import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
+import { systemClock } from '../../src/tokens/clock.js';
+import { fc } from '../support/properties.js';
 import { answers } from '../support/provider-server.js';
 import { credentials, failureOf, rig, TIMEOUT } from './provider-fixture.js';
 
@@ -100,7 +103,8 @@ describe('what the token endpoint may answer', () => {
       'a life that is no number',
       answers.token({ expires_in: 'soon' }),
       'PROVIDER_RESPONSE_INVALID',
-      /expires_in/,
+      // It is the URL of the token endpoint, since a token came.
+      /"expires_in" is not a number of seconds\)\.$/,
     ],
     [
       'a 4xx without an error code',
@@ -131,6 +135,135 @@ describe('what the token endpoint may answer', () => {
     // What will not pass is not repeated.
     expect(server.received('token')).toHaveLength(1);
     expect(clock.pauses).toEqual([]);
+  });
+
+  test.each<[string, Readonly<Record<string, unknown>>, number | undefined]>([
+    ['refresh_token null', { refresh_token: null }, 86_400],
+    ['refresh_token empty', { refresh_token: '' }, 86_400],
+    ['refresh_token of another type', { refresh_token: 7 }, 86_400],
+    ['id_token null', { id_token: null }, 86_400],
+    ['id_token empty', { id_token: '' }, 86_400],
+    ['id_token malformed', { id_token: 'a.b' }, 86_400],
+    ['id_token of another issuer', { id_token: 'e30.eyJpc3MiOiJ4IiwiYXVkIjoieSJ9.' }, 86_400],
+    ['id_token of another type', { id_token: { a: 1 } }, 86_400],
+    ['token_type in capitals', { token_type: 'BEARER' }, 86_400],
+    ['token_type in small letters', { token_type: 'bearer' }, 86_400],
+    ['token_type with white space', { token_type: 'Bearer ' }, 86_400],
+    ['expires_in null', { expires_in: null }, undefined],
+    ['expires_in absent', { expires_in: undefined }, undefined],
+    ['expires_in empty', { expires_in: '' }, undefined],
+    ['expires_in as a text', { expires_in: '3600' }, 3_600],
+    ['expires_in with a fraction', { expires_in: 3_599.5 }, 3_599.5],
+    ['expires_in as a text with a fraction', { expires_in: '3599.5' }, 3_599.5],
+    ['expires_in 0, which is judged later', { expires_in: 0 }, 0],
+    [
+      'members that nobody knows',
+      { error: null, ext_expires_in: 'x', 'not-before-policy': 0 },
+      86_400,
+    ],
+    ['an error beside the token', { error: '', error_description: null, message: 'ok' }, 86_400],
+  ])('%s refuses no token', async (_what, members, expiresInSeconds) => {
+    const { server, provider } = await rig();
+    server.always('token', answers.token(members));
+    const minted = await provider.mint({ issuer: server.issuer }, credentials);
+    expect(minted.expiresInSeconds).toBe(expiresInSeconds);
+    expect(server.received('token')).toHaveLength(1);
+  });
+
+  test.each([
+    [undefined, undefined],
+    [null, undefined],
+    ['orders:read orders:write', 'orders:read orders:write'],
+    ['', ''],
+    [['orders:read', 'orders:write'], 'orders:read orders:write'],
+    [[], ''],
+    [['orders:read', 7], undefined],
+    [7, undefined],
+    [{ a: 1 }, undefined],
+  ])('scope %j is read as %j', async (scope, expected) => {
+    const { server, provider } = await rig();
+    server.always('token', answers.token({ scope }));
+    expect((await provider.mint({ issuer: server.issuer }, credentials)).scope).toBe(expected);
+  });
+
+  test.each([
+    ['status 201', 201, 'application/json', ''],
+    ['status 203', 203, 'application/json', ''],
+    ['a charset', 200, 'application/json;charset=UTF-8', ''],
+    ['a type in capitals', 200, 'Application/JSON', ''],
+    ['a type of its own', 200, 'application/vnd.example+json', ''],
+    ['text/json', 200, 'text/json', ''],
+    ['text/plain', 200, 'text/plain', ''],
+    ['a byte-order mark', 200, 'application/json', '\uFEFF'],
+  ])('%s refuses no token either', async (_what, status, type, before) => {
+    const { server, provider } = await rig();
+    const body = { access_token: await server.token(), token_type: 'Bearer', expires_in: 60 };
+    server.always(
+      'token',
+      answers.text(status, `${before}${JSON.stringify(body)}`, { 'content-type': type }),
+    );
+    await expect(provider.mint({ issuer: server.issuer }, credentials)).resolves.toMatchObject({
+      accessToken: body.access_token,
+    });
+  });
+
+  test.each([
+    'application/problem+json',
+    'application/json; charset=utf-8',
+    'text/json',
+    'text/plain',
+  ])('an error is read as %s, too', async (type) => {
+    const { server, provider } = await rig();
+    const body = JSON.stringify({ error: 'invalid_scope', error_description: 'no such scope' });
+    server.always('token', answers.text(400, body, { 'content-type': type }));
+    const failure = await failureOf(provider.mint({ issuer: server.issuer }, credentials));
+    expect(failure).toMatchObject({ code: 'PROVIDER_REFUSED' });
+    expect(failure.message).toContain('invalid_scope: no such scope');
+  });
+
+  test('whatever a token response has, the outcome is a token or an error of ours', async () => {
+    const { server } = await rig();
+    const { issuer, tokenEndpoint } = server;
+    const access_token = await server.token();
+    const member = fc.constantFrom(
+      'access_token',
+      'token_type',
+      'expires_in',
+      'scope',
+      'refresh_token',
+      'id_token',
+      'error',
+      'error_description',
+      'errors',
+      'error_codes',
+      'errorCode',
+      'title',
+      'detail',
+      'message',
+      '__type',
+      '__proto__',
+      'constructor',
+    );
+    const members = fc.dictionary(member, fc.jsonValue(), { maxKeys: 4 });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(200, 201, 400, 401, 403, 404),
+        members,
+        async (status, given) => {
+          const body = { access_token, token_type: 'Bearer', expires_in: 60, ...given };
+          server.always('token', answers.json(status, body));
+          const provider = createOAuthProvider({ clock: systemClock, attempts: 1 });
+          const error: unknown = await provider.mint({ issuer, tokenEndpoint }, credentials).then(
+            () => undefined,
+            (failure: unknown) => failure,
+          );
+          if (error === undefined) return;
+          expect(error).toMatchObject({ code: expect.stringMatching(/^PROVIDER_(?!UNEXPECTED)/) });
+          expect((error as Error).message).not.toContain('eyJ');
+        },
+      ),
+      { numRuns: 200 },
+    );
   });
 
   test.each([

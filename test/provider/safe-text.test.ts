@@ -52,3 +52,11 @@ describe('safeText', () => {
     );
   });
 });
+
+test('an address that is made of words does not hide what it stands in', () => {
+  const said =
+    'Review https://docs.example.test/azure/active-directory/develop/active-directory-certificate-credentials .';
+  expect(safeText(said)).toBe(said);
+  expect(safeText(`https://docs.example.test/a/${'Ab1'.repeat(14)}`)).toBeUndefined();
+  expect(safeText(said, ['certificate-credentials'])).toBeUndefined();
+});

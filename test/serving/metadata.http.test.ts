@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
 import {
   createBroker,
   send,
@@ -37,6 +38,30 @@ describe.each(SERVERS)('the metadata on %s', (server) => {
       response_types_supported: [],
       scopes_supported: ['a', 'b'],
     });
+  });
+
+  test('a store that fails takes nothing of it but the scopes that only the token tells', async () => {
+    const broker = createBroker({ scope: 'a b' });
+    broker.store.before = () => {
+      throw new SecretStoreError('STORE_TIMEOUT', 'No answer.');
+    };
+    running = await startApp(broker.serving, server);
+    const answer = await send(running.port, 'GET', PATH);
+    expect(answer.status).toBe(200);
+    expect(JSON.parse(answer.text)).toMatchObject({ scopes_supported: ['a', 'b'] });
+  });
+
+  test('a warm broker reads no store for it, however often it is asked', async () => {
+    const broker = createBroker();
+    running = await startApp(broker.serving, server);
+    await broker.serving.tokenCache.get();
+    let reads = 0;
+    broker.store.before = () => {
+      reads += 1;
+    };
+    broker.clock.advance(3_600_000);
+    for (let count = 0; count < 3; count += 1) await send(running.port, 'GET', PATH);
+    expect(reads).toBe(0);
   });
 
   test.each([

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import * as client from 'openid-client';
 import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
 import type { ServingOptions } from '../../src/serving/serving.js';
-import { serializeServiceToken } from '../../src/tokens/service-token.js';
+import { serializeServiceToken, type ServiceToken } from '../../src/tokens/service-token.js';
 import {
   AUDIENCE,
   basic,
@@ -96,6 +96,72 @@ describe.each(SERVERS)('POST /oauth2/token on %s', (server) => {
       expires_in: DAY_SECONDS - 1,
     });
     expect(tokenServed).toHaveBeenCalledWith('orders', 'MISS', 200);
+  });
+
+  const jwtWith = (claims: object): string =>
+    `header.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.signature`;
+
+  test.each<[string, Partial<ServiceToken>, string | undefined]>([
+    ['the token secret', { scope: 'read write' }, undefined],
+    ['a claim', { accessToken: jwtWith({ scope: 'read write' }) }, undefined],
+    ['a claim that is a list', { accessToken: jwtWith({ scp: ['read', 'write'] }) }, undefined],
+    ['a claim, whatever is configured', { accessToken: jwtWith({ scp: 'read write' }) }, 'other'],
+    ['the setting', {}, 'read write'],
+  ])('scopes by %s: asked for, told and published', async (_by, change, scope) => {
+    const { port, store } = await start(scope === undefined ? {} : { scope });
+    store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, change)));
+    const published = await send(port, 'GET', '/.well-known/oauth-authorization-server');
+    expect(JSON.parse(published.text).scopes_supported).toEqual(['read', 'write']);
+    for (const asked of [undefined, 'read', 'write', 'read write', 'write  read', ' read ']) {
+      const answer = await sendForm(
+        port,
+        asked === undefined ? GRANT : { ...GRANT, scope: asked },
+        ORDERS,
+      );
+      expect(answer.status).toBe(200);
+      // RFC 6749 §5.1: all that was issued, also when less was asked for.
+      expect(JSON.parse(answer.text).scope).toBe('read write');
+    }
+    for (const asked of ['admin', 'read admin', 'READ', 'other', 'rea']) {
+      const answer = await sendForm(port, { ...GRANT, scope: asked }, ORDERS);
+      expect(outcome(answer)).toEqual([400, 'invalid_scope']);
+      expect(JSON.parse(answer.text).error_description).toBe(
+        'The service token has these scopes: read write.',
+      );
+    }
+    const plain = await send(port, 'GET', '/v1/token', ORDERS);
+    expect(JSON.parse(plain.text).scope).toBe('read write');
+  });
+
+  test.each<[string, Partial<ServiceToken>]>([
+    ['are not known', {}],
+    ['are none', { scope: '' }],
+    ['are none by its claim', { accessToken: jwtWith({ scope: '' }) }],
+  ])('a token whose scopes %s: none can be asked for, and none are told', async (_what, change) => {
+    const { port, store } = await start();
+    store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, change)));
+    const refused = await sendForm(port, { ...GRANT, scope: 'read' }, ORDERS);
+    expect(outcome(refused)).toEqual([400, 'invalid_scope']);
+    expect(JSON.parse(refused.text).error_description).toContain('leave "scope" out');
+    const answer = await sendForm(port, { ...GRANT, scope: '' }, ORDERS);
+    expect(answer.status).toBe(200);
+    expect(Object.keys(JSON.parse(answer.text))).toEqual([
+      'access_token',
+      'token_type',
+      'expires_in',
+    ]);
+    const published = await send(port, 'GET', '/.well-known/oauth-authorization-server');
+    expect(JSON.parse(published.text)).not.toHaveProperty('scopes_supported');
+  });
+
+  test('scopes are those of the token that is served, not of the one before', async () => {
+    const { port, store, serving } = await start();
+    const ask = (): Promise<RawAnswer> => sendForm(port, { ...GRANT, scope: 'new' }, ORDERS);
+    store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, { scope: 'old' })));
+    expect((await ask()).status).toBe(400);
+    store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, { scope: 'new' })));
+    serving.tokenCache.invalidate();
+    expect((await ask()).status).toBe(200);
   });
 
   test.each<

@@ -78,7 +78,7 @@ export function whyUnreachable(error: unknown): string {
   const failure = connectionFailure(error);
   if (failure === undefined) return 'it failed in an unforeseen way';
   return failure.kind === 'tls'
-    ? `there is no trusted TLS connection (${failure.code})`
+    ? `${failure.why}. ${failure.advice.replace(/\.$/, '')}`
     : failure.why;
 }
 

@@ -102,9 +102,11 @@ describe('addresses', () => {
   test('of discovery that failed, the reason is told when it is ours, and else the system code', async () => {
     const ours = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'GET https://a.test: no answer.');
     const others = Object.assign(new Error('canary'), { code: 'ECONNREFUSED' });
+    const name = Object.assign(new Error('canary'), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
     for (const [error, words] of [
       [ours, 'could not be found out: GET https://a.test: no answer.'],
       [others, 'could not be found out: the connection is refused (ECONNREFUSED).'],
+      [name, 'its certificate is for another host name (ERR_TLS_CERT_ALTNAME_INVALID). Use a host'],
     ] as const) {
       const keys = bench().create({ jwksUri: async () => Promise.reject(error) });
       const thrown = await find(keys).catch((found: unknown) => found);
