@@ -220,8 +220,8 @@ class FetchedKeySet implements RemoteKeySet {
   }
 
   async #fetch(signal: AbortSignal): Promise<FetchedKeys> {
-    const { findUri, fetch, maxBytes } = this.#settings;
-    return fetchKeys({ uri: await findUri(), fetch, maxBytes, signal });
+    const { findUri, fetch, maxBytes, clock } = this.#settings;
+    return fetchKeys({ uri: await findUri(), fetch, maxBytes, clock, signal });
   }
 
   #grantedAge(hintSeconds: number | undefined): number {
