@@ -4,7 +4,8 @@ import { KeyFetchError, KeysUnavailableError } from '../errors.js';
 import { countsAsDown, failedFetch, mayRetry, type FetchFailure } from './fetch-failure.js';
 import { fetchKeys, type FetchedKeys } from './fetch-keys.js';
 import { KeyRing, requireKey } from './key-ring.js';
-import type { KeySet, KeySetState, VerificationKey, WantedKey } from './key-set.js';
+import type { KeyMatch, KeySet, KeySetState, VerificationKey, WantedKey } from './key-set.js';
+import { LookBudget } from './look-budget.js';
 import {
   readRemoteOptions,
   type RemoteKeySetOptions,
@@ -48,8 +49,10 @@ export interface RemoteKeySet extends KeySet {
  *
  * - One fetch is in flight at a time; everybody who needs it shares it.
  * - From 80 % of their age keys are fetched again behind the answer.
- * - An unknown key id causes a fetch, at most one per cooldown, and the cooldown holds when the fetch fails too. A
- *   flood of invented ids therefore reaches the provider once per cooldown.
+ * - An unknown key causes a fetch: one per cooldown, and up to four without a pause after a quiet time, so that keys
+ *   that the provider has just changed are found at once. A flood of invented ids reaches the provider once per
+ *   cooldown. While only that prevents a look, the key may just be new: {@link KeysUnavailableError}, with the seconds
+ *   until the next look. Refused is what a look has not found.
  * - While the provider is down, keys that are at hand go on working until `staleSeconds` after their age; an unknown id
  *   then is answered with {@link KeysUnavailableError} rather than a refusal, since the key may just be new. A failed
  *   fetch says so for as long as keys count as fresh; after that the next answer waits for a fetch again.
@@ -83,6 +86,7 @@ interface Held {
 
 class FetchedKeySet implements RemoteKeySet {
   readonly #settings: RemoteKeySetSettings;
+  readonly #looks: LookBudget;
   #held: Held | undefined;
   #failure: FetchFailure | undefined;
   #inFlight: Promise<void> | undefined;
@@ -93,24 +97,31 @@ class FetchedKeySet implements RemoteKeySet {
 
   constructor(settings: RemoteKeySetSettings) {
     this.#settings = settings;
+    this.#looks = new LookBudget(settings.cooldown);
   }
 
   async find(wanted: WantedKey, signal?: AbortSignal): Promise<VerificationKey> {
     signal?.throwIfAborted();
+    const before = this.#held;
     const ring = await this.#currentRing(signal);
     const match = ring.match(wanted);
-    if (match !== 'unknown') return requireKey(match);
-    if (this.#inFlight !== undefined || this.#hasCooledDown()) {
+    if (!mayBeNew(match)) return requireKey(match);
+    // Keys that were waited for a moment ago need no second look.
+    let hasLooked = this.#held !== before;
+    if (!hasLooked && (this.#inFlight !== undefined || this.#takeLook())) {
       await waitFor(this.#refresh(), signal);
+      hasLooked = true;
     }
     const second = this.#held?.ring.match(wanted) ?? 'unknown';
-    if (second === 'unknown' && this.#failure !== undefined) throw this.#unavailable();
+    if (second === 'unknown' && (!hasLooked || this.#failure !== undefined)) {
+      throw this.#unavailable(this.#nextLookAt());
+    }
     return requireKey(second);
   }
 
   async refresh(signal?: AbortSignal): Promise<void> {
     await waitFor(this.#refresh(), signal);
-    if (this.#failure !== undefined) throw this.#unavailable();
+    if (this.#failure !== undefined) throw this.#unavailable(this.#failure.retryAt);
   }
 
   async refreshWhenDue(signal?: AbortSignal): Promise<void> {
@@ -149,7 +160,9 @@ class FetchedKeySet implements RemoteKeySet {
     const ring = this.atHand();
     if (ring !== undefined) return ring;
     if (this.#inFlight !== undefined || this.#mayRetry()) await waitFor(this.#refresh(), signal);
-    if (this.#held === undefined || this.#freshness() === 'unavailable') throw this.#unavailable();
+    if (this.#held === undefined || this.#freshness() === 'unavailable') {
+      throw this.#unavailable(this.#failure?.retryAt ?? 0);
+    }
     return this.#held.ring;
   }
 
@@ -186,10 +199,19 @@ class FetchedKeySet implements RemoteKeySet {
     return countsAsDown(this.#failure, this.#settings.clock.now(), this.#held?.maxAge ?? 0);
   }
 
-  #hasCooledDown(): boolean {
-    if (this.#lastAttemptAt === undefined) return true;
-    const elapsed = this.#settings.clock.now() - this.#lastAttemptAt;
-    return (elapsed < 0 || elapsed >= this.#settings.cooldown) && this.#mayRetry();
+  /** Whether an unknown key may cause a fetch now. While the provider is down each attempt waits for its cooldown. */
+  #takeLook(): boolean {
+    const now = this.#settings.clock.now();
+    return this.#nextLookAt() <= now && this.#looks.take(now);
+  }
+
+  #nextLookAt(): number {
+    const { clock, cooldown } = this.#settings;
+    const now = clock.now();
+    const allowed = this.#looks.nextAt(now);
+    const failure = this.#failure;
+    if (failure === undefined || now < failure.at) return allowed;
+    return Math.max(allowed, failure.at + cooldown, failure.retryAt);
   }
 
   /** Starts a fetch or joins the one under way. Never rejects: the outcome is kept in the fields. */
@@ -230,14 +252,22 @@ class FetchedKeySet implements RemoteKeySet {
     return Math.min(maxAge, Math.max(hintSeconds * 1000, cooldown));
   }
 
-  #unavailable(): KeysUnavailableError {
-    const failure = this.#failure;
-    const wait = (failure?.retryAt ?? 0) - this.#settings.clock.now();
-    return new KeysUnavailableError(
-      `The issuer's keys cannot be had at the moment. ${failure?.error.message ?? ''}`.trim(),
-      { cause: failure?.error, retryAfterSeconds: Math.max(1, Math.ceil(wait / 1000)) },
-    );
+  /** @param nextAt when the next attempt is possible. */
+  #unavailable(nextAt: number): KeysUnavailableError {
+    const { clock } = this.#settings;
+    const error = this.#failure?.error;
+    const seconds = Math.max(1, Math.ceil((nextAt - clock.now()) / 1000));
+    const message =
+      error === undefined
+        ? `The issuer published no key for the token when its keys were last fetched. They are fetched again in ${seconds} s at the earliest: too many unknown keys were asked for.`
+        : `The issuer's keys cannot be had at the moment. ${error.message}`;
+    return new KeysUnavailableError(message, { cause: error, retryAfterSeconds: seconds });
   }
+}
+
+/** Whether newer keys might have what these do not: an id may also be given to a key of another type. */
+function mayBeNew(match: KeyMatch): boolean {
+  return match === 'unknown' || match === 'other-algorithm';
 }
 
 function timedOut(): KeyFetchError {

@@ -97,14 +97,14 @@ function withoutConflicts(keys: readonly UsableKey[], ignored: IgnoredKey[]): Us
   const uses = countBy(
     named.flatMap(({ keyId, algorithms }) => algorithms.map((alg) => `${alg} ${keyId}`)),
   );
-  return sound.flatMap((key) => {
-    const { keyId, algorithms } = key;
-    if (keyId === undefined) return key;
-    const left = algorithms.filter((alg) => uses.get(`${alg} ${keyId}`) === 1);
-    if (left.length > 0) return { ...key, algorithms: left };
-    ignored.push({ keyId, reason: 'duplicate-key-id' });
-    return [];
-  });
+  const usable: UsableKey[] = [];
+  for (const { keyId, algorithms, jwk } of sound) {
+    const isSingle = (alg: SignatureAlgorithm): boolean => uses.get(`${alg} ${keyId}`) === 1;
+    const left = keyId === undefined ? algorithms : algorithms.filter(isSingle);
+    if (left.length > 0) usable.push({ keyId, algorithms: left, jwk });
+    else ignored.push({ keyId, reason: 'duplicate-key-id' });
+  }
+  return usable;
 }
 
 function countBy<Value>(values: readonly Value[]): ReadonlyMap<Value, number> {

@@ -40,11 +40,25 @@ const behindZeros = (value: unknown, count: number): string =>
   Buffer.concat([Buffer.alloc(count), Buffer.from(value as string, 'base64url')]).toString(
     'base64url',
   );
+const listed = (key: Key, members: object = {}): Key => ({ ...key, kid: 'k', ...members });
 const CERTIFICATE = { x5c: ['MIIBszCCARygAwIBAgIE'], x5t: 'nothing-like-a-thumbprint' };
 /** As serializers write keys whose optional members are fields. */
 const NULLS = {
-  ...{ use: null, key_ops: [], alg: null, crv: null, d: null, dp: null, dq: null, k: null },
-  ...{ p: null, q: null, qi: null, oth: null, x5c: [], x5t: null, x5u: '' },
+  use: null,
+  key_ops: [],
+  alg: null,
+  crv: null,
+  d: null,
+  p: null,
+  q: null,
+  dp: null,
+  dq: null,
+  qi: null,
+  oth: null,
+  k: null,
+  x5c: [],
+  x5t: null,
+  x5u: '',
 };
 
 /** How a JWKS lists keys, and what becomes of a token that names the key `k`, or the id in brackets. */
@@ -64,7 +78,7 @@ const SHAPES: readonly (readonly [
   ],
   [
     'the same key for each algorithm',
-    () => ['RS256', 'RS512', 'PS256'].map((alg) => ({ ...bare.rsa, kid: 'k', alg, use: 'sig' })),
+    () => ['RS256', 'RS512', 'PS256'].map((alg) => listed(bare.rsa, { alg, use: 'sig' })),
     { rsa: 'accepted', ec: 'TOKEN_ALGORITHM_REFUSED' },
   ],
   [
@@ -110,7 +124,7 @@ const SHAPES: readonly (readonly [
   ],
   [
     'every type with one id',
-    () => [bare.rsa, bare.ec, bare.p384, bare.ed].map((key) => ({ ...key, kid: 'k' })),
+    () => [bare.rsa, bare.ec, bare.p384, bare.ed].map((key) => listed(key)),
     { rsa: 'accepted', ec: 'accepted', p384: 'accepted', ed: 'accepted' },
   ],
   [
@@ -206,11 +220,17 @@ const SHAPES: readonly (readonly [
   [
     'junk in between',
     () => [
-      ...[null, 'key', 7, true, [], [[[[{}]]]], {}, { kid: 'k' }, { kty: null, kid: 'k' }],
-      ...[
-        { ...bare.ec, kid: { a: 1 } },
-        { ...bare.rsa, n: 7, kid: 'k' },
-      ],
+      null,
+      'key',
+      7,
+      true,
+      [],
+      [[[[{}]]]],
+      {},
+      { kid: 'k' },
+      { kty: null, kid: 'k' },
+      { ...bare.ec, kid: { a: 1 } },
+      { ...bare.rsa, n: 7, kid: 'k' },
       { ...bare.ec, kid: 'k' },
       { ...bare.otherEc, kid: 'k', x: 'AAAA' },
     ],
@@ -330,7 +350,7 @@ test('whatever stands beside a good key, in whatever order: its tokens are accep
         },
         { requiredKeys: [] },
       )
-      .map((members) => ({ ...bare.ec, kid: 'k', ...members })),
+      .map((members) => listed(bare.ec, members)),
   );
   await fc.assert(
     fc.asyncProperty(fc.array(beside, { maxLength: 6 }), fc.nat(6), async (others, place) => {
