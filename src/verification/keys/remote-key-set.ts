@@ -53,6 +53,8 @@ export interface RemoteKeySet extends KeySet {
  *   that the provider has just changed are found at once. A flood of invented ids reaches the provider once per
  *   cooldown. While only that prevents a look, the key may just be new: {@link KeysUnavailableError}, with the seconds
  *   until the next look. Refused is what a look has not found.
+ * - A signature that does not fit causes a fetch when the keys are older than the cooldown: a provider may have replaced
+ *   a key under the same id, or have no ids.
  * - While the provider is down, keys that are at hand go on working until `staleSeconds` after their age; an unknown id
  *   then is answered with {@link KeysUnavailableError} rather than a refusal, since the key may just be new. A failed
  *   fetch says so for as long as keys count as fresh; after that the next answer waits for a fetch again.
@@ -117,6 +119,22 @@ class FetchedKeySet implements RemoteKeySet {
       throw this.#unavailable(this.#nextLookAt());
     }
     return requireKey(second);
+  }
+
+  async findReplacement(
+    wanted: WantedKey,
+    key: VerificationKey,
+    signal?: AbortSignal,
+  ): Promise<VerificationKey | undefined> {
+    const { clock, cooldown } = this.#settings;
+    const age = clock.now() - (this.#held?.fetchedAt ?? clock.now());
+    // Never early: almost every bad signature is just that, and must not use up what new keys are found with.
+    const isYoung = age >= 0 && age < cooldown;
+    if (!isYoung && (this.#inFlight !== undefined || this.#takeLook())) {
+      await waitFor(this.#refresh(), signal);
+    }
+    const match = this.#held?.ring.match(wanted);
+    return typeof match === 'object' && match !== key ? match : undefined;
   }
 
   async refresh(signal?: AbortSignal): Promise<void> {

@@ -362,3 +362,65 @@ test('whatever stands beside a good key, in whatever order: its tokens are accep
     { numRuns: 300 },
   );
 });
+
+describe.each<[string, string | undefined]>([
+  ['under the same id', 'k'],
+  ['without any id', undefined],
+])('a key that is replaced %s', (_, kid) => {
+  const publish = (key: Key): void => {
+    const body = JSON.stringify({ keys: [{ ...key, kid }] });
+    bench().server.behaviour = { kind: 'answer', status: 200, body };
+  };
+
+  test('tokens of the new key are accepted once the keys are older than the cooldown', async () => {
+    const { clock, server } = bench();
+    const verifier = createVerifier(bench().create(), clock);
+    publish(bare.ec);
+    const [before, after] = [
+      await sign(signers.ec, clock, { kid }),
+      await sign(signers.otherEc, clock, { kid }),
+    ];
+    expect(await codeOf(verifier.verify(before))).toBe('accepted');
+    publish(bare.otherEc);
+    expect(await codeOf(verifier.verify(after))).toBe('TOKEN_SIGNATURE_INVALID');
+    clock.advance(30_000);
+    expect(await codeOf(verifier.verify(after))).toBe('accepted');
+    expect(await codeOf(verifier.verify(before))).toBe('TOKEN_SIGNATURE_INVALID');
+    expect(server.requests).toBe(2);
+  });
+
+  test('a flood of bad signatures: a fetch per cooldown, and new keys are still found at once', async () => {
+    const { clock, server } = bench();
+    const verifier = createVerifier(bench().create(), clock);
+    publish(bare.ec);
+    const good = await sign(signers.ec, clock, { kid });
+    const bad = await sign(signers.otherEc, clock, { kid });
+    await verifier.verify(good);
+    for (let second = 0; second < 600; second += 1) {
+      clock.advance(1000);
+      expect(await codeOf(verifier.verify(bad))).toBe('TOKEN_SIGNATURE_INVALID');
+    }
+    expect(server.requests).toBe(1 + 20);
+    const other = [1, 2, 3].map((count) => sign(signers.ec, clock, { kid: `new-${count}` }));
+    for (const token of await Promise.all(other)) {
+      expect(await codeOf(verifier.verify(token))).toBe('TOKEN_KEY_UNKNOWN');
+    }
+    expect(await codeOf(verifier.verify(good))).toBe('accepted');
+  });
+
+  test('while the provider is down a bad signature is refused, and waits for nothing', async () => {
+    const { clock, server } = bench();
+    const verifier = createVerifier(bench().create(), clock);
+    publish(bare.ec);
+    const good = await sign(signers.ec, clock, { kid });
+    const bad = await sign(signers.otherEc, clock, { kid });
+    await verifier.verify(good);
+    server.behaviour = { kind: 'break' };
+    clock.advance(60_000);
+    for (let count = 0; count < 10; count += 1) {
+      expect(await codeOf(verifier.verify(bad))).toBe('TOKEN_SIGNATURE_INVALID');
+    }
+    expect(server.requests).toBe(2);
+    expect(await codeOf(verifier.verify(good))).toBe('accepted');
+  });
+});
