@@ -49,8 +49,9 @@ export class TokenRejectedError extends BrokerError {
 }
 
 /**
- * The issuer's keys cannot be had, so that the token can be neither accepted nor refused. Answer HTTP 503 with
- * `Retry-After: retryAfterSeconds`, not 401. The cause is a {@link KeyFetchError}.
+ * The issuer's keys are not available, so that the token can be neither accepted nor refused. Answer HTTP 503 with
+ * `Retry-After: retryAfterSeconds`, not 401. The cause is a {@link KeyFetchError}; there is none when the token's key is
+ * unknown and the keys may not be fetched again yet.
  */
 export class KeysUnavailableError extends BrokerError {
   declare readonly code: 'KEYS_UNAVAILABLE';

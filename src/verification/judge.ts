@@ -9,7 +9,7 @@ import type { JsonObject } from './parse/strict-json.js';
 import { parseToken } from './parse/token.js';
 import type { Principal } from './principal.js';
 import { classify, type Classification } from './profiles/classify.js';
-import { checkSignature } from './signature.js';
+import { isSignedWith } from './signature.js';
 
 /** A token that passed every check. Deeply frozen, since callers with the same token may share it. */
 export interface VerifiedToken {
@@ -88,10 +88,16 @@ export async function judgeToken(
 
   // checkHeader has found the algorithm among the issuer's.
   const wanted = { alg: parsed.header.alg as SignatureAlgorithm, kid: parsed.header.kid };
-  const key = await issuer.keys.find(wanted, signal);
+  let key = await issuer.keys.find(wanted, signal);
   observer?.passed('key', 'The issuer publishes its key.');
 
-  await checkSignature(parsed, key);
+  if (!(await isSignedWith(key, parsed))) {
+    const replacement = await issuer.keys.findReplacement?.(wanted, key, signal);
+    if (replacement === undefined || !(await isSignedWith(replacement, parsed))) {
+      throw signatureInvalid();
+    }
+    key = replacement;
+  }
   observer?.passed('signature', 'The issuer signed it.');
 
   const explanation: string[] | undefined = observer && [];
@@ -121,6 +127,13 @@ function toPrincipal(
   return classification.kind === 'service'
     ? { kind: 'service', clientId: classification.clientId, ...base }
     : { kind: 'customer', clientId: classification.clientId, ...base };
+}
+
+function signatureInvalid(): TokenRejectedError {
+  return new TokenRejectedError(
+    'TOKEN_SIGNATURE_INVALID',
+    "The token's signature does not fit its content and the issuer's key.",
+  );
 }
 
 function unknownIssuer({ issuers }: VerifierRules): TokenRejectedError {

@@ -160,6 +160,36 @@ describe('a flood', () => {
     expect(await verifier.verify(one)).toBe(verified[0]);
   });
 
+  test('invented key ids disturb no token of a known key, and only put off one of a new key', async () => {
+    const { server, clock, verifier, one, two, verified } = await warm();
+    const fresh = await sign(bench().first, clock);
+    const [, payload, signature] = one.split('.');
+    const invent = (count: number): Promise<string> => {
+      const header = { alg: 'ES256', kid: `invented ${count}` };
+      const text = Buffer.from(JSON.stringify(header)).toString('base64url');
+      return codeOf(verifier.verify(`${text}.${payload}.${signature}`));
+    };
+    const codes: string[] = [];
+    for (let count = 0; count < 100; count += 1) codes.push(await invent(count));
+    expect(codes.filter((code) => code === 'TOKEN_KEY_UNKNOWN').length).toBe(4);
+    expect(codes.filter((code) => code === 'KEYS_UNAVAILABLE').length).toBe(96);
+
+    const third = await createSigner('third');
+    server.keys = [...server.keys, third.jwk];
+    const newToken = await sign(third, clock);
+    expect(await codeOf(verifier.verify(newToken))).toBe('KEYS_UNAVAILABLE');
+    // Remembered or not: keys that are known need no look.
+    expect(await codeOf(verifier.verify(fresh))).toBe('accepted');
+    expect(verifier.peek?.(one)).toBe(verified[0]);
+    expect(await verifier.verify(two)).toBe(verified[1]);
+    expect(server.requests).toBe(1 + 4);
+    clock.advance(30_000);
+    // Whoever comes first pays for the look; it serves everybody.
+    expect(await invent(100)).toBe('TOKEN_KEY_UNKNOWN');
+    expect(await codeOf(verifier.verify(newToken))).toBe('accepted');
+    expect(server.requests).toBe(1 + 5);
+  });
+
   test('bad tokens do not push out good ones', async () => {
     const { clock, verifier, one, two, verified } = await warm();
     const [header, , signature] = one.split('.');

@@ -1,12 +1,13 @@
 import { isUtf8 } from 'node:buffer';
 import { readBoundedBody } from '../../tokens/bounded-body.js';
+import type { Clock } from '../../tokens/clock.js';
 import { connectionFailure } from '../../tokens/connection-failure.js';
 import { BrokerError } from '../../tokens/errors.js';
 import { isLoopbackHost } from '../../tokens/loopback.js';
 import { KeyFetchError } from '../errors.js';
-import { parseStrictJson } from '../parse/strict-json.js';
 import { readKeyDocument, type KeyDocument } from './usable-keys.js';
 import { parseUrl } from '../../tokens/parse-url.js';
+import { parseRetryAfter } from '../../tokens/retry-after.js';
 
 /** The platform's `fetch`, or something that behaves like it (a proxy agent, for example). */
 export type Fetch = typeof globalThis.fetch;
@@ -17,6 +18,8 @@ export interface FetchKeysOptions {
   readonly fetch: Fetch;
   /** The largest answer, in bytes. */
   readonly maxBytes: number;
+  /** For a `Retry-After` that names a date. */
+  readonly clock: Pick<Clock, 'now'>;
   readonly signal: AbortSignal;
 }
 
@@ -26,8 +29,7 @@ export interface FetchedKeys {
   readonly maxAgeSeconds: number | undefined;
 }
 
-/** Deep enough for every JWKS, also with further members. */
-const MAX_DEPTH = 16;
+const BYTE_ORDER_MARK = '\u{feff}';
 
 /**
  * The address of a JWKS: an absolute `https` URL without user and password. Plain `http` only to this machine, or when
@@ -59,7 +61,7 @@ export async function fetchKeys(options: FetchKeysOptions): Promise<FetchedKeys>
       redirect: 'manual',
       signal,
     });
-    if (response.status !== 200) throw await refuseStatus(response, options.uri);
+    if (response.status !== 200) throw await refuseStatus(response, options);
     const text = await readBounded(response, options.maxBytes);
     return { document: readDocument(text), maxAgeSeconds: readMaxAge(response.headers) };
   } catch (error) {
@@ -87,20 +89,21 @@ function asked({ origin, pathname }: URL): string {
   return `GET ${origin}${pathname}`.slice(0, 200);
 }
 
-async function refuseStatus(response: Response, uri: URL): Promise<KeyFetchError> {
+async function refuseStatus(
+  response: Response,
+  { uri, clock }: FetchKeysOptions,
+): Promise<KeyFetchError> {
   await response.body?.cancel();
   const status = response.status;
   const hint =
     status >= 300 && status < 400
       ? ' Redirects are not followed: configure the final address.'
       : '';
-  const retryAfter = response.headers.get('retry-after');
+  const retryAfterSeconds = parseRetryAfter(response.headers.get('retry-after'), clock.now());
   return new KeyFetchError(
     'KEYS_HTTP_STATUS',
     `The issuer's keys were answered with HTTP status ${status} instead of 200 (${asked(uri)}).${hint}`,
-    retryAfter !== null && /^\d{1,6}$/.test(retryAfter)
-      ? { retryAfterSeconds: Number(retryAfter) }
-      : {},
+    retryAfterSeconds === undefined ? {} : { retryAfterSeconds },
   );
 }
 
@@ -118,12 +121,40 @@ async function readBounded(response: Response, maxBytes: number): Promise<string
   return bytes.toString('utf8');
 }
 
+/**
+ * Reads the answer as RFC 7517 lets it be read: what is wrong inside of one key is that key's matter. Only the outermost
+ * object may not have a member twice, since nobody could say which list of keys is meant.
+ */
 function readDocument(text: string): KeyDocument {
-  const json = parseStrictJson(text, MAX_DEPTH);
-  if (!json.ok) throw invalid(json.fault);
-  const document = readKeyDocument(json.value);
-  if (document === undefined) throw invalid('it must have a list "keys" of at most 100 keys');
+  const json = text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text;
+  const value = parseJson(json);
+  const document = readKeyDocument(value);
+  if (document === undefined) throw invalid('it must be an object with a list "keys"');
+  if (countMembersWritten(json) !== Object.keys(Object(value)).length) {
+    throw invalid('it has a member twice');
+  }
   return document;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The parser's own message quotes the answer, which may hold anything.
+    throw invalid('it is not JSON');
+  }
+}
+
+/** How many members the outermost object of a valid JSON text has, with a member that stands twice counted twice. */
+function countMembersWritten(json: string): number {
+  let depth = 0;
+  let members = 0;
+  for (const [token] of json.matchAll(/"(?:[^"\\]+|\\.)*"|[[\]{}:]/g)) {
+    if (token === '{' || token === '[') depth += 1;
+    else if (token === '}' || token === ']') depth -= 1;
+    else if (token === ':' && depth === 1) members += 1;
+  }
+  return members;
 }
 
 function readMaxAge(headers: Headers): number | undefined {

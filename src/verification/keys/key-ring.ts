@@ -4,12 +4,13 @@ import { TokenRejectedError } from '../errors.js';
 import type { KeyMatch, KeysAtHand, VerificationKey, WantedKey } from './key-set.js';
 import type { IgnoredKey, KeyDocument, UsableKey } from './usable-keys.js';
 
-type KeysByAlgorithm = ReadonlyMap<SignatureAlgorithm, VerificationKey>;
+type KeysByAlgorithm = Map<SignatureAlgorithm, VerificationKey>;
 
 /** The imported keys of one JWKS. Never changes; a new JWKS makes a new ring, so that a removed key is gone. */
 export class KeyRing implements KeysAtHand {
-  readonly #byId: ReadonlyMap<string, KeysByAlgorithm>;
-  readonly #all: readonly KeysByAlgorithm[];
+  readonly #byId = new Map<string, KeysByAlgorithm>();
+  /** The keys that a token without an id may mean: one for each material, whatever ids it is listed under. */
+  readonly #byAlgorithm = new Map<SignatureAlgorithm, Map<string, VerificationKey>>();
   readonly #source: string;
   readonly #byContent: ReadonlyMap<string, VerificationKey>;
   /** Ids of the usable keys. */
@@ -22,13 +23,16 @@ export class KeyRing implements KeysAtHand {
     imported: readonly ImportedKey[],
     ignored: readonly IgnoredKey[],
   ) {
-    const byId = new Map<string, KeysByAlgorithm>();
-    for (const { keyId, keys } of imported) if (keyId !== undefined) byId.set(keyId, keys);
-    this.#byId = byId;
-    this.#all = imported.map(({ keys }) => keys);
+    for (const { keyId, material, keys } of imported) {
+      for (const [alg, key] of keys) {
+        if (keyId !== undefined) entryOf(this.#byId, keyId).set(alg, key);
+        const sameAlgorithm = entryOf(this.#byAlgorithm, alg);
+        if (!sameAlgorithm.has(material)) sameAlgorithm.set(material, key);
+      }
+    }
     this.#source = source;
     this.#byContent = new Map(imported.flatMap(({ contents }) => contents));
-    this.keyIds = [...byId.keys()];
+    this.keyIds = [...this.#byId.keys()];
     this.ignored = ignored;
   }
 
@@ -53,10 +57,17 @@ export class KeyRing implements KeysAtHand {
       const keys = this.#byId.get(kid);
       return keys === undefined ? 'unknown' : (keys.get(alg) ?? 'other-algorithm');
     }
-    const fitting = this.#all.filter((keys) => keys.has(alg));
+    const fitting = [...(this.#byAlgorithm.get(alg)?.values() ?? [])];
     if (fitting.length > 1) return 'ambiguous';
-    return fitting[0]?.get(alg) ?? 'unknown';
+    return fitting[0] ?? 'unknown';
   }
+}
+
+/** What a map of maps has under a key, made when it has nothing. */
+function entryOf<Key, Inner, Value>(map: Map<Key, Map<Inner, Value>>, key: Key): Map<Inner, Value> {
+  const inner = map.get(key) ?? new Map<Inner, Value>();
+  map.set(key, inner);
+  return inner;
 }
 
 /**
@@ -88,6 +99,8 @@ export function requireKey(match: KeyMatch): VerificationKey {
 
 interface ImportedKey {
   readonly keyId: string | undefined;
+  /** What the key is, apart from its id and uses: equal for equal RFC 7638 thumbprints. */
+  readonly material: string;
   readonly keys: KeysByAlgorithm;
   /** The same keys by what makes them what they are. */
   readonly contents: readonly (readonly [content: string, key: VerificationKey])[];
@@ -97,7 +110,7 @@ async function importKey(
   { keyId, algorithms, jwk }: UsableKey,
   known: ReadonlyMap<string, VerificationKey>,
 ): Promise<ImportedKey | IgnoredKey> {
-  const keys = new Map<SignatureAlgorithm, VerificationKey>();
+  const keys: KeysByAlgorithm = new Map();
   const contents: [string, VerificationKey][] = [];
   try {
     for (const alg of algorithms) {
@@ -115,5 +128,5 @@ async function importKey(
     // A point that is not on its curve, a coordinate of a wrong size: the platform says no more than "invalid".
     return { keyId, reason: 'malformed' };
   }
-  return { keyId, keys, contents };
+  return { keyId, material: JSON.stringify(jwk), keys, contents };
 }

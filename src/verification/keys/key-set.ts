@@ -52,6 +52,8 @@ export interface KeySetState {
   readonly fetches: number;
   /** How many of them failed. */
   readonly failures: number;
+  /** How many of them brought other keys than were in use before. What was verified earlier may be refused since. */
+  readonly changes: number;
 }
 
 /** The public keys of one issuer. */
@@ -64,6 +66,15 @@ export interface KeySet {
    * @throws {KeysUnavailableError} when the keys cannot be had.
    */
   find(wanted: WantedKey, signal?: AbortSignal): Promise<VerificationKey>;
+  /**
+   * After a signature did not fit: the key that has taken the place of this one, where a provider names its keys by
+   * nothing, or by the same id again. `undefined` when it is still this one. Key sets that never change need not have it.
+   */
+  findReplacement?(
+    wanted: WantedKey,
+    key: VerificationKey,
+    signal?: AbortSignal,
+  ): Promise<VerificationKey | undefined>;
   /**
    * The keys that {@link find} would choose from without waiting; `undefined` when it would have to wait, or to fail.
    * Like `find` it starts the fetch that the keys' age asks for.

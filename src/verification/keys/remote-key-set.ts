@@ -4,7 +4,8 @@ import { KeyFetchError, KeysUnavailableError } from '../errors.js';
 import { countsAsDown, failedFetch, mayRetry, type FetchFailure } from './fetch-failure.js';
 import { fetchKeys, type FetchedKeys } from './fetch-keys.js';
 import { KeyRing, requireKey } from './key-ring.js';
-import type { KeySet, KeySetState, VerificationKey, WantedKey } from './key-set.js';
+import type { KeyMatch, KeySet, KeySetState, VerificationKey, WantedKey } from './key-set.js';
+import { LookBudget } from './look-budget.js';
 import {
   readRemoteOptions,
   type RemoteKeySetOptions,
@@ -19,6 +20,28 @@ export interface RemoteKeySet extends KeySet {
    * @throws {KeysUnavailableError} when that fails; keys that are at hand stay in use.
    */
   refresh(signal?: AbortSignal): Promise<void>;
+  /**
+   * Fetches the keys when their age asks for it, and else does nothing: for a process that keeps them fresh on its own,
+   * without tokens to verify. Call it every minute or so, and compare `state().changes` with what it was before.
+   *
+   * Resolves when that fetch has ended, also when it failed: `state().lastError` has the reason. After a failure it
+   * respects the same pauses as everybody else.
+   *
+   * @param signal ends this wait, not the fetch.
+   *
+   * @example
+   * ```ts
+   * import { createRemoteKeySet } from 'service-token-broker';
+   *
+   * const keys = createRemoteKeySet({ jwksUri: 'https://tenant.eu.auth0.com/.well-known/jwks.json' });
+   * let seen = keys.state().changes;
+   * setInterval(async () => {
+   *   await keys.refreshWhenDue();
+   *   if (keys.state().changes !== seen) seen = keys.state().changes; // verify again what is kept
+   * }, 60_000).unref();
+   * ```
+   */
+  refreshWhenDue(signal?: AbortSignal): Promise<void>;
 }
 
 /**
@@ -26,8 +49,12 @@ export interface RemoteKeySet extends KeySet {
  *
  * - One fetch is in flight at a time; everybody who needs it shares it.
  * - From 80 % of their age keys are fetched again behind the answer.
- * - An unknown key id causes a fetch, at most one per cooldown, and the cooldown holds when the fetch fails too. A
- *   flood of invented ids therefore reaches the provider once per cooldown.
+ * - An unknown key causes a fetch: one per cooldown, and up to four without a pause after a quiet time, so that keys
+ *   that the provider has just changed are found at once. A flood of invented ids reaches the provider once per
+ *   cooldown. While only that prevents a look, the key may just be new: {@link KeysUnavailableError}, with the seconds
+ *   until the next look. Refused is what a look has not found.
+ * - A signature that does not fit causes a fetch when the keys are older than the cooldown: a provider may have replaced
+ *   a key under the same id, or have no ids.
  * - While the provider is down, keys that are at hand go on working until `staleSeconds` after their age; an unknown id
  *   then is answered with {@link KeysUnavailableError} rather than a refusal, since the key may just be new. A failed
  *   fetch says so for as long as keys count as fresh; after that the next answer waits for a fetch again.
@@ -61,33 +88,63 @@ interface Held {
 
 class FetchedKeySet implements RemoteKeySet {
   readonly #settings: RemoteKeySetSettings;
+  readonly #looks: LookBudget;
   #held: Held | undefined;
   #failure: FetchFailure | undefined;
   #inFlight: Promise<void> | undefined;
   #lastAttemptAt: number | undefined;
   #fetches = 0;
   #failures = 0;
+  #changes = 0;
 
   constructor(settings: RemoteKeySetSettings) {
     this.#settings = settings;
+    this.#looks = new LookBudget(settings.cooldown);
   }
 
   async find(wanted: WantedKey, signal?: AbortSignal): Promise<VerificationKey> {
     signal?.throwIfAborted();
+    const before = this.#held;
     const ring = await this.#currentRing(signal);
     const match = ring.match(wanted);
-    if (match !== 'unknown') return requireKey(match);
-    if (this.#inFlight !== undefined || this.#hasCooledDown()) {
+    if (!mayBeNew(match)) return requireKey(match);
+    // Keys that were waited for a moment ago need no second look.
+    let hasLooked = this.#held !== before;
+    if (!hasLooked && (this.#inFlight !== undefined || this.#takeLook())) {
       await waitFor(this.#refresh(), signal);
+      hasLooked = true;
     }
     const second = this.#held?.ring.match(wanted) ?? 'unknown';
-    if (second === 'unknown' && this.#failure !== undefined) throw this.#unavailable();
+    if (second === 'unknown' && (!hasLooked || this.#failure !== undefined)) {
+      throw this.#unavailable(this.#nextLookAt());
+    }
     return requireKey(second);
+  }
+
+  async findReplacement(
+    wanted: WantedKey,
+    key: VerificationKey,
+    signal?: AbortSignal,
+  ): Promise<VerificationKey | undefined> {
+    const { clock, cooldown } = this.#settings;
+    const age = clock.now() - (this.#held?.fetchedAt ?? clock.now());
+    // Never early: almost every bad signature is just that, and must not use up what new keys are found with.
+    const isYoung = age >= 0 && age < cooldown;
+    if (!isYoung && (this.#inFlight !== undefined || this.#takeLook())) {
+      await waitFor(this.#refresh(), signal);
+    }
+    const match = this.#held?.ring.match(wanted);
+    return typeof match === 'object' && match !== key ? match : undefined;
   }
 
   async refresh(signal?: AbortSignal): Promise<void> {
     await waitFor(this.#refresh(), signal);
-    if (this.#failure !== undefined) throw this.#unavailable();
+    if (this.#failure !== undefined) throw this.#unavailable(this.#failure.retryAt);
+  }
+
+  async refreshWhenDue(signal?: AbortSignal): Promise<void> {
+    if (this.#freshness() === 'fresh') return;
+    if (this.#inFlight !== undefined || this.#mayRetry()) await waitFor(this.#refresh(), signal);
   }
 
   state(): KeySetState {
@@ -101,6 +158,7 @@ class FetchedKeySet implements RemoteKeySet {
       ignored: this.#held?.ring.ignored ?? [],
       fetches: this.#fetches,
       failures: this.#failures,
+      changes: this.#changes,
     };
   }
 
@@ -120,7 +178,9 @@ class FetchedKeySet implements RemoteKeySet {
     const ring = this.atHand();
     if (ring !== undefined) return ring;
     if (this.#inFlight !== undefined || this.#mayRetry()) await waitFor(this.#refresh(), signal);
-    if (this.#held === undefined || this.#freshness() === 'unavailable') throw this.#unavailable();
+    if (this.#held === undefined || this.#freshness() === 'unavailable') {
+      throw this.#unavailable(this.#failure?.retryAt ?? 0);
+    }
     return this.#held.ring;
   }
 
@@ -157,10 +217,19 @@ class FetchedKeySet implements RemoteKeySet {
     return countsAsDown(this.#failure, this.#settings.clock.now(), this.#held?.maxAge ?? 0);
   }
 
-  #hasCooledDown(): boolean {
-    if (this.#lastAttemptAt === undefined) return true;
-    const elapsed = this.#settings.clock.now() - this.#lastAttemptAt;
-    return (elapsed < 0 || elapsed >= this.#settings.cooldown) && this.#mayRetry();
+  /** Whether an unknown key may cause a fetch now. While the provider is down each attempt waits for its cooldown. */
+  #takeLook(): boolean {
+    const now = this.#settings.clock.now();
+    return this.#nextLookAt() <= now && this.#looks.take(now);
+  }
+
+  #nextLookAt(): number {
+    const { clock, cooldown } = this.#settings;
+    const now = clock.now();
+    const allowed = this.#looks.nextAt(now);
+    const failure = this.#failure;
+    if (failure === undefined || now < failure.at) return allowed;
+    return Math.max(allowed, failure.at + cooldown, failure.retryAt);
   }
 
   /** Starts a fetch or joins the one under way. Never rejects: the outcome is kept in the fields. */
@@ -177,6 +246,7 @@ class FetchedKeySet implements RemoteKeySet {
     try {
       const fetched = await withDeadline(clock, timeout, (signal) => this.#fetch(signal), timedOut);
       const ring = await KeyRing.import(fetched.document, this.#held?.ring);
+      if (ring !== this.#held?.ring) this.#changes += 1;
       const fetchedAt = clock.now();
       const maxAge = this.#grantedAge(fetched.maxAgeSeconds);
       const usableUntil = fetchedAt + maxAge + stale;
@@ -190,8 +260,8 @@ class FetchedKeySet implements RemoteKeySet {
   }
 
   async #fetch(signal: AbortSignal): Promise<FetchedKeys> {
-    const { findUri, fetch, maxBytes } = this.#settings;
-    return fetchKeys({ uri: await findUri(), fetch, maxBytes, signal });
+    const { findUri, fetch, maxBytes, clock } = this.#settings;
+    return fetchKeys({ uri: await findUri(), fetch, maxBytes, clock, signal });
   }
 
   #grantedAge(hintSeconds: number | undefined): number {
@@ -200,14 +270,22 @@ class FetchedKeySet implements RemoteKeySet {
     return Math.min(maxAge, Math.max(hintSeconds * 1000, cooldown));
   }
 
-  #unavailable(): KeysUnavailableError {
-    const failure = this.#failure;
-    const wait = (failure?.retryAt ?? 0) - this.#settings.clock.now();
-    return new KeysUnavailableError(
-      `The issuer's keys cannot be had at the moment. ${failure?.error.message ?? ''}`.trim(),
-      { cause: failure?.error, retryAfterSeconds: Math.max(1, Math.ceil(wait / 1000)) },
-    );
+  /** @param nextAt when the next attempt is possible. */
+  #unavailable(nextAt: number): KeysUnavailableError {
+    const { clock } = this.#settings;
+    const error = this.#failure?.error;
+    const seconds = Math.max(1, Math.ceil((nextAt - clock.now()) / 1000));
+    const message =
+      error === undefined
+        ? `The issuer published no key for the token when its keys were last fetched. They are fetched again in ${seconds} s at the earliest: too many unknown keys were asked for.`
+        : `The issuer's keys cannot be had at the moment. ${error.message}`;
+    return new KeysUnavailableError(message, { cause: error, retryAfterSeconds: seconds });
   }
+}
+
+/** Whether newer keys might have what these do not: an id may also be given to a key of another type. */
+function mayBeNew(match: KeyMatch): boolean {
+  return match === 'unknown' || match === 'other-algorithm';
 }
 
 function timedOut(): KeyFetchError {

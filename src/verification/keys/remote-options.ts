@@ -24,7 +24,10 @@ export interface RemoteKeySetOptions {
    * Default 3600 seconds; 0 to use none.
    */
   readonly staleSeconds?: number;
-  /** The least time between two fetches that unknown key ids cause, successful or not. Default 30 seconds. */
+  /**
+   * How often unknown key ids may cause a fetch: once in this time, and after a failed one not before it is over. Up to
+   * four fetches may follow each other after a quiet time. Default 30 seconds.
+   */
   readonly cooldownSeconds?: number;
   /** The longest a fetch may take, discovery and body included. Default 5 seconds. */
   readonly timeoutSeconds?: number;

@@ -20,7 +20,7 @@ export function createStaticKeySet(jwks: { readonly keys: readonly object[] }): 
   const document = readKeyDocument(jwks);
   if (document === undefined) {
     throw new VerifierConfigError(
-      'The static key set is not a JWKS: give an object with a list "keys" of at most 100 keys.',
+      'The static key set is not a JWKS: give an object with a list "keys".',
     );
   }
   if (document.usable.length === 0) {
@@ -40,10 +40,12 @@ export function createStaticKeySet(jwks: { readonly keys: readonly object[] }): 
       lastAttemptAt: undefined,
       lastError: undefined,
       keyIds:
-        ring?.keyIds ?? document.usable.flatMap(({ keyId }) => (keyId === undefined ? [] : keyId)),
+        ring?.keyIds ??
+        [...new Set(document.usable.map(({ keyId }) => keyId))].filter((id) => id !== undefined),
       ignored: ring?.ignored ?? document.ignored,
       fetches: 0,
       failures: 0,
+      changes: 0,
     }),
   };
 }

@@ -1,3 +1,4 @@
+import { createPublicKey } from 'node:crypto';
 import type { JWK } from 'jose';
 import { algorithmsForKey, isSignatureAlgorithm, type SignatureAlgorithm } from '../algorithms.js';
 import { isJsonObject, type JsonObject } from '../parse/strict-json.js';
@@ -11,7 +12,8 @@ export type IgnoredKeyReason =
   | 'algorithm-mismatch'
   | 'weak'
   | 'malformed'
-  | 'duplicate-key-id';
+  | 'duplicate-key-id'
+  | 'too-many-keys';
 
 /** A key of a JWKS that is not used. */
 export interface IgnoredKey {
@@ -19,7 +21,7 @@ export interface IgnoredKey {
   readonly reason: IgnoredKeyReason;
 }
 
-/** A key of a JWKS that may be used, with nothing but its public members. */
+/** A key of a JWKS that may be used, with nothing but its public members, each in its shortest or fixed form. */
 export interface UsableKey {
   readonly keyId: string | undefined;
   readonly algorithms: readonly SignatureAlgorithm[];
@@ -33,7 +35,9 @@ export interface KeyDocument {
 }
 
 /** More keys than any provider publishes; each one costs an import. */
-const MAX_KEYS = 100;
+const MAX_KEYS = 1000;
+/** So that a document of nothing but junk does not become a list of its own size. */
+const MAX_IGNORED = 100;
 const MAX_KEY_ID_LENGTH = 256;
 const MIN_RSA_BITS = 2048;
 /** Verification time grows with the square of the size: a giant key would be a way to keep the process busy. */
@@ -43,102 +47,183 @@ const MAX_RSA_EXPONENT_BYTES = 4;
 const SECRET_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv'] as const;
 
 /**
- * Sorts the keys of a JWKS. A key that is private, symmetric, weak, for encryption or unknown is ignored, so that one
- * odd key does not take the others away. Of several usable keys with the same id none is used: nobody could say which
- * one is meant.
+ * Sorts the keys of a JWKS. A key that is private, symmetric, weak, for encryption, malformed or unknown is ignored, so
+ * that one odd key does not take the others away.
  *
- * @returns `undefined` when the value is not a JWKS, or has more than 100 keys.
+ * - The same key may be listed repeatedly: with and without certificates, once for each `alg`. It counts as one key with
+ *   all of these algorithms. Keys are the same when their RFC 7638 thumbprints would be.
+ * - Keys of different types may share an id (RFC 7517 §4.5). Different keys with the same id *and* a common algorithm
+ *   conflict: neither is used with that algorithm, since nobody could say which one is meant.
+ * - Members that are `null` or empty are absent, as serializers write them that know no optional members.
+ * - At most 1000 keys are used; `ignored` lists at most 100.
+ *
+ * @returns `undefined` when the value is not a JWKS.
  */
 export function readKeyDocument(value: unknown): KeyDocument | undefined {
   if (!isJsonObject(value)) return undefined;
   const list: unknown = value['keys'];
-  if (!Array.isArray(list) || list.length > MAX_KEYS) return undefined;
-  const usable: UsableKey[] = [];
+  if (!Array.isArray(list)) return undefined;
   const ignored: IgnoredKey[] = [];
+  const distinct = new Map<string, UsableKey>();
   for (const entry of list as readonly unknown[]) {
-    const result = readKey(entry);
-    if ('reason' in result) ignored.push(result);
-    else usable.push(result);
+    const key = readKey(entry);
+    if ('reason' in key) {
+      ignored.push(key);
+      continue;
+    }
+    const identity = JSON.stringify([key.keyId, key.jwk]);
+    const same = distinct.get(identity);
+    if (same !== undefined) distinct.set(identity, withAlgorithms(same, key.algorithms));
+    else if (distinct.size < MAX_KEYS) distinct.set(identity, key);
+    else ignored.push({ keyId: key.keyId, reason: 'too-many-keys' });
   }
-  const twice = repeatedIds(usable);
-  const isTwice = (key: UsableKey): boolean => key.keyId !== undefined && twice.has(key.keyId);
-  for (const key of usable.filter(isTwice)) {
-    ignored.push({ keyId: key.keyId, reason: 'duplicate-key-id' });
-  }
-  return { usable: usable.filter((key) => !isTwice(key)), ignored };
+  const usable = withoutConflicts([...distinct.values()], ignored);
+  return { usable, ignored: ignored.slice(0, MAX_IGNORED) };
 }
 
-function repeatedIds(keys: readonly UsableKey[]): ReadonlySet<string> {
-  const seen = new Set<string>();
-  const twice = new Set<string>();
-  for (const { keyId } of keys) {
-    if (keyId === undefined) continue;
-    if (seen.has(keyId)) twice.add(keyId);
-    seen.add(keyId);
+function withAlgorithms(key: UsableKey, others: readonly SignatureAlgorithm[]): UsableKey {
+  return { ...key, algorithms: [...new Set([...key.algorithms, ...others])] };
+}
+
+/** Takes from keys with the same id the algorithms that they have in common; a key that loses all is ignored. */
+function withoutConflicts(keys: readonly UsableKey[], ignored: IgnoredKey[]): UsableKey[] {
+  const namesakes = countBy(keys.map(({ keyId }) => keyId));
+  const sound = keys.filter(({ keyId, jwk }) => {
+    if (keyId === undefined || namesakes.get(keyId) === 1 || isImportable(jwk)) return true;
+    ignored.push({ keyId, reason: 'malformed' });
+    return false;
+  });
+  const named = sound.filter(({ keyId }) => keyId !== undefined);
+  const uses = countBy(
+    named.flatMap(({ keyId, algorithms }) => algorithms.map((alg) => `${alg} ${keyId}`)),
+  );
+  const usable: UsableKey[] = [];
+  for (const { keyId, algorithms, jwk } of sound) {
+    const isSingle = (alg: SignatureAlgorithm): boolean => uses.get(`${alg} ${keyId}`) === 1;
+    const left = keyId === undefined ? algorithms : algorithms.filter(isSingle);
+    if (left.length > 0) usable.push({ keyId, algorithms: left, jwk });
+    else ignored.push({ keyId, reason: 'duplicate-key-id' });
   }
-  return twice;
+  return usable;
+}
+
+function countBy<Value>(values: readonly Value[]): ReadonlyMap<Value, number> {
+  const counts = new Map<Value, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return counts;
+}
+
+/** Whether the platform takes the key. Asked only for namesakes: a key that is none must not cost another its id. */
+function isImportable(jwk: JWK): boolean {
+  try {
+    createPublicKey({ key: { ...jwk }, format: 'jwk' });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function readKey(entry: unknown): UsableKey | IgnoredKey {
   if (!isJsonObject(entry)) return { keyId: undefined, reason: 'not-an-object' };
-  const { kid } = entry;
-  const keyId =
-    typeof kid === 'string' && kid !== '' && kid.length <= MAX_KEY_ID_LENGTH ? kid : undefined;
+  const keyId = readKeyId(entry['kid']);
+  if (keyId === null) return { keyId: undefined, reason: 'malformed' };
   const ignore = (reason: IgnoredKeyReason): IgnoredKey => ({ keyId, reason });
 
-  if (kid !== undefined && keyId === undefined) return ignore('malformed');
-  if (entry['kty'] === 'oct' || SECRET_MEMBERS.some((name) => Object.hasOwn(entry, name))) {
+  if (entry['kty'] === 'oct' || SECRET_MEMBERS.some((name) => !isAbsent(entry[name]))) {
     return ignore('private-or-symmetric');
   }
   if (!isForSignatures(entry)) return ignore('not-for-signatures');
   const fitting = algorithmsForKey(entry['kty'], entry['crv']);
   if (fitting.length === 0) return ignore('unsupported-type');
   const own = entry['alg'];
-  if (own !== undefined && !(isSignatureAlgorithm(own) && fitting.includes(own))) {
+  if (!isAbsent(own) && !(isSignatureAlgorithm(own) && fitting.includes(own))) {
     return ignore('algorithm-mismatch');
   }
   const jwk = publicMembers(entry);
   if (jwk === undefined) return ignore('malformed');
   if (jwk.kty === 'RSA' && isWeakRsa(jwk)) return ignore('weak');
-  return { keyId, algorithms: own === undefined ? fitting : [own], jwk };
+  // EdDSA with Ed25519 and Ed25519 are two names of one algorithm (RFC 9864 §2.2).
+  const algorithms = isAbsent(own) || jwk.kty === 'OKP' ? fitting : [own as SignatureAlgorithm];
+  return { keyId, algorithms, jwk };
+}
+
+/** A number is read as its decimal digits: tokens name the key by a text. `null` for what cannot be an id. */
+function readKeyId(kid: unknown): string | undefined | null {
+  if (isAbsent(kid)) return undefined;
+  if (Number.isSafeInteger(kid)) return String(kid);
+  return typeof kid === 'string' && kid.length <= MAX_KEY_ID_LENGTH ? kid : null;
+}
+
+function isAbsent(value: unknown): boolean {
+  const isEmptyList = Array.isArray(value) && value.length === 0;
+  return value === undefined || value === null || value === '' || isEmptyList;
 }
 
 function isForSignatures(entry: JsonObject): boolean {
-  const operations = entry['key_ops'];
+  const { use, key_ops: operations } = entry;
   return (
-    (entry['use'] === undefined || entry['use'] === 'sig') &&
-    (operations === undefined || (Array.isArray(operations) && operations.includes('verify')))
+    (isAbsent(use) || use === 'sig') &&
+    (isAbsent(operations) || (Array.isArray(operations) && operations.includes('verify')))
   );
 }
 
 const PUBLIC_MEMBERS = { RSA: ['n', 'e'], EC: ['crv', 'x', 'y'], OKP: ['crv', 'x'] } as const;
 
-/** Only what makes the public key: members such as `ext` and `x5c` must not influence the import. */
+/** The bytes of a coordinate, which has leading zeros (RFC 7518 §6.2.1.2), or of a key as a whole (RFC 8037 §2). */
+const FIXED_LENGTHS: Readonly<Record<string, number>> = {
+  'P-256': 32,
+  'P-384': 48,
+  'P-521': 66,
+  Ed25519: 32,
+};
+
+/**
+ * Only what makes the public key, in the one way to write it: members such as `ext` and `x5c` must not influence the
+ * import, and the same key must look the same however it is written.
+ */
 function publicMembers(entry: JsonObject): JWK | undefined {
   const kty = entry['kty'] as keyof typeof PUBLIC_MEMBERS;
+  // An RSA key may carry a "crv" of null, or any other.
+  const length = kty === 'RSA' ? undefined : FIXED_LENGTHS[String(entry['crv'])];
   const jwk: JWK = { kty };
   for (const name of PUBLIC_MEMBERS[kty]) {
     const value = entry[name];
-    if (typeof value !== 'string' || !/^[A-Za-z0-9_-]+$/.test(value)) return undefined;
-    jwk[name] = value;
+    if (name === 'crv') {
+      jwk.crv = String(value);
+      continue;
+    }
+    const bytes = decodeMember(value);
+    if (bytes === undefined) return undefined;
+    const number = kty === 'OKP' ? bytes : withoutLeadingZeros(bytes);
+    if (length !== undefined && number.length > length) return undefined;
+    // A key of Ed25519 is no number: one that is too short fails at its import.
+    const zeros = kty === 'EC' ? Buffer.alloc((length ?? 0) - number.length) : Buffer.alloc(0);
+    jwk[name] = Buffer.concat([zeros, number]).toString('base64url');
   }
   return jwk;
 }
 
+/** Base64url, also with the padding and in the alphabet of base64, which some providers write. */
+function decodeMember(value: unknown): Buffer | undefined {
+  if (typeof value !== 'string' || !/^[A-Za-z0-9+/_-]+={0,2}$/.test(value)) return undefined;
+  const digits = value.replace(/=+$/, '');
+  const isPadded = digits.length < value.length;
+  if (digits.length % 4 === 1 || (isPadded && value.length % 4 !== 0)) return undefined;
+  return Buffer.from(digits, 'base64');
+}
+
 function isWeakRsa(jwk: JWK): boolean {
-  const modulus = significantBytes(jwk.n ?? '');
+  const modulus = Buffer.from(jwk.n ?? '', 'base64url');
   const bits = modulus.length === 0 ? 0 : modulus.length * 8 - Math.clz32(modulus[0] ?? 0) + 24;
   if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS) return true;
-  const exponent = significantBytes(jwk.e ?? '');
+  const exponent = Buffer.from(jwk.e ?? '', 'base64url');
   // With the exponent 1 everybody can sign; an even one is no RSA key at all.
   const isOne = exponent.length === 1 && exponent[0] === 1;
   const isEven = ((exponent.at(-1) ?? 0) & 1) === 0;
   return isOne || isEven || exponent.length > MAX_RSA_EXPONENT_BYTES;
 }
 
-/** The bytes of a big-endian number without leading zeros. */
-function significantBytes(base64url: string): Uint8Array {
-  const bytes = Buffer.from(base64url, 'base64url');
+function withoutLeadingZeros(bytes: Buffer): Buffer {
   const first = bytes.findIndex((byte) => byte !== 0);
   return first === -1 ? bytes.subarray(bytes.length) : bytes.subarray(first);
 }

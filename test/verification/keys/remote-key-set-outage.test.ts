@@ -144,6 +144,12 @@ describe('a provider that is down', () => {
     ['120', 120],
     ['86400', 300],
     ['tomorrow', 1],
+    // The clock of the bench stands at noon.
+    ['Sun, 01 Mar 2026 12:02:00 GMT', 120],
+    ['Sunday, 01-Mar-26 12:02:00 GMT', 120],
+    ['Sun Mar  1 12:02:00 2026', 120],
+    ['Mon, 02 Mar 2026 12:00:00 GMT', 300],
+    ['Sun, 01 Mar 2026 11:00:00 GMT', 1],
   ])('Retry-After %s: %d seconds', async (header, seconds) => {
     bench().server.behaviour = {
       kind: 'answer',
