@@ -11,12 +11,19 @@ const FOREIGN: readonly (readonly [name: string, claims: object])[] = [
   ['nonce', { nonce: 'n' }],
   ['at_hash', { at_hash: 'h' }],
   ['c_hash', { c_hash: 'h' }],
-  ['nonce null', { nonce: null }],
   ['typ ID', { typ: 'ID' }],
+  ['typ id in small letters', { typ: 'id' }],
   ['typ Refresh', { typ: 'Refresh' }],
+  ['typ Offline', { typ: 'Offline' }],
+  ['typ Logout', { typ: 'Logout' }],
+  ['typ Serialized-ID', { typ: 'Serialized-ID' }],
+  ['typ RegistrationAccessToken', { typ: 'RegistrationAccessToken' }],
+  ['tokenName id_token', { tokenName: 'id_token' }],
+  ['tokenName refresh_token', { tokenName: 'refresh_token' }],
+  ['token_type refresh', { token_type: 'refresh' }],
+  ['purpose id', { purpose: 'id' }],
   ['token_use id', { token_use: 'id' }],
   ['token_use refresh', { token_use: 'refresh' }],
-  ['token_use null', { token_use: null }],
   ['logout events', { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } }],
 ];
 
@@ -52,6 +59,8 @@ describe.each(PROVIDER_TOKENS)('$profile', ({ profile: name, options, ...tokens 
 
   test.each(good)('%s: %s: signs of another token refuse it', (_, __, claims) => {
     for (const [sign, more] of FOREIGN) {
+      // Keycloak's own type says more than a nonce, which it copied into access tokens before version 25.
+      if (sign === 'nonce' && /^bearer$/i.test(String(claims['typ']))) continue;
       const classified = classify({ ...claims, ...more }, profile, options);
       expect([sign, classified.kind]).toEqual([sign, 'rejected']);
       expect(classified).toMatchObject({ reason: 'not-an-access-token' });
@@ -68,7 +77,7 @@ describe.each(PROVIDER_TOKENS)('$profile', ({ profile: name, options, ...tokens 
         actor: { subject: 'first', issuer: undefined, actor: undefined },
       },
     });
-    for (const malformed of ['agent', null, [], {}, { sub: 1 }, { sub: 'a', act: 'b' }]) {
+    for (const malformed of ['agent', [], {}, { sub: 1 }, { sub: 'a', act: 'b' }]) {
       expect(classify({ ...claims, act: malformed }, profile, options)).toMatchObject({
         kind: 'rejected',
         reason: 'claims-malformed',
@@ -155,7 +164,7 @@ describe('rules for every issuer', () => {
     [undefined, []],
     [['read', 1], undefined],
     [{ read: true }, undefined],
-    [null, undefined],
+    [null, []],
     [7, undefined],
   ])('scopes of %p', (scope, scopes) => {
     const claims = { kind: 'machine', client_id: 'a', ...(scope !== undefined && { scope }) };
