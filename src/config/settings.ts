@@ -13,6 +13,7 @@ export const PROFILE_NAMES = [
   'pingone',
   'workos',
   'hydra',
+  'spring',
   'duende',
   'kinde',
   'kubernetes',

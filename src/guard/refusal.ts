@@ -57,6 +57,8 @@ const DESCRIPTIONS: Partial<Record<TokenRejectionCode, string>> = {
   TOKEN_EXPIRED: 'The access token expired.',
   TOKEN_NOT_YET_VALID: 'The access token is not valid yet.',
   TOKEN_AUDIENCE_WRONG: 'The access token is not meant for this resource.',
+  TOKEN_SENDER_CONSTRAINED:
+    'The access token is bound to a key and is not accepted as a bearer token.',
 };
 
 /** The refusal for what the verifier threw; `undefined` for an error that says nothing about the token. */

@@ -100,13 +100,15 @@ export const PROVIDER_SHAPES: Readonly<Record<ProfileName, ProviderShape>> = {
       sub: facts.subject,
       client_id: facts.clientId,
       preferred_username: `service-account-${facts.clientId.toLowerCase()}`,
-      ...keycloakCommon(facts),
+      clientHost: '127.0.0.1',
+      clientAddress: '127.0.0.1',
+      ...keycloakCommon(facts, 'trrtcc'),
     }),
     customer: (facts) => ({
       sub: facts.subject,
       preferred_username: facts.subject,
       sid: `session-of-${facts.subject}`,
-      ...keycloakCommon(facts),
+      ...keycloakCommon(facts, 'onrtac'),
     }),
   },
   'ping-am': {
@@ -150,6 +152,15 @@ export const PROVIDER_SHAPES: Readonly<Record<ProfileName, ProviderShape>> = {
     typ: 'JWT',
     service: (facts) => ({ sub: facts.clientId, ...hydraCommon(facts) }),
     customer: (facts) => ({ sub: facts.subject, ...hydraCommon(facts) }),
+  },
+  spring: {
+    typ: 'at+jwt',
+    service: (facts) => ({ sub: facts.clientId, ...springCommon(facts, facts.scopes) }),
+    customer: (facts) => ({
+      sub: facts.subject,
+      // A login has a scope.
+      ...springCommon(facts, facts.scopes.length === 0 ? ['openid'] : facts.scopes),
+    }),
   },
   duende: {
     typ: 'at+jwt',
@@ -222,9 +233,11 @@ function cognitoCommon(facts: TokenFacts): TestClaims {
   return { token_use: 'access', version: 2, ...standard(facts) };
 }
 
-function keycloakCommon(facts: TokenFacts): TestClaims {
+/** As of version 26. @param context what `jti` begins with: the kinds of session and token, and the grant. */
+function keycloakCommon(facts: TokenFacts, context: string): TestClaims {
   const { clientId, tokenId } = facts;
-  return { typ: 'Bearer', azp: clientId, scope: scopeText(facts), jti: tokenId };
+  const scope = scopeText(facts);
+  return { typ: 'Bearer', azp: clientId, acr: '1', scope, jti: `${context}:${tokenId}` };
 }
 
 function pingAmCommon({ clientId, scopes, tokenId, now }: TokenFacts): TestClaims {
@@ -239,6 +252,15 @@ function pingAmCommon({ clientId, scopes, tokenId, now }: TokenFacts): TestClaim
 
 function hydraCommon({ clientId, scopes, tokenId }: TokenFacts): TestClaims {
   return { client_id: clientId, scp: scopes, ext: {}, jti: tokenId };
+}
+
+/** With the token customizer of docs/guard.md. An empty list of scopes is left out. */
+function springCommon(
+  { clientId, tokenId, now }: TokenFacts,
+  scopes: readonly string[],
+): TestClaims {
+  const scope = scopes.length === 0 ? undefined : scopes;
+  return { client_id: clientId, nbf: now, scope, jti: tokenId };
 }
 
 function authentikCommon(facts: TokenFacts): TestClaims {

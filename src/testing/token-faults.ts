@@ -23,6 +23,7 @@ import { override, writeToken, type TokenParts } from './token-text.js';
  * | `alg-none` | `alg` is `none`, and it has no signature |
  * | `alg-hmac` | signed with the public key as if it were a shared secret |
  * | `id-token` | an ID token: it tells a client who logged in, and opens nothing |
+ * | `bound-to-key` | it is bound to a key (DPoP), of which a Bearer header proves nothing |
  *
  * @example
  * ```ts
@@ -48,6 +49,7 @@ export const TOKEN_FAULTS = {
   'alg-none': 'TOKEN_MALFORMED',
   'alg-hmac': 'TOKEN_ALGORITHM_REFUSED',
   'id-token': 'TOKEN_TYPE_WRONG',
+  'bound-to-key': 'TOKEN_SENDER_CONSTRAINED',
 } as const satisfies Record<string, TokenRejectionCode>;
 
 /** One way in which a token is wrong. */
@@ -99,6 +101,8 @@ const WRITERS: Readonly<Record<TokenFault, (good: FaultContext) => string>> = {
   'alg-hmac': (good) => withHeader(good, { alg: 'HS256' }, hmacWith(good.key.publicPem)),
   'id-token': (good) =>
     withClaims(good, { nonce: 'n-0S6_WzA2Mj', at_hash: '77QmUPtjPfzWtF2AnpK9RQ' }),
+  'bound-to-key': (good) =>
+    withClaims(good, { cnf: { jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' } }),
 };
 
 function withClaims({ header, claims, key }: FaultContext, changes: TestClaims): string {

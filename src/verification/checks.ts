@@ -133,13 +133,17 @@ const REFUSALS: Readonly<
   Record<ClassificationRefusal, readonly [code: TokenRejectionCode, words: string]>
 > = {
   'not-an-access-token': ['TOKEN_TYPE_WRONG', 'This is not an access token, by its claims'],
+  'sender-constrained': [
+    'TOKEN_SENDER_CONSTRAINED',
+    'The token is bound to a key ("cnf"), which nobody checks here: the client has to ask for a token without DPoP or mutual TLS, or the issuer\'s option senderConstraint: null welcomes bound tokens',
+  ],
   'claims-malformed': [
     'TOKEN_CLAIM_INVALID',
     "The token's claims about the client, the actor or the scopes are malformed or contradict each other",
   ],
   'client-not-allowed': [
     'TOKEN_CLIENT_NOT_ALLOWED',
-    "The token's client is not on the issuer's list for this kind of token",
+    "The token's client is not on the issuer's list for this kind of token, or only on the one for the other kind",
   ],
   'both-kinds': [
     'TOKEN_KIND_UNDECIDED',

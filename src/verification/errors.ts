@@ -18,7 +18,8 @@ import { BrokerError, type BrokerErrorOptions } from '../tokens/errors.js';
  * | `TOKEN_KEY_UNKNOWN` | the issuer has no such key |
  * | `TOKEN_SIGNATURE_INVALID` | the signature does not fit |
  * | `TOKEN_KIND_UNDECIDED` | neither a customer token nor a service token, or signs of both |
- * | `TOKEN_CLIENT_NOT_ALLOWED` | the client is not on the issuer's list |
+ * | `TOKEN_CLIENT_NOT_ALLOWED` | the client is not on the issuer's list for this kind, or only on that for the other |
+ * | `TOKEN_SENDER_CONSTRAINED` | bound to a key by DPoP or mutual TLS, and sent as a plain Bearer |
  */
 export type TokenRejectionCode =
   | 'TOKEN_MALFORMED'
@@ -34,7 +35,8 @@ export type TokenRejectionCode =
   | 'TOKEN_KEY_UNKNOWN'
   | 'TOKEN_SIGNATURE_INVALID'
   | 'TOKEN_KIND_UNDECIDED'
-  | 'TOKEN_CLIENT_NOT_ALLOWED';
+  | 'TOKEN_CLIENT_NOT_ALLOWED'
+  | 'TOKEN_SENDER_CONSTRAINED';
 
 /**
  * A token was refused. The message says why in plain words; it holds names of claims and configured values, and

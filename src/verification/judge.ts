@@ -19,7 +19,7 @@ export interface VerifiedToken {
   readonly claims: JsonObject;
   /** Who issued it, as configured. */
   readonly issuer: string;
-  /** When it expires (`exp`), in milliseconds since the Unix epoch. */
+  /** When it expires (`exp`), in whole milliseconds since the Unix epoch. */
   readonly expiresAt: number;
   /** The id of the key that signed it; `undefined` for a token that names none. */
   readonly keyId: string | undefined;
@@ -101,7 +101,14 @@ export async function judgeToken(
   observer?.passed('signature', 'The issuer signed it.');
 
   const explanation: string[] | undefined = observer && [];
-  const classification = classify(parsed.payload, issuer.profile, issuer, explanation);
+  const { serviceClientIds, customerClientIds, senderConstraint } = issuer;
+  const said = {
+    serviceClientIds,
+    customerClientIds,
+    senderConstraint,
+    headerType: parsed.header.typ,
+  };
+  const classification = classify(parsed.payload, issuer.profile, said, explanation);
   if (explanation !== undefined) observer?.classified(explanation);
   if (classification.kind === 'rejected') {
     throw classificationError(classification, issuer.profile.name);
@@ -111,7 +118,8 @@ export async function judgeToken(
     principal: toPrincipal(classification, parsed.payload, issuer),
     claims: parsed.payload,
     issuer: issuer.issuer,
-    expiresAt: parsed.claims.exp * 1000,
+    // Fractions of a millisecond are cut off: never later than the token says.
+    expiresAt: Math.floor(parsed.claims.exp * 1000),
     keyId: key.keyId,
   });
   return { verified, issuer, claims: parsed.claims, wanted, key };

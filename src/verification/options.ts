@@ -37,10 +37,21 @@ export interface IssuerOptions {
    * that common providers allow). `null` skips the check.
    */
   readonly maxTokenLifetimeSeconds?: number | null;
-  /** Clients whose service tokens are accepted. Default: every client. Required where claims cannot decide. */
+  /**
+   * Clients whose service tokens are accepted. Default: every client that is not in `customerClientIds`. Required where
+   * claims cannot decide.
+   */
   readonly serviceClientIds?: readonly string[];
-  /** Clients whose customer tokens are accepted. Default: every client; none where claims cannot decide. */
+  /**
+   * Clients whose customer tokens are accepted. Default: every client that is not in `serviceClientIds`; none where
+   * claims cannot decide. A client for both kinds stands in both lists.
+   */
   readonly customerClientIds?: readonly string[];
+  /**
+   * Tokens that are bound to a key (`cnf`: DPoP of RFC 9449, mutual TLS of RFC 8705) are refused by default, because a
+   * Bearer header proves nothing about the key. `null` skips the check: for services behind a proxy that verifies the proof.
+   */
+  readonly senderConstraint?: null;
 }
 
 /** How {@link createTokenVerifier} judges tokens. */
@@ -73,6 +84,7 @@ export interface IssuerRules {
   readonly maxTokenLifetimeSeconds: number | null;
   readonly serviceClientIds: readonly string[] | undefined;
   readonly customerClientIds: readonly string[] | undefined;
+  readonly senderConstraint: null | undefined;
 }
 
 /** A verifier's rules, checked and with defaults. */
@@ -132,7 +144,15 @@ function readCache(cache: TokenVerifierOptions['cache']): VerifierRules['cache']
 }
 
 function readIssuer(at: string, options: IssuerOptions): IssuerRules {
-  const { issuer, keys, typ, serviceClientIds, customerClientIds, otherAudiences = [] } = options;
+  const {
+    issuer,
+    keys,
+    typ,
+    serviceClientIds,
+    customerClientIds,
+    otherAudiences = [],
+    senderConstraint,
+  } = options;
   if (typeof issuer !== 'string' || issuer === '') {
     throw new VerifierConfigError(`${at}.issuer must be the issuer's exact "iss".`);
   }
@@ -145,6 +165,11 @@ function readIssuer(at: string, options: IssuerOptions): IssuerRules {
   }
   if (typ !== undefined && typ !== 'at+jwt') {
     throw new VerifierConfigError(`${at}.typ may only be "at+jwt".`);
+  }
+  if (senderConstraint !== undefined && senderConstraint !== null) {
+    throw new VerifierConfigError(
+      `${at}.senderConstraint may only be null, which also takes tokens that are bound to a key.`,
+    );
   }
   const profile = readProfile(`${at}.profile`, options.profile);
   if (profile.decidedBy === 'client-ids' && serviceClientIds === undefined) {
@@ -164,6 +189,7 @@ function readIssuer(at: string, options: IssuerOptions): IssuerRules {
     maxTokenLifetimeSeconds: readLifetime(at, options.maxTokenLifetimeSeconds),
     serviceClientIds: optionalTexts(`${at}.serviceClientIds`, serviceClientIds),
     customerClientIds: optionalTexts(`${at}.customerClientIds`, customerClientIds),
+    senderConstraint,
   };
 }
 

@@ -70,6 +70,6 @@ describe('the configuration table', () => {
   });
 
   test('names the profiles once each', () => {
-    expect(new Set(PROFILE_NAMES).size).toBe(15);
+    expect(new Set(PROFILE_NAMES).size).toBe(16);
   });
 });

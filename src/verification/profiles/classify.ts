@@ -1,20 +1,38 @@
 import type { Actor } from '../principal.js';
 import type { JsonObject } from '../parse/strict-json.js';
-import { describeCondition, meets, own, textOf, type Condition } from './conditions.js';
+import { describeCondition, meets, missingClaims, textOf, type Condition } from './conditions.js';
 import { readActor, readClientId, readScopes } from './facts.js';
+import {
+  clientAsSubject,
+  foreignMark,
+  isMarkedAsAccessToken,
+  isMeantForItsClient,
+  isSenderConstrained,
+  machineMark,
+  personMark,
+} from './marks.js';
 import type { ClassificationProfile } from './profile.js';
 
-/** Lists of client ids that narrow a profile. */
+/** What an issuer's options say beside its profile, and what the token's header says. */
 export interface ClassifyOptions {
-  /** Clients that may have service tokens. Undefined: every client the profile takes for one. */
+  /** Clients that may have service tokens. Undefined: every client that the profile takes for one, and the other list does not name. */
   readonly serviceClientIds?: readonly string[] | undefined;
-  /** Clients that people use. Undefined: every client the profile takes for one. */
+  /** Clients that people use. Undefined: every client that the profile takes for one, and the other list does not name. */
   readonly customerClientIds?: readonly string[] | undefined;
+  /** `null` also takes tokens that are bound to a key. Default: they are refused. */
+  readonly senderConstraint?: null | undefined;
+  /** The header's `typ`, in lower case and without `application/`. */
+  readonly headerType?: string | undefined;
 }
 
 /** Why claims are neither a customer's nor a service's. */
 export type ClassificationRefusal =
-  'not-an-access-token' | 'neither-kind' | 'both-kinds' | 'client-not-allowed' | 'claims-malformed';
+  | 'not-an-access-token'
+  | 'sender-constrained'
+  | 'neither-kind'
+  | 'both-kinds'
+  | 'client-not-allowed'
+  | 'claims-malformed';
 
 interface Decided {
   readonly subject: string;
@@ -27,19 +45,6 @@ export type Classification =
   | ({ readonly kind: 'customer'; readonly clientId: string | undefined } & Decided)
   | ({ readonly kind: 'service'; readonly clientId: string } & Decided)
   | { readonly kind: 'rejected'; readonly reason: ClassificationRefusal };
-
-/** Claims of ID tokens (OpenID Connect Core §2, §3.3.2.11) and of security event tokens such as logout tokens (RFC 8417). */
-const FOREIGN_CLAIMS = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events'] as const;
-/** Payload types of tokens that are not access tokens; Keycloak writes them. */
-const FOREIGN_TYPES: ReadonlySet<unknown> = new Set(['ID', 'Refresh', 'Offline', 'Logout']);
-
-/** Subjects that some provider gives to machines: never a customer, whatever the profile says. */
-const MACHINE_SUBJECTS: readonly Condition[] = [
-  { claim: 'sub', endsWith: '@clients' },
-  { claim: 'sub', startsWith: '(age!' },
-  { claim: 'sub', startsWith: 'system:serviceaccount:' },
-  { claim: 'sub', startsWith: 'service-account-' },
-];
 
 /**
  * Decides who verified claims speak for. Fail-closed: signs of another kind of token, of both kinds or of neither are
@@ -62,11 +67,18 @@ export function classify(
     return { kind: 'rejected', reason };
   };
 
-  const foreign = signOfAnotherToken(claims);
-  if (foreign !== undefined) return reject('not-an-access-token', foreign);
+  const foreign = foreignMark(claims);
+  if (foreign !== undefined) return reject('not-an-access-token', `refused: ${foreign}`);
+  if (options.senderConstraint !== null && isSenderConstrained(claims)) {
+    return reject('sender-constrained', 'refused: it is bound to a key, which nobody checks here');
+  }
 
   const clientId = readClientId(claims, profile.clientId);
   if (!clientId.ok) return reject('claims-malformed', `refused: ${clientId.fault}`);
+  if (!isAccessToken(claims, clientId.value, profile, options.headerType)) {
+    const why = 'refused: its audience is its own client, as in an ID token';
+    return reject('not-an-access-token', why);
+  }
   const actor = readActor(claims);
   if (!actor.ok) return reject('claims-malformed', `refused: ${actor.fault}`);
 
@@ -79,12 +91,8 @@ export function classify(
     return reject('neither-kind', 'refused: it has the marks of neither kind');
   }
   const kind = isService ? 'service' : 'customer';
-  if (!isListed(clientId.value, isService ? options.serviceClientIds : options.customerClientIds)) {
-    return reject(
-      'client-not-allowed',
-      `refused: the client is not on the list for ${kind} tokens`,
-    );
-  }
+  const barrier = barrierOfLists(clientId.value, kind, options);
+  if (barrier !== undefined) return reject('client-not-allowed', `refused: ${barrier}`);
   const scopes = readScopes(claims, profile.scopes[kind]);
   if (!scopes.ok) return reject('claims-malformed', `refused: ${scopes.fault}`);
 
@@ -108,27 +116,23 @@ interface Question {
   readonly explanation: string[] | undefined;
 }
 
-function signOfAnotherToken(claims: JsonObject): string | undefined {
-  const claim = FOREIGN_CLAIMS.find((name) => Object.hasOwn(claims, name));
-  if (claim !== undefined) {
-    return `refused: "${claim}" belongs to an ID token or another token that is no access token`;
-  }
-  if (FOREIGN_TYPES.has(own(claims, 'typ'))) {
-    return 'refused: the payload\'s "typ" names a token that is no access token';
-  }
-  const use = own(claims, 'token_use');
-  if (use !== undefined && use !== 'access') return 'refused: "token_use" is not "access"';
-  // RFC 7523 §3: whoever asserts itself is both issuer and subject.
-  if (own(claims, 'sub') !== undefined && own(claims, 'sub') === own(claims, 'iss')) {
-    return 'refused: "sub" is the issuer itself, as in a client assertion';
-  }
-  return undefined;
+/** Where nothing else tells, an ID token does: it is meant for the client that it names. */
+function isAccessToken(
+  claims: JsonObject,
+  clientId: string | undefined,
+  { accessToken }: ClassificationProfile,
+  headerType: string | undefined,
+): boolean {
+  if (!isMeantForItsClient(claims, clientId)) return true;
+  if (isMarkedAsAccessToken(claims, headerType)) return true;
+  return accessToken?.every((condition) => meets(claims, condition, headerType)) ?? false;
 }
 
 function isServiceToken(asked: Question): boolean {
-  const { clientId, options, profile } = asked;
+  const { claims, clientId, options, profile } = asked;
   if (!holdsAll('service', profile.service, asked)) return false;
   if (!answer(asked, 'service', 'the claims name a client', clientId !== undefined)) return false;
+  if (!isFreeOf(personMark(claims), 'service', 'it has no mark of a person', asked)) return false;
   return decidedByList('service', options.serviceClientIds, asked);
 }
 
@@ -139,18 +143,45 @@ function isCustomerToken(asked: Question): boolean {
   }
   if (!holdsAll('customer', profile.customer, asked)) return false;
   const subject = textOf(claims, 'sub');
-  const isPerson =
-    subject !== undefined &&
-    subject !== clientId &&
-    !MACHINE_SUBJECTS.some((pattern) => meets(claims, pattern));
-  const what = '"sub" is neither the client nor a machine';
-  if (!answer(asked, 'customer', what, isPerson)) return false;
+  if (!answer(asked, 'customer', 'the claims name a subject', subject !== undefined)) return false;
+  const client = clientAsSubject(claims) ?? subjectOnLists(subject, clientId, options);
+  if (!isFreeOf(client, 'customer', '"sub" is not a client', asked)) return false;
+  if (!isFreeOf(machineMark(claims), 'customer', 'it has no mark of a machine', asked)) {
+    return false;
+  }
   return decidedByList('customer', options.customerClientIds, asked);
 }
 
-function holdsAll(kind: string, conditions: readonly Condition[], asked: Question): boolean {
+/** A service's token may have been exchanged by another client: then `sub` is not the client that the token names. */
+function subjectOnLists(
+  subject: string | undefined,
+  clientId: string | undefined,
+  { serviceClientIds }: ClassifyOptions,
+): string | undefined {
+  if (subject === undefined) return undefined;
+  if (subject === clientId) return '"sub" is the client';
+  return serviceClientIds?.includes(subject)
+    ? '"sub" is on the list for service tokens'
+    : undefined;
+}
+
+/** @param mark what speaks against the kind. */
+function isFreeOf(
+  mark: string | undefined,
+  kind: 'service' | 'customer',
+  what: string,
+  asked: Question,
+): boolean {
+  return answer(asked, kind, what, mark === undefined, mark === undefined ? 'yes' : `no, ${mark}`);
+}
+
+function holdsAll(
+  kind: 'service' | 'customer',
+  conditions: readonly Condition[],
+  asked: Question,
+): boolean {
   return conditions.every((condition) =>
-    answer(asked, kind, condition, meets(asked.claims, condition)),
+    answer(asked, kind, condition, meets(asked.claims, condition, asked.options.headerType)),
   );
 }
 
@@ -164,19 +195,49 @@ function decidedByList(
   return answer(asked, kind, `the client is on the list for ${kind} tokens`, isOnList);
 }
 
-function isListed(clientId: string | undefined, list: readonly string[] | undefined): boolean {
-  return list === undefined || (clientId !== undefined && list.includes(clientId));
+/** What the lists say against the client. A client that only the other kind's list names is not of this kind. */
+function barrierOfLists(
+  clientId: string | undefined,
+  kind: 'service' | 'customer',
+  { serviceClientIds, customerClientIds }: ClassifyOptions,
+): string | undefined {
+  const isService = kind === 'service';
+  const [own, other] = isService
+    ? [serviceClientIds, customerClientIds]
+    : [customerClientIds, serviceClientIds];
+  const isOn = (list: readonly string[]): boolean =>
+    clientId !== undefined && list.includes(clientId);
+  if (own !== undefined) {
+    return isOn(own) ? undefined : `the client is not on the list for ${kind} tokens`;
+  }
+  return other !== undefined && isOn(other)
+    ? `the client is only on the list for ${isService ? 'customer' : 'service'} tokens`
+    : undefined;
 }
 
+/** @param came the answer in words, where there is more to say than yes or no. */
 function answer(
-  { explanation }: Question,
-  kind: string,
+  { claims, explanation }: Question,
+  kind: 'service' | 'customer',
   what: string | Condition,
   holds: boolean,
+  came = holds ? 'yes' : 'no',
 ): boolean {
   if (explanation !== undefined) {
-    const words = typeof what === 'string' ? what : describeCondition(what);
-    explanation.push(`${kind}: ${words}: ${holds ? 'yes' : 'no'}`);
+    explanation.push(
+      typeof what === 'string'
+        ? `${kind}: ${what}: ${came}`
+        : `${kind}: ${describeCondition(what)}: ${holds ? came : refutation(claims, what)}`,
+    );
   }
   return holds;
+}
+
+/** Why a condition does not hold: of a claim that is not there nothing else is said. */
+function refutation(claims: JsonObject, condition: Condition): string {
+  const missing = missingClaims(claims, condition);
+  if (missing.length === 0) return 'no';
+  const names = missing.map((name) => `"${name}"`).join(' and ');
+  const absence = `${names} ${missing.length === 1 ? 'is' : 'are'} absent`;
+  return 'anyOf' in condition || 'allOf' in condition ? `no (${absence})` : absence;
 }

@@ -2,13 +2,20 @@ import type { JsonObject } from '../parse/strict-json.js';
 
 /**
  * One thing a profile asks of the claims. Every form but `absent` is true only for own properties of the right type:
- * a missing claim, `null` or a list where a string is due makes it false, also in the forms that ask for a difference.
+ * a missing claim, or a list where a string is due, makes it false, also in the forms that ask for a difference. A claim
+ * that is `null` is missing. An `aud` that is a list of one is that one.
  */
 export type Condition =
   /** The claim is a non-empty string, a finite number, `true`, or a list or object that is not empty. */
   | { readonly present: string }
-  /** There is no such claim at all. `null` counts as a claim. */
+  /** The claim is there, whatever it is: also an empty text, list or object. */
+  | { readonly given: string }
+  /** There is no such claim. */
   | { readonly absent: string }
+  /** The claim is a list of strings, which may be empty. */
+  | { readonly list: string }
+  /** The header's `typ` is this, in lower case and without `application/`. */
+  | { readonly headerType: string }
   | { readonly claim: string; readonly equals: string }
   | { readonly claim: string; readonly oneOf: readonly string[] }
   | { readonly claim: string; readonly startsWith: string; readonly endsWith?: string }
@@ -34,12 +41,19 @@ export type Condition =
   | { readonly anyOf: readonly Condition[] }
   | { readonly allOf: readonly Condition[] };
 
-/** Whether the claims meet the condition. */
-export function meets(claims: JsonObject, condition: Condition): boolean {
-  if ('anyOf' in condition) return condition.anyOf.some((part) => meets(claims, part));
-  if ('allOf' in condition) return condition.allOf.every((part) => meets(claims, part));
+/**
+ * Whether the claims meet the condition.
+ *
+ * @param headerType the header's `typ`, in lower case and without `application/`.
+ */
+export function meets(claims: JsonObject, condition: Condition, headerType?: string): boolean {
+  if ('anyOf' in condition) return condition.anyOf.some((part) => meets(claims, part, headerType));
+  if ('allOf' in condition) return condition.allOf.every((part) => meets(claims, part, headerType));
   if ('present' in condition) return isPresent(own(claims, condition.present));
-  if ('absent' in condition) return !Object.hasOwn(claims, condition.absent);
+  if ('given' in condition) return own(claims, condition.given) !== undefined;
+  if ('absent' in condition) return own(claims, condition.absent) === undefined;
+  if ('list' in condition) return stringList(own(claims, condition.list)) !== undefined;
+  if ('headerType' in condition) return headerType === condition.headerType;
   if ('audienceIncludes' in condition) {
     const audience = own(claims, 'aud');
     return (
@@ -97,6 +111,9 @@ export function describeCondition(condition: Condition): string {
   if ('anyOf' in condition) return `(${condition.anyOf.map(describeCondition).join(' or ')})`;
   if ('allOf' in condition) return `(${condition.allOf.map(describeCondition).join(' and ')})`;
   if ('present' in condition) return `"${condition.present}" is present`;
+  if ('given' in condition) return `"${condition.given}" is given`;
+  if ('list' in condition) return `"${condition.list}" is a list`;
+  if ('headerType' in condition) return `the header's "typ" is "${condition.headerType}"`;
   if ('absent' in condition) return `"${condition.absent}" is absent`;
   if ('audienceIncludes' in condition) return `"aud" names "${condition.audienceIncludes}"`;
   return `"${condition.claim}" ${describeDemand(condition)}`;
@@ -124,14 +141,32 @@ function describeDemand(condition: Extract<Condition, { claim: string }>): strin
   return parts.join(' and ');
 }
 
-/** A claim as an own property; `undefined` for everything inherited. */
-export function own(claims: JsonObject, name: string): unknown {
-  return Object.hasOwn(claims, name) ? claims[name] : undefined;
+/**
+ * The claims that a condition compares and that are not there: without them it cannot hold, and what it says of them
+ * would mislead. Forms that ask whether a claim is there say so themselves.
+ */
+export function missingClaims(claims: JsonObject, condition: Condition): readonly string[] {
+  const parts = 'anyOf' in condition ? condition.anyOf : 'allOf' in condition && condition.allOf;
+  if (parts) return [...new Set(parts.flatMap((part) => missingClaims(claims, part)))];
+  const compared = [
+    ...('claim' in condition ? [condition.claim] : []),
+    ...('sameAs' in condition ? [condition.sameAs] : []),
+    ...('differsFrom' in condition ? [condition.differsFrom] : []),
+    ...('audienceIncludes' in condition ? ['aud'] : []),
+    ...('list' in condition ? [condition.list] : []),
+  ];
+  return compared.filter((name) => own(claims, name) === undefined);
 }
 
-/** A claim that is a non-empty string. */
+/** A claim as an own property; `undefined` for everything inherited, and for `null`. */
+export function own(claims: JsonObject, name: string): unknown {
+  return Object.hasOwn(claims, name) ? (claims[name] ?? undefined) : undefined;
+}
+
+/** A claim that is a non-empty string. An audience may stand alone in a list (RFC 7519 §4.1.3). */
 export function textOf(claims: JsonObject, name: string): string | undefined {
-  const value = own(claims, name);
+  let value = own(claims, name);
+  if (name === 'aud' && Array.isArray(value) && value.length === 1) [value] = value as unknown[];
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 

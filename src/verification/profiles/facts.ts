@@ -10,17 +10,24 @@ export type Fact<T> =
 const fact = <T>(value: T): Fact<T> => ({ ok: true, value });
 const fault = (text: string): Fact<never> => ({ ok: false, fault: text });
 
-/** The client's id. Sources that are there must agree: two ids would let one pass a list made for the other. */
+/**
+ * The client's id. Sources that are there must agree: two ids would let one pass a list made for the other. A source of
+ * last resort (`otherwise`) is asked only when those before it name none.
+ */
 export function readClientId(
   claims: JsonObject,
   sources: readonly ClientIdSource[],
 ): Fact<string | undefined> {
   let found: string | undefined;
   for (const source of sources) {
+    if (typeof source !== 'string' && 'otherwise' in source) {
+      found ??= textOf(claims, source.otherwise);
+      continue;
+    }
     const name = typeof source === 'string' ? source : source.claim;
     const text = textOf(claims, name);
     if (text === undefined) {
-      if (Object.hasOwn(claims, name) && name !== 'sub') {
+      if (own(claims, name) !== undefined && name !== 'sub') {
         return fault(`"${name}" must be a non-empty string`);
       }
       continue;
@@ -33,7 +40,10 @@ export function readClientId(
   return fact(found);
 }
 
-function extractId(text: string, source: ClientIdSource): string | undefined {
+function extractId(
+  text: string,
+  source: Exclude<ClientIdSource, { otherwise: string }>,
+): string | undefined {
   if (typeof source === 'string') return text;
   if ('startsWith' in source) return text.startsWith(source.startsWith) ? text : undefined;
   const [before, after] = source.between;

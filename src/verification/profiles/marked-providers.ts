@@ -1,5 +1,6 @@
+import type { Condition } from './conditions.js';
 import type { ClassificationProfile } from './profile.js';
-import { absent, either, PERSON_CLAIMS, SCOPE, SCOPE_OR_SCP } from './vocabulary.js';
+import { absent, anyPresent, either, PERSON_CLAIMS, SCOPE, SCOPE_OR_SCP } from './vocabulary.js';
 
 // Providers that mark a machine's token positively.
 
@@ -20,6 +21,8 @@ export const auth0 = {
   ],
   customer: [
     { claim: 'sub', contains: '|' },
+    // Its ID tokens name no client but as audience.
+    anyPresent('azp', 'client_id'),
     either(
       { absent: 'gty' },
       { claim: 'gty', notStartsWith: 'client-credentials' },
@@ -73,6 +76,9 @@ export const cognito = {
   scopes: SCOPE,
 } as const satisfies ClassificationProfile;
 
+/** What the payload calls an access token; a client's setting makes it lower case. */
+const ACCESS_TYPE: Condition = { claim: 'typ', oneOf: ['Bearer', 'bearer', 'DPoP', 'dpop'] };
+
 /**
  * Keycloak. A machine is a user of its own, so `sub` tells nothing. The name alone is not enough either: a person may
  * register as service-account-something, but only the client-credentials grant adds the client's id as `client_id`
@@ -89,12 +95,9 @@ export const keycloak = {
       ignoreCase: true,
     },
     either({ claim: 'client_id', sameAs: 'azp' }, { claim: 'clientId', sameAs: 'azp' }),
-    either({ absent: 'typ' }, { claim: 'typ', oneOf: ['Bearer', 'DPoP'] }),
+    either({ absent: 'typ' }, ACCESS_TYPE),
   ],
-  customer: [
-    { claim: 'preferred_username', notStartsWith: 'service-account-' },
-    either({ absent: 'typ' }, { claim: 'typ', oneOf: ['Bearer', 'DPoP'] }),
-  ],
+  customer: [{ claim: 'preferred_username', notStartsWith: 'service-account-' }, ACCESS_TYPE],
   scopes: SCOPE,
 } as const satisfies ClassificationProfile;
 
@@ -122,14 +125,17 @@ export const workos = {
   scopes: SCOPE,
 } as const satisfies ClassificationProfile;
 
-/** Kinde. */
+/** Kinde. A person's id begins with `kp_`; ID tokens have no `scp`. */
 export const kinde = {
   name: 'kinde',
   clientId: ['azp'],
   service: [{ claim: 'gty', arrayIncludes: 'client_credentials' }, { absent: 'sub' }],
   customer: [
-    { present: 'sub' },
-    either({ absent: 'gty' }, { claim: 'gty', arrayExcludes: 'client_credentials' }),
+    { claim: 'sub', startsWith: 'kp_' },
+    either(
+      { allOf: [{ list: 'scp' }, { absent: 'gty' }] },
+      { claim: 'gty', arrayExcludes: 'client_credentials' },
+    ),
   ],
   scopes: SCOPE_OR_SCP,
 } as const satisfies ClassificationProfile;

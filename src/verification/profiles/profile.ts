@@ -4,16 +4,19 @@ import type { Condition } from './conditions.js';
 
 /**
  * Where a client's id is found: a claim's name, or a claim that has a certain form. With `between`, the id is what
- * stands between the two texts; with `startsWith`, it is the whole claim.
+ * stands between the two texts; with `startsWith`, it is the whole claim. `otherwise` is a claim that counts only where no
+ * source before it names a client.
  */
 export type ClientIdSource =
   | string
+  | { readonly otherwise: string }
   | { readonly claim: string; readonly between: readonly [before: string, after: string] }
   | { readonly claim: string; readonly startsWith: string };
 
 /**
  * How one provider marks its tokens, as data. A token is a service token when all of `service` holds, a customer token
- * when all of `customer` holds, and refused when both or neither do.
+ * when all of `customer` holds, and refused when both or neither do. The marks that any provider gives to machines speak
+ * against a customer in every profile, those of persons against a service.
  *
  * @example
  * ```ts
@@ -39,6 +42,11 @@ export interface ClassificationProfile {
   readonly service: readonly Condition[];
   /** What makes a customer token: all of it. `never` for an issuer that has none. */
   readonly customer: readonly Condition[] | 'never';
+  /**
+   * What its access tokens have and its ID tokens do not: all of it. Asked of a token whose audience is its own client,
+   * and which has none of the usual signs (`scope`, `scp`, the type `at+jwt`). Default: such a token is refused.
+   */
+  readonly accessToken?: readonly Condition[];
   /** Claims that hold scopes, as a text with spaces or as a list, for each kind. */
   readonly scopes: { readonly service: readonly string[]; readonly customer: readonly string[] };
   /**
@@ -65,11 +73,17 @@ export function checkProfile(profile: ClassificationProfile): void {
   }
   checkConditions(`${at}: "service"`, profile.service);
   if (profile.customer !== 'never') checkConditions(`${at}: "customer"`, profile.customer);
+  if (profile.accessToken !== undefined) {
+    checkConditions(`${at}: "accessToken"`, profile.accessToken);
+  }
 }
 
 const FORMS = [
   'present',
+  'given',
   'absent',
+  'list',
+  'headerType',
   'equals',
   'oneOf',
   'startsWith',
@@ -83,6 +97,16 @@ const FORMS = [
   'audienceIncludes',
   'anyOf',
   'allOf',
+] as const;
+
+/** Forms that name their claim themselves, or none. */
+const CLAIMLESS_FORMS = [
+  'present',
+  'given',
+  'absent',
+  'list',
+  'headerType',
+  'audienceIncludes',
 ] as const;
 
 function checkConditions(at: string, conditions: readonly Condition[]): void {
@@ -102,8 +126,9 @@ function checkCondition(at: string, condition: Condition): void {
   }
   if ('anyOf' in condition) checkConditions(`${at}, "anyOf"`, condition.anyOf);
   else if ('allOf' in condition) checkConditions(`${at}, "allOf"`, condition.allOf);
-  else if (!('present' in condition || 'absent' in condition || 'audienceIncludes' in condition)) {
-    if (typeof condition.claim !== 'string' || condition.claim === '') {
+  else if (!CLAIMLESS_FORMS.some((form) => form in condition)) {
+    const { claim } = condition as { readonly claim?: unknown };
+    if (typeof claim !== 'string' || claim === '') {
       throw new VerifierConfigError(`${at} has a condition without a "claim".`);
     }
   }

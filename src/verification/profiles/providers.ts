@@ -9,7 +9,16 @@ import {
   workos,
 } from './marked-providers.js';
 import type { ClassificationProfile } from './profile.js';
-import { authentik, duende, hydra, okta, pingone, rfc9068, zitadel } from './unmarked-providers.js';
+import {
+  authentik,
+  duende,
+  hydra,
+  okta,
+  pingone,
+  rfc9068,
+  spring,
+  zitadel,
+} from './unmarked-providers.js';
 
 /** The built-in profiles by name. */
 export const PROFILES = {
@@ -23,6 +32,7 @@ export const PROFILES = {
   pingone,
   workos,
   hydra,
+  spring,
   duende,
   kinde,
   kubernetes,

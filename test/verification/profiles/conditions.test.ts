@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import {
   describeCondition,
   meets,
+  missingClaims,
   type Condition,
 } from '../../../src/verification/profiles/conditions.js';
 import {
@@ -20,7 +21,25 @@ const TABLE: readonly (readonly [Condition, string, readonly Claims[], readonly 
     [{ a: 'x' }, { a: 0 }, { a: true }, { a: ['x'] }, { a: { b: 1 } }],
     [{}, { a: '' }, { a: null }, { a: false }, { a: [] }, { a: {} }, { a: Number.NaN }],
   ],
-  [{ absent: 'a' }, '"a" is absent', [{}, { b: 1 }], [{ a: null }, { a: undefined }, { a: '' }]],
+  [
+    { absent: 'a' },
+    '"a" is absent',
+    [{}, { b: 1 }, { a: null }],
+    [{ a: '' }, { a: 0 }, { a: false }, { a: [] }],
+  ],
+  [
+    { given: 'a' },
+    '"a" is given',
+    [{ a: '' }, { a: 0 }, { a: false }, { a: [] }, { a: {} }],
+    [{}, { b: 1 }, { a: null }],
+  ],
+  [
+    { list: 'a' },
+    '"a" is a list',
+    [{ a: [] }, { a: ['x'] }],
+    [{}, { a: null }, { a: 'x' }, { a: ['x', 1] }, { a: { 0: 'x' } }],
+  ],
+  [{ headerType: 'at+jwt' }, 'the header\'s "typ" is "at+jwt"', [], [{}, { typ: 'at+jwt' }]],
   [
     { claim: 'a', equals: 'x' },
     '"a" is "x"',
@@ -126,6 +145,38 @@ describe.each(TABLE)('%j', (condition, words, met, unmet) => {
   });
 });
 
+test('the type of the header', () => {
+  const condition = { anyOf: [{ allOf: [{ headerType: 'at+jwt' }] }] };
+  expect(meets({}, condition, 'at+jwt')).toBe(true);
+  expect(meets({}, condition, 'jwt')).toBe(false);
+});
+
+test('one audience is the same alone and in a list', () => {
+  for (const aud of ['x', ['x']]) {
+    expect(meets({ a: 'x', aud }, { claim: 'a', sameAs: 'aud' })).toBe(true);
+    expect(meets({ a: 'y', aud }, { claim: 'a', differsFrom: 'aud' })).toBe(true);
+  }
+  for (const aud of [['x', 'y'], [], [['x']], [1], null]) {
+    expect(meets({ a: 'x', aud }, { claim: 'a', sameAs: 'aud' })).toBe(false);
+    expect(meets({ a: 'z', aud }, { claim: 'a', differsFrom: 'aud' })).toBe(false);
+  }
+});
+
+test('claims that a condition compares and that are not there', () => {
+  const compared: Condition = {
+    anyOf: [
+      { claim: 'a', sameAs: 'b' },
+      { allOf: [{ claim: 'c', differsFrom: 'b' }, { audienceIncludes: 'x' }, { list: 'd' }] },
+      { present: 'e' },
+      { absent: 'f' },
+      { given: 'g' },
+      { headerType: 'h' },
+    ],
+  };
+  expect(missingClaims({}, compared)).toEqual(['a', 'b', 'c', 'aud', 'd']);
+  expect(missingClaims({ a: '', b: 1, c: null, aud: [], d: 'x' }, compared)).toEqual(['c']);
+});
+
 test('names that objects inherit are no claims', () => {
   expect(meets({}, { present: 'constructor' })).toBe(false);
   expect(meets({}, { absent: 'toString' })).toBe(true);
@@ -147,6 +198,7 @@ describe('profiles that are refused when they are configured', () => {
     ['scopes of one kind', { ...good, scopes: { service: [] } }, '"scopes"'],
     ['conditions missing', { ...good, service: undefined }, '"service" must have'],
     ['a condition that is no object', { ...good, service: ['sub'] }, 'not one of'],
+    ['conditions of access tokens', { ...good, accessToken: [] }, '"accessToken" must have'],
     ['a condition that is null', { ...good, service: [null] }, 'not one of'],
   ])('%s', (_, profile, words) => {
     expect(() => checkProfile(profile as ClassificationProfile)).toThrow(words);

@@ -24,6 +24,7 @@ export const PROVIDER_TOKENS: readonly ProviderTokens[] = [
     profile: 'rfc9068',
     service: [
       ['client credentials', { sub: 'job', client_id: 'job', jti: '1', scope: 'a b' }, 'job'],
+      ['no value for a person', { sub: 'job', client_id: 'job', email: null, acr: null }, 'job'],
     ],
     customer: [
       ['with a login', { sub: USER, client_id: 'web', auth_time: 1_700_000_000, scope: 'a' }],
@@ -32,10 +33,13 @@ export const PROVIDER_TOKENS: readonly ProviderTokens[] = [
     refused: [
       ['a client that calls itself a person', { sub: 'job', client_id: 'job', email: 'a@b.c' }],
       ['another subject and no sign of a person', { sub: USER, client_id: 'web' }],
+      [
+        'what RFC 9068 requires, without its type',
+        { sub: USER, client_id: 'web', aud: 'api', exp: 2, iat: 1, jti: '1' },
+      ],
       ['no client', { sub: USER, auth_time: 1_700_000_000 }],
       ['no subject', { client_id: 'job' }],
       ['the client as a list', { sub: 'job', client_id: ['job'] }],
-      ['a null sign of a person', { sub: 'job', client_id: 'job', email: null }],
       ['an empty sign of a person', { sub: USER, client_id: 'web', email: '' }],
     ],
   },
@@ -61,6 +65,7 @@ export const PROVIDER_TOKENS: readonly ProviderTokens[] = [
       ],
       ['two clients', { sub: 'auth0|5', azp: 'web', client_id: 'other' }],
       ['no connection in the subject', { sub: 'somebody', azp: 'web' }],
+      ['an ID token', { sub: 'auth0|5', aud: 'web', sid: 's', email: 'a@b.c' }],
       ['a person whose id ends like a machine', { sub: 'auth0|x@clients', azp: 'web' }],
       ['no name before @clients', { sub: '@clients', azp: 'job', gty: 'client-credentials' }],
       ['gty as a list', { sub: 'job@clients', azp: 'job', gty: ['client-credentials'] }],
@@ -68,12 +73,14 @@ export const PROVIDER_TOKENS: readonly ProviderTokens[] = [
   },
   {
     profile: 'okta',
-    service: [['client credentials', { sub: '0oa1', cid: '0oa1', scp: ['a'] }, '0oa1']],
+    service: [
+      ['client credentials', { sub: '0oa1', cid: '0oa1', scp: ['a'] }, '0oa1'],
+      ['no value for a person', { sub: '0oa1', cid: '0oa1', uid: null }, '0oa1'],
+    ],
     customer: [['a person', { sub: 'ann@example.com', cid: '0oa2', uid: '00u1', scp: ['a'] }]],
     refused: [
       ['a client with a uid', { sub: '0oa1', cid: '0oa1', uid: '00u1' }],
       ['another subject without uid', { sub: 'ann@example.com', cid: '0oa2' }],
-      ['uid null', { sub: '0oa1', cid: '0oa1', uid: null }],
       ['uid empty', { sub: 'ann@example.com', cid: '0oa2', uid: '' }],
       ['no client', { sub: 'ann@example.com', uid: '00u1' }],
     ],
@@ -141,7 +148,10 @@ export const PROVIDER_TOKENS: readonly ProviderTokens[] = [
     ],
     customer: [
       ['a person', { sub: USER, azp: 'web', preferred_username: 'ann', sid: 's', typ: 'Bearer' }],
-      ['bound to a key', { sub: USER, azp: 'web', preferred_username: 'ann', typ: 'DPoP' }],
+      [
+        'the type in small letters, and a nonce as before version 25',
+        { sub: USER, azp: 'web', preferred_username: 'ann', typ: 'bearer', nonce: 'n' },
+      ],
     ],
     refused: [
       [
@@ -161,6 +171,8 @@ export const PROVIDER_TOKENS: readonly ProviderTokens[] = [
       ['an ID token', { sub: USER, azp: 'web', preferred_username: 'ann', typ: 'ID' }],
       ['an unknown type', { sub: USER, azp: 'web', preferred_username: 'ann', typ: 'Other' }],
       ['two clients', { sub: USER, azp: 'web', client_id: 'job', preferred_username: 'ann' }],
+      ['no type', { sub: USER, azp: 'web', preferred_username: 'ann' }],
+      ['bound to a key', { sub: USER, azp: 'web', preferred_username: 'ann', typ: 'DPoP' }],
     ],
   },
   {
@@ -213,6 +225,30 @@ export const PROVIDER_TOKENS: readonly ProviderTokens[] = [
       ['no client', { sub: USER }],
       ['no subject', { client_id: 'job' }],
       ['a client with a name', { sub: 'job', client_id: 'job', email: 'a@b.c' }],
+      ['a machine of another provider', { sub: USER, client_id: 'web', jti: '1' }],
+      ['a person called like the client', { sub: 'web', client_id: 'web', scp: ['openid'] }],
+      ['the same, with a refresh token', { sub: 'web', client_id: 'web', scp: ['offline'] }],
+    ],
+  },
+  {
+    profile: 'spring',
+    service: [
+      ['by default', { sub: 'job', aud: 'job', nbf: 1, scope: ['a'], jti: '1' }, 'job'],
+      ['by default, no scopes', { sub: 'job', aud: 'job', nbf: 1, jti: '1' }, 'job'],
+      ['customized', { sub: 'job', aud: 'https://api', client_id: 'job', nbf: 1 }, 'job'],
+    ],
+    customer: [
+      ['by default', { sub: 'ann', aud: 'web', nbf: 1, scope: ['openid'], jti: '1' }],
+      ['customized', { sub: 'ann', aud: 'https://api', client_id: 'web', nbf: 1, scope: ['a'] }],
+    ],
+    refused: [
+      ['an ID token', { sub: 'ann', aud: 'web', azp: 'web', auth_time: 1, sid: 's', jti: '1' }],
+      ['an ID token of a person called like the client', { sub: 'web', aud: 'web', azp: 'web' }],
+      ['a person called like the client', { sub: 'web', aud: 'web', nbf: 1, scope: ['openid'] }],
+      ['the same by the grant', { sub: 'w', client_id: 'w', nbf: 1, gty: 'authorization_code' }],
+      ['no scopes and another subject', { sub: 'ann', aud: 'web', nbf: 1 }],
+      ['two audiences and no client', { sub: 'ann', aud: ['web', 'x'], nbf: 1, scope: ['a'] }],
+      ['scopes as a text', { sub: 'ann', client_id: 'web', nbf: 1, scope: 'a' }],
     ],
   },
   {
@@ -233,11 +269,15 @@ export const PROVIDER_TOKENS: readonly ProviderTokens[] = [
     service: [['machine', { azp: 'job', gty: ['client_credentials'], scp: ['a'] }, 'job']],
     customer: [
       ['a person', { azp: 'web', sub: 'kp_1', scp: ['openid'] }],
+      ['a person, no scopes', { azp: 'web', sub: 'kp_1', scp: [] }],
       ['another grant', { azp: 'web', sub: 'kp_1', gty: ['authorization_code'] }],
     ],
     refused: [
       ['both', { azp: 'job', sub: 'kp_1', gty: ['client_credentials'] }],
       ['neither', { azp: 'job' }],
+      ['an ID token', { azp: 'web', aud: ['web'], sub: 'kp_1', email: 'a@b.c' }],
+      ['an ID token for another audience', { azp: 'web', aud: ['x'], sub: 'kp_1' }],
+      ['the subject of another provider', { azp: 'web', sub: UUID, scp: ['a'] }],
       ['gty as a string', { azp: 'job', gty: 'client_credentials' }],
       ['a person with gty as a string', { azp: 'job', sub: 'kp_1', gty: 'client_credentials' }],
       ['no client', { gty: ['client_credentials'] }],
@@ -264,22 +304,35 @@ export const PROVIDER_TOKENS: readonly ProviderTokens[] = [
     profile: 'zitadel',
     options: lists,
     service: [['on the list', { sub: '2834', client_id: 'job' }, 'job']],
-    customer: [['on the other list', { sub: '9876', client_id: 'web' }]],
+    customer: [
+      ['on the other list', { sub: '9876', client_id: 'web' }],
+      ['for its own client, too', { sub: '9876', client_id: 'web', aud: ['web', 'x'], jti: '1' }],
+    ],
     refused: [
       ['a machine on no list', { sub: '2834', client_id: 'new-job' }],
       ['no client', { sub: '2834' }],
       ['the client as the person', { sub: 'web', client_id: 'web' }],
       ['two clients', { sub: '2834', client_id: 'job', azp: 'web' }],
+      ['an ID token', { sub: '9876', aud: ['web', 'x'], azp: 'web', client_id: 'web', jti: '1' }],
+      ['an ID token of a machine', { sub: '2834', aud: ['job'], azp: 'job', client_id: 'job' }],
     ],
   },
   {
     profile: 'authentik',
     options: lists,
     service: [['on the list', { sub: 'a1b2', azp: 'job', uid: 'u' }, 'job']],
-    customer: [['on the other list', { sub: 'c3d4', azp: 'web', uid: 'u' }]],
+    customer: [
+      ['on the other list', { sub: 'c3d4', azp: 'web', uid: 'u' }],
+      ['for its own client', { sub: 'c3d4', azp: 'web', aud: 'web', uid: 'u' }],
+    ],
     refused: [
       ['on no list', { sub: 'a1b2', azp: 'other' }],
       ['no subject', { azp: 'job' }],
+      ['an ID token', { sub: 'c3d4', azp: 'web', aud: 'web', auth_time: 1 }],
+      [
+        'a machine of a shared client',
+        { sub: 'a', azp: 'web', preferred_username: 'ak-x-client_credentials' },
+      ],
     ],
   },
 ];
