@@ -91,13 +91,14 @@ function decideOutcome(renewal: Renewal, isRepeatable: boolean): RefusedServiceT
 
 /**
  * Looks for a token other than the one that was refused. The source asks for a new one at most once a second, however
- * many requests are refused; one of those that were refused together may find what another has got.
+ * many requests are refused; one of those that were refused together may find what another has got. A token that is refused
+ * within its first second is worth the wait for the rest of it: it may have been replaced.
  */
 async function renew(tokens: ServiceTokenSource, refusedToken: string): Promise<Renewal> {
   try {
     const current = await tokens.getToken();
     if (current.accessToken !== refusedToken) return { token: current.accessToken };
-    const renewed = await tokens.getToken({ force: true });
+    const renewed = await tokens.getToken({ force: true, patient: true });
     return renewed.accessToken === refusedToken ? {} : { token: renewed.accessToken };
   } catch (error) {
     // The callee's refusal tells the caller more than the broker's troubles, which the source reports by itself.
