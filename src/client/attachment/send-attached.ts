@@ -10,8 +10,6 @@ export interface Exchange<Answer> {
   /** Whom it goes to. */
   readonly origin: string;
   readonly cancellation: Cancellation;
-  /** Whether it can be sent a second time with the same body. */
-  readonly isRepeatable: boolean;
   /**
    * Sends it. Resolves with whatever comes back, a refusal too.
    *
@@ -22,6 +20,11 @@ export interface Exchange<Answer> {
   endCancelled(): Promise<Answer>;
   /** Whether the callee itself refused the token: 401, and not from where a redirect led to. */
   isRefused(answer: Answer): boolean;
+  /**
+   * Whether a request with this answer may be sent a second time: with the same body, and only when it is known that no
+   * redirect led it to another origin, nor to what it may have changed already.
+   */
+  mayRepeat(answer: Answer): boolean;
   /** Lets go of an answer that nobody will read. */
   discard(answer: Answer): Promise<void>;
 }
@@ -57,7 +60,7 @@ async function sendWithServiceToken<Answer>(
     await exchange.discard(answer);
     return exchange.endCancelled();
   }
-  const outcome = decideOutcome(renewal, exchange.isRepeatable);
+  const outcome = decideOutcome(renewal, exchange.mayRepeat(answer));
   if (onRefused !== undefined) {
     tell(() => onRefused({ origin, outcome, error: renewal.error }));
   }
