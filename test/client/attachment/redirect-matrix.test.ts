@@ -150,7 +150,7 @@ const SENDERS: readonly (readonly [string, Sender, 'all' | 'may' | 'none'])[] = 
 ];
 
 /** The others are made of these: two statuses are enough, one that keeps the method and one that does not. */
-const WHOLE = ['the http adapter', 'the fetch adapter', 'fetch'];
+const WHOLE = new Set(['the http adapter', 'the fetch adapter', 'fetch']);
 
 /** Two origins, and what they answer at the moment: `/start` redirects, `/end` accepts the new token. */
 async function world(place: Place) {
@@ -182,7 +182,7 @@ describe.each(SENDERS)('by %s', (name, sender, known) => {
   const places = name.includes('itself') ? PLACES.filter((one) => one !== 'to itself') : PLACES;
   test.each(places)('led %s', async (place) => {
     const { first, second, now } = await world(place);
-    const statuses = WHOLE.includes(name) ? STATUSES : ([303, 307] as const);
+    const statuses = WHOLE.has(name) ? STATUSES : ([303, 307] as const);
     for (const status of place === 'nowhere' ? [200] : statuses) {
       for (const [answer, method] of ANSWERS.flatMap((one) =>
         METHODS.map((other) => [one, other] as const),
