@@ -3,7 +3,8 @@ import { clientSecretBasic } from '../tokens/client-secret-basic.js';
 import type { Clock } from '../tokens/clock.js';
 import { bareError, connectionFailure } from '../tokens/connection-failure.js';
 import { withDeadline } from '../tokens/waiting.js';
-import { TokenRequestError } from './errors.js';
+import { ClientConfigError, TokenRequestError } from './errors.js';
+import { directDispatcher } from './proxies.js';
 import {
   failureByStatus,
   invalidAnswer,
@@ -78,13 +79,16 @@ async function talk(exchange: Exchange, signal: AbortSignal): Promise<Grant> {
     );
     return readGrant(status, body, broker);
   } catch (error) {
-    throw error instanceof TokenRequestError ? error : noAnswer(error, broker);
+    if (error instanceof TokenRequestError || error instanceof ClientConfigError) throw error;
+    throw noAnswer(error, broker);
   }
 }
 
 function requestInit(exchange: Exchange, signal: AbortSignal): RequestInit {
-  const { peerId, peerSecret, pastCaches } = exchange;
-  return {
+  const { broker, peerId, peerSecret, pastCaches } = exchange;
+  // To this very machine, or to a network in which nobody can listen: not to a proxy.
+  const dispatcher = broker.startsWith('http:') ? directDispatcher(undefined) : undefined;
+  const init: RequestInit = {
     method: 'POST',
     headers: {
       accept: 'application/json',
@@ -96,6 +100,8 @@ function requestInit(exchange: Exchange, signal: AbortSignal): RequestInit {
     redirect: 'manual',
     signal,
   };
+  if (dispatcher !== undefined) init.dispatcher = dispatcher;
+  return init;
 }
 
 function tooSlow(broker: string, timeoutMs: number): TokenRequestError {

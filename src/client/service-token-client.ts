@@ -45,7 +45,8 @@ export interface ServiceTokenClient extends ServiceTokenSource {
  * It keeps the broker's own freshness policy. A token is used for five minutes (`ttlMs`) and asked for again behind the
  * answers from four minutes on; however many callers, one request is in flight. When no broker answers, the token is
  * served on for as long as it lives, and the refresh is retried after 1, 2, 4 … 30 seconds. `force` asks the broker to
- * read its store, at most once a second.
+ * read its store, at most once a second; with `patient` it waits for the rest of a second in which an ordinary read was
+ * made, unless `deadlineMs` is shorter.
  *
  * The brokers are asked in the order of the list: the first whenever it works, and last for a minute after it failed.
  * `Retry-After` is kept. A peer that is refused (400, 401, 403) is not tried again at another broker, nor at once.
@@ -71,6 +72,15 @@ export function createServiceTokenClient(options: ServiceTokenClientOptions): Se
   return new BrokerClient(readClientOptions(options));
 }
 
+/** The least time between two forced reads, here and at the broker, in milliseconds. */
+const FORCE_INTERVAL = 1_000;
+
+interface LastRead {
+  /** From here on the broker's answer may be outdated. */
+  readonly endedAt: number;
+  readonly forced: boolean;
+}
+
 interface Held {
   readonly token: SuppliedToken;
   /** Made once for each token: a warm answer costs no allocation. */
@@ -83,6 +93,9 @@ class BrokerClient implements ServiceTokenClient {
   readonly #asker: BrokerAsker;
   readonly #cache: RefreshingCache<Held>;
   #toldOfStale = false;
+  #lastRead: LastRead | undefined;
+  /** However many callers force a read too early: one pause. */
+  #pause: Promise<void> | undefined;
 
   constructor(settings: ClientSettings) {
     const { clock, deadlineMs, random, skewMs, ttlMs } = settings;
@@ -124,14 +137,54 @@ class BrokerClient implements ServiceTokenClient {
 
   async #wait(demand: TokenDemand = {}): Promise<SuppliedToken> {
     requireDemand(demand);
+    if (demand.force !== true || demand.patient !== true) {
+      return this.#take(await this.#cache.get(demand)).token;
+    }
+    const old = this.#cache.status().value?.token.accessToken;
+    await this.#waitOutInterval();
+    const answer = this.#take(await this.#cache.get(demand));
+    // It may have joined an ordinary read that was under way.
+    if (answer.token.accessToken !== old || this.#leftOfInterval() <= 0) return answer.token;
+    await this.#waitOutInterval();
     return this.#take(await this.#cache.get(demand)).token;
   }
 
   async #read(forced: boolean): Promise<Held> {
     const request = { pastCaches: forced, patient: !this.#hasUsableToken() };
-    const { accessToken, expiresAt, broker } = await this.#asker.ask(request);
-    const token = createSuppliedToken(accessToken, expiresAt);
-    return { token, promise: Promise.resolve(token), broker };
+    try {
+      const { accessToken, expiresAt, broker } = await this.#asker.ask(request);
+      const token = createSuppliedToken(accessToken, expiresAt);
+      return { token, promise: Promise.resolve(token), broker };
+    } finally {
+      this.#lastRead = { endedAt: this.#settings.clock.now(), forced };
+    }
+  }
+
+  /**
+   * A token that is refused right after it was read may have been replaced meanwhile, and neither we nor the broker would
+   * look again within that second. A forced read within it was such a look: a callee that refuses every token costs no wait.
+   */
+  async #waitOutInterval(): Promise<void> {
+    const left = this.#leftOfInterval();
+    if (left <= 0 || left > this.#settings.deadlineMs || !this.#hasUsableToken()) return;
+    this.#pause ??= this.#sleepOut().finally(() => (this.#pause = undefined));
+    await this.#pause;
+  }
+
+  async #sleepOut(): Promise<void> {
+    const { clock } = this.#settings;
+    // Timers may end a little early.
+    for (let left = this.#leftOfInterval(); left > 0; left = this.#leftOfInterval()) {
+      await clock.sleep(left);
+    }
+  }
+
+  /** Milliseconds until a read may be forced; 0 when it may be now, or when waiting would not help. */
+  #leftOfInterval(): number {
+    if (this.#lastRead === undefined || this.#lastRead.forced) return 0;
+    const age = this.#settings.clock.now() - this.#lastRead.endedAt;
+    // Negative after the clock was set back.
+    return age < 0 ? 0 : FORCE_INTERVAL - age;
   }
 
   #take({ state, value, readAt }: CacheAnswer<Held>): Held {
@@ -167,9 +220,12 @@ class BrokerClient implements ServiceTokenClient {
   }
 }
 
-function requireDemand({ minTtlMs = 0, force = false }: TokenDemand): void {
+function requireDemand({ minTtlMs = 0, force = false, patient = false }: TokenDemand): void {
   if (typeof minTtlMs !== 'number' || !(minTtlMs >= 0) || minTtlMs === Infinity) {
     throw new ClientConfigError('"minTtlMs" must be a number of milliseconds from 0.');
   }
   if (typeof force !== 'boolean') throw new ClientConfigError('"force" must be true or false.');
+  if (typeof patient !== 'boolean') {
+    throw new ClientConfigError('"patient" must be true or false.');
+  }
 }

@@ -12,6 +12,11 @@ export interface TokenDemand {
   readonly minTtlMs?: number;
   /** Ask again, past every cache, at most once a second. Default false. */
   readonly force?: boolean;
+  /**
+   * With `force`, when an ordinary read was made within the last second: wait for the rest of that second and ask again then,
+   * instead of serving what that read gave. Default false.
+   */
+  readonly patient?: boolean;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { createServiceTokenClient } from '../../src/client/service-token-client.js';
+import { FakeClock } from '../../src/testing/index.js';
 import type { TokenDemand } from '../../src/tokens/token-supply.js';
 import { SteppingClock } from '../provider/stepping-clock.js';
 import { answers } from '../support/provider-server.js';
@@ -107,6 +108,58 @@ describe('a healthy broker', () => {
     expect(headers?.map((all) => all['cache-control'] === 'no-cache')).toEqual([false, true]);
   });
 
+  describe('force with patience, within a second of an ordinary request', () => {
+    const demand = { force: true, patient: true };
+
+    test('waits for the rest of that second, once for all who ask', async () => {
+      const { client, brokers, clock } = await rig();
+      const first = await client.getToken();
+      clock.advance(300);
+      const forced = await Promise.all(Array.from({ length: 50 }, () => client.getToken(demand)));
+      expect(new Set(forced).size).toBe(1);
+      expect(forced[0]).not.toBe(first);
+      expect([clock.pauses, requests(brokers)]).toEqual([[700], [2]]);
+    });
+
+    test('does not wait when the last request was forced, or is a second old', async () => {
+      const { client, brokers, clock } = await rig();
+      await client.getToken();
+      clock.advance(1_000);
+      const forced = await client.getToken(demand);
+      clock.advance(500);
+      expect(await client.getToken(demand)).toBe(forced);
+      expect([clock.pauses, requests(brokers)]).toEqual([[], [2]]);
+    });
+
+    test('waits after a request that failed, or that it joined, too', async () => {
+      const { client, brokers, clock } = await rig({ rounds: 1 });
+      const first = await client.getToken();
+      clock.advance(TTL - 1);
+      brokers[0]?.next('token', answers.empty(500));
+      expect(await client.getToken()).toBe(first);
+      await brokers[0]?.reached('token', 2);
+      expect(await client.getToken(demand)).not.toBe(first);
+      expect(requests(brokers)).toEqual([3]);
+    });
+
+    test('does not wait without a token, nor beyond the deadline, nor after the clock was set back', async () => {
+      const impatient = await rig({ timeoutMs: 100, deadlineMs: 500, clock: new FakeClock() });
+      const first = await impatient.client.getToken();
+      expect(await impatient.client.getToken(demand)).toBe(first);
+
+      const { client, brokers, clock } = await rig({ rounds: 1 });
+      brokers[0]?.next('token', answers.empty(500));
+      await failureOf(client.getToken());
+      await failureOf(client.getToken(demand));
+      expect(clock.pauses).toEqual([]);
+      clock.advance(1_000);
+      await client.getToken();
+      clock.advance(-HOUR);
+      await client.getToken(demand);
+      expect(clock.pauses).toEqual([]);
+    });
+  });
+
   test('minTtlMs is a promise', async () => {
     const { client, brokers, clock } = await rig();
     const token = await client.getToken({ minTtlMs: DAY });
@@ -126,6 +179,7 @@ describe('a healthy broker', () => {
     [{ minTtlMs: Infinity }, '"minTtlMs"'],
     [{ minTtlMs: '60' }, '"minTtlMs"'],
     [{ force: 'yes' }, '"force"'],
+    [{ patient: 1 }, '"patient"'],
   ])('a demand such as %j is refused', async (demand, words) => {
     const { client, brokers } = await rig();
     const failure = await failureOf(client.getToken(demand as TokenDemand));

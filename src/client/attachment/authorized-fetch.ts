@@ -1,8 +1,10 @@
 import { currentBehalf, currentCorrelation } from '../../context/call-context.js';
+import { directDispatcher } from '../proxies.js';
 import { ClientConfigError, readAll } from '../errors.js';
 import type { ActingAs } from './acting-as.js';
 import { originOf, plainOrigin } from './allowed-origins.js';
 import { readAttachmentOptions, type AttachmentOptions } from './attachment-options.js';
+import { fetchTrail, type Trail } from './axios-redirects.js';
 import { correlationHeaders } from './correlation-headers.js';
 import { decideAttachment } from './decide-attachment.js';
 import { readFetchCall, type FetchCall } from './fetch-call.js';
@@ -69,13 +71,13 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
     const { headers, url } = call;
     const origin = plainOrigin(url, settings.origins) ?? originOf(url);
     const attachment = decideAttachment(
-      { origin, as: init?.as, hasAuthorization: headers.has('authorization') },
+      { origin, as: call.as, hasAuthorization: headers.has('authorization') },
       settings,
       currentBehalf(),
     );
     if (attachment.kind === 'refused') throw attachment.error;
     if (origin === undefined || !settings.origins.has(origin)) {
-      return send(call.target, { ...call.init, headers: headers.init });
+      return send(call.target(), { ...call.init, headers: headers.init });
     }
     const correlation = correlationHeaders(currentCorrelation(), (name) => headers.has(name));
     for (const [name, value] of correlation) headers.set(name, value);
@@ -90,6 +92,11 @@ function readFetch(
   throw new ClientConfigError('"fetch" must be a function.');
 }
 
+function avoidProxies(init: RequestInit): void {
+  const dispatcher = directDispatcher(init.dispatcher);
+  if (dispatcher !== undefined) init.dispatcher = dispatcher;
+}
+
 /** A request of `fetch` to a listed origin. */
 class FetchExchange implements Exchange<Response> {
   constructor(
@@ -102,23 +109,37 @@ class FetchExchange implements Exchange<Response> {
     return this.call;
   }
 
-  get isRepeatable(): boolean {
-    return isRepeatableBody(this.call.body);
+  send(authorization: string | undefined): Promise<Response> {
+    const { call, fetch } = this;
+    const init: RequestInit = { ...call.init, headers: call.headers.init };
+    if (authorization !== undefined) {
+      call.headers.set('authorization', authorization);
+      if (this.origin.startsWith('http:')) avoidProxies(init);
+    }
+    return fetch(this.#target(), init);
   }
 
-  send(authorization: string | undefined): Promise<Response> {
-    const { target, init, headers } = this.call;
-    if (authorization !== undefined) headers.set('authorization', authorization);
-    const { fetch } = this;
-    return fetch(target, { ...init, headers: headers.init });
+  /** In the notation that every parser of URLs reads in the same way. */
+  #target(): string | Request {
+    const target = this.call.target();
+    if (typeof target !== 'string' || target.startsWith(`${this.origin}/`)) return target;
+    return new URL(target).href;
   }
 
   endCancelled(): Promise<Response> {
     return Promise.reject(this.call.signal?.reason as Error);
   }
 
-  isRefused({ status, redirected, url }: Response): boolean {
-    return status === 401 && (!redirected || originOf(url) === this.origin);
+  isRefused(response: Response): boolean {
+    return response.status === 401 && this.#trail(response) !== 'elsewhere';
+  }
+
+  mayRepeat(response: Response): boolean {
+    return isRepeatableBody(this.call.body) && this.#trail(response) === 'direct';
+  }
+
+  #trail(response: Response): Trail {
+    return fetchTrail(this.origin, this.call.url, response);
   }
 
   async discard({ body }: Response): Promise<void> {

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { isCancelled } from './cancellation.js';
 import type { AxiosAdapter, AxiosAnswer, AxiosLike, AxiosRequest } from './axios-shapes.js';
 
@@ -9,10 +10,12 @@ export interface AxiosDispatch {
   send(config: AxiosRequest, adapter: unknown): Promise<AxiosAnswer>;
   /** Rejects with axios' own error for a request that was cancelled. */
   endCancelled(config: AxiosRequest): Promise<AxiosAnswer>;
+  /** Whether an adapter is axios' own for Node's http, which tells of each redirect before it follows it. */
+  isHttpAdapter(adapter: unknown, config: AxiosRequest): boolean;
 }
 
 /** What axios makes of the name of an adapter, or of a list of names. */
-type AdapterLookup = (adapter: unknown, config: AxiosRequest) => AxiosAdapter;
+type AdapterLookup = (adapter: unknown, config: Pick<AxiosRequest, 'env'>) => AxiosAdapter;
 
 export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
   // The same axios without interceptors and defaults: it sends what it is given as it is.
@@ -22,14 +25,24 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
     bare.request({
       ...config,
       adapter,
+      env: observedEnv(config),
       transformRequest: [],
       transformResponse: [],
     }) as Promise<AxiosAnswer>;
   const send = (config: AxiosRequest, adapter: unknown): Promise<AxiosAnswer> => {
     // Adapters count on axios not to call them for what was cancelled before.
     if (isCancelled(config)) return sendBare(config, adapter);
-    if (typeof adapter === 'function') return (adapter as AxiosAdapter)(config);
-    return adapterOf === undefined ? sendBare(config, adapter) : adapterOf(adapter, config)(config);
+    if (adapterOf === undefined) {
+      return typeof adapter === 'function'
+        ? (adapter as AxiosAdapter)(config)
+        : sendBare(config, adapter);
+    }
+    const found = adapterOf(adapter, config);
+    if (found === ownAdapter(adapterOf, 'fetch', config)) return sendObserved(adapterOf, config);
+    // What `axios.getAdapter('fetch')` gives, which knows nothing of the configuration's environment.
+    return found === ownAdapter(adapterOf, 'fetch', {})
+      ? sendObserved(adapterOf, config, {})
+      : found(config);
   };
   let adapterOf: AdapterLookup | undefined;
   const looked = findAdapterLookup(instance).then((lookup) => (adapterOf = lookup));
@@ -43,23 +56,118 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
     send: (config, adapter) =>
       adapterOf === undefined ? looked.then(() => send(config, adapter)) : send(config, adapter),
     endCancelled: (config) => sendBare(config, config.adapter),
+    isHttpAdapter: (adapter, config) =>
+      adapterOf !== undefined &&
+      adapterOf(adapter, config) === ownAdapter(adapterOf, 'http', config),
+  };
+}
+
+function ownAdapter(
+  adapterOf: AdapterLookup,
+  name: 'http' | 'fetch',
+  config: Pick<AxiosRequest, 'env'>,
+): AxiosAdapter | undefined {
+  try {
+    return adapterOf(name, config);
+  } catch {
+    // Versions of axios before 1.7 have no fetch adapter, and builds for browsers no http adapter.
+    return undefined;
+  }
+}
+
+/** The configuration is axios' own for this one request, and has the environment only while it is under way. */
+async function sendObserved(
+  adapterOf: AdapterLookup,
+  config: AxiosRequest,
+  used: object | undefined = config.env,
+): Promise<AxiosAnswer> {
+  const { env } = config;
+  config.env = observedEnv({ env: used });
+  try {
+    return await adapterOf('fetch', config)(config);
+  } finally {
+    config.env = env;
+  }
+}
+
+/** What a `fetch` was asked, and where its answer came from. */
+interface FetchOutcome {
+  readonly asked: string;
+  readonly redirected: boolean;
+  readonly url: string;
+}
+
+/** By the request that axios gives to `fetch` and shows as `request`: its own answer does not tell. */
+const outcomes = new WeakMap<object, FetchOutcome>();
+
+/** What came of the request that an answer of axios shows; `undefined` when it was not sent by `fetch`. */
+export function fetchOutcomeOf({ request }: AxiosAnswer): FetchOutcome | undefined {
+  return typeof request === 'object' && request !== null ? outcomes.get(request) : undefined;
+}
+
+type Fetch = typeof globalThis.fetch;
+
+function observedEnv({ env }: Pick<AxiosRequest, 'env'>): object {
+  const { fetch } = (env ?? {}) as { readonly fetch?: unknown };
+  // Versions of axios take any value but a function for "none".
+  return { ...env, fetch: observed(typeof fetch === 'function' ? (fetch as Fetch) : undefined) };
+}
+
+/** One for each function: axios keeps what it makes of them. */
+const observers = new WeakMap<Fetch, Fetch>();
+const observedGlobal = observe((input, init) => globalThis.fetch(input, init));
+
+function observed(fetch: Fetch | undefined): Fetch {
+  if (fetch === undefined) return observedGlobal;
+  let observer = observers.get(fetch);
+  if (observer === undefined) observers.set(fetch, (observer = observe(fetch)));
+  return observer;
+}
+
+function observe(fetch: Fetch): Fetch {
+  return async (input, init) => {
+    const response = await fetch(input, init);
+    if (typeof input === 'object' && 'url' in input) {
+      const { redirected, url } = response;
+      outcomes.set(input, { asked: input.url, redirected, url });
+    }
+    return response;
   };
 }
 
 /**
  * Names of adapters are looked up by axios itself: by the very copy that the instance is made of, whose errors the
- * instance's users know. There may be others, such as the build that CommonJS loads; for their instances there is no lookup,
- * and `bare` does the work, with what a request through axios costs once more.
+ * instance's users know. There may be two, since CommonJS loads another build. For instances of a further copy there is no
+ * lookup, and `bare` does the work, with what a request through axios costs once more.
  */
 async function findAdapterLookup(instance: AxiosLike): Promise<AdapterLookup | undefined> {
-  const axios = await import('axios').then(
+  for (const load of [importAxios, requireAxios]) {
+    const axios = await load();
+    if (axios?.interceptors.request.constructor === instance.interceptors.request.constructor) {
+      return (adapter, config) =>
+        axios.getAdapter(
+          adapter as Parameters<typeof axios.getAdapter>[0],
+          config as never,
+        ) as never;
+    }
+  }
+  return undefined;
+}
+
+type Axios = typeof import('axios').default;
+
+function importAxios(): Promise<Axios | undefined> {
+  return import('axios').then(
     (module) => module.default,
     // Where axios is installed out of this package's sight.
     () => undefined,
   );
-  if (axios?.interceptors.request.constructor !== instance.interceptors.request.constructor) {
+}
+
+async function requireAxios(): Promise<Axios | undefined> {
+  try {
+    return createRequire(import.meta.url)('axios') as Axios;
+  } catch {
     return undefined;
   }
-  return (adapter, config) =>
-    axios.getAdapter(adapter as Parameters<typeof axios.getAdapter>[0], config as never) as never;
 }

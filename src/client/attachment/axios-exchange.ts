@@ -1,7 +1,9 @@
 import type { AxiosDestination } from './axios-destination.js';
-import type { AxiosDispatch } from './axios-dispatch.js';
+import { fetchOutcomeOf, type AxiosDispatch } from './axios-dispatch.js';
 import { putAuthorization, removeAuthorization } from './axios-headers.js';
-import { RedirectWatch } from './axios-redirects.js';
+import { globalAgent } from 'node:http';
+import { directAgent, directDispatcher } from '../proxies.js';
+import { fetchTrail, RedirectWatch, shownTrail, type Trail } from './axios-redirects.js';
 import type { AxiosAnswer, AxiosRequest } from './axios-shapes.js';
 import { isRepeatableBody } from './repeatable-body.js';
 import type { Exchange } from './send-attached.js';
@@ -11,8 +13,7 @@ export interface AxiosOutcome {
   readonly answer: AxiosAnswer | undefined;
   /** What axios rejected with; `undefined` when it did not. */
   readonly error: { readonly reason: unknown } | undefined;
-  /** It comes from another origin than the one that the request was for. */
-  readonly isFromElsewhere: boolean;
+  readonly trail: Trail;
 }
 
 /** What axios promised: the answer, or the error. */
@@ -41,10 +42,6 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
     return this.config;
   }
 
-  get isRepeatable(): boolean {
-    return isRepeatableBody(this.config.data);
-  }
-
   /**
    * The configuration is axios' own for this one request, and carries what is sent only as long as the request is under way: a
    * copy of it would cost more than all else here.
@@ -52,6 +49,7 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
   async send(authorization: string | undefined): Promise<AxiosOutcome> {
     const { config, correlation, destination } = this;
     const { headers, url, baseURL, beforeRedirect } = config;
+    const restore = authorization === undefined ? undefined : this.#avoidProxies();
     const watch = new RedirectWatch(this.origin, authorization, beforeRedirect);
     config.beforeRedirect = watch.beforeRedirect;
     config.url = destination.url;
@@ -66,6 +64,9 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
       error = { reason };
       answer = (reason as { response?: AxiosAnswer } | undefined)?.response;
     }
+    // Before the configuration is as it was: what it names as an adapter may depend on it.
+    const trail = answer?.status === 401 ? this.#trail(answer, watch) : 'unknown';
+    if (restore !== undefined) Object.assign(config, restore);
     config.beforeRedirect = beforeRedirect;
     config.url = url;
     config.baseURL = baseURL;
@@ -73,21 +74,58 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
     if (authorization !== undefined) removeAuthorization(headers);
     conceal(answer, config);
     if (error !== undefined) conceal(error.reason, config);
-    return { answer, error, isFromElsewhere: watch.hasLeft };
+    return { answer, error, trail };
+  }
+
+  /** A token to an http: origin is sent without a proxy. @returns what is to be put back. */
+  #avoidProxies(): Partial<AxiosRequest> | undefined {
+    if (!this.origin.startsWith('http:')) return undefined;
+    const { config } = this;
+    const { proxy, httpAgent, fetchOptions } = config;
+    const dispatcher = directDispatcher(
+      (fetchOptions as { readonly dispatcher?: unknown } | undefined)?.dispatcher,
+    );
+    const agent = directAgent(httpAgent, globalAgent);
+    config.proxy = false;
+    if (agent !== undefined) config.httpAgent = agent;
+    if (dispatcher !== undefined) config.fetchOptions = { ...(fetchOptions as object), dispatcher };
+    return { proxy, httpAgent, fetchOptions };
+  }
+
+  #trail(answer: AxiosAnswer, { hasLeft, hops }: RedirectWatch): Trail {
+    const { adapter, config, dispatch, origin } = this;
+    if (hasLeft) return 'elsewhere';
+    if (hops > 0) return 'within';
+    const outcome = fetchOutcomeOf(answer);
+    if (outcome !== undefined) return fetchTrail(origin, outcome.asked, outcome);
+    // A transport of the caller's own may follow redirects without telling.
+    if (!config.transport && dispatch.isHttpAdapter(adapter, config)) return 'direct';
+    return shownTrail(origin, answer);
   }
 
   async endCancelled(): Promise<AxiosOutcome> {
     const answer = await this.dispatch.endCancelled(this.config);
-    return { answer, error: undefined, isFromElsewhere: false };
+    return { answer, error: undefined, trail: 'unknown' };
   }
 
-  isRefused({ answer, isFromElsewhere }: AxiosOutcome): boolean {
-    return answer?.status === 401 && !isFromElsewhere;
+  isRefused({ answer, trail }: AxiosOutcome): boolean {
+    return answer?.status === 401 && trail !== 'elsewhere';
+  }
+
+  mayRepeat({ trail }: AxiosOutcome): boolean {
+    if (!isRepeatableBody(this.config.data)) return false;
+    // What was redirected may have been done before.
+    return trail === 'direct' || (trail === 'within' && isSafe(this.config.method));
   }
 
   discard({ answer }: AxiosOutcome): Promise<void> {
     return discardStream(answer?.data);
   }
+}
+
+/** RFC 9110 §9.2.1: asks for no change. */
+function isSafe(method = 'get'): boolean {
+  return ['get', 'head', 'options', 'query'].includes(method.toLowerCase());
 }
 
 const HIDDEN: PropertyDescriptor = { enumerable: false };

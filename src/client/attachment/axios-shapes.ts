@@ -28,6 +28,12 @@ export interface AxiosRequest extends Cancellation {
   url?: string | URL | undefined;
   baseURL?: string | undefined;
   beforeRedirect?: unknown;
+  proxy?: unknown;
+  httpAgent?: unknown;
+  fetchOptions?: unknown;
+  env?: object | undefined;
+  readonly method?: string;
+  readonly transport?: unknown;
   readonly allowAbsoluteUrls?: boolean;
   readonly socketPath?: unknown;
   readonly auth?: unknown;

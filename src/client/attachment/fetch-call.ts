@@ -1,9 +1,16 @@
-/** What `fetch` was called with: taken down at once, so that nothing the caller changes afterwards changes the request. */
+import { isProxy } from 'node:util/types';
+
+/**
+ * What `fetch` was called with: read once, so that what is decided on is what is sent, whatever the caller changes afterwards,
+ * and whatever its objects give when they are read a second time or in another way.
+ */
 export interface FetchCall {
+  /** On whose behalf the caller says it is made, as it was given. */
+  readonly as: unknown;
   /** The absolute URL; or what was given, when it is none. */
   readonly url: string;
-  /** The first argument for `fetch`. */
-  readonly target: string | Request;
+  /** The first argument for `fetch`, which has no other URL than that. */
+  target(): string | Request;
   /** The second one, without what is ours and without headers. */
   readonly init: RequestInit;
   readonly headers: FetchHeaders;
@@ -20,26 +27,77 @@ export interface FetchHeaders {
   readonly init: Headers | Record<string, string>;
 }
 
+type FetchInit = RequestInit & { readonly as?: unknown };
+
 /** Reads the arguments of `fetch`, and leaves them unchanged. */
 export function readFetchCall(
   input: string | URL | Request,
-  init: RequestInit | undefined,
+  init: FetchInit | undefined,
 ): FetchCall {
   if (init !== undefined && !isPlain(init)) {
     // Its members may be inherited, as those of a Request are, and a spread leaves them out.
-    return readFetchCall(new Request(input, init), undefined);
+    return readFetchCall(new Request(input, init), { as: init.as });
   }
-  const { as: _, headers, ...rest } = (init ?? {}) as RequestInit & { readonly as?: unknown };
-  const target = isRequest(input) ? input : String(input);
-  const request = typeof target === 'string' ? undefined : target;
+  const url = urlOfRequest(input);
+  if (url === undefined && isForeignRequest(input)) {
+    return readFetchCall(String(input.url), { ...initOf(input), ...init });
+  }
+  const { as, headers, ...rest } = init ?? {};
+  const common = { as, init: rest };
+  if (url === undefined) {
+    const text = String(input);
+    return {
+      ...common,
+      url: text,
+      target: () => text,
+      headers: copyHeaders(headers),
+      signal: rest.signal,
+      body: rest.body,
+    };
+  }
+  const request = input as Request;
   return {
-    url: typeof target === 'string' ? target : target.url,
-    target,
-    init: rest,
-    headers: copyHeaders(headers ?? request?.headers),
-    signal: init?.signal === undefined ? request?.signal : init.signal,
-    body: init?.body ?? request?.body,
+    ...common,
+    url,
+    // Copied when it is sent, which uses its body up.
+    target: () => (isBare(request) ? request : new Request(request)),
+    headers: copyHeaders(headers ?? request.headers),
+    signal: rest.signal === undefined ? request.signal : rest.signal,
+    body: rest.body ?? request.body,
   };
+}
+
+/** The URL that the platform's `fetch` would go to, whatever the object says itself; `undefined` for what is not its Request. */
+function urlOfRequest(input: string | URL | Request): string | undefined {
+  if (typeof input === 'string' || !(input instanceof Request)) return undefined;
+  const { get } = Object.getOwnPropertyDescriptor(Request.prototype, 'url') ?? {};
+  try {
+    return get?.call(input) as string | undefined;
+  } catch {
+    // It has the prototype alone.
+    return undefined;
+  }
+}
+
+/** A Request without anything that could show another URL to a `fetch` of the caller's own. */
+function isBare(request: Request): boolean {
+  return (
+    Object.getPrototypeOf(request) === Request.prototype &&
+    Object.getOwnPropertyNames(request).length === 0 &&
+    !isProxy(request)
+  );
+}
+
+/** A Request of another implementation than the global one. */
+function isForeignRequest(input: string | URL | Request): input is Request {
+  return typeof input === 'object' && 'url' in input && 'headers' in input;
+}
+
+/** As options, which every implementation takes: its own Request is nothing to another one. */
+function initOf(request: Request): RequestInit {
+  const { method, headers, body, redirect, signal } = request;
+  const own: object = { ...request };
+  return { ...own, method, headers, body, redirect, signal, ...(body && { duplex: 'half' }) };
 }
 
 function copyHeaders(headers: RequestInit['headers']): FetchHeaders {
@@ -71,11 +129,6 @@ class CheckedHeaders implements FetchHeaders {
   set(name: string, value: string): void {
     this.init.set(name, value);
   }
-}
-
-/** Also a Request of another implementation than the global one. */
-function isRequest(input: string | URL | Request): input is Request {
-  return typeof input === 'object' && 'url' in input && 'headers' in input;
 }
 
 function isPlainRecord(

@@ -10,8 +10,6 @@ export interface Exchange<Answer> {
   /** Whom it goes to. */
   readonly origin: string;
   readonly cancellation: Cancellation;
-  /** Whether it can be sent a second time with the same body. */
-  readonly isRepeatable: boolean;
   /**
    * Sends it. Resolves with whatever comes back, a refusal too.
    *
@@ -22,6 +20,11 @@ export interface Exchange<Answer> {
   endCancelled(): Promise<Answer>;
   /** Whether the callee itself refused the token: 401, and not from where a redirect led to. */
   isRefused(answer: Answer): boolean;
+  /**
+   * Whether a request with this answer may be sent a second time: with the same body, and only when it is known that no
+   * redirect led it to another origin, nor to what it may have changed already.
+   */
+  mayRepeat(answer: Answer): boolean;
   /** Lets go of an answer that nobody will read. */
   discard(answer: Answer): Promise<void>;
 }
@@ -57,7 +60,7 @@ async function sendWithServiceToken<Answer>(
     await exchange.discard(answer);
     return exchange.endCancelled();
   }
-  const outcome = decideOutcome(renewal, exchange.isRepeatable);
+  const outcome = decideOutcome(renewal, exchange.mayRepeat(answer));
   if (onRefused !== undefined) {
     tell(() => onRefused({ origin, outcome, error: renewal.error }));
   }
@@ -103,13 +106,14 @@ function decideOutcome(renewal: Renewal, isRepeatable: boolean): RefusedServiceT
 
 /**
  * Looks for a token other than the one that was refused. The source asks for a new one at most once a second, however
- * many requests are refused; one of those that were refused together may find what another has got.
+ * many requests are refused; one of those that were refused together may find what another has got. A token that is refused
+ * within its first second is worth the wait for the rest of it: it may have been replaced.
  */
 async function renew(tokens: ServiceTokenSource, refusedToken: string): Promise<Renewal> {
   try {
     const current = await tokens.getToken();
     if (current.accessToken !== refusedToken) return { token: current.accessToken };
-    const renewed = await tokens.getToken({ force: true });
+    const renewed = await tokens.getToken({ force: true, patient: true });
     return renewed.accessToken === refusedToken ? {} : { token: renewed.accessToken };
   } catch (error) {
     // The callee's refusal tells the caller more than the broker's troubles, which the source reports by itself.
