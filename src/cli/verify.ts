@@ -2,7 +2,7 @@ import { readTextInput } from '../composition/secret-file.js';
 import { explainToken } from '../verification/index.js';
 import type { CommandContext } from './commands.js';
 import { show } from './output.js';
-import { explanationLines, tokenHint } from './verify-report.js';
+import { adviceFor, explanationLines, tokenHint } from './verify-report.js';
 import { rulesOfReceivers } from './verify-rules.js';
 
 /**
@@ -24,12 +24,18 @@ export async function verifyCommand(
           tell: (line) => context.output.err(`${line}\n`),
         })
       : token.trim();
-  const explanation = await explainToken(text, await rulesOfReceivers(context));
+  const options = await rulesOfReceivers(context);
+  const explanation = await explainToken(text, options);
   const hint = tokenHint(text);
+  const advice = adviceFor(explanation, options);
   show(
     context.output,
-    { ...explanation, ...(hint !== undefined && { hint }) },
-    explanationLines(explanation, hint),
+    {
+      ...explanation,
+      ...(hint !== undefined && { hint }),
+      ...(advice !== undefined && { receivers: advice }),
+    },
+    explanationLines(explanation, hint, advice),
   );
   return explanation.accepted;
 }

@@ -60,10 +60,12 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
       ...(onNewStore && { onNewStore }),
     }));
   let keys: RemoteKeySet | undefined;
+  let rules: TokenVerifierOptions | undefined;
 
   const verifierOptions = (settings: ProviderSettings): TokenVerifierOptions => {
     keys = providerKeys(provider, settings, clock);
-    return verifierOptionsOf(config, settings, keys, clock);
+    rules = verifierOptionsOf(config, settings, keys, clock);
+    return rules;
   };
 
   const source = new TokenSource({
@@ -78,7 +80,12 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     store,
     tokenSecretId: config.secrets.tokenSecretId,
     mint: () => source.mint(),
-    verify: (token) => withOwnClaims(token, () => source.verify(token)),
+    verify: (token) =>
+      withOwnClaims(
+        token,
+        () => source.verify(token),
+        () => rules?.issuers[0],
+      ),
     minimumLife: config.rotation.minRemainingSeconds * 1000,
     clock,
     ...(observer && { observer }),

@@ -116,7 +116,14 @@ function withProvider(config: BrokerConfig, issuer: string, audience: string): B
       clientAuthentication: undefined,
       allowInsecureHttp: false,
     },
-    verification: { ...config.verification, profile: 'rfc9068', serviceClientIds: undefined },
+    verification: {
+      ...config.verification,
+      profile: 'rfc9068',
+      serviceClientIds: undefined,
+      customerClientIds: undefined,
+      otherAudiences: [],
+      typ: undefined,
+    },
     warnings: [
       ...config.warnings,
       ...(named === undefined || named === issuer
