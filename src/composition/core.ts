@@ -9,6 +9,7 @@ import { TokenSource } from '../rotation/token-source.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { systemClock, type Clock } from '../tokens/clock.js';
+import type { ServiceToken } from '../tokens/service-token.js';
 import {
   createTokenVerifier,
   type KeySetState,
@@ -41,6 +42,8 @@ export interface Core {
   readonly store: SecretStore;
   readonly source: TokenSource;
   readonly rotator: Rotator;
+  /** Verifies a token as receivers do. Rejects with a BrokerError of kind `rejected` for one that they refuse. */
+  readonly verify: (token: ServiceToken) => Promise<void>;
   readonly slots: Slots;
   /** How tokens of a provider are verified: the options of `createTokenVerifier`. */
   readonly verifierOptions: (settings: ProviderSettings) => TokenVerifierOptions;
@@ -76,16 +79,17 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     createVerifier: (settings) => createTokenVerifier(verifierOptions(settings)),
     clock,
   });
+  const verify = (token: ServiceToken): Promise<void> =>
+    withOwnClaims(
+      token,
+      () => source.verify(token),
+      () => rules?.issuers[0],
+    );
   const rotator = new Rotator({
     store,
     tokenSecretId: config.secrets.tokenSecretId,
     mint: () => source.mint(),
-    verify: (token) =>
-      withOwnClaims(
-        token,
-        () => source.verify(token),
-        () => rules?.issuers[0],
-      ),
+    verify,
     minimumLife: config.rotation.minRemainingSeconds * 1000,
     clock,
     ...(observer && { observer }),
@@ -96,6 +100,7 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     store,
     source,
     rotator,
+    verify,
     slots: createSlots(config.rotation.cron),
     verifierOptions,
     keysState: () => keys?.state(),
