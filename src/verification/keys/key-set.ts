@@ -52,6 +52,8 @@ export interface KeySetState {
   readonly fetches: number;
   /** How many of them failed. */
   readonly failures: number;
+  /** How many of them brought other keys than were in use before. What was verified earlier may be refused since. */
+  readonly changes: number;
 }
 
 /** The public keys of one issuer. */

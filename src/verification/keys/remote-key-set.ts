@@ -19,6 +19,28 @@ export interface RemoteKeySet extends KeySet {
    * @throws {KeysUnavailableError} when that fails; keys that are at hand stay in use.
    */
   refresh(signal?: AbortSignal): Promise<void>;
+  /**
+   * Fetches the keys when their age asks for it, and else does nothing: for a process that keeps them fresh on its own,
+   * without tokens to verify. Call it every minute or so, and compare `state().changes` with what it was before.
+   *
+   * Resolves when that fetch has ended, also when it failed: `state().lastError` has the reason. After a failure it
+   * respects the same pauses as everybody else.
+   *
+   * @param signal ends this wait, not the fetch.
+   *
+   * @example
+   * ```ts
+   * import { createRemoteKeySet } from 'service-token-broker';
+   *
+   * const keys = createRemoteKeySet({ jwksUri: 'https://tenant.eu.auth0.com/.well-known/jwks.json' });
+   * let seen = keys.state().changes;
+   * setInterval(async () => {
+   *   await keys.refreshWhenDue();
+   *   if (keys.state().changes !== seen) seen = keys.state().changes; // verify again what is kept
+   * }, 60_000).unref();
+   * ```
+   */
+  refreshWhenDue(signal?: AbortSignal): Promise<void>;
 }
 
 /**
@@ -67,6 +89,7 @@ class FetchedKeySet implements RemoteKeySet {
   #lastAttemptAt: number | undefined;
   #fetches = 0;
   #failures = 0;
+  #changes = 0;
 
   constructor(settings: RemoteKeySetSettings) {
     this.#settings = settings;
@@ -90,6 +113,11 @@ class FetchedKeySet implements RemoteKeySet {
     if (this.#failure !== undefined) throw this.#unavailable();
   }
 
+  async refreshWhenDue(signal?: AbortSignal): Promise<void> {
+    if (this.#freshness() === 'fresh') return;
+    if (this.#inFlight !== undefined || this.#mayRetry()) await waitFor(this.#refresh(), signal);
+  }
+
   state(): KeySetState {
     const failure = this.#failure;
     return {
@@ -101,6 +129,7 @@ class FetchedKeySet implements RemoteKeySet {
       ignored: this.#held?.ring.ignored ?? [],
       fetches: this.#fetches,
       failures: this.#failures,
+      changes: this.#changes,
     };
   }
 
@@ -177,6 +206,7 @@ class FetchedKeySet implements RemoteKeySet {
     try {
       const fetched = await withDeadline(clock, timeout, (signal) => this.#fetch(signal), timedOut);
       const ring = await KeyRing.import(fetched.document, this.#held?.ring);
+      if (ring !== this.#held?.ring) this.#changes += 1;
       const fetchedAt = clock.now();
       const maxAge = this.#grantedAge(fetched.maxAgeSeconds);
       const usableUntil = fetchedAt + maxAge + stale;

@@ -44,6 +44,7 @@ export function createStaticKeySet(jwks: { readonly keys: readonly object[] }): 
       ignored: ring?.ignored ?? document.ignored,
       fetches: 0,
       failures: 0,
+      changes: 0,
     }),
   };
 }

@@ -21,6 +21,7 @@ describe('fetching', () => {
       keyIds: ['first'],
       fetches: 1,
       failures: 0,
+      changes: 1,
     });
   });
 
@@ -148,5 +149,52 @@ describe('unknown key ids', () => {
     bench().server.keys = [bench().first.jwk, bench().second.jwk];
     bench().clock.advance(-24 * 60 * MINUTE);
     expect((await find(keys, 'second')).keyId).toBe('second');
+  });
+});
+
+describe('kept fresh without tokens', () => {
+  test('fetched when due, and not before', async () => {
+    const keys = bench().create();
+    await keys.refreshWhenDue();
+    expect(keys.state()).toMatchObject({ status: 'fresh', fetches: 1, changes: 1 });
+    for (let minute = 1; minute <= 60; minute += 1) {
+      bench().clock.advance(MINUTE);
+      await keys.refreshWhenDue();
+      expect(keys.state().status).toBe('fresh');
+    }
+    // Every eight minutes, 80 % of their age.
+    expect(bench().server.requests).toBe(1 + 7);
+    expect(keys.state()).toMatchObject({ fetches: 8, failures: 0, changes: 1 });
+  });
+
+  test('a change is counted, whoever caused the fetch, and the same keys again are none', async () => {
+    const keys = bench().create();
+    await find(keys);
+    await keys.refresh();
+    expect(keys.state().changes).toBe(1);
+    bench().server.keys = [bench().second.jwk];
+    await keys.refresh();
+    expect(keys.state().changes).toBe(2);
+    bench().server.keys = [];
+    bench().clock.advance(10 * MINUTE);
+    await expect(find(keys, 'second')).rejects.toMatchObject(UNKNOWN);
+    expect(keys.state().changes).toBe(3);
+  });
+
+  test('a failure is in the state, and attempts keep their pauses', async () => {
+    const keys = bench().create();
+    bench().server.behaviour = { kind: 'break' };
+    await keys.refreshWhenDue();
+    await keys.refreshWhenDue();
+    expect(bench().server.requests).toBe(1);
+    expect(keys.state()).toMatchObject({
+      status: 'empty',
+      lastError: { code: 'KEYS_UNREACHABLE' },
+      changes: 0,
+    });
+    bench().server.behaviour = { kind: 'keys' };
+    bench().clock.advance(SECOND);
+    await keys.refreshWhenDue();
+    expect(keys.state()).toMatchObject({ status: 'fresh', lastError: undefined, changes: 1 });
   });
 });
