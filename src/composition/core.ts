@@ -49,6 +49,8 @@ export interface Core {
   readonly verifierOptions: (settings: ProviderSettings) => TokenVerifierOptions;
   /** State of the provider's keys; `undefined` until they were needed. */
   readonly keysState: () => KeySetState | undefined;
+  /** Fetches the provider's keys when their age asks for it; another text than before says that others are in use. */
+  readonly freshKeys: () => Promise<string>;
   readonly close: () => Promise<void>;
 }
 
@@ -63,10 +65,12 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
       ...(onNewStore && { onNewStore }),
     }));
   let keys: RemoteKeySet | undefined;
+  let keySets = 0;
   let rules: TokenVerifierOptions | undefined;
 
   const verifierOptions = (settings: ProviderSettings): TokenVerifierOptions => {
     keys = providerKeys(provider, settings, clock);
+    keySets += 1;
     rules = verifierOptionsOf(config, settings, keys, clock);
     return rules;
   };
@@ -104,6 +108,10 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     slots: createSlots(config.rotation.cron),
     verifierOptions,
     keysState: () => keys?.state(),
+    freshKeys: async () => {
+      await keys?.refreshWhenDue();
+      return `${keySets} ${keys?.state().changes ?? 0}`;
+    },
     close: () => store.close(),
   };
 }

@@ -115,6 +115,7 @@ export async function createRuntime(
     current: async () => (await tokenCache.get()).value,
     knownVersionId: () => tokenCache.status().value?.versionId,
     verify: core.verify,
+    freshKeys: core.freshKeys,
     clock: core.clock,
     observer: watchObserver(log),
   });

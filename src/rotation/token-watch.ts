@@ -30,6 +30,11 @@ export interface TokenWatchOptions {
   readonly knownVersionId: () => string | undefined;
   /** Verifies a token as receivers do. Rejects with a BrokerError of kind `rejected` for a token that they refuse. */
   readonly verify: (token: ServiceToken) => Promise<void>;
+  /**
+   * Fetches the provider's keys when their age asks for it, and says which keys are in use: another answer than at the
+   * last verification makes one due. Never rejects.
+   */
+  readonly freshKeys?: () => Promise<string>;
   readonly clock: Clock;
   /** Milliseconds between two verifications of the same version. Default: 600,000, the age to which keys are used. */
   readonly interval?: number;
@@ -48,6 +53,8 @@ export class TokenWatch {
   #verdict: { readonly versionId: string; readonly refusal: Refusal | undefined } | undefined;
   /** The version that was looked at last, whether or not it could be verified. */
   #seen: string | undefined;
+  /** The keys of the last verification. */
+  #keys: string | undefined;
   #isAsked = true;
   #isStopped = false;
   #checkedAt = 0;
@@ -60,14 +67,14 @@ export class TokenWatch {
 
   /** Verifies the token if that is due. Never rejects: what goes wrong is told to the observer. */
   async check(): Promise<void> {
-    if (this.#isStopped || (this.#checking === undefined && !this.#isDue())) return;
-    this.#checking ??= this.#check().finally(() => {
+    if (this.#isStopped) return;
+    this.#checking ??= this.#checkWhenDue().finally(() => {
       this.#checking = undefined;
     });
     await this.#checking;
   }
 
-  /** Makes the next {@link check} verify: a rotation has ended, or the provider's keys have changed. */
+  /** Makes the next {@link check} verify: a rotation has ended. */
   expire(): void {
     this.#isAsked = true;
   }
@@ -90,10 +97,20 @@ export class TokenWatch {
       : verdict.refusal === undefined;
   }
 
-  #isDue(): boolean {
+  async #checkWhenDue(): Promise<void> {
+    const { freshKeys } = this.options;
+    const keys = await freshKeys?.();
+    if (!this.#isDue(keys)) return;
+    await this.#check();
+    // What the verification has fetched it was held against.
+    this.#keys = await freshKeys?.();
+  }
+
+  #isDue(keys: string | undefined): boolean {
     const now = this.options.clock.now();
     const known = this.options.knownVersionId();
-    if (this.#isAsked || (known !== undefined && known !== this.#seen)) return true;
+    if (this.#isAsked || keys !== this.#keys || (known !== undefined && known !== this.#seen))
+      return true;
     // A clock that was set back must not stop the watch for as long as the jump.
     return now >= this.#nextAt || now < this.#checkedAt;
   }

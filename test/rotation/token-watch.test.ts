@@ -18,6 +18,9 @@ function watchFixture() {
     failure: undefined as unknown,
     readFailure: undefined as unknown,
     verified: 0,
+    keys: 'first',
+    /** Whether a verification finds other keys. */
+    fetches: false,
   };
   const watch = new TokenWatch({
     current: async () => {
@@ -27,8 +30,10 @@ function watchFixture() {
     knownVersionId: () => scene.knownVersionId,
     verify: async () => {
       scene.verified += 1;
+      if (scene.fetches) scene.keys += '+';
       if (scene.failure !== undefined) throw scene.failure;
     },
+    freshKeys: async () => scene.keys,
     clock,
     observer: {
       refused: ({ versionId, code }) => told.push(`${versionId} ${code}`),
@@ -125,6 +130,26 @@ describe('the watch', () => {
     expect(scene.verified).toBe(2);
     await watch.check();
     expect(scene.verified).toBe(2);
+  });
+
+  test('verifies at once when the keys have changed, and once', async () => {
+    const { scene, watch } = watchFixture();
+    await watch.check();
+    scene.keys = 'others';
+    scene.failure = withdrawn;
+    await watch.check();
+    await watch.check();
+    expect(scene.verified).toBe(2);
+    expect(watch.accepts('v1')).toBe(false);
+  });
+
+  test('keys that a verification itself has fetched ask for no other one', async () => {
+    const { scene, watch } = watchFixture();
+    scene.fetches = true;
+    await watch.check();
+    scene.fetches = false;
+    await watch.check();
+    expect(scene.verified).toBe(1);
   });
 
   test('verifies at once when it is told that something changed', async () => {
