@@ -1,4 +1,5 @@
 import { readTextInput } from '../composition/secret-file.js';
+import { trimPasted } from '../tokens/pasted-text.js';
 import { explainToken } from '../verification/index.js';
 import type { CommandContext } from './commands.js';
 import { show } from './output.js';
@@ -23,7 +24,7 @@ export async function verifyCommand(
           what: 'the token',
           tell: (line) => context.output.err(`${line}\n`),
         })
-      : token.trim();
+      : trimPasted(token);
   const options = await rulesOfReceivers(context);
   const explanation = await explainToken(text, options);
   const hint = tokenHint(text);
