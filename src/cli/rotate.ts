@@ -1,5 +1,7 @@
 import type { Core } from '../composition/core.js';
+import { receiversNeed } from '../composition/own-token.js';
 import type { Rotated } from '../rotation/rotator.js';
+import { parseServiceToken } from '../tokens/service-token.js';
 import { withCore, type CommandContext } from './commands.js';
 import { instant, show, span } from './output.js';
 
@@ -24,10 +26,12 @@ function showRequested({ output }: CommandContext, { versionId, result }: Rotate
 
 async function showRotated(
   { output }: CommandContext,
-  { rotator, clock, config }: Core,
+  core: Core,
   { versionId, result }: Rotated,
 ): Promise<void> {
+  const { rotator, clock, config } = core;
   const current = await rotator.current();
+  const receivers = current && (await receiversOf(core));
   const remaining = current === undefined ? 0 : current.expiresAt - clock.now();
   show(
     output,
@@ -36,11 +40,25 @@ async function showRotated(
       version_id: versionId,
       ...(current && { expires_at: instant(current.expiresAt) }),
       remaining_seconds: Math.floor(remaining / 1000),
+      ...(receivers !== undefined && { receivers }),
     },
     [
       `Rotated: version ${versionId} is AWSCURRENT${result === 'adopted' ? ' (adopted: an earlier rotation had minted it)' : ''}.`,
       `The service token lives for another ${span(remaining)}.`,
       `Running brokers serve it when their cached one is refreshed, within ${span(config.cache.ttlSeconds * 1000)}.`,
+      ...(receivers === undefined ? [] : [receivers]),
     ],
   );
+}
+
+async function receiversOf({
+  store,
+  config,
+  source,
+  verifierOptions,
+}: Core): Promise<string | undefined> {
+  const { settings } = await source.access();
+  const [rules] = verifierOptions(settings).issuers;
+  const { audience } = parseServiceToken((await store.read(config.secrets.tokenSecretId)).value);
+  return rules && receiversNeed(rules, audience);
 }

@@ -3,6 +3,7 @@ import { coverageOf } from '../composition/coverage.js';
 import type { Coverage } from '../rotation/coverage.js';
 import { pendingLeftover, rotationMode, type RotationMode } from '../rotation/rotation-mode.js';
 import { worstGap } from '../rotation/worst-gap.js';
+import { parseServiceToken } from '../tokens/service-token.js';
 import { withCore, type CommandContext } from './commands.js';
 import { askBroker, type BrokerHealth } from './ask-broker.js';
 import { instant, ROTATED_BY, show, span } from './output.js';
@@ -83,7 +84,7 @@ async function readStatus(core: Core, broker: BrokerHealth, showToken: boolean):
     ...(pending !== undefined && { pending_leftover: pending }),
     broker,
     ...(value !== undefined && {
-      access_token: (JSON.parse(value) as { access_token: string }).access_token,
+      access_token: parseServiceToken(value).accessToken,
     }),
   };
 }

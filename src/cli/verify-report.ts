@@ -1,4 +1,5 @@
-import type { TokenExplanation } from '../verification/index.js';
+import { audienceAdvice, receiversNeed } from '../composition/own-token.js';
+import type { TokenExplanation, TokenVerifierOptions } from '../verification/index.js';
 import { span } from './output.js';
 
 /** What was given around the token by a slip of the hand: nothing of it belongs to the token. Pure. */
@@ -8,10 +9,22 @@ export function tokenHint(text: string): string | undefined {
   return undefined;
 }
 
+/** What receivers need to accept a token, or what to set when they refuse its further audiences. Pure. */
+export function adviceFor(
+  { accepted, code, seen }: TokenExplanation,
+  { issuers: [options] }: TokenVerifierOptions,
+): string | undefined {
+  if (options === undefined) return undefined;
+  const aud = seen.aud ?? [];
+  if (accepted) return receiversNeed(options, aud);
+  return code === 'TOKEN_AUDIENCE_WRONG' ? audienceAdvice(aud, options) : undefined;
+}
+
 /** An explanation for people. Pure. */
 export function explanationLines(
   explanation: TokenExplanation,
   hint: string | undefined,
+  advice?: string,
 ): readonly string[] {
   const { accepted, steps, rules } = explanation;
   return [
@@ -21,6 +34,7 @@ export function explanationLines(
     ...steps.map(
       ({ step, outcome, words }) => `${outcome === 'ok' ? ' ok ' : 'FAIL'}  ${step}: ${words}`,
     ),
+    ...(advice === undefined ? [] : ['', advice]),
     ...section('Rules that were asked:', rules),
     ...section(
       accepted ? 'The token says:' : 'The token claims (nothing of it is proven):',

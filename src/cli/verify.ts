@@ -1,8 +1,9 @@
 import { readTextInput } from '../composition/secret-file.js';
+import { trimPasted } from '../tokens/pasted-text.js';
 import { explainToken } from '../verification/index.js';
 import type { CommandContext } from './commands.js';
 import { show } from './output.js';
-import { explanationLines, tokenHint } from './verify-report.js';
+import { adviceFor, explanationLines, tokenHint } from './verify-report.js';
 import { rulesOfReceivers } from './verify-rules.js';
 
 /**
@@ -23,13 +24,19 @@ export async function verifyCommand(
           what: 'the token',
           tell: (line) => context.output.err(`${line}\n`),
         })
-      : token.trim();
-  const explanation = await explainToken(text, await rulesOfReceivers(context));
+      : trimPasted(token);
+  const options = await rulesOfReceivers(context);
+  const explanation = await explainToken(text, options);
   const hint = tokenHint(text);
+  const advice = adviceFor(explanation, options);
   show(
     context.output,
-    { ...explanation, ...(hint !== undefined && { hint }) },
-    explanationLines(explanation, hint),
+    {
+      ...explanation,
+      ...(hint !== undefined && { hint }),
+      ...(advice !== undefined && { receivers: advice }),
+    },
+    explanationLines(explanation, hint, advice),
   );
   return explanation.accepted;
 }

@@ -112,8 +112,9 @@ function compose(runtimeModule: DynamicModule): DynamicModule {
       }),
       RotationModule.registerAsync({
         ...fromRuntime,
-        useFactory: ({ core, schedule }: BrokerRuntime) => ({
+        useFactory: ({ core, schedule, watch }: BrokerRuntime) => ({
           rotator: core.rotator,
+          watch,
           ...(core.config.rotation.enabled && { schedule }),
         }),
       }),

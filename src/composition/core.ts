@@ -9,6 +9,7 @@ import { TokenSource } from '../rotation/token-source.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { systemClock, type Clock } from '../tokens/clock.js';
+import type { ServiceToken } from '../tokens/service-token.js';
 import {
   createTokenVerifier,
   type KeySetState,
@@ -41,11 +42,15 @@ export interface Core {
   readonly store: SecretStore;
   readonly source: TokenSource;
   readonly rotator: Rotator;
+  /** Verifies a token as receivers do. Rejects with a BrokerError of kind `rejected` for one that they refuse. */
+  readonly verify: (token: ServiceToken) => Promise<void>;
   readonly slots: Slots;
   /** How tokens of a provider are verified: the options of `createTokenVerifier`. */
   readonly verifierOptions: (settings: ProviderSettings) => TokenVerifierOptions;
   /** State of the provider's keys; `undefined` until they were needed. */
   readonly keysState: () => KeySetState | undefined;
+  /** Fetches the provider's keys when their age asks for it; another text than before says that others are in use. */
+  readonly freshKeys: () => Promise<string>;
   readonly close: () => Promise<void>;
 }
 
@@ -60,10 +65,14 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
       ...(onNewStore && { onNewStore }),
     }));
   let keys: RemoteKeySet | undefined;
+  let keySets = 0;
+  let rules: TokenVerifierOptions | undefined;
 
   const verifierOptions = (settings: ProviderSettings): TokenVerifierOptions => {
     keys = providerKeys(provider, settings, clock);
-    return verifierOptionsOf(config, settings, keys, clock);
+    keySets += 1;
+    rules = verifierOptionsOf(config, settings, keys, clock);
+    return rules;
   };
 
   const source = new TokenSource({
@@ -74,11 +83,17 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     createVerifier: (settings) => createTokenVerifier(verifierOptions(settings)),
     clock,
   });
+  const verify = (token: ServiceToken): Promise<void> =>
+    withOwnClaims(
+      token,
+      () => source.verify(token),
+      () => rules?.issuers[0],
+    );
   const rotator = new Rotator({
     store,
     tokenSecretId: config.secrets.tokenSecretId,
     mint: () => source.mint(),
-    verify: (token) => withOwnClaims(token, () => source.verify(token)),
+    verify,
     minimumLife: config.rotation.minRemainingSeconds * 1000,
     clock,
     ...(observer && { observer }),
@@ -89,9 +104,14 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     store,
     source,
     rotator,
+    verify,
     slots: createSlots(config.rotation.cron),
     verifierOptions,
     keysState: () => keys?.state(),
+    freshKeys: async () => {
+      await keys?.refreshWhenDue();
+      return `${keySets} ${keys?.state().changes ?? 0}`;
+    },
     close: () => store.close(),
   };
 }

@@ -4,6 +4,7 @@ import type { BrokerLogger } from '../operations/log.js';
 import type { BrokerMetrics, SecretRole } from '../operations/metrics.js';
 import type { RotationObserver } from '../rotation/rotation-observer.js';
 import type { RotationScheduleObserver } from '../rotation/rotation-schedule.js';
+import type { TokenWatchObserver } from '../rotation/token-watch.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { ServingObserver } from '../serving/serving-observer.js';
 import { errorCode } from '../tokens/errors.js';
@@ -49,6 +50,23 @@ export function scheduleObserver(log: BrokerLogger): RotationScheduleObserver {
         { reason, until: new Date(until).toISOString() },
         "a rotation is due and waits, because the provider's last tokens were rejected",
       ),
+  };
+}
+
+/** Tells the log what the watch finds out about the current token. */
+export function watchObserver(log: BrokerLogger): TokenWatchObserver {
+  return {
+    refused: ({ versionId, code, isCurable }, error) =>
+      log.error(
+        { versionId, code, err: error },
+        isCurable
+          ? 'receivers refuse the service token; a new one is due'
+          : 'receivers refuse the service token, and would refuse a new one',
+      ),
+    acceptedAgain: (versionId) =>
+      log.info({ versionId }, 'receivers accept the service token again'),
+    notVerified: (error) =>
+      log.warn({ err: error }, 'the service token could not be verified again'),
   };
 }
 

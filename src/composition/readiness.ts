@@ -5,6 +5,7 @@ import type {
   RotationReadiness,
   TokenReadiness,
 } from '../operations/readiness.js';
+import type { Refusal, TokenWatch } from '../rotation/token-watch.js';
 import type { PeerDirectory } from '../serving/peer-directory.js';
 import type { CurrentToken, TokenCache } from '../serving/token-cache.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
@@ -14,24 +15,29 @@ import { coverageOf, type GapWatch } from './coverage.js';
 /**
  * What health says, from the caches and from what this process remembers of rotations.
  *
- * @param directory not given where peers are known in another way than by the peers secret.
+ * @param others `directory` is not given where peers are known in another way than by the peers secret, `watch` where
+ *   nobody verifies the current token again.
  */
 export function createReadiness(
   core: Core,
   cache: TokenCache,
   gap: GapWatch,
-  directory?: PeerDirectory,
+  others: { readonly directory?: PeerDirectory; readonly watch?: TokenWatch } = {},
 ): ReadinessSource {
   const { config, clock, rotator, slots } = core;
+  const { directory, watch } = others;
 
   return {
     tokenState: async () => {
       try {
         const { value, state } = await cache.get();
         const seconds = Math.floor((value.token.expiresAt - clock.now()) / 1000);
-        return state === 'STALE'
-          ? stale(seconds, cache.status().lastError)
-          : { ok: true, remainingSeconds: seconds };
+        const served: TokenReadiness =
+          state === 'STALE'
+            ? stale(seconds, cache.status().lastError)
+            : { ok: true, remainingSeconds: seconds };
+        const refusal = watch?.refusal();
+        return refusal?.versionId === value.versionId ? refused(served, refusal) : served;
       } catch (error) {
         return { ok: false, code: errorCode(error), reason: wordsOf(error, core) };
       }
@@ -93,6 +99,17 @@ function peersReadiness(
     servedUntil: new Date(expiresAt).toISOString(),
     code,
     reason: `The cached list of peers is served although it cannot be read, so that changes have no effect: ${messageOf(lastError)}`,
+  };
+}
+
+/** Served on: it does no harm, and a receiver with other rules may accept it. */
+function refused(served: TokenReadiness, { code, reason }: Refusal): TokenReadiness {
+  const also = served.reason === undefined ? '' : ` ${served.reason}`;
+  return {
+    ...served,
+    refused: true,
+    code,
+    reason: `Receivers refuse the service token that is served: ${reason}${also}`,
   };
 }
 

@@ -3,6 +3,7 @@ import { createLogger, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
 import type { ReadinessSource } from '../operations/readiness.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
+import { TokenWatch } from '../rotation/token-watch.js';
 import { createServing, type Serving } from '../serving/serving.js';
 import type { ServingObserver } from '../serving/serving-observer.js';
 import type { ServiceTokenSource } from '../tokens/token-supply.js';
@@ -14,6 +15,7 @@ import {
   rotationObserver,
   scheduleObserver,
   servingObserver,
+  watchObserver,
 } from './observers.js';
 import { createReadiness } from './readiness.js';
 import { createServiceTokenSource } from './service-token-source.js';
@@ -49,6 +51,8 @@ export interface BrokerRuntime {
   readonly servingObserver: ServingObserver;
   readonly readiness: ReadinessSource;
   readonly schedule: RotationSchedule;
+  /** Verifies the current token again and again. */
+  readonly watch: TokenWatch;
 }
 
 /** Nest's injection token for the {@link BrokerRuntime}. */
@@ -68,10 +72,18 @@ export async function createRuntime(
     },
     tokenGeneratedAt: () => serving.tokenCache.status().value?.token.generatedAt,
     jwksStatus: () => core.keysState()?.status,
+    tokenAccepted: () => watch.accepts(serving.tokenCache.status().value?.versionId),
   });
+  const rotations = rotationObserver(log, metrics);
   const core = await createCore(config, {
     ...options,
-    observer: rotationObserver(log, metrics),
+    observer: {
+      ...rotations,
+      rotationEnded: (outcome, error) => {
+        rotations.rotationEnded?.(outcome, error);
+        if (outcome.result !== 'failed') watch.expire();
+      },
+    },
     storeObserver: fallbackObserver(log, metrics),
     onNewStore: (dataDir) => log.info({ dataDir }, 'made a new secret store'),
   });
@@ -98,6 +110,15 @@ export async function createRuntime(
     tokenReads: cacheObserver('token', log, metrics),
     peerReads: cacheObserver('peers', log, metrics),
   });
+  const { tokenCache } = serving;
+  const watch = new TokenWatch({
+    current: async () => (await tokenCache.get()).value,
+    knownVersionId: () => tokenCache.status().value?.versionId,
+    verify: core.verify,
+    freshKeys: core.freshKeys,
+    clock: core.clock,
+    observer: watchObserver(log),
+  });
   const gap = createGapWatch(core.slots, core.clock);
   const schedule = new RotationSchedule({
     rotator: {
@@ -107,16 +128,29 @@ export async function createRuntime(
       rotate: async (request) => {
         const rotated = await core.rotator.rotate(request);
         // Whoever asks this replica next gets the new token, and not the cached one for another few minutes.
-        serving.tokenCache.invalidate();
+        tokenCache.invalidate();
         return rotated;
       },
     },
     slots: core.slots,
     minimumRemaining: config.rotation.minRemainingSeconds * 1000,
     clock: core.clock,
+    refusal: () => watch.refusal(),
     observer: { ...scheduleObserver(log), described: (description) => gap.learn(description) },
   });
-  const readiness = createReadiness(core, serving.tokenCache, gap, serving.peerDirectory);
-  const tokens = createServiceTokenSource(serving.tokenCache);
-  return { core, log, metrics, serving, tokens, servingObserver: observer, readiness, schedule };
+  const readiness = createReadiness(core, tokenCache, gap, {
+    directory: serving.peerDirectory,
+    watch,
+  });
+  return {
+    core,
+    log,
+    metrics,
+    serving,
+    tokens: createServiceTokenSource(tokenCache),
+    servingObserver: observer,
+    readiness,
+    schedule,
+    watch,
+  };
 }

@@ -1,5 +1,6 @@
 import { open, readFile } from 'node:fs/promises';
 import { BrokerError } from '../tokens/errors.js';
+import { decodeText, trimPasted } from '../tokens/pasted-text.js';
 
 /**
  * Writes a secret into a new file that only its owner may read (mode 0600). An existing file is never replaced: it may
@@ -53,14 +54,14 @@ export interface TextInput {
 }
 
 /**
- * The text of a file, or of standard input, without white space around it.
+ * The text of a file, or of standard input, in UTF-8 or in UTF-16 with a byte-order mark, without white space around it.
  *
  * @throws {BrokerError} `FILE_NOT_READ`, or `NOTHING_GIVEN` when it is empty.
  */
 export async function readTextInput(input: TextInput): Promise<string> {
   const { path, what } = input;
   const source = path === '-' ? 'Standard input' : `The file ${path}`;
-  const text = (await readAll(input, source)).trim();
+  const text = trimPasted(textOf(await readAll(input, source), source));
   if (text !== '') return text;
   throw new BrokerError(
     'NOTHING_GIVEN',
@@ -69,10 +70,21 @@ export async function readTextInput(input: TextInput): Promise<string> {
   );
 }
 
-async function readAll(input: TextInput, source: string): Promise<string> {
+/** @throws {BrokerError} `FILE_NOT_READ`. */
+function textOf(bytes: Uint8Array, source: string): string {
+  const text = decodeText(bytes);
+  if (text !== undefined) return text;
+  throw new BrokerError(
+    'FILE_NOT_READ',
+    'rejected',
+    `${source} cannot be read: it is not text in UTF-8. Save it as UTF-8.`,
+  );
+}
+
+async function readAll(input: TextInput, source: string): Promise<Uint8Array> {
   const { path, what, tell, stdin = process.stdin, platform = process.platform } = input;
   try {
-    if (path !== '-') return await readFile(path, 'utf8');
+    if (path !== '-') return await readFile(path);
     // Nothing happens on a terminal until somebody types, which looks like a program that hangs.
     if (stdin.isTTY === true) {
       const keys = platform === 'win32' ? 'Ctrl+Z and Enter' : 'Ctrl+D';
@@ -80,7 +92,7 @@ async function readAll(input: TextInput, source: string): Promise<string> {
     }
     const chunks: Buffer[] = [];
     for await (const chunk of stdin) chunks.push(Buffer.from(chunk));
-    return Buffer.concat(chunks).toString('utf8');
+    return Buffer.concat(chunks);
   } catch (error) {
     throw new BrokerError(
       'FILE_NOT_READ',

@@ -42,17 +42,19 @@ export function verifierOptionsOf(
   keys: RemoteKeySet,
   clock: Clock,
 ): TokenVerifierOptions {
-  const { profile, serviceClientIds, clockSkewSeconds } = config.verification;
+  const { profile, otherAudiences, typ, clockSkewSeconds } = config.verification;
+  const { serviceClientIds, customerClientIds } = config.verification;
   return {
     issuers: [
       {
         issuer: settings.issuer,
         audiences: expectedAudiences(settings),
-        // Whether others are named besides is up to the receivers, each of which has an audience of its own.
-        otherAudiences: null,
+        otherAudiences,
         profile,
         keys,
+        ...(typ && { typ }),
         ...(serviceClientIds && { serviceClientIds }),
+        ...(customerClientIds && { customerClientIds }),
       },
     ],
     clock,

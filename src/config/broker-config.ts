@@ -45,6 +45,12 @@ export interface VerificationConfig {
   readonly profile: Settings['BROKER_PROFILE'];
   /** `undefined` when every client id counts. */
   readonly serviceClientIds: readonly string[] | undefined;
+  /** `undefined` when every client id counts. */
+  readonly customerClientIds: readonly string[] | undefined;
+  /** Audiences that may stand beside ours; `null` allows any. */
+  readonly otherAudiences: readonly string[] | null;
+  /** `undefined` when `JWT` and none count as well. */
+  readonly typ: Settings['BROKER_TOKEN_TYP'];
   readonly clockSkewSeconds: number;
 }
 
@@ -107,6 +113,9 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
     verification: {
       profile: settings.BROKER_PROFILE,
       serviceClientIds: settings.BROKER_SERVICE_CLIENT_IDS,
+      customerClientIds: settings.BROKER_CUSTOMER_CLIENT_IDS,
+      otherAudiences: otherAudiences(settings.BROKER_OTHER_AUDIENCES),
+      typ: settings.BROKER_TOKEN_TYP,
       clockSkewSeconds: settings.BROKER_CLOCK_SKEW_SECONDS,
     },
     rotation: {
@@ -119,6 +128,10 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
     dev: { providerPort: settings.BROKER_DEV_PROVIDER_PORT ?? nextPort(settings.PORT) },
     warnings: [...warnings],
   });
+}
+
+function otherAudiences(names: readonly string[] = []): readonly string[] | null {
+  return names.length === 1 && names[0] === '*' ? null : names;
 }
 
 /** The port after another: any free one after "any free one", and the one before the last after the last. */

@@ -1,4 +1,5 @@
 import type * as z from 'zod';
+import { trimPasted } from '../tokens/pasted-text.js';
 import { redactText } from '../tokens/redaction.js';
 import { groupSettings, type BrokerConfig } from './broker-config.js';
 import { ConfigError, type ConfigMistake } from './config-error.js';
@@ -21,7 +22,7 @@ export interface ConfigFile {
 
 /** What the settings are made of. */
 export interface GivenSettings {
-  /** An empty variable counts as not given. */
+  /** White space and line ends around a value are dropped; an empty variable counts as not given. */
   readonly env: NodeJS.ProcessEnv;
   readonly file?: ConfigFile;
   readonly defaults?: SettingDefaults;
@@ -37,11 +38,11 @@ export function checkSettings({ env, file, defaults = {} }: GivenSettings): Brok
   const texts: Partial<Record<SettingName, string>> = {};
   const sources = new Map<SettingName, string>();
   for (const name of SETTING_NAMES) {
-    const fromEnvironment = env[name];
-    const fromFile = file?.texts.get(name);
-    if (fromEnvironment !== undefined && fromEnvironment !== '') {
+    const fromEnvironment = trimPasted(env[name] ?? '');
+    const fromFile = trimPasted(file?.texts.get(name) ?? '');
+    if (fromEnvironment !== '') {
       texts[name] = fromEnvironment;
-    } else if (file !== undefined && fromFile !== undefined) {
+    } else if (file !== undefined && fromFile !== '') {
       texts[name] = fromFile;
       sources.set(name, sourceOf(name, file.path));
     } else {

@@ -16,7 +16,8 @@ const ALLOWED_FILE = 'a YAML 1.2 file of settings, one `key: value` each';
  *
  * @param path how the file is named in mistakes.
  */
-export function parseConfigFile(text: string, path: string): ConfigFile {
+export function parseConfigFile(content: string, path: string): ConfigFile {
+  const text = content.replace(/^\ufeff/, '');
   // Pretty errors quote the file's lines, which may hold the master key.
   const document = parseDocument(text, { prettyErrors: false, stringKeys: true });
   const [error] = document.errors;
@@ -24,17 +25,17 @@ export function parseConfigFile(text: string, path: string): ConfigFile {
     const line = text.slice(0, error.pos[0]).split('\n').length;
     return fileMistake(path, `it is not YAML: ${error.code} in line ${line}`);
   }
-  let content: unknown;
+  let keys: unknown;
   try {
-    content = document.toJS({ maxAliasCount: 0 }) ?? {};
+    keys = document.toJS({ maxAliasCount: 0 }) ?? {};
   } catch {
     // The only failure left: an alias. The parser's message quotes it, so it is not kept.
     return fileMistake(path, 'it has aliases, which settings do not need');
   }
-  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+  if (typeof keys !== 'object' || keys === null || Array.isArray(keys)) {
     return fileMistake(path, 'it is not a list of keys and values');
   }
-  return readKeys(content, path);
+  return readKeys(keys, path);
 }
 
 /** The answer for a file that cannot be used at all. */

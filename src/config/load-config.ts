@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
 import type { BrokerConfig } from './broker-config.js';
 import { checkSettings, type ConfigFile, type SettingDefaults } from './check-settings.js';
+import { decodeText, trimPasted } from '../tokens/pasted-text.js';
 import { fileMistake, parseConfigFile } from './config-file.js';
 
 /** What {@link loadConfig} reads from. */
 export interface LoadConfigOptions {
   /** The environment, usually `process.env`. An empty variable counts as not given. */
   readonly env: NodeJS.ProcessEnv;
-  /** Reads the file that `BROKER_CONFIG` names. Default: from the disk, as UTF-8. */
+  /** Reads the file that `BROKER_CONFIG` names. Default: from the disk, as UTF-8, or UTF-16 with a byte-order mark. */
   readonly readFile?: (path: string) => string;
   /** Defaults that replace the built-in ones: dev mode listens on 127.0.0.1. Environment and file still win. */
   readonly defaults?: SettingDefaults;
@@ -28,7 +29,7 @@ export interface LoadConfigOptions {
  */
 export function loadConfig(options: LoadConfigOptions): BrokerConfig {
   const { env, readFile = readFromDisk, defaults } = options;
-  const path = env['BROKER_CONFIG'] ?? '';
+  const path = trimPasted(env['BROKER_CONFIG'] ?? '');
   return checkSettings({
     env,
     ...(path !== '' && { file: readConfigFile(path, readFile) }),
@@ -37,7 +38,9 @@ export function loadConfig(options: LoadConfigOptions): BrokerConfig {
 }
 
 function readFromDisk(path: string): string {
-  return readFileSync(path, 'utf8');
+  const text = decodeText(readFileSync(path));
+  if (text === undefined) throw Object.assign(new Error('not text'), { code: 'not text in UTF-8' });
+  return text;
 }
 
 function readConfigFile(path: string, readFile: (path: string) => string): ConfigFile {

@@ -184,6 +184,22 @@ export const SETTINGS = {
     allowed: 'client ids, separated by commas; required for the profiles zitadel and authentik',
     does: 'The only client ids whose tokens count as service tokens.',
   },
+  BROKER_CUSTOMER_CLIENT_IDS: {
+    reads: values.list(values.line),
+    allowed: 'client ids, separated by commas',
+    does: 'The client ids whose customer tokens receivers accept, as their `customerClientIds`.',
+  },
+  BROKER_OTHER_AUDIENCES: {
+    reads: values.list(values.line),
+    allowed: 'audiences, separated by commas; `*` alone allows any',
+    does: 'Audiences that may stand beside BROKER_AUDIENCE in the service token, as `otherAudiences` of receivers. Keycloak adds `account`. A token for any other audience is refused.',
+  },
+  BROKER_TOKEN_TYP: {
+    reads: values.oneOf(['at+jwt']),
+    defaultNote: 'also `JWT` and none',
+    allowed: 'at+jwt',
+    does: "The header `typ` that the service token must have (RFC 9068 §2.1), as receivers' `typ`.",
+  },
   BROKER_CLOCK_SKEW_SECONDS: {
     reads: values.wholeNumber(0, 300),
     default: '60',

@@ -6,6 +6,7 @@ import { isStoreError } from '../secrets/secret-store-error.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
 import { isLoopbackHost } from '../tokens/loopback.js';
+import { parsePastedJson } from '../tokens/pasted-text.js';
 import { parseUrl } from '../tokens/parse-url.js';
 
 /** The client that the embedded provider knows the broker by. */
@@ -67,7 +68,7 @@ export async function rememberDevProvider(
   { issuer, audience }: DevProvider,
 ): Promise<void> {
   const { credentialsSecretId } = config.secrets;
-  const known = JSON.parse((await store.read(credentialsSecretId)).value) as object;
+  const known = parsePastedJson((await store.read(credentialsSecretId)).value) as object;
   const wanted = JSON.stringify({ ...known, issuer, audience });
   if (wanted === JSON.stringify(known)) return;
   await writeSecret(store, credentialsSecretId, wanted);

@@ -117,7 +117,14 @@ function withProvider(config: BrokerConfig, issuer: string, audience: string): B
       clientAssertionAudience: undefined,
       allowInsecureHttp: false,
     },
-    verification: { ...config.verification, profile: 'rfc9068', serviceClientIds: undefined },
+    verification: {
+      ...config.verification,
+      profile: 'rfc9068',
+      serviceClientIds: undefined,
+      customerClientIds: undefined,
+      otherAudiences: [],
+      typ: undefined,
+    },
     warnings: [
       ...config.warnings,
       ...(named === undefined || named === issuer

@@ -14,6 +14,8 @@ export interface MetricsSources {
   readonly tokenRemainingSeconds?: () => number | undefined;
   /** When the cached service token was minted, in milliseconds since the Unix epoch. */
   readonly tokenGeneratedAt?: () => number | undefined;
+  /** Whether receivers accept the cached service token; `undefined` while nobody knows. */
+  readonly tokenAccepted?: () => boolean | undefined;
   /** State of the provider's keys; `undefined` until they were needed. */
   readonly jwksStatus?: () => JwksStatus | undefined;
 }
@@ -111,6 +113,10 @@ export class BrokerMetrics {
     });
     this.#scraped('token_generated_timestamp_seconds', GENERATED_HELP, [], (gauge) => {
       gauge.set(seconds(sources.tokenGeneratedAt?.()));
+    });
+    this.#scraped('token_accepted', ACCEPTED_HELP, [], (gauge) => {
+      const accepted = sources.tokenAccepted?.();
+      gauge.set(accepted === undefined ? UNKNOWN : Number(accepted));
     });
     this.#scraped('last_rotation_success_timestamp_seconds', ROTATION_HELP, [], (gauge) => {
       gauge.set(seconds(this.#lastSuccess));
@@ -218,6 +224,8 @@ const TOKEN_HELP =
   'Remaining life of the cached service token in seconds; negative when it has expired, NaN while none is cached.';
 const GENERATED_HELP =
   'When the cached service token was minted, by whichever process, in seconds since the Unix epoch; NaN while none is cached.';
+const ACCEPTED_HELP =
+  'Whether receivers accept the cached service token: 1 if so, 0 if they refuse it, NaN while it is not known.';
 const ROTATION_HELP =
   'When a rotation last ended well in this process, in seconds since the Unix epoch; NaN before.';
 const JWKS_HELP = "State of the provider's keys: 1 for the state they are in, 0 for the others.";

@@ -14,6 +14,8 @@ export interface TokenReadiness {
   readonly remainingSeconds?: number;
   /** True when the cached token is served because a newer read failed. */
   readonly stale?: boolean;
+  /** True when receivers refuse the token that is served. */
+  readonly refused?: boolean;
 }
 
 /** How rotation is doing. It never makes the broker unready: a token that is there is served. */
@@ -64,15 +66,19 @@ export const ReadinessSource = Symbol('ReadinessSource');
 /** How long readiness waits for the cache, in milliseconds: less than the second that probes usually wait. */
 export const READINESS_TIMEOUT = 900;
 
-/** Whether the token can be served: `down` if not, `degraded` when it is served stale. */
+/** Whether the token can be served: `down` if not, `degraded` when it is served stale or receivers refuse it. */
 export function tokenHealth(
   indicators: HealthIndicatorService,
-  { ok, stale, ...state }: TokenReadiness,
+  { ok, stale, refused, ...state }: TokenReadiness,
 ): HealthIndicatorResult {
-  const details = safeDetails({ ...state, ...(stale === true ? { stale } : undefined) });
+  const details = safeDetails({
+    ...state,
+    ...(stale === true ? { stale } : undefined),
+    ...(refused === true ? { refused } : undefined),
+  });
   const indicator = indicators.check('token');
   if (!ok) return indicator.down(details);
-  return stale === true ? indicator.degraded(details) : indicator.up(details);
+  return stale === true || refused === true ? indicator.degraded(details) : indicator.up(details);
 }
 
 /** How what the token does not depend on at once is doing: at worst `degraded`. */

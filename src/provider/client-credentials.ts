@@ -1,6 +1,7 @@
 import { BrokerError } from '../tokens/errors.js';
 import { parseUrl } from '../tokens/parse-url.js';
 import type { ProviderSettings } from './provider-settings.js';
+import { parsePastedJson, trimPasted } from '../tokens/pasted-text.js';
 
 /** The client credentials: what the provider knows the broker by. */
 export type ClientCredentials = SecretCredentials | PrivateKeyCredentials;
@@ -90,7 +91,7 @@ function readCredentials(fields: Fields): ClientCredentials {
     kind: 'secrets',
     clientId,
     secrets: secrets.map((secret, index) =>
-      requireText(secret, name === 'client_secret' ? `"${name}"` : `"${name}"[${index}]`),
+      requireSecret(secret, name === 'client_secret' ? `"${name}"` : `"${name}"[${index}]`),
     ),
   };
 }
@@ -133,10 +134,17 @@ function readList(value: unknown): readonly unknown[] {
   return list;
 }
 
+const PEM_TO_JWK = `node -p "JSON.stringify(crypto.createPrivateKey(fs.readFileSync('key.pem')).export({ format: 'jwk' }))"`;
+
 function readPrivateKey(value: unknown): PrivateJwk {
   const jwk = parseNested(value);
+  if (typeof jwk === 'string' && jwk.includes('-----BEGIN')) {
+    throw invalidCredentials(
+      `"private_key" is PEM, and a JWK is needed. To convert it: ${PEM_TO_JWK}`,
+    );
+  }
   if (!isObject(jwk) || typeof jwk['kty'] !== 'string') {
-    throw invalidCredentials('"private_key" must be a JWK, an object with "kty" (PEM is not read)');
+    throw invalidCredentials('"private_key" must be a JWK, an object with "kty"');
   }
   if (typeof jwk['d'] !== 'string' || jwk['d'] === '') {
     throw invalidCredentials('"private_key" is a public or a symmetric JWK; a private one has "d"');
@@ -144,23 +152,36 @@ function readPrivateKey(value: unknown): PrivateJwk {
   return jwk as PrivateJwk;
 }
 
-// A new line at the end is the usual accident of pasting or piping a secret; the provider would only say
-// "invalid_client".
+/** A text; what pasting and piping leave around it is dropped. */
 function requireText(value: unknown, name: string): string {
-  if (typeof value !== 'string' || value === '') {
-    throw invalidCredentials(`${name} must be a non-empty string`);
+  const text = typeof value === 'string' ? trimPasted(value) : '';
+  if (text === '') throw invalidCredentials(`${name} must be a non-empty string`);
+  return requirePrintable(text, name);
+}
+
+/**
+ * A client secret. What no secret can have at its ends (RFC 6749 appendix A.2) is dropped, above all the line end that
+ * pasting and piping leave. A space could be part of it or not: the provider would only say "invalid_client".
+ */
+function requireSecret(value: unknown, name: string): string {
+  const text = requireText(value, name);
+  const [before = '', after = ''] = String(value).split(text, 2);
+  if (before.includes(' ') || after.includes(' ')) {
+    throw invalidCredentials(`${name} has a space before or after it`);
   }
+  return text;
+}
+
+function requirePrintable(text: string, name: string): string {
   // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-  if (value.trim() !== value || /[\u0000-\u001f\u007f]/.test(value)) {
-    throw invalidCredentials(`${name} has white space around it, or a control character in it`);
-  }
-  return value;
+  if (!/[\u0000-\u001f\u007f]/.test(text)) return text;
+  throw invalidCredentials(`${name} has a control character in it`);
 }
 
 function parseNested(value: unknown): unknown {
   if (typeof value !== 'string') return value;
   try {
-    return JSON.parse(value);
+    return parsePastedJson(value);
   } catch {
     // Not JSON: the caller refuses the string for what it is.
     return value;
@@ -170,7 +191,7 @@ function parseNested(value: unknown): unknown {
 function parseObject(text: string): Fields {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parsePastedJson(text);
   } catch {
     // The parser's own message quotes the text, which holds secrets: it is not kept as the cause.
     throw invalidCredentials('it is not JSON');

@@ -1,7 +1,7 @@
 import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
 import { nextAttempt, restUntil, type Attempt } from './attempts.js';
-import { decideDue, type CurrentToken, type Due } from './due.js';
+import { decideDue, REFUSED, type CurrentToken, type Due } from './due.js';
 import { pendingLeftover, rotationMode, type RotationMode } from './rotation-mode.js';
 import type { Rotator } from './rotator.js';
 import type { Slots } from './slots.js';
@@ -39,13 +39,15 @@ export interface PlanInput {
   readonly attempt: Attempt | undefined;
   /** Until when the schedule leaves it alone, because the provider's last tokens were rejected. */
   readonly rest?: number | undefined;
-  /** Whether the watchdog finds too little life left. */
+  /** Whether the watchdog finds too little life left, or a token that receivers refuse. */
   readonly isStarving: boolean;
+  /** Whether receivers refuse the current token. Default: false. */
+  readonly isRefused?: boolean;
 }
 
 /** The pure part of {@link planRotation}. */
 export function decidePlan(input: PlanInput): Pick<RotationPlan, 'schedule' | 'onRequest'> {
-  const { mode, due, attempt, rest, isStarving } = input;
+  const { mode, due, attempt, rest, isStarving, isRefused = false } = input;
   if (mode === 'primary-region') {
     const reason = 'the secret is a replica, which is rotated in its primary Region';
     return { schedule: { action: 'none', reason }, onRequest: { action: 'refuse', reason } };
@@ -53,7 +55,10 @@ export function decidePlan(input: PlanInput): Pick<RotationPlan, 'schedule' | 'o
   if (mode === 'secrets-manager') {
     return {
       schedule: isStarving
-        ? { action: 'request', reason: 'the life of the service token runs out' }
+        ? {
+            action: 'request',
+            reason: isRefused ? REFUSED : 'the life of the service token runs out',
+          }
         : { action: 'none', reason: 'Secrets Manager rotates by its own schedule' },
       onRequest: { action: 'request', reason: 'Secrets Manager rotates the secret' },
     };
@@ -93,17 +98,26 @@ export interface PlanOptions {
   /** Remaining life in milliseconds under which the token is rotated early. */
   readonly minimumRemaining: number;
   readonly clock: Clock;
+  /** Whether receivers refuse the current token. Default: false. */
+  readonly isRefused?: boolean;
 }
 
 /** Finds out what a rotation would do now, by reading alone. @throws {BrokerError} what the store says. */
 export async function planRotation(options: PlanOptions): Promise<RotationPlan> {
   const { store, tokenSecretId, rotator, slots, minimumRemaining, clock } = options;
+  const { isRefused = false } = options;
   const description = await rotator.describe();
   const current = await rotator.current();
   const mode = rotationMode(description);
   const now = clock.now();
-  const due = decideDue({ now, slotStart: slots.startOf(now), current, minimumRemaining });
-  const watch = decideWatch({ now, current, minimumRemaining, asked: undefined });
+  const due = decideDue({
+    now,
+    slotStart: slots.startOf(now),
+    current,
+    minimumRemaining,
+    isRefused,
+  });
+  const watch = decideWatch({ now, current, minimumRemaining, isRefused, asked: undefined });
   const attempt =
     mode === 'broker' && due.kind !== 'none'
       ? await nextAttempt(store, tokenSecretId, due.key)
@@ -118,6 +132,7 @@ export async function planRotation(options: PlanOptions): Promise<RotationPlan> 
       attempt,
       rest: attempt && restUntil(attempt, now),
       isStarving: watch.kind === 'ask',
+      isRefused,
     }),
   };
 }

@@ -1,6 +1,9 @@
 import type { RotationStep } from './decision.js';
 
-/** Why a rotation ran. `watchdog`: Secrets Manager rotates, and the token's life ran out nevertheless. */
+/**
+ * Why a rotation ran. `early`: the token's life ran out, or receivers refuse it. `watchdog`: the same, where Secrets
+ * Manager rotates.
+ */
 export type RotationTrigger =
   'schedule' | 'early' | 'http' | 'cli' | 'watchdog' | 'secrets-manager';
 

@@ -8,6 +8,7 @@ import { decideDue, type CurrentToken, type Due } from './due.js';
 import { rotationMode, type RotationMode } from './rotation-mode.js';
 import type { Rotator } from './rotator.js';
 import type { Slots } from './slots.js';
+import type { Refusal } from './token-watch.js';
 import { askWait, decideWatch, type Asked } from './watchdog.js';
 
 /** What the schedule works with. */
@@ -17,6 +18,8 @@ export interface RotationScheduleOptions {
   /** Remaining life in milliseconds under which the token is rotated early. */
   readonly minimumRemaining: number;
   readonly clock: Clock;
+  /** Why receivers refuse a version, when they do: it is rotated early then. Default: they accept every one. */
+  readonly refusal?: () => Refusal | undefined;
   /** From 0 up to 1; spreads the retries of replicas. Default: `Math.random`. */
   readonly random?: () => number;
   /** Told when the schedule finds out who rotates the secret, and when a check failed before it could rotate. */
@@ -43,10 +46,15 @@ const FIRST_RETRY = 15_000;
 const LONGEST_RETRY = 300_000;
 /** A rotation by Secrets Manager takes seconds; its outcome is looked at after this long. */
 const LOOK_AFTER_REQUEST = 60_000;
+/**
+ * The pause before a token is replaced that took the place of a refused one; twice as long each time, up to
+ * {@link LONGEST_REST}. Brokers with different settings would otherwise refuse each other's tokens without end.
+ */
+const FIRST_REPLACE_WAIT = 300_000;
 
 /**
  * Decides again and again whether a rotation is due, and runs it: at a slot, for a slot that was missed, and early
- * when the token's life runs out. It reads the store only when what it knows says that something is due.
+ * when the token's life runs out or receivers refuse it. It reads the store only when what it knows says that something is due.
  *
  * Where Secrets Manager rotates the secret it writes nothing: it is a watchdog, which asks Secrets Manager to rotate
  * when the token's life runs out all the same. Of a replica it only takes note.
@@ -55,6 +63,9 @@ export class RotationSchedule {
   #known: CurrentToken | undefined;
   #mode: RotationMode | undefined;
   #asked: Asked | undefined;
+  /** The refused version for which the store was read last: another process may have replaced it. */
+  #refusedSeen: string | undefined;
+  #replaced: { readonly at: number; readonly wait: number } | undefined;
   #failures = 0;
   #hasTried = false;
   #notBefore = Number.NEGATIVE_INFINITY;
@@ -83,10 +94,15 @@ export class RotationSchedule {
     if (now < this.#checkedAt) this.#notBefore = Number.NEGATIVE_INFINITY;
     this.#checkedAt = now;
     if (now < this.#notBefore) return;
-    const isInformed = this.#known !== undefined && this.#mode !== undefined;
+    const refused = this.options.refusal?.()?.versionId;
+    const isInformed =
+      this.#known !== undefined &&
+      this.#mode !== undefined &&
+      (refused === undefined || refused === this.#refusedSeen);
     if (isInformed && this.#due().kind === 'none') return;
     try {
       this.#known = await rotator.current();
+      this.#refusedSeen = refused;
       const mode = await this.#learnMode();
       const due = this.#due();
       if (due.kind !== 'none') await this.#act(mode, due);
@@ -104,7 +120,25 @@ export class RotationSchedule {
       slotStart: slots.startOf(now),
       current: this.#known,
       minimumRemaining,
+      isRefused: this.#isRefused(),
     });
+  }
+
+  /** Whether receivers refuse the version that is known, and a new one is likely to help now. */
+  #isRefused(): boolean {
+    const refusal = this.options.refusal?.();
+    if (refusal?.isCurable !== true || refusal.versionId !== this.#known?.versionId) return false;
+    const now = this.options.clock.now();
+    const { at, wait } = this.#replaced ?? { at: now, wait: 0 };
+    return now < at || now >= at + wait;
+  }
+
+  #noteReplaced(): void {
+    const now = this.options.clock.now();
+    const { at, wait } = this.#replaced ?? { at: 0, wait: 0 };
+    const isLongAgo = wait === 0 || now < at || now > at + 2 * LONGEST_REST;
+    const next = isLongAgo ? FIRST_REPLACE_WAIT : Math.min(wait * 2, LONGEST_REST);
+    this.#replaced = { at: now, wait: next };
   }
 
   async #act(mode: RotationMode, due: Exclude<Due, { kind: 'none' }>): Promise<void> {
@@ -119,6 +153,7 @@ export class RotationSchedule {
         return;
       }
       await this.#rotate(due);
+      if (due.kind === 'refused') this.#noteReplaced();
       this.#known = await rotator.current();
     } else {
       // Looked at again only after a while; somebody may switch the rotation off, or promote the replica.
@@ -130,18 +165,20 @@ export class RotationSchedule {
   async #rotate(due: Exclude<Due, { kind: 'none' }>): Promise<void> {
     const { rotator, slots, clock } = this.options;
     await rotator.rotate(
-      due.kind === 'early'
-        ? { trigger: 'early', key: due.key }
-        : { trigger: 'schedule', key: due.key, slotStart: slots.startOf(clock.now()) },
+      due.kind === 'slot'
+        ? { trigger: 'schedule', key: due.key, slotStart: slots.startOf(clock.now()) }
+        : { trigger: 'early', key: due.key },
     );
   }
 
   async #watch(): Promise<void> {
     const { rotator, clock, minimumRemaining, observer } = this.options;
+    const isRefused = this.#isRefused();
     const watch = decideWatch({
       now: clock.now(),
       current: this.#known,
       minimumRemaining,
+      isRefused,
       asked: this.#asked,
     });
     if (watch.kind === 'wait') this.#notBefore = Math.min(this.#notBefore, watch.until);
@@ -155,6 +192,7 @@ export class RotationSchedule {
       observer?.checkFailed?.(error, clock.now() + askWait(watch.asked.count));
     }
     this.#asked = watch.asked;
+    if (isRefused) this.#noteReplaced();
   }
 
   async #learnMode(): Promise<RotationMode> {

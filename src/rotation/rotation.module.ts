@@ -11,12 +11,15 @@ import {
 import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
 import { RotationSchedule } from './rotation-schedule.js';
 import { Rotator } from './rotator.js';
+import { TokenWatch } from './token-watch.js';
 
 /** How the schedule runs in a Nest application. */
 export interface RotationModuleOptions {
   /** Not given where this process runs no schedule; a running rotation still ends before the application goes. */
   readonly schedule?: RotationSchedule;
   readonly rotator: Rotator;
+  /** Verifies the current token again and again, also where this process runs no schedule. */
+  readonly watch?: TokenWatch;
   /**
    * Milliseconds between two checks; a slot is rotated at most this long after its start. Default: 15,000. A check
    * costs nothing while nothing is due.
@@ -43,16 +46,20 @@ export class RotationScheduleService implements OnApplicationBootstrap, BeforeAp
 
   /** Checks once at start, so that a slot missed while the broker was down is caught up. */
   onApplicationBootstrap(): void {
-    const { schedule, checkInterval = 15_000 } = this.options;
-    if (schedule === undefined) return;
-    // `check` never rejects: it tells its observers.
-    const check = (): void => void schedule.check();
+    const { schedule, watch, checkInterval = 15_000 } = this.options;
+    if (schedule === undefined && watch === undefined) return;
+    // Neither rejects: they tell their observers. Nothing that the watch waits for holds a rotation up.
+    const check = (): void => {
+      void schedule?.check();
+      void watch?.check().then(() => schedule?.check());
+    };
     this.registry.addInterval(CHECK, setInterval(check, checkInterval));
     check();
   }
 
   async beforeApplicationShutdown(): Promise<void> {
     if (this.registry.doesExist('interval', CHECK)) this.registry.deleteInterval(CHECK);
+    this.options.watch?.stop();
     await this.options.rotator.idle();
   }
 }

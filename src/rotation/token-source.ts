@@ -51,7 +51,7 @@ export class TokenSource {
    * @throws {BrokerError} of kind `rejected` for a token that receivers refuse, `retry` when the keys cannot be had.
    */
   async verify(token: ServiceToken): Promise<void> {
-    const { settings } = await this.access();
+    const settings = await this.#judgingSettings();
     const { principal } = await this.verifierFor(settings).verify(token.accessToken);
     if (principal.kind !== 'service') {
       throw new BrokerError(
@@ -60,6 +60,22 @@ export class TokenSource {
         'the token speaks for a customer, not for a service. Check BROKER_PROFILE, and which client the provider minted it for.',
       );
     }
+  }
+
+  /**
+   * The settings that tokens are judged by. A broker that only serves and watches may not be allowed to read the client
+   * credentials, and need not where the configuration says everything that counts here.
+   */
+  async #judgingSettings(): Promise<ProviderSettings> {
+    const { issuer, audience, jwksUri, tokenEndpoint } = this.options.configured;
+    const isComplete =
+      issuer !== undefined &&
+      audience !== undefined &&
+      // Given alone, the keys' address counts with a token endpoint from the secret; see `providerKeys`.
+      (jwksUri === undefined || tokenEndpoint !== undefined);
+    return isComplete
+      ? resolveProviderSettings(this.options.configured, {})
+      : (await this.access()).settings;
   }
 
   /** The verifier for these settings; kept while they stay the same, because it keeps the provider's keys. */

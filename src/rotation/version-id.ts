@@ -44,13 +44,13 @@ export function slotKey(slotStart: number): string {
   return `slot ${new Date(slotStart).toISOString()}`;
 }
 
-/** The key of a rotation because the current version's life runs out; each version is followed up once. */
+/** The key of a rotation because the current version's life runs out, or receivers refuse it; each is followed up once. */
 export function earlyKey(currentVersionId: string | undefined): string {
   return `early ${currentVersionId ?? 'none'}`;
 }
 
 /**
- * The key of a request to Secrets Manager because the current version's life runs out.
+ * The key of a request to Secrets Manager because the current version's life runs out, or receivers refuse it.
  *
  * @param windowStart replicas that ask within the same stretch of time ask for the same; its start, in milliseconds.
  */

@@ -1,4 +1,4 @@
-import type { CurrentToken } from './due.js';
+import { REFUSED, type CurrentToken } from './due.js';
 import { watchdogKey } from './version-id.js';
 
 /** What the watchdog remembers of its requests. */
@@ -18,6 +18,8 @@ export interface WatchInput {
   readonly current: CurrentToken | undefined;
   /** Remaining life in milliseconds under which the watchdog asks for a rotation. */
   readonly minimumRemaining: number;
+  /** Whether receivers refuse the current version. Default: false. */
+  readonly isRefused?: boolean;
   /** `undefined` when it has not asked yet. */
   readonly asked: Asked | undefined;
 }
@@ -44,11 +46,12 @@ export function askWait(count: number): number {
 
 /**
  * Whether Secrets Manager has to be asked to rotate now. It rotates by its own schedule; the watchdog steps in only when
- * the service token's life runs out, or when there is none, and never more often than {@link askWait} says.
+ * the service token's life runs out, when receivers refuse it, or when there is none, and never more often than {@link askWait} says.
  */
 export function decideWatch(input: WatchInput): Watch {
-  const { now, current, minimumRemaining } = input;
-  if (current !== undefined && current.expiresAt - now >= minimumRemaining) {
+  const { now, current, minimumRemaining, isRefused = false } = input;
+  const hasLife = current !== undefined && current.expiresAt - now >= minimumRemaining;
+  if (hasLife && !isRefused) {
     return { kind: 'content' };
   }
   const versionId = current?.versionId;
@@ -66,7 +69,9 @@ export function decideWatch(input: WatchInput): Watch {
     reason:
       current === undefined
         ? 'there is no service token'
-        : 'the service token has little life left',
+        : hasLife
+          ? REFUSED
+          : 'the service token has little life left',
     asked: { versionId, count: (asked?.count ?? 0) + 1, at: now },
   };
 }

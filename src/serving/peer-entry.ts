@@ -1,3 +1,4 @@
+import { trimPasted } from '../tokens/pasted-text.js';
 import { isJsonObject } from '../verification/parse/strict-json.js';
 
 /** What a peer may do: have the service token, or rotate it. One does not include the other. */
@@ -43,13 +44,10 @@ export function looksLikeSecret(id: string): boolean {
 export function parsePeer(id: string, entry: unknown): Peer | string {
   if (!isPeerId(id)) return 'the id has characters that are not allowed, or is too long';
   if (!isJsonObject(entry)) return 'it must be an object';
-  const { secret_sha256: digest, roles, enabled, created_at: createdAt } = entry;
-  const secretSha256 = typeof digest === 'string' ? Buffer.from(digest, 'base64url') : undefined;
-  if (
-    secretSha256 === undefined ||
-    !BASE64URL_32_BYTES.test(String(digest)) ||
-    secretSha256.toString('base64url') !== digest
-  ) {
+  const { secret_sha256: written, roles, enabled, created_at: createdAt } = entry;
+  const digest = typeof written === 'string' ? trimPasted(written) : '';
+  const secretSha256 = Buffer.from(digest, 'base64url');
+  if (!BASE64URL_32_BYTES.test(digest) || secretSha256.toString('base64url') !== digest) {
     return '"secret_sha256" must be a SHA-256 digest in base64url';
   }
   if (!Array.isArray(roles) || !roles.every((role) => typeof role === 'string')) {

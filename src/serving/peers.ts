@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { BrokerError, type ErrorKind } from '../tokens/errors.js';
+import { parsePastedJson } from '../tokens/pasted-text.js';
 import { isJsonObject, type JsonObject } from '../verification/parse/strict-json.js';
 import {
   isPeerId,
@@ -216,7 +217,7 @@ function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
 function parseJsonObject(text: string): JsonObject {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parsePastedJson(text);
   } catch {
     // The parser's own message quotes the text: it is not kept as the cause.
     throw invalid('it is not JSON');

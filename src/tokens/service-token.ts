@@ -1,4 +1,5 @@
 import { BrokerError } from './errors.js';
+import { parsePastedJson, trimPasted } from './pasted-text.js';
 
 /** A service token with what the broker knows about it: the content of the token secret. */
 export interface ServiceToken {
@@ -45,16 +46,25 @@ export function serializeServiceToken(
     ...extra,
     access_token: token.accessToken,
     token_type: token.tokenType,
-    expires_at: new Date(token.expiresAt).toISOString(),
-    generated_at: new Date(token.generatedAt).toISOString(),
+    expires_at: instantText(token.expiresAt),
+    generated_at: instantText(token.generatedAt),
     issuer: token.issuer,
     audience: token.audience.length === 1 ? token.audience[0] : token.audience,
     ...(token.scope !== undefined && { scope: token.scope }),
   });
 }
 
+/** The last instant that a `Date` holds, in milliseconds; a token without an end in sight outlives it. */
+const LAST_INSTANT = 8_640_000_000_000_000;
+
+/** An instant as ISO 8601, never later than it is: a fraction of a millisecond is dropped. */
+function instantText(milliseconds: number): string {
+  return new Date(Math.min(Math.floor(milliseconds), LAST_INSTANT)).toISOString();
+}
+
 /**
- * Reads the token secret's JSON text. Where it has no `scope`, the token's own claim counts.
+ * Reads the token secret's JSON text. White space and a byte-order mark around it, and around its texts, are dropped. Where it
+ * has no `scope`, the token's own claim counts.
  *
  * @throws {TokenSecretError} `TOKEN_SECRET_EMPTY` for a rotation claim without a token,
  *   `TOKEN_SECRET_INVALID` for everything else that is not a service token. The message names the member at fault,
@@ -147,7 +157,7 @@ function isRotationClaim(fields: Record<string, unknown>): boolean {
 function parseObject(text: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parsePastedJson(text);
   } catch {
     // The parser's own message quotes the text, which may be a token: it is not kept as the cause.
     throw invalid('it is not JSON');
@@ -160,16 +170,33 @@ function parseObject(text: string): Record<string, unknown> {
 
 function requireText(fields: Record<string, unknown>, name: string): string {
   const value = fields[name];
-  if (typeof value !== 'string' || value === '') {
-    throw invalid(`"${name}" must be a non-empty string`);
-  }
-  return value;
+  const text = typeof value === 'string' ? trimPasted(value) : '';
+  if (text === '') throw invalid(`"${name}" must be a non-empty string`);
+  return text;
 }
 
 function requireInstant(fields: Record<string, unknown>, name: string): number {
-  const instant = Date.parse(requireText(fields, name));
-  if (!Number.isFinite(instant)) throw invalid(`"${name}" must be an ISO 8601 instant`);
+  const instant = parseInstant(requireText(fields, name));
+  if (instant === undefined) {
+    throw invalid(`"${name}" must be an ISO 8601 instant, such as 2026-11-22T03:00:00Z`);
+  }
   return instant;
+}
+
+const ISO_INSTANT =
+  /^(?<date>(?:\d{4}|[+-]\d{6})-\d{2}-\d{2})[Tt ](?<time>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(?<zone>[Zz]|[+-]\d{2}:?\d{2})?$/;
+
+/**
+ * An instant of ISO 8601, in milliseconds since the Unix epoch. Without an offset it is UTC, as the token secret has
+ * it: the machine's own time zone must not decide how long a token is served. Anything else that `Date.parse` takes is
+ * refused, because month and day may be meant the other way round.
+ */
+function parseInstant(text: string): number | undefined {
+  const { date, time, zone = 'Z' } = ISO_INSTANT.exec(text)?.groups ?? {};
+  if (date === undefined) return undefined;
+  const offset = zone.toUpperCase().replace(/^([+-]\d{2})(\d{2})$/, '$1:$2');
+  const instant = Date.parse(`${date}T${time}${offset}`);
+  return Number.isFinite(instant) ? instant : undefined;
 }
 
 function requireAudience(fields: Record<string, unknown>): readonly string[] {

@@ -1,5 +1,10 @@
-import { expect, test } from '@jest/globals';
-import { withOwnClaims } from '../../src/composition/own-token.js';
+import { describe, expect, test } from '@jest/globals';
+import {
+  audienceAdvice,
+  receiversNeed,
+  withOwnClaims,
+  type ReceiverOptions,
+} from '../../src/composition/own-token.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import type { ServiceToken } from '../../src/tokens/service-token.js';
 import { TokenRejectedError } from '../../src/verification/errors.js';
@@ -50,4 +55,70 @@ test('a customer token keeps its code', async () => {
   const customer = new BrokerError('TOKEN_NOT_A_SERVICE', 'rejected', 'A customer.');
   const check = withOwnClaims(token({}, {}), () => Promise.reject(customer));
   await expect(check).rejects.toMatchObject({ code: 'TOKEN_NOT_A_SERVICE', kind: 'rejected' });
+});
+
+const RULES = {
+  issuer: 'https://a.test',
+  audiences: ['https://api.test'],
+  otherAudiences: ['userinfo'],
+  profile: 'keycloak',
+} as const;
+
+describe('a token that is for others too', () => {
+  const own = token({}, { aud: ['https://api.test', 'account', 'userinfo'] });
+  const check = (): Promise<never> => Promise.reject(refusal);
+
+  test('the refusal names the setting, and the option of receivers', async () => {
+    const error: unknown = await withOwnClaims(own, check, () => RULES).catch(
+      (thrown: unknown) => thrown,
+    );
+    const { message } = error as Error;
+    expect(message).toContain("also for 'account'");
+    expect(message).toContain('BROKER_OTHER_AUDIENCES=userinfo,account');
+    expect(message).toContain("otherAudiences: ['userinfo', 'account']");
+  });
+
+  test.each<[string, readonly string[], Partial<typeof RULES> | object]>([
+    ['for somebody else alone', ['account'], {}],
+    ['for us alone', ['https://api.test'], {}],
+    ['for others that are listed', ['https://api.test', 'userinfo'], {}],
+    ['for others where any is allowed', ['https://api.test', 'x'], { otherAudiences: null }],
+    ['for nobody', [], {}],
+    ['for others where the audience is not checked', ['a', 'b'], { audiences: null }],
+  ])('there is nothing to list for a token %s', (_what, aud, changes) => {
+    expect(audienceAdvice(aud, { ...RULES, ...changes })).toBeUndefined();
+  });
+});
+
+describe('what receivers need', () => {
+  test.each<[readonly string[], Partial<ReceiverOptions>, string]>([
+    [
+      ['https://api.test', 'account'],
+      {},
+      "{ issuer: 'https://a.test', audiences: 'https://api.test', otherAudiences: ['account'], profile: 'keycloak', keys }",
+    ],
+    [
+      ['https://api.test'],
+      { typ: 'at+jwt', serviceClientIds: ["o'neill"], customerClientIds: ['web'] },
+      String.raw`{ issuer: 'https://a.test', audiences: 'https://api.test', profile: 'keycloak', typ: 'at+jwt', serviceClientIds: ['o\'neill'], customerClientIds: ['web'], keys }`,
+    ],
+    [
+      [],
+      { audiences: null },
+      "{ issuer: 'https://a.test', audiences: null, profile: 'keycloak', keys }",
+    ],
+    [
+      ['a'],
+      { audiences: null },
+      "{ issuer: 'https://a.test', audiences: 'a', profile: 'keycloak', keys }",
+    ],
+  ])('of a token for %j', (aud, changes, options) => {
+    expect(receiversNeed({ ...RULES, ...changes }, aud)).toBe(`Receivers need: ${options}`);
+  });
+
+  test('where no audience is checked, the choice is theirs', () => {
+    expect(receiversNeed({ ...RULES, audiences: null }, ['a', 'b'])).toMatch(
+      /audiences: 'a', otherAudiences: \['b'\].*another of its audiences/,
+    );
+  });
 });

@@ -60,3 +60,21 @@ test('an empty file, and one that is not there', async () => {
   await writeFile(path, '\n');
   await expect(readTextInput(input)).rejects.toMatchObject({ code: 'NOTHING_GIVEN' });
 });
+
+test.each([
+  ['a byte-order mark', Buffer.from('\ufeff{"ü":1}\r\n'), '{"ü":1}'],
+  ['UTF-16, as PowerShell writes it', Buffer.from('\ufeff{"ü":1}\r\n', 'utf16le'), '{"ü":1}'],
+])('a file with %s', async (_what, bytes, text) => {
+  const path = join(await temporaryFolder(), 'credentials.json');
+  await writeFile(path, bytes);
+  expect(await readTextInput({ path, what: 'it', tell: () => undefined })).toBe(text);
+});
+
+test('a file that is not UTF-8 is refused, because its secret would be another one', async () => {
+  const path = join(await temporaryFolder(), 'credentials.json');
+  await writeFile(path, Buffer.from('{"client_secret":"ü"}', 'latin1'));
+  await expect(readTextInput({ path, what: 'it', tell: () => undefined })).rejects.toMatchObject({
+    code: 'FILE_NOT_READ',
+    message: expect.stringContaining('UTF-8'),
+  });
+});

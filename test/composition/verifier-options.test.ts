@@ -1,7 +1,9 @@
 import { expect, test } from '@jest/globals';
-import { providerKeys } from '../../src/composition/verifier-options.js';
+import { providerKeys, verifierOptionsOf } from '../../src/composition/verifier-options.js';
+import { loadConfig } from '../../src/config/load-config.js';
 import { ProviderError } from '../../src/provider/provider-errors.js';
 import type { ProviderSettings } from '../../src/provider/provider-settings.js';
+import { createRemoteKeySet } from '../../src/verification/index.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 
 const issuer = 'https://provider.example.test';
@@ -39,3 +41,30 @@ async function messageWhen(
   const error = (await keys.refresh().catch((thrown: unknown) => thrown)) as Error;
   return error.message;
 }
+
+test('receivers, rotation and commands judge by the same settings', () => {
+  const given = (env: NodeJS.ProcessEnv) => {
+    const config = loadConfig({ env });
+    const keys = createRemoteKeySet({ jwksUri: `${issuer}/keys` });
+    const settings = { issuer, audience: 'orders' };
+    return verifierOptionsOf(config, settings, keys, new VirtualClock()).issuers[0];
+  };
+  // As in a guard: what is not listed is a stranger.
+  expect(given({})).toMatchObject({ audiences: ['orders'], otherAudiences: [] });
+  expect(given({})).not.toHaveProperty('typ');
+  expect(given({})).not.toHaveProperty('customerClientIds');
+  expect(
+    given({
+      BROKER_OTHER_AUDIENCES: 'account, https://a.test/userinfo',
+      BROKER_CUSTOMER_CLIENT_IDS: 'web',
+      BROKER_SERVICE_CLIENT_IDS: 'job',
+      BROKER_TOKEN_TYP: 'at+jwt',
+    }),
+  ).toMatchObject({
+    otherAudiences: ['account', 'https://a.test/userinfo'],
+    customerClientIds: ['web'],
+    serviceClientIds: ['job'],
+    typ: 'at+jwt',
+  });
+  expect(given({ BROKER_OTHER_AUDIENCES: '*' })?.otherAudiences).toBeNull();
+});

@@ -46,7 +46,14 @@ test('an empty environment gives the documented defaults', () => {
       clientAuthentication: undefined,
       allowInsecureHttp: false,
     },
-    verification: { profile: 'rfc9068', serviceClientIds: undefined, clockSkewSeconds: 60 },
+    verification: {
+      profile: 'rfc9068',
+      serviceClientIds: undefined,
+      customerClientIds: undefined,
+      otherAudiences: [],
+      typ: undefined,
+      clockSkewSeconds: 60,
+    },
     rotation: { enabled: true, cron: '0 3 * * *', minRemainingSeconds: 3600 },
     cache: { ttlSeconds: 300 },
     log: { level: 'info', format: 'json' },
@@ -80,6 +87,9 @@ test('every setting is read', () => {
     BROKER_ALLOW_INSECURE_HTTP: 'true',
     BROKER_PROFILE: 'zitadel',
     BROKER_SERVICE_CLIENT_IDS: 'one,two',
+    BROKER_CUSTOMER_CLIENT_IDS: 'web',
+    BROKER_OTHER_AUDIENCES: 'account, urn:other',
+    BROKER_TOKEN_TYP: 'at+jwt',
     BROKER_CLOCK_SKEW_SECONDS: '0',
     BROKER_CACHE_TTL_SECONDS: '60',
     BROKER_ROTATION: 'disabled',
@@ -120,7 +130,14 @@ test('every setting is read', () => {
       clientAssertionAudience: 'token_endpoint',
       allowInsecureHttp: true,
     },
-    verification: { profile: 'zitadel', serviceClientIds: ['one', 'two'], clockSkewSeconds: 0 },
+    verification: {
+      profile: 'zitadel',
+      serviceClientIds: ['one', 'two'],
+      customerClientIds: ['web'],
+      otherAudiences: ['account', 'urn:other'],
+      typ: 'at+jwt',
+      clockSkewSeconds: 0,
+    },
     rotation: { enabled: false, cron: '30 0 */6 * * *', minRemainingSeconds: 61 },
     cache: { ttlSeconds: 60 },
     log: { level: 'debug', format: 'text' },
@@ -151,7 +168,7 @@ describe('values', () => {
     ['PORT', '65536'],
     ['PORT', '-1'],
     ['PORT', '3e3'],
-    ['PORT', ' 3000'],
+    ['PORT', '3 000'],
     ['PORT', 'http'],
     ['HOST', 'http://x', 'it is neither an IP address nor a host name'],
     ['HOST', '-x', 'it is neither an IP address nor a host name'],
@@ -176,7 +193,7 @@ describe('values', () => {
     ['BROKER_ISSUER', 'https://issuer.example?x=1', 'it has a query'],
     ['BROKER_ISSUER', 'https://issuer.example#', 'it has a fragment'],
     ['BROKER_ISSUER', 'https://me@issuer.example', 'it holds a user name or password'],
-    ['BROKER_ISSUER', ' https://issuer.example', 'it holds white space'],
+    ['BROKER_ISSUER', 'https://issuer.example/ a', 'it holds white space'],
     ['BROKER_AUDIENCE', 'a\u0000b'],
     ['BROKER_SCOPE', 'read  write'],
     ['BROKER_SCOPE', 'read"'],
@@ -203,6 +220,8 @@ describe('values', () => {
     ],
     ['BROKER_PROFILE', 'auth1'],
     ['BROKER_SERVICE_CLIENT_IDS', 'a,,b'],
+    ['BROKER_OTHER_AUDIENCES', 'a,,b'],
+    ['BROKER_TOKEN_TYP', 'JWT'],
     ['BROKER_CACHE_TTL_SECONDS', '0'],
     ['BROKER_CACHE_TTL_SECONDS', '3601'],
     ['BROKER_CLOCK_SKEW_SECONDS', '1.5'],
@@ -232,6 +251,26 @@ describe('values', () => {
       expect(mistakes[0]?.allowed).not.toBe('');
     },
   );
+
+  test.each([
+    [`${KEY}\n`, 'https://issuer.example/\n', ' enabled\r\n', '\ufeff8080'],
+    [`\ufeff${KEY}\r\n`, '\u00a0https://issuer.example/', 'enabled', '8080 '],
+  ])('what pasting leaves around a value is dropped: %#', (master, issuer, rotation, port) => {
+    const config = load({
+      BROKER_MASTER_KEY: master,
+      BROKER_ISSUER: issuer,
+      BROKER_ROTATION: rotation,
+      PORT: port,
+      BROKER_AUDIENCE: ' \n',
+    });
+    expect(config.secrets.masterKey?.reveal()).toEqual(Uint8Array.from(Buffer.alloc(32, 7)));
+    expect(config.provider).toMatchObject({
+      issuer: 'https://issuer.example/',
+      audience: undefined,
+    });
+    expect(config.rotation.enabled).toBe(true);
+    expect(config.http.port).toBe(8080);
+  });
 
   test('an empty variable counts as not given', () => {
     expect(load({ PORT: '', BROKER_ISSUER: '', BROKER_CONFIG: '' })).toEqual(load({}));
@@ -433,6 +472,30 @@ describe('the file', () => {
     });
     expect(config.verification.serviceClientIds).toEqual(['one', '2']);
     expect(config.rotation).toMatchObject({ enabled: false, cron: '0 4 * * *' });
+  });
+
+  test.each([
+    ['a byte-order mark', Buffer.from('\ufeffport: 8080\naudience: urn:a\n')],
+    ['line ends of Windows', Buffer.from('port: 8080\r\naudience: urn:a\r\n')],
+    [
+      'UTF-16, as PowerShell writes it',
+      Buffer.from('\ufeffport: 8080\r\naudience: urn:a', 'utf16le'),
+    ],
+    ['blocks and quotes', Buffer.from('port: " 8080 "\naudience: |\n  urn:a\n')],
+  ])('is read with %s', (_what, bytes) => {
+    const given = write('');
+    writeFileSync(path, bytes);
+    const config = load(given);
+    expect(config.http.port).toBe(8080);
+    expect(config.provider.audience).toBe('urn:a');
+  });
+
+  test('that is not text is a mistake', () => {
+    const given = write('');
+    writeFileSync(path, Buffer.from('audience: ü', 'latin1'));
+    expect(mistakesOf(given).mistakes).toMatchObject([
+      { name: 'BROKER_CONFIG', problem: 'it cannot be read (not text in UTF-8)' },
+    ]);
   });
 
   test('an empty file is no mistake', () => {

@@ -182,6 +182,9 @@ describe('the functions', () => {
       expect(config.verification).toMatchObject({
         profile: EVERY_OPTION.profile,
         serviceClientIds: [EVERY_OPTION.serviceClientIds],
+        otherAudiences: [EVERY_OPTION.otherAudiences],
+        customerClientIds: [EVERY_OPTION.customerClientIds],
+        typ: EVERY_OPTION.tokenTyp,
       });
     }
     expect(rotation.secrets.credentialsSecretId).toBe(secret('CredentialsSecret'));

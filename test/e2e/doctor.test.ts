@@ -311,6 +311,37 @@ describe('a broken setup', () => {
     });
   });
 
+  test('a second audience is judged as receivers judge it, by every command', async () => {
+    const aud = ['https://services.example.test', 'account'];
+    const token = await provider.token({ aud });
+    const minted = { access_token: token, token_type: 'Bearer', expires_in: 86_400 };
+    provider.always('token', answers.json(200, minted));
+
+    const refused = [
+      (await doctor({}, '--mint')).of('trial mint')?.action,
+      (await runCommand(['rotate'], env)).stderr,
+      (await run(['verify'], env, token)).stdout,
+    ];
+    for (const words of refused) {
+      expect(words).toContain('BROKER_OTHER_AUDIENCES=account');
+      expect(words).toContain("otherAudiences: ['account']");
+    }
+
+    const listed = { ...env, BROKER_OTHER_AUDIENCES: 'account' };
+    const accepted = [
+      (await doctor({ BROKER_OTHER_AUDIENCES: 'account' }, '--mint')).of('trial mint')?.action,
+      (await run(['rotate'], listed)).stdout,
+      (await run(['verify'], listed, token)).stdout,
+      (await doctor({ BROKER_OTHER_AUDIENCES: 'account' })).of('classification')?.action,
+    ];
+    for (const words of accepted) {
+      expect(words).toContain("Receivers need: { issuer: 'http");
+      expect(words).toContain("otherAudiences: ['account']");
+    }
+    provider.always('token', undefined);
+    expect(await run(['rotate'])).toMatchObject({ code: 0 });
+  });
+
   test.each([
     [45, 'warning', 0],
     [600, 'failed', 1],

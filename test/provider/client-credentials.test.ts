@@ -74,6 +74,33 @@ describe('a credentials secret', () => {
     },
   );
 
+  test('takes what is around pasted texts off', () => {
+    const pasted = {
+      client_id: ' broker\n',
+      client_secret: '\ufeffsecret\r\n',
+      issuer: 'https://provider.example.test/\n',
+      audience: '\u00a0https://services.example.test\t',
+      scope: ' a b ',
+    };
+    const clean = {
+      client_id: 'broker',
+      client_secret: 'secret',
+      issuer: 'https://provider.example.test/',
+      audience: 'https://services.example.test',
+      scope: 'a b',
+    };
+    const read = parseCredentialsSecret(JSON.stringify(clean));
+    expect(parseCredentialsSecret(JSON.stringify(pasted))).toEqual(read);
+    expect(parseCredentialsSecret(`\ufeff${JSON.stringify(clean)}\r\n`)).toEqual(read);
+    const nested = JSON.stringify({ client_id: 'broker', client_secrets: '\ufeff["a\\n","b"]\n' });
+    expect(parseCredentialsSecret(nested).credentials).toMatchObject({ secrets: ['a', 'b'] });
+    const key = JSON.stringify({
+      client_id: 'broker',
+      private_key: `\ufeff${JSON.stringify(JWK)}\n`,
+    });
+    expect(parseCredentialsSecret(key).credentials).toMatchObject({ privateKey: JWK });
+  });
+
   const good = { client_id: 'broker', client_secret: 'canary-secret' };
   test.each([
     ['not JSON', 'canary-secret {', 'not JSON'],
@@ -93,7 +120,10 @@ describe('a credentials secret', () => {
     ],
     ['an empty secret', { ...good, client_secret: '' }, '"client_secret"'],
     ['a secret that is null', { ...good, client_secret: null }, '"client_secret"'],
-    ['a secret with a new line', { ...good, client_secret: 'canary-secret\n' }, '"client_secret"'],
+    ['a secret with a space before', { ...good, client_secret: ' canary-secret' }, 'a space'],
+    ['a secret with a space behind', { ...good, client_secret: 'canary-secret \n' }, 'a space'],
+    ['a secret that is white space', { ...good, client_secret: '\n' }, '"client_secret"'],
+    ['a secret of two lines', { ...good, client_secret: 'canary\nsecret' }, '"client_secret"'],
     [
       'a secret with a zero byte',
       { ...good, client_secret: 'canary-\u0000secret' },

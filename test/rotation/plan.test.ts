@@ -116,3 +116,26 @@ describe('a plan', () => {
     expect(writes(fixture)).toBe(0);
   });
 });
+
+test.each([
+  [false, 'mint'],
+  [true, 'request'],
+] as const)(
+  'a token that receivers refuse, where rotation is managed: %s',
+  async (rotationEnabled, action) => {
+    const { store, rotator, clock, seedCurrent } = rotationFixture();
+    seedCurrent('refused', clock.now() - 60_000);
+    store.configure(SECRET, { rotationEnabled });
+    const given = {
+      store,
+      tokenSecretId: SECRET,
+      rotator: rotator(),
+      slots: createSlots('0 3 * * *'),
+      minimumRemaining: HOUR,
+      clock,
+    };
+    expect((await planRotation(given)).schedule.action).toBe('none');
+    const { schedule } = await planRotation({ ...given, isRefused: true });
+    expect(schedule).toMatchObject({ action, reason: expect.stringContaining('receivers refuse') });
+  },
+);

@@ -4,7 +4,7 @@ import { checkCoverage } from '../../src/rotation/coverage.js';
 import { decideDue } from '../../src/rotation/due.js';
 import { retryWait } from '../../src/rotation/rotation-schedule.js';
 import { createSlots } from '../../src/rotation/slots.js';
-import { claimIdOf, nameBasedUuid, versionIdOf } from '../../src/rotation/version-id.js';
+import { claimIdOf, earlyKey, nameBasedUuid, versionIdOf } from '../../src/rotation/version-id.js';
 
 const HOUR = 3_600_000;
 const at = (instant: string): number => Date.parse(instant);
@@ -100,6 +100,17 @@ describe('what is due', () => {
   ])('%s', (_name, token, kind) => {
     const due = decideDue({ now, slotStart, current: token, minimumRemaining: HOUR });
     expect(due.kind).toBe(kind);
+    // What receivers refuse is due whatever its life, and once: with the key of an early rotation.
+    const refused = decideDue({
+      now,
+      slotStart,
+      current: token,
+      minimumRemaining: HOUR,
+      isRefused: true,
+    });
+    expect(refused).toMatchObject(
+      kind === 'slot' ? { kind } : { kind: 'refused', key: earlyKey('v1') },
+    );
   });
 });
 

@@ -46,6 +46,22 @@ describe('the watchdog', () => {
     expect(watch(current, before).kind).toBe(kind);
   });
 
+  test.each([
+    ['with life enough', lives(5 * HOUR), undefined, 'ask', /refuse/],
+    ['with life enough, asked a moment ago', lives(5 * HOUR), asked(1), 'wait', undefined],
+    ['with little life', lives(0), undefined, 'ask', /little life/],
+  ])('a token that receivers refuse, %s', (_name, current, before, kind, reason) => {
+    const decided = decideWatch({
+      now: NOW,
+      current,
+      minimumRemaining: HOUR,
+      isRefused: true,
+      asked: before,
+    });
+    expect(decided.kind).toBe(kind);
+    if (decided.kind === 'ask') expect(decided.reason).toMatch(reason ?? /./);
+  });
+
   test('counts its requests for a version, and starts anew for the next', () => {
     expect(watch(lives(0), asked(60, 3))).toMatchObject({
       asked: { versionId: 'v1', count: 4, at: NOW },

@@ -222,3 +222,11 @@ describe('a malformed entry is no peer, and its value is not repeated', () => {
     expect(listPeers(removed).map(({ id }) => id)).toEqual(['billing']);
   });
 });
+
+test('what editors and pasting leave around the list and a digest is dropped', () => {
+  const digest = hashPeerSecret('secret').toString('base64url');
+  const pasted = { ...peerEntry('secret', ['token']), secret_sha256: `\ufeff${digest}\r\n` };
+  const { byId, malformed } = parsePeers(`\ufeff${with1(pasted)}\r\n`);
+  expect(malformed.size).toBe(0);
+  expect(byId.get('orders')?.secretSha256).toEqual(hashPeerSecret('secret'));
+});

@@ -70,8 +70,8 @@ export class Examination {
   }
 }
 
-export function ok(message: string): Finding {
-  return { state: 'ok', message };
+export function ok(message: string, action?: string): Finding {
+  return { state: 'ok', message, ...(action !== undefined && { action }) };
 }
 
 /** Works for now, and somebody should look at it. */

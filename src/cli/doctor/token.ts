@@ -1,7 +1,12 @@
 import { coverageOf } from '../../composition/coverage.js';
 import { worstGap } from '../../rotation/worst-gap.js';
-import { explainToken, type TokenExplanation } from '../../verification/index.js';
+import {
+  explainToken,
+  type TokenExplanation,
+  type TokenVerifierOptions,
+} from '../../verification/index.js';
 import { span } from '../output.js';
+import { adviceFor } from '../verify-report.js';
 import { failed, ok, oneLine, skipped, warning, type Finding } from './examination.js';
 import type { ExaminedProvider } from './provider.js';
 import type { ExaminedTokenSecret } from './secrets.js';
@@ -22,14 +27,15 @@ export async function examineMint(
     return skipped('No token was minted, because the provider counts each one.', 'To try: --mint');
   }
   const token = await source.mint();
-  const explanation = await explainToken(token.accessToken, verifierOptions(settings));
-  const judged = judgeExplanation(explanation, 'minted');
+  const options = verifierOptions(settings);
+  const explanation = await explainToken(token.accessToken, options);
+  const judged = judgeExplanation(explanation, 'minted', options);
   if (judged.state === 'failed') return judged;
   const life = token.expiresAt - clock.now();
   const { minRemainingSeconds } = config.rotation;
   const minted = `The provider mints tokens that live ${span(life)}`;
   return life > minRemainingSeconds * 1000
-    ? ok(`${minted}, and receivers accept them. This one was not kept.`)
+    ? ok(`${minted}, and receivers accept them. This one was not kept.`, judged.action)
     : failed(
         `${minted}, and more than ${minRemainingSeconds} s are needed.`,
         "Raise the token lifetime in the provider's settings, or lower BROKER_MIN_REMAINING_SECONDS.",
@@ -43,17 +49,25 @@ export async function examineClassification(
   { current }: ExaminedTokenSecret,
 ): Promise<Finding> {
   if (current === undefined) return skipped('There is no service token to verify.');
-  return judgeExplanation(await explainToken(current.token.accessToken, verifierOptions(settings)));
+  const options = verifierOptions(settings);
+  const explanation = await explainToken(current.token.accessToken, options);
+  return judgeExplanation(explanation, 'current', options);
 }
 
-/** Whether receivers take the token for a service's. Pure. */
+/**
+ * Whether receivers take the token for a service's. Pure.
+ *
+ * @param options the rules it was held to; with them the finding says what receivers need.
+ */
 export function judgeExplanation(
   explanation: TokenExplanation,
   which: 'current' | 'minted' = 'current',
+  options?: TokenVerifierOptions,
 ): Finding {
   const { accepted, kind, code, steps } = explanation;
+  const advice = options && adviceFor(explanation, options);
   if (accepted && kind === 'service') {
-    return ok(`Receivers accept the ${which} token, as a service token.`);
+    return ok(`Receivers accept the ${which} token, as a service token.`, advice);
   }
   const details = tokenDetails(explanation);
   if (accepted) {
@@ -67,6 +81,7 @@ export function judgeExplanation(
   return {
     ...failed(
       `Receivers refuse the ${which} token at "${last?.step}": ${oneLine(last?.words ?? '')}`,
+      advice,
     ),
     details,
     ...(code !== undefined && { code }),

@@ -1,3 +1,4 @@
+import { decodeText } from '../../tokens/pasted-text.js';
 import { SecretStoreError } from '../secret-store-error.js';
 
 /** The two shapes in which Secrets Manager keeps a value. */
@@ -7,7 +8,7 @@ export interface StoredValue {
 }
 
 /**
- * The value as text. Bytes are decoded as UTF-8, strictly, and nothing is taken off (no byte-order mark).
+ * The value as text. Bytes are decoded strictly, as UTF-8 (or as UTF-16 with a byte-order mark); nothing is taken off.
  *
  * @throws {SecretStoreError} `VALUE_INVALID` when the bytes are not UTF-8, `VERSION_NOT_FOUND` when there is no value.
  */
@@ -19,12 +20,10 @@ export function decodeValue(secretId: string, stored: StoredValue): string {
       `The version of the secret "${secretId}" has no value yet.`,
     );
   }
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(stored.SecretBinary);
-  } catch {
-    throw new SecretStoreError(
-      'VALUE_INVALID',
-      `The binary value of the secret "${secretId}" is not UTF-8 text. Write it again as JSON text, best as SecretString.`,
-    );
-  }
+  const text = decodeText(stored.SecretBinary);
+  if (text !== undefined) return text;
+  throw new SecretStoreError(
+    'VALUE_INVALID',
+    `The binary value of the secret "${secretId}" is not UTF-8 text. Write it again as JSON text, best as SecretString.`,
+  );
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
+import { decodeText, trimPasted } from '../../tokens/pasted-text.js';
 import { SecretStoreError } from '../secret-store-error.js';
 import {
   databaseFile,
@@ -56,10 +57,11 @@ export async function resolveMasterKey(source: MasterKeySource): Promise<Uint8Ar
 }
 
 /**
- * Decodes a master key. Strict: padding, no whitespace, no characters of base64url, so that a mangled key is told at
- * once and not when the store does not open.
+ * Decodes a master key. White space around it, such as the line end that `openssl` prints, is dropped. The rest is
+ * strict: padding, no characters of base64url, so that a mangled key is told at once and not when the store does not open.
  */
-export function parseKey(text: string, name: string): Uint8Array {
+export function parseKey(pasted: string, name: string): Uint8Array {
+  const text = trimPasted(pasted);
   const bytes = Buffer.from(text, 'base64');
   if (bytes.length === KEY_BYTES && bytes.toString('base64') === text) return bytes;
   throw new SecretStoreError(
@@ -80,8 +82,8 @@ function readKeyFile(path: string): Promise<Uint8Array | undefined> {
     try {
       const { mode, uid } = await handle.stat();
       refuseOpenKeyFile(path, { mode, uid, user: process.geteuid?.() });
-      const text = await handle.readFile('utf8');
-      return parseKey(text.trimEnd(), `The key file ${path}`);
+      const text = decodeText(await handle.readFile()) ?? '';
+      return parseKey(text, `The key file ${path}`);
     } finally {
       await handle.close();
     }

@@ -26,6 +26,9 @@ export const EVERY_OPTION = {
   jwksUri: 'https://tenant.example.test/jwks',
   clientAuthentication: 'client_secret_post',
   serviceClientIds: 'broker',
+  otherAudiences: 'account',
+  customerClientIds: 'web',
+  tokenTyp: 'at+jwt',
   peers:
     'arn:aws:iam::123456789012:role/billing,token+admin=arn:aws:iam::123456789012:role/operations',
   brokerRoles: 'arn:aws:iam::123456789012:role/broker-in-a-container',

@@ -34,7 +34,7 @@ describe('the key of the environment', () => {
     ['31 bytes', Buffer.alloc(31, 7).toString('base64')],
     ['33 bytes', Buffer.alloc(33, 7).toString('base64')],
     ['without padding', key.slice(0, -1)],
-    ['with a line end', `${key}\n`],
+    ['with white space in it', `${key.slice(0, 9)}\n${key.slice(9)}`],
     ['in hexadecimal', Buffer.alloc(32, 7).toString('hex')],
     ['in base64url', Buffer.alloc(32, 0xff).toString('base64url')],
     [
@@ -53,6 +53,20 @@ describe('the key of the environment', () => {
     if (fromEnvironment !== '') expect(inspect(error)).not.toContain(fromEnvironment.trim());
   });
 });
+
+test.each([`${key}\n`, `${key}\r\n`, ` ${key}\t`, `\ufeff${key}`])(
+  'what is around the key is dropped: %j',
+  async (fromEnvironment) => {
+    const dataDir = await newFolder();
+    const resolved = await resolveMasterKey({ fromEnvironment, dataDir });
+    expect(Buffer.from(resolved).toString('base64')).toBe(key);
+    for (const encoding of ['utf8', 'utf16le'] as const) {
+      const text = encoding === 'utf8' ? fromEnvironment : `\ufeff${key}\r\n`;
+      await writeFile(join(dataDir, 'master.key'), Buffer.from(text, encoding), { mode: 0o600 });
+      expect(Buffer.from(await resolveMasterKey({ dataDir })).toString('base64')).toBe(key);
+    }
+  },
+);
 
 describe('the key file', () => {
   test('is made on first start with mode 0600, and used ever after', async () => {
