@@ -116,9 +116,10 @@ export class TokenWatch {
   }
 
   async #check(): Promise<void> {
-    const { current, verify, clock, interval = INTERVAL, observer } = this.options;
+    const { current, knownVersionId, verify, clock, interval = INTERVAL, observer } = this.options;
     this.#isAsked = false;
     this.#checkedAt = clock.now();
+    this.#seen = knownVersionId();
     let version: Awaited<ReturnType<typeof current>>;
     try {
       version = await current();

@@ -195,6 +195,18 @@ test("filters of the application keep what is the application's", async () => {
 
 test.each<[string, Partial<Source>, object]>([
   [
+    'a token that receivers refuse',
+    { token: { ok: true, refused: true, code: 'TOKEN_KEY_UNKNOWN', reason: 'The key is gone.' } },
+    {
+      token: {
+        status: 'degraded',
+        refused: true,
+        code: 'TOKEN_KEY_UNKNOWN',
+        reason: 'The key is gone.',
+      },
+    },
+  ],
+  [
     'a token that is served stale',
     { token: { ok: true, stale: true, reason: 'The store fails.' } },
     { token: { status: 'degraded', stale: true, reason: 'The store fails.' } },

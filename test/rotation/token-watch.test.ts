@@ -17,6 +17,7 @@ function watchFixture() {
     /** What the next verifications end with. */
     failure: undefined as unknown,
     readFailure: undefined as unknown,
+    reads: 0,
     verified: 0,
     keys: 'first',
     /** Whether a verification finds other keys. */
@@ -24,6 +25,7 @@ function watchFixture() {
   };
   const watch = new TokenWatch({
     current: async () => {
+      scene.reads += 1;
       if (scene.readFailure !== undefined) throw scene.readFailure;
       return { versionId: scene.versionId, token: tokenOf(scene.versionId, clock.now()) };
     },
@@ -171,6 +173,16 @@ describe('the watch', () => {
     scene.knownVersionId = 'v1';
     await watch.check();
     expect(watch.accepts('v1')).toBe(true);
+  });
+
+  test('a version that cannot be served any more is not asked for all the time', async () => {
+    const { scene, watch, watchFor } = watchFixture();
+    await watch.check();
+    scene.knownVersionId = 'v2';
+    scene.readFailure = new BrokerError('TOKEN_EXPIRED', 'retry', 'Too little life.');
+    const before = scene.reads;
+    await watchFor(60 * MINUTE);
+    expect(scene.reads - before).toBeLessThan(12);
   });
 
   test('a clock that is behind is no reason to mint', async () => {
