@@ -23,6 +23,7 @@ export function destinationOf(
   origins: AllowedOrigins,
   urlOf: (config: AxiosRequest) => string,
 ): AxiosDestination {
+  pin(config);
   const { url, baseURL } = config;
   // A Unix socket leads wherever it leads, whatever the URL says.
   if (config.socketPath) return { origin: undefined, url, baseURL, hasCredentials: false };
@@ -37,6 +38,27 @@ export function destinationOf(
   };
 }
 
+/** What decides where axios goes. */
+const DECISIVE = ['url', 'baseURL', 'allowAbsoluteUrls', 'socketPath'] as const;
+
+/**
+ * Makes values of what may be getters, so that what is looked at is what is sent. axios does so itself from 1.18 on, and gives
+ * an object without prototype.
+ */
+function pin(config: AxiosRequest): void {
+  if (Object.getPrototypeOf(config) === null) return;
+  for (const name of DECISIVE) {
+    const value = config[name];
+    if (value === undefined && !(name in config)) continue;
+    Object.defineProperty(config, name, {
+      value,
+      configurable: true,
+      enumerable: true,
+      writable: true,
+    });
+  }
+}
+
 /** `/orders`, `orders/1`, `orders?open`; nothing that could be an absolute URL. */
 const PATH = /^(?:\/(?!\/)|[\w-]+(?:[/?]|$))/;
 
@@ -44,6 +66,8 @@ const PATH = /^(?:\/(?!\/)|[\w-]+(?:[/?]|$))/;
 function seenOrigin({ url, baseURL }: AxiosRequest, origins: AllowedOrigins): string | undefined {
   if (typeof url !== 'string') return undefined;
   if (!baseURL) return plainOrigin(url, origins);
+  // Of an object, axios would make a text of its own.
+  if (typeof baseURL !== 'string') return undefined;
   return PATH.test(url) ? plainOrigin(`${baseURL}/`, origins) : undefined;
 }
 

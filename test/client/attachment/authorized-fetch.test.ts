@@ -174,6 +174,142 @@ describe('what fetch is called with', () => {
     expect(only(callee)).toMatchObject({ url: '/here', authorization: [`Bearer ${TOKEN}`] });
   });
 
+  describe('has one URL, whatever shows another', () => {
+    /** Asks for the stranger in one view, and for the callee in the other. */
+    const views: [string, (listed: string, other: string) => unknown][] = [
+      [
+        'a subclass of Request with a URL of its own',
+        (listed, other) => {
+          class Views extends Request {}
+          Object.defineProperty(Views.prototype, 'url', { get: () => listed });
+          return new Views(other);
+        },
+      ],
+      [
+        'a Request with a property in the place of its URL',
+        (listed, other) => Object.defineProperty(new Request(other), 'url', { value: listed }),
+      ],
+      [
+        'a Proxy around a Request',
+        (listed, other) =>
+          new Proxy(new Request(other), {
+            get: (target, name) =>
+              name === 'url' ? listed : (Reflect.get(target, name) as unknown),
+          }),
+      ],
+      [
+        'an object with a prototype of Request',
+        (listed) => Object.create(Request.prototype, { url: { value: listed } }) as unknown,
+      ],
+      [
+        'an object with url and toString',
+        (listed, other) => ({ url: listed, toString: () => other }),
+      ],
+      [
+        'an object that looks like a Request, with another toString',
+        (listed, other) => ({ url: listed, headers: {}, method: 'GET', toString: () => other }),
+      ],
+      [
+        'an object whose url changes',
+        (listed, other) => {
+          let reads = 0;
+          return {
+            headers: {},
+            get url() {
+              return (reads += 1) === 1 ? listed : other;
+            },
+          };
+        },
+      ],
+      [
+        'a subclass of URL',
+        (listed, other) => {
+          class Views extends URL {}
+          for (const name of ['href', 'origin']) {
+            Object.defineProperty(Views.prototype, name, { get: () => listed });
+          }
+          return new Views(other);
+        },
+      ],
+      [
+        'a String whose toString changes',
+        (listed, other) => changing(new String(listed), listed, other),
+      ],
+      ['a URL whose toString changes', (listed, other) => changing(new URL(listed), listed, other)],
+    ];
+    const changing = (value: object, listed: string, other: string): unknown => {
+      let reads = 0;
+      return Object.assign(value, { toString: () => ((reads += 1) === 1 ? listed : other) });
+    };
+
+    test.each(views)('%s', async (_name, make) => {
+      const stranger = await startCallee();
+      // One that looks at the object itself, as wrappers do.
+      const wrapped: AuthorizedFetchOptions['fetch'] = (input, init) =>
+        fetch(typeof input === 'string' ? input : input.url, init);
+      for (const options of [{}, { fetch: wrapped }]) {
+        const { callee, send } = await rig(options);
+        for (const [listed, other] of [
+          [callee.origin, stranger.origin],
+          [stranger.origin, callee.origin],
+        ] as const) {
+          const input = make(`${listed}/`, `${other}/`) as string;
+          await send(input, { as: 'service' }).catch(() => undefined);
+        }
+        expect(stranger.tokens().filter(Boolean)).toEqual([]);
+        expect(stranger.arrivals).toEqual([]);
+      }
+    });
+
+    test('a Request of another implementation is sent as what it says', async () => {
+      const { callee, send } = await rig();
+      const foreign = {
+        url: `${callee.origin}/a`,
+        method: 'POST',
+        headers: new Headers({ a: '1' }),
+        body: 'content',
+        redirect: 'follow',
+        signal: undefined,
+      };
+      await send(foreign as unknown as Request, { as: 'service' });
+      expect(only(callee)).toMatchObject({
+        method: 'POST',
+        url: '/a',
+        body: 'content',
+        headers: { a: '1' },
+        authorization: [`Bearer ${TOKEN}`],
+      });
+    });
+
+    test('a notation that parsers read in different ways is sent in the plain one', async () => {
+      const seen: unknown[] = [];
+      const { callee, send } = await rig({
+        fetch: (input, init) => {
+          seen.push(input);
+          return fetch(input, init);
+        },
+      });
+      const { host } = new URL(callee.origin);
+      for (const url of [`http:\\\\${host}\\a`, `HTTP://${host}/a`, ` http:/\t/${host}/a`]) {
+        await send(url, { as: 'service' });
+      }
+      expect(seen).toEqual(Array.from({ length: 3 }, () => `${callee.origin}/a`));
+    });
+
+    test('options are read once', async () => {
+      const { callee, send } = await rig();
+      let reads = 0;
+      await runInCallContext(CUSTOMER_CALL, () =>
+        send(callee.origin, {
+          get as() {
+            return (reads += 1) === 1 ? ('customer' as const) : ('service' as const);
+          },
+        }),
+      );
+      expect([reads, only(callee).authorization]).toEqual([1, [`Bearer ${CUSTOMER_TOKEN}`]]);
+    });
+  });
+
   test('may have a stream for a body', async () => {
     const { callee, send } = await rig();
     const body = Readable.toWeb(Readable.from(['a', 'b'])) as ReadableStream;

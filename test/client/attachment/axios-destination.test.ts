@@ -15,7 +15,7 @@ function look(config: AxiosRequestConfig) {
   let asked = false;
   const destination = destinationOf(config as AxiosRequest, origins, () => {
     asked = true;
-    return bare.getUri(config);
+    return typeof config.baseURL === 'object' ? '' : bare.getUri(config);
   });
   return { ...destination, asked };
 }
@@ -43,6 +43,27 @@ describe('where a request of axios goes', () => {
     [{ url: `${A}/`, socketPath: '/run/docker.sock' }, undefined, false],
   ])('%j', (config, origin, asked) => {
     expect(look(config)).toMatchObject({ origin, asked });
+  });
+
+  test('getters are read once, and so is what looks like a text', () => {
+    const turns = { url: 0, baseURL: 0, text: 0 };
+    const evil = 'https://evil.example/';
+    const getters = {
+      get url() {
+        return (turns.url += 1) === 1 ? `${A}/` : evil;
+      },
+      get baseURL() {
+        return (turns.baseURL += 1) === 1 ? A : evil;
+      },
+    };
+    expect(look(getters).origin).toBe(A);
+    expect(bare.getUri(getters)).toBe(`${A}/`);
+    expect(turns).toEqual({ url: 1, baseURL: 1, text: 0 });
+
+    const changing = { toString: () => ((turns.text += 1) === 1 ? A : evil) };
+    expect(look({ url: '/orders', baseURL: changing as unknown as string })).toMatchObject({
+      asked: true,
+    });
   });
 
   test('credentials in the URL are seen', () => {
