@@ -2,6 +2,7 @@ import type { AxiosDestination } from './axios-destination.js';
 import { fetchOutcomeOf, type AxiosDispatch } from './axios-dispatch.js';
 import { putAuthorization, removeAuthorization } from './axios-headers.js';
 import { globalAgent } from 'node:http';
+import { ClientConfigError } from '../errors.js';
 import { directAgent, directDispatcher } from '../proxies.js';
 import { fetchTrail, RedirectWatch, shownTrail, type Trail } from './axios-redirects.js';
 import type { AxiosAnswer, AxiosRequest } from './axios-shapes.js';
@@ -49,7 +50,7 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
   async send(authorization: string | undefined): Promise<AxiosOutcome> {
     const { config, correlation, destination } = this;
     const { headers, url, baseURL, beforeRedirect } = config;
-    const restore = authorization === undefined ? undefined : this.#avoidProxies();
+    const restore = authorization === undefined ? undefined : await this.#avoidProxies();
     const watch = new RedirectWatch(this.origin, authorization, beforeRedirect);
     config.beforeRedirect = watch.beforeRedirect;
     config.url = destination.url;
@@ -77,10 +78,21 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
     return { answer, error, trail };
   }
 
-  /** A token to an http: origin is sent without a proxy. @returns what is to be put back. */
-  #avoidProxies(): Partial<AxiosRequest> | undefined {
-    if (!this.origin.startsWith('http:')) return undefined;
-    const { config } = this;
+  /** A token is shown to no proxy; to an http: origin it is sent without one. @returns what is to be put back. */
+  async #avoidProxies(): Promise<Partial<AxiosRequest> | undefined> {
+    const { config, origin } = this;
+    if (!origin.startsWith('http:')) {
+      const { url, baseURL } = this.destination;
+      const { proxy, allowAbsoluteUrls } = config;
+      const looked = { adapter: this.adapter, url, baseURL, proxy, allowAbsoluteUrls };
+      if (await this.dispatch.showsProxies(looked)) {
+        throw new ClientConfigError(
+          `A request to ${origin} would go through a proxy that can read its token: this version of axios makes no tunnel. ` +
+            'Update axios to 1.16 or later, or say proxy: false.',
+        );
+      }
+      return undefined;
+    }
     const { proxy, httpAgent, fetchOptions } = config;
     const dispatcher = directDispatcher(
       (fetchOptions as { readonly dispatcher?: unknown } | undefined)?.dispatcher,
