@@ -83,7 +83,7 @@ const A_PROXY = { protocol: 'http', host: '127.0.0.1', port: 9 };
 
 /**
  * Asks axios for the request that it would send, and sends nothing. To a proxy that is to read it, it says the whole URL in the
- * place of the path (RFC 9112 §3.2.2); versions before 1.16 do so for https: as well.
+ * place of the path (RFC 9112 §3.2.2); versions before 1.16.1 do so for https: as well.
  */
 async function isShownToProxy(bare: AxiosLike, config: object): Promise<boolean> {
   let path: unknown;

@@ -88,7 +88,7 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
       if (await this.dispatch.showsProxies(looked)) {
         throw new ClientConfigError(
           `A request to ${origin} would go through a proxy that can read its token: this version of axios makes no tunnel. ` +
-            'Update axios to 1.16 or later, or say proxy: false.',
+            'Update axios to 1.16.1 or later, or say proxy: false.',
         );
       }
       return undefined;

@@ -167,7 +167,7 @@ describe.each([
 });
 
 describe('a version of axios that makes no tunnels', () => {
-  /** axios before 1.16, as far as its way to a proxy goes: it says the whole URL to it. */
+  /** axios before 1.16.1, as far as its way to a proxy goes: it says the whole URL to it. */
   function oldAxios(isProxied: (url: string) => boolean): AxiosLike {
     const library = axios.create();
     return Object.assign(library, {
