@@ -10,6 +10,8 @@ export interface AxiosDispatch {
   send(config: AxiosRequest, adapter: unknown): Promise<AxiosAnswer>;
   /** Rejects with axios' own error for a request that was cancelled. */
   endCancelled(config: AxiosRequest): Promise<AxiosAnswer>;
+  /** Resolves when adapters can be told from each other. */
+  readonly ready: Promise<void>;
   /** Whether an adapter is axios' own for Node's http, which tells of each redirect before it follows it. */
   isHttpAdapter(adapter: unknown, config: AxiosRequest): boolean;
   /** Whether this axios would hand a request to an https: origin to a proxy as it is, instead of through a tunnel. */
@@ -45,6 +47,8 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
         : sendBare(config, adapter);
     }
     const found = adapterOf(adapter, config);
+    // Most requests: no need to look for the other one.
+    if (found === httpAdapter) return found(config);
     if (found === ownAdapter(adapterOf, 'fetch', config)) return sendObserved(adapterOf, config);
     // What `axios.getAdapter('fetch')` gives, which knows nothing of the configuration's environment.
     return found === ownAdapter(adapterOf, 'fetch', {})
@@ -52,8 +56,12 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
       : found(config);
   };
   let adapterOf: AdapterLookup | undefined;
+  let httpAdapter: AxiosAdapter | undefined;
   let tunnels: boolean | undefined;
-  const looked = findAdapterLookup(instance).then((lookup) => (adapterOf = lookup));
+  const looked = findAdapterLookup(instance).then((lookup) => {
+    httpAdapter = lookup && ownAdapter(lookup, 'http', {});
+    adapterOf = lookup;
+  });
   return {
     urlOf: ({ url, baseURL, allowAbsoluteUrls }) =>
       bare.getUri({
@@ -63,10 +71,10 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
       }),
     send: (config, adapter) =>
       adapterOf === undefined ? looked.then(() => send(config, adapter)) : send(config, adapter),
+    ready: looked,
     endCancelled: (config) => sendBare(config, config.adapter),
     isHttpAdapter: (adapter, config) =>
-      adapterOf !== undefined &&
-      adapterOf(adapter, config) === ownAdapter(adapterOf, 'http', config),
+      httpAdapter !== undefined && adapterOf?.(adapter, config) === httpAdapter,
     showsProxies: (config) => {
       if (tunnels === true || config.proxy === false || config.adapter === 'fetch') return false;
       return (async () => {

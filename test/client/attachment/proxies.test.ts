@@ -275,6 +275,15 @@ describe('a token to an http: origin, by fetch', () => {
     expect([agent.dispatched.length, direct.dispatched.length]).toEqual([0, 2]);
   });
 
+  test('is none of the http adapter’s concern', async () => {
+    const callee = await startCallee();
+    const http = axios.create({ adapter: 'http' });
+    attachAuthorization(http, { ...options, origins: [{ origin: callee.origin }] });
+    await withGlobalDispatcher(new ProxyAgent(), async () => {
+      expect((await http.get(callee.origin, asService)).status).toBe(200);
+    });
+  });
+
   test('and so does the secret of a peer, to an http: broker', async () => {
     const broker = await serveTokens();
     const client = (fetch?: typeof globalThis.fetch) =>
