@@ -58,10 +58,12 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
   let adapterOf: AdapterLookup | undefined;
   let httpAdapter: AxiosAdapter | undefined;
   let tunnels: boolean | undefined;
-  const looked = findAdapterLookup(instance).then((lookup) => {
+  const lookUp = async (): Promise<void> => {
+    const lookup = await findAdapterLookup(instance);
     httpAdapter = lookup && ownAdapter(lookup, 'http', {});
     adapterOf = lookup;
-  });
+  };
+  const looked = lookUp();
   return {
     urlOf: ({ url, baseURL, allowAbsoluteUrls }) =>
       bare.getUri({
