@@ -56,8 +56,11 @@ export function directDispatcher(dispatcher: unknown): Dispatcher | undefined {
 
 type Dispatcher = NonNullable<RequestInit['dispatcher']>;
 
+/** Those that were found to use no proxy: one is asked for with each request. */
+const withoutProxy = new WeakSet<object>();
+
 function aroundProxy(dispatcher: unknown): Dispatcher | undefined {
-  if (!isObject(dispatcher)) return undefined;
+  if (!isObject(dispatcher) || withoutProxy.has(dispatcher)) return undefined;
   const symbols = Object.getOwnPropertySymbols(dispatcher);
   const part = (description: string): unknown => {
     const symbol = symbols.find((one) => one.description === description);
@@ -66,7 +69,10 @@ function aroundProxy(dispatcher: unknown): Dispatcher | undefined {
   // EnvHttpProxyAgent, which NODE_USE_ENV_PROXY installs, has an agent for what its environment excepts.
   const without = part('no proxy agent');
   if (isObject(without)) return without as unknown as Dispatcher;
-  if (!namesOf(dispatcher).some((name) => name.includes('Proxy'))) return undefined;
+  if (!namesOf(dispatcher).some((name) => name.includes('Proxy'))) {
+    withoutProxy.add(dispatcher);
+    return undefined;
+  }
   throw new ClientConfigError(
     'A request to an http: origin would go through the proxy of the "dispatcher" of fetch, which could read its token or ' +
       'secret. Use https, or a dispatcher without a proxy.',

@@ -25,8 +25,9 @@ import { sendAttached } from './send-attached.js';
  *   `Authorization: false` sends none.
  * - `asService` and `asCustomer` say on whose behalf a single request is made.
  * - When the callee answers a service token with 401, and the source has or gets another one, the request is sent once
- *   more; interceptors do not notice. A body that is a stream is used up by the first time: then the 401 is the answer. A
- *   customer's token that was refused is never replaced.
+ *   more; interceptors do not notice. A body that is a stream is used up by the first time: then the 401 is the answer, and so
+ *   it is when a redirect may have led to another origin. A customer's token that was refused is never replaced.
+ * - A request with a token to an `http:` origin goes through no proxy, whatever `proxy` and the environment say.
  * - axios' `timeout` counts for each time the request is sent, and does not cover the wait for the token.
  * - To listed origins, `traceparent`, `tracestate` and `x-request-id` of the call that is being handled go along, unless the
  *   caller sets them.

@@ -10,7 +10,8 @@ export interface RefusedServiceToken {
   /**
    * - `retried`: there was a newer token, and the request is sent once more with it. Whatever comes back then is the answer.
    * - `no-newer-token`: the source has no other, or cannot get one while the broker is down. The 401 is the answer.
-   * - `not-repeatable`: there is a newer token, which later requests get; this one's body is used up. The 401 is the answer.
+   * - `not-repeatable`: there is a newer token, which later requests get. This one's body is used up, or a redirect led it on, or
+   *   it cannot be seen whether one did. The 401 is the answer.
    * - `refresh-failed`: the source has no token at all any more; see `error`. The 401 is the answer.
    */
   readonly outcome: 'retried' | 'no-newer-token' | 'not-repeatable' | 'refresh-failed';

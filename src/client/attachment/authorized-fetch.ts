@@ -29,7 +29,9 @@ type SendingFetch = (input: string | Request, init?: RequestInit) => Promise<Res
 export interface AuthorizedFetchOptions extends AttachmentOptions {
   /**
    * What sends the requests. Default: the global `fetch`, as it is when a request is made. Another one must drop the
-   * `Authorization` header on a redirect to another origin, as the Fetch standard demands (HTTP-redirect fetch).
+   * `Authorization` header on a redirect to another origin, as the Fetch standard demands (HTTP-redirect fetch), must not send to
+   * `http:` origins through a proxy, and tells by `redirected` and `url` of its `Response` where the answer comes from: without
+   * them, a refused request is not sent again.
    */
   readonly fetch?: SendingFetch;
 }
@@ -42,8 +44,9 @@ export interface AuthorizedFetchOptions extends AttachmentOptions {
  *   there is none.
  * - An `Authorization` header that the caller sets is left alone.
  * - When the callee answers a service token with 401, and the source has or gets another one, the request is sent once
- *   more. A body that is a stream, or the body of a `Request`, is used up by the first time: then the 401 is the answer. A
- *   customer's token that was refused is never replaced.
+ *   more. A body that is a stream, or the body of a `Request`, is used up by the first time: then the 401 is the answer, and so
+ *   it is after any redirect. A customer's token that was refused is never replaced.
+ * - A request with a token to an `http:` origin goes through no proxy.
  * - To listed origins, `traceparent`, `tracestate` and `x-request-id` of the call that is being handled go along, unless the
  *   caller sets them.
  *

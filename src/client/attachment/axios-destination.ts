@@ -42,7 +42,7 @@ export function destinationOf(
 const DECISIVE = ['url', 'baseURL', 'allowAbsoluteUrls', 'socketPath'] as const;
 
 /**
- * Makes values of what may be getters, so that what is looked at is what is sent. axios does so itself from 1.18 on, and gives
+ * Makes values of what may be getters, so that what is looked at is what is sent. Recent versions of axios do so themselves, and give
  * an object without prototype.
  */
 function pin(config: AxiosRequest): void {

@@ -10,9 +10,18 @@ export interface AxiosDispatch {
   send(config: AxiosRequest, adapter: unknown): Promise<AxiosAnswer>;
   /** Rejects with axios' own error for a request that was cancelled. */
   endCancelled(config: AxiosRequest): Promise<AxiosAnswer>;
+  /** Resolves when adapters can be told from each other. */
+  readonly ready: Promise<void>;
   /** Whether an adapter is axios' own for Node's http, which tells of each redirect before it follows it. */
   isHttpAdapter(adapter: unknown, config: AxiosRequest): boolean;
+  /** Whether this axios would hand a request to an https: origin to a proxy as it is, instead of through a tunnel. */
+  showsProxies(config: LookedAt): boolean | Promise<boolean>;
 }
+
+/** What decides whether a request goes through a proxy. */
+type LookedAt = Partial<
+  Pick<AxiosRequest, 'url' | 'baseURL' | 'proxy' | 'adapter' | 'allowAbsoluteUrls'>
+>;
 
 /** What axios makes of the name of an adapter, or of a list of names. */
 type AdapterLookup = (adapter: unknown, config: Pick<AxiosRequest, 'env'>) => AxiosAdapter;
@@ -38,6 +47,8 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
         : sendBare(config, adapter);
     }
     const found = adapterOf(adapter, config);
+    // Most requests: no need to look for the other one.
+    if (found === httpAdapter) return found(config);
     if (found === ownAdapter(adapterOf, 'fetch', config)) return sendObserved(adapterOf, config);
     // What `axios.getAdapter('fetch')` gives, which knows nothing of the configuration's environment.
     return found === ownAdapter(adapterOf, 'fetch', {})
@@ -45,7 +56,14 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
       : found(config);
   };
   let adapterOf: AdapterLookup | undefined;
-  const looked = findAdapterLookup(instance).then((lookup) => (adapterOf = lookup));
+  let httpAdapter: AxiosAdapter | undefined;
+  let tunnels: boolean | undefined;
+  const lookUp = async (): Promise<void> => {
+    const lookup = await findAdapterLookup(instance);
+    httpAdapter = lookup && ownAdapter(lookup, 'http', {});
+    adapterOf = lookup;
+  };
+  const looked = lookUp();
   return {
     urlOf: ({ url, baseURL, allowAbsoluteUrls }) =>
       bare.getUri({
@@ -55,11 +73,41 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
       }),
     send: (config, adapter) =>
       adapterOf === undefined ? looked.then(() => send(config, adapter)) : send(config, adapter),
+    ready: looked,
     endCancelled: (config) => sendBare(config, config.adapter),
     isHttpAdapter: (adapter, config) =>
-      adapterOf !== undefined &&
-      adapterOf(adapter, config) === ownAdapter(adapterOf, 'http', config),
+      httpAdapter !== undefined && adapterOf?.(adapter, config) === httpAdapter,
+    showsProxies: (config) => {
+      if (tunnels === true || config.proxy === false || config.adapter === 'fetch') return false;
+      return (async () => {
+        tunnels ??= !(await isShownToProxy(bare, { url: 'https://a.invalid/', proxy: A_PROXY }));
+        if (tunnels) return false;
+        const { url, baseURL, proxy, allowAbsoluteUrls } = config;
+        return isShownToProxy(bare, { url, baseURL, proxy, allowAbsoluteUrls });
+      })();
+    },
   };
+}
+
+const A_PROXY = { protocol: 'http', host: '127.0.0.1', port: 9 };
+
+/**
+ * Asks axios for the request that it would send, and sends nothing. To a proxy that is to read it, it says the whole URL in the
+ * place of the path (RFC 9112 §3.2.2); versions before 1.16.1 do so for https: as well.
+ */
+async function isShownToProxy(bare: AxiosLike, config: object): Promise<boolean> {
+  let path: unknown;
+  const transport = {
+    request: (options: { readonly path?: unknown }): never => {
+      ({ path } = options);
+      throw new Error('not to be sent');
+    },
+  };
+  await bare
+    .request({ ...config, method: 'get', adapter: 'http', transport, transformRequest: [] })
+    // It ends with that error; with another one, nothing would be sent either.
+    .catch(() => undefined);
+  return typeof path === 'string' && !path.startsWith('/');
 }
 
 function ownAdapter(

@@ -2,6 +2,7 @@ import type { AxiosDestination } from './axios-destination.js';
 import { fetchOutcomeOf, type AxiosDispatch } from './axios-dispatch.js';
 import { putAuthorization, removeAuthorization } from './axios-headers.js';
 import { globalAgent } from 'node:http';
+import { ClientConfigError } from '../errors.js';
 import { directAgent, directDispatcher } from '../proxies.js';
 import { fetchTrail, RedirectWatch, shownTrail, type Trail } from './axios-redirects.js';
 import type { AxiosAnswer, AxiosRequest } from './axios-shapes.js';
@@ -49,7 +50,11 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
   async send(authorization: string | undefined): Promise<AxiosOutcome> {
     const { config, correlation, destination } = this;
     const { headers, url, baseURL, beforeRedirect } = config;
-    const restore = authorization === undefined ? undefined : this.#avoidProxies();
+    const isPlain = this.origin.startsWith('http:');
+    const hasToken = authorization !== undefined;
+    if (hasToken && !isPlain) await this.#requireTunnel();
+    if (hasToken && isPlain && !this.#isByHttp()) await this.dispatch.ready;
+    const restore = hasToken && isPlain ? this.#avoidProxies() : undefined;
     const watch = new RedirectWatch(this.origin, authorization, beforeRedirect);
     config.beforeRedirect = watch.beforeRedirect;
     config.url = destination.url;
@@ -77,29 +82,44 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
     return { answer, error, trail };
   }
 
+  /** A token to an https: origin goes through a proxy in a tunnel, or not at all. */
+  async #requireTunnel(): Promise<void> {
+    const { adapter, config, destination, dispatch, origin } = this;
+    const { url, baseURL } = destination;
+    const { proxy, allowAbsoluteUrls } = config;
+    if (await dispatch.showsProxies({ adapter, url, baseURL, proxy, allowAbsoluteUrls })) {
+      throw new ClientConfigError(
+        `A request to ${origin} would go through a proxy that can read its token: this version of axios makes no tunnel. ` +
+          'Update axios to 1.16.1 or later, or say proxy: false.',
+      );
+    }
+  }
+
   /** A token to an http: origin is sent without a proxy. @returns what is to be put back. */
-  #avoidProxies(): Partial<AxiosRequest> | undefined {
-    if (!this.origin.startsWith('http:')) return undefined;
+  #avoidProxies(): Partial<AxiosRequest> {
     const { config } = this;
     const { proxy, httpAgent, fetchOptions } = config;
-    const dispatcher = directDispatcher(
-      (fetchOptions as { readonly dispatcher?: unknown } | undefined)?.dispatcher,
-    );
+    const options = fetchOptions as { readonly dispatcher?: unknown } | undefined;
+    const dispatcher = this.#isByHttp() ? undefined : directDispatcher(options?.dispatcher);
     const agent = directAgent(httpAgent, globalAgent);
     config.proxy = false;
     if (agent !== undefined) config.httpAgent = agent;
-    if (dispatcher !== undefined) config.fetchOptions = { ...(fetchOptions as object), dispatcher };
+    if (dispatcher !== undefined) config.fetchOptions = { ...options, dispatcher };
     return { proxy, httpAgent, fetchOptions };
   }
 
+  #isByHttp(): boolean {
+    return this.dispatch.isHttpAdapter(this.adapter, this.config);
+  }
+
   #trail(answer: AxiosAnswer, { hasLeft, hops }: RedirectWatch): Trail {
-    const { adapter, config, dispatch, origin } = this;
+    const { config, origin } = this;
     if (hasLeft) return 'elsewhere';
     if (hops > 0) return 'within';
     const outcome = fetchOutcomeOf(answer);
     if (outcome !== undefined) return fetchTrail(origin, outcome.asked, outcome);
     // A transport of the caller's own may follow redirects without telling.
-    if (!config.transport && dispatch.isHttpAdapter(adapter, config)) return 'direct';
+    if (!config.transport && this.#isByHttp()) return 'direct';
     return shownTrail(origin, answer);
   }
 

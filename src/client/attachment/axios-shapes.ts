@@ -34,7 +34,7 @@ export interface AxiosRequest extends Cancellation {
   env?: object | undefined;
   readonly method?: string;
   readonly transport?: unknown;
-  readonly allowAbsoluteUrls?: boolean;
+  readonly allowAbsoluteUrls?: boolean | undefined;
   readonly socketPath?: unknown;
   readonly auth?: unknown;
   readonly data?: unknown;

@@ -11,6 +11,7 @@ import {
   createAuthorizedFetch,
   createServiceTokenClient,
   runInCallContext,
+  type AxiosLike,
 } from '../../../src/client/index.js';
 import { directAgent, directDispatcher } from '../../../src/client/proxies.js';
 import { serveTokens, PEER_SECRET } from '../client-fixture.js';
@@ -165,6 +166,44 @@ describe.each([
   });
 });
 
+describe('a version of axios that makes no tunnels', () => {
+  /** axios before 1.16.1, as far as its way to a proxy goes: it says the whole URL to it. */
+  function oldAxios(isProxied: (url: string) => boolean): AxiosLike {
+    const library = axios.create();
+    return Object.assign(library, {
+      create: () =>
+        Object.assign(axios.create(), {
+          request: async (config: AxiosRequestConfig & { proxy?: unknown }) => {
+            const { url = '' } = config;
+            const isAsWhole = config.proxy !== undefined || isProxied(url);
+            const path = isAsWhole ? url : new URL(url).pathname;
+            return (config.transport as typeof import('node:http')).request({ path });
+          },
+        }),
+    }) as unknown as AxiosLike;
+  }
+
+  test('gets no token for a request that its proxy could read', async () => {
+    const tls = selfSignedCertificate();
+    const [shown, direct] = [await startCallee(undefined, tls), await startCallee(undefined, tls)];
+    const instance = oldAxios((url) => url.startsWith(shown.origin)) as unknown as typeof axios;
+    instance.defaults.httpsAgent = new TlsAgent({ ca: tls.cert });
+    attachAuthorization(instance, {
+      tokens: new ScriptedTokens('token'),
+      origins: [{ origin: shown.origin }, { origin: direct.origin }],
+    });
+    await expect(instance.get(`${shown.origin}/a`, asService)).rejects.toMatchObject({
+      code: 'CLIENT_MISCONFIGURED',
+      message: expect.stringContaining('1.16'),
+    });
+    expect((await instance.get(`${direct.origin}/a`, asService)).status).toBe(200);
+    expect((await instance.get(`${shown.origin}/a`, { ...asService, proxy: false })).status).toBe(
+      200,
+    );
+    expect([shown.tokens(), direct.tokens()]).toEqual([[TOKEN], [TOKEN]]);
+  });
+});
+
 /** The dispatchers of undici, as far as they are looked at: whom they lead to is what the test decides. */
 class Dispatcher {
   readonly dispatched: string[] = [];
@@ -234,6 +273,15 @@ describe('a token to an http: origin, by fetch', () => {
     await expect(send(agent)).rejects.toThrow();
     await withGlobalDispatcher(agent, () => expect(send()).rejects.toThrow());
     expect([agent.dispatched.length, direct.dispatched.length]).toEqual([0, 2]);
+  });
+
+  test('is none of the http adapter’s concern', async () => {
+    const callee = await startCallee();
+    const http = axios.create({ adapter: 'http' });
+    attachAuthorization(http, { ...options, origins: [{ origin: callee.origin }] });
+    await withGlobalDispatcher(new ProxyAgent(), async () => {
+      expect((await http.get(callee.origin, asService)).status).toBe(200);
+    });
   });
 
   test('and so does the secret of a peer, to an http: broker', async () => {
