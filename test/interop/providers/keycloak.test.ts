@@ -76,6 +76,8 @@ function realm(clientJwks: object): object {
     realm: REALM,
     enabled: true,
     sslRequired: 'none',
+    // No token outlives the longest session, which is 10 hours by default.
+    ssoSessionMaxLifespan: 90_000,
     components: {
       [KEY_PROVIDER]: [
         keyProvider('rs256', 'rsa-generated', { algorithm: 'RS256' }, '100'),
