@@ -1,6 +1,5 @@
 import { BrokerError } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
-import { DEFAULT_MAX_TOKEN_LENGTH } from '../verification/parse/token.js';
 import { peekToken } from '../verification/peek.js';
 
 /**
@@ -23,7 +22,7 @@ export async function withOwnClaims<R>(token: ServiceToken, check: () => Promise
 }
 
 function ownClaims(accessToken: string): string {
-  const { iss, aud, typ } = peekToken(accessToken, 0, DEFAULT_MAX_TOKEN_LENGTH);
+  const { iss, aud, typ } = peekToken(accessToken, 0);
   const said = [
     iss === undefined ? 'no "iss"' : `"iss" ${JSON.stringify(iss)}`,
     aud === undefined || aud.length === 0

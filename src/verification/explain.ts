@@ -51,7 +51,7 @@ export async function explainToken(
   const rules = readVerifierOptions(options);
   const steps: ExplainedStep[] = [];
   let asked: readonly string[] = [];
-  const seen = peekToken(token, rules.clock.now(), rules.maxTokenLength);
+  const seen = peekToken(token, rules.clock.now());
   try {
     const { verified } = await judgeToken(token, rules, signal, {
       passed: (step, words) => steps.push({ step, outcome: 'ok', words }),

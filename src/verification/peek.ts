@@ -19,6 +19,8 @@ export interface TokenSight {
 
 const MAX_TEXT_LENGTH = 200;
 const MAX_AUDIENCES = 20;
+/** Far above what a verifier accepts, so that a token that is refused for its length is not said to lack what it has. */
+const MAX_LENGTH = 1_048_576;
 /** The last instant a `Date` can hold, in seconds. */
 const MAX_INSTANT = 8_640_000_000_000;
 
@@ -26,9 +28,9 @@ const MAX_INSTANT = 8_640_000_000_000;
  * Reads what can be read of a token, also of one that is refused. For display only: nothing is checked.
  *
  * @param now milliseconds since the Unix epoch.
- * @param maxLength longer tokens are not read at all, in characters.
+ * @param maxLength longer tokens are not read at all, in characters. Default 1048576.
  */
-export function peekToken(token: unknown, now: number, maxLength: number): TokenSight {
+export function peekToken(token: unknown, now: number, maxLength = MAX_LENGTH): TokenSight {
   const isReadable = typeof token === 'string' && token.length <= maxLength;
   const [protectedPart = '', payloadPart = ''] = isReadable ? token.trim().split('.') : [];
   const header = peekPart(protectedPart);

@@ -121,6 +121,55 @@ describe('refused tokens', () => {
     for (const part of token.trim().split('.')) expect(text).not.toContain(part);
   });
 
+  test('what is too long is shown all the same', async () => {
+    const token = await signer.sign(claims({ filler: 'x'.repeat(20_000) }));
+    const explanation = await explainToken(token, options);
+    expect(explanation).toMatchObject({ accepted: false, code: 'TOKEN_MALFORMED' });
+    expect(explanation.steps.at(-1)?.words).toContain('longer than 16384 characters');
+    expect(explanation.seen).toMatchObject({ iss: 'https://issuer.example/', aud: ['orders'] });
+  });
+
+  test('of a claim that is absent nothing else is said', async () => {
+    const [issuer] = options.issuers;
+    const token = await signer.sign(claims({ gty: undefined, azp: undefined, sub: 'ann' }));
+    const { rules } = await explainToken(token, {
+      clock,
+      issuers: issuer === undefined ? [] : [{ ...issuer, profile: 'rfc9068' }],
+    });
+    expect(rules).toEqual([
+      'service: "sub" is the value of "client_id": "client_id" is absent',
+      'customer: "sub" differs from "client_id": "client_id" is absent',
+      'refused: it has the marks of neither kind',
+    ]);
+  });
+
+  test('a mark that speaks against a kind is named', async () => {
+    const [issuer] = options.issuers;
+    const ask = async (change: object): Promise<readonly string[]> => {
+      const token = await signer.sign(claims({ azp: undefined, gty: undefined, ...change }));
+      const { rules } = await explainToken(token, {
+        clock,
+        issuers: issuer === undefined ? [] : [{ ...issuer, profile: 'rfc9068' }],
+      });
+      return rules;
+    };
+    expect(await ask({ sub: 'u', client_id: 'c', auth_time: 1, clientHost: 'h' })).toContain(
+      'customer: it has no mark of a machine: no, "clientHost" is present',
+    );
+    expect(await ask({ sub: 'u', client_id: 'c', auth_time: 1, azp: 'u' })).toContain(
+      'customer: "sub" is not a client: no, "sub" is the value of "azp"',
+    );
+    expect(await ask({ sub: 'c', client_id: 'c', scope: 'a openid' })).toContain(
+      'service: it has no mark of a person: no, "scope" has the scope of a login',
+    );
+    expect(await ask({ sub: 'u', client_id: 'orders' })).toEqual([
+      'refused: its audience is its own client, as in an ID token',
+    ]);
+    expect(await ask({ sub: 'c', client_id: 'c', cnf: { jkt: 'x' } })).toEqual([
+      'refused: it is bound to a key, which nobody checks here',
+    ]);
+  });
+
   test('keys that cannot be had are no refusal', async () => {
     const server = await JwksServer.start();
     server.behaviour = { kind: 'break' };

@@ -41,6 +41,8 @@ describe('configuration', () => {
       { issuers: [{ ...good, serviceClientIds: 'job' }] },
       'serviceClientIds',
     ],
+    ['a constraint', { issuers: [{ ...good, senderConstraint: 'dpop' }] }, 'only be null'],
+    ['no constraint', { issuers: [{ ...good, senderConstraint: false }] }, 'only be null'],
     ['a bad profile', { issuers: [{ ...good, profile: { name: 'ours' } }] }, 'Profile "ours"'],
     ['negative skew', { issuers: [good], clockSkewSeconds: -1 }, '"clockSkewSeconds"'],
     ['skew of an hour', { issuers: [good], clockSkewSeconds: 3600 }, '"clockSkewSeconds"'],

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../parse/strict-json.js';
+import { isJsonObject, type JsonObject } from '../parse/strict-json.js';
 import { own, stringList, textOf } from './conditions.js';
 
 // Marks of all providers, whatever the profile: a wrong profile refuses a token rather than mistake its kind.
@@ -31,6 +31,7 @@ const PERSON_SUBJECT = /^\(usr!|^kp_|^user_[0-9a-z]{26}$|^[\w.-]+\|/i;
 const CLIENT_CREDENTIALS_ID = /^[a-z]{2}(?:rt|lt|un)cc:/;
 const LOGIN_ID = /^[a-z]{2}(?:rt|lt|un)(?:ac|ro):/;
 
+const SCOPE_CLAIMS = ['scope', 'scp'] as const;
 const GRANT_CLAIMS = ['gty', 'grant_type', 'grantType'] as const;
 const LOGIN_GRANTS: ReadonlySet<string> = new Set([
   'authorization_code',
@@ -43,29 +44,25 @@ const LOGIN_GRANTS: ReadonlySet<string> = new Set([
 ]);
 
 /** Of a login, or of what goes on in its name. Hydra and Kinde also know the short form. */
-const LOGIN_SCOPES: ReadonlySet<string> = new Set(['openid', 'offline_access', 'offline']);
+const LOGIN_SCOPE = /(?:^| )(?:openid|offline|offline_access)(?: |$)/;
 
 /** What only a machine's token has. It speaks against a customer. */
 export function machineMark(claims: JsonObject): string | undefined {
   const found = machineMarkIn(claims);
   if (found !== undefined) return found;
   const ext = own(claims, 'ext');
-  return isClaims(ext) ? machineMarkIn(ext) : undefined;
+  return isJsonObject(ext) ? machineMarkIn(ext) : undefined;
 }
 
 function machineMarkIn(claims: JsonObject): string | undefined {
   for (const name of NAME_CLAIMS) {
-    if (textsOf(claims, name).some((text) => MACHINE_NAME.test(text))) {
-      return `"${name}" is a machine's name`;
-    }
+    if (anyText(claims, name, isMachineName)) return `"${name}" is a machine's name`;
   }
   for (const name of GRANT_CLAIMS) {
-    if (grantsOf(claims, name).includes('client_credentials')) {
-      return `"${name}" is client credentials`;
-    }
+    if (anyText(claims, name, isClientCredentials)) return `"${name}" is client credentials`;
   }
-  if (namesType(claims, 'idtyp', 'app')) return '"idtyp" is "app"';
-  if (namesType(claims, 'aut', 'application')) return '"aut" is "APPLICATION"';
+  if (anyText(claims, 'idtyp', isApp)) return '"idtyp" is "app"';
+  if (anyText(claims, 'aut', isApplication)) return '"aut" is "APPLICATION"';
   if (CLIENT_CREDENTIALS_ID.test(textOf(claims, 'jti') ?? '')) {
     return '"jti" is of client credentials';
   }
@@ -105,17 +102,13 @@ export function clientAsSubject(claims: JsonObject): string | undefined {
 
 /** What only a person's token has. It speaks against a service. */
 export function personMark(claims: JsonObject): string | undefined {
-  for (const name of ['scope', 'scp']) {
-    const scopes = textsOf(claims, name).flatMap((text) => text.split(' '));
-    if (scopes.some((scope) => LOGIN_SCOPES.has(scope)))
-      return `"${name}" has the scope of a login`;
+  for (const name of SCOPE_CLAIMS) {
+    if (anyText(claims, name, isLoginScope)) return `"${name}" has the scope of a login`;
   }
   for (const name of GRANT_CLAIMS) {
-    if (grantsOf(claims, name).some((grant) => LOGIN_GRANTS.has(grant))) {
-      return `"${name}" is the grant of a login`;
-    }
+    if (anyText(claims, name, isLoginGrant)) return `"${name}" is the grant of a login`;
   }
-  if (namesType(claims, 'idtyp', 'user')) return '"idtyp" is "user"';
+  if (anyText(claims, 'idtyp', isUser)) return '"idtyp" is "user"';
   if (PERSON_SUBJECT.test(textOf(claims, 'sub') ?? '')) return '"sub" is a person\'s';
   if (LOGIN_ID.test(textOf(claims, 'jti') ?? '')) return '"jti" is of a login';
   if (textOf(claims, 'uid')?.startsWith('00u') === true) return '"uid" is a person\'s';
@@ -218,29 +211,28 @@ function payloadType(claims: JsonObject): string | undefined {
   return textOf(claims, 'typ')?.toLowerCase();
 }
 
-function namesType(claims: JsonObject, name: string, type: string): boolean {
-  return textsOf(claims, name).some((text) => text.toLowerCase() === type);
+const isMachineName = (text: string): boolean => MACHINE_NAME.test(text);
+const isLoginScope = (text: string): boolean => LOGIN_SCOPE.test(text);
+const isClientCredentials = (text: string): boolean => grantOf(text) === 'client_credentials';
+const isLoginGrant = (text: string): boolean => LOGIN_GRANTS.has(grantOf(text));
+const isApp = (text: string): boolean => text.toLowerCase() === 'app';
+const isUser = (text: string): boolean => text.toLowerCase() === 'user';
+const isApplication = (text: string): boolean => text.toLowerCase() === 'application';
+
+function grantOf(text: string): string {
+  return text.toLowerCase().replaceAll('-', '_');
 }
 
-function grantsOf(claims: JsonObject, name: string): readonly string[] {
-  return textsOf(claims, name).map((text) => text.toLowerCase().replaceAll('-', '_'));
+/** Whether the claim is a text that fits, or a list with one in it. */
+function anyText(claims: JsonObject, name: string, fits: (text: string) => boolean): boolean {
+  const value = own(claims, name);
+  if (typeof value === 'string') return fits(value);
+  return Array.isArray(value) && value.some((item) => typeof item === 'string' && fits(item));
 }
 
 const NO_TEXTS: readonly string[] = [];
 
-/** The texts of a claim that is one, or a list with some in it. */
-function textsOf(claims: JsonObject, name: string): readonly string[] {
-  const value = own(claims, name);
-  if (value === undefined) return NO_TEXTS;
-  if (typeof value === 'string') return [value];
-  return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : NO_TEXTS;
-}
-
 function audiencesOf(claims: JsonObject): readonly string[] {
   const aud = own(claims, 'aud');
   return typeof aud === 'string' ? [aud] : (stringList(aud) ?? NO_TEXTS);
-}
-
-function isClaims(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -5,6 +5,7 @@ import { meets } from '../../../src/verification/profiles/conditions.js';
 import type { ClassificationProfile } from '../../../src/verification/profiles/profile.js';
 import { PROFILE_NAMES, PROFILES } from '../../../src/verification/profiles/providers.js';
 import { PROVIDER_TOKENS } from './provider-tokens.js';
+import { REAL_TOKENS } from './real-tokens.js';
 
 /** What foreign tokens look like; added to any good token, they make it refused. */
 const FOREIGN: readonly (readonly [name: string, claims: object])[] = [
@@ -259,6 +260,180 @@ describe('properties', () => {
     // The property says something only if tokens of both kinds were among them.
     expect(accepted.service).toBeGreaterThan(50);
     expect(accepted.customer).toBeGreaterThan(50);
+  });
+
+  const careless: ClassificationProfile = {
+    name: 'careless',
+    clientId: ['client_id', 'azp', 'cid', 'appid'],
+    service: [{ absent: 'never-there' }],
+    customer: [{ absent: 'never-there' }],
+    scopes: { service: [], customer: [] },
+  };
+  const persons: ClassificationProfile = { ...careless, service: [{ present: 'never-there' }] };
+  const machines: ClassificationProfile = { ...careless, customer: 'never' };
+  const profiles = [...Object.values<ClassificationProfile>(PROFILES), persons, machines];
+  const real = fc.constantFrom(...REAL_TOKENS.map(({ claims }) => claims));
+  const anyToken = fc.oneof(
+    nearly.map(({ claims }) => claims),
+    fc.tuple(real, mix).map(([claims, changes]) => Object.assign({}, claims, changes)),
+  );
+  const lists = fc.constantFrom(
+    {},
+    { serviceClientIds: ['job', 'web'], customerClientIds: ['job', 'web', 'billing'] },
+    { serviceClientIds: [], customerClientIds: ['job', 'web', 'billing'] },
+    { serviceClientIds: ['job', 'web', 'billing'], customerClientIds: [] },
+  );
+  const anywhere = fc.record({
+    claims: anyToken,
+    profile: fc.constantFrom(...profiles),
+    options: lists,
+    headerType: fc.constantFrom('at+jwt', 'jwt', undefined),
+  });
+
+  const MACHINE_MARKS: readonly object[] = [
+    { sub: 'job@clients' },
+    { sub: '(age!job)' },
+    { sub: 'system:serviceaccount:shop:orders' },
+    { sub: 'service-account-job' },
+    { sub: 'spiffe://prod.example/settle' },
+    { sub: 'client_01HXYZJ3Q0000000000000ABCD' },
+    { preferred_username: 'service-account-job' },
+    { preferred_username: 'Service-Account-job' },
+    { preferred_username: 'ak-job-client_credentials' },
+    { username: 'service-account-job' },
+    { email: 'service-account-job@placeholder.org' },
+    { email: 'job@project.iam.gserviceaccount.com' },
+    { idtyp: 'app' },
+    { idtyp: ['app'] },
+    { aut: 'APPLICATION' },
+    { gty: 'client-credentials' },
+    { gty: 'client_credentials' },
+    { gty: ['client_credentials'] },
+    { gty: ['a', 'client-credentials', 1] },
+    { grant_type: 'client_credentials' },
+    { jti: 'trrtcc:1' },
+    { jti: 'trltcc:1' },
+    { jti: 'onrtcc:1' },
+    { clientHost: '127.0.0.1' },
+    { clientAddress: '127.0.0.1' },
+    { sub: 'same', oid: 'same', scp: undefined },
+    ...['client_id', 'azp', 'cid', 'appid', 'clientId'].map((name) => ({
+      sub: 'same',
+      [name]: 'same',
+    })),
+    { sub: 'same', aud: 'same' },
+    { sub: 'same', aud: ['api', 'same'] },
+    { ext: { idtyp: 'app' } },
+    { ext: { preferred_username: 'service-account-job' } },
+  ];
+
+  test('a machine mark of any provider, on anything, in any profile: never a customer', () => {
+    fc.assert(
+      fc.property(
+        anywhere,
+        fc.constantFrom(...MACHINE_MARKS),
+        ({ claims, profile, options, headerType }, mark) => {
+          const marked = { ...claims, ...mark };
+          expect(classify(marked, profile, { ...options, headerType }).kind).not.toBe('customer');
+        },
+      ),
+      { numRuns: 5000 },
+    );
+    // The claims alone would be a customer's, so that it is the mark that speaks against them.
+    const ann = { sub: 'ann', azp: 'web' };
+    expect(classify(ann, persons).kind).toBe('customer');
+    for (const mark of MACHINE_MARKS) {
+      expect([mark, classify({ ...ann, ...mark }, persons).kind]).toEqual([mark, 'rejected']);
+    }
+  });
+
+  const PERSON_MARKS: readonly object[] = [
+    { scope: 'openid' },
+    { scope: 'a offline_access' },
+    { scope: ['openid', 'a'] },
+    { scp: ['offline'] },
+    { scp: 'openid' },
+    { gty: 'password' },
+    { gty: ['authorization_code'] },
+    { grant_type: 'authorization_code' },
+    { grant_type: 'refresh_token' },
+    { idtyp: 'user' },
+    { sub: '(usr!ann)' },
+    { sub: 'auth0|5f7c' },
+    { sub: 'kp_1' },
+    { sub: 'user_01HXYZJ3Q0000000000000ABCD' },
+    { jti: 'onrtac:1' },
+    { jti: 'onltro:1' },
+    { uid: '00u1' },
+    { token_use: 'access', username: 'ann' },
+    { oid: 'x', scp: 'user_impersonation' },
+  ];
+
+  test('a mark of a person, on anything, in any profile: never a service', () => {
+    fc.assert(
+      fc.property(
+        anywhere,
+        fc.constantFrom(...PERSON_MARKS),
+        ({ claims, profile, options, headerType }, mark) => {
+          const marked = { ...claims, ...mark };
+          expect(classify(marked, profile, { ...options, headerType }).kind).not.toBe('service');
+        },
+      ),
+      { numRuns: 5000 },
+    );
+    const job = { sub: 'machine', azp: 'job' };
+    expect(classify(job, machines).kind).toBe('service');
+    for (const mark of PERSON_MARKS) {
+      expect([mark, classify({ ...job, ...mark }, machines).kind]).toEqual([mark, 'rejected']);
+    }
+  });
+
+  test('signs of another token accept nothing, and a bound token is never taken as it is', () => {
+    fc.assert(
+      fc.property(
+        anywhere,
+        fc.constantFrom(...FOREIGN.map(([, more]) => more)),
+        ({ claims, profile, options, headerType }, more) => {
+          const all = { ...options, headerType };
+          const before = classify(claims, profile, all);
+          const signed = classify({ ...claims, ...more }, profile, all);
+          if (!('nonce' in more)) expect(signed.kind).toBe('rejected');
+          else if (signed.kind !== 'rejected') expect(signed).toEqual(before);
+          const bound = { ...claims, cnf: { jkt: 'x' } };
+          expect(classify(bound, profile, all).kind).toBe('rejected');
+          const open = { ...all, senderConstraint: null };
+          const unbound = { ...claims, cnf: undefined };
+          expect(classify(bound, profile, open)).toEqual(classify(unbound, profile, open));
+        },
+      ),
+      { numRuns: 3000 },
+    );
+  });
+
+  test('what is null is as if it were not there', () => {
+    fc.assert(
+      fc.property(anywhere, fc.subarray(names), ({ claims, profile, options }, nulls) => {
+        const without = Object.fromEntries(
+          Object.entries(claims).filter(([name]) => !nulls.includes(name)),
+        );
+        const withNulls = { ...without, ...Object.fromEntries(nulls.map((name) => [name, null])) };
+        expect(classify(withNulls, profile, options)).toEqual(classify(without, profile, options));
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  test('a list never makes anything of what would be refused without it, where claims decide', () => {
+    fc.assert(
+      fc.property(anywhere, ({ claims, profile, options, headerType }) => {
+        if (profile.decidedBy === 'client-ids') return;
+        const listed = classify(claims, profile, { ...options, headerType });
+        if (listed.kind !== 'rejected') {
+          expect(listed).toEqual(classify(claims, profile, { headerType }));
+        }
+      }),
+      { numRuns: 3000 },
+    );
   });
 
   test('any claims at all: a decision, never a throw', () => {
