@@ -204,6 +204,7 @@ async function startHydra(program: string): Promise<RunningProvider> {
         says: /BROKER_CLIENT_ASSERTION_AUDIENCE/,
       },
     },
+    otherSetUps: {},
     changeKey: () => signWith('RS256'),
     withdrawOldKeys: async () => {
       const { keys } = (await administer('GET', `keys/${ACCESS_TOKEN_KEYS}`)) as {

@@ -284,6 +284,16 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
         says: /realms\/none/,
       },
     },
+    otherSetUps: {
+      'tokens of five minutes': {
+        credentials: withSecret('billing-short'),
+        settings: {
+          BROKER_ROTATION_CRON: '*/2 * * * *',
+          BROKER_CACHE_TTL_SECONDS: '30',
+          BROKER_MIN_REMAINING_SECONDS: '120',
+        },
+      },
+    },
     changeKey: async () => {
       const { id } = (await administration.call('GET', `/${REALM}`)) as { id: string };
       priority += 1;

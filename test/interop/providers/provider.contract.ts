@@ -25,10 +25,14 @@ export const API = 'https://api.example.test';
 /** What the credentials secret holds. */
 export type Credentials = Readonly<Record<string, unknown>> & { readonly client_id: string };
 
-/** A mistake that people make at a provider, and what the broker must say about it. */
-export interface Mistake {
+/** A client, and the settings that go with it. */
+export interface SetUp {
   readonly credentials: Credentials;
   readonly settings?: NodeJS.ProcessEnv;
+}
+
+/** A mistake that people make at a provider, and what the broker must say about it. */
+export interface Mistake extends SetUp {
   readonly code: string;
   /** What the message must name, for whoever has to act. */
   readonly says: RegExp;
@@ -53,6 +57,8 @@ export interface RunningProvider {
   /** Other tokens that speak for `ann`, by what they are. */
   readonly customers: Readonly<Record<string, () => Promise<string>>>;
   readonly mistakes: Readonly<Record<string, Mistake>>;
+  /** Other ways to set a broker up that docs/guard.md shows. */
+  readonly otherSetUps: Readonly<Record<string, SetUp>>;
   /** Signs with a new key from now on; the old one stays published. */
   changeKey(): Promise<void>;
   /** No longer publishes the keys that were there before the last {@link changeKey}. */
@@ -85,9 +91,13 @@ class Broker {
     this.#folder = folder;
   }
 
-  static async with(provider: RunningProvider, credentials: Credentials): Promise<Broker> {
+  static async with(
+    provider: RunningProvider,
+    credentials: Credentials,
+    settings: NodeJS.ProcessEnv = {},
+  ): Promise<Broker> {
     const folder = await newFolder();
-    const broker = new Broker(environment(provider, folder), folder);
+    const broker = new Broker({ ...environment(provider, folder), ...settings }, folder);
     await broker.succeed(['credentials', 'set'], JSON.stringify(credentials));
     return broker;
   }
@@ -317,6 +327,15 @@ export function providerContract(start: () => Promise<RunningProvider>): void {
         const { status } = await receiver.ask(path, await token());
         expect({ what, path, status }).toEqual({ what, path, status: 401 });
       }
+    }
+  });
+
+  test('other ways to set a broker up are healthy too', async () => {
+    for (const [what, { credentials, settings }] of Object.entries(provider.otherSetUps)) {
+      const broker = await Broker.with(provider, credentials, settings);
+      await broker.addPeer();
+      await broker.rotate();
+      expect({ what, ...(await broker.doctor()) }).toEqual({ what, code: 0, complaints: [] });
     }
   });
 

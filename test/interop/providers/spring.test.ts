@@ -142,6 +142,12 @@ async function startSpring(jar: string): Promise<RunningProvider> {
         says: /key/,
       },
     },
+    otherSetUps: {
+      'the defaults': {
+        credentials: withSecret('plain-billing'),
+        settings: { BROKER_AUDIENCE: 'plain-billing' },
+      },
+    },
     changeKey: () => administer('POST', 'keys/RS256'),
     withdrawOldKeys: () => administer('DELETE', 'keys'),
   };

@@ -114,7 +114,8 @@ public class AuthorizationServer {
       String client = context.getRegisteredClient().getClientId();
       if (client.startsWith("plain") || !OAuth2TokenType.ACCESS_TOKEN.equals(context.getTokenType())) return;
       context.getJwsHeader().type("at+jwt");
-      context.getClaims().audience(List.of(API)).claim("client_id", client);
+      context.getClaims().audience(List.of(API)).claim("client_id", client)
+          .claim("gty", context.getAuthorizationGrantType().getValue());
     };
   }
 
