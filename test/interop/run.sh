@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs test/interop/**/*.test.ts against servers and clients that others wrote, in a Python virtual environment.
-# Arguments go to jest. BROKER_SKIP_BUILD=1 uses dist/ as it is.
+# Arguments go to jest. BROKER_SKIP_BUILD=1 uses dist/ as it is; INTEROP_HYDRA=1 also runs Ory Hydra, which it first builds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -52,6 +52,30 @@ if bash test/interop/lambda-runtime.sh "$runtime"; then
 else
   echo "SKIPPED: the functions on the runtime of AWS Lambda (see $runtime)"
   if [[ ${CI:-} == true ]]; then exit 1; fi
+fi
+
+chosen=$(node --experimental-vm-modules --disable-warning=ExperimentalWarning \
+  node_modules/jest/bin/jest.js --config test/interop/jest.config.js --listTests "$@")
+
+# An OpenID provider is installed outside the tree when its suite is chosen, and kept for the next run.
+provider() {
+  local name=$1 title=$2 variable=$3 installed status=0
+  if ! grep -q "/providers/$name\.test\.ts$" <<<"$chosen"; then return; fi
+  installed=$(bash test/interop/providers/install.sh "$name") || status=$?
+  if [[ $status == 0 ]]; then
+    export "$variable=$installed"
+    return
+  fi
+  echo "SKIPPED: $title (${installed:-it could not be installed})"
+  # Without its toolchain it cannot run; with it, it has to.
+  if [[ $status != 3 && ${CI:-} == true ]]; then exit 1; fi
+}
+provider keycloak 'Keycloak' INTEROP_KEYCLOAK_HOME
+provider spring 'Spring Authorization Server' INTEROP_SPRING_JAR
+if [[ ${INTEROP_HYDRA:-} == 1 ]]; then
+  provider hydra 'Ory Hydra' INTEROP_HYDRA_PROGRAM
+else
+  echo 'SKIPPED: Ory Hydra (it takes minutes to build: INTEROP_HYDRA=1 npm run interop)'
 fi
 
 "$venv/bin/python" test/interop/moto_server.py "$work/moto.url" >"$work/moto.log" 2>&1 &
