@@ -98,7 +98,7 @@ export function readClientOptions(options: ServiceTokenClientOptions): ClientSet
     unknown: () => refuseUnknown(options),
     insecure: () => requireFlag('allowInsecureHttp', allowInsecureHttp),
     // An unusable flag is its own mistake, and must not look like another one of each URL.
-    brokers: () => readBrokerUrls(options.brokers, allowInsecureHttp !== false),
+    brokers: () => readBrokerUrls(options.brokers, allowInsecureHttp),
     peer: () => readPeer(options.peer),
     ttlMs: () => requireSpan('ttlMs', options.ttlMs ?? 300_000, 1_000, 86_400_000),
     skewMs: () => requireSpan('skewMs', options.skewMs ?? 60_000, 0, 3_600_000),

@@ -40,12 +40,13 @@ export function readFetchCall(
   }
   const url = urlOfRequest(input);
   if (url === undefined && isForeignRequest(input)) {
-    return readFetchCall(String(input.url), { ...initOf(input), ...init });
+    const foreign: unknown = input.url;
+    return readFetchCall(`${foreign as string}`, { ...initOf(input), ...init });
   }
   const { as, headers, ...rest } = init ?? {};
   const common = { as, init: rest };
   if (url === undefined) {
-    const text = String(input);
+    const text = String(input as string | URL);
     return {
       ...common,
       url: text,
@@ -70,9 +71,9 @@ export function readFetchCall(
 /** The URL that the platform's `fetch` would go to, whatever the object says itself; `undefined` for what is not its Request. */
 function urlOfRequest(input: string | URL | Request): string | undefined {
   if (typeof input === 'string' || !(input instanceof Request)) return undefined;
-  const { get } = Object.getOwnPropertyDescriptor(Request.prototype, 'url') ?? {};
+  const own = Object.getOwnPropertyDescriptor(Request.prototype, 'url');
   try {
-    return get?.call(input) as string | undefined;
+    return own?.get?.call(input) as string | undefined;
   } catch {
     // It has the prototype alone.
     return undefined;
@@ -96,7 +97,7 @@ function isForeignRequest(input: string | URL | Request): input is Request {
 /** As options, which every implementation takes: its own Request is nothing to another one. */
 function initOf(request: Request): RequestInit {
   const { method, headers, body, redirect, signal } = request;
-  const own: object = { ...request };
+  const own: object = Object.assign({}, request);
   return { ...own, method, headers, body, redirect, signal, ...(body && { duplex: 'half' }) };
 }
 

@@ -27,7 +27,7 @@ export function requireNoPlainHttpService(
   const concerned = plain
     .filter(({ isGlobal }) => !isGlobal)
     .flatMap((module) => (isHttpModule(module) ? importersOf(module, all) : [module]))
-    .filter(({ metatype }) => !plainHttpIn.includes(metatype as Type))
+    .filter(({ metatype }) => !plainHttpIn.includes(metatype))
     .filter((module) => global || importsOurs(module, ours));
   for (const name of new Set(concerned.map((module) => module.name))) {
     mistakes.push(

@@ -95,7 +95,7 @@ describe.each([
 ] as const)('a token to an http: origin, by %s', (_name, library, defaults) => {
   async function rig() {
     const callee = await startCallee();
-    const http = library.create(defaults as AxiosRequestConfig as object);
+    const http = library.create(defaults);
     attachAuthorization(http, {
       tokens: new ScriptedTokens('token'),
       origins: [{ origin: callee.origin, acceptsCustomers: true }],
@@ -139,7 +139,7 @@ describe.each([
     const callee = await startCallee(({ url }) =>
       url === '/' ? { status: 302, headers: { location: '/b' } } : {},
     );
-    const http = library.create(defaults as AxiosRequestConfig as object);
+    const http = library.create(defaults);
     attachAuthorization(http, {
       tokens: new ScriptedTokens('token'),
       origins: [{ origin: callee.origin }],
@@ -154,7 +154,7 @@ describe.each([
     const tls = selfSignedCertificate();
     const callee = await startCallee(undefined, tls);
     const httpsAgent = new TlsAgent({ ca: tls.cert });
-    const http = library.create({ ...(defaults as object), httpsAgent });
+    const http = library.create({ ...defaults, httpsAgent });
     attachAuthorization(http, {
       tokens: new ScriptedTokens('token'),
       origins: [{ origin: callee.origin }],
@@ -180,7 +180,7 @@ describe('a version of axios that makes no tunnels', () => {
             return (config.transport as typeof import('node:http')).request({ path });
           },
         }),
-    }) as unknown as AxiosLike;
+    });
   }
 
   test('gets no token for a request that its proxy could read', async () => {

@@ -63,7 +63,7 @@ function byFetch(fetch?: AuthorizedFetchOptions['fetch']): Sender {
 function ownAdapter(show: (response: Response) => unknown): AxiosAdapter {
   return async (config) => {
     const { url = '', method = 'get', data } = config as { data?: string } & AxiosRequestConfig;
-    const headers = new Headers(config.headers.toJSON() as Record<string, string>);
+    const headers = new Headers(config.headers.toJSON());
     const response = await fetch(url, { method, headers, ...(data && { body: data }) });
     return {
       config,
