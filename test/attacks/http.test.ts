@@ -234,7 +234,7 @@ describe.each(PLATFORMS)('a flood of random key ids on %s', (platform) => {
   const log = new KeptLog();
 
   beforeAll(async () => {
-    jwks = await JwksServer.start(...(ISSUER_KEYS.keys as JwksServer['keys']));
+    jwks = await JwksServer.start(...ISSUER_KEYS.keys);
     const keys = createRemoteKeySet({ jwksUri: jwks.uri, clock });
     app = await createApp(moduleFor([{ ...RULES, issuer: ISSUER, keys }]), platform, log);
     url = await listen(app);

@@ -40,13 +40,12 @@ export function readFetchCall(
   }
   const url = urlOfRequest(input);
   if (url === undefined && isForeignRequest(input)) {
-    const foreign: unknown = input.url;
-    return readFetchCall(`${foreign as string}`, { ...initOf(input), ...init });
+    return readFetchCall(textOf(input.url), { ...initOf(input), ...init });
   }
   const { as, headers, ...rest } = init ?? {};
   const common = { as, init: rest };
   if (url === undefined) {
-    const text = String(input as string | URL);
+    const text = textOf(input);
     return {
       ...common,
       url: text,
@@ -66,6 +65,11 @@ export function readFetchCall(
     signal: rest.signal === undefined ? request.signal : rest.signal,
     body: rest.body ?? request.body,
   };
+}
+
+/** As text, once: an object may show another one the next time. */
+function textOf(input: unknown): string {
+  return String(input);
 }
 
 /** The URL that the platform's `fetch` would go to, whatever the object says itself; `undefined` for what is not its Request. */
