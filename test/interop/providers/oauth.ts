@@ -96,7 +96,7 @@ export function codeRequest(endpoint: string, scope: string, more = {}): string 
     nonce: 'nonce-of-this-test',
     ...more,
   });
-  return `${endpoint}?${query}`;
+  return `${endpoint}?${query.toString()}`;
 }
 
 /** Takes the code from an address at the application, and turns it into tokens for `web`. */

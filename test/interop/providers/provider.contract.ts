@@ -270,7 +270,8 @@ export function providerContract(start: () => Promise<RunningProvider>): void {
     const broker = await Broker.with(provider, provider.withSecret);
     const authorization = await broker.addPeer();
     const first = await broker.rotate();
-    const { url, stop } = await broker.serve();
+    const served = await broker.serve();
+    const { url } = served;
     const get = async (): Promise<readonly [etag: string | null, token: string]> => {
       const headers = { authorization, 'cache-control': 'no-cache' };
       const response = await fetch(`${url}/v1/token`, { headers });
@@ -283,7 +284,8 @@ export function providerContract(start: () => Promise<RunningProvider>): void {
     expect(await receiver.ask('service', token)).toEqual(accepted('service'));
 
     const claims = part(token, 1);
-    const scope = [claims['scope'] ?? claims['scp'] ?? []].flat().join(' ');
+    const said = (claims['scope'] ?? claims['scp'] ?? []) as string | readonly string[];
+    const scope = [said].flat().join(' ');
     const asked = await fetch(`${url}/oauth2/token`, {
       method: 'POST',
       body: new URLSearchParams({ grant_type: 'client_credentials', ...(scope && { scope }) }),
@@ -299,7 +301,7 @@ export function providerContract(start: () => Promise<RunningProvider>): void {
     expect(nextEtag).not.toBe(etag);
     expect(nextToken).not.toBe(token);
     expect(await receiver.ask('service', nextToken)).toEqual(accepted('service'));
-    expect(await stop()).toMatchObject({ code: 0 });
+    expect(await served.stop()).toMatchObject({ code: 0 });
   });
 
   test('customers are customers, and their other tokens open nothing', async () => {
@@ -355,7 +357,8 @@ export function providerContract(start: () => Promise<RunningProvider>): void {
     const broker = await Broker.with(provider, provider.withSecret);
     const authorization = await broker.addPeer();
     await broker.rotate();
-    const { url, stop } = await broker.serve();
+    const served = await broker.serve();
+    const { url } = served;
     const rotate = (): Promise<Response> =>
       fetch(`${url}/v1/rotate`, { method: 'POST', headers: { authorization } });
     expect((await rotate()).status).toBe(200);
@@ -374,7 +377,7 @@ export function providerContract(start: () => Promise<RunningProvider>): void {
     expect(await receiver.ask('service', old)).toEqual(accepted('service'));
     const { access_token } = await provider.customer();
     expect(await receiver.ask('customer', access_token)).toEqual(accepted('customer'));
-    expect(await stop()).toMatchObject({ code: 0 });
+    expect(await served.stop()).toMatchObject({ code: 0 });
   });
 
   test('a key that was withdrawn: doctor says who refuses the token, and a rotation is the way out', async () => {
