@@ -56,6 +56,8 @@ case ${1:-} in
     if [[ ! -e $installed ]]; then
       needs mvn
       echo "Installing Keycloak $KEYCLOAK into $installed" >&2
+      mkdir "$work/markers"
+      cd "$work/markers" # where the plugin leaves a file of its own
       quietly mvn -B -q "$DEPENDENCY_PLUGIN:unpack" "-DoutputDirectory=$work/unpacked" \
         "-Dartifact=org.keycloak:keycloak-quarkus-dist:$KEYCLOAK:zip"
       chmod +x "$work/unpacked/keycloak-$KEYCLOAK/bin/kc.sh"

@@ -284,7 +284,8 @@ export function providerContract(start: () => Promise<RunningProvider>): void {
     expect(await receiver.ask('service', token)).toEqual(accepted('service'));
 
     const claims = part(token, 1);
-    const scope = [claims['scope'] ?? claims['scp'] ?? []].flat().map(String).join(' ');
+    const said = (claims['scope'] ?? claims['scp'] ?? []) as string | readonly string[];
+    const scope = [said].flat().join(' ');
     const asked = await fetch(`${url}/oauth2/token`, {
       method: 'POST',
       body: new URLSearchParams({ grant_type: 'client_credentials', ...(scope && { scope }) }),
