@@ -113,7 +113,7 @@ function countBy<Value>(values: readonly Value[]): ReadonlyMap<Value, number> {
   return counts;
 }
 
-/** Whether the platform takes the key. Asked only for namesakes: a key that is none must not cost another its id. */
+/** Whether the platform takes the key. Asked only for namesakes: an invalid key must not cost another its id. */
 function isImportable(jwk: JWK): boolean {
   try {
     createPublicKey({ key: { ...jwk }, format: 'jwk' });
