@@ -123,7 +123,7 @@ export const SETTINGS = {
     reads: values.url({ query: false }),
     defaultNote: '`issuer` of the credentials secret',
     allowed: URL_ALLOWED,
-    does: "The provider's issuer identifier, letter by letter as its tokens have it in `iss`.",
+    does: "The provider's issuer identifier, exactly as in its tokens' `iss` claim.",
   },
   BROKER_TOKEN_ENDPOINT: {
     reads: values.url({ query: true }),
