@@ -50,7 +50,13 @@ async function sendWithServiceToken<Answer>(
   exchange: Exchange<Answer>,
 ): Promise<Answer> {
   const { cancellation, origin } = exchange;
-  const supplied = await untilCancelled(cancellation, tokens.getToken()).catch(noteFailure);
+  let supplied: SuppliedToken | undefined;
+  try {
+    supplied = await untilCancelled(cancellation, tokens.getToken());
+  } catch (error) {
+    if (typeof error === 'object' && error !== null) failures.add(error);
+    throw error;
+  }
   if (supplied === undefined) return exchange.endCancelled();
   const answer = await exchange.send(headerOf(supplied));
   if (!exchange.isRefused(answer)) return answer;
@@ -75,11 +81,6 @@ const failures = new WeakSet();
 /** Whether an error says that the source of the service token had none for a request. */
 export function isSourceFailure(error: object): boolean {
   return failures.has(error);
-}
-
-function noteFailure(error: unknown): never {
-  if (typeof error === 'object' && error !== null) failures.add(error);
-  throw error;
 }
 
 /** The header of a token is made and checked once, for as long as its source gives the same object. */
