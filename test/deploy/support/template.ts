@@ -97,7 +97,7 @@ export function drawStack(template: Template): ReadonlyMap<string, DrawnResource
 
   /** Whether a condition holds: a name, or one of CloudFormation's functions. */
   const isTrue = (condition: unknown): boolean => {
-    const [name, argument] = Object.entries(condition as object)[0] ?? [];
+    const [name = '', argument] = Object.entries(condition as object)[0] ?? [];
     const parts = argument as readonly unknown[];
     switch (name) {
       case 'Condition': {
