@@ -122,10 +122,13 @@ describe('what is slow is closed', () => {
 
   test('a caller that reads slowly but reads, and a slow answer, are waited for', async () => {
     let answer = (): void => undefined;
-    const { port } = await listen((request, response) => {
-      if (request.url !== '/slow') return void response.end('x'.repeat(8_000_000));
-      answer = () => response.end('ok');
-    }, { ...options, requestTimeoutMs: 500 });
+    const { port } = await listen(
+      (request, response) => {
+        if (request.url !== '/slow') return void response.end('x'.repeat(8_000_000));
+        answer = () => response.end('ok');
+      },
+      { ...options, requestTimeoutMs: 500 },
+    );
     const slow = new Peer(port).send(GET.replace('/v1/token', '/slow'));
     const reader = connect(port, '127.0.0.1');
     reader.write(GET);
