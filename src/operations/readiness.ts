@@ -1,5 +1,6 @@
 import type { HealthIndicatorService, HealthIndicatorResult } from '@nestjs/terminus';
 import type { Clock } from '../tokens/clock.js';
+import type { ClockReadiness } from './clock-watch.js';
 import { redactText } from '../tokens/redaction.js';
 
 /** Whether the service token can be served, as the cache knows it. */
@@ -58,6 +59,8 @@ export interface ReadinessSource {
   coverage(): CoverageReadiness | undefined;
   /** What is known in memory; `undefined` while nobody has tried to log in, or not since a failure of long ago. */
   peers(): PeersReadiness | undefined;
+  /** What is known in memory; `undefined` while no other clock was seen. */
+  clock?(): ClockReadiness | undefined;
 }
 
 /** Nest's injection token for the {@link ReadinessSource} in use. */
@@ -84,8 +87,8 @@ export function tokenHealth(
 /** How what the token does not depend on at once is doing: at worst `degraded`. */
 export function otherHealth(
   indicators: HealthIndicatorService,
-  name: 'rotation' | 'coverage' | 'peers',
-  state: RotationReadiness | CoverageReadiness | PeersReadiness | undefined,
+  name: 'rotation' | 'coverage' | 'peers' | 'clock',
+  state: RotationReadiness | CoverageReadiness | PeersReadiness | ClockReadiness | undefined,
 ): HealthIndicatorResult {
   if (state === undefined) return {};
   const { ok, ...details } = state;
