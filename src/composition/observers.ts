@@ -1,6 +1,7 @@
 import { IncomingMessage } from 'node:http';
 import { Episodes } from '../operations/episodes.js';
 import { annotate } from '../operations/request-log.js';
+import type { ClockObserver } from '../operations/clock-watch.js';
 import type { BrokerLogger } from '../operations/log.js';
 import type { BrokerMetrics, SecretRole } from '../operations/metrics.js';
 import type { RotationObserver } from '../rotation/rotation-observer.js';
@@ -84,6 +85,18 @@ export function watchObserver(log: BrokerLogger): TokenWatchObserver {
       log.info({ versionId }, 'receivers accept the service token again'),
     notVerified: (error) =>
       log.warn({ err: error }, 'the service token could not be verified again'),
+  };
+}
+
+/** Tells logs and metrics how far this machine's clock is off. */
+export function clockObserver(log: BrokerLogger, metrics: BrokerMetrics): ClockObserver {
+  return {
+    read: (source, state) => metrics.recordClockReading(source, state),
+    changed: (source, state, offsetSeconds) => {
+      if (state === 'ok')
+        log.info({ source, offsetSeconds }, "this machine's clock is right again");
+      else log.warn({ source, state, offsetSeconds }, "this machine's clock is off");
+    },
   };
 }
 
