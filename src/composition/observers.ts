@@ -20,6 +20,11 @@ export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): Rot
       metrics.recordRotationStep(step, ended);
       log.debug({ step, versionId, ended, detail }, 'rotation step');
     },
+    claimKept: (error) =>
+      log.warn(
+        { code: errorCode(error) },
+        'the claim of a mint that failed could not be released; other replicas wait until it lapses',
+      ),
     mintEnded: (code) => metrics.recordProviderMint(code),
     rotationEnded: (outcome, error) => {
       metrics.recordRotation(outcome);
@@ -31,6 +36,7 @@ export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): Rot
         if (again) log.error({ ...fields, ...again, err: error }, 'rotation failed');
         else log.debug(fields, 'rotation failed again');
       } else if (result === 'requested') log.info(fields, 'Secrets Manager was asked to rotate');
+      else if (result === 'recent') log.info(fields, 'the service token is of a moment ago');
       else {
         const failed = episodes.ended('failing');
         log.info({ ...fields, ...(failed && { failedBefore: failed.times }) }, 'rotation ended');
