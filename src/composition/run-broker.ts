@@ -34,7 +34,8 @@ export async function runBroker(
       await core.close();
       throw error;
     }
-    log.info({ url: broker.url, store: core.store.name }, 'the broker listens');
+    const { url, managementUrl } = broker;
+    log.info({ url, managementUrl, store: core.store.name }, 'the broker listens');
     started?.(broker);
     await warnOfCoverage(runtime);
     log.info({ signal: await signal.received }, 'the broker stops: finishing what is in flight');

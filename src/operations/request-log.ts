@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { plainPath } from '../serving/http.js';
 import { looksSecret } from '../tokens/redaction.js';
 import type { BrokerLogger } from './log.js';
 import { plainLines, type WritePlainLine } from './plain-lines.js';
@@ -60,7 +61,10 @@ export const KNOWN_ROUTES: readonly string[] = [
   '/metrics',
 ];
 
-/** Asked every few seconds by machines: logged only where somebody looks for details, or when they fail. */
+/**
+ * Asked every few seconds by machines: logged only where somebody looks for details, or when they fail. A 503 is no
+ * failure of theirs but the answer; that the broker is not ready is logged when it changes.
+ */
 const QUIET = /^\/(?:health\/|metrics$)/;
 
 const METHODS: ReadonlySet<string> = new Set([
@@ -151,13 +155,14 @@ export function createRequestLog(options: RequestLogOptions): RequestLog {
 }
 
 function writeRecord(write: WritePlainLine, record: RequestRecord): void {
-  const quiet = QUIET.test(record.route) ? 'debug' : 'info';
-  write((record.status ?? 0) >= 500 ? 'warn' : quiet, record, 'request');
+  const status = record.status ?? 0;
+  const isProbe = QUIET.test(record.route);
+  const fails = status >= 500 && !(isProbe && status === 503);
+  write(fails ? 'warn' : isProbe ? 'debug' : 'info', record, 'request');
 }
 
 function routeOf(url: string, routes: ReadonlySet<string>): string {
-  const query = url.indexOf('?');
-  const path = query < 0 ? url : url.slice(0, query);
+  const path = plainPath(url);
   return routes.has(path) ? path : 'other';
 }
 
