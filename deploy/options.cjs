@@ -1,34 +1,66 @@
 'use strict';
 
+const { Mistake, readSchedule } = require('./schedule.cjs');
+
 /**
- * What the parameters of serverless.yml mean to CloudFormation: lists out of texts with commas, and which optional parts
- * the stack has. serverless.yml and the files beside this one read it as `${file(deploy/options.cjs):NAME}`.
+ * What the parameters of serverless.yml mean to CloudFormation, and whether they can be right: lists out of texts with
+ * commas, and which optional parts the stack has. serverless.yml and the files beside this one read it as
+ * `${file(deploy/options.cjs):NAME}`.
  */
-module.exports = async ({ resolveVariable }) => {
-  const param = async (name) => String(await resolveVariable(`param:${name}`)).trim();
-  const list = async (name) =>
-    (await param(name))
-      .split(',')
-      .map((item) => item.trim())
-      .filter((item) => item !== '');
-
-  const administrators = await list('administrators');
-  const brokerRoles = await list('brokerRoles');
-  const emails = await list('alertEmails');
-  const regions = await list('replicaRegions');
-  const vpcId = await param('vpcId');
-  const subnetIds = await list('subnetIds');
+module.exports = async ({ options, resolveVariable, resolveConfigurationProperty }) => {
   const stage = await resolveVariable('sls:stage');
+  const region = await resolveConfigurationProperty(['provider', 'region']);
+  const sections = await resolveConfigurationProperty(['params']);
+  const defaults = sections.default;
 
-  if ((vpcId === '') !== (subnetIds.length === 0)) {
-    throw new Error('Give both parameters vpcId and subnetIds, or neither.');
+  /** The values of the parameters. What osls misses, it says so itself. */
+  const given = {};
+  const unresolved = [];
+  for (const name of [...NEEDED, ...Object.keys(defaults)]) {
+    try {
+      given[name] = String(await resolveVariable(`param:${name}`)).trim();
+    } catch (error) {
+      if (!NEEDED.includes(name) || error.code === 'MISSING_VARIABLE_DEPENDENCY') throw error;
+      given[name] = '';
+      unresolved.push(name);
+    }
   }
+  const lists = Object.fromEntries(LISTS.map((name) => [name, itemsOf(given[name])]));
+  const { administrators, brokerRoles, alertEmails: emails, replicaRegions: regions } = lists;
+  const { subnetIds } = lists;
+  const { vpcId } = given;
+
+  const byCommandLine = (options.param ?? []).map((text) => text.split('=')[0]);
+  const names = [...byCommandLine, ...Object.keys(sections[stage] ?? {})];
+  const mistakes = [
+    ...names.filter((name) => !(name in given)).map((name) => `${name} is no parameter.`),
+    ...NEEDED.filter((name) => given[name] === '' && !unresolved.includes(name)).map(
+      (name) => `${name} is empty.`,
+    ),
+    ...mistakesIn(given, lists, { stage, region }),
+  ];
+  let rotation = { expression: given.schedule, missing: {}, expiringSeconds: 0 };
+  try {
+    rotation = readSchedule(given);
+  } catch (error) {
+    if (!(error instanceof Mistake)) throw error;
+    mistakes.push(error.message);
+  }
+
   const inVpc = vpcId !== '';
-  const endpoint = inVpc && (await param('secretsManagerEndpoint')) === 'true';
+  const endpoint = inVpc && given.secretsManagerEndpoint === 'true';
   const people = [...administrators, ROOT_USER];
 
   return {
-    logRetentionDays: Number(await param('logRetentionDays')),
+    /** Throws when a parameter is wrong: with all mistakes at once. Everything else answers whatever is given. */
+    get checked() {
+      if (mistakes.length > 0) throw refusal(mistakes);
+      return stage;
+    },
+
+    logRetentionDays: Number(given.logRetentionDays),
+    schedule: rotation.expression,
+    window: given.window === '' ? NOTHING : given.window,
 
     /** Whom the secrets' resource policies do not deny. */
     mayReadToken: [arnOf('RotationRole'), arnOf('HttpRole'), ...brokerRoles, ...people],
@@ -37,15 +69,15 @@ module.exports = async ({ resolveVariable }) => {
     mayReadPeers: [...brokerRoles, ...people],
     mayWritePeers: people,
 
-    replicas: regions.length === 0 ? NOTHING : regions.map((region) => ({ Region: region })),
+    replicas: regions.length === 0 ? NOTHING : regions.map((name) => ({ Region: name })),
     /** A replica has the primary's name, and its suffix of six characters. */
     tokenSecrets: [
       { Ref: 'TokenSecret' },
-      ...regions.map((region) => replicaArn(region, stage, 'token')),
+      ...regions.map((name) => replicaArn(name, stage, 'token')),
     ],
     peersSecrets: [
       { Ref: 'PeersSecret' },
-      ...regions.map((region) => replicaArn(region, stage, 'peers')),
+      ...regions.map((name) => replicaArn(name, stage, 'peers')),
     ],
 
     /** The stack's endpoint leads to its own Region alone. */
@@ -67,6 +99,188 @@ module.exports = async ({ resolveVariable }) => {
     httpDependencies: inVpc ? ['FunctionNetworkPolicy'] : [],
   };
 };
+
+/** Parameters without a default. */
+const NEEDED = ['issuer', 'audience'];
+
+/** Parameters that become environment variables of a function. */
+const ENVIRONMENT = [
+  'issuer',
+  'audience',
+  'scope',
+  'resource',
+  'tokenEndpoint',
+  'jwksUri',
+  'serviceClientIds',
+  'otherAudiences',
+  'customerClientIds',
+  'peers',
+  'replicaRegions',
+];
+
+/** Parameters that are lists. */
+const LISTS = [
+  'resource',
+  'serviceClientIds',
+  'otherAudiences',
+  'customerClientIds',
+  'peers',
+  'brokerRoles',
+  'administrators',
+  'alertEmails',
+  'replicaRegions',
+  'subnetIds',
+];
+
+/** As the broker's own settings have them; `npm test` compares the two. */
+const PROFILES = [
+  'rfc9068',
+  'auth0',
+  'okta',
+  'entra',
+  'cognito',
+  'keycloak',
+  'ping-am',
+  'pingone',
+  'workos',
+  'hydra',
+  'spring',
+  'duende',
+  'kinde',
+  'kubernetes',
+  'zitadel',
+  'authentik',
+];
+const CLIENT_AUTHENTICATIONS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
+
+/** What CloudWatch Logs keeps logs for (PutRetentionPolicy). */
+const RETENTIONS = [
+  1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288,
+  3653,
+];
+
+const ROLE_OR_USER =
+  /^arn:aws[a-z-]*:iam::\d{12}:(?:role|user)\/(?:[!-+\--~]+\/)?[\w+=.@-]{1,128}$/;
+const PEER = new RegExp(`^(?:(?:token|admin|token\\+admin)=)?${ROLE_OR_USER.source.slice(1)}`);
+/** Wildcards stand in the name, never in the account: that would let in the accounts of strangers. */
+const ROLES_OR_USERS = /^arn:aws[a-z-]*:iam::\d{12}:(?:(?:role|user)\/[!-+\--~]+|root)$/;
+const REGION = /^[a-z]{2,8}(?:-[a-z]{2,12}){1,3}-\d{1,2}$/;
+const EMAIL = /^[^\s@,<>"]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+$/;
+
+/** What is wrong with the parameters, other than the schedule: one sentence each. */
+function mistakesIn(given, lists, { stage, region }) {
+  const found = [];
+  const require = (name, holds, allowed, value = given[name]) => {
+    if (!holds) found.push(`${name}=${value} is refused: ${allowed}.`);
+  };
+  const each = (name, pattern, allowed) => {
+    for (const item of lists[name]) require(name, pattern.test(item), allowed, item);
+  };
+  const optional = (name, holds, allowed) =>
+    require(name, given[name] === '' || holds(given[name]), allowed);
+
+  const requireShort = (names, most, why) => {
+    const length = names.reduce((sum, name) => sum + given[name].length, 0);
+    if (length <= most) return;
+    const longest = names.toSorted((one, other) => given[other].length - given[one].length)[0];
+    found.push(
+      `${longest} is too long: ${names.join(', ')} have ${length} characters together, and may have ${most}: ${why}.`,
+    );
+  };
+
+  // The longest name that the stack makes of it is that of a function, `service-token-broker-STAGE-rotation`.
+  if (!/^[A-Za-z0-9][A-Za-z0-9-]{0,33}$/.test(stage)) {
+    found.push(`--stage ${stage} is refused: letters, digits and hyphens, 34 at most.`);
+  }
+  if (!REGION.test(region)) {
+    found.push(`--region ${region} is refused: the name of a Region, such as eu-central-1.`);
+  }
+
+  const isUrl = (query) => (text) => isHttps(text) && (query || !text.includes('?'));
+  optional('issuer', isUrl(false), 'an https URL without a query or a fragment');
+  optional('tokenEndpoint', isUrl(true), 'an https URL without a fragment');
+  optional('jwksUri', isUrl(true), 'an https URL without a fragment');
+  for (const [name, value] of Object.entries(given)) {
+    require(name, !/\p{Cc}/u.test(value), 'no control characters', JSON.stringify(value));
+  }
+  optional(
+    'scope',
+    (text) => /^[!#-[\]-~]+(?: [!#-[\]-~]+)*$/.test(text),
+    'scope names, separated by single spaces',
+  );
+  each('resource', /^[a-z][a-z0-9+.-]*:[^\s#]+$/i, 'absolute URIs without a fragment');
+  require('profile', PROFILES.includes(given.profile), `one of ${PROFILES.join(', ')}`);
+  if (['zitadel', 'authentik'].includes(given.profile)) {
+    require('profile', lists.serviceClientIds.length > 0, 'it needs serviceClientIds, too');
+  }
+  optional(
+    'clientAuthentication',
+    (text) => CLIENT_AUTHENTICATIONS.includes(text),
+    CLIENT_AUTHENTICATIONS.join(', '),
+  );
+  optional('tokenTyp', (text) => text === 'at+jwt', 'at+jwt, or nothing');
+  require('otherAudiences', !lists.otherAudiences.includes('*') ||
+    lists.otherAudiences.length === 1, '* stands alone');
+
+  const arn = 'the ARN of an IAM role or user, as in arn:aws:iam::123456789012:role/orders';
+  each('peers', PEER, `${arn}, with admin= or token+admin= before it if need be`);
+  each('brokerRoles', ROLE_OR_USER, arn);
+  each(
+    'administrators',
+    ROLES_OR_USERS,
+    `${arn}; * and ? are wildcards in the name, not in the account`,
+  );
+  each('alertEmails', EMAIL, 'mail addresses');
+  require('logRetentionDays', RETENTIONS.includes(
+    Number(given.logRetentionDays),
+  ), `CloudWatch Logs takes ${RETENTIONS.join(', ')}`);
+
+  each('replicaRegions', REGION, 'names of Regions, such as eu-west-1');
+  require('replicaRegions', !lists.replicaRegions.includes(region), `${region} has the primary`);
+  optional('vpcId', (text) => /^vpc-[0-9a-f]{8,17}$/.test(text), 'the id of a VPC');
+  each('subnetIds', /^subnet-[0-9a-f]{8,17}$/, 'ids of subnets');
+  require('subnetIds', lists.subnetIds.length <= 16, 'a function takes 16 subnets at most');
+  if ((given.vpcId === '') !== (lists.subnetIds.length === 0)) {
+    found.push('Give both parameters vpcId and subnetIds, or neither.');
+  }
+  require('secretsManagerEndpoint', ['true', 'false'].includes(
+    given.secretsManagerEndpoint,
+  ), 'true or false');
+  requireShort(ENVIRONMENT, 2_800, 'Lambda takes 4 KB of environment variables in all');
+  requireShort(
+    ['brokerRoles', 'administrators'],
+    3_500,
+    'the policy of a secret has 20,480 characters at most',
+  );
+  for (const [name, items] of Object.entries(lists)) {
+    const twice = items.find((item, index) => items.indexOf(item) !== index);
+    require(name, twice === undefined, 'it is given twice', twice);
+  }
+  return found;
+}
+
+function isHttps(text) {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return (
+    url?.protocol === 'https:' && url.username === '' && url.password === '' && !/[\s#]/.test(text)
+  );
+}
+
+function itemsOf(text) {
+  return text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+}
+
+function refusal(mistakes) {
+  const error = new Error(
+    `The parameters of serverless.yml cannot be right; nothing was packaged.\n${mistakes.map((text) => `    - ${text}`).join('\n')}`,
+  );
+  // osls prints the stack, which leads to nothing that a reader of the message could change.
+  error.stack = error.message;
+  return error;
+}
 
 /** Leaves the property out of the stack. */
 const NOTHING = { Ref: 'AWS::NoValue' };

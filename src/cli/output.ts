@@ -1,5 +1,7 @@
-import { BrokerError } from '../tokens/errors.js';
+import { withSnakeNames } from '../operations/json-names.js';
+import type { Coverage } from '../rotation/coverage.js';
 import type { RotationMode } from '../rotation/rotation-mode.js';
+import { BrokerError } from '../tokens/errors.js';
 import { redactText } from '../tokens/redaction.js';
 
 /** Where a command writes to, and how. */
@@ -21,16 +23,20 @@ export function processOutput(json: boolean): Output {
   };
 }
 
-/** Shows a result: its JSON for programs, its lines for people. */
+/** Shows a result: its JSON for programs, with names in snake_case; its lines for people. */
 export function show(output: Output, value: object, lines: readonly string[]): void {
-  output.out(output.json ? `${JSON.stringify(value, null, 2)}\n` : `${lines.join('\n')}\n`);
+  output.out(`${output.json ? jsonOf(value) : lines.join('\n')}\n`);
+}
+
+function jsonOf(value: object): string {
+  return JSON.stringify(withSnakeNames(value), null, 2);
 }
 
 /** Shows why a command failed. What is not an error of ours is shown without anything that looks like a secret. */
 export function showError(output: Output, error: unknown): void {
   const { code, kind, message } = describeError(error);
   if (output.json) {
-    output.out(`${JSON.stringify({ error: { code, kind, message } }, null, 2)}\n`);
+    output.out(`${jsonOf({ error: { code, kind, message } })}\n`);
   } else {
     output.err(`${message}\n(${code}${kind === 'retry' ? '; trying again later may help' : ''})\n`);
   }
@@ -63,6 +69,11 @@ export function span(milliseconds: number): string {
   ];
   const shown = parts.filter(([amount]) => amount > 0).slice(0, 2);
   return shown.length === 0 ? '0 s' : shown.map(([amount, unit]) => `${amount} ${unit}`).join(' ');
+}
+
+/** The coverage check for programs: spans in seconds. */
+export function coverageJson({ covered, required, explanation }: Coverage): object {
+  return { covered, required_seconds: required / 1000, explanation };
 }
 
 /** An instant for people and programs alike. */

@@ -2,7 +2,7 @@ import type { Core } from '../composition/core.js';
 import { requireNoFile, writeSecretFile } from '../composition/secret-file.js';
 import { addPeer, listPeers, removePeer } from '../serving/peer-admin.js';
 import { withCore, type CommandContext } from './commands.js';
-import { show } from './output.js';
+import { instant, show } from './output.js';
 
 /** Options of `peers add`. */
 export interface AddPeerOptions {
@@ -66,9 +66,10 @@ export async function listPeersCommand(context: CommandContext): Promise<void> {
         ({ id, reason }) => `${id ?? '(no id)'}\tmalformed, and refused: ${reason}`,
       ),
     ];
+    const peers = list.peers.map((peer) => ({ ...peer, createdAt: instant(peer.createdAt) }));
     show(
       context.output,
-      list,
+      { ...list, peers },
       lines.length > 0 ? lines : ['No peers yet. Add one: service-token-broker peers add ID'],
     );
   });

@@ -7,7 +7,7 @@ import { isStoreError } from '../secrets/secret-store-error.js';
 import { BrokerError } from '../tokens/errors.js';
 import { parseServiceToken, TokenSecretError } from '../tokens/service-token.js';
 import { withCore, type CommandContext } from './commands.js';
-import { instant, ROTATED_BY, show, span } from './output.js';
+import { coverageJson, instant, ROTATED_BY, show, span } from './output.js';
 
 /** `rotate --dry-run`: what a rotation would do now. Reads the provider's keys; writes nothing, and mints nothing. */
 export async function planCommand(context: CommandContext): Promise<void> {
@@ -76,7 +76,7 @@ function planJson(
     ...(pending !== undefined && { pending_version_id: pending }),
     schedule: plannedJson(schedule),
     on_request: plannedJson(onRequest),
-    ...(coverage && { coverage }),
+    ...(coverage && { coverage: coverageJson(coverage) }),
     ...(acceptance && { receivers: acceptance }),
   };
 }

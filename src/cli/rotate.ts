@@ -40,7 +40,7 @@ async function showRotated(
       version_id: versionId,
       ...(current && { expires_at: instant(current.expiresAt) }),
       remaining_seconds: Math.floor(remaining / 1000),
-      ...(receivers !== undefined && { receivers }),
+      ...(receivers !== undefined && { receivers_need: receivers }),
     },
     [
       `Rotated: version ${versionId} is AWSCURRENT${result === 'adopted' ? ' (adopted: an earlier rotation had minted it)' : ''}.`,

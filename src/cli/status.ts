@@ -6,7 +6,7 @@ import { worstGap } from '../rotation/worst-gap.js';
 import { parseServiceToken } from '../tokens/service-token.js';
 import { withCore, type CommandContext } from './commands.js';
 import { askBroker, type BrokerHealth } from './ask-broker.js';
-import { instant, ROTATED_BY, show, span } from './output.js';
+import { coverageJson, instant, ROTATED_BY, show, span } from './output.js';
 
 /** Options of `status`. */
 export interface StatusOptions {
@@ -49,7 +49,9 @@ export async function statusCommand(
     const address = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
     const url = options.url ?? `http://${address.includes(':') ? `[${address}]` : address}:${port}`;
     const status = await readStatus(core, await askBroker(url), options.showToken === true);
-    show(context.output, status, lines(status, core.clock.now()));
+    const { coverage, ...others } = status;
+    const json = { ...others, ...(coverage && { coverage: coverageJson(coverage) }) };
+    show(context.output, json, lines(status, core.clock.now()));
     return status.ok;
   });
 }

@@ -34,7 +34,7 @@ export async function verifyCommand(
     {
       ...explanation,
       ...(hint !== undefined && { hint }),
-      ...(advice !== undefined && { receivers: advice }),
+      ...(advice !== undefined && { [explanation.accepted ? 'receiversNeed' : 'advice']: advice }),
     },
     explanationLines(explanation, hint, advice),
   );

@@ -1,4 +1,5 @@
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
+import { oneLine } from '../tokens/one-line.js';
 
 /** Options of the client, or an argument, cannot be used. The message names each mistake and says what is allowed. */
 export class ClientConfigError extends BrokerError {
@@ -7,7 +8,7 @@ export class ClientConfigError extends BrokerError {
   readonly mistakes: readonly string[];
 
   constructor(mistakes: string | readonly string[], options: BrokerErrorOptions = {}) {
-    const list = typeof mistakes === 'string' ? [mistakes] : mistakes;
+    const list = (typeof mistakes === 'string' ? [mistakes] : mistakes).map(oneLine);
     const [only = '', second] = list;
     const message =
       second === undefined

@@ -34,9 +34,9 @@ function isProxyAgent(agent: unknown): boolean {
 }
 
 /** Where Node's own fetch and the package undici look for the dispatcher of requests that name none. */
-const GLOBAL_DISPATCHERS = ['undici.globalDispatcher.1', 'undici.globalDispatcher.2'].map((key) =>
-  Symbol.for(key),
-);
+const FIRST: unique symbol = Symbol.for('undici.globalDispatcher.1');
+const SECOND: unique symbol = Symbol.for('undici.globalDispatcher.2');
+const globals = globalThis as { readonly [FIRST]?: unknown; readonly [SECOND]?: unknown };
 
 /**
  * What `fetch` is to use as its `dispatcher`, so that a request does not go through a proxy; `undefined` when it does not go
@@ -47,11 +47,7 @@ const GLOBAL_DISPATCHERS = ['undici.globalDispatcher.1', 'undici.globalDispatche
  */
 export function directDispatcher(dispatcher: unknown): Dispatcher | undefined {
   if (isObject(dispatcher)) return aroundProxy(dispatcher);
-  for (const key of GLOBAL_DISPATCHERS) {
-    const found = aroundProxy(Reflect.get(globalThis, key));
-    if (found !== undefined) return found;
-  }
-  return undefined;
+  return aroundProxy(globals[FIRST]) ?? aroundProxy(globals[SECOND]);
 }
 
 type Dispatcher = NonNullable<RequestInit['dispatcher']>;

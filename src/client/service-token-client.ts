@@ -72,15 +72,6 @@ export function createServiceTokenClient(options: ServiceTokenClientOptions): Se
   return new BrokerClient(readClientOptions(options));
 }
 
-/** The least time between two forced reads, here and at the broker, in milliseconds. */
-const FORCE_INTERVAL = 1_000;
-
-interface LastRead {
-  /** From here on the broker's answer may be outdated. */
-  readonly endedAt: number;
-  readonly forced: boolean;
-}
-
 interface Held {
   readonly token: SuppliedToken;
   /** Made once for each token: a warm answer costs no allocation. */
@@ -93,9 +84,6 @@ class BrokerClient implements ServiceTokenClient {
   readonly #asker: BrokerAsker;
   readonly #cache: RefreshingCache<Held>;
   #toldOfStale = false;
-  #lastRead: LastRead | undefined;
-  /** However many callers force a read too early: one pause. */
-  #pause: Promise<void> | undefined;
 
   constructor(settings: ClientSettings) {
     const { clock, deadlineMs, random, skewMs, ttlMs } = settings;
@@ -110,6 +98,8 @@ class BrokerClient implements ServiceTokenClient {
       skewMs,
       // A request ends by itself at its deadline, and says better why.
       readTimeoutMs: 2 * deadlineMs,
+      patienceMs: deadlineMs,
+      isSame: (one, other) => one.token.accessToken === other.token.accessToken,
       observer: {
         readSucceeded: (durationMs) => this.#noteSuccess(durationMs),
         readFailed: (error, consecutiveFailures) => this.#noteFailure(error, consecutiveFailures),
@@ -137,54 +127,16 @@ class BrokerClient implements ServiceTokenClient {
 
   async #wait(demand: TokenDemand = {}): Promise<SuppliedToken> {
     requireDemand(demand);
-    if (demand.force !== true || demand.patient !== true) {
-      return this.#take(await this.#cache.get(demand)).token;
-    }
-    const old = this.#cache.status().value?.token.accessToken;
-    await this.#waitOutInterval();
-    const answer = this.#take(await this.#cache.get(demand));
-    // It may have joined an ordinary read that was under way.
-    if (answer.token.accessToken !== old || this.#leftOfInterval() <= 0) return answer.token;
-    await this.#waitOutInterval();
-    return this.#take(await this.#cache.get(demand)).token;
+    // Who forces a read has a token that was refused: an older one is no use, so that it is waited for.
+    const waiting = demand.force === true ? { waitMs: this.#settings.deadlineMs } : {};
+    return this.#take(await this.#cache.get({ ...demand, ...waiting })).token;
   }
 
   async #read(forced: boolean): Promise<Held> {
     const request = { pastCaches: forced, patient: !this.#hasUsableToken() };
-    try {
-      const { accessToken, expiresAt, broker } = await this.#asker.ask(request);
-      const token = createSuppliedToken(accessToken, expiresAt);
-      return { token, promise: Promise.resolve(token), broker };
-    } finally {
-      this.#lastRead = { endedAt: this.#settings.clock.now(), forced };
-    }
-  }
-
-  /**
-   * A token that is refused right after it was read may have been replaced meanwhile, and neither we nor the broker would
-   * look again within that second. A forced read within it was such a look: a callee that refuses every token costs no wait.
-   */
-  async #waitOutInterval(): Promise<void> {
-    const left = this.#leftOfInterval();
-    if (left <= 0 || left > this.#settings.deadlineMs || !this.#hasUsableToken()) return;
-    this.#pause ??= this.#sleepOut().finally(() => (this.#pause = undefined));
-    await this.#pause;
-  }
-
-  async #sleepOut(): Promise<void> {
-    const { clock } = this.#settings;
-    // Timers may end a little early.
-    for (let left = this.#leftOfInterval(); left > 0; left = this.#leftOfInterval()) {
-      await clock.sleep(left);
-    }
-  }
-
-  /** Milliseconds until a read may be forced; 0 when it may be now, or when waiting would not help. */
-  #leftOfInterval(): number {
-    if (this.#lastRead === undefined || this.#lastRead.forced) return 0;
-    const age = this.#settings.clock.now() - this.#lastRead.endedAt;
-    // Negative after the clock was set back.
-    return age < 0 ? 0 : FORCE_INTERVAL - age;
+    const { accessToken, expiresAt, broker } = await this.#asker.ask(request);
+    const token = createSuppliedToken(accessToken, expiresAt);
+    return { token, promise: Promise.resolve(token), broker };
   }
 
   #take({ state, value, readAt }: CacheAnswer<Held>): Held {

@@ -9,6 +9,7 @@ import { TokenSource } from '../rotation/token-source.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { systemClock, type Clock } from '../tokens/clock.js';
+import { BrokerError } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import {
   createTokenVerifier,
@@ -16,6 +17,7 @@ import {
   type RemoteKeySet,
   type TokenVerifierOptions,
 } from '../verification/index.js';
+import { KeysUnavailableError } from '../verification/errors.js';
 import { openStore } from './open-store.js';
 import { withOwnClaims } from './own-token.js';
 import { configuredSettings, providerKeys, verifierOptionsOf } from './verifier-options.js';
@@ -92,8 +94,12 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
   const rotator = new Rotator({
     store,
     tokenSecretId: config.secrets.tokenSecretId,
-    mint: () => source.mint(),
-    verify,
+    mint: (signal) => source.mint(signal),
+    verify: (token) =>
+      withFreshKeys(
+        () => verify(token),
+        () => keys?.refresh(),
+      ),
     minimumLife: config.rotation.minRemainingSeconds * 1000,
     clock,
     ...(observer && { observer }),
@@ -114,4 +120,31 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     },
     close: () => store.close(),
   };
+}
+
+/**
+ * Runs a verification for a rotation. It comes back seldom, so that it does not wait for the backoff of the keys as well:
+ * where they are unavailable they are fetched, unless the provider has asked to wait.
+ */
+async function withFreshKeys(
+  verify: () => Promise<void>,
+  refresh: () => Promise<void> | undefined,
+): Promise<void> {
+  try {
+    await verify();
+  } catch (error) {
+    if (!(error instanceof KeysUnavailableError) || isAskedToWait(error)) throw error;
+    try {
+      await refresh();
+      await verify();
+    } catch (again) {
+      if (!(again instanceof KeysUnavailableError) || isAskedToWait(again)) throw again;
+      // Without the backoff, which would be taken for the provider's wish.
+      throw new BrokerError(again.code, again.kind, again.message, { cause: again });
+    }
+  }
+}
+
+function isAskedToWait({ cause }: KeysUnavailableError): boolean {
+  return cause instanceof BrokerError && cause.retryAfterSeconds !== undefined;
 }

@@ -117,6 +117,10 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
       metrics.recordPeerLoginFailure('throttled');
       log.debug({ peer, remoteAddress }, 'a failing peer is asked to slow down');
     },
+    loginRepeated: (reason, peer, remoteAddress) => {
+      metrics.recordPeerLoginFailure(reason);
+      log.debug({ reason, peer, remoteAddress }, 'a peer could not log in, as often before');
+    },
     roleMissing: (peer, role) => {
       metrics.recordPeerLoginFailure('role_missing');
       log.warn({ peer, role }, 'a peer asked for what it has no role for');

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type * as z from 'zod';
 import { trimPasted } from '../tokens/pasted-text.js';
 import { redactText } from '../tokens/redaction.js';
@@ -79,10 +80,24 @@ function mistakeOf(
     name,
     ...(source === undefined ? {} : { source }),
     ...(text === undefined ? {} : { given: setting.secret === true ? HIDDEN : shown(text) }),
-    // Our own messages only: the library's may quote what was given.
-    ...(issue.code === 'custom' ? { problem: issue.message } : {}),
+    ...problemOf(issue, name, text),
     allowed: setting.allowed,
   };
+}
+
+function problemOf(
+  issue: z.core.$ZodIssue,
+  name: SettingName,
+  text = '',
+): Pick<ConfigMistake, 'problem'> {
+  const service = serviceOf(name, text);
+  if (service !== undefined) {
+    return {
+      problem: `Kubernetes sets it for the Service "${service}": give the pod "enableServiceLinks: false", or the Service another name`,
+    };
+  }
+  // Our own messages only: the library's may quote what was given.
+  return issue.code === 'custom' ? { problem: issue.message } : {};
 }
 
 /** What was given, short enough to read, and without what was pasted into the wrong setting. */
@@ -104,6 +119,7 @@ function unknownVariables(env: NodeJS.ProcessEnv): readonly string[] {
   const known: readonly string[] = [...SETTING_NAMES, 'BROKER_CONFIG'];
   return Object.keys(env)
     .filter((name) => name.startsWith('BROKER_') && !known.includes(name))
+    .filter((name) => serviceOf(name, env[name] ?? '') === undefined)
     .sort()
     .map((name) => {
       const near = suggest(name, known);
@@ -113,4 +129,30 @@ function unknownVariables(env: NodeJS.ProcessEnv): readonly string[] {
       const hint = near === undefined ? '' : ` Did you mean ${near}?`;
       return `${name} is not a setting and has no effect.${hint}`;
     });
+}
+
+const isPort = (text: string): boolean => /^\d{1,5}$/.test(text);
+const isAddress = (text: string): boolean => isIP(text) !== 0;
+const isProtocol = (text: string): boolean => /^(?:tcp|udp|sctp)$/.test(text);
+const isLink = (text: string): boolean =>
+  /^(?:tcp|udp|sctp):\/\/(?:[\d.]+|\[[\da-f:.]+\]):\d{1,5}$/.test(text);
+
+/**
+ * The variables that Kubernetes puts into every pod for each Service of its namespace: their names behind the Service's,
+ * and what their values look like. https://kubernetes.io/docs/tutorials/services/connect-applications-service/
+ */
+const SERVICE_LINKS: readonly (readonly [RegExp, (text: string) => boolean])[] = [
+  [/_SERVICE_HOST$/, isAddress],
+  [/_SERVICE_PORT(?:_[A-Z0-9_]+)?$/, isPort],
+  [/_PORT_\d{1,5}_(?:TCP|UDP|SCTP)$/, isLink],
+  [/_PORT_\d{1,5}_(?:TCP|UDP|SCTP)_PROTO$/, isProtocol],
+  [/_PORT_\d{1,5}_(?:TCP|UDP|SCTP)_PORT$/, isPort],
+  [/_PORT_\d{1,5}_(?:TCP|UDP|SCTP)_ADDR$/, isAddress],
+  [/_PORT$/, isLink],
+];
+
+/** The Service that Kubernetes has set a variable for; `undefined` when somebody else has. */
+function serviceOf(name: string, text: string): string | undefined {
+  const link = SERVICE_LINKS.find(([form, isValue]) => form.test(name) && isValue(text));
+  return link && name.replace(link[0], '').toLowerCase().replaceAll('_', '-');
 }

@@ -1,4 +1,5 @@
 import { BrokerError } from '../tokens/errors.js';
+import { oneLine } from '../tokens/one-line.js';
 
 /** One mistake in the configuration. */
 export interface ConfigMistake {
@@ -31,14 +32,20 @@ export class ConfigError extends BrokerError {
   /** @param hints what is no mistake, and may be why there is one: misspelt variables. One sentence each. */
   constructor(mistakes: readonly ConfigMistake[], hints: readonly string[] = []) {
     const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`;
-    const lines = [...mistakes.map(describe), ...hints];
+    const told = mistakes.map((mistake) => oneLine(describe(mistake)));
+    const beside = hints.map(oneLine);
     super(
       'CONFIG_INVALID',
       'misconfigured',
-      `The configuration has ${count}:\n${lines.map((line) => `  - ${line}`).join('\n')}\n` +
+      [
+        `The configuration has ${count}:`,
+        ...told.map((line) => `  - ${line}`),
+        // Not in the list, whose lines are counted: what has no effect is no mistake.
+        ...beside.map((hint) => `Note: ${hint}`),
         'Correct them and start again; "service-token-broker serve --help" lists every setting.',
+      ].join('\n'),
     );
-    this.lines = lines;
+    this.lines = [...told, ...beside];
     this.mistakes = mistakes;
   }
 }

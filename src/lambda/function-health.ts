@@ -1,3 +1,4 @@
+import { withSnakeNames } from '../operations/json-names.js';
 import type { ReadinessSource } from '../operations/readiness.js';
 import {
   jsonAnswer,
@@ -20,11 +21,11 @@ export class ReadyEndpoint implements Endpoint {
     if (method !== 'GET' && method !== 'HEAD') return methodNotAllowed(['GET', 'HEAD']);
     const { ok, reason, ...state } = await this.source.tokenState();
     const status = ok ? (state.stale === true ? 'degraded' : 'up') : 'down';
-    const token = {
+    const token = withSnakeNames({
       ...state,
       ...(reason !== undefined && { reason: redactText(reason) }),
       status,
-    };
+    });
     return jsonAnswer(ok ? 200 : 503, {
       status: { up: 'ok', degraded: 'degraded', down: 'error' }[status],
       info: ok ? { token } : {},

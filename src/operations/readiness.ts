@@ -1,6 +1,7 @@
 import type { HealthIndicatorService, HealthIndicatorResult } from '@nestjs/terminus';
 import type { Clock } from '../tokens/clock.js';
 import { redactText } from '../tokens/redaction.js';
+import { withSnakeNames } from './json-names.js';
 
 /** Whether the service token can be served, as the cache knows it. */
 export interface TokenReadiness {
@@ -134,10 +135,12 @@ const FAULTY: TokenReadiness = {
   reason: 'The state of the token cannot be told. The log says more.',
 };
 
-/** Health is answered to everybody who asks: texts pass redaction, and what is not known is left out. */
+/** Health is answered to everybody who asks: texts pass redaction, and what is not known is left out. Names as in all JSON. */
 function safeDetails(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const known = Object.entries(details).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(
-    known.map(([name, value]) => [name, typeof value === 'string' ? redactText(value) : value]),
-  );
+  const safe = known.map(([name, value]): [string, unknown] => [
+    name,
+    typeof value === 'string' ? redactText(value) : value,
+  ]);
+  return withSnakeNames(Object.fromEntries(safe)) as Record<string, unknown>;
 }

@@ -19,8 +19,10 @@ export interface GivenUp {
   readonly lastAt: number;
 }
 
-/** The pause after the first attempt that was given up, in milliseconds; twice as long after each further one. */
-const FIRST_REST = 15_000;
+/** The pause after an attempt that was given up, in milliseconds; twice as long after each that follows {@link QUICK_MINTS}. */
+const FIRST_REST = 10_000;
+/** So many wrong tokens in a row may be a provider's bad minutes, which end without anybody. */
+export const QUICK_MINTS = 8;
 /** The longest pause after a token that receivers would refuse, in milliseconds. */
 export const LONGEST_REST = 30 * 60_000;
 
@@ -64,7 +66,8 @@ export function restUntil({ state, givenUp }: Attempt, now: number): number | un
   if (state !== 'new' || givenUp === undefined) return undefined;
   // A store's clock may be ahead of ours. Farther ahead than any pause is long, ours was set back.
   if (givenUp.lastAt - now > LONGEST_REST) return undefined;
-  const rest = Math.min(FIRST_REST * 2 ** Math.min(givenUp.count - 1, 20), LONGEST_REST);
+  const doublings = Math.min(Math.max(givenUp.count - QUICK_MINTS, 0), 20);
+  const rest = Math.min(FIRST_REST * 2 ** doublings, LONGEST_REST);
   const until = givenUp.lastAt + rest;
   return until > now ? until : undefined;
 }

@@ -1,10 +1,13 @@
-import { randomUUID } from 'node:crypto';
 import { isStoreError } from '../secrets/secret-store-error.js';
-import type { SecretStore, SecretVersion } from '../secrets/secret-store.js';
+import {
+  CLAIM_LABEL,
+  versionWithLabel,
+  type SecretStore,
+  type SecretVersion,
+} from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
-import { rotationClaimedAt, serializeRotationClaim } from '../tokens/service-token.js';
+import { parseRotationClaim, serializeRotationClaim } from '../tokens/service-token.js';
 import { lastTaken } from './last-taken.js';
-import { RotationError } from './rotation-error.js';
 import { claimIdOf } from './version-id.js';
 
 /** What {@link claimMinting} works with. */
@@ -12,81 +15,120 @@ export interface ClaimOptions {
   readonly store: SecretStore;
   readonly tokenSecretId: string;
   readonly clock: Clock;
+  /** Random identifier of the process: it waits for no claim of its own, since it mints once at a time for a version. */
+  readonly owner: string;
   /**
-   * How long a claim stands, in milliseconds. It must be longer than a mint may take; a process that dies while it
-   * mints keeps the others waiting for as long.
+   * How long a claim stands that nobody releases, in milliseconds. It must be longer than a mint may take; a process
+   * that dies while it mints keeps the others waiting for as long.
    */
   readonly lease: number;
+  /** Ends the wait for another's claim; the call then rejects with its reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** The right to mint for a version. */
+export interface Claim {
+  /**
+   * Gives it up, since nothing was staged: another replica may claim at once. A process that cannot do so any more lets
+   * the others wait for the lease.
+   */
+  release(): Promise<void>;
 }
 
 /** How long a claim stands where nobody says otherwise, in milliseconds; a mint takes 30,000 at most. */
 export const CLAIM_LEASE = 45_000;
 
-/** Turns after which waiting is given up: every one of them was claimed, meanwhile, by a process that fell silent. */
-const MOST_TURNS = 20;
+/**
+ * Claims for one version. Each is a version of the token secret, of which Secrets Manager takes a hundred a day or so:
+ * an outage of the provider that lasts must not use them up.
+ */
+export const MOST_CLAIMS = 20;
+/** After a mint that failed the next replica asks this long after the failed one had claimed, in milliseconds. */
+const AFTER_FAILURE = 5_000;
 const FIRST_WAIT = 100;
 const LONGEST_WAIT = 2_000;
 
 /**
  * Agrees with all replicas on who mints for a version, without a lock or a leader: a claim is a version of the token
- * secret with an id that every replica computes, and a store lets only one value have an id.
+ * secret with an id that every replica computes, and a store lets only one value have an id. It stands while its label
+ * does, and for its lease at most.
  *
- * @returns `mine` when the caller has to mint; `staged` when the version has meanwhile been staged by another.
- * @throws {RotationError} `ROTATION_IN_PROGRESS` when turn after turn is claimed and nothing is ever staged.
+ * Whoever made the last of {@link MOST_CLAIMS} keeps it, and mints again and again under it. The others wait for its
+ * lease then, and mint without a claim: at worst a token too many is minted, of which one is kept.
+ *
+ * @returns the claim when the caller has to mint; `staged` when the version has meanwhile been staged by another.
  */
 export async function claimMinting(
   versionId: string,
   options: ClaimOptions,
-): Promise<'mine' | 'staged'> {
-  const { store, tokenSecretId, clock } = options;
-  const owner = randomUUID();
-  let turn = 0;
-  for (let waits = 0; waits < MOST_TURNS; waits += 1) {
+): Promise<Claim | 'staged'> {
+  const { store, tokenSecretId, clock, owner } = options;
+  for (let turn = 0; turn < MOST_CLAIMS; turn += 1) {
     const claimId = claimIdOf(versionId, turn);
     try {
       await store.putClaim(tokenSecretId, claimId, serializeRotationClaim(owner, clock.now()));
-      return 'mine';
+      return turn === MOST_CLAIMS - 1 ? KEPT : releasable(claimId, options);
     } catch (error) {
       if (!isStoreError(error, 'VERSION_CONFLICT')) throw error;
     }
-    // Each mint that failed has left a claim, and while a provider is down for hours there are hundreds.
     turn = await lastTaken(async (later) => {
+      if (later >= MOST_CLAIMS) return false;
       return (await findVersion(store, tokenSecretId, claimIdOf(versionId, later))) !== undefined;
     }, turn);
-    const lastClaimId = claimIdOf(versionId, turn);
-    if ((await waitForOwner(versionId, lastClaimId, options)) === 'staged') return 'staged';
-    turn += 1;
+    const found = await waitForOwner(versionId, turn, options);
+    if (found === 'staged') return 'staged';
   }
-  throw new RotationError(
-    'ROTATION_IN_PROGRESS',
-    `Other replicas claimed version ${versionId} of secret "${tokenSecretId}" ${MOST_TURNS} times and never staged it. Look at their logs.`,
-  );
+  return KEPT;
 }
 
-/** Waits until the version is staged, or until the claim has stood for its lease. */
+const KEPT: Claim = { release: async () => undefined };
+
+function releasable(claimId: string, { store, tokenSecretId }: ClaimOptions): Claim {
+  return { release: () => store.releaseClaim(tokenSecretId, claimId) };
+}
+
+/** Waits until the version is staged, or until the claim is released, turns out to be ours, or has stood for its lease. */
 async function waitForOwner(
   versionId: string,
-  claimId: string,
+  turn: number,
   options: ClaimOptions,
-): Promise<'staged' | 'lapsed'> {
-  const { store, tokenSecretId, clock, lease } = options;
+): Promise<'staged' | 'ended'> {
+  const { store, tokenSecretId, clock, owner, lease, signal } = options;
+  const claimId = claimIdOf(versionId, turn);
   const since = clock.now();
-  // Not shown yet by a store whose reads lag, or not readable as a claim: then our own wait alone counts.
-  const claim = await findVersion(store, tokenSecretId, claimId);
-  const claimedAt = claim && rotationClaimedAt(claim.value);
   let slept = 0;
   for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
+    signal?.throwIfAborted();
     if (await findVersion(store, tokenSecretId, versionId)) return 'staged';
+    // Not shown yet by a store whose reads lag, or not readable as a claim: then our own wait alone counts.
+    const version = await findVersion(store, tokenSecretId, claimId);
+    const claim = version && parseRotationClaim(version.value);
+    if (claim?.owner === owner) return 'ended';
     const now = clock.now();
-    // The claim's own time shortens the wait after a restart; our own bounds it if the clocks differ, and what was
-    // slept does if ours is set back meanwhile.
-    const claimAge = claimedAt === undefined ? 0 : now - claimedAt;
-    const left = lease - Math.max(slept, now - since, claimAge);
-    if (left <= 0) return 'lapsed';
+    const isReleased = version !== undefined && (await hasNoHolder(version, options));
+    if (!isReleased && version?.labels.includes(CLAIM_LABEL) === false) {
+      // Another has claimed since: for this version, or for another, and then this claim may still be minted under.
+      if (await findVersion(store, tokenSecretId, claimIdOf(versionId, turn + 1))) return 'ended';
+    }
+    // The claim's own time shortens the wait after a restart, unless its owner keeps it; our own bounds it if the clocks
+    // differ, and what was slept does if ours is set back meanwhile.
+    const isKept = turn === MOST_CLAIMS - 1;
+    const claimAge = isKept || claim?.claimedAt === undefined ? 0 : now - claim.claimedAt;
+    const left = (isReleased ? AFTER_FAILURE : lease) - Math.max(slept, now - since, claimAge);
+    if (left <= 0) return 'ended';
     const pause = Math.min(wait, left);
-    await clock.sleep(pause);
+    await clock.sleep(pause, signal);
     slept += pause;
   }
+}
+
+/** Whether a claim was released. One that lost its label to another's may be that of a mint that still runs. */
+async function hasNoHolder(
+  claim: SecretVersion,
+  { store, tokenSecretId }: ClaimOptions,
+): Promise<boolean> {
+  if (claim.labels.includes(CLAIM_LABEL)) return false;
+  return versionWithLabel(await store.describe(tokenSecretId), CLAIM_LABEL) === undefined;
 }
 
 /** A version by its id, whatever its labels are; `undefined` while it has no value. */

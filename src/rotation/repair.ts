@@ -6,7 +6,7 @@ import {
   type SecretStore,
 } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
-import { rotationClaimedAt, TokenSecretError } from '../tokens/service-token.js';
+import { parseRotationClaim, TokenSecretError } from '../tokens/service-token.js';
 import { CLAIM_LEASE, findVersion } from './claim.js';
 import { RotationError } from './rotation-error.js';
 import { pendingLeftover, rotationMode } from './rotation-mode.js';
@@ -124,7 +124,8 @@ async function lastClaim(
   const claimId = versionWithLabel(description, CLAIM_LABEL);
   if (claimId === undefined) return undefined;
   try {
-    return rotationClaimedAt((await store.read(secretId, { versionId: claimId })).value);
+    return parseRotationClaim((await store.read(secretId, { versionId: claimId })).value)
+      ?.claimedAt;
   } catch (error) {
     // Gone since, or no claim after all: then it keeps nobody waiting.
     if (isStoreError(error, 'VERSION_NOT_FOUND') || error instanceof TokenSecretError) {

@@ -21,8 +21,8 @@ const KINDS = {
   ROTATION_TOKEN_REJECTED: 'misconfigured',
   /** Another rotation promoted its version first. */
   ROTATION_SUPERSEDED: 'retry',
-  /** Another replica is minting, and has not finished in time. */
-  ROTATION_IN_PROGRESS: 'retry',
+  /** The process stops: it waited for another replica, or its mint took longer than a stop may. */
+  ROTATION_STOPPED: 'retry',
   /** A pending version may belong to a rotation that still runs: it is not cleared. */
   ROTATION_REPAIR_REFUSED: 'retry',
 } as const satisfies Record<string, ErrorKind>;

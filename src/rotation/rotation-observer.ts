@@ -45,6 +45,8 @@ export interface RotationObserver {
   ): void;
   /** A rotation ended, well or not. */
   rotationEnded?(outcome: RotationOutcome, error?: unknown): void;
+  /** The claim of a mint that failed could not be released: other replicas wait until it lapses. */
+  claimKept?(error: unknown): void;
   /** A mint was asked of the provider, and ended with an error code or well. */
   mintEnded?(code: 'OK' | (string & {})): void;
 }

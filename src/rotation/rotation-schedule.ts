@@ -1,9 +1,8 @@
-import { errorCode } from '../tokens/errors.js';
 import { isStoreError } from '../secrets/secret-store-error.js';
 import type { SecretDescription } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
-import { BrokerError } from '../tokens/errors.js';
-import { LONGEST_REST } from './attempts.js';
+import { BrokerError, errorCode } from '../tokens/errors.js';
+import { LONGEST_REST, QUICK_MINTS } from './attempts.js';
 import { decideDue, type CurrentToken, type Due } from './due.js';
 import { rotationMode, type RotationMode } from './rotation-mode.js';
 import type { Rotator } from './rotator.js';
@@ -37,12 +36,27 @@ export interface RotationScheduleObserver {
   resting?(reason: string, until: number): void;
 }
 
-/** The provider has minted a token, which may cost money, and will go on to mint the like until somebody mends it. */
-const REFUSED_TOKEN: ReadonlySet<string> = new Set([
+/** The provider has minted a token, which may cost money, and will go on to mint the like until somebody fixes it. */
+const WRONG_TOKEN: ReadonlySet<string> = new Set([
   'ROTATION_TOKEN_REJECTED',
   'ROTATION_TOKEN_TOO_SHORT',
+  'MINTED_TOKEN_INVALID',
+  'PROVIDER_TOKEN_NOT_JWT',
 ]);
-const FIRST_RETRY = 15_000;
+/** What a proxy, or whatever else stands in the provider's place for a while, makes of an answer. */
+const GARBLED: ReadonlySet<string> = new Set([
+  'PROVIDER_NOT_JSON',
+  'PROVIDER_RESPONSE_INVALID',
+  'PROVIDER_REDIRECTED',
+  'PROVIDER_TLS_FAILED',
+  'PROVIDER_DISCOVERY_FAILED',
+  'PROVIDER_ISSUER_MISMATCH',
+  'PROVIDER_UNEXPECTED',
+]);
+/** After the longest pause a mint may still take five seconds until it notices that its connection hangs: 20 s in all. */
+const RETRY = 10_000;
+/** Retries without doubling after what may end without anybody: 10 minutes of them at least, and 20 at most. */
+const QUICK_RETRIES = 120;
 const LONGEST_RETRY = 300_000;
 /** A rotation by Secrets Manager takes seconds; its outcome is looked at after this long. */
 const LOOK_AFTER_REQUEST = 60_000;
@@ -207,8 +221,7 @@ export class RotationSchedule {
 
   #backOff(error: unknown): void {
     const { clock, observer, random = Math.random } = this.options;
-    const longest = REFUSED_TOKEN.has(errorCode(error)) ? LONGEST_REST : LONGEST_RETRY;
-    const wait = retryWait(this.#failures, random(), longest);
+    const wait = retryWait(error, this.#failures, random());
     const asked = error instanceof BrokerError ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
     this.#failures += 1;
     this.#notBefore = clock.now() + Math.max(wait, Math.min(asked, LONGEST_RETRY));
@@ -217,10 +230,23 @@ export class RotationSchedule {
 }
 
 /**
- * Milliseconds until a failed rotation is tried again: doubling from 15 seconds up to `longest` (default: 5 minutes), the
- * last half of it at random.
+ * Milliseconds until a failed rotation is tried again: 5 to 10 seconds at random, so that it ends soon after its cause
+ * has. What somebody has to fix is tried less often in the end, up to every five minutes, and every half hour where
+ * each try mints a token, which may cost money.
+ *
+ * @param error what it failed with.
+ * @param failures how many before this one followed each other.
  */
-export function retryWait(failures: number, random: number, longest = LONGEST_RETRY): number {
-  const whole = Math.min(FIRST_RETRY * 2 ** Math.min(failures, 10), longest);
+export function retryWait(error: unknown, failures: number, random: number): number {
+  const { quick, longest } = patience(error);
+  const doublings = Math.min(Math.max(failures + 1 - quick, 0), 10);
+  const whole = Math.min(RETRY * 2 ** doublings, longest);
   return whole / 2 + (whole / 2) * random;
+}
+
+function patience(error: unknown): { readonly quick: number; readonly longest: number } {
+  const code = errorCode(error);
+  if (WRONG_TOKEN.has(code)) return { quick: QUICK_MINTS, longest: LONGEST_REST };
+  if (error instanceof BrokerError && error.kind === 'retry') return { quick: 0, longest: RETRY };
+  return { quick: GARBLED.has(code) ? QUICK_RETRIES : QUICK_MINTS, longest: LONGEST_RETRY };
 }

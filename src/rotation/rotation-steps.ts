@@ -6,7 +6,7 @@ import {
   type SecretVersion,
 } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
-import { BrokerError } from '../tokens/errors.js';
+import { BrokerError, errorCode } from '../tokens/errors.js';
 import {
   remainingLife,
   serializeServiceToken,
@@ -21,8 +21,8 @@ import type { RotationObserver } from './rotation-observer.js';
 export interface RotationStepsOptions {
   readonly store: SecretStore;
   readonly tokenSecretId: string;
-  /** Asks the provider for a new service token. */
-  readonly mint: () => Promise<ServiceToken>;
+  /** Asks the provider for a new service token, until the signal is aborted. */
+  readonly mint: (signal?: AbortSignal) => Promise<ServiceToken>;
   /**
    * Verifies a token the way receivers do: signature, issuer, audience, times, and that it speaks for a service.
    * Rejects with a BrokerError whose kind tells a bad token (`rejected`) from keys that cannot be had (`retry`).
@@ -38,7 +38,12 @@ export interface RotationStepsOptions {
 export interface StepCall extends StepDriver {
   /** Secrets Manager's RotationToken, passed on to the store and never logged. */
   readonly rotationToken?: string;
+  /** Ends a mint that is under way. */
+  readonly signal?: AbortSignal;
 }
+
+/** How long a token that was minted and could not be staged is kept for the next attempt, in milliseconds. */
+const UNSTAGED_AGE = 300_000;
 
 /** What createSecret did. */
 export type Created = 'minted' | 'adopted' | 'skipped';
@@ -51,6 +56,8 @@ export type Created = 'minted' | 'adopted' | 'skipped';
  */
 export class RotationSteps {
   readonly #pending: PendingVersions;
+  /** Minted, and neither staged nor rejected: the next attempt takes it, since each mint may cost money. */
+  #unstaged: ServiceToken | undefined;
 
   constructor(private readonly options: RotationStepsOptions) {
     this.#pending = new PendingVersions(options);
@@ -70,10 +77,16 @@ export class RotationSteps {
     if (description === undefined) return 'skipped';
     // Secrets Manager registers the versions it asks for; of our own nothing else tells one that was used up.
     if (!call.managed) await this.#pending.requireNotGivenUp(versionId);
-    const token = await this.#mint();
-    // The first version of a secret becomes AWSCURRENT as it is written, before testSecret can look at it.
-    if (versionWithLabel(description, 'AWSCURRENT') === undefined) await this.#verify(token);
-    const created = await this.#stage(versionId, token, call);
+    const token = this.#takeUnstaged() ?? (await this.#mint(call.signal));
+    let created: Created;
+    try {
+      // The first version of a secret becomes AWSCURRENT as it is written, before testSecret can look at it.
+      if (versionWithLabel(description, 'AWSCURRENT') === undefined) await this.#verify(token);
+      created = await this.#stage(versionId, token, call);
+    } catch (error) {
+      if (errorCode(error) !== 'ROTATION_TOKEN_REJECTED') this.#unstaged = token;
+      throw error;
+    }
     if (created === 'skipped') return created;
     const detail = created === 'minted' ? 'minted and staged' : 'adopted what another had staged';
     this.#ended('createSecret', versionId, 'done', detail);
@@ -175,11 +188,21 @@ export class RotationSteps {
     return undefined;
   }
 
-  async #mint(): Promise<ServiceToken> {
+  #takeUnstaged(): ServiceToken | undefined {
+    const { clock, minimumLife } = this.options;
+    const token = this.#unstaged;
+    this.#unstaged = undefined;
+    if (token === undefined) return undefined;
+    const age = clock.now() - token.generatedAt;
+    const isYoung = age >= 0 && age < UNSTAGED_AGE;
+    return isYoung && remainingLife(token, clock.now()) > minimumLife ? token : undefined;
+  }
+
+  async #mint(signal: AbortSignal | undefined): Promise<ServiceToken> {
     const { mint, minimumLife, clock, observer } = this.options;
     let token: ServiceToken;
     try {
-      token = await mint();
+      token = await mint(signal);
     } catch (error) {
       observer?.mintEnded?.(error instanceof BrokerError ? error.code : 'UNEXPECTED');
       throw error;

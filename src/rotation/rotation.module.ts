@@ -21,8 +21,8 @@ export interface RotationModuleOptions {
   /** Verifies the current token again and again, also where this process runs no schedule. */
   readonly watch?: TokenWatch;
   /**
-   * Milliseconds between two checks; a slot is rotated at most this long after its start. Default: 15,000. A check
-   * costs nothing while nothing is due.
+   * Milliseconds between two checks; a slot is rotated, and a failed rotation retried, at most this long after its time.
+   * Default: 1,000. A check reads nothing while nothing is due.
    */
   readonly checkInterval?: number;
 }
@@ -46,7 +46,7 @@ export class RotationScheduleService implements OnApplicationBootstrap, BeforeAp
 
   /** Checks once at start, so that a slot missed while the broker was down is caught up. */
   onApplicationBootstrap(): void {
-    const { schedule, watch, checkInterval = 15_000 } = this.options;
+    const { schedule, watch, checkInterval = 1_000 } = this.options;
     if (schedule === undefined && watch === undefined) return;
     // Neither rejects: they tell their observers. Nothing that the watch waits for holds a rotation up.
     const check = (): void => {
@@ -60,7 +60,7 @@ export class RotationScheduleService implements OnApplicationBootstrap, BeforeAp
   async beforeApplicationShutdown(): Promise<void> {
     if (this.registry.doesExist('interval', CHECK)) this.registry.deleteInterval(CHECK);
     this.options.watch?.stop();
-    await this.options.rotator.idle();
+    await this.options.rotator.stop();
   }
 }
 

@@ -4,7 +4,7 @@ import { isStoreError } from '../secrets/secret-store-error.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import { TokenSecretError, parseServiceToken, remainingLife } from '../tokens/service-token.js';
 import { nextAttempt, restUntil } from './attempts.js';
-import { CLAIM_LEASE, claimMinting } from './claim.js';
+import { CLAIM_LEASE, claimMinting, type Claim } from './claim.js';
 import type { StepDriver } from './decision.js';
 import type { CurrentToken } from './due.js';
 import { requestRotation } from './request-rotation.js';
@@ -16,7 +16,7 @@ import {
   type RotationResult,
   type RotationTrigger,
 } from './rotation-observer.js';
-import { RotationSteps, type RotationStepsOptions } from './rotation-steps.js';
+import { RotationSteps, type Created, type RotationStepsOptions } from './rotation-steps.js';
 import { manualKey } from './version-id.js';
 
 /** What the rotator works with. */
@@ -44,6 +44,10 @@ export interface Rotated {
 /** The broker drives the steps by itself: Secrets Manager has registered nothing. */
 const OURSELVES: StepDriver = { managed: false };
 /** Who may ask Secrets Manager to rotate a secret that it rotates by its own schedule. */
+/** How long a mint may go on after {@link Rotator.stop}, in milliseconds, before it is abandoned. */
+const STOP_GRACE = 4_000;
+/** How long what is left of a rotation may take then, in milliseconds: its claim is released. */
+const STOP_REST = 2_000;
 const MAY_ASK: ReadonlySet<RotationTrigger> = new Set(['http', 'cli', 'watchdog']);
 
 /**
@@ -59,6 +63,11 @@ export class Rotator {
   /** The latest outcomes in this process. */
   readonly outcomes = new RotationOutcomes();
   readonly #running = new Map<string, Promise<Rotated>>();
+  readonly #owner = randomUUID();
+  /** Ends waits, and keeps a rotation from minting that has not begun to. */
+  readonly #stopping = new AbortController();
+  /** Ends mints. */
+  readonly #abandoning = new AbortController();
 
   constructor(private readonly options: RotatorOptions) {
     this.steps = new RotationSteps(options);
@@ -80,9 +89,28 @@ export class Rotator {
     return rotation;
   }
 
-  /** Resolves when no rotation runs in this process any more, however they end. */
-  async idle(): Promise<void> {
-    await Promise.allSettled(this.#running.values());
+  /**
+   * Ends the rotations of this process, for good. A wait for another replica's claim ends at once, and nothing more is
+   * minted; a mint that runs has four seconds, and is abandoned then. Resolves within six seconds, whatever hangs.
+   */
+  async stop(): Promise<void> {
+    this.#stopping.abort(stopped('it had not minted yet'));
+    if (await this.#idleWithin(STOP_GRACE)) return;
+    this.#abandoning.abort(stopped('its mint took too long, and was abandoned'));
+    await this.#idleWithin(STOP_REST);
+  }
+
+  /** @returns false when a rotation still runs after so many milliseconds. */
+  async #idleWithin(milliseconds: number): Promise<boolean> {
+    const idle = new AbortController();
+    const late = this.options.clock.sleep(milliseconds, idle.signal).then(
+      () => false,
+      () => true,
+    );
+    const ended = Promise.allSettled(this.#running.values()).then(() => true);
+    const isIdle = await Promise.race([ended, late]);
+    idle.abort();
+    return isIdle;
   }
 
   /** Who may rotate: the broker, Secrets Manager by its own schedule, or only the primary Region. */
@@ -148,6 +176,7 @@ export class Rotator {
 
   async #run(key: string, request: RotationRequest): Promise<Rotated> {
     const { store, tokenSecretId, claimLease = CLAIM_LEASE } = this.options;
+    this.#stopping.signal.throwIfAborted();
     const mode = await this.mode();
     if (mode !== 'broker') return this.#runElsewhere(mode, key, request);
     const satisfied = await this.#satisfying(request);
@@ -155,10 +184,16 @@ export class Rotator {
     const { versionId, state } = await nextAttempt(store, tokenSecretId, key);
     if (state === 'done') return { versionId, result: 'already-rotated' };
     // A key of its own has no other replica to agree with.
-    if (state === 'new' && request.key !== undefined) {
-      await claimMinting(versionId, { ...this.options, lease: claimLease });
-    }
-    const created = await this.#allSteps(versionId);
+    const claim =
+      state === 'new' && request.key !== undefined
+        ? await claimMinting(versionId, {
+            ...this.options,
+            owner: this.#owner,
+            lease: claimLease,
+            signal: this.#stopping.signal,
+          })
+        : 'staged';
+    const created = await this.#allSteps(versionId, claim);
     return {
       versionId,
       result:
@@ -197,17 +232,40 @@ export class Rotator {
     return { versionId: await requestRotation(store, tokenSecretId, key), result: 'requested' };
   }
 
-  async #allSteps(versionId: string): Promise<'minted' | 'adopted' | 'skipped'> {
+  async #allSteps(versionId: string, claim: Claim | 'staged'): Promise<Created> {
     try {
-      const created = await this.steps.createSecret(versionId, OURSELVES);
+      this.#stopping.signal.throwIfAborted();
+      const call = { ...OURSELVES, signal: this.#abandoning.signal };
+      const created = await this.steps.createSecret(versionId, call);
       await this.steps.setSecret(versionId, OURSELVES);
       await this.steps.testSecret(versionId, OURSELVES);
       await this.steps.finishSecret(versionId, OURSELVES);
       return created;
     } catch (error) {
-      // A token that will never be accepted must not stay pending: the next attempt would only adopt it again.
-      if (errorCode(error) === 'ROTATION_TOKEN_REJECTED') await this.steps.giveUp(versionId);
-      throw error;
+      try {
+        // A token that will never be accepted must not stay pending: the next attempt would only adopt it again.
+        if (errorCode(error) === 'ROTATION_TOKEN_REJECTED') await this.steps.giveUp(versionId);
+      } finally {
+        await this.#release(claim);
+      }
+      throw this.#abandoning.signal.aborted ? this.#abandoning.signal.reason : error;
     }
   }
+
+  /** After a failure: nobody has to wait for a mint that will not come. */
+  async #release(claim: Claim | 'staged'): Promise<void> {
+    if (claim === 'staged') return;
+    try {
+      await claim.release();
+    } catch (error) {
+      this.options.observer?.claimKept?.(error);
+    }
+  }
+}
+
+function stopped(why: string): RotationError {
+  return new RotationError(
+    'ROTATION_STOPPED',
+    `The rotation was ended, because this process stops: ${why}. Another replica, or the next start, rotates.`,
+  );
 }

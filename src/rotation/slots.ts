@@ -29,7 +29,17 @@ export function createSlots(cronExpression: string): Slots {
     return next.getTime();
   };
 
+  let known: { readonly start: number; readonly end: number } | undefined;
+  /** Asked every second, and by every probe: the expression is evaluated once in a slot. */
   const startOf = (now: number): number => {
+    if (known === undefined || now < known.start || now >= known.end) {
+      const start = lastBefore(now);
+      known = { start, end: nextAfter(start) };
+    }
+    return known.start;
+  };
+
+  const lastBefore = (now: number): number => {
     // Whole seconds: a slot that starts at this very second has begun.
     const before = new Date(Math.floor(now / SECOND) * SECOND + SECOND);
     const [start] = cron.previousRuns(1, before);

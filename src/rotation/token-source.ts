@@ -36,11 +36,11 @@ export class TokenSource {
 
   constructor(private readonly options: TokenSourceOptions) {}
 
-  /** Mints a service token. @throws {BrokerError} */
-  async mint(): Promise<ServiceToken> {
+  /** Mints a service token, until the signal is aborted. @throws {BrokerError} */
+  async mint(signal?: AbortSignal): Promise<ServiceToken> {
     const { provider, clock } = this.options;
     const { settings, credentials } = await this.access();
-    const minted = await provider.mint(settings, credentials);
+    const minted = await provider.mint(settings, credentials, signal);
     const { accessToken, expiresInSeconds, scope = settings.scope } = minted;
     return serviceTokenOf(accessToken, expiresInSeconds, clock.now(), scope);
   }

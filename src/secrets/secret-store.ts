@@ -105,6 +105,14 @@ export interface SecretStore {
   putClaim(secretId: string, versionId: string, value: string): Promise<void>;
 
   /**
+   * Takes {@link CLAIM_LABEL} off a version, which makes no new one; does nothing when the version does not have it, as
+   * after a later claim.
+   *
+   * @throws `SECRET_NOT_FOUND`
+   */
+  releaseClaim(secretId: string, versionId: string): Promise<void>;
+
+  /**
    * Moves AWSCURRENT to a version if `expectedCurrent` has it at this moment (compare-and-swap); the version that
    * loses it gets AWSPREVIOUS. `undefined` expects that no version has it.
    *

@@ -33,7 +33,7 @@ export const PEERS_LIFE = 86_400_000;
  * The least time between two reads that failed logins may cause. Low enough that a peer just added need not wait for
  * the time to live, high enough that a flood of bad logins costs the store twelve reads a minute.
  */
-const REREAD_INTERVAL = 5_000;
+export const REREAD_INTERVAL = 5_000;
 
 /**
  * Makes the cache of the peers secret. A secret without a value is an empty list; one that does not exist is an

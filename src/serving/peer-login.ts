@@ -5,7 +5,7 @@ import { failureAnswer } from './failure-answer.js';
 import { parameterOf, type Form } from './form.js';
 import { errorAnswer, type EndpointAnswer, type EndpointRequest } from './http.js';
 import type { LoginThrottle } from './login-throttle.js';
-import type { PeerDirectory } from './peer-directory.js';
+import { REREAD_INTERVAL, type PeerDirectory } from './peer-directory.js';
 import {
   roleMissingAnswer,
   type LoginResult,
@@ -48,9 +48,7 @@ export class PeerLogin implements PeerAuthentication {
     const [header] = values;
     if (header === undefined) return this.missing(request.remoteAddress);
     if (values.length > 1) {
-      return refuse(
-        errorAnswer(400, 'invalid_request', 'There is more than one Authorization header.'),
-      );
+      return this.#ambiguous(request, 'There is more than one Authorization header.');
     }
     const credentials = parseBasicCredentials(header);
     if (credentials === undefined) {
@@ -77,17 +75,18 @@ export class PeerLogin implements PeerAuthentication {
     }
     const first = authenticate(peers.value, credentials);
     if (first.ok) return this.#admit(first.peer, role, source);
-    const throttled = this.#throttled(first.peer, credentials.id, remoteAddress);
-    if (throttled) return throttled;
     let second: Authentication | undefined;
     try {
       second = await this.#againstNewerList(credentials, peers.readAt);
     } catch (error) {
       return this.#unavailable(error);
     }
-    if (second?.ok === true) return this.#admit(second.peer, role, source);
-    const { reason, peer } = second ?? first;
-    return this.#unauthorized(reason, peer, remoteAddress);
+    const last = second ?? first;
+    if (last.ok) return this.#admit(last.peer, role, source);
+    return (
+      this.#throttled(last.peer, credentials.id, remoteAddress) ??
+      this.#unauthorized(last.reason, last.peer, remoteAddress)
+    );
   }
 
   /** Logs in with `client_secret_basic` or `client_secret_post`. */
@@ -100,12 +99,9 @@ export class PeerLogin implements PeerAuthentication {
     const secret = parameterOf(form, 'client_secret');
     if (request.headers['authorization'] !== undefined) {
       if (secret === undefined) return this.withHeader(request, role);
-      return refuse(
-        errorAnswer(
-          400,
-          'invalid_request',
-          'The client authenticates in the header or in the body, not in both.',
-        ),
+      return this.#ambiguous(
+        request,
+        'The client authenticates in the header or in the body, not in both.',
       );
     }
     if (id === undefined || secret === undefined) return this.missing(request.remoteAddress);
@@ -121,14 +117,20 @@ export class PeerLogin implements PeerAuthentication {
     return result.ok && hasRole(result.peer, role) ? result.peer : undefined;
   }
 
-  /** Nothing was presented. Not counted: some clients wait for the challenge before they send credentials. */
+  /** Nothing was presented. Never refused with 429: some clients wait for the challenge before they send credentials. */
   missing(remoteAddress: string): LoginResult {
-    return this.#unauthorized('missing', undefined, remoteAddress);
+    if (this.#throttle.isRepeated(`missing ${remoteAddress}`)) {
+      this.#observer.loginRepeated?.('missing', undefined, remoteAddress);
+    } else {
+      this.#observer.loginFailed?.('missing', undefined, remoteAddress);
+    }
+    return refuse(unauthorizedAnswer());
   }
 
   /**
-   * A peer that was added a moment ago is not on the cached list yet. Every failed login looks at a newer one, known
-   * id or not, so that the time it takes tells nothing; the directory limits how often that reads the store.
+   * A peer that was added a moment ago is not on the cached list yet. Every failed login looks at a newer one, before
+   * anybody is told to come back later, and known id or not, so that the time it takes tells nothing; the directory limits
+   * how often that reads the store.
    */
   async #againstNewerList(
     credentials: PeerCredentials,
@@ -149,8 +151,20 @@ export class PeerLogin implements PeerAuthentication {
   #admit(peer: Peer, role: PeerRole, source: object | undefined): LoginResult {
     this.#observer.loggedIn?.(peer.id, source);
     if (hasRole(peer, role)) return { peer };
-    this.#observer.roleMissing?.(peer.id, role);
+    if (this.#throttle.isRepeated(`${role} ${peer.id}`)) {
+      this.#observer.loginRepeated?.('role_missing', peer.id, undefined);
+    } else {
+      this.#observer.roleMissing?.(peer.id, role);
+    }
     return refuse(roleMissingAnswer(role));
+  }
+
+  /** Credentials in two places: whichever were taken, another part of the system might have taken the others. */
+  #ambiguous({ remoteAddress }: EndpointRequest, description: string): LoginResult {
+    const throttled = this.#throttled(undefined, undefined, remoteAddress);
+    if (throttled !== undefined) return throttled;
+    this.#observer.loginFailed?.('malformed', undefined, remoteAddress);
+    return refuse(errorAnswer(400, 'invalid_request', description));
   }
 
   /** Counts a failure, and refuses when there were too many. */
@@ -159,7 +173,7 @@ export class PeerLogin implements PeerAuthentication {
     id: string | undefined,
     remoteAddress: string,
   ): LoginResult | undefined {
-    const seconds = this.#throttle.fail(remoteAddress, id);
+    const seconds = this.#throttle.fail(remoteAddress, id, REREAD_INTERVAL);
     if (seconds === undefined) return undefined;
     this.#observer.loginThrottled?.(peer?.id, remoteAddress);
     return refuse(
@@ -176,15 +190,18 @@ export class PeerLogin implements PeerAuthentication {
     remoteAddress: string,
   ): LoginResult {
     this.#observer.loginFailed?.(reason, peer?.id, remoteAddress);
-    return refuse(
-      errorAnswer(
-        401,
-        'invalid_client',
-        'A peer id and its secret are required, by HTTP Basic or as the endpoint describes.',
-        CHALLENGE,
-      ),
-    );
+    return refuse(unauthorizedAnswer());
   }
+}
+
+/** One for every failed login. */
+function unauthorizedAnswer(): EndpointAnswer {
+  return errorAnswer(
+    401,
+    'invalid_client',
+    'A peer id and its secret are required, by HTTP Basic or as the endpoint describes.',
+    CHALLENGE,
+  );
 }
 
 function refuse(refusal: EndpointAnswer): LoginResult {

@@ -38,6 +38,7 @@ export function createTokenCache(options: TokenCacheOptions): TokenCache {
   return new RefreshingCache({
     read: () => readCurrentToken(store, secretId, scope),
     expiresAt: ({ token }) => token.expiresAt,
+    isSame: (one, other) => one.token.accessToken === other.token.accessToken,
     clock,
     ttlMs,
     skewMs,

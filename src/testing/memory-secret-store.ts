@@ -29,6 +29,7 @@ export type StoreMethod =
   | 'putClaim'
   | 'promote'
   | 'clearPending'
+  | 'releaseClaim'
   | 'requestRotation';
 
 /** One call to the store. */
@@ -85,6 +86,7 @@ export class MemorySecretStore implements SecretStore {
     putClaim: 0,
     promote: 0,
     clearPending: 0,
+    releaseClaim: 0,
     requestRotation: 0,
   };
 
@@ -198,6 +200,12 @@ export class MemorySecretStore implements SecretStore {
   clearPending(secretId: string, versionId: string): Promise<void> {
     return this.#call('clearPending', secretId, versionId, () => {
       this.#writable(secretId).versions.get(versionId)?.labels.delete('AWSPENDING');
+    });
+  }
+
+  releaseClaim(secretId: string, versionId: string): Promise<void> {
+    return this.#call('releaseClaim', secretId, versionId, () => {
+      this.#writable(secretId).versions.get(versionId)?.labels.delete(CLAIM_LABEL);
     });
   }
 

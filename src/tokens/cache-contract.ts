@@ -6,7 +6,8 @@ import type { Clock } from './clock.js';
  * - `HIT`: it was cached, within its time to live.
  * - `MISS`: nothing usable was cached; the caller waited for a read.
  * - `REFRESH`: something was cached, and the caller waited for a newer read.
- * - `STALE`: a newer read was due and failed; the cached value still has life enough to be served.
+ * - `STALE`: a newer read was due and failed, or takes longer than the caller waits; the cached value still has life
+ *   enough to be served.
  */
 export type CacheState = 'HIT' | 'MISS' | 'REFRESH' | 'STALE';
 
@@ -24,6 +25,16 @@ export interface CacheRequest {
   readonly minTtlMs?: number;
   /** Read again, unless a read began within the last `forceIntervalMs`. Default false. */
   readonly force?: boolean;
+  /**
+   * With `force`: when an ordinary read has ended within the last `forceIntervalMs`, wait for the rest of that span and
+   * read again then, instead of serving what that read gave. Default false.
+   */
+  readonly patient?: boolean;
+  /**
+   * How long to wait for a newer value, in milliseconds, while the cached one may be served; then it is, as `STALE`, and
+   * the read goes on. 0 waits not at all. Default 1 000.
+   */
+  readonly waitMs?: number;
 }
 
 /** Is told about every read, for metrics and logs. It must not throw; if it does, a process warning says so. */
@@ -58,8 +69,12 @@ export interface RefreshingCacheOptions<T> {
   readonly skewMs?: number;
   /** The least time between two forced reads. Default 1 000. */
   readonly forceIntervalMs?: number;
-  /** A read that is older is given up when the next caller comes, and its late result ignored. Default 10 000. */
+  /** A read that is older is given up at the next call of `get` or `refresh`, and its late result ignored. Default 10 000. */
   readonly readTimeoutMs?: number;
+  /** The longest pause that a `patient` caller makes. Default: `forceIntervalMs`. */
+  readonly patienceMs?: number;
+  /** Whether two reads gave the same value. Default: `Object.is`. */
+  readonly isSame?: (one: T, other: T) => boolean;
   readonly observer?: CacheObserver;
 }
 

@@ -7,8 +7,15 @@ import type {
 } from './cache-contract.js';
 import { expired, lifeTooShort, readTimedOut } from './cache-errors.js';
 import { cacheEntry, type CacheEntry } from './cache-entry.js';
-import { planAnswer, retryInstant, type CachePlan, type ReadFailure } from './cache-plan.js';
-import { decideFreshness } from './freshness.js';
+import {
+  isReadDue,
+  LONGEST_WAIT,
+  planAnswer,
+  retryInstant,
+  type CachePlan,
+  type ReadFailure,
+} from './cache-plan.js';
+import { decideFreshness, type Freshness } from './freshness.js';
 import { tell } from './tell.js';
 
 export { CacheError } from './cache-errors.js';
@@ -17,23 +24,28 @@ export type * from './cache-contract.js';
 interface Flight {
   readonly sequence: number;
   readonly startedAt: number;
+  readonly forced: boolean;
   /** Resolves, and never rejects, when the read has ended. */
   readonly done: Promise<void>;
   readonly finish: () => void;
   outcome?: { readonly ok: true } | { readonly ok: false; readonly error: unknown };
+  /** True when another read has taken its place: those who wait go on to wait for that one. */
+  isReplaced: boolean;
 }
 
 /**
  * A cache of one value that keeps the freshness policy of `freshness.ts`, whoever asks and however often.
  *
- * - One read is in flight, however many callers. There are no timers: reads begin when somebody asks.
+ * - One read is in flight, however many callers. Reads begin when somebody asks, or calls {@link RefreshingCache.refresh}:
+ *   the cache has no timer but those of callers who wait.
  * - From 80 % of the time to live (jittered per read, so that replicas spread) it reads behind the answers; past the
- *   time to live callers wait for one shared read. Values that outlive both cost at most 15 reads an hour at the
- *   default time to live, forced reads aside.
- * - When the read fails, the cached value is served as `STALE` while its own life minus the skew allows, and the read
- *   is retried behind the answers, after 1 s, 2 s, 4 s, and so on up to about 30 s. A value that arrives too old to be
- *   served is a failed read too.
- * - With nothing to serve, the failure is thrown, and remembered for a second.
+ *   time to live callers wait for one shared read, a second at most while the cached value may be served. Values that
+ *   outlive both cost at most 15 reads an hour at the default time to live, forced reads aside.
+ * - When the read fails or takes longer, the cached value is served as `STALE` while its own life minus the skew allows,
+ *   and the read is retried behind the answers, after 1 s, 2 s, 4 s, and so on up to about 30 s. A value that arrives too
+ *   old to be served is a failed read too.
+ * - With nothing to serve, callers wait for the read; its failure is thrown, and remembered for a second. Without
+ *   callers {@link RefreshingCache.refresh} tries again after 15 s at the latest.
  * - `minTtlMs` is a promise: if the value does not keep it, the cache reads again (at most once a second), and then
  *   rejects with `TOKEN_LIFE_TOO_SHORT` rather than hand out a token that ends in the middle of the caller's work.
  */
@@ -45,10 +57,14 @@ export class RefreshingCache<T> {
   #failure: ReadFailure | undefined;
   #sequence = 0;
   #lastStart = Number.NEGATIVE_INFINITY;
+  #lastEnd: { readonly at: number; readonly forced: boolean } | undefined;
   /** What was read by this sequence or an earlier one is not fresh, whatever its age. */
   #invalidated = 0;
+  /** However many patient callers: one pause. */
+  #pause: Promise<void> | undefined;
 
   constructor(options: RefreshingCacheOptions<T>) {
+    const { forceIntervalMs = 1_000 } = options;
     this.#observer = options.observer ?? {};
     this.#options = {
       read: options.read,
@@ -57,8 +73,10 @@ export class RefreshingCache<T> {
       random: options.random ?? Math.random,
       ttlMs: options.ttlMs ?? 300_000,
       skewMs: options.skewMs ?? 60_000,
-      forceIntervalMs: options.forceIntervalMs ?? 1_000,
+      forceIntervalMs,
       readTimeoutMs: options.readTimeoutMs ?? 10_000,
+      patienceMs: options.patienceMs ?? forceIntervalMs,
+      isSame: options.isSame ?? Object.is,
     };
   }
 
@@ -76,18 +94,9 @@ export class RefreshingCache<T> {
    *
    * @throws what the read failed with when nothing may be served, or {@link CacheError}.
    */
-  async get(request: CacheRequest = {}): Promise<CacheAnswer<T>> {
-    const minTtlMs = request.minTtlMs ?? 0;
-    const now = this.#options.clock.now();
-    this.#heedClock(now);
-    this.#giveUpHungRead(now);
-    const short = this.#entry !== undefined && this.#entry.expiresAt - now < minTtlMs;
-    const forced = request.force === true || short ? this.#forcedSequence(now) : undefined;
-    const cached = forced === undefined ? this.#byPolicy(now) : undefined;
-    const least = Math.max(forced ?? 0, this.#invalidated + 1);
-    const answer = cached ?? (await this.#readAndServe(least, forced !== undefined));
-    this.#requireLife(answer, minTtlMs);
-    return answer;
+  get(request: CacheRequest = {}): Promise<CacheAnswer<T>> {
+    const isPatient = request.force === true && request.patient === true;
+    return isPatient ? this.#getPatiently(request) : this.#get(request);
   }
 
   /**
@@ -97,6 +106,42 @@ export class RefreshingCache<T> {
   invalidate(): void {
     this.#invalidated = this.#sequence;
     this.#failure = undefined;
+  }
+
+  /**
+   * Begins the read that is due, if one is, without a caller: called every second or so, it keeps the cache warm, and
+   * finds out that reading works again. Never blocks, never throws.
+   *
+   * @param intervalMs the least time since the last read, in milliseconds, while a value may be served and nothing has
+   *   failed. Default 0.
+   */
+  refresh(intervalMs = 0): void {
+    const now = this.#options.clock.now();
+    this.#heedClock(now);
+    this.#giveUpHungRead(now);
+    const freshness = this.#freshness(now);
+    if (this.#flight !== undefined || !isReadDue(freshness, this.#failure, now)) return;
+    const age = now - this.#lastStart;
+    const isEarly = age >= 0 && age < intervalMs && !this.#isOutdated();
+    if (isEarly && freshness !== 'unavailable' && this.#failure === undefined) return;
+    this.#begin();
+  }
+
+  /**
+   * Says that what made reads fail is likely to have passed: the next attempt begins at once, also in place of one that
+   * takes long. Does nothing while reading works.
+   */
+  retry(): void {
+    const now = this.#options.clock.now();
+    const flight = this.#flight;
+    const hangs = flight !== undefined && Math.abs(now - flight.startedAt) >= LONGEST_WAIT;
+    if (this.#failure === undefined && !hangs) return;
+    if (hangs) {
+      flight.isReplaced = true;
+      this.#fail(flight, readTimedOut(Math.abs(now - flight.startedAt)));
+    }
+    if (this.#failure !== undefined) this.#failure = { ...this.#failure, retryAt: now };
+    this.refresh();
   }
 
   /** What is cached and how reading goes, for health checks. Starts nothing. */
@@ -111,7 +156,60 @@ export class RefreshingCache<T> {
     };
   }
 
-  #plan(now: number): CachePlan {
+  async #get(request: CacheRequest): Promise<CacheAnswer<T>> {
+    const { minTtlMs = 0, force = false } = request;
+    const now = this.#options.clock.now();
+    this.#heedClock(now);
+    this.#giveUpHungRead(now);
+    // With nothing to serve, the read that is under way or due is all that a caller who forces one can want.
+    const short = this.#isAlive(this.#entry) && !this.#lives(this.#entry, minTtlMs);
+    const wantsNewer = short || (force && this.#isAlive(this.#entry));
+    const sequence = wantsNewer ? this.#forcedSequence(now) : undefined;
+    const cached = sequence === undefined ? this.#byPolicy(now) : undefined;
+    const least = Math.max(sequence ?? 0, this.#invalidated + 1);
+    const answer = cached ?? (await this.#readAndServe(least, force || short, request));
+    this.#requireLife(answer, minTtlMs);
+    return answer;
+  }
+
+  /**
+   * A value that is refused right after it was read may have been replaced meanwhile, and nobody would look again within
+   * that second. A forced read within it was such a look: who refuses every value costs no wait.
+   */
+  async #getPatiently(request: CacheRequest): Promise<CacheAnswer<T>> {
+    const old = this.#entry;
+    await this.#waitOutInterval();
+    const answer = await this.#get(request);
+    // It may have joined an ordinary read that was under way.
+    const isOld = old !== undefined && this.#options.isSame(old.value, answer.value);
+    if (!isOld || this.#leftOfInterval() <= 0) return answer;
+    await this.#waitOutInterval();
+    return this.#get(request);
+  }
+
+  async #waitOutInterval(): Promise<void> {
+    const left = this.#leftOfInterval();
+    if (left <= 0 || left > this.#options.patienceMs || !this.#isAlive(this.#entry)) return;
+    this.#pause ??= this.#sleepOut().finally(() => (this.#pause = undefined));
+    await this.#pause;
+  }
+
+  async #sleepOut(): Promise<void> {
+    // Timers may end a little early.
+    for (let left = this.#leftOfInterval(); left > 0; left = this.#leftOfInterval()) {
+      await this.#options.clock.sleep(left);
+    }
+  }
+
+  /** Milliseconds until a read may be forced; 0 when it may be now, or when waiting would not help. */
+  #leftOfInterval(): number {
+    if (this.#lastEnd === undefined || this.#lastEnd.forced) return 0;
+    const age = this.#options.clock.now() - this.#lastEnd.at;
+    // Negative after the clock was set back.
+    return age < 0 ? 0 : this.#options.forceIntervalMs - age;
+  }
+
+  #freshness(now: number): Freshness {
     const { ttlMs: ttl, skewMs: skew } = this.#options;
     const entry = this.#entry;
     const freshness = decideFreshness({
@@ -122,14 +220,16 @@ export class RefreshingCache<T> {
       ttl,
       skew,
     });
-    const outdated = entry !== undefined && entry.sequence <= this.#invalidated;
-    return planAnswer(
-      outdated && freshness !== 'unavailable' ? 'must-wait' : freshness,
-      this.#failure,
-      this.#isReading(now),
-      now,
-      ttl,
-    );
+    return this.#isOutdated() && freshness !== 'unavailable' ? 'must-wait' : freshness;
+  }
+
+  #isOutdated(): boolean {
+    return this.#entry !== undefined && this.#entry.sequence <= this.#invalidated;
+  }
+
+  #plan(now: number): CachePlan {
+    const { ttlMs: ttl } = this.#options;
+    return planAnswer(this.#freshness(now), this.#failure, this.#readingFor(now), now, ttl);
   }
 
   #byPolicy(now: number): CacheAnswer<T> | undefined {
@@ -149,36 +249,75 @@ export class RefreshingCache<T> {
     return this.#flight?.sequence;
   }
 
-  async #readAndServe(sequence: number, forced: boolean): Promise<CacheAnswer<T>> {
+  async #readAndServe(
+    least: number,
+    forced: boolean,
+    request: CacheRequest,
+  ): Promise<CacheAnswer<T>> {
+    const { minTtlMs = 0, force = false } = request;
     const had = this.#isAlive(this.#entry);
+    const since = this.#options.clock.now();
     let flight: Flight;
     // At most two turns: the read in flight may have begun before the one that is asked for.
     do {
       flight = this.#flight ?? this.#begin(forced);
-      await flight.done;
-    } while (flight.sequence < sequence);
+      // Of all who wait for the same read, nobody waits longer than the first.
+      const from = flight.sequence >= least ? Math.min(since, flight.startedAt) : since;
+      if (!(await this.#hasEnded(flight, from, request))) break;
+      // Who only wants more life takes it from whichever read brings it.
+      if (!force && minTtlMs > 0 && this.#lives(this.#entry, minTtlMs)) break;
+    } while (flight.sequence < least || flight.isReplaced);
     const entry = this.#entry;
-    const failed = flight.outcome?.ok === false;
     if (entry !== undefined && this.#isAlive(entry)) {
-      return entry.answers[failed ? 'STALE' : had ? 'REFRESH' : 'MISS'];
+      const isNew = flight.outcome?.ok === true;
+      return entry.answers[isNew ? (had ? 'REFRESH' : 'MISS') : 'STALE'];
     }
     throw flight.outcome?.ok === false ? flight.outcome.error : expired();
+  }
+
+  /**
+   * Waits for a read to end. False: it goes on, the caller has waited long enough, and something may be served.
+   *
+   * @param since when the wait began.
+   */
+  async #hasEnded(
+    flight: Flight,
+    since: number,
+    { minTtlMs = 0, waitMs = LONGEST_WAIT }: CacheRequest,
+  ): Promise<boolean> {
+    const { clock } = this.#options;
+    while (flight.outcome === undefined) {
+      if (!this.#isAlive(this.#entry) || !this.#lives(this.#entry, minTtlMs)) {
+        await flight.done;
+        break;
+      }
+      const left = Math.min(waitMs, since + waitMs - clock.now());
+      if (left <= 0) return false;
+      const ended = new AbortController();
+      // Rejects when the read has ended: then nobody waits for it any more.
+      const late = clock.sleep(left, ended.signal).catch(() => undefined);
+      await Promise.race([flight.done, late]);
+      ended.abort();
+    }
+    return true;
   }
 
   #begin(forced = false): Flight {
     let finish = (): void => undefined;
     const done = new Promise<void>((resolve) => (finish = resolve));
-    this.#lastStart = this.#options.clock.now();
+    const startedAt = this.#options.clock.now();
+    this.#lastStart = startedAt;
     this.#sequence += 1;
-    const flight: Flight = { sequence: this.#sequence, startedAt: this.#lastStart, done, finish };
+    const sequence = this.#sequence;
+    const flight: Flight = { sequence, startedAt, forced, done, finish, isReplaced: false };
     this.#flight = flight;
-    void this.#run(flight, forced);
+    void this.#run(flight);
     return flight;
   }
 
-  async #run(flight: Flight, forced: boolean): Promise<void> {
+  async #run(flight: Flight): Promise<void> {
     try {
-      const value = await this.#options.read(forced);
+      const value = await this.#options.read(flight.forced);
       if (flight.outcome === undefined) this.#succeed(flight, value);
     } catch (error) {
       if (flight.outcome === undefined) this.#fail(flight, error);
@@ -209,6 +348,7 @@ export class RefreshingCache<T> {
   #end(flight: Flight, outcome: NonNullable<Flight['outcome']>): void {
     flight.outcome = outcome;
     this.#flight = undefined;
+    this.#lastEnd = { at: this.#options.clock.now(), forced: flight.forced };
     flight.finish();
   }
 
@@ -220,20 +360,30 @@ export class RefreshingCache<T> {
     if (expiresAt < entry.expiresAt) this.#entry = { ...entry, expiresAt };
   }
 
-  #isReading(now: number): boolean {
+  /** How long the read in flight has taken; `undefined` when there is none, or it hangs. */
+  #readingFor(now: number): number | undefined {
     const flight = this.#flight;
+    if (flight === undefined) return undefined;
     // Either way: a read that began in what is now the future must not count as under way for as long as the jump.
-    return flight !== undefined && Math.abs(now - flight.startedAt) < this.#options.readTimeoutMs;
+    const taken = Math.abs(now - flight.startedAt);
+    if (taken >= this.#options.readTimeoutMs) return undefined;
+    // What began before the value was found outdated is not what callers wait for.
+    return flight.sequence <= this.#invalidated ? 0 : taken;
   }
 
   #giveUpHungRead(now: number): void {
-    if (this.#flight === undefined || this.#isReading(now)) return;
+    if (this.#flight === undefined || this.#readingFor(now) !== undefined) return;
     this.#fail(this.#flight, readTimedOut(this.#options.readTimeoutMs));
   }
 
-  #isAlive(entry: CacheEntry<T> | undefined): boolean {
+  #isAlive(entry: CacheEntry<T> | undefined): entry is CacheEntry<T> {
     const { clock, skewMs } = this.#options;
     return entry !== undefined && entry.expiresAt - clock.now() > skewMs;
+  }
+
+  /** Whether a value has so much life left, in milliseconds. */
+  #lives(entry: CacheEntry<T> | undefined, minTtlMs: number): boolean {
+    return entry !== undefined && entry.expiresAt - this.#options.clock.now() >= minTtlMs;
   }
 
   #requireLife({ value, readAt }: CacheAnswer<T>, minTtlMs: number): void {

@@ -130,7 +130,7 @@ const CLAIM_MEMBER = 'rotation_claim';
 /**
  * The JSON text of a claim: the version that a replica writes before it mints, so that one slot is minted once.
  *
- * @param owner random identifier of the claiming attempt.
+ * @param owner random identifier of the claiming process.
  * @param claimedAt milliseconds since the Unix epoch.
  */
 export function serializeRotationClaim(owner: string, claimedAt: number): string {
@@ -140,14 +140,23 @@ export function serializeRotationClaim(owner: string, claimedAt: number): string
   });
 }
 
-/**
- * When a claim was made, in milliseconds since the Unix epoch; `undefined` for a text that is not a claim.
- */
-export function rotationClaimedAt(text: string): number | undefined {
+/** What a claim says. */
+export interface RotationClaim {
+  /** Random identifier of the process that made it. */
+  readonly owner: string;
+  /** When it was made, in milliseconds since the Unix epoch; `undefined` when that cannot be read. */
+  readonly claimedAt: number | undefined;
+}
+
+/** Reads the JSON text of a claim; `undefined` for a text that is not one. */
+export function parseRotationClaim(text: string): RotationClaim | undefined {
   const fields = parseObject(text);
   if (!isRotationClaim(fields)) return undefined;
   const instant = Date.parse(String(fields['claimed_at']));
-  return Number.isFinite(instant) ? instant : undefined;
+  return {
+    owner: String(fields[CLAIM_MEMBER]),
+    claimedAt: Number.isFinite(instant) ? instant : undefined,
+  };
 }
 
 function isRotationClaim(fields: Record<string, unknown>): boolean {

@@ -276,6 +276,26 @@ describe('a peer that is refused', () => {
     expect(requests(brokers)).toEqual([2]);
   });
 
+  test('rests from the beginning when its secret is replaced by another that is wrong', async () => {
+    let secret = 'wrong-secret';
+    const { client, brokers, clock } = await rig({ peer: { id: 'orders', secret: () => secret } });
+    const askedWithin = async (seconds: number): Promise<number[]> => {
+      const asked: number[] = [];
+      for (let second = 1; second <= seconds; second += 1) {
+        clock.advance(1_000);
+        const before = requests(brokers)[0];
+        await failureOf(client.getToken());
+        if (requests(brokers)[0] !== before) asked.push(second);
+      }
+      return asked;
+    };
+    await failureOf(client.getToken());
+    expect(await askedWithin(20)).toEqual([6, 18]);
+    secret = 'also-wrong';
+    // At once, and then after 5 and 10 seconds with an eighth more, not after the 20 and 40 of the old one.
+    expect(await askedWithin(20)).toEqual([1, 7, 19]);
+  });
+
   test('keeps the token that it has', async () => {
     let secret = PEER_SECRET;
     const { client, clock } = await rig({ peer: { id: 'orders', secret: () => secret } });

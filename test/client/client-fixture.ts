@@ -64,12 +64,17 @@ export interface Rig {
   readonly told: Told[];
 }
 
+/** How long a caller with a token at hand waits for a newer one. */
+const LONGEST_WAIT = 1_000;
+
 /** A client of so many brokers, on a clock whose pauses pass at once and whose time-outs are held. */
 export async function rig(
   options: Partial<ServiceTokenClientOptions> = {},
   count = 1,
 ): Promise<Rig> {
-  const clock = new SteppingClock((milliseconds) => milliseconds > 4_000);
+  const clock = new SteppingClock(
+    (milliseconds) => milliseconds > 4_000 || milliseconds === LONGEST_WAIT,
+  );
   const brokers = await Promise.all(
     Array.from({ length: count }, () => serveTokens({ now: () => clock.now() })),
   );

@@ -3,6 +3,7 @@ import { ClientConfigError } from '../../src/client/errors.js';
 import { readClientOptions, type ServiceTokenClientOptions } from '../../src/client/options.js';
 import { createServiceTokenClient } from '../../src/client/service-token-client.js';
 import { redactText } from '../../src/tokens/redaction.js';
+import { fc } from '../support/properties.js';
 
 const good: ServiceTokenClientOptions = {
   brokers: 'https://broker.internal',
@@ -98,6 +99,26 @@ test('every mistake is reported, in one error', () => {
   ]);
   expect((caught as Error).message).toMatch(
     /^The options have 8 mistakes:\n {2}- There is no option/,
+  );
+});
+
+test('as many mistakes are listed as are counted', () => {
+  const text = fc.oneof(
+    fc.constantFrom('a\n  - b', 'https://a.test', 'http://b.test', ''),
+    fc.string(),
+  );
+  const value = fc.oneof(text, fc.array(text), fc.integer(), fc.constant(undefined));
+  const name = fc.oneof(fc.constantFrom('brokers', 'ttlMs', 'rounds', 'clock', 'peer'), text);
+  fc.assert(
+    fc.property(fc.dictionary(name, value, { noNullPrototype: true }), (options) => {
+      const message = messageOf(() => createServiceTokenClient(options as never));
+      fc.pre(message !== '');
+      const lines = message.split(/[\n\u2028\u2029]/);
+      const counted = /^The options have (\d+) mistakes:$/.exec(lines[0] ?? '')?.[1];
+      expect(lines).toHaveLength(counted === undefined ? 1 : 1 + Number(counted));
+      expect(lines.slice(1).filter((line) => !line.startsWith('  - '))).toEqual([]);
+    }),
+    { numRuns: 500 },
   );
 });
 

@@ -5,7 +5,15 @@ import { FakeClock } from '../../src/testing/index.js';
 import type { TokenDemand } from '../../src/tokens/token-supply.js';
 import { SteppingClock } from '../provider/stepping-clock.js';
 import { answers } from '../support/provider-server.js';
-import { failureOf, HOUR, requests, requireHarmless, rig, serveTokens } from './client-fixture.js';
+import {
+  failureOf,
+  HOUR,
+  meanwhile,
+  requests,
+  requireHarmless,
+  rig,
+  serveTokens,
+} from './client-fixture.js';
 
 const DAY = 24 * HOUR;
 const TTL = 300_000;
@@ -92,6 +100,44 @@ describe('a healthy broker', () => {
     expect(requests(brokers)).toEqual([2]);
   });
 
+  test('past the time to live nobody waits longer than a second while the token lives', async () => {
+    // A second passes at once; the time-outs of requests are held.
+    const clock = new SteppingClock((milliseconds) => milliseconds > 4_000);
+    const { client, brokers, told } = await rig({ clock });
+    const first = await client.getToken();
+    brokers[0]?.always('token', answers.hang());
+    clock.advance(TTL);
+    expect(await client.getToken()).toBe(first);
+    expect(clock.pauses).toEqual([1_000]);
+    // The request goes on behind, and holds nobody else up.
+    expect(client.getToken()).toBe(client.getToken());
+    expect(told.map(([event]) => event)).toEqual(['refreshed', 'servedStale']);
+    expect(clock.pauses).toEqual([1_000]);
+    await brokers[0]?.reached('token', 2);
+    clock.release();
+  });
+
+  test('a token that has expired makes a plain request an ordinary one', async () => {
+    const { client, brokers, clock } = await rig({ rounds: 1, deadlineMs: 10_000 });
+    await client.getToken();
+    clock.advance(DAY + HOUR);
+    await client.getToken();
+    const [, second] = brokers[0]?.received('token') ?? [];
+    expect(second?.headers).toBeDefined();
+    expect(second?.headers['cache-control']).not.toBe('no-cache');
+
+    brokers[0]?.always('token', answers.hang());
+    clock.advance(DAY + HOUR);
+    const asked = clock.now();
+    const calls = [client.getToken(), client.getToken()];
+    const outcomes = Promise.allSettled(calls);
+    await meanwhile(outcomes, () => {
+      if (clock.held > 0) clock.release();
+    });
+    expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    expect(clock.now() - asked).toBeLessThanOrEqual(10_000);
+  });
+
   test('force asks it to look past its own cache, once a second and once for all who ask', async () => {
     const { client, brokers, clock } = await rig();
     const first = await client.getToken();
@@ -132,7 +178,8 @@ describe('a healthy broker', () => {
     });
 
     test('waits after a request that failed, or that it joined, too', async () => {
-      const { client, brokers, clock } = await rig({ rounds: 1 });
+      const clock = new SteppingClock((milliseconds) => milliseconds > 4_000);
+      const { client, brokers } = await rig({ rounds: 1, clock });
       const first = await client.getToken();
       clock.advance(TTL - 1);
       brokers[0]?.next('token', answers.empty(500));

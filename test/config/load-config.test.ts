@@ -6,7 +6,9 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { BrokerConfig } from '../../src/config/broker-config.js';
 import { ConfigError } from '../../src/config/config-error.js';
 import { loadConfig, type LoadConfigOptions } from '../../src/config/load-config.js';
+import { SETTING_NAMES } from '../../src/config/settings.js';
 import { BrokerError } from '../../src/tokens/errors.js';
+import { fc } from '../support/properties.js';
 
 const KEY = Buffer.alloc(32, 7).toString('base64');
 
@@ -417,7 +419,107 @@ describe('what is said', () => {
       expect.stringContaining('PORT is "x"'),
       'BROKER_ISSUERR is not a setting and has no effect. Did you mean BROKER_ISSUER?',
     ]);
-    expect(message).toContain(`  - ${lines[1]}\n`);
+    expect(message).toContain(`\nNote: ${lines[1]}\n`);
+  });
+
+  test('as many mistakes are listed as are counted', () => {
+    const value = fc.oneof(
+      fc.constantFrom(
+        'x',
+        '-1',
+        '\n  - PORT',
+        'a\u2028  - b',
+        ' ',
+        'zitadel',
+        '1',
+        'http://a.test',
+      ),
+      fc.string(),
+    );
+    const name = fc.oneof(
+      fc.constantFrom(...SETTING_NAMES, 'BROKER_CONFIG', 'BROKER_PORT'),
+      fc.string().map((rest) => `BROKER_${rest}`),
+    );
+    const file = fc.oneof(
+      fc.constantFrom('', 'port: x\nissuerr: 1\n? "a\\n  - b"\n: 2'),
+      fc.string(),
+    );
+    fc.assert(
+      fc.property(fc.dictionary(name, value, { maxKeys: 8 }), file, (env, text) => {
+        let message = '';
+        try {
+          load(env, { readFile: () => text });
+        } catch (error) {
+          if (!(error instanceof ConfigError)) throw error;
+          message = error.message;
+          expect(error.lines.length).toBeGreaterThanOrEqual(error.mistakes.length);
+        }
+        fc.pre(message !== '');
+        const [head = '', ...others] = message.split(/[\n\u2028\u2029]/);
+        const counted = /^The configuration has (a|\d+) mistakes?:$/.exec(head)?.[1];
+        const listed = others.filter((line) => line.startsWith('  - '));
+        expect(listed).toHaveLength(counted === 'a' ? 1 : Number(counted));
+        const rest = others.filter((line) => !line.startsWith('  - '));
+        expect(rest.slice(0, -1).filter((line) => !line.startsWith('Note: '))).toEqual([]);
+        expect(rest.at(-1)).toMatch(/^Correct them/);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('what Kubernetes sets for each Service', () => {
+  /** As the kubelet makes them (pkg/kubelet/envvars), of a Service with the ports http (80) and metrics (9090, UDP). */
+  const links = (service: string, address: string): NodeJS.ProcessEnv => {
+    const name = service.toUpperCase().replaceAll('-', '_');
+    const at = address.includes(':') ? `[${address}]` : address;
+    return {
+      [`${name}_SERVICE_HOST`]: address,
+      [`${name}_SERVICE_PORT`]: '80',
+      [`${name}_SERVICE_PORT_HTTP`]: '80',
+      [`${name}_SERVICE_PORT_METRICS_2`]: '9090',
+      [`${name}_PORT`]: `tcp://${at}:80`,
+      [`${name}_PORT_80_TCP`]: `tcp://${at}:80`,
+      [`${name}_PORT_80_TCP_PROTO`]: 'tcp',
+      [`${name}_PORT_80_TCP_PORT`]: '80',
+      [`${name}_PORT_80_TCP_ADDR`]: address,
+      [`${name}_PORT_9090_UDP`]: `udp://${at}:9090`,
+      [`${name}_PORT_9090_UDP_PROTO`]: 'udp',
+      [`${name}_PORT_9090_UDP_PORT`]: '9090',
+      [`${name}_PORT_9090_UDP_ADDR`]: address,
+    };
+  };
+
+  test.each([
+    ['broker', '10.96.14.2'],
+    ['broker', 'fd00:10:96::1'],
+    ['broker-canary', '10.96.14.2'],
+  ])('is silent: %s, %s', (service, address) => {
+    const env = links(service, address);
+    expect(Object.keys(env)).toHaveLength(13);
+    expect(load(env).warnings).toEqual([]);
+    expect(mistakesOf({ ...env, PORT: 'x' }).lines).toHaveLength(1);
+  });
+
+  test.each([
+    ['BROKER_PORT', '8080'],
+    ['BROKER_PORT', 'tcp://broker:80'],
+    ['BROKER_PORT', 'https://10.0.0.1:80'],
+    ['BROKER_SERVICE_HOST', 'broker.internal'],
+    ['BROKER_SERVICE_PORT', 'http'],
+    ['BROKER_PORT_80_TCP_PROTO', 'http'],
+    ['BROKER_PORT_80_HTTP', 'tcp://10.0.0.1:80'],
+    ['BROKER_PORT_80_TCP_NAME', 'broker'],
+  ])('is nothing else: %s=%s', (name, value) => {
+    expect(load({ [name]: value }).warnings).toHaveLength(1);
+  });
+
+  test('is told as such where it meets a setting', () => {
+    const { message } = mistakesOf(links('broker-dev-provider', '10.96.14.2'));
+    expect(message).toContain('The configuration has a mistake:');
+    expect(message).toContain(
+      '  - BROKER_DEV_PROVIDER_PORT is "tcp://10.96.14.2:80": Kubernetes sets it for the Service "broker-dev-provider": give the pod "enableServiceLinks: false", or the Service another name. Allowed:',
+    );
   });
 });
 

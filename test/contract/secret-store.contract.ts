@@ -76,6 +76,7 @@ export function describeSecretStoreContract(name: string, contract: SecretStoreC
         await expectError(store.putClaim(unknown, versionId, 'value'), code);
         await expectError(store.promote(unknown, versionId, undefined), code);
         await expectError(store.clearPending(unknown, versionId), code);
+        await expectError(store.releaseClaim(unknown, versionId), code);
         await expectError(store.requestRotation(unknown, versionId), code);
       });
 
@@ -454,6 +455,38 @@ export function describeSecretStoreContract(name: string, contract: SecretStoreC
         await store.clearPending(secretId, versionId);
         await store.clearPending(secretId, versionId);
         expect(holders((await store.describe(secretId)).labels, 'AWSPENDING')).toEqual([]);
+      });
+    });
+
+    describe('releaseClaim', () => {
+      test('takes the label off the claim that has it, and off no other version', async () => {
+        const secretId = await newSecret();
+        const current = await rotate(secretId, 'current');
+        const [first, second] = [randomUUID(), randomUUID()];
+        await store.putClaim(secretId, first, 'one');
+        await store.putClaim(secretId, second, 'two');
+        for (const versionId of [current, first, randomUUID()]) {
+          await store.releaseClaim(secretId, versionId);
+        }
+        expect(holders((await store.describe(secretId)).labels, CLAIM_LABEL)).toEqual([second]);
+        await store.releaseClaim(secretId, second);
+        await store.releaseClaim(secretId, second);
+        expect(holders((await store.describe(secretId)).labels, CLAIM_LABEL)).toEqual([]);
+        expect((await store.read(secretId)).versionId).toBe(current);
+      });
+
+      test('leaves the claim readable, without its label, and its id taken', async () => {
+        const secretId = await newSecret();
+        await rotate(secretId, 'current');
+        const versionId = randomUUID();
+        await store.putClaim(secretId, versionId, 'mine');
+        expect((await store.read(secretId, { versionId })).labels).toEqual([CLAIM_LABEL]);
+        await store.releaseClaim(secretId, versionId);
+        expect(await store.read(secretId, { versionId })).toMatchObject({
+          value: 'mine',
+          labels: [],
+        });
+        await expectError(store.putClaim(secretId, versionId, 'other'), 'VERSION_CONFLICT');
       });
     });
 

@@ -1,6 +1,15 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { readHttpFunctionConfig } from '../../src/lambda/function-config.js';
-import { EVERY_OPTION, NEEDED, packageStack, runOsls } from './support/packaging.js';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import {
+  CLIENT_AUTHENTICATION_METHODS,
+  PROFILE_NAMES,
+  UNDECIDABLE_PROFILES,
+} from '../../src/config/settings.js';
+import { readFunctionConfig, readHttpFunctionConfig } from '../../src/lambda/function-config.js';
+import { EVERY_OPTION, NEEDED, packageStack, ROOT, runOsls } from './support/packaging.js';
 import { drawStack, ofType, resource, type DrawnResource } from './support/template.js';
 
 type Stack = ReadonlyMap<string, DrawnResource>;
@@ -124,4 +133,159 @@ test('each address is subscribed to the alerts', () => {
     { Protocol: 'email', Endpoint: 'platform@example.test' },
     { Protocol: 'email', Endpoint: 'security@example.test' },
   ]);
+});
+
+describe('parameters that cannot be right', () => {
+  const optionsOf = createRequire(import.meta.url)('../../deploy/options.cjs') as (
+    source: object,
+  ) => Promise<{ readonly checked: string }>;
+  const { params } = parse(readFileSync(join(ROOT, 'serverless.yml'), 'utf8'), {
+    logLevel: 'silent',
+  }) as { readonly params: { readonly default: Readonly<Record<string, unknown>> } };
+
+  /** What is wrong with the parameters, without starting osls; nothing when they are taken. */
+  async function mistakes(
+    parameters: Readonly<Record<string, string>>,
+    { stage = 'dev', region = 'eu-central-1' } = {},
+  ): Promise<string> {
+    const given: Readonly<Record<string, unknown>> = {
+      ...params.default,
+      ...NEEDED,
+      ...parameters,
+    };
+    const values = await optionsOf({
+      options: { param: Object.entries(parameters).map(([name, value]) => `${name}=${value}`) },
+      resolveVariable: (name: string) =>
+        Promise.resolve(name === 'sls:stage' ? stage : given[name.replace('param:', '')]),
+      resolveConfigurationProperty: ([name]: readonly string[]) =>
+        Promise.resolve(name === 'params' ? params : region),
+    });
+    try {
+      return values.checked === stage ? '' : 'no stage';
+    } catch (error) {
+      return String(error);
+    }
+  }
+
+  const ROLE = 'arn:aws:iam::123456789012:role/orders';
+  const LONG = Array.from({ length: 90 }, (_, number) => `${ROLE}${number}`).join(',');
+
+  test.each([
+    [{}],
+    [EVERY_OPTION],
+    [{ issuer: 'https://tenant.example.test/a/b' }],
+    [{ schedule: 'rate(12 hours)', window: '12h', tokenLifetime: '25h' }],
+    [{ schedule: 'cron(0 3 * * ? *)', tokenLifetime: '30d' }],
+    [{ window: '' }],
+    [{ peers: `admin=${ROLE}, ${ROLE.replace('orders', 'a/path/billing')}` }],
+    [{ peers: 'arn:aws-cn:iam::123456789012:user/ann@example.test' }],
+    [{ administrators: 'arn:aws:iam::123456789012:role/a?b/*' }],
+    [{ brokerRoles: ROLE, logRetentionDays: '1' }],
+    [{ otherAudiences: '*' }],
+    [{ profile: 'zitadel', serviceClientIds: 'broker' }],
+    [{ vpcId: 'vpc-0a1b2c3d', subnetIds: 'subnet-0a1b2c3d', secretsManagerEndpoint: 'false' }],
+    [{ replicaRegions: 'us-gov-west-1, ap-southeast-4' }],
+    [{ alertEmails: 'on.call+broker@eu.example.test' }],
+  ])('taken: %j', async (parameters) => {
+    expect(await mistakes(parameters)).toBe('');
+  });
+
+  test.each([
+    [{ issuer: '' }, 'issuer is empty'],
+    [{ audience: ' ' }, 'audience is empty'],
+    [{ shedule: 'rate(1 day)' }, 'shedule is no parameter'],
+    [{ issuer: 'http://tenant.example.test/' }, 'an https URL'],
+    [{ issuer: 'tenant.example.test' }, 'an https URL'],
+    [{ issuer: 'https://tenant.example.test/?a=b' }, 'without a query'],
+    [{ issuer: 'https://user:secret@tenant.example.test/' }, 'an https URL'],
+    [{ tokenEndpoint: 'https://tenant.example.test/#a' }, 'without a fragment'],
+    [{ jwksUri: 'jwks.json' }, 'an https URL'],
+    [{ audience: 'a\nb' }, 'no control characters'],
+    [{ scope: 'a  b' }, 'single spaces'],
+    [{ resource: 'orders' }, 'absolute URIs'],
+    [{ profile: 'auth1' }, 'one of rfc9068'],
+    [{ profile: 'zitadel' }, 'it needs serviceClientIds'],
+    [{ clientAuthentication: 'basic' }, 'client_secret_basic'],
+    [{ tokenTyp: 'JWT' }, 'at+jwt'],
+    [{ otherAudiences: '*,account' }, '* stands alone'],
+    [{ schedule: 'rate(1 hours)' }, '1 hour apart'],
+    [{ window: '13h' }, 'give 12h at most'],
+    [{ schedule: 'cron(0 3 * * ? *)' }, 'tokenLifetime=24h is too short'],
+    [{ tokenLifetime: '1 day' }, 'no length of time'],
+    [{ peers: 'billing' }, 'the ARN of an IAM role or user'],
+    [{ peers: `root=${ROLE}` }, 'the ARN of an IAM role or user'],
+    [{ peers: `${ROLE}*` }, 'the ARN of an IAM role or user'],
+    [{ peers: ROLE.replace('123456789012', '1234') }, 'the ARN of an IAM role or user'],
+    [{ peers: 'arn:aws:sts::123456789012:assumed-role/orders/session' }, 'the ARN of an IAM role'],
+    [{ brokerRoles: `${ROLE}?` }, 'the ARN of an IAM role or user'],
+    [{ brokerRoles: `${ROLE},${ROLE}` }, 'it is given twice'],
+    [{ administrators: '*' }, 'the ARN of an IAM role or user'],
+    [{ administrators: 'arn:aws:iam::*:role/admin' }, 'not in the account'],
+    [{ alertEmails: 'platform' }, 'mail addresses'],
+    [{ alertEmails: 'platform@localhost' }, 'mail addresses'],
+    [{ logRetentionDays: '91' }, 'CloudWatch Logs takes 1, 3'],
+    [{ logRetentionDays: 'never' }, 'CloudWatch Logs takes 1, 3'],
+    [{ logRetentionDays: '' }, 'CloudWatch Logs takes 1, 3'],
+    [{ replicaRegions: 'Frankfurt' }, 'names of Regions'],
+    [{ replicaRegions: 'eu-central-1' }, 'has the primary'],
+    [{ vpcId: 'vpc-1' }, 'the id of a VPC'],
+    [{ vpcId: 'vpc-0a1b2c3d', subnetIds: 'vpc-0a1b2c3d' }, 'ids of subnets'],
+    [{ vpcId: 'vpc-0a1b2c3d' }, 'or neither'],
+    [{ secretsManagerEndpoint: 'yes' }, 'true or false'],
+    [{ peers: LONG }, '4 KB'],
+    [{ brokerRoles: LONG }, '20,480'],
+  ])('refused: %j, because %s', async (parameters, why) => {
+    expect(await mistakes(parameters)).toContain(why);
+  });
+
+  test.each([
+    ['a stage that makes a function’s name too long', { stage: 'a'.repeat(35) }, '34 at most'],
+    ['a stage with other characters', { stage: 'feature/one' }, 'letters, digits and hyphens'],
+    ['a Region that is none', { region: 'frankfurt' }, 'the name of a Region'],
+  ])('refused: %s', async (_, place, why) => {
+    expect(await mistakes({}, place)).toContain(why);
+    expect(await mistakes({}, { stage: 'a'.repeat(34), region: 'us-gov-west-1' })).toBe('');
+  });
+
+  test('all mistakes are told at once, by osls too, and nothing else', async () => {
+    const output = await refusalOf({
+      ...NEEDED,
+      schedule: 'rate(1 hours)',
+      tokenTyp: 'JWT',
+      x: '1',
+    });
+    expect(output.match(/^ {4}- .*$/gm)).toEqual([
+      expect.stringContaining('x is no parameter'),
+      expect.stringContaining('tokenTyp=JWT is refused'),
+      expect.stringContaining('schedule=rate(1 hours) is refused by Secrets Manager'),
+    ]);
+    expect(output).not.toContain('node:internal');
+  }, 120_000);
+
+  test('the words are those of the broker’s own settings', async () => {
+    const environment = { BROKER_ISSUER: NEEDED.issuer, BROKER_AUDIENCE: NEEDED.audience };
+    for (const profile of PROFILE_NAMES) {
+      const isUndecidable = UNDECIDABLE_PROFILES.has(profile);
+      expect((await mistakes({ profile })) === '').toBe(!isUndecidable);
+      expect(await mistakes({ profile, serviceClientIds: 'broker' })).toBe('');
+    }
+    for (const method of CLIENT_AUTHENTICATION_METHODS) {
+      expect(await mistakes({ clientAuthentication: method })).toBe('');
+    }
+    const refused = await mistakes({ profile: 'none', clientAuthentication: 'none' });
+    expect(refused).toContain(`one of ${PROFILE_NAMES.join(', ')}.`);
+    expect(refused).toContain(`${CLIENT_AUTHENTICATION_METHODS.join(', ')}.`);
+    expect(() => readFunctionConfig(environment)).not.toThrow();
+  });
+
+  test('the longest lists that are taken fit into a function’s 4 KB', async () => {
+    const taken = LONG.slice(0, LONG.lastIndexOf(',', 2_740));
+    expect(await mistakes({ peers: taken })).toBe('');
+    const stack = drawStack(await packageStack({ ...NEEDED, peers: taken }));
+    const { Variables } = resource(stack, 'HttpLambdaFunction').properties['Environment'] as {
+      readonly Variables: Readonly<Record<string, string>>;
+    };
+    expect(JSON.stringify(Variables).length).toBeLessThan(4_096);
+    expect(JSON.stringify(Variables).length).toBeGreaterThan(2_740);
+  }, 120_000);
 });

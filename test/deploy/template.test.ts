@@ -54,9 +54,21 @@ describe('the secrets', () => {
     expect(JSON.stringify([...plain])).not.toContain('GenerateSecretString');
   });
 
-  test('what people wrote outlives the stack, and so does the key to it', () => {
-    const kept = [...plain.values()].filter(({ deletionPolicy }) => deletionPolicy === 'Retain');
-    expect(kept.map(({ id }) => id)).toEqual(['Key', 'CredentialsSecret', 'PeersSecret']);
+  test('what people wrote outlives the stack, and so does the key to it, but not a creation that failed', () => {
+    const kept = [...plain.values()].filter(({ deletionPolicy }) => deletionPolicy !== undefined);
+    expect(
+      kept.map(({ id, deletionPolicy, updateReplacePolicy }) => [
+        id,
+        deletionPolicy,
+        updateReplacePolicy,
+      ]),
+    ).toEqual([
+      ['Key', 'RetainExceptOnCreate', 'Retain'],
+      ['CredentialsSecret', 'RetainExceptOnCreate', 'Retain'],
+      // Nothing in it is precious.
+      ['TokenSecret', 'Delete', 'Delete'],
+      ['PeersSecret', 'RetainExceptOnCreate', 'Retain'],
+    ]);
   });
 });
 

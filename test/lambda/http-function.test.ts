@@ -326,7 +326,7 @@ describe('GET /health/ready', () => {
     const { ask } = httpScene();
     const result = await ask('/health/ready', { userArn: null });
     expect(result.statusCode).toBe(200);
-    const token = { status: 'up', remainingSeconds: 86_400 };
+    const token = { status: 'up', remaining_seconds: 86_400 };
     expect(bodyOf(result)).toEqual({
       status: 'ok',
       info: { token },

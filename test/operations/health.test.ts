@@ -146,7 +146,7 @@ describe.each([
     expect(response.body).toMatchObject({
       status: 'ok',
       details: {
-        token: { status: 'up', remainingSeconds: 3600 },
+        token: { status: 'up', remaining_seconds: 3600 },
         rotation: { status: 'up', next: '2026-01-01T03:00:00.000Z' },
         coverage: { status: 'up' },
         peers: { status: 'up' },

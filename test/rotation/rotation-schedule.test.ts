@@ -90,9 +90,9 @@ describe('the schedule', () => {
       for (const end = clock.now() + count * 24 * HOUR; clock.now() < end;) await checkAll();
       return provider.mints - before;
     };
-    const slotsOf = 'a slot each day, 7 attempts that follow sooner and then one each half hour';
+    const slotsOf = 'a slot each day, 15 attempts that follow sooner and then one each half hour';
     const mints = await days(3);
-    expect([slotsOf, mints <= 3 * (7 + 48) + 7]).toEqual([slotsOf, true]);
+    expect([slotsOf, mints <= 3 * (15 + 48) + 15]).toEqual([slotsOf, true]);
     expect(mints).toBeGreaterThan(3 * 40);
     expect(await served()).toBe('old');
     provider.verifyFailure = undefined;
@@ -130,7 +130,7 @@ describe('the schedule', () => {
     expect(provider.mints).toBeLessThan(70);
   });
 
-  test('tries a failed rotation again with backoff, and says so', async () => {
+  test('tries a failed rotation again soon, however long it fails, and says so', async () => {
     const { newSchedule, clock, provider, failures, served } = scheduleFixture();
     provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');
     const schedule = newSchedule();
@@ -139,10 +139,9 @@ describe('the schedule', () => {
       clock.advance(15_000);
     }
     expect(failures).toHaveLength(provider.mints);
-    expect(provider.mints).toBeGreaterThan(10);
-    expect(provider.mints).toBeLessThan(25);
+    expect(provider.mints).toBe(3_600 / 15);
     provider.mintFailure = undefined;
-    clock.advance(300_000);
+    clock.advance(10_000);
     await schedule.check();
     expect(await served()).toMatch(/^token-/);
   });
@@ -225,10 +224,10 @@ describe('the schedule', () => {
     await schedule.check();
     expect(provider.mints).toBe(2);
     await schedule.check();
-    clock.advance(29_000);
+    clock.advance(9_000);
     await schedule.check();
     expect(provider.mints).toBe(2);
-    clock.advance(2_000);
+    clock.advance(1_000);
     await schedule.check();
     expect(provider.mints).toBe(3);
   });
@@ -252,7 +251,7 @@ describe('the schedule', () => {
     expect(store.calls.requestRotation).toBe(3);
   });
 
-  test('catches up the slot within minutes of the end of an outage that lasted for hours', async () => {
+  test('catches up the slot soon after the end of an outage that lasted for an hour', async () => {
     const { newSchedule, clock, provider, served } = scheduleFixture();
     provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');
     const replicas = [newSchedule(), newSchedule(), newSchedule()];
@@ -263,10 +262,10 @@ describe('the schedule', () => {
         await clock.sleep(15_000);
       }
     };
-    await checkAllFor(6 * HOUR);
+    await checkAllFor(HOUR);
     provider.mintFailure = undefined;
     const before = provider.mints;
-    await checkAllFor(600_000);
+    await checkAllFor(30_000);
     expect(await served()).toBe(`token-${before + 1}`);
     expect(provider.mints).toBe(before + 1);
   });

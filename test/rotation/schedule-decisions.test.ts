@@ -4,6 +4,7 @@ import { checkCoverage } from '../../src/rotation/coverage.js';
 import { decideDue } from '../../src/rotation/due.js';
 import { retryWait } from '../../src/rotation/rotation-schedule.js';
 import { createSlots } from '../../src/rotation/slots.js';
+import { BrokerError, type ErrorKind } from '../../src/tokens/errors.js';
 import { claimIdOf, earlyKey, nameBasedUuid, versionIdOf } from '../../src/rotation/version-id.js';
 
 const HOUR = 3_600_000;
@@ -133,9 +134,20 @@ describe('coverage', () => {
   });
 });
 
-test('retries double, stay bounded, and spread', () => {
-  expect([0, 1, 2, 20].map((failures) => retryWait(failures, 1))).toEqual([
-    15_000, 30_000, 60_000, 300_000,
-  ]);
-  expect(retryWait(0, 0)).toBe(7_500);
+describe('the pause before a failed rotation is tried again', () => {
+  const error = (code: string, kind: ErrorKind): BrokerError => new BrokerError(code, kind, '');
+
+  test.each([
+    ['what passes', error('PROVIDER_TIMEOUT', 'retry'), [10, 10, 10, 10, 10]],
+    ['a store', error('STORE_UNAVAILABLE', 'retry'), [10, 10, 10, 10, 10]],
+    ['what may be a proxy', error('PROVIDER_NOT_JSON', 'misconfigured'), [10, 10, 10, 10, 300]],
+    ['a wrong client', error('PROVIDER_INVALID_CLIENT', 'misconfigured'), [10, 20, 300, 300, 300]],
+    ['a wrong token', error('ROTATION_TOKEN_REJECTED', 'misconfigured'), [10, 20, 640, 1800, 1800]],
+    ['an opaque token', error('MINTED_TOKEN_INVALID', 'misconfigured'), [10, 20, 640, 1800, 1800]],
+    ['a bug', new Error('odd'), [10, 20, 300, 300, 300]],
+  ])('is for %s at most', (_name, failure, seconds) => {
+    const failures = [0, 8, 13, 60, 500];
+    expect(failures.map((count) => retryWait(failure, count, 1) / 1000)).toEqual(seconds);
+    expect(failures.map((count) => retryWait(failure, count, 0) / 500)).toEqual(seconds);
+  });
 });

@@ -86,7 +86,8 @@ export async function startBroker(
 ): Promise<BrokerProcess> {
   const started = start([CLI, ...args], env, options);
   const { child, stdout, stderr, exit } = started;
-  const listeningIn = args.includes('dev') ? readyInDevMode : listeningInLog;
+  const isForPeople = args.includes('dev') && !args.includes('--json');
+  const listeningIn = isForPeople ? readyInDevMode : listeningInLog;
   const listens = await new Promise<Listening>((resolve, reject) => {
     const fail = (what: string): void => {
       clearTimeout(deadline);

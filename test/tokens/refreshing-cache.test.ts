@@ -346,6 +346,271 @@ describe('a failing source', () => {
   });
 });
 
+describe('a source that takes long, while the cached value may be served', () => {
+  const never = new Promise<void>(() => undefined);
+
+  test('holds the first caller up for a second, later ones for the rest of it, and then nobody', async () => {
+    const { cache, source, clock } = setUp();
+    await cache.get();
+    clock.advance(TTL);
+    source.gate = never;
+    const asked = clock.now();
+    const first = cache.get();
+    clock.advance(400);
+    const answers = await Promise.all([first, cache.get()]);
+    expect(answers.map(({ state, value }) => [state, value.name])).toEqual([
+      ['STALE', 'v1'],
+      ['STALE', 'v1'],
+    ]);
+    expect(clock.now() - asked).toBe(1_000);
+    expect(cache.peek()?.state).toBe('STALE');
+    expect((await cache.get()).state).toBe('STALE');
+    expect(clock.now() - asked).toBe(1_000);
+    expect(source.reads).toBe(2);
+  });
+
+  test('has its late value taken', async () => {
+    const { cache, source, clock } = setUp();
+    await cache.get();
+    clock.advance(TTL);
+    const slow = gate();
+    source.gate = slow.opened;
+    expect((await cache.get()).state).toBe('STALE');
+    slow.open();
+    await turn();
+    expect(cache.peek()).toMatchObject({ state: 'HIT', value: { name: 'v2' } });
+  });
+
+  test.each([
+    ['forced', { force: true }, 1_000],
+    ['with its own patience', { force: true, waitMs: 5_000 }, 5_000],
+    ['without patience', { waitMs: 0 }, 0],
+  ])('a caller %s waits no longer', async (_, request, longest) => {
+    const { cache, source, clock } = setUp();
+    await cache.get();
+    clock.advance(TTL);
+    source.gate = never;
+    const asked = clock.now();
+    expect((await cache.get(request)).state).toBe('STALE');
+    expect(clock.now() - asked).toBe(longest);
+    expect(source.reads).toBe(2);
+  });
+
+  test('is given up at its time-out, and tried again behind the answers', async () => {
+    const { cache, source, clock } = setUp();
+    await cache.get();
+    clock.advance(TTL);
+    source.gate = never;
+    await cache.get();
+    clock.advance(9_000);
+    source.gate = undefined;
+    expect((await cache.get()).state).toBe('STALE');
+    expect(cache.status().lastError).toMatchObject({ code: 'READ_TIMEOUT' });
+    clock.advance(1_000);
+    cache.refresh();
+    await turn();
+    expect(cache.peek()).toMatchObject({ state: 'HIT', value: { name: 'v3' } });
+  });
+
+  test('a caller whose cached value dies meanwhile waits on, and gets none that is dead', async () => {
+    const { cache, source, clock } = setUp();
+    source.life = TTL + SKEW + 500;
+    await cache.get();
+    clock.advance(TTL);
+    const slow = gate();
+    source.gate = slow.opened;
+    source.life = HOUR;
+    const asked = cache.get();
+    clock.advance(1_001);
+    await turn();
+    await turn();
+    slow.open();
+    expect((await asked).value.name).toBe('v2');
+  });
+
+  test('who wants more life than the cached value has waits for the read', async () => {
+    const { cache, source, clock } = setUp();
+    source.life = HOUR;
+    await cache.get();
+    clock.advance(TTL);
+    const slow = gate();
+    source.gate = slow.opened;
+    source.life = 24 * HOUR;
+    const asked = cache.get({ minTtlMs: 2 * HOUR });
+    const plain = cache.get();
+    expect((await plain).state).toBe('STALE');
+    slow.open();
+    expect((await asked).value.name).toBe('v2');
+    expect(source.reads).toBe(2);
+  });
+});
+
+describe('a value that has expired', () => {
+  test.each([{}, { force: true }, { minTtlMs: HOUR }])(
+    'is replaced in one turn, also for a request with %j',
+    async (request) => {
+      const { cache, source, clock } = setUp();
+      await cache.get();
+      clock.advance(25 * HOUR);
+      const slow = gate();
+      source.gate = slow.opened;
+      const first = cache.get();
+      clock.advance(5_000);
+      const second = cache.get(request);
+      slow.open();
+      const answers = await Promise.all([first, second]);
+      expect(answers.map(({ value, state }) => [value.name, state])).toEqual([
+        ['v2', 'MISS'],
+        ['v2', 'MISS'],
+      ]);
+      expect(source.reads).toBe(2);
+    },
+  );
+
+  test('does not make a plain request a forced one', async () => {
+    const asked: boolean[] = [];
+    const clock = new VirtualClock(START);
+    const cache = new RefreshingCache<Value>({
+      read: async (forced) => {
+        asked.push(forced);
+        return { name: 'v', expiresAt: clock.now() + HOUR };
+      },
+      expiresAt: (value) => value.expiresAt,
+      clock,
+    });
+    await cache.get();
+    clock.advance(2 * HOUR);
+    await cache.get();
+    clock.advance(2 * HOUR);
+    await cache.get({ minTtlMs: 1_000 });
+    clock.advance(2 * HOUR);
+    await cache.get({ force: true });
+    expect(asked).toEqual([false, false, false, true]);
+  });
+});
+
+describe('refresh', () => {
+  /** Lets time pass by seconds, as a process does that keeps its cache warm. */
+  async function live(
+    { cache, clock }: ReturnType<typeof setUp>,
+    seconds: number,
+    each: () => void = () => undefined,
+  ): Promise<void> {
+    for (let second = 0; second < seconds; second += 1) {
+      clock.advance(1_000);
+      cache.refresh(240_000);
+      await turn();
+      each();
+    }
+  }
+
+  test('keeps the cache warm without callers, at 15 reads an hour', async () => {
+    const scene = setUp();
+    const { cache, source } = scene;
+    cache.refresh(240_000);
+    await turn();
+    await live(scene, 3_599, () => expect(cache.peek()?.state).toBe('HIT'));
+    expect(source.reads).toBe(15);
+  });
+
+  test('reads no more often by itself where the time to live is short', async () => {
+    const scene = setUp({ ttlMs: 5_000, skewMs: 5_000 });
+    scene.cache.refresh(240_000);
+    await turn();
+    await live(scene, 3_599);
+    expect(scene.source.reads).toBe(15);
+  });
+
+  test('tries again every 15 seconds at most while there is nothing to serve', async () => {
+    const scene = setUp({ random: () => 0.99 });
+    const { source, cache, clock } = scene;
+    source.failure = storeDown();
+    const attempts: number[] = [];
+    await live(scene, 600, () => {
+      if (source.reads > attempts.length) attempts.push(clock.now());
+    });
+    const gaps = attempts.slice(1).map((at, index) => at - (attempts[index] ?? 0));
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(15_000);
+    expect(gaps.length).toBeGreaterThan(30);
+    source.failure = undefined;
+    await live(scene, 15);
+    expect(cache.peek()?.state).toBe('HIT');
+  });
+
+  test('backs off up to half a minute while the old value is served', async () => {
+    const scene = setUp();
+    const { cache, source, clock } = scene;
+    await cache.get();
+    source.failure = storeDown();
+    clock.advance(TTL);
+    const before = source.reads;
+    await live(scene, 600);
+    expect(cache.peek()?.state).toBe('STALE');
+    expect(source.reads - before).toBe(24);
+  });
+
+  test('gives up a read that hangs, and begins another', async () => {
+    const scene = setUp();
+    const { cache, source } = scene;
+    source.gate = new Promise(() => undefined);
+    const asked = cache.get();
+    source.gate = undefined;
+    void asked.catch(() => undefined);
+    await live(scene, 11);
+    await expect(asked).rejects.toMatchObject({ code: 'READ_TIMEOUT' });
+    expect(cache.peek()).toMatchObject({ state: 'HIT', value: { name: 'v2' } });
+  });
+
+  test('reads at once what was invalidated', async () => {
+    const scene = setUp();
+    await scene.cache.get();
+    scene.cache.invalidate();
+    scene.cache.refresh(240_000);
+    await turn();
+    expect(scene.cache.peek()?.value.name).toBe('v2');
+  });
+});
+
+describe('retry', () => {
+  test('does nothing while reading works', async () => {
+    const { cache, source } = setUp();
+    await cache.get();
+    cache.retry();
+    await turn();
+    expect(source.reads).toBe(1);
+  });
+
+  test('reads at once, whatever the backoff', async () => {
+    const { cache, source, clock } = setUp();
+    source.failure = storeDown();
+    for (let attempt = 0; attempt < 6; attempt += 1) {
+      await cache.get().catch(() => undefined);
+      clock.advance(1_000);
+    }
+    source.failure = undefined;
+    clock.advance(1);
+    cache.refresh();
+    await turn();
+    expect(cache.peek()).toBeUndefined();
+    cache.retry();
+    await turn();
+    expect(cache.peek()?.state).toBe('HIT');
+  });
+
+  test('replaces a read that has taken over a second, also for those who wait for it', async () => {
+    const { cache, source, clock } = setUp();
+    source.gate = new Promise(() => undefined);
+    const asked = cache.get();
+    source.gate = undefined;
+    cache.retry();
+    expect(source.reads).toBe(1);
+    clock.advance(1_000);
+    cache.retry();
+    expect((await asked).value.name).toBe('v2');
+    expect(cache.peek()).toMatchObject({ state: 'HIT', value: { name: 'v2' } });
+  });
+});
+
 describe('force', () => {
   test('tells the source whether a caller needs what no cache can give', async () => {
     const asked: boolean[] = [];
@@ -528,6 +793,7 @@ describe('whatever the arrivals', () => {
             clock.advance(wait);
             const before = source.reads;
             cache.peek();
+            cache.refresh(240_000);
             await Promise.all(Array.from({ length: callers }, () => cache.get()));
             await turn();
             if (source.reads > before) readAt.push(clock.now());

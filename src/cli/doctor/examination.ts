@@ -1,5 +1,6 @@
 import { ConfigError } from '../../config/config-error.js';
 import { BrokerError } from '../../tokens/errors.js';
+import { oneLine } from '../../tokens/one-line.js';
 import { redactText } from '../../tokens/redaction.js';
 
 /** What a check found. */
@@ -102,9 +103,4 @@ export function failure(error: unknown): Finding {
     message: `An unexpected error: ${redactText(oneLine(message))}`,
     code: 'UNEXPECTED',
   };
-}
-
-/** A text of several lines on one. */
-export function oneLine(text: string): string {
-  return text.replaceAll(/\s*\n\s*/g, ' ');
 }

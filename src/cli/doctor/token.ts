@@ -1,4 +1,5 @@
 import { coverageOf } from '../../composition/coverage.js';
+import { oneLine } from '../../tokens/one-line.js';
 import { worstGap } from '../../rotation/worst-gap.js';
 import {
   explainToken,
@@ -7,7 +8,7 @@ import {
 } from '../../verification/index.js';
 import { span } from '../output.js';
 import { adviceFor } from '../verify-report.js';
-import { failed, ok, oneLine, skipped, warning, type Finding } from './examination.js';
+import { failed, ok, skipped, warning, type Finding } from './examination.js';
 import type { ExaminedProvider } from './provider.js';
 import type { ExaminedTokenSecret } from './secrets.js';
 import type { Patient } from './store.js';

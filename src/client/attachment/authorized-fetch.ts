@@ -72,7 +72,8 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
   return async (input, init) => {
     const call = readFetchCall(input, init);
     const { headers, url } = call;
-    const origin = plainOrigin(url, settings.origins) ?? originOf(url);
+    const plain = plainOrigin(url, settings.origins);
+    const origin = plain ?? originOf(url);
     const attachment = decideAttachment(
       { origin, as: call.as, hasAuthorization: headers.has('authorization') },
       settings,
@@ -84,7 +85,11 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
     }
     const correlation = correlationHeaders(currentCorrelation(), (name) => headers.has(name));
     for (const [name, value] of correlation) headers.set(name, value);
-    return await sendAttached(settings, attachment, new FetchExchange(origin, call, send));
+    return await sendAttached(
+      settings,
+      attachment,
+      new FetchExchange(origin, call, plain !== undefined, send),
+    );
   };
 }
 
@@ -102,9 +107,11 @@ function avoidProxies(init: RequestInit): void {
 
 /** A request of `fetch` to a listed origin. */
 class FetchExchange implements Exchange<Response> {
+  /** @param isPlain whether the URL begins with just the origin. */
   constructor(
     readonly origin: string,
     private readonly call: FetchCall,
+    private readonly isPlain: boolean,
     private readonly fetch: SendingFetch,
   ) {}
 
@@ -125,8 +132,7 @@ class FetchExchange implements Exchange<Response> {
   /** In the notation that every parser of URLs reads in the same way. */
   #target(): string | Request {
     const target = this.call.target();
-    if (typeof target !== 'string' || target.startsWith(`${this.origin}/`)) return target;
-    return new URL(target).href;
+    return this.isPlain || typeof target !== 'string' ? target : new URL(target).href;
   }
 
   endCancelled(): Promise<Response> {

@@ -12,11 +12,18 @@ export interface AxiosDispatch {
   endCancelled(config: AxiosRequest): Promise<AxiosAnswer>;
   /** Resolves when adapters can be told from each other. */
   readonly ready: Promise<void>;
-  /** Whether an adapter is axios' own for Node's http, which tells of each redirect before it follows it. */
-  isHttpAdapter(adapter: unknown, config: AxiosRequest): boolean;
+  /** What an adapter is; `other` before {@link ready}. */
+  adapterKind(adapter: unknown, config: AxiosRequest): AdapterKind;
   /** Whether this axios would hand a request to an https: origin to a proxy as it is, instead of through a tunnel. */
   showsProxies(config: LookedAt): boolean | Promise<boolean>;
 }
+
+/**
+ * - `http`: axios' own for Node's http, which tells of each redirect before it follows it.
+ * - `fetch`: axios' own for `fetch`, with the environment of the request's configuration.
+ * - `other`: everything else.
+ */
+export type AdapterKind = 'http' | 'fetch' | 'other';
 
 /** What decides whether a request goes through a proxy. */
 type LookedAt = Partial<
@@ -46,21 +53,28 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
         ? (adapter as AxiosAdapter)(config)
         : sendBare(config, adapter);
     }
+    const kind = kindOf(adapterOf, adapter, config);
+    if (kind === 'fetch') return sendObserved(adapterOf, config);
     const found = adapterOf(adapter, config);
-    // Most requests: no need to look for the other one.
-    if (found === httpAdapter) return found(config);
-    if (found === ownAdapter(adapterOf, 'fetch', config)) return sendObserved(adapterOf, config);
     // What `axios.getAdapter('fetch')` gives, which knows nothing of the configuration's environment.
-    return found === ownAdapter(adapterOf, 'fetch', {})
+    return kind === 'other' && found === own.fetch
       ? sendObserved(adapterOf, config, {})
       : found(config);
   };
   let adapterOf: AdapterLookup | undefined;
-  let httpAdapter: AxiosAdapter | undefined;
+  const own: { http?: AxiosAdapter | undefined; fetch?: AxiosAdapter | undefined } = {};
+  const kindOf = (lookup: AdapterLookup, adapter: unknown, config: AxiosRequest): AdapterKind => {
+    // A look-up costs microseconds, and most requests name their adapter.
+    if ((adapter === 'http' || adapter === 'fetch') && own[adapter] !== undefined) return adapter;
+    const found = lookup(adapter, config);
+    if (found === own.http) return 'http';
+    return found === ownAdapter(lookup, 'fetch', config) ? 'fetch' : 'other';
+  };
   let tunnels: boolean | undefined;
   const lookUp = async (): Promise<void> => {
     const lookup = await findAdapterLookup(instance);
-    httpAdapter = lookup && ownAdapter(lookup, 'http', {});
+    own.http = lookup && ownAdapter(lookup, 'http', {});
+    own.fetch = lookup && ownAdapter(lookup, 'fetch', {});
     adapterOf = lookup;
   };
   const looked = lookUp();
@@ -75,8 +89,8 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
       adapterOf === undefined ? looked.then(() => send(config, adapter)) : send(config, adapter),
     ready: looked,
     endCancelled: (config) => sendBare(config, config.adapter),
-    isHttpAdapter: (adapter, config) =>
-      httpAdapter !== undefined && adapterOf?.(adapter, config) === httpAdapter,
+    adapterKind: (adapter, config) =>
+      adapterOf === undefined ? 'other' : kindOf(adapterOf, adapter, config),
     showsProxies: (config) => {
       if (tunnels === true || config.proxy === false || config.adapter === 'fetch') return false;
       return (async () => {
@@ -158,7 +172,8 @@ type Fetch = typeof globalThis.fetch;
 function observedEnv({ env }: Pick<AxiosRequest, 'env'>): object {
   const { fetch } = (env ?? {}) as { readonly fetch?: unknown };
   // Versions of axios take any value but a function for "none".
-  return { ...env, fetch: observed(typeof fetch === 'function' ? (fetch as Fetch) : undefined) };
+  const observer = observed(typeof fetch === 'function' ? (fetch as Fetch) : undefined);
+  return Object.assign({ fetch: observer }, env, { fetch: observer });
 }
 
 /** One for each function: axios keeps what it makes of them. */
@@ -175,7 +190,8 @@ function observed(fetch: Fetch | undefined): Fetch {
 function observe(fetch: Fetch): Fetch {
   return async (input, init) => {
     const response = await fetch(input, init);
-    if (typeof input === 'object' && 'url' in input) {
+    // Only of a refusal it is asked which way it came.
+    if (response.status === 401 && typeof input === 'object' && 'url' in input) {
       const { redirected, url } = response;
       outcomes.set(input, { asked: input.url, redirected, url });
     }

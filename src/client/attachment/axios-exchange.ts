@@ -1,5 +1,5 @@
 import type { AxiosDestination } from './axios-destination.js';
-import { fetchOutcomeOf, type AxiosDispatch } from './axios-dispatch.js';
+import { fetchOutcomeOf, type AdapterKind, type AxiosDispatch } from './axios-dispatch.js';
 import { putAuthorization, removeAuthorization } from './axios-headers.js';
 import { globalAgent } from 'node:http';
 import { ClientConfigError } from '../errors.js';
@@ -53,7 +53,7 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
     const isPlain = this.origin.startsWith('http:');
     const hasToken = authorization !== undefined;
     if (hasToken && !isPlain) await this.#requireTunnel();
-    if (hasToken && isPlain && !this.#isByHttp()) await this.dispatch.ready;
+    if (hasToken && isPlain && this.#adapterKind() === 'other') await this.dispatch.ready;
     const restore = hasToken && isPlain ? this.#avoidProxies() : undefined;
     const watch = new RedirectWatch(this.origin, authorization, beforeRedirect);
     config.beforeRedirect = watch.beforeRedirect;
@@ -99,17 +99,30 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
   #avoidProxies(): Partial<AxiosRequest> {
     const { config } = this;
     const { proxy, httpAgent, fetchOptions } = config;
-    const options = fetchOptions as { readonly dispatcher?: unknown } | undefined;
-    const dispatcher = this.#isByHttp() ? undefined : directDispatcher(options?.dispatcher);
-    const agent = directAgent(httpAgent, globalAgent);
-    config.proxy = false;
-    if (agent !== undefined) config.httpAgent = agent;
-    if (dispatcher !== undefined) config.fetchOptions = { ...options, dispatcher };
-    return { proxy, httpAgent, fetchOptions };
+    const kind = this.#adapterKind();
+    const restore: Partial<AxiosRequest> = {};
+    if (kind !== 'fetch') {
+      restore.proxy = proxy;
+      config.proxy = false;
+      const agent = directAgent(httpAgent, globalAgent);
+      if (agent !== undefined) {
+        restore.httpAgent = httpAgent;
+        config.httpAgent = agent;
+      }
+    }
+    if (kind !== 'http') {
+      const options = fetchOptions as { readonly dispatcher?: unknown } | undefined;
+      const dispatcher = directDispatcher(options?.dispatcher);
+      if (dispatcher !== undefined) {
+        restore.fetchOptions = fetchOptions;
+        config.fetchOptions = { ...options, dispatcher };
+      }
+    }
+    return restore;
   }
 
-  #isByHttp(): boolean {
-    return this.dispatch.isHttpAdapter(this.adapter, this.config);
+  #adapterKind(): AdapterKind {
+    return this.dispatch.adapterKind(this.adapter, this.config);
   }
 
   #trail(answer: AxiosAnswer, { hasLeft, hops }: RedirectWatch): Trail {
@@ -119,7 +132,7 @@ export class AxiosExchange implements Exchange<AxiosOutcome> {
     const outcome = fetchOutcomeOf(answer);
     if (outcome !== undefined) return fetchTrail(origin, outcome.asked, outcome);
     // A transport of the caller's own may follow redirects without telling.
-    if (!config.transport && this.#isByHttp()) return 'direct';
+    if (!config.transport && this.#adapterKind() === 'http') return 'direct';
     return shownTrail(origin, answer);
   }
 

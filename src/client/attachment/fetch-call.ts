@@ -43,13 +43,13 @@ export function readFetchCall(
     return readFetchCall(textOf(input.url), { ...initOf(input), ...init });
   }
   const { as, headers, ...rest } = init ?? {};
-  const common = { as, init: rest };
   if (url === undefined) {
     const text = textOf(input);
     return {
-      ...common,
+      as,
       url: text,
       target: () => text,
+      init: rest,
       headers: copyHeaders(headers),
       signal: rest.signal,
       body: rest.body,
@@ -57,10 +57,11 @@ export function readFetchCall(
   }
   const request = input as Request;
   return {
-    ...common,
+    as,
     url,
     // Copied when it is sent, which uses its body up.
     target: () => (isBare(request) ? request : new Request(request)),
+    init: rest,
     headers: copyHeaders(headers ?? request.headers),
     signal: rest.signal === undefined ? request.signal : rest.signal,
     body: rest.body ?? request.body,

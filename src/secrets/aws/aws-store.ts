@@ -121,15 +121,12 @@ class AwsStore implements SecretStore {
     }
   }
 
-  async clearPending(secretId: string, versionId: string): Promise<void> {
-    try {
-      await this.#api.moveLabel(secretId, 'AWSPENDING', versionId, undefined);
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      await this.#lookUntil(secretId, error, ({ labels }) =>
-        labels.get(versionId)?.includes('AWSPENDING') === true ? undefined : 'cleared',
-      );
-    }
+  clearPending(secretId: string, versionId: string): Promise<void> {
+    return this.#takeOff(secretId, versionId, 'AWSPENDING');
+  }
+
+  releaseClaim(secretId: string, versionId: string): Promise<void> {
+    return this.#takeOff(secretId, versionId, CLAIM_LABEL);
   }
 
   async requestRotation(secretId: string, versionId: string): Promise<void> {
@@ -139,6 +136,21 @@ class AwsStore implements SecretStore {
 
   async close(): Promise<void> {
     await this.#api.close();
+  }
+
+  async #takeOff(
+    secretId: string,
+    versionId: string,
+    label: 'AWSPENDING' | typeof CLAIM_LABEL,
+  ): Promise<void> {
+    try {
+      await this.#api.moveLabel(secretId, label, versionId, undefined);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      await this.#lookUntil(secretId, error, ({ labels }) =>
+        labels.get(versionId)?.includes(label) === true ? undefined : 'cleared',
+      );
+    }
   }
 
   /** The second witness, for a read that found nothing. When it may not be asked, AWS's words stand. */

@@ -134,6 +134,10 @@ class FallbackStore implements SecretStore {
     return this.#local.putClaim(secretId, versionId, value);
   }
 
+  releaseClaim(secretId: string, versionId: string): Promise<void> {
+    return this.#local.releaseClaim(secretId, versionId);
+  }
+
   promote(secretId: string, versionId: string, expectedCurrent: string | undefined): Promise<void> {
     return this.#local.promote(secretId, versionId, expectedCurrent);
   }

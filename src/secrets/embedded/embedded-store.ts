@@ -88,10 +88,11 @@ export class EmbeddedSecretStore implements SecretStore {
   }
 
   clearPending(secretId: string, versionId: string): Promise<void> {
-    return this.#writing(secretId, (rows) => {
-      const labels = rows.labels();
-      rows.setLabels(labels, withoutLabel(labels, 'AWSPENDING', versionId));
-    });
+    return this.#takeOff(secretId, versionId, 'AWSPENDING');
+  }
+
+  releaseClaim(secretId: string, versionId: string): Promise<void> {
+    return this.#takeOff(secretId, versionId, CLAIM_LABEL);
   }
 
   async requestRotation(secretId: string): Promise<void> {
@@ -104,6 +105,13 @@ export class EmbeddedSecretStore implements SecretStore {
 
   async close(): Promise<void> {
     this.#database.close();
+  }
+
+  #takeOff(secretId: string, versionId: string, label: string): Promise<void> {
+    return this.#writing(secretId, (rows) => {
+      const labels = rows.labels();
+      rows.setLabels(labels, withoutLabel(labels, label, versionId));
+    });
   }
 
   #put(secretId: string, versionId: string, value: string, label: string): Promise<void> {

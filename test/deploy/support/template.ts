@@ -2,6 +2,7 @@
 export interface Template {
   readonly Resources: Readonly<Record<string, Resource>>;
   readonly Outputs: Readonly<Record<string, { readonly Value: unknown }>>;
+  readonly Conditions?: Readonly<Record<string, unknown>>;
 }
 
 /** One resource of a template. */
@@ -10,6 +11,9 @@ export interface Resource {
   readonly Properties?: Readonly<Record<string, unknown>>;
   readonly DependsOn?: string | readonly string[];
   readonly DeletionPolicy?: string;
+  readonly UpdateReplacePolicy?: string;
+  /** The name of the condition under which the resource is made. */
+  readonly Condition?: string;
 }
 
 /** A resource whose references are texts. */
@@ -19,6 +23,7 @@ export interface DrawnResource {
   readonly properties: Readonly<Record<string, unknown>>;
   readonly dependsOn: readonly string[];
   readonly deletionPolicy: string | undefined;
+  readonly updateReplacePolicy: string | undefined;
 }
 
 const ACCOUNT = '123456789012';
@@ -34,8 +39,9 @@ export const PSEUDO: Readonly<Record<string, string>> = {
 const NOTHING = Symbol('AWS::NoValue');
 
 /**
- * The stack as CloudFormation would make it: every reference replaced by an ARN, a name or a URL of the right form.
- * An intrinsic function or an attribute that it does not know is an error, so that nothing is overlooked.
+ * The stack as CloudFormation would make it: every reference replaced by an ARN, a name or a URL of the right form, and
+ * without the resources whose condition is false. An intrinsic function or an attribute that it does not know is an
+ * error, so that nothing is overlooked.
  */
 export function drawStack(template: Template): ReadonlyMap<string, DrawnResource> {
   const draw = (value: unknown): unknown => {
@@ -80,8 +86,31 @@ export function drawStack(template: Template): ReadonlyMap<string, DrawnResource
         const [separator, text] = draw(argument) as [string, string];
         return text.split(separator);
       }
+      case 'Fn::If': {
+        const [condition, then, otherwise] = argument as [string, unknown, unknown];
+        return draw(isTrue({ Condition: condition }) ? then : otherwise);
+      }
       default:
         throw new Error(`The tests do not know the intrinsic function ${name}.`);
+    }
+  };
+
+  /** Whether a condition holds: a name, or one of CloudFormation's functions. */
+  const isTrue = (condition: unknown): boolean => {
+    const [name = '', argument] = Object.entries(condition as object)[0] ?? [];
+    const parts = argument as readonly unknown[];
+    switch (name) {
+      case 'Condition': {
+        const named = template.Conditions?.[String(argument)];
+        if (named === undefined) throw new Error(`There is no condition ${String(argument)}.`);
+        return isTrue(named);
+      }
+      case 'Fn::Equals':
+        return draw(parts[0]) === draw(parts[1]);
+      case 'Fn::Not':
+        return !isTrue(parts[0]);
+      default:
+        throw new Error(`The tests do not know the condition function ${name}.`);
     }
   };
 
@@ -102,16 +131,19 @@ export function drawStack(template: Template): ReadonlyMap<string, DrawnResource
   };
 
   return new Map(
-    Object.entries(template.Resources).map(([id, resource]) => [
-      id,
-      {
+    Object.entries(template.Resources)
+      .filter(([, { Condition }]) => Condition === undefined || isTrue({ Condition }))
+      .map(([id, resource]) => [
         id,
-        type: resource.Type,
-        properties: draw(resource.Properties ?? {}) as Readonly<Record<string, unknown>>,
-        dependsOn: [resource.DependsOn ?? []].flat(),
-        deletionPolicy: resource.DeletionPolicy,
-      },
-    ]),
+        {
+          id,
+          type: resource.Type,
+          properties: draw(resource.Properties ?? {}) as Readonly<Record<string, unknown>>,
+          dependsOn: [resource.DependsOn ?? []].flat(),
+          deletionPolicy: resource.DeletionPolicy,
+          updateReplacePolicy: resource.UpdateReplacePolicy,
+        },
+      ]),
   );
 }
 

@@ -183,6 +183,7 @@ describe('everything else stays in the own Region', () => {
     ['putPending', (one) => one.putPending('token', VERSION, 'value')],
     ['putClaim', (one) => one.putClaim('token', VERSION, 'value')],
     ['promote', (one) => one.promote('token', VERSION, undefined)],
+    ['releaseClaim', (one) => one.releaseClaim('token', VERSION)],
     ['clearPending', (one) => one.clearPending('token', VERSION)],
     ['requestRotation', (one) => one.requestRotation('token', VERSION)],
   ])('%s', async (_name, call) => {

@@ -83,6 +83,7 @@ describe('what the embedded store promises beyond the contract', () => {
       store.putClaim(SECRET, versionId, 'value'),
       store.promote(SECRET, versionId, undefined),
       store.clearPending(SECRET, versionId),
+      store.releaseClaim(SECRET, versionId),
     ];
     for (const call of calls) {
       await expect(call).rejects.toMatchObject({

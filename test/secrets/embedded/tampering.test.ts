@@ -169,6 +169,7 @@ describe('labels that were changed are not believed by any method', () => {
       store.putClaim(SECRET, randomUUID(), 'value'),
       store.promote(SECRET, pending, current),
       store.clearPending(SECRET, pending),
+      store.releaseClaim(SECRET, pending),
     ];
     for (const call of calls) await expectTampered(call);
     expect((await store.read(OTHER)).value).toBe(`canary current of ${OTHER}`);
