@@ -7,7 +7,7 @@ import { World, type Lives } from './scene.js';
 import { startSecretsManager } from './secrets-manager.js';
 
 /** As short as the schedule's checks, every 15 seconds, allow. */
-const LIVES: Lives = { token: 20, slot: 10, ttl: 1, skew: 1, minRemaining: 3 };
+const LIVES: Lives = { token: 15, slot: 5, ttl: 1, skew: 1, minRemaining: 3 };
 
 /** What a machine that is busy with the other tests may add to what is measured, in milliseconds. */
 const SLACK = 3_000;

@@ -106,7 +106,8 @@ export async function outage(world: World, place: Place, fault: Fault): Promise<
       fault,
       phases: {
         warm: seen(all, brokenAt, Math.min(slotAt, endedDeadAt)),
-        slot: seen(all, slotAt, Math.min(endedDeadAt, healedAt)),
+        // A client counts in whole seconds, from before it asked: it gives a token up a little earlier.
+        slot: seen(all, slotAt, Math.min(endedDeadAt - (place === 'client' ? 2_000 : 0), healedAt)),
         ...(wasDead && { dead: seen(all, endedDeadAt, healedAt) }),
         recovery: seen(
           all,
@@ -277,10 +278,11 @@ class Run {
       if (near.length < 4 || (served > 0 && served < near.length)) return false;
       return (status === 200) !== served > 0;
     });
+    const said = new Set(lies.map(({ status, body }) => `${status}${codeOf(body)}`));
     return lies.length === 0
       ? []
       : [
-          `readiness was ${[...new Set(lies.map(({ status }) => status))].join(', ')} against what peers were answered, ${lies.length} times`,
+          `readiness was ${[...said].join(', ')} against what peers were answered, ${lies.length} times`,
         ];
   }
 
@@ -312,7 +314,8 @@ class Run {
     const wasRefused = during.some(({ status }) => status === 503);
     const wasStale = grew('tokens_served_total', (labels) => labels.includes('STALE'));
     const untold: string[] = [];
-    if (wasRefused && !grew('tokens_unavailable_total') && !grew('peer_login_failures_total')) {
+    const isFailure = (labels: string): boolean => labels.includes('status="5xx"');
+    if (wasRefused && !grew('http_requests_total', isFailure)) {
       untold.push('no metric counts the peers that were not served');
     }
     if (place === 'store' && (wasRefused || wasStale) && !grew('store_reads_total', failed)) {
@@ -378,6 +381,13 @@ function statusLies(status: StatusSaid | undefined, when: string): readonly stri
 function clientLies(samples: readonly Sample[]): readonly string[] {
   const lies = samples.filter(({ status, usable }) => (status === 200) !== usable);
   return lies.length === 0 ? [] : [`the client's status was wrong ${lies.length} times`];
+}
+
+/** Why readiness says no, in brackets. */
+function codeOf(body: Record<string, unknown>): string {
+  const details = body['details'] as Record<string, { code?: unknown }> | undefined;
+  const code = details?.['token']?.code;
+  return typeof code === 'string' ? ` (${code})` : '';
 }
 
 function rotationStatus(body: Record<string, unknown>): unknown {
