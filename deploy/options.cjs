@@ -39,7 +39,7 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
     ),
     ...mistakesIn(given, lists, { stage, region }),
   ];
-  let rotation = { expression: given.schedule, missing: {}, expiringSeconds: 0 };
+  let rotation = { expression: given.schedule, missing: UNKNOWN_ALARM, expiringSeconds: 0 };
   try {
     rotation = readSchedule(given);
   } catch (error) {
@@ -61,6 +61,12 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
     logRetentionDays: Number(given.logRetentionDays),
     schedule: rotation.expression,
     window: given.window === '' ? NOTHING : given.window,
+
+    missingPeriod: rotation.missing.period,
+    missingPeriods: rotation.missing.periods,
+    missingAlarm: rotation.missing.isSeen ? 'rotation-missing' : 'network/none',
+    missingInWords: spanInWords(rotation.missing.period * rotation.missing.periods),
+    expiringSeconds: rotation.expiringSeconds,
 
     /** Whom the secrets' resource policies do not deny. */
     mayReadToken: [arnOf('RotationRole'), arnOf('HttpRole'), ...brokerRoles, ...people],
@@ -280,6 +286,15 @@ function refusal(mistakes) {
   // osls prints the stack, which leads to nothing that a reader of the message could change.
   error.stack = error.message;
   return error;
+}
+
+/** Where the schedule cannot be read, which `checked` tells. */
+const UNKNOWN_ALARM = { period: 300, periods: 1, isSeen: false };
+
+function spanInWords(seconds) {
+  const hours = Math.floor(seconds / 3600);
+  const minutes = Math.round((seconds % 3600) / 60);
+  return `${hours} hours${minutes === 0 ? '' : ` and ${minutes} minutes`}`;
 }
 
 /** Leaves the property out of the stack. */

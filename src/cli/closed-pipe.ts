@@ -1,3 +1,6 @@
+/** Of a pipe, a terminal, and a socket. */
+const READER_IS_GONE: ReadonlySet<string> = new Set(['EPIPE', 'EIO', 'ECONNRESET']);
+
 /**
  * Lets a command go on when nobody reads what it writes any more, as with `| head`: what it does is done, and its exit
  * code stays its own. Without this the process would end with an exception.
@@ -7,7 +10,7 @@ export function outliveClosedPipes(
 ): void {
   for (const stream of streams) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
+      if (!READER_IS_GONE.has(error.code ?? '')) throw error;
     });
   }
 }

@@ -54,7 +54,12 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(add --help for what is allowed)')
     .exitOverride();
-  addServers(program, run);
+  const runServer: Run = async (action) => {
+    await run(action);
+    // A reader of standard output that hangs, or a connection to a store that does, must not keep the process.
+    if (exitCode === 0) process.exit(0);
+  };
+  addServers(program, runServer);
   addRotation(program, run);
   addExamination(program, run);
   addPeers(program, run);
@@ -72,16 +77,16 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 
 type Run = (action: Action) => Promise<void>;
 
-function addServers(program: Command, run: Run): void {
+function addServers(program: Command, runServer: Run): void {
   program
     .command('serve')
     .description('run the broker: serve the service token to peers, and rotate it on schedule')
     .addHelpText('after', () => `\nConfiguration:\n${configReferenceText()}`)
-    .action(() => run(async (context) => (await import('./serve.js')).serveCommand(context)));
+    .action(() => runServer(async (context) => (await import('./serve.js')).serveCommand(context)));
   program
     .command('dev')
     .description('run the broker with an embedded store and provider: for development only')
-    .action(() => run(async (context) => (await import('./dev.js')).devCommand(context)));
+    .action(() => runServer(async (context) => (await import('./dev.js')).devCommand(context)));
 }
 
 function addRotation(program: Command, run: Run): void {

@@ -1,9 +1,11 @@
 import { tell } from '../tokens/tell.js';
 import {
+  isRefusal,
   isResting,
   lineUp,
   pauseBeforeRound,
   remember,
+  restEnd,
   type ListedBroker,
   type RememberedFailure,
 } from './broker-list.js';
@@ -21,8 +23,11 @@ export interface BrokerToken extends GrantedToken {
 export interface TokenRequest {
   /** Asks the brokers to look past their own caches. */
   readonly pastCaches: boolean;
-  /** Goes through the list again and again, as far as rounds and deadline allow. Otherwise once. */
-  readonly patient: boolean;
+  /**
+   * There is no token at hand: goes through the list again and again, as far as rounds and deadline allow, and leaves no
+   * broker alone for long. Otherwise once.
+   */
+  readonly isUrgent: boolean;
 }
 
 /** A refusal that every broker would repeat, as long as the secret is the same. */
@@ -50,27 +55,31 @@ export class BrokerAsker {
   }
 
   /** @throws {TokenRequestError} */
-  async ask({ pastCaches, patient }: TokenRequest): Promise<BrokerToken> {
+  async ask({ pastCaches, isUrgent }: TokenRequest): Promise<BrokerToken> {
     const { clock, deadlineMs, random } = this.#settings;
     const deadline = clock.now() + deadlineMs;
-    const rounds = patient ? this.#settings.rounds : 1;
+    const rounds = isUrgent ? this.#settings.rounds : 1;
     for (let failedRounds = 1; ; failedRounds += 1) {
-      const token = await this.#round(pastCaches, deadline);
+      const token = await this.#round(pastCaches, isUrgent, deadline);
       if (token !== undefined) return token;
       const now = clock.now();
       const brokers = this.#brokers;
-      const progress = { brokers, failedRounds, rounds, now, deadline, random: random() };
+      const progress = { brokers, failedRounds, isUrgent, rounds, now, deadline, random: random() };
       const pause = pauseBeforeRound(progress);
-      if (pause === undefined) throw noToken(brokers, now);
+      if (pause === undefined) throw noToken(brokers, now, isUrgent);
       await clock.sleep(pause);
     }
   }
 
-  async #round(pastCaches: boolean, deadline: number): Promise<BrokerToken | undefined> {
+  async #round(
+    pastCaches: boolean,
+    isUrgent: boolean,
+    deadline: number,
+  ): Promise<BrokerToken | undefined> {
     const { clock } = this.#settings;
-    for (const { url } of lineUp(this.#brokers, clock.now())) {
+    for (const { url } of lineUp(this.#brokers, clock.now(), isUrgent)) {
       if (clock.now() >= deadline) return undefined;
-      const token = await this.#askOne(url, pastCaches, deadline);
+      const token = await this.#askOne(url, pastCaches, isUrgent, deadline);
       if (token !== undefined) return token;
     }
     return undefined;
@@ -80,11 +89,12 @@ export class BrokerAsker {
   async #askOne(
     broker: string,
     pastCaches: boolean,
+    isUrgent: boolean,
     deadline: number,
   ): Promise<BrokerToken | undefined> {
     const { clock, fetch, observer, peerId, random, skewMs } = this.#settings;
     const peerSecret = await readPeerSecret(this.#settings, this.#timeLeft(deadline));
-    this.#repeatRefusal(peerSecret);
+    this.#repeatRefusal(peerSecret, isUrgent);
     const startedAt = clock.now();
     try {
       const token = await requestToken({
@@ -119,10 +129,10 @@ export class BrokerAsker {
     return Math.max(1, Math.min(timeoutMs, deadline - clock.now()));
   }
 
-  #repeatRefusal(secret: string): void {
+  #repeatRefusal(secret: string, isUrgent: boolean): void {
     const refusal = this.#refusal;
     if (refusal?.secret !== secret) return;
-    if (isResting(refusal, this.#settings.clock.now())) throw refusal.error;
+    if (isResting(refusal, this.#settings.clock.now(), isUrgent)) throw refusal.error;
   }
 
   #noteSuccess(broker: string): void {
@@ -146,16 +156,16 @@ export class BrokerAsker {
   }
 }
 
-function isRefusal({ code }: TokenRequestError): boolean {
-  return code === 'BROKER_CREDENTIALS_REFUSED' || code === 'BROKER_REQUEST_REFUSED';
-}
-
 /** The failure of a whole request: that of the only broker, or what all of them said last. */
-function noToken(brokers: readonly ListedBroker[], now: number): TokenRequestError {
+function noToken(
+  brokers: readonly ListedBroker[],
+  now: number,
+  isUrgent: boolean,
+): TokenRequestError {
   const errors = brokers
     .map(({ failure }) => failure)
     .filter((failure) => failure !== undefined)
-    .map((failure) => stillTrue(failure, now));
+    .map((failure) => stillTrue(failure, now, isUrgent));
   const [first, second] = errors;
   if (first !== undefined && second === undefined) return first;
   const waits = errors.map(({ retryAfterSeconds }) => retryAfterSeconds);
@@ -172,11 +182,14 @@ function noToken(brokers: readonly ListedBroker[], now: number): TokenRequestErr
   );
 }
 
-/** A remembered failure with what is left of its `Retry-After`. */
-function stillTrue({ error, at, restUntil }: RememberedFailure, now: number): TokenRequestError {
-  if (error.retryAfterSeconds === undefined || at === now) return error;
+/** A remembered failure with the time until the next attempt in place of a later `Retry-After`. */
+function stillTrue(failure: RememberedFailure, now: number, isUrgent: boolean): TokenRequestError {
+  const { error } = failure;
+  if (error.retryAfterSeconds === undefined) return error;
+  const left = Math.max(0, Math.ceil((restEnd(failure, isUrgent) - now) / 1_000));
+  if (left === error.retryAfterSeconds) return error;
   return new TokenRequestError(error.code, error.message, {
     cause: error,
-    retryAfterSeconds: Math.max(0, Math.ceil((restUntil - now) / 1_000)),
+    retryAfterSeconds: left,
   });
 }

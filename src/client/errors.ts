@@ -48,7 +48,7 @@ const KINDS = {
   BROKER_UNREACHABLE: 'retry',
   /** No complete answer in time. */
   BROKER_TIMEOUT: 'retry',
-  /** The broker cannot serve a token now: status 5xx or 408. */
+  /** The broker cannot serve a token now: status 5xx, 408 or 425, or an answer that was lost on the way. */
   BROKER_UNAVAILABLE: 'retry',
   /** Too many requests: status 429. */
   BROKER_THROTTLED: 'retry',
@@ -56,7 +56,7 @@ const KINDS = {
   BROKER_TOKEN_EXPIRED: 'retry',
   /** No trusted TLS connection. */
   BROKER_TLS_FAILED: 'misconfigured',
-  /** Nothing answers token requests at the URL: status 404, 405 or 410 without an OAuth error. */
+  /** Nothing answers token requests at the URL: status 404, 405 or 410. */
   BROKER_NOT_FOUND: 'misconfigured',
   /** The answer is a redirect, which is never followed. */
   BROKER_REDIRECTED: 'misconfigured',

@@ -49,7 +49,9 @@ export interface ServiceTokenClient extends ServiceTokenSource {
  * made, unless `deadlineMs` is shorter.
  *
  * The brokers are asked in the order of the list: the first whenever it works, and last for a minute after it failed.
- * `Retry-After` is kept. A peer that is refused (400, 401, 403) is not tried again at another broker, nor at once.
+ * `Retry-After` is kept. A peer that is refused (400, 401, 403) is not tried again at another broker, nor at once: after 1 to 8
+ * seconds, or as soon as it has another secret. While there is no token at hand, the next attempt is at most 15 seconds away,
+ * whatever failed before.
  *
  * A token's life is what the broker says is left of it (`expires_in`, RFC 6749 §5.1), counted by this machine's clock from
  * before the request was sent. The JWT is not decoded: its `exp` would be compared with a clock that may be minutes off.
@@ -133,7 +135,7 @@ class BrokerClient implements ServiceTokenClient {
   }
 
   async #read(forced: boolean): Promise<Held> {
-    const request = { pastCaches: forced, patient: !this.#hasUsableToken() };
+    const request = { pastCaches: forced, isUrgent: !this.#hasUsableToken() };
     const { accessToken, expiresAt, broker } = await this.#asker.ask(request);
     const token = createSuppliedToken(accessToken, expiresAt);
     return { token, promise: Promise.resolve(token), broker };

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-import { parseRetryAfter } from '../tokens/retry-after.js';
+import { lostBody } from '../tokens/bounded-body.js';
+import { isTemporaryStatus, retryAfterOf } from '../tokens/retry-after.js';
 import {
   isJsonObject,
   parseStrictJson,
@@ -41,10 +42,10 @@ const OAUTH_ERRORS = new Set([
   'invalid_target',
 ]);
 
-/** The members of an OAuth error. Frameworks' own errors have others: `statusCode`, `message`, `path`. */
-const ERROR_MEMBERS = new Set(['error', 'error_description', 'error_uri']);
+/** The statuses of a broker's refusals. Another one with an OAuth error is somebody else's. */
+const REFUSALS = new Set([400, 401, 403]);
 
-/** What a server answers that has no token endpoint at the path. */
+/** What a server answers that has no token endpoint at the path, whatever it says. A broker has one, and takes POST. */
 const NOTHING_THERE = new Set([404, 405, 410]);
 
 /**
@@ -59,7 +60,7 @@ export function failureByStatus(
   broker: string,
   now: number,
 ): TokenRequestError | undefined {
-  const retryAfterSeconds = readRetryAfter(headers, now);
+  const retryAfterSeconds = retryAfterOf(headers, now);
   const options = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
   if (status === 429) {
     return new TokenRequestError(
@@ -68,7 +69,7 @@ export function failureByStatus(
       options,
     );
   }
-  if (status >= 500 || status === 408) {
+  if (isTemporaryStatus(status)) {
     return new TokenRequestError(
       'BROKER_UNAVAILABLE',
       `The broker ${broker} cannot serve a token at the moment (status ${status}). Its log and /health/ready say why.`,
@@ -98,9 +99,13 @@ export function readGrant(status: number, body: Buffer, broker: string): Grant {
   const json = isUtf8(body)
     ? parseStrictJson(new TextDecoder().decode(body), MAX_DEPTH)
     : ({ ok: false, fault: 'it is not UTF-8' } as const);
-  if (NOTHING_THERE.has(status) && !(json.ok && hasOauthError(json.value))) {
-    throw nothingThere(broker, status);
+  if (NOTHING_THERE.has(status)) throw nothingThere(broker, status);
+  const lost = lostBody(body.toString('utf8'));
+  // A gateway that refuses without a word is no broker; a success without a word was one.
+  if (lost === 'cut short' || (lost === 'empty' && status < 300)) {
+    throw lostAnswer(broker, status, lost);
   }
+  if (lost !== undefined) throw invalidAnswer(broker, status, `it is ${lost}`);
   if (!json.ok) throw invalidAnswer(broker, status, json.fault);
   if (!isJsonObject(json.value)) throw invalidAnswer(broker, status, 'it is not a JSON object');
   if (status !== 200) throw refusal(status, json.value, broker);
@@ -134,21 +139,24 @@ function nothingThere(broker: string, status: number): TokenRequestError {
   );
 }
 
-function hasOauthError(value: unknown): boolean {
-  if (!isJsonObject(value)) return false;
-  const { error } = value;
-  return typeof error === 'string' && OAUTH_ERRORS.has(error);
+function lostAnswer(broker: string, status: number, lost: string): TokenRequestError {
+  return new TokenRequestError(
+    'BROKER_UNAVAILABLE',
+    `The broker ${broker} sent an answer that is ${lost} (status ${status}). Something on the way lost it, or there is no ` +
+      'broker at this URL.',
+  );
 }
 
+/**
+ * Only what a broker says of the peer or its request, in a broker's own words, is a refusal that every broker would repeat.
+ * Gateways, proxies and other services answer with an `error` of their own.
+ */
 function refusal(status: number, json: JsonObject, broker: string): TokenRequestError {
-  const { error } = json;
-  if (typeof error !== 'string') return invalidAnswer(broker, status, 'it has no OAuth error code');
-  const isReadable = /^[a-z_]{1,40}$/.test(error);
-  if (!isReadable && !Object.keys(json).every((name) => ERROR_MEMBERS.has(name))) {
-    return invalidAnswer(broker, status, 'its error is not an OAuth error');
+  const { error: code } = json;
+  if (typeof code !== 'string') return invalidAnswer(broker, status, 'it has no OAuth error code');
+  if (!OAUTH_ERRORS.has(code) || !REFUSALS.has(status)) {
+    return invalidAnswer(broker, status, 'its error is not that of a token endpoint');
   }
-  // A code of any other form may be anything, and is not repeated.
-  const code = isReadable ? error : 'an unreadable error code';
   if (TEMPORARY.has(code)) {
     return new TokenRequestError(
       'BROKER_UNAVAILABLE',
@@ -167,10 +175,4 @@ function refusal(status: number, json: JsonObject, broker: string): TokenRequest
     'BROKER_REQUEST_REFUSED',
     `The broker ${broker} refuses to serve the token (status ${status}, ${code}).${advice}`,
   );
-}
-
-/** A date is compared with the time of whoever sent it: the clocks of two machines may be minutes apart. */
-function readRetryAfter(headers: Headers, now: number): number | undefined {
-  const theirs = Date.parse(headers.get('date') ?? '');
-  return parseRetryAfter(headers.get('retry-after'), Number.isFinite(theirs) ? theirs : now);
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { flushLogger } from '../operations/log.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { serveHttp, type RunningBroker } from './http-server.js';
@@ -11,8 +12,16 @@ export interface RunBrokerOptions extends RuntimeOptions {
   readonly started?: (broker: RunningBroker) => void;
 }
 
+/** Milliseconds after the delay in which answers end their connections and new connections are still accepted. */
+const GOODBYE = 1_000;
+/** Milliseconds after the delay until connections in use are closed, and until the process is ended whatever it waits for. */
+const PATIENCE = 7_500;
+const DEADLINE = 8_800;
+
 /**
- * Runs the broker until SIGTERM or SIGINT; then requests in flight and a running rotation are finished.
+ * Runs the broker until SIGTERM or SIGINT. Then readiness fails; for `BROKER_SHUTDOWN_DELAY_SECONDS` requests are served
+ * as usual; then answers end their connections, and requests in flight and a running rotation are finished. The process
+ * ends at most 10 seconds after the delay, whatever hangs, and at once at a second signal.
  *
  * @throws {BrokerError} when it cannot start. The store is closed then.
  */
@@ -22,6 +31,8 @@ export async function runBroker(
 ): Promise<void> {
   const { prepare, started, ...replaced } = options;
   const signal = nextSignal();
+  const delay = config.http.shutdownDelaySeconds * 1_000;
+  void signal.received.then(() => endProcessAfter(delay + DEADLINE));
   try {
     const runtime = await createRuntime(config, replaced);
     const { log, core } = runtime;
@@ -36,14 +47,32 @@ export async function runBroker(
     }
     log.info({ url: broker.url, store: core.store.name }, 'the broker listens');
     started?.(broker);
-    await warnOfCoverage(runtime);
-    log.info({ signal: await signal.received }, 'the broker stops: finishing what is in flight');
-    await broker.close();
+    await Promise.race([warnOfCoverage(runtime), signal.received]);
+    const name = await signal.received;
+    runtime.failReadiness();
+    if (delay > 0) {
+      const seconds = config.http.shutdownDelaySeconds;
+      log.info({ signal: name, seconds }, 'the broker stops: not ready, and serving on meanwhile');
+      await sleep(delay);
+    }
+    log.info({ signal: name }, 'the broker stops: finishing what is in flight');
+    broker.endConnections();
+    // Without a delay nobody was told to go elsewhere: connections are closed as soon as they are idle.
+    if (delay > 0) await sleep(GOODBYE);
+    await broker.close(delay > 0 ? PATIENCE - GOODBYE : PATIENCE);
     log.info('the broker has stopped');
     await flushLogger(log);
   } finally {
     signal.ignore();
   }
+}
+
+/** Ends the process whatever it waits for: a store, a provider, or a caller that hangs. */
+function endProcessAfter(milliseconds: number): void {
+  setTimeout(() => {
+    process.stderr.write('service-token-broker: not stopped in time; what hangs is abandoned.\n');
+    process.exit(1);
+  }, milliseconds).unref();
 }
 
 /** The coverage check at start. It reads the token through the cache, which is warm for the first peer then. */

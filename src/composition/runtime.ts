@@ -1,5 +1,5 @@
 import type { BrokerConfig } from '../config/broker-config.js';
-import { createLogger, type BrokerLogger } from '../operations/log.js';
+import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
 import type { ReadinessSource } from '../operations/readiness.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
@@ -53,6 +53,8 @@ export interface BrokerRuntime {
   readonly schedule: RotationSchedule;
   /** Verifies the current token again and again. */
   readonly watch: TokenWatch;
+  /** Makes `/health/ready` answer 503 from now on: the process was told to stop. */
+  readonly failReadiness: () => void;
 }
 
 /** Nest's injection token for the {@link BrokerRuntime}. */
@@ -72,6 +74,7 @@ export async function createRuntime(
     },
     tokenGeneratedAt: () => serving.tokenCache.status().value?.token.generatedAt,
     jwksStatus: () => core.keysState()?.status,
+    droppedLogLines: () => droppedLines(log),
     tokenAccepted: () => watch.accepts(serving.tokenCache.status().value?.versionId),
   });
   const rotations = rotationObserver(log, metrics);
@@ -138,10 +141,11 @@ export async function createRuntime(
     refusal: () => watch.refusal(),
     observer: { ...scheduleObserver(log), described: (description) => gap.learn(description) },
   });
-  const readiness = createReadiness(core, tokenCache, gap, {
-    directory: serving.peerDirectory,
-    watch,
-  });
+  let isStopping = false;
+  const readiness = Object.assign(
+    createReadiness(core, tokenCache, gap, { directory: serving.peerDirectory, watch }),
+    { isStopping: () => isStopping },
+  );
   return {
     core,
     log,
@@ -152,5 +156,8 @@ export async function createRuntime(
     readiness,
     schedule,
     watch,
+    failReadiness: () => {
+      isStopping = true;
+    },
   };
 }

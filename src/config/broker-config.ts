@@ -9,6 +9,10 @@ export interface HttpConfig {
   readonly publicUrl: string | undefined;
   /** The peers of the HTTP function on AWS Lambda; empty when there are none. */
   readonly iamPeers: readonly IamPeer[];
+  /** `undefined` means by the process's limit of open files. */
+  readonly maxConnections: number | undefined;
+  /** How long the broker goes on serving after a signal to stop. */
+  readonly shutdownDelaySeconds: number;
 }
 
 /** Where secrets live, and which is which. */
@@ -89,6 +93,8 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
       host: settings.HOST,
       publicUrl: settings.BROKER_PUBLIC_URL,
       iamPeers: settings.BROKER_HTTP_IAM_PEERS ?? [],
+      maxConnections: settings.BROKER_MAX_CONNECTIONS,
+      shutdownDelaySeconds: settings.BROKER_SHUTDOWN_DELAY_SECONDS,
     },
     secrets: {
       store: settings.BROKER_SECRET_STORE,

@@ -70,6 +70,18 @@ export const SETTINGS = {
     allowed: URL_ALLOWED,
     does: 'The URL peers reach the broker by; the issuer of its RFC 8414 metadata.',
   },
+  BROKER_MAX_CONNECTIONS: {
+    reads: values.wholeNumber(1, 100_000),
+    defaultNote: "what the process's limit of open files allows, at most 4096",
+    allowed: 'a whole number from 1 to 100000',
+    does: 'Connections that are served at the same time. Further ones take the place of idle ones; when none is idle they get 503, except for health and metrics.',
+  },
+  BROKER_SHUTDOWN_DELAY_SECONDS: {
+    reads: values.wholeNumber(0, 300),
+    default: '0',
+    allowed: 'whole seconds from 0 to 300',
+    does: 'How long the broker goes on serving after SIGTERM, while readiness fails, so that load balancers stop sending requests to it. It ends at most 10 seconds later.',
+  },
   BROKER_SECRET_STORE: {
     reads: values.oneOf(['embedded', 'aws']),
     default: 'embedded',

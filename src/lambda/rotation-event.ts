@@ -40,6 +40,11 @@ export function readRotationEvent(event: unknown): RotationEvent {
   };
 }
 
+/** The event of the stack's schedule, which asks the rotation function to look at the current token. */
+export function isProbe(event: unknown): boolean {
+  return typeof event === 'object' && event !== null && 'Probe' in event && event.Probe === 'token';
+}
+
 function stepOf(value: unknown): RotationStep {
   const step = ROTATION_STEPS.find((name) => name === value);
   if (step === undefined) throw invalid(`"Step" is none of ${ROTATION_STEPS.join(', ')}`);

@@ -1,15 +1,33 @@
 import type { BrokerConfig } from '../config/broker-config.js';
+import { REFUSED } from '../rotation/due.js';
 import type { RotationSteps, StepCall } from '../rotation/rotation-steps.js';
-import { errorCode } from '../tokens/errors.js';
+import type { Core } from '../composition/core.js';
+import { isStoreError } from '../secrets/secret-store-error.js';
+import { BrokerError, errorCode } from '../tokens/errors.js';
+import {
+  parseServiceToken,
+  remainingLife,
+  TokenSecretError,
+  type ServiceToken,
+} from '../tokens/service-token.js';
 import { readFunctionConfig } from './function-config.js';
 import { FunctionError, shownError } from './function-error.js';
 import type { FunctionLog } from './function-log.js';
 import { elapsed, prepareFunction, type FunctionOptions } from './function-start.js';
 import { runInvocation, type FunctionContext } from './invocation.js';
-import { isConfiguredSecret, readRotationEvent, type RotationEvent } from './rotation-event.js';
+import {
+  isConfiguredSecret,
+  isProbe,
+  readRotationEvent,
+  type RotationEvent,
+} from './rotation-event.js';
 import { startOnce } from './start-once.js';
 
-/** The handler of a rotation function. It resolves with nothing: Secrets Manager only looks whether it succeeded. */
+/**
+ * The handler of a rotation function. It resolves with nothing: Secrets Manager only looks whether it succeeded. Besides
+ * the events of a rotation it takes `{"Probe":"token"}`, which writes the current token's remaining life to the log, and
+ * whether receivers accept it.
+ */
 export type RotationHandler = (event: unknown, context: FunctionContext) => Promise<void>;
 
 /**
@@ -20,10 +38,21 @@ export function createRotationFunction(options: FunctionOptions = {}): RotationH
   const { clock, firstLog, start } = prepareFunction(options, readFunctionConfig);
   const started = startOnce(start);
 
+  /** Never rejects: nobody would repeat it sooner than the schedule, and a missing line rings the alarm. */
+  async function probe(): Promise<void> {
+    try {
+      const { core, log } = await started();
+      await probeToken(core, log);
+    } catch (error) {
+      firstLog('error', 'the service token could not be probed', { ...elapsed(clock), err: error });
+    }
+  }
+
   return (event, context) =>
     runInvocation(clock, context, async () => {
       let log = firstLog;
       let call: RotationEvent | undefined;
+      if (isProbe(event)) return probe();
       try {
         call = readRotationEvent(event);
         const { core, log: configured } = await started();
@@ -67,4 +96,29 @@ async function runStep(
     }
     throw error;
   }
+}
+
+/** Writes how long the current token lives, and whether receivers accept it. What holds no token has no life left. */
+async function probeToken(core: Core, log: FunctionLog): Promise<void> {
+  const { store, config, clock, verify } = core;
+  let token: ServiceToken;
+  try {
+    token = parseServiceToken((await store.read(config.secrets.tokenSecretId)).value);
+  } catch (error) {
+    if (!(error instanceof TokenSecretError) && !isStoreError(error, 'VERSION_NOT_FOUND'))
+      throw error;
+    log('warn', 'service token probed', { err: error }, { remainingSeconds: 0 });
+    return;
+  }
+  try {
+    await verify(token);
+  } catch (error) {
+    const isRefused = error instanceof BrokerError && error.kind === 'rejected';
+    log('warn', isRefused ? REFUSED : 'the service token could not be verified', {
+      code: errorCode(error),
+      err: error,
+    });
+  }
+  const remainingSeconds = Math.max(0, Math.floor(remainingLife(token, clock.now()) / 1000));
+  log('info', 'service token probed', elapsed(clock), { remainingSeconds });
 }

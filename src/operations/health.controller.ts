@@ -12,6 +12,11 @@ import { OperationsClock } from './operations.module-definition.js';
 import { ReadinessWatch } from './readiness-watch.js';
 import { otherHealth, ReadinessSource, tokenHealth, tokenState } from './readiness.js';
 
+const STOPPING = {
+  code: 'BROKER_STOPPING',
+  reason: 'The broker was told to stop. It answers for a while, and takes no new work.',
+};
+
 /** The health endpoints. */
 @SetMetadata(DECIDES_ACCESS_ITSELF, true)
 @Controller('health')
@@ -37,6 +42,10 @@ export class HealthController {
   @HealthCheck()
   ready(): Promise<HealthCheckResult> {
     const { source, indicators, watch } = this;
+    if (source.isStopping?.() === true) {
+      // Not told to the watch, which would log a fault: the log has said that the process stops.
+      return this.health.check([() => indicators.check('process').down(STOPPING)]);
+    }
     const token = tokenState(source, this.clock, (error) => watch.fault(error));
     return watch.watch(
       this.health.check([

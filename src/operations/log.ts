@@ -1,4 +1,4 @@
-import { destination as pinoDestination, pino } from 'pino';
+import { pino, symbols } from 'pino';
 import type {
   Bindings,
   ChildLoggerOptions,
@@ -11,7 +11,7 @@ import type {
 import { redactText } from '../tokens/redaction.js';
 import { describeError, isError, messageOf } from './describe-error.js';
 import { isoTime } from './iso-time.js';
-import { bufferLines } from './line-buffer.js';
+import { bufferLines, writeToStandardOutput } from './line-buffer.js';
 import { asText } from './log-text.js';
 import { redactFields } from './redact-fields.js';
 
@@ -24,7 +24,10 @@ export interface CreateLoggerOptions {
   readonly level: LevelWithSilent;
   /** `json`: one object per line. `text`: a line for people. Default: `json`. */
   readonly format?: 'json' | 'text';
-  /** Where lines go. Default: standard output, written in the background, and in full before the process exits. */
+  /**
+   * Where lines go. Default: standard output. Nothing waits for whoever reads it: when 1 MiB of lines waits, further ones
+   * are dropped and counted, and the log says how many as soon as they flow again.
+   */
   readonly destination?: DestinationStream;
 }
 
@@ -42,8 +45,15 @@ export const SERVICE_NAME = 'service-token-broker';
  * ```
  */
 export function createLogger(options: CreateLoggerOptions): BrokerLogger {
-  const { level, format = 'json', destination = standardOutput() } = options;
-  const log = pino(
+  const { level, format = 'json' } = options;
+  const destination =
+    options.destination ??
+    bufferLines({
+      write: writeToStandardOutput,
+      onDropped: (lines) =>
+        log.warn({ lines }, 'log lines were dropped, because standard output was not read'),
+    });
+  const log: BrokerLogger = pino(
     { ...COMMON, level, base: { service: SERVICE_NAME, pid: process.pid } },
     format === 'text' ? asText(destination) : destination,
   );
@@ -68,15 +78,19 @@ interface Bindable {
   setBindings(bindings: Bindings): void;
 }
 
-/** Writes what is still in memory. For shutdown: resolves when everything is written. */
+/** Writes what is still in memory. For shutdown: resolves when everything is written, or after a second. */
 export function flushLogger(log: BrokerLogger): Promise<void> {
   return new Promise((resolve, reject) => {
     log.flush((error) => (error ? reject(error) : resolve()));
   });
 }
 
-function standardOutput(): DestinationStream {
-  return bufferLines(pinoDestination({ dest: 1, sync: false }));
+/** Lines that a log has dropped since the start; 0 for one that was given a destination of its own. */
+export function droppedLines(log: BrokerLogger): number {
+  const { [symbols.streamSym]: stream } = log as BrokerLogger & {
+    readonly [symbols.streamSym]: { dropped?(): number };
+  };
+  return stream.dropped?.() ?? 0;
 }
 
 const COMMON: LoggerOptions = {

@@ -18,6 +18,8 @@ export interface MetricsSources {
   readonly tokenAccepted?: () => boolean | undefined;
   /** State of the provider's keys; `undefined` until they were needed. */
   readonly jwksStatus?: () => JwksStatus | undefined;
+  /** Lines of the log that were dropped since the start. */
+  readonly droppedLogLines?: () => number;
 }
 
 /** The states of the provider's keys. */
@@ -104,6 +106,21 @@ export class BrokerMetrics {
     'Rotations that ended, by trigger, result and code (OK or an error code).',
     ['trigger', 'result', 'code'],
   );
+  readonly #connections = new Gauge({
+    name: `${METRICS_PREFIX}connections`,
+    help: 'Open connections of callers.',
+    registers: [this.registry],
+  });
+  readonly #connectionsRefused = this.#counter(
+    'connections_refused_total',
+    'Connections beyond BROKER_MAX_CONNECTIONS, by how they were refused: answered with 503, or reset.',
+    ['how'],
+  );
+  readonly #descriptorsExhausted = new Gauge({
+    name: `${METRICS_PREFIX}descriptors_exhausted`,
+    help: 'Whether the process cannot open files or connections any more: 1 if so, else 0.',
+    registers: [this.registry],
+  });
   #lastSuccess: number | undefined;
 
   constructor(sources: MetricsSources = {}) {
@@ -124,6 +141,15 @@ export class BrokerMetrics {
     this.#scraped('jwks_state', JWKS_HELP, ['state'], (gauge) => {
       const status = sources.jwksStatus?.();
       for (const state of JWKS_STATUSES) gauge.set({ state }, state === status ? 1 : 0);
+    });
+    const dropped: Counter = new Counter({
+      name: `${METRICS_PREFIX}log_lines_dropped_total`,
+      help: 'Lines of the log that were dropped, because standard output was not read.',
+      registers: [this.registry],
+      collect: () => {
+        dropped.reset();
+        dropped.inc(sources.droppedLogLines?.() ?? 0);
+      },
     });
   }
 
@@ -147,6 +173,21 @@ export class BrokerMetrics {
   /** Counts a failed login. @param reason one of the words of the serving room. */
   recordPeerLoginFailure(reason: string): void {
     this.#loginFailures.inc({ reason: this.#word.of(reason) });
+  }
+
+  /** Counts a caller's connection. @param change 1 when it was opened, -1 when it was closed. */
+  recordConnection(change: 1 | -1): void {
+    this.#connections.inc(change);
+  }
+
+  /** Counts a connection that was more than the limit allows. */
+  recordConnectionRefused(how: 'answered' | 'reset'): void {
+    this.#connectionsRefused.inc({ how });
+  }
+
+  /** Notes whether the process can open files and connections. */
+  recordDescriptors(areExhausted: boolean): void {
+    this.#descriptorsExhausted.set(areExhausted ? 1 : 0);
   }
 
   /** Counts a read that ended well. */

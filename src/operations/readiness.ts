@@ -59,6 +59,8 @@ export interface ReadinessSource {
   coverage(): CoverageReadiness | undefined;
   /** What is known in memory; `undefined` while nobody has tried to log in, or not since a failure of long ago. */
   peers(): PeersReadiness | undefined;
+  /** True as soon as the process was told to stop: it is not ready then, whatever else is. Default: never. */
+  isStopping?(): boolean;
 }
 
 /** Nest's injection token for the {@link ReadinessSource} in use. */

@@ -7,6 +7,7 @@ import {
   type PrivateJwk,
   type PrivateKeyCredentials,
 } from './client-credentials.js';
+import { isRocaModulus } from '../verification/keys/roca.js';
 import { ProviderError } from './provider-errors.js';
 import type { ClientAuthentication, ProviderSettings } from './provider-settings.js';
 import { safeText } from './safe-text.js';
@@ -130,6 +131,12 @@ async function importPrivateKey(jwk: PrivateJwk, algorithm: string): Promise<Cry
   }
   if ('modulusLength' in key.algorithm && Number(key.algorithm.modulusLength) < MIN_RSA_BITS) {
     throw invalidCredentials(`"private_key" is an RSA key under ${MIN_RSA_BITS} bits`);
+  }
+  const { n: modulus } = jwk;
+  if (typeof modulus === 'string' && isRocaModulus(Buffer.from(modulus, 'base64url'))) {
+    throw invalidCredentials(
+      '"private_key" can be computed from its public half (CVE-2017-15361, "ROCA"): make a new one',
+    );
   }
   return key;
 }

@@ -1,5 +1,11 @@
 import * as oauth from 'oauth4webapi';
-import { complaintOf, readMembers, shownComplaint } from './provider-answer.js';
+import {
+  complaintOf,
+  LostAnswerError,
+  readMembers,
+  requireWhole,
+  shownComplaint,
+} from './provider-answer.js';
 import { isProviderError, ProviderError } from './provider-errors.js';
 import { boundedFetch } from './provider-http.js';
 import { displayUrl, requireUrl } from './provider-settings.js';
@@ -46,11 +52,15 @@ export async function discover(
       return await retrying(budget, (timeoutMs) => ask(place, issuer, settings, budget, timeoutMs));
     } catch (error) {
       // A provider that is down or slow is so at every place; only "this is no metadata" makes the other worth a try.
-      if (!(error instanceof ProviderError) || error.kind !== 'misconfigured') throw error;
+      if (!(error instanceof ProviderError) || !isAboutPlace(error)) throw error;
       failures.push(error);
     }
   }
   throw bestOf(failures, issuer);
+}
+
+function isAboutPlace(error: ProviderError): boolean {
+  return error.kind === 'misconfigured' || error instanceof LostAnswerError;
 }
 
 async function ask(
@@ -76,7 +86,11 @@ async function ask(
 }
 
 async function readMetadata(response: Response): Promise<DiscoveredServer> {
-  const members = await readMembers(response);
+  const members = requireWhole(
+    await readMembers(response),
+    "The provider's discovery document",
+    response,
+  );
   if (!response.ok) {
     const complaint = typeof members === 'string' ? undefined : complaintOf(members);
     const said = complaint === undefined ? undefined : shownComplaint(complaint);
@@ -86,7 +100,7 @@ async function readMetadata(response: Response): Promise<DiscoveredServer> {
     const type = safeText(response.headers.get('content-type')) ?? 'no content type';
     throw failed(`no JSON, but ${type}`);
   }
-  if (members === 'no-object') throw failed('JSON, but no object');
+  if (typeof members === 'string') throw failed('JSON, but no object');
   const { issuer, token_endpoint: tokenEndpoint, jwks_uri: jwksUri } = members;
   if (!isText(issuer)) throw failed('no metadata with an "issuer"');
   if (parseUrl(issuer) === undefined) throw failed('its "issuer" is not a URL');
@@ -122,7 +136,7 @@ function failed(why: string): ProviderError {
   return new ProviderError('PROVIDER_DISCOVERY_FAILED', why);
 }
 
-/** A place that answers with metadata of somebody else says more than one that has none. */
+/** A place whose answer was lost, or that has metadata of somebody else, says more than one that has none. */
 function bestOf(failures: readonly ProviderError[], issuer: URL): ProviderError {
   const telling = failures.find(
     (failure) => !isProviderError(failure, 'PROVIDER_DISCOVERY_FAILED'),

@@ -1,14 +1,18 @@
+import { lostBody } from '../tokens/bounded-body.js';
+import { ProviderError } from './provider-errors.js';
 import { safeText } from './safe-text.js';
 
 /** The members of a JSON object that a provider sent. None of them has the type that it should have until it is read. */
 export type Members = Readonly<Record<string, unknown>>;
 
-/**
- * The JSON object of an answer, whatever its content type says; a byte-order mark is dropped. `'no-json'` and
- * `'no-object'` say what came instead.
- */
-export async function readMembers(response: Response): Promise<Members | 'no-json' | 'no-object'> {
+/** What came instead of a JSON object. */
+export type NoMembers = 'no-json' | 'no-object' | 'empty' | 'cut short';
+
+/** The JSON object of an answer, whatever its content type says; a byte-order mark is dropped. */
+export async function readMembers(response: Response): Promise<Members | NoMembers> {
   const text = await response.text();
+  const lost = lostBody(text);
+  if (lost !== undefined) return lost;
   let value: unknown;
   try {
     value = JSON.parse(text.replace(/^\uFEFF+/, ''));
@@ -17,6 +21,35 @@ export async function readMembers(response: Response): Promise<Members | 'no-jso
     return 'no-json';
   }
   return isMembers(value) ? value : 'no-object';
+}
+
+/** The body, or a part of it, was lost on the way: the next answer may be whole. */
+export class LostAnswerError extends ProviderError {
+  /** @param subject what answered: "The provider's token endpoint". */
+  constructor(subject: string, status: number, lost: 'empty' | 'cut short') {
+    super(
+      'PROVIDER_UNAVAILABLE',
+      `${subject} sent an answer that is ${lost} (status ${status}). Something between here and the provider lost it, or the ` +
+        'provider fails. If it stays so, compare the URL with the one that the provider documents.',
+    );
+    this.name = 'ProviderError';
+  }
+}
+
+/**
+ * Passes on what an answer has, unless it was lost on the way. A refusal may be empty, and be meant so.
+ *
+ * @throws {LostAnswerError}
+ */
+export function requireWhole<Found extends Members | NoMembers>(
+  found: Found,
+  subject: string,
+  { ok, status }: Response,
+): Found {
+  if (found === 'cut short' || (ok && found === 'empty')) {
+    throw new LostAnswerError(subject, status, found);
+  }
+  return found;
 }
 
 /** What an answer says of a failure, raw: to be compared, and shown only through {@link safeText}. */

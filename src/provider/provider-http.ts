@@ -1,6 +1,6 @@
 import { readBoundedBody } from '../tokens/bounded-body.js';
 import type { Clock } from '../tokens/clock.js';
-import { parseRetryAfter } from '../tokens/retry-after.js';
+import { isTemporaryStatus, retryAfterOf } from '../tokens/retry-after.js';
 import { complaintOf, readMembers, shownComplaint } from './provider-answer.js';
 import { ProviderError } from './provider-errors.js';
 import { displayUrl } from './provider-settings.js';
@@ -48,7 +48,9 @@ export function boundedFetch(
           redirect: 'manual',
           signal,
         });
-        const said = isFailing(response) ? await readComplaint(response, exchange.secrets) : '';
+        const said = isTemporaryStatus(response.status)
+          ? await readComplaint(response, exchange.secrets)
+          : '';
         const failure = refusalByStatus(response, subject, said, exchange.clock.now());
         if (failure !== undefined) {
           // Nobody reads the rest of it; a failure to cancel it changes nothing about the answer.
@@ -115,11 +117,6 @@ async function readBody(
   return body.length === 0 ? null : body;
 }
 
-/** True for answers that are about the provider's state, and not about what was asked. */
-function isFailing({ status }: Response): boolean {
-  return status === 429 || status === 408 || status >= 500;
-}
-
 /** What a failing provider says, in brackets and fit for a message; empty when it says nothing that can be read. */
 async function readComplaint(
   response: Response,
@@ -145,7 +142,7 @@ function refusalByStatus(
   now: number,
 ): ProviderError | undefined {
   const { status } = response;
-  const retryAfterSeconds = parseRetryAfter(response.headers.get('retry-after'), now);
+  const retryAfterSeconds = retryAfterOf(response.headers, now);
   const options = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
   if (status === 429) {
     const when = retryAfterSeconds === undefined ? '' : ` It asks to wait ${retryAfterSeconds} s.`;
@@ -155,7 +152,7 @@ function refusalByStatus(
       options,
     );
   }
-  if (isFailing(response)) {
+  if (isTemporaryStatus(status)) {
     return new ProviderError(
       'PROVIDER_UNAVAILABLE',
       `${subject} fails: status ${status}${said}.`,

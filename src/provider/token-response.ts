@@ -4,6 +4,7 @@ import { adviseOn, adviseOnFormat, type Asked } from './provider-advice.js';
 import {
   complaintOf,
   readMembers,
+  requireWhole,
   shownComplaint,
   type Complaint,
   type Members,
@@ -31,7 +32,11 @@ export async function readTokenResponse(
   response: Response,
   context: TokenResponseContext,
 ): Promise<MintedToken> {
-  const members = await readMembers(response);
+  const members = requireWhole(
+    await readMembers(response),
+    "The provider's token endpoint",
+    response,
+  );
   const type = safeText(response.headers.get('content-type'));
   const came = `status ${response.status}, ${type ?? 'no content type'}`;
   const complaint = typeof members === 'string' ? undefined : complaintOf(members);
@@ -47,7 +52,8 @@ export async function readTokenResponse(
     throw refusal(401, {}, context);
   }
   if (typeof members === 'string' || !response.ok) {
-    if (members === 'no-json' && response.status !== 204) throw notJson(came);
+    if (members === 'no-json') throw notJson(came);
+    if (members === 'empty') throw invalidResponse(came, 'an empty body');
     throw invalidResponse(came, response.ok ? 'no JSON object' : 'no OAuth error code');
   }
   return readToken(members, came, context);

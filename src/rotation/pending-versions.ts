@@ -84,6 +84,30 @@ export class PendingVersions {
     );
   }
 
+  /**
+   * Whether a pending version holds what another version is current with. Secrets Manager tests a rotation that is not to
+   * run at once on such a version, and removes it afterwards; AWS does not say whether it has a value.
+   */
+  async isCopyOfCurrent(pending: SecretVersion): Promise<boolean> {
+    const { store, tokenSecretId } = this.options;
+    try {
+      const current = await store.read(tokenSecretId);
+      return current.versionId !== pending.versionId && current.value === pending.value;
+    } catch (error) {
+      if (isStoreError(error, 'VERSION_NOT_FOUND')) return false;
+      throw error;
+    }
+  }
+
+  /** Clears a copy of the current value that a test left behind, which would bring no new token. Gives what to throw. */
+  async leftOver(versionId: string): Promise<RotationError> {
+    await this.giveUp(versionId);
+    return new RotationError(
+      'ROTATION_PENDING_INVALID',
+      `The pending version ${versionId} was left over from a test, with the token that is current, and was cleared; the next rotation starts clean.`,
+    );
+  }
+
   /** Takes AWSPENDING off a version that must not be promoted. Its id is used up. */
   async giveUp(versionId: string): Promise<void> {
     await this.options.store.clearPending(this.options.tokenSecretId, versionId);

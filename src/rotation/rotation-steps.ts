@@ -68,6 +68,9 @@ export class RotationSteps {
     if ((await this.#begin('createSecret', versionId, call)) === undefined) return 'skipped';
     const staged = await this.#pending.readOnce(versionId);
     if (staged !== undefined) {
+      if (call.managed && (await this.#pending.isCopyOfCurrent(staged))) {
+        throw await this.#pending.leftOver(versionId);
+      }
       await this.#pending.requireUsable(staged);
       this.#ended('createSecret', versionId, 'done', 'adopted the version that is staged');
       return 'adopted';
@@ -115,6 +118,12 @@ export class RotationSteps {
     if (pending === undefined) {
       if (!call.managed) throw emptyPending(versionId);
       this.#ended('testSecret', versionId, 'skipped', 'the pending version has no value to test');
+      return;
+    }
+    // The same test, where the version is made with the value that is current: nothing here is going to be promoted, and
+    // the label is Secrets Manager's to take off.
+    if (call.managed && (await this.#pending.isCopyOfCurrent(pending))) {
+      this.#ended('testSecret', versionId, 'skipped', 'the pending version has the current value');
       return;
     }
     await this.#verify(await this.#pending.requireUsable(pending));

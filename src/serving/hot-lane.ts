@@ -3,6 +3,7 @@ import {
   type IncomingMessage,
   type RequestListener,
   type Server,
+  type ServerOptions,
   type ServerResponse,
 } from 'node:http';
 import { writeAnswer, type EndpointAnswer } from './http.js';
@@ -66,6 +67,8 @@ function plainAuthorization(rawHeaders: readonly string[]): string | undefined {
  * A server factory for Fastify with the hot lane in front. While the server closes, every request goes to Fastify,
  * which answers it and ends the connection.
  *
+ * @param makeServer makes the server itself. Default: `createServer` of `node:http`.
+ *
  * @example
  * ```ts
  * new FastifyAdapter({
@@ -76,11 +79,12 @@ function plainAuthorization(rawHeaders: readonly string[]): string | undefined {
  */
 export function hotLaneServerFactory(
   lane: HotLane,
+  makeServer: (options: ServerOptions, listener: RequestListener) => Server = createServer,
 ): (handler: RequestListener, options: Record<string, unknown>) => Server {
   return (handler, options) => {
     const httpOptions = typeof options['http'] === 'object' ? options['http'] : null;
     const send = createSender(() => !server.listening);
-    const server = createServer(httpOptions ?? {}, (request, response) => {
+    const server = makeServer(httpOptions ?? {}, (request, response) => {
       const answer = server.listening ? lane(request) : undefined;
       if (answer === undefined) handler(request, response);
       else send(response, answer);

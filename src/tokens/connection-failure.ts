@@ -8,6 +8,8 @@ export type ConnectionFailure =
   /** No connection, or it broke. `why` is half a sentence: "the connection is refused (ECONNREFUSED)". */
   | { readonly kind: 'network'; readonly why: string };
 
+const TRUNCATED = 'the answer was cut off before its end';
+
 /** What the codes of failed connections mean. */
 const MEANINGS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'the connection is refused',
@@ -18,10 +20,28 @@ const MEANINGS: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'the connection timed out',
   EHOSTUNREACH: 'the host cannot be reached',
   ENETUNREACH: 'the network cannot be reached',
+  ECONNABORTED: 'the connection was closed',
+  EHOSTDOWN: 'the host cannot be reached',
+  ENETDOWN: 'the network cannot be reached',
+  ENETRESET: 'the network was reset',
+  EADDRNOTAVAIL: 'this machine has no free address or port for another connection',
+  EACCES: 'this machine does not allow the connection',
+  EPERM: 'this machine does not allow the connection',
+  EMFILE: 'this process may open no more files and connections',
+  ENFILE: 'this machine can open no more files and connections',
+  ENOBUFS: 'this machine has no memory for another connection',
+  ENOMEM: 'this machine has no memory for another connection',
   UND_ERR_SOCKET: 'the connection was closed',
   UND_ERR_CONNECT_TIMEOUT: 'the connection timed out',
   UND_ERR_HEADERS_TIMEOUT: 'the answer did not come',
   UND_ERR_BODY_TIMEOUT: 'the answer stopped in the middle',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: TRUNCATED,
+  ERR_STREAM_PREMATURE_CLOSE: TRUNCATED,
+  HPE_INVALID_EOF_STATE: TRUNCATED,
+  Z_BUF_ERROR: TRUNCATED,
+  Z_DATA_ERROR: 'the compressed answer is damaged',
+  UND_ERR_HEADERS_OVERFLOW: 'the head of the answer is too large',
+  HPE_HEADER_OVERFLOW: 'the head of the answer is too large',
 };
 
 interface TlsMeaning {
@@ -118,9 +138,9 @@ export function connectionFailure(error: unknown): ConnectionFailure | undefined
     const { why, advice } = TLS_MEANINGS.find(({ codes }) => codes.test(code)) ?? OTHER_TLS;
     return { kind: 'tls', code, why: `${why} (${code})`, advice };
   }
-  const meaning = code.startsWith('HPE_')
-    ? 'what answers there does not speak HTTP'
-    : MEANINGS[code];
+  const meaning =
+    MEANINGS[code] ??
+    (code.startsWith('HPE_') ? 'what answers there does not speak HTTP' : undefined);
   return { kind: 'network', why: `${meaning ?? 'the connection failed'} (${code})` };
 }
 

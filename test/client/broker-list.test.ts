@@ -7,8 +7,10 @@ import {
   isResting,
   lineUp,
   LONGEST_PAUSE,
+  LONGEST_REFUSAL_REST,
   LONGEST_REST,
   LONGEST_RETRY_AFTER,
+  LONGEST_URGENT_REST,
   pauseBeforeRound,
   remember,
   type ListedBroker,
@@ -19,6 +21,7 @@ import { TokenRequestError } from '../../src/client/errors.js';
 const NOW = 1_000_000_000;
 const down = new TokenRequestError('BROKER_UNREACHABLE', 'down');
 const nonsense = new TokenRequestError('BROKER_ANSWER_INVALID', 'nonsense');
+const refused = new TokenRequestError('BROKER_CREDENTIALS_REFUSED', 'refused');
 const busy = (retryAfterSeconds: number): TokenRequestError =>
   new TokenRequestError('BROKER_UNAVAILABLE', 'busy', { retryAfterSeconds });
 const failed = (
@@ -39,29 +42,36 @@ describe('remember', () => {
     expect(failed(busy(86_400), NOW).restUntil).toBe(NOW + LONGEST_RETRY_AFTER);
   });
 
-  test('what a person has to mend rests for longer each time', () => {
-    let last: RememberedFailure | undefined;
-    const rests = Array.from({ length: 6 }, () => {
-      last = failed(nonsense, NOW, last);
-      return last.restUntil - NOW;
-    });
-    expect(rests).toEqual([FIRST_REST, 10_000, 20_000, 40_000, LONGEST_REST, LONGEST_REST]);
-    expect(remember(nonsense, undefined, NOW, 0.5).restUntil).toBe(NOW + FIRST_REST * 1.125);
-  });
+  test.each([
+    ['nobody to serve', nonsense, [FIRST_REST, 2_000, LONGEST_REST, LONGEST_REST]],
+    ['a refusal', refused, [FIRST_REST, 2_000, 4_000, LONGEST_REFUSAL_REST, LONGEST_REFUSAL_REST]],
+  ])(
+    'what a person has to fix rests for longer, up to a few seconds: %s',
+    (_what, error, rests) => {
+      let last: RememberedFailure | undefined;
+      for (const rest of rests) {
+        last = failed(error, NOW, last);
+        expect(last.restUntil - NOW).toBe(rest);
+      }
+      expect(remember(nonsense, undefined, NOW, 0.5).restUntil).toBe(NOW + FIRST_REST * 1.125);
+    },
+  );
 
   test('a rest from before the clock was set back is none', () => {
     const failure = failed(busy(60), NOW);
-    expect(isResting(failure, NOW)).toBe(true);
-    expect(isResting(failure, NOW + 59_999)).toBe(true);
-    expect(isResting(failure, NOW + 60_000)).toBe(false);
-    expect(isResting(failure, NOW - 1)).toBe(false);
-    expect(isResting(undefined, NOW)).toBe(false);
+    expect(isResting(failure, NOW, false)).toBe(true);
+    expect(isResting(failure, NOW + 59_999, false)).toBe(true);
+    expect(isResting(failure, NOW + 60_000, false)).toBe(false);
+    expect(isResting(failure, NOW - 1, false)).toBe(false);
+    expect(isResting(undefined, NOW, false)).toBe(false);
+    expect(isResting(failure, NOW + LONGEST_URGENT_REST - 1, true)).toBe(true);
+    expect(isResting(failure, NOW + LONGEST_URGENT_REST, true)).toBe(false);
   });
 });
 
 describe('lineUp', () => {
   const urls = (brokers: readonly ListedBroker[], now = NOW): string =>
-    lineUp(brokers, now)
+    lineUp(brokers, now, false)
       .map(({ url }) => url)
       .join('');
   const a = { url: 'a' };
@@ -75,7 +85,7 @@ describe('lineUp', () => {
     [
       'two have failed',
       [{ ...a, failure: failed(down, NOW) }, b, { ...c, failure: failed(down, NOW - 9) }],
-      'bac',
+      'bca',
     ],
     ['one rests', [{ ...a, failure: failed(busy(5), NOW) }, b], 'b'],
     ['one has rested', [{ ...a, failure: failed(busy(5), NOW - 5_000) }, b], 'ba'],
@@ -86,10 +96,32 @@ describe('lineUp', () => {
   });
 });
 
+test('however many hang, each is asked in turn', () => {
+  // A request lines the brokers up anew, and has time for three that hang.
+  for (const count of [2, 4, 6]) {
+    let now = NOW;
+    let brokers: readonly ListedBroker[] = Array.from({ length: count }, (_, index) => ({
+      url: String(index),
+      failure: failed(down, now),
+    }));
+    const asked = new Set<string>();
+    for (let request = 0; request < Math.ceil(count / 3); request += 1) {
+      for (const { url } of lineUp(brokers, now, true).slice(0, 3)) {
+        now += 5_000;
+        asked.add(url);
+        const failure = failed(down, now);
+        brokers = brokers.map((one) => (one.url === url ? { url, failure } : one));
+      }
+    }
+    expect(asked.size).toBe(count);
+  }
+});
+
 describe('pauseBeforeRound', () => {
   const input = {
     brokers: [{ url: 'a', failure: failed(down, NOW) }],
     failedRounds: 1,
+    isUrgent: false,
     rounds: 5,
     now: NOW,
     deadline: NOW + 60_000,
@@ -147,19 +179,23 @@ test('nobody is asked before the time it named, nobody is left out without one, 
     );
   const rest = fc.record({
     failedRounds: fc.integer({ min: 1, max: 9 }),
+    isUrgent: fc.boolean(),
     remaining: fc.integer({ min: 0, max: 60_000 }),
     random: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
   });
   fc.assert(
-    fc.property(brokers, rest, (list, { failedRounds, remaining, random }) => {
-      const asked = lineUp(list, NOW);
+    fc.property(brokers, rest, (list, { failedRounds, isUrgent, remaining, random }) => {
+      const asked = lineUp(list, NOW, isUrgent);
       expect(new Set(asked).size).toBe(asked.length);
       for (const broker of list) {
-        expect(asked.includes(broker)).toBe(!isResting(broker.failure, NOW));
+        expect(asked.includes(broker)).toBe(!isResting(broker.failure, NOW, isUrgent));
       }
+      if (isUrgent && list.every(({ failure }) => (failure?.at ?? 0) <= NOW))
+        expect(lineUp(list, NOW + LONGEST_URGENT_REST, true)).toHaveLength(list.length);
       const pause = pauseBeforeRound({
         brokers: list,
         failedRounds,
+        isUrgent,
         rounds: 8,
         now: NOW,
         deadline: NOW + remaining,
@@ -172,7 +208,7 @@ test('nobody is asked before the time it named, nobody is left out without one, 
       if (asked.length === list.length) expect(pause).toBeLessThanOrEqual(LONGEST_PAUSE);
       // A failure from before the clock was set back counts again when the clock has caught up with it.
       if (list.some((broker) => (broker.failure?.at ?? 0) > NOW)) return;
-      const later = lineUp(list, NOW + pause);
+      const later = lineUp(list, NOW + pause, isUrgent);
       expect(later.some((broker) => broker.failure?.error.kind === 'retry')).toBe(true);
     }),
   );

@@ -71,6 +71,20 @@ describe('several brokers', () => {
     expect(requests(brokers)).toEqual([2, 0, 0]);
   });
 
+  test.each([
+    ['of a default backend', answers.json(404, { error: 'not_found' })],
+    ['of OAuth, at a route that a broker has', answers.oauthError(404, 'invalid_request')],
+    ['of a gateway', answers.json(403, { error: 'Forbidden', message: 'canary-in-body' })],
+    ['in the form of OAuth, of a gateway', answers.oauthError(401, 'unauthorized')],
+    ['of another method', answers.oauthError(405, 'invalid_request')],
+    ['of a page that is gone', answers.oauthError(410, 'invalid_client')],
+  ])('an error %s is no refusal: the next is asked', async (_what, answer) => {
+    const { client, brokers } = await rig({}, 2);
+    brokers[0]?.always('token', answer);
+    await client.getToken();
+    expect(requests(brokers)).toEqual([1, 1]);
+  });
+
   test('when all fail, the error says what each of them said', async () => {
     const { client, brokers, clock } = await rig({}, 3);
     brokers[0]?.always('token', answers.reset());
@@ -102,11 +116,11 @@ describe('several brokers', () => {
   });
 
   test('when all name a time, the error names the earliest', async () => {
-    const { client, brokers } = await rig({}, 2);
+    const { client, brokers } = await rig({ deadlineMs: 5_000 }, 2);
     brokers[0]?.always('token', answers.throttled('300'));
-    brokers[1]?.always('token', answers.empty(503, { 'retry-after': '120' }));
+    brokers[1]?.always('token', answers.empty(503, { 'retry-after': '8' }));
     const failure = await failureOf(client.getToken());
-    expect(failure).toMatchObject({ code: 'BROKERS_UNAVAILABLE', retryAfterSeconds: 120 });
+    expect(failure).toMatchObject({ code: 'BROKERS_UNAVAILABLE', retryAfterSeconds: 8 });
     expect(requests(brokers)).toEqual([1, 1]);
   });
 });

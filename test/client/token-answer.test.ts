@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
 import { TokenRequestError } from '../../src/client/errors.js';
+import { isRefusal } from '../../src/client/broker-list.js';
 import { failureByStatus, readGrant } from '../../src/client/token-answer.js';
 
 const BROKER = 'https://broker.test';
@@ -42,11 +43,9 @@ describe('a token response', () => {
   });
 
   test.each([
-    ['nothing', '', 'it is not JSON'],
     ['a web page', '<html>canary</html>', 'it is not JSON'],
-    ['half of it', '{"access_token":"canary', 'it is not JSON'],
+    ['broken JSON', '{"access_token":canary}', 'it is not JSON'],
     ['other bytes than UTF-8', Buffer.from([0x22, 0xff, 0x22]), 'it is not UTF-8'],
-    ['null', 'null', 'it is not a JSON object'],
     ['a list', '[{"access_token":"canary"}]', 'it is not a JSON object'],
     ['a text', '"canary"', 'it is not a JSON object'],
     [
@@ -54,7 +53,7 @@ describe('a token response', () => {
       '{"access_token":"canary1","access_token":"canary2","token_type":"Bearer","expires_in":9}',
       'the same member twice',
     ],
-    ['a very deep answer', '['.repeat(50_000), 'nested too deeply'],
+    ['a very deep answer', `${'['.repeat(30_000)}${']'.repeat(30_000)}`, 'nested too deeply'],
     ['no token', { ...GOOD, access_token: undefined }, '"access_token"'],
     ['an empty token', { ...GOOD, access_token: '' }, '"access_token"'],
     ['a token that is a number', { ...GOOD, access_token: 7 }, '"access_token"'],
@@ -87,16 +86,13 @@ describe('an OAuth error', () => {
   test.each([
     [401, 'invalid_client', 'BROKER_CREDENTIALS_REFUSED', /peers add/],
     [400, 'invalid_client', 'BROKER_CREDENTIALS_REFUSED', /status 400, invalid_client/],
-    [401, 'a_code_of_its_own', 'BROKER_CREDENTIALS_REFUSED', /a_code_of_its_own/],
     [403, 'unauthorized_client', 'BROKER_REQUEST_REFUSED', /Give the peer the role "token"/],
     [400, 'invalid_request', 'BROKER_REQUEST_REFUSED', /status 400, invalid_request\)\.$/],
-    [400, 'canary eyJ', 'BROKER_REQUEST_REFUSED', /an unreadable error code/],
     [400, 'temporarily_unavailable', 'BROKER_UNAVAILABLE', /\(temporarily_unavailable\)/],
-    [404, 'invalid_target', 'BROKER_REQUEST_REFUSED', /status 404, invalid_target/],
+    [404, 'invalid_target', 'BROKER_NOT_FOUND', /no broker at this URL/],
     [404, 'not_found', 'BROKER_NOT_FOUND', /no broker at this URL: .* status 404/],
     [404, 7, 'BROKER_NOT_FOUND', /no broker at this URL/],
     [403, 7, 'BROKER_ANSWER_INVALID', /no OAuth error code/],
-    [204, undefined, 'BROKER_ANSWER_INVALID', /status 204/],
   ])('%d with %p is %s', (status, error, code, words) => {
     const refusal = failure(status, bytes({ error, error_description: 'canary' }));
     expect(refusal.code).toBe(code);
@@ -140,10 +136,74 @@ describe('an OAuth error', () => {
   });
 });
 
+/** What the client makes of an answer. */
+type Decision =
+  /** The error of every broker: the others are not asked. */
+  | 'refusal'
+  /** No broker answered: the next is asked, and this one rests. */
+  | 'no broker'
+  /** The next is asked, and this one again in the next round. */
+  | 'transient';
+
+describe('status × body × decision', () => {
+  const oauth = (error: string): string => JSON.stringify({ error, error_description: 'canary' });
+  const BODIES = {
+    'a known OAuth error': oauth('invalid_client'),
+    'a known one with members of its own': JSON.stringify({ error: 'invalid_client', trace: 'x' }),
+    'an unknown code': oauth('unauthorized'),
+    "a gateway's word": oauth('Forbidden'),
+    'a temporary OAuth error': oauth('temporarily_unavailable'),
+    'an error of Nest': JSON.stringify({ statusCode: 4, error: 'Not Found', message: 'canary' }),
+    'problem details': JSON.stringify({ type: 'about:blank', title: 'canary', status: 4 }),
+    'an error that is an object': JSON.stringify({ error: { code: 5, message: 'canary' } }),
+    'a message alone': JSON.stringify({ message: 'canary' }),
+    'no members': '{}',
+    'a list': '[]',
+    'a page': '<html>canary</html>',
+    'a line': 'default backend - 404',
+    nothing: '',
+    null: 'null',
+    'half of it': '{"error":"invalid_cl',
+  } as const;
+  type Body = keyof typeof BODIES;
+  const all = Object.keys(BODIES) as readonly Body[];
+  const REFUSED: readonly Body[] = ['a known OAuth error', 'a known one with members of its own'];
+
+  const decide = (status: number, body: Body): Decision => {
+    const error =
+      failureByStatus(status, new Headers(), BROKER, NOW) ?? failure(status, bytes(BODIES[body]));
+    expect(error.message).not.toContain('canary');
+    if (isRefusal(error)) return 'refusal';
+    return error.kind === 'retry' ? 'transient' : 'no broker';
+  };
+  const expected = (status: number, body: Body): Decision => {
+    if ([408, 425, 429, 500, 502, 503, 504].includes(status)) return 'transient';
+    if (status >= 300 && status < 400) return 'no broker';
+    // A broker has the route: whatever says that there is none is not a broker.
+    if ([404, 405, 410].includes(status)) return 'no broker';
+    if (body === 'half of it') return 'transient';
+    if (status < 300) return body === 'nothing' || body === 'null' ? 'transient' : 'no broker';
+    if (![400, 401, 403].includes(status)) return 'no broker';
+    if (body === 'a temporary OAuth error') return 'transient';
+    return REFUSED.includes(body) ? 'refusal' : 'no broker';
+  };
+  const STATUSES = [
+    200, 201, 202, 204, 206, 301, 302, 304, 307, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409,
+    410, 411, 413, 415, 418, 421, 422, 425, 426, 429, 431, 451, 500, 502, 503, 504,
+  ];
+
+  test.each(STATUSES)('%d', (status) => {
+    expect(Object.fromEntries(all.map((body) => [body, decide(status, body)]))).toEqual(
+      Object.fromEntries(all.map((body) => [body, expected(status, body)])),
+    );
+  });
+});
+
 describe('a status that says it all', () => {
   test.each([
     [429, 'BROKER_THROTTLED', 'retry'],
     [408, 'BROKER_UNAVAILABLE', 'retry'],
+    [425, 'BROKER_UNAVAILABLE', 'retry'],
     [500, 'BROKER_UNAVAILABLE', 'retry'],
     [503, 'BROKER_UNAVAILABLE', 'retry'],
     [599, 'BROKER_UNAVAILABLE', 'retry'],

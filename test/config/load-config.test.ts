@@ -28,7 +28,14 @@ function mistakesOf(env: NodeJS.ProcessEnv, options: Partial<LoadConfigOptions> 
 
 test('an empty environment gives the documented defaults', () => {
   expect(load({})).toEqual({
-    http: { port: 3000, host: '0.0.0.0', publicUrl: undefined, iamPeers: [] },
+    http: {
+      port: 3000,
+      host: '0.0.0.0',
+      publicUrl: undefined,
+      iamPeers: [],
+      maxConnections: undefined,
+      shutdownDelaySeconds: 0,
+    },
     secrets: {
       store: 'embedded',
       awsFallbackRegions: [],
@@ -69,6 +76,8 @@ test('every setting is read', () => {
     PORT: '8080',
     HOST: '::1',
     BROKER_PUBLIC_URL: 'https://broker.example/base',
+    BROKER_MAX_CONNECTIONS: '500',
+    BROKER_SHUTDOWN_DELAY_SECONDS: '5',
     BROKER_SECRET_STORE: 'aws',
     BROKER_AWS_FALLBACK_REGIONS: 'eu-west-1, us-gov-west-1',
     BROKER_DATA_DIR: '/var/lib/broker',
@@ -111,6 +120,8 @@ test('every setting is read', () => {
         { arn: 'arn:aws:iam::123456789012:role/path/orders', roles: ['token'] },
         { arn: 'arn:aws-cn:iam::123456789012:user/a=b@c', roles: ['token', 'admin'] },
       ],
+      maxConnections: 500,
+      shutdownDelaySeconds: 5,
     },
     secrets: {
       store: 'aws',

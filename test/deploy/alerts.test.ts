@@ -64,6 +64,63 @@ describe('what is counted in the log of the rotation function', () => {
   });
 });
 
+describe('what the probe of the token leads to', () => {
+  /** The metric values that a filter makes of lines. */
+  const valuesOf = (id: string, lines: readonly Line[]): readonly unknown[] => {
+    const [{ MetricValue }] = resource(stack, id).properties['MetricTransformations'] as [
+      { readonly MetricValue: string },
+    ];
+    return lines
+      .filter(filterOf(id))
+      .map((line) => (MetricValue.startsWith('$.') ? line[MetricValue.slice(2)] : MetricValue));
+  };
+  const target = (): Line =>
+    (resource(stack, 'ProbeRule').properties['Targets'] as readonly Line[])[0] ?? {};
+  const context = { awsRequestId: 'request-1', getRemainingTimeInMillis: () => 60_000 };
+
+  test('the event of the rule is one that the function takes: a remaining life, and no token promoted', async () => {
+    const { rotate, handler, lines } = await rotationScene();
+    await rotate();
+    await handler(JSON.parse(String(target()['Input'])), context);
+    expect(valuesOf('TokenProbedFilter', lines())).toEqual([expect.any(Number)]);
+    expect(valuesOf('TokenPromotedFilter', lines())).toEqual(['1']);
+    expect(valuesOf('TokenRefusedFilter', lines())).toEqual([]);
+    expect(valuesOf('StepFailedFilter', lines())).toEqual([]);
+  });
+
+  test('before the first rotation there is no life left', async () => {
+    const { handler, lines, store } = await rotationScene({ hasCurrent: false });
+    store.edit(TOKEN_SECRET, String(resource(stack, 'TokenSecret').properties['SecretString']));
+    await handler(JSON.parse(String(target()['Input'])), context);
+    expect(valuesOf('TokenProbedFilter', lines())).toEqual([0]);
+  });
+
+  test('a token that receivers refuse is counted', async () => {
+    const { handler, lines } = await rotationScene();
+    // The scene's token is no JWT of the provider.
+    await handler(JSON.parse(String(target()['Input'])), context);
+    expect(valuesOf('TokenRefusedFilter', lines())).toEqual(['1']);
+  });
+
+  test('EventBridge may invoke the function by this rule, and repeats nothing', () => {
+    expect(resource(stack, 'ProbeRule').properties).toMatchObject({
+      ScheduleExpression: 'rate(5 minutes)',
+      Targets: [
+        {
+          Arn: arnOf('RotationLambdaFunction', 'AWS::Lambda::Function'),
+          RetryPolicy: { MaximumRetryAttempts: 0 },
+        },
+      ],
+    });
+    expect(resource(stack, 'ProbePermission').properties).toEqual({
+      Action: 'lambda:InvokeFunction',
+      FunctionName: arnOf('RotationLambdaFunction', 'AWS::Lambda::Function'),
+      Principal: 'events.amazonaws.com',
+      SourceArn: arnOf('ProbeRule', 'AWS::Events::Rule'),
+    });
+  });
+});
+
 describe('what is counted in the log of the HTTP function', () => {
   const PEER = 'arn:aws:iam::123456789012:role/billing';
 
@@ -178,14 +235,53 @@ describe('the alarms', () => {
     );
   });
 
-  test('a missing rotation is told after the worst gap of a daily schedule, and within CloudWatch’s limit', () => {
+  test('a missing rotation is told after the worst gap of the schedule, and while the token lives for hours', () => {
     const { properties } = resource(stack, 'RotationMissingAlarm');
     const span = Number(properties['Period']) * Number(properties['EvaluationPeriods']) * 1000;
-    const daily = gapOfStoreRotation({ schedule: 'cron(0 3 * * ? *)', window: '1h' }, 0);
-    expect(span).toBeGreaterThan((daily?.period ?? Infinity) + (daily?.window ?? Infinity));
-    expect(span).toBeLessThanOrEqual(7 * 24 * HOUR);
-    expect(properties).toMatchObject({ TreatMissingData: 'breaching', Threshold: 1 });
+    const { ScheduleExpression, Duration } = resource(stack, 'RotationSchedule').properties[
+      'RotationRules'
+    ] as { readonly ScheduleExpression: string; readonly Duration: string };
+    const gap = gapOfStoreRotation({ schedule: ScheduleExpression, window: Duration }, 0);
+    expect(span).toBeGreaterThan((gap?.period ?? Infinity) + (gap?.window ?? Infinity));
+    expect(span).toBeLessThan(24 * HOUR - 6 * HOUR);
+    expect(properties).toMatchObject({
+      TreatMissingData: 'breaching',
+      Threshold: 1,
+      AlarmDescription: expect.stringContaining('No new token for 14 hours.'),
+    });
   });
+
+  test('a token that is about to expire is told, also when nothing looks at it any more', () => {
+    expect(resource(stack, 'TokenExpiringAlarm').properties).toMatchObject({
+      Statistic: 'Minimum',
+      ComparisonOperator: 'LessThanThreshold',
+      Threshold: 6 * 3600,
+      TreatMissingData: 'breaching',
+    });
+  });
+
+  test('follow the schedule and the token’s life, and leave out what CloudWatch cannot see', async () => {
+    const monthly = drawStack(
+      await packageStack({
+        ...NEEDED,
+        schedule: 'cron(0 3 1 * ? *)',
+        window: '2h',
+        tokenLifetime: '40d',
+      }),
+    );
+    expect(monthly.has('RotationMissingAlarm')).toBe(false);
+    // 40 days less 31 and two hours: half of that, and half an hour.
+    expect(resource(monthly, 'TokenExpiringAlarm').properties['Threshold']).toBe(
+      ((9 * 24 - 2) / 2 + 0.5) * 3600,
+    );
+    const daily = drawStack(
+      await packageStack({ ...NEEDED, schedule: 'cron(0 3 * * ? *)', tokenLifetime: '30d' }),
+    );
+    expect(resource(daily, 'RotationMissingAlarm').properties).toMatchObject({
+      Period: 3600,
+      EvaluationPeriods: 26,
+    });
+  }, 120_000);
 });
 
 describe('the notices', () => {

@@ -105,19 +105,16 @@ describe('the rotation', () => {
     ]);
   });
 
-  test('Secrets Manager alone invokes the function, for this account and this secret', () => {
-    const permissions = ofType(plain, 'AWS::Lambda::Permission').map(
-      ({ properties }) => properties,
-    );
-    expect(permissions).toEqual([
-      {
-        Action: 'lambda:InvokeFunction',
-        FunctionName: arnOf('RotationLambdaFunction', 'AWS::Lambda::Function'),
-        Principal: 'secretsmanager.amazonaws.com',
-        SourceAccount: '123456789012',
-        SourceArn: arnOf('TokenSecret', 'AWS::SecretsManager::Secret'),
-      },
-    ]);
+  test('Secrets Manager invokes the function, for this account and this secret, and nobody else but the probe', () => {
+    const permissions = ofType(plain, 'AWS::Lambda::Permission');
+    expect(permissions.map(({ id }) => id)).toEqual(['RotationPermission', 'ProbePermission']);
+    expect(resource(plain, 'RotationPermission').properties).toEqual({
+      Action: 'lambda:InvokeFunction',
+      FunctionName: arnOf('RotationLambdaFunction', 'AWS::Lambda::Function'),
+      Principal: 'secretsmanager.amazonaws.com',
+      SourceAccount: '123456789012',
+      SourceArn: arnOf('TokenSecret', 'AWS::SecretsManager::Secret'),
+    });
   });
 });
 

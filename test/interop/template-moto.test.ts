@@ -56,6 +56,14 @@ const EVENTS = {
   'a rotation abandoned': rotationEvent(TOKEN_SECRET, 'RotationAbandoned'),
   'a rotation begun': rotationEvent(TOKEN_SECRET, 'RotationStarted'),
   'another rotation failed': rotationEvent(PEERS_SECRET, 'RotationFailed'),
+  'a rotation switched off': callEvent(TOKEN_SECRET, 'CancelRotateSecret', 'arn'),
+  'a rotation switched off, by the other name': callEvent(
+    TOKEN_SECRET,
+    'CancelRotateSecret',
+    'aRN',
+  ),
+  'another rotation switched off': callEvent(PEERS_SECRET, 'CancelRotateSecret', 'arn'),
+  'a rotation asked for': callEvent(TOKEN_SECRET, 'RotateSecret', 'arn'),
 };
 
 function labelMoved(secret: object, label: string): object {
@@ -76,6 +84,21 @@ function rotationEvent(secret: object, eventName: string): object {
       eventSource: 'secretsmanager.amazonaws.com',
       eventName,
       additionalEventData: { SecretId: secret },
+    },
+  };
+}
+
+/** A call that CloudTrail saw. AWS has written the member with the ARN in both ways. */
+function callEvent(secret: object, eventName: string, member: 'arn' | 'aRN'): object {
+  return {
+    Source: 'aws.secretsmanager',
+    DetailType: 'AWS API Call via CloudTrail',
+    Resources: [],
+    Detail: {
+      eventSource: 'secretsmanager.amazonaws.com',
+      eventName,
+      requestParameters: { secretId: 'a-name-or-an-arn' },
+      responseElements: { [member]: secret, name: 'a-secret' },
     },
   };
 }
@@ -168,6 +191,10 @@ describe('the stack at moto', () => {
       'a rotation abandoned': ['RotationFailedRule'],
       'a rotation begun': [],
       'another rotation failed': [],
+      'a rotation switched off': ['RotationFailedRule'],
+      'a rotation switched off, by the other name': ['RotationFailedRule'],
+      'another rotation switched off': [],
+      'a rotation asked for': [],
     });
   });
 });

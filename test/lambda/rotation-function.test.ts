@@ -194,6 +194,49 @@ describe('setSecret and testSecret', () => {
     },
   );
 
+  const HOLDING = {
+    'a token': oldToken(),
+    'a token that is about to expire': oldToken({ expiresAt: Date.now() + 60_000 }),
+    'a token that has expired': oldToken({ expiresAt: Date.now() - 60_000 }),
+    'what the stack writes': '{"rotation_claim":"made by the stack"}',
+  };
+  test.each(Object.entries(HOLDING))(
+    'a trial on a copy of the current value, %s, is no failure, and leaves the label to Secrets Manager',
+    async (_, value) => {
+      const { invoke, rotate, store, current, labels, lines, mints } = await rotationScene({
+        hasCurrent: false,
+      });
+      const before = store.edit(TOKEN_SECRET, value);
+      await store.putPending(TOKEN_SECRET, VERSION, value);
+      await invoke('testSecret');
+      expect(lines()).toMatchObject([
+        { level: 'info', step: 'testSecret', ended: 'skipped', versionId: VERSION },
+      ]);
+      expect(await labels()).toEqual(['AWSPENDING']);
+      expect([await current(), mints()]).toEqual([before, 0]);
+
+      // Secrets Manager has removed the version, and the first rotation comes.
+      store.registerPending(TOKEN_SECRET, OTHER_VERSION);
+      await rotate({ ClientRequestToken: OTHER_VERSION });
+      expect([await current(), mints()]).toEqual([OTHER_VERSION, 1]);
+    },
+  );
+
+  test.each(Object.entries(HOLDING))(
+    'a rotation that begins on what a trial left behind, %s, promotes no old token, and leaves a clean start',
+    async (_, value) => {
+      const { rotate, store, current, labels } = await rotationScene({ hasCurrent: false });
+      const before = store.edit(TOKEN_SECRET, value);
+      await store.putPending(TOKEN_SECRET, VERSION, value);
+      await expect(rotate()).rejects.toMatchObject({ code: 'ROTATION_PENDING_INVALID' });
+      expect(await labels()).toEqual([]);
+      expect(await current()).toBe(before);
+      store.registerPending(TOKEN_SECRET, OTHER_VERSION);
+      await rotate({ ClientRequestToken: OTHER_VERSION });
+      expect(await current()).toBe(OTHER_VERSION);
+    },
+  );
+
   test.each([
     ['is for another audience', { aud: 'https://other.example' }],
     ['is from another issuer', { iss: 'https://other.example' }],

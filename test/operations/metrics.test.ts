@@ -101,6 +101,7 @@ test('what is not known yet is NaN, so that no alarm goes off', async () => {
     'token_remaining_seconds',
     'token_generated_timestamp_seconds',
     'last_rotation_success_timestamp_seconds',
+    'log_lines_dropped_total',
   ]) {
     expect(await samples(metrics, name)).toEqual([' Nan']);
   }
@@ -140,6 +141,9 @@ test('every name has the prefix, a help text, and stays', async () => {
     .map(({ name }) => name.slice(METRICS_PREFIX.length))
     .filter((name) => !/^(?:process|nodejs)_/.test(name));
   expect(ours.sort()).toEqual([
+    'connections',
+    'connections_refused_total',
+    'descriptors_exhausted',
     'http_request_duration_seconds',
     'http_requests_total',
     'jwks_state',
@@ -192,4 +196,17 @@ describe('a bounded label', () => {
       'A_B',
     ]);
   });
+});
+
+test('log lines that were dropped are counted as the log counts them', async () => {
+  let dropped = 0;
+  const metrics = new BrokerMetrics({ droppedLogLines: () => dropped });
+  const line = async (): Promise<string> => {
+    const text = await metrics.registry.metrics();
+    return /^service_token_broker_log_lines_dropped_total .*$/m.exec(text)?.[0] ?? '';
+  };
+  expect(await line()).toMatch(/ 0$/);
+  dropped = 7;
+  expect(await line()).toMatch(/ 7$/);
+  expect(await line()).toMatch(/ 7$/);
 });

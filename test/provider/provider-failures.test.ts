@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
 import { systemClock } from '../../src/tokens/clock.js';
 import { fc } from '../support/properties.js';
-import { answers } from '../support/provider-server.js';
+import { answers, LOST } from '../support/provider-server.js';
 import { credentials, failureOf, rig, TIMEOUT } from './provider-fixture.js';
 
 describe('what the token endpoint may answer', () => {
@@ -61,12 +61,16 @@ describe('what the token endpoint may answer', () => {
     ['a web page that forbids', answers.html(403), 'PROVIDER_NOT_JSON', /status 403, text\/html/],
     [
       'broken JSON',
-      answers.text(200, '{"canary-in-body', { 'content-type': 'application/json' }),
+      answers.text(200, '{"canary-in-body":}', { 'content-type': 'application/json' }),
       'PROVIDER_NOT_JSON',
       /status 200/,
     ],
-    ['nothing', answers.empty(200), 'PROVIDER_NOT_JSON', /no content type/],
-    ['no content', answers.empty(204), 'PROVIDER_RESPONSE_INVALID', /status 204/],
+    [
+      'a refusal without a word',
+      answers.empty(403),
+      'PROVIDER_RESPONSE_INVALID',
+      /status 403, no content type; an empty body/,
+    ],
     ['a list', answers.json(200, ['canary-in-body']), 'PROVIDER_RESPONSE_INVALID', /status 200/],
     [
       'no token',
@@ -385,5 +389,72 @@ describe('Retry-After', () => {
     });
     expect(server.received('token')).toHaveLength(1);
     expect(clock.pauses).toEqual([]);
+  });
+});
+
+describe('an answer that was lost on the way', () => {
+  test.each(LOST)('%s is asked for again: a token', async (_what, answer) => {
+    const { server, provider, clock } = await rig();
+    server.next('token', answer);
+    await expect(provider.mint({ issuer: server.issuer }, credentials)).resolves.toBeDefined();
+    expect(server.received('token')).toHaveLength(2);
+    expect(clock.pauses).toHaveLength(1);
+  });
+
+  test.each(LOST)('%s is asked for again: metadata', async (_what, answer) => {
+    const { server, provider } = await rig();
+    server.next('openid', answer);
+    await expect(provider.metadata({ issuer: server.issuer })).resolves.toBeDefined();
+    expect(server.received('openid')).toHaveLength(2);
+  });
+
+  test.each([
+    ['an empty 200', answers.empty(200), /sent an answer that is empty \(status 200\)/],
+    ['a 204', answers.empty(204), /sent an answer that is empty \(status 204\)/],
+    ['half of it', answers.text(200, '{"access_token":'), /that is cut short \(status 200\)/],
+  ])('%s for good says so', async (_what, answer, words) => {
+    const { server, provider } = await rig();
+    server.always('token', answer);
+    const failure = await failureOf(provider.mint({ issuer: server.issuer }, credentials));
+    expect(failure).toMatchObject({ code: 'PROVIDER_UNAVAILABLE', kind: 'retry' });
+    expect(failure.message).toMatch(words);
+    expect(server.received('token')).toHaveLength(3);
+  });
+
+  test('a place that never has more than an empty answer does not hide the other one', async () => {
+    const { server, provider } = await rig();
+    server.always('openid', answers.empty(204));
+    await expect(provider.metadata({ issuer: server.issuer })).resolves.toBeDefined();
+    server.always('oauth', answers.empty(404));
+    const { provider: another } = await rig();
+    const failure = await failureOf(another.metadata({ issuer: server.issuer }));
+    expect(failure).toMatchObject({ code: 'PROVIDER_UNAVAILABLE', kind: 'retry' });
+    expect(failure.message).toContain('empty (status 204)');
+  });
+});
+
+describe('a status that may pass', () => {
+  test.each([408, 425, 429, 500, 502, 503, 504])(
+    '%d is retried, whatever page comes',
+    async (status) => {
+      const { server, provider, clock } = await rig();
+      server.next(
+        'token',
+        answers.html(status),
+        answers.empty(status, { 'retry-after': '3' }),
+        answers.token(),
+      );
+      await provider.mint({ issuer: server.issuer }, credentials);
+      expect(clock.pauses).toEqual([375, 3_250]);
+    },
+  );
+
+  test("a date in Retry-After counts by the sender's clock", async () => {
+    const anHourAhead = (): number => clock.now() + 3_600_000;
+    const { server, provider, clock } = await rig({ now: anHourAhead });
+    const date = new Date(anHourAhead() + 4_000).toUTCString();
+    server.next('token', answers.empty(503, { 'retry-after': date }), answers.token());
+    await provider.mint({ issuer: server.issuer }, credentials);
+    expect(clock.pauses).toEqual([4_250]);
   });
 });

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { gzipSync } from 'node:zlib';
 import type { ProviderServer } from './provider-server.js';
 
 /** One request as it arrived. */
@@ -72,6 +73,13 @@ export const answers = {
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': '100' });
     response.write('{"access_token":', () => response.socket?.destroy());
   },
+  /** An answer byte by byte, and the end of the connection. */
+  raw:
+    (head: string, body: string | Buffer = ''): Answer =>
+    (response) => {
+      response.socket?.write(`${head.replaceAll('\n', '\r\n')}\r\n\r\n`);
+      response.socket?.end(body);
+    },
   /** Says something that is not HTTP. */
   garbage: (): Answer => (response) => {
     response.socket?.end('canary-in-body\r\n\r\n');
@@ -86,3 +94,44 @@ export const answers = {
       return then(response, request, server);
     },
 } as const;
+
+const HALF = '{"access_token":"eyJcanary-in-body';
+
+/** Answers that lost their body, or a part of it, on the way: a second attempt may get all of it. */
+export const LOST: readonly (readonly [what: string, answer: Answer])[] = [
+  ['an empty 200', answers.empty(200)],
+  ['an empty 200 of JSON', answers.text(200, '', { 'content-type': 'application/json' })],
+  ['a 204', answers.empty(204)],
+  ['a 205', answers.empty(205)],
+  ['an empty 202', answers.empty(202)],
+  ['white space', answers.text(200, ' \r\n\t\n')],
+  ['a byte-order mark alone', answers.text(200, '\uFEFF')],
+  ['null', answers.json(200, null)],
+  [
+    'chunks that end at once',
+    answers.raw('HTTP/1.1 200 OK\ntransfer-encoding: chunked', '0\r\n\r\n'),
+  ],
+  ['no length and no body', answers.raw('HTTP/1.1 200 OK\nconnection: close')],
+  ['half of it, with the length of all', answers.cutShort()],
+  [
+    'half of it, in chunks without an end',
+    answers.raw('HTTP/1.1 200 OK\ntransfer-encoding: chunked', '5\r\n{"acc'),
+  ],
+  ['half of it, as if it were all', answers.text(200, HALF)],
+  [
+    'half of it, until the connection ends',
+    answers.raw('HTTP/1.1 200 OK\nconnection: close', HALF),
+  ],
+  ['half a refusal', answers.text(400, '{"error":"invalid_cl')],
+  [
+    'half of what gzip made',
+    answers.raw(
+      'HTTP/1.1 200 OK\ncontent-encoding: gzip\nconnection: close',
+      gzipSync(`${HALF.repeat(50)}"}`).subarray(0, 60),
+    ),
+  ],
+  [
+    'nothing of what gzip made',
+    answers.raw('HTTP/1.1 200 OK\ncontent-encoding: gzip\nconnection: close'),
+  ],
+];

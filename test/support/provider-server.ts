@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, importJWK, type JWK, jwtVerify, SignJWT } from 'jose';
 import { type Answer, answers, type ReceivedRequest } from './provider-answers.js';
 
-export { type Answer, answers, type ReceivedRequest } from './provider-answers.js';
+export { type Answer, answers, LOST, type ReceivedRequest } from './provider-answers.js';
 
 /** The places that can be scripted. */
 export type Route = 'openid' | 'oauth' | 'token' | 'jwks';
@@ -147,6 +147,7 @@ export class ProviderServer {
       form: new URLSearchParams(body),
     };
     this.requests.push(request);
+    response.setHeader('date', new Date(this.#now()).toUTCString());
     for (const wake of this.#watchers.splice(0)) wake();
     const route = this.#routeOf(request.path);
     if (route === undefined) return answers.text(404, 'no such page')(response, request, this);

@@ -43,7 +43,10 @@ export async function examineKeys(
 
 /** Whether the provider publishes keys to verify with. Pure. */
 export function judgeKeys({ keyIds, ignored }: Pick<KeySetState, 'keyIds' | 'ignored'>): Finding {
-  const left = ignored.map(({ keyId, reason }) => `${keyId ?? 'one without an id'} (${reason})`);
+  const left = ignored.map(
+    ({ keyId, reason }) =>
+      `${keyId ?? 'one without an id'} (${reason === 'roca' ? 'ROCA, CVE-2017-15361' : reason})`,
+  );
   const unused = left.length === 0 ? '' : ` Not used: ${left.join(', ')}.`;
   if (keyIds.length > 0) return ok(`Published, by their ids: ${keyIds.join(', ')}.${unused}`);
   return warning(

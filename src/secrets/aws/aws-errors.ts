@@ -111,9 +111,17 @@ const ANSWERS: Record<FaultClass, (facts: AwsFaultFacts, call: FailedCall) => An
     kind: 'misconfigured',
     text: "the endpoint's certificate is not trusted. If a proxy inspects TLS, name its certificate authority in NODE_EXTRA_CA_CERTS; check the endpoint's host name.",
   }),
+  handshake: () => ({
+    code: 'STORE_UNAVAILABLE',
+    text: 'no TLS connection came about. Try again; if it goes on, check that the endpoint speaks TLS, its port, and proxies between here and AWS.',
+  }),
+  truncated: (_facts, { operation }) => ({
+    code: 'STORE_UNAVAILABLE',
+    text: `the answer was truncated: the connection ended before it was complete${changesSecret(operation) ? ', and the change may have been made' : ''}. Try again; if it goes on, look for a proxy between here and AWS.`,
+  }),
   unreadable: () => ({
     code: 'STORE_UNAVAILABLE',
-    text: 'the answer was cut off or damaged. Try again; if it goes on, look for a proxy between here and AWS.',
+    text: 'the answer is damaged or cut off, or is not of Secrets Manager (the page of a proxy, another service). Try again; if it goes on, check AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL, and proxies between here and AWS.',
   }),
   'wrong-endpoint': () => ({
     code: 'STORE_UNAVAILABLE',

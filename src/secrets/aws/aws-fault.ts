@@ -102,7 +102,14 @@ export function readFault(error: unknown, quotable: boolean): AwsFault {
   return new AwsFault({
     group: isRegionMistake(words)
       ? 'region'
-      : classify({ exception, status, systemCode: systemError?.code, contentType }),
+      : classify({
+          exception,
+          status,
+          systemCode: systemError?.code,
+          contentType,
+          isNamed: isNamed(text(member(error, 'name'))),
+          isCutOff: isCutOff(error, exception, words),
+        }),
     exception,
     hint: HINTS.find(([, pattern]) => pattern.test(words))?.[0],
     status,
@@ -124,6 +131,21 @@ function exceptionName(name: string | undefined, words: string): string {
   return /^[A-Z][A-Za-z]{2,60}(?:Exception|Failure|Error|Fault)$/.test(name)
     ? name
     : 'UnknownError';
+}
+
+/** Whether the name of an error comes from the answer. Without one there the SDK gives a name of its own, or the runtime's. */
+function isNamed(name: string | undefined): boolean {
+  return name !== undefined && !/^(?:Unknown(?:Error)?|Error|SyntaxError|TypeError)$/.test(name);
+}
+
+/** Whether an answer ended too early: runtime and parser say so in words alone. */
+function isCutOff(error: unknown, exception: string, words: string): boolean {
+  if (exception !== 'SyntaxError')
+    return /^(?:AWS SDK error wrapper for Error: )?aborted(?:\n|$)/.test(words);
+  if (/unexpected end|unterminated/i.test(words)) return true;
+  const position = / at position (\d+)/.exec(words)?.[1];
+  const body = text(member(error, '$responseBodyText'));
+  return position !== undefined && body !== undefined && Number(position) >= body.length;
 }
 
 /** True for what AWS answered, and not for what the SDK says about files, commands, credentials and unreadable answers. */
@@ -161,6 +183,7 @@ function systemErrorInWords(words: string): SystemError | undefined {
   if (wrapped === 'socket hang up' || wrapped === 'aborted') {
     return { code: 'ECONNRESET', place: undefined };
   }
+  if (wrapped.startsWith('Parse Error')) return { code: 'HPE_ERROR', place: undefined };
   const parts = /^(?:connect|read|write|getaddrinfo) (E[A-Z_]{2,20})(?: ([\w.:-]{1,253}))?$/.exec(
     wrapped,
   );

@@ -123,6 +123,8 @@ export class AwsConnection {
         this.#options.client ??
         new sdk.SecretsManagerClient(clientConfig(this.#options, this.#timeouts)),
     }));
+    // Loading may fail for want of file descriptors, which passes.
+    this.#link.catch(() => (this.#link = undefined));
     return this.#link;
   }
 }

@@ -1,7 +1,9 @@
 /**
  * What went wrong, as far as it changes what somebody has to do.
  *
- * - `unreadable`: an answer that is not Secrets Manager's JSON.
+ * - `truncated`: an answer that ended in the middle.
+ * - `unreadable`: what came is no answer of Secrets Manager: not HTTP, not JSON, or no exception of AWS.
+ * - `handshake`: TLS did not come about, for another reason than the certificate.
  * - `unknown`: nothing we know; a bug of ours, or of the SDK.
  */
 export type FaultClass =
@@ -20,6 +22,8 @@ export type FaultClass =
   | 'server'
   | 'network'
   | 'tls'
+  | 'handshake'
+  | 'truncated'
   | 'unreadable'
   | 'wrong-endpoint'
   | 'unknown';
@@ -110,22 +114,23 @@ const NAMES: Readonly<Partial<Record<FaultClass, readonly string[]>>> = {
   ],
 };
 
-const NETWORK_CODES: ReadonlySet<string> = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ECONNABORTED',
-  'EPIPE',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'EHOSTDOWN',
-  'ENETUNREACH',
-  'ENETDOWN',
-  'EADDRNOTAVAIL',
-]);
-const TIMEOUT_CODES: ReadonlySet<string> = new Set(['ETIMEDOUT', 'ESOCKETTIMEDOUT']);
-const TLS_CODE =
-  /^(?:ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH|EPROTO)/;
+/** Node's codes, by their form: which ones come depends on the platform and on how the connection was disturbed. */
+const CLASS_BY_CODE: readonly (readonly [FaultClass, RegExp])[] = [
+  ['timeout', /^(?:ETIMEDOUT|ESOCKETTIMEDOUT|UND_ERR_\w*TIMEOUT)$/],
+  ['wrong-endpoint', /^ERR_(?:INVALID_URL|INVALID_PROTOCOL|UNESCAPED_CHARACTERS)$/],
+  [
+    'tls',
+    /^(?:ERR_TLS_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/,
+  ],
+  ['handshake', /^(?:EPROTO$|ERR_SSL_)/],
+  // Node's HTTP parser met something else than HTTP.
+  [
+    'truncated',
+    /^(?:HPE_INVALID_EOF_STATE|ERR_STREAM_PREMATURE_CLOSE|UND_ERR_RES_CONTENT_LENGTH_MISMATCH)$/,
+  ],
+  ['unreadable', /^(?:HPE_|UND_ERR_(?:HEADERS_OVERFLOW|RES))/],
+  ['network', /^(?:E[A-Z]+[0-9]?|EAI_[A-Z]+|UND_ERR_\w+|ERR_(?:SOCKET|STREAM|HTTP2)_\w+)$/],
+];
 
 const CLASS_BY_NAME: ReadonlyMap<string, FaultClass> = new Map(
   Object.entries(NAMES).flatMap(([group, names]) =>
@@ -145,6 +150,10 @@ export interface ClassifyInput {
   readonly systemCode: string | undefined;
   /** Media type of the answer. */
   readonly contentType: string | undefined;
+  /** Whether the answer itself names an exception. Default: the exception is a known one. */
+  readonly isNamed?: boolean;
+  /** Whether the SDK found the end of the answer where none can be. Default: false. */
+  readonly isCutOff?: boolean;
 }
 
 /**
@@ -155,25 +164,29 @@ export function classify(input: ClassifyInput): FaultClass {
   const { exception, status, systemCode } = input;
   const named = CLASS_BY_NAME.get(exception);
   if (named !== undefined && named !== 'timeout') return named;
-  return classOfSystemCode(systemCode) ?? named ?? classOfAnswer(status, input.contentType);
+  const ofCode = classOfCode(systemCode);
+  // The head of the answer came, and then the connection ended.
+  if (ofCode === 'network' && (status !== undefined || input.isCutOff === true)) return 'truncated';
+  return ofCode ?? named ?? classOfAnswer(input);
 }
 
-function classOfSystemCode(code: string | undefined): FaultClass | undefined {
+function classOfCode(code: string | undefined): FaultClass | undefined {
   if (code === undefined) return undefined;
-  if (NETWORK_CODES.has(code)) return 'network';
-  if (TIMEOUT_CODES.has(code)) return 'timeout';
-  if (code === 'ERR_INVALID_URL') return 'wrong-endpoint';
-  return TLS_CODE.test(code) ? 'tls' : undefined;
+  return CLASS_BY_CODE.find(([, codes]) => codes.test(code))?.[0];
 }
 
-function classOfAnswer(status: number | undefined, contentType: string | undefined): FaultClass {
-  if (status === undefined) return 'unknown';
+function classOfAnswer({ status, contentType, isNamed, isCutOff }: ClassifyInput): FaultClass {
+  if (status === undefined) return isCutOff === true ? 'truncated' : 'unknown';
   if (status >= 500) return 'server';
   if (status === 429) return 'throttled';
   if (status === 408) return 'timeout';
-  // Anything but JSON is the page of a proxy, of a login form, or of another service.
-  if (contentType === undefined || !/json/i.test(contentType)) return 'wrong-endpoint';
+  if (isCutOff === true) return 'truncated';
+  // In place of a value a page most often passes, as do the proxies that send it while something is down.
+  if (status < 300) return 'unreadable';
+  // Anything but JSON is the refusal of a proxy, of a login form, or of another service.
+  if (status < 400 || contentType === undefined || !/json/i.test(contentType)) {
+    return 'wrong-endpoint';
+  }
   if (status === 401 || status === 403) return 'denied';
-  if (status >= 400) return 'request';
-  return status >= 300 ? 'wrong-endpoint' : 'unreadable';
+  return isNamed === true ? 'request' : 'unreadable';
 }

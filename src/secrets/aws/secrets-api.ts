@@ -30,11 +30,7 @@ export class SecretsApi {
       ),
     );
     if (output.VersionId === undefined || output.CreatedDate === undefined) {
-      throw new SecretStoreError(
-        'STORE_UNAVAILABLE',
-        `What the endpoint answered for the secret "${secretId}" lacks the version's id or its date. Check that it is Secrets Manager.`,
-        { kind: 'misconfigured' },
-      );
+      throw incomplete(secretId, "the version's id or its date");
     }
     return {
       versionId: output.VersionId,
@@ -48,6 +44,11 @@ export class SecretsApi {
     const output = await this.#aws.call('DescribeSecret', secretId, ({ sdk, client, options }) =>
       client.send(new sdk.DescribeSecretCommand({ SecretId: secretId }), options),
     );
+    // An answer whose body was lost must not pass for a secret without versions.
+    const { ARN, Name, VersionIdsToStages, RotationEnabled } = output;
+    if ([ARN, Name, VersionIdsToStages, RotationEnabled].every((part) => part === undefined)) {
+      throw incomplete(secretId, "the secret's ARN and name");
+    }
     const labelled = Object.entries(output.VersionIdsToStages ?? {}).filter(
       ([, labels]) => labels.length > 0,
     );
@@ -133,6 +134,13 @@ export class SecretsApi {
   async close(): Promise<void> {
     await this.#aws.close();
   }
+}
+
+function incomplete(secretId: string, missing: string): SecretStoreError {
+  return new SecretStoreError(
+    'STORE_UNAVAILABLE',
+    `What the endpoint answered for the secret "${secretId}" is empty, or lacks ${missing}. Try again; if it goes on, check that it is Secrets Manager, and proxies between here and AWS.`,
+  );
 }
 
 function rotationOf(output: DescribeSecretResponse): StoreRotation {

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { readBoundedBody } from '../../tokens/bounded-body.js';
+import { lostBody, readBoundedBody } from '../../tokens/bounded-body.js';
 import type { Clock } from '../../tokens/clock.js';
 import { connectionFailure } from '../../tokens/connection-failure.js';
 import { BrokerError } from '../../tokens/errors.js';
@@ -7,7 +7,7 @@ import { isLoopbackHost } from '../../tokens/loopback.js';
 import { KeyFetchError } from '../errors.js';
 import { readKeyDocument, type KeyDocument } from './usable-keys.js';
 import { parseUrl } from '../../tokens/parse-url.js';
-import { parseRetryAfter } from '../../tokens/retry-after.js';
+import { retryAfterOf } from '../../tokens/retry-after.js';
 
 /** The platform's `fetch`, or something that behaves like it (a proxy agent, for example). */
 export type Fetch = typeof globalThis.fetch;
@@ -99,7 +99,7 @@ async function refuseStatus(
     status >= 300 && status < 400
       ? ' Redirects are not followed: configure the final address.'
       : '';
-  const retryAfterSeconds = parseRetryAfter(response.headers.get('retry-after'), clock.now());
+  const retryAfterSeconds = retryAfterOf(response.headers, clock.now());
   return new KeyFetchError(
     'KEYS_HTTP_STATUS',
     `The issuer's keys were answered with HTTP status ${status} instead of 200 (${asked(uri)}).${hint}`,
@@ -117,8 +117,11 @@ async function readBounded(response: Response, maxBytes: number): Promise<string
         `The answer with the issuer's keys is larger than ${maxBytes} bytes.`,
       ),
   );
+  const text = bytes.toString('utf8');
+  const lost = lostBody(text);
+  if (lost !== undefined) throw invalid(`it is ${lost}. Something on the way may have lost it`);
   if (!isUtf8(bytes)) throw invalid('it is not UTF-8');
-  return bytes.toString('utf8');
+  return text;
 }
 
 /**

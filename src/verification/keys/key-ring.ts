@@ -2,7 +2,7 @@ import { importJWK } from 'jose';
 import type { SignatureAlgorithm } from '../algorithms.js';
 import { TokenRejectedError } from '../errors.js';
 import type { KeyMatch, KeysAtHand, VerificationKey, WantedKey } from './key-set.js';
-import type { IgnoredKey, KeyDocument, UsableKey } from './usable-keys.js';
+import type { IgnoredKey, IgnoredKeyReason, KeyDocument, UsableKey } from './usable-keys.js';
 
 type KeysByAlgorithm = Map<SignatureAlgorithm, VerificationKey>;
 
@@ -52,6 +52,11 @@ export class KeyRing implements KeysAtHand {
     return new KeyRing(source, imported, [...document.ignored, ...failed]);
   }
 
+  /** Why the key with the token's id is not used, if the issuer publishes one that is not. */
+  whyIgnored({ kid }: WantedKey): IgnoredKeyReason | undefined {
+    return kid === undefined ? undefined : this.ignored.find(({ keyId }) => keyId === kid)?.reason;
+  }
+
   match({ alg, kid }: WantedKey): KeyMatch {
     if (kid !== undefined) {
       const keys = this.#byId.get(kid);
@@ -63,6 +68,9 @@ export class KeyRing implements KeysAtHand {
   }
 }
 
+const ROCA =
+  'its private key can be computed from it (CVE-2017-15361, "ROCA"). The issuer needs a new key';
+
 /** What a map of maps has under a key, made when it has nothing. */
 function entryOf<Key, Inner, Value>(map: Map<Key, Map<Inner, Value>>, key: Key): Map<Inner, Value> {
   const inner = map.get(key) ?? new Map<Inner, Value>();
@@ -73,11 +81,18 @@ function entryOf<Key, Inner, Value>(map: Map<Key, Map<Inner, Value>>, key: Key):
 /**
  * The matching key.
  *
+ * @param ignored why the key with the token's id is not used, if there is one.
  * @throws {TokenRejectedError} when none matches.
  */
-export function requireKey(match: KeyMatch): VerificationKey {
+export function requireKey(match: KeyMatch, ignored?: IgnoredKeyReason): VerificationKey {
   switch (match) {
     case 'unknown':
+      if (ignored !== undefined) {
+        throw new TokenRejectedError(
+          'TOKEN_KEY_UNKNOWN',
+          `The issuer publishes the token's key, and it is not used: ${ignored === 'roca' ? ROCA : ignored}.`,
+        );
+      }
       throw new TokenRejectedError(
         'TOKEN_KEY_UNKNOWN',
         'The issuer publishes no key that fits the token\'s "kid" and "alg".',

@@ -118,7 +118,7 @@ class FetchedKeySet implements RemoteKeySet {
     if (second === 'unknown' && (!hasLooked || this.#failure !== undefined)) {
       throw this.#unavailable(this.#nextLookAt());
     }
-    return requireKey(second);
+    return requireKey(second, this.#held?.ring.whyIgnored(wanted));
   }
 
   async findReplacement(

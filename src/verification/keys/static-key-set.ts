@@ -32,7 +32,10 @@ export function createStaticKeySet(jwks: { readonly keys: readonly object[] }): 
   let ring: KeyRing | undefined;
   const importing = KeyRing.import(document).then((imported) => (ring = imported));
   return {
-    find: async (wanted) => requireKey((ring ?? (await importing)).match(wanted)),
+    find: async (wanted) => {
+      const keys = ring ?? (await importing);
+      return requireKey(keys.match(wanted), keys.whyIgnored(wanted));
+    },
     atHand: () => ring,
     state: () => ({
       status: 'fresh',

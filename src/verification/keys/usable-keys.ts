@@ -2,6 +2,7 @@ import { createPublicKey } from 'node:crypto';
 import type { JWK } from 'jose';
 import { algorithmsForKey, isSignatureAlgorithm, type SignatureAlgorithm } from '../algorithms.js';
 import { isJsonObject, type JsonObject } from '../parse/strict-json.js';
+import { isRocaModulus } from './roca.js';
 
 /** Why a key of a JWKS is not used. */
 export type IgnoredKeyReason =
@@ -11,6 +12,8 @@ export type IgnoredKeyReason =
   | 'not-for-signatures'
   | 'algorithm-mismatch'
   | 'weak'
+  /** Its private key can be computed from it (CVE-2017-15361). */
+  | 'roca'
   | 'malformed'
   | 'duplicate-key-id'
   | 'too-many-keys';
@@ -48,7 +51,8 @@ const SECRET_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv'] as 
 
 /**
  * Sorts the keys of a JWKS. A key that is private, symmetric, weak, for encryption, malformed or unknown is ignored, so
- * that one odd key does not take the others away.
+ * that one odd key does not take the others away. Weak are RSA keys under 2048 bits, those with an exponent that protects
+ * nothing, and, with a reason of its own, those of CVE-2017-15361 (ROCA).
  *
  * - The same key may be listed repeatedly: with and without certificates, once for each `alg`. It counts as one key with
  *   all of these algorithms. Keys are the same when their RFC 7638 thumbprints would be.
@@ -141,7 +145,10 @@ function readKey(entry: unknown): UsableKey | IgnoredKey {
   }
   const jwk = publicMembers(entry);
   if (jwk === undefined) return ignore('malformed');
-  if (jwk.kty === 'RSA' && isWeakRsa(jwk)) return ignore('weak');
+  if (jwk.kty === 'RSA') {
+    if (isWeakRsa(jwk)) return ignore('weak');
+    if (isRocaModulus(Buffer.from(jwk.n ?? '', 'base64url'))) return ignore('roca');
+  }
   // EdDSA with Ed25519 and Ed25519 are two names of one algorithm (RFC 9864 §2.2).
   const algorithms = isAbsent(own) || jwk.kty === 'OKP' ? fitting : [own as SignatureAlgorithm];
   return { keyId, algorithms, jwk };

@@ -268,6 +268,70 @@ export const ROWS: readonly Row[] = [
     'misconfigured',
     /AWS_ENDPOINT_URL/,
   ],
+  // Garbage, and answers that end in the middle
+  ...[
+    'HPE_INVALID_CONSTANT',
+    'HPE_INVALID_STATUS',
+    'HPE_INVALID_HEADER_TOKEN',
+    'HPE_INVALID_CHUNK_SIZE',
+    'HPE_HEADER_OVERFLOW',
+    'HPE_WHATEVER_COMES_NEXT',
+    'UND_ERR_HEADERS_OVERFLOW',
+  ].map((code): Row => [{ name: 'Error', code }, 'STORE_UNAVAILABLE', 'retry', /not of Secrets/]),
+  ...[
+    'HPE_INVALID_EOF_STATE',
+    'ERR_STREAM_PREMATURE_CLOSE',
+    'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
+  ].map((code): Row => [{ name: 'Error', code }, 'STORE_UNAVAILABLE', 'retry', /truncated/]),
+  ...['Unexpected end of JSON input', 'Unterminated string in JSON at position 40'].map(
+    (message): Row => [
+      { name: 'SyntaxError', status: 200, message },
+      'STORE_UNAVAILABLE',
+      'retry',
+      /truncated/,
+    ],
+  ),
+  [
+    {
+      name: 'SyntaxError',
+      status: 200,
+      message: "Expected ',' or '}' after property value in JSON at position 8",
+      $responseBodyText: '{"ARN":1',
+    },
+    'STORE_UNAVAILABLE',
+    'retry',
+    /truncated/,
+  ],
+  [
+    {
+      name: 'SyntaxError',
+      status: 200,
+      message: "Expected ',' or '}' after property value in JSON at position 8",
+      $responseBodyText: '{"ARN":1;}',
+    },
+    'STORE_UNAVAILABLE',
+    'retry',
+    /damaged/,
+  ],
+  [{ name: 'TypeError', status: 200 }, 'STORE_UNAVAILABLE', 'retry', /damaged/],
+  [{ name: 'UnknownError', status: 400 }, 'STORE_UNAVAILABLE', 'retry', /not of Secrets/],
+  [{ name: 'SyntaxError', status: 400 }, 'STORE_UNAVAILABLE', 'retry', /not of Secrets/],
+  [
+    { name: 'Error', code: 'ECONNRESET', $metadata: { httpStatusCode: 200 } },
+    'STORE_UNAVAILABLE',
+    'retry',
+    /truncated/,
+  ],
+  ...['EPROTO', 'ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG'].map(
+    (code): Row => [{ name: 'Error', code }, 'STORE_UNAVAILABLE', 'retry', /no TLS connection/],
+  ),
+  ...['EMFILE', 'ENOBUFS', 'ECANCELED', 'EACCES', 'UND_ERR_SOCKET'].map((code): Row => [
+    { name: 'Error', code },
+    'STORE_UNAVAILABLE',
+    'retry',
+    /cannot be reached/,
+  ]),
   // Ours
+  [{ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' }, 'STORE_REQUEST_INVALID', 'bug', /report/],
   [{ name: 'TypeError', message: 'x is not a function' }, 'STORE_REQUEST_INVALID', 'bug', /report/],
 ];

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { ServerResponse } from 'node:http';
+import { maySucceedElsewhere } from '../../../src/secrets/aws/fallback-store.js';
 import { fixedPort } from '../../support/fixed-port.js';
 import { put, useScriptedEndpoint, VALUE, VERSION } from './harness.js';
 import { failureOf } from './leaks.js';
@@ -143,6 +144,34 @@ describe('an endpoint that does not answer', () => {
     });
     const error = await failureOf(aws.open().read('token'));
     expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
+  });
+
+  test.each([
+    ['no HTTP', 'canary garbage\r\n\r\n', /HPE_.*not of Secrets/],
+    ['a status that is none', 'HTTP/1.1 99999 canary\r\n\r\n', /HPE_.*not of Secrets/],
+    ['another protocol', 'SSH-2.0-canary\r\n', /HPE_.*not of Secrets/],
+    ['a head that ends in the middle', 'HTTP/1.1 200 OK\r\nx-can', /ECONNRESET/],
+    [
+      'a body that ends in the middle',
+      'HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{"SecretString":"canary',
+      /truncated/,
+    ],
+    [
+      'a body without length that ends in the middle',
+      'HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\n\r\n{"SecretString":"canary',
+      /truncated/,
+    ],
+    [
+      'a page',
+      'HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 19\r\n\r\n<html>canary</html>',
+      /not of Secrets/,
+    ],
+  ])('is unavailable for now when it sends %s', async (_what, text, says) => {
+    aws.endpoint.play((_received, response) => response.socket?.end(text));
+    const error = await failureOf(aws.open().read('token'));
+    expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
+    expect(error.message).toMatch(says);
+    expect(maySucceedElsewhere(error)).toBe(true);
   });
 
   test('is unavailable when nobody listens, and the message says where', async () => {

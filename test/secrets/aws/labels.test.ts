@@ -202,7 +202,7 @@ describe('a read that finds nothing', () => {
     process.env['AWS_MAX_ATTEMPTS'] = '1';
     aws.endpoint.play(({ operation }, response) => {
       if (operation === 'GetSecretValue') refuse(response, 'ResourceNotFoundException', missing);
-      else if (witness === 'exists') answer(response, {});
+      else if (witness === 'exists') answer(response, { Name: 'token' });
       else refuse(response, witness, missing);
     });
     expect((await failureOf(store.read('token', { label: 'AWSPENDING' }))).code).toBe(code);
@@ -293,13 +293,26 @@ describe('describe and create', () => {
     expect(description.storeRotation).toBeUndefined();
   });
 
+  test.each(['', '{}', 'null', '[]', '{"Message":"from somewhere else"}'])(
+    'an answer without the secret is no secret without versions: %j',
+    async (body) => {
+      aws.endpoint.play((_received, response) => {
+        response.writeHead(200, { 'content-type': 'application/x-amz-json-1.1' });
+        response.end(body);
+      });
+      const error = await failureOf(store.describe('token'));
+      expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'retry' });
+      expect(error.message).toContain('is empty, or lacks');
+    },
+  );
+
   test('an ARN is looked up, for AWS alone gives out ARNs', async () => {
     const arn = 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:token-AbCdEf';
     aws.endpoint.play((_received, response) =>
       refuse(response, 'ResourceNotFoundException', "can't find the specified secret."),
     );
     expect((await failureOf(store.create(arn, ''))).code).toBe('SECRET_NOT_FOUND');
-    aws.endpoint.play((_received, response) => answer(response, {}));
+    aws.endpoint.play((_received, response) => answer(response, { ARN: arn }));
     await store.create(arn, '');
     expect(aws.endpoint.received.map(({ operation }) => operation)).toEqual(['DescribeSecret']);
   });

@@ -8,7 +8,7 @@ const aws = useScriptedEndpoint();
 
 describe('an endpoint that is something else', () => {
   test.each([
-    ['a login page', 200, 'STORE_UNAVAILABLE', 'misconfigured'],
+    ['a login page', 200, 'STORE_UNAVAILABLE', 'retry'],
     ['a redirect', 302, 'STORE_UNAVAILABLE', 'misconfigured'],
     ['a proxy that forbids', 403, 'STORE_UNAVAILABLE', 'misconfigured'],
     ['a page that is not there', 404, 'STORE_UNAVAILABLE', 'misconfigured'],
@@ -29,10 +29,10 @@ describe('an endpoint that is something else', () => {
       '{"SecretString":"x","VersionId":"v","CreatedDate":"canary"}',
       'retry',
     ],
-    ['not an object', '["canary"]', 'misconfigured'],
-    ['empty', '', 'misconfigured'],
-    ['without a version id', '{"SecretString":"canary","CreatedDate":1}', 'misconfigured'],
-    ['without a date', `{"SecretString":"canary","VersionId":"${VERSION}"}`, 'misconfigured'],
+    ['not an object', '["canary"]', 'retry'],
+    ['empty', '', 'retry'],
+    ['without a version id', '{"SecretString":"canary","CreatedDate":1}', 'retry'],
+    ['without a date', `{"SecretString":"canary","VersionId":"${VERSION}"}`, 'retry'],
   ])('an answer that is %s is refused', async (_what, body, kind) => {
     aws.endpoint.play((_received, response) => {
       response.writeHead(200, { 'content-type': 'application/x-amz-json-1.1' });
