@@ -544,33 +544,29 @@ export function rollingRestart(): Promise<PartResult> {
     const brokers = ports.map(start);
     const isIn = new Set<string>();
     const look = async (url: string): Promise<void> => {
-      const isReady = await fetch(`${url}/health/ready`, {
-        signal: AbortSignal.timeout(1_000),
-      }).then(
-        ({ status }) => status === 200,
-        () => false,
-      );
-      if (isReady) isIn.add(url);
-      else isIn.delete(url);
+      try {
+        const { status } = await fetch(`${url}/health/ready`, {
+          signal: AbortSignal.timeout(5_000),
+        });
+        if (status === 200) isIn.add(url);
+        else isIn.delete(url);
+      } catch (error) {
+        // An answer that is late says nothing; a connection that is refused does.
+        if ((error as Error).name !== 'TimeoutError') isIn.delete(url);
+      }
+    };
+    let turn = 0;
+    const balanced = (): string => {
+      const urls = isIn.size > 0 ? [...isIn] : brokers.map(({ url }) => url);
+      return urls[(turn += 1) % urls.length] ?? '';
     };
     const looking = setInterval(() => {
       for (const { url } of brokers) void look(url);
     }, 250);
     try {
       await until(() => isIn.size === 2);
-      let turn = 0;
-      const asker = httpAsker(world, () => {
-        const urls = [...isIn];
-        return urls[(turn += 1) % urls.length] ?? 'http://127.0.0.1:9';
-      });
-      const pace = setInterval(asker.ask, 500);
-      const more = Array.from({ length: 10 }, () =>
-        httpAsker(world, () => {
-          const urls = [...isIn];
-          return urls[(turn += 1) % urls.length] ?? 'http://127.0.0.1:9';
-        }),
-      );
-      for (const one of more) one.ask();
+      const askers = Array.from({ length: 10 }, () => httpAsker(world, balanced));
+      for (const one of askers) one.ask();
       const exits: Span[] = [];
       for (const [index, port] of ports.entries()) {
         await sleep(1_000);
@@ -582,16 +578,17 @@ export function rollingRestart(): Promise<PartResult> {
         await brokers[index].answers();
         await until(() => isIn.size === 2);
       }
-      clearInterval(pace);
-      for (const one of [asker, ...more]) {
+      for (const one of askers) {
         one.rest();
         await one.stop();
       }
-      const samples = [asker, ...more].flatMap((one) => one.samples);
+      const samples = askers.flatMap((one) => one.samples);
       const failedRequests = samples.filter(({ status }) => status !== 200).length;
       for (const broker of brokers) await broker.stop('SIGKILL');
       return {
-        figures: `${failedRequests} of ${samples.length} requests failed`,
+        figures: Object.entries(seen(samples, 0, Number.POSITIVE_INFINITY).counts)
+          .map(([status, count]) => `${count} × ${status}`)
+          .join(', '),
         missed: [],
         exits: exits.map((span) =>
           span === 'never' ? span : Math.max(0, span - SHUTDOWN_DELAY * 1_000),
