@@ -340,10 +340,10 @@ describe('a peer that is refused', () => {
       return asked;
     };
     await failureOf(client.getToken());
-    expect(await askedWithin(20)).toEqual([6, 18]);
+    expect(await askedWithin(20)).toEqual([2, 5, 10, 17]);
     secret = 'also-wrong';
-    // At once, and then after 5 and 10 seconds with an eighth more, not after the 20 and 40 of the old one.
-    expect(await askedWithin(20)).toEqual([1, 7, 19]);
+    // At once, and then as from the beginning, not after the 8 seconds that the old one had come to.
+    expect(await askedWithin(20)).toEqual([1, 3, 6, 11, 18]);
   });
 
   test('keeps the token that it has', async () => {

@@ -83,7 +83,9 @@ describe('gathered lines', () => {
 });
 
 describe.each(['EAGAIN', 'EPIPE', 'ENOSPC', 'EIO'])('when nothing can be written (%s)', (why) => {
-  beforeEach(() => Object.assign(reader, { room: 0, why }));
+  beforeEach(() => {
+    Object.assign(reader, { room: 0, why });
+  });
 
   test('lines wait, bounded in bytes; the rest is counted, and said once when they flow again', () => {
     const out = lines({ mostBytes: 10_010 });
