@@ -102,10 +102,13 @@ function addRotation(program: Command, run: Run): void {
         'instead, clear the pending version that a failed rotation left behind',
       ).conflicts('dryRun'),
     )
-    .option('--force', 'with --repair: clear it even if a rotation may still be working on it')
+    .option(
+      '--force',
+      'rotate also when the token is of a moment ago; with --repair: clear it even if a rotation may still be working on it',
+    )
     .action((options: RotateOptions) => {
-      if (options.force === true && options.repair !== true) {
-        rotate.error("error: option '--force' belongs to '--repair'");
+      if (options.force === true && options.dryRun === true) {
+        rotate.error("error: option '--force' does not go with '--dry-run'");
       }
       return run(async (context) => rotateAction(context, options));
     });
@@ -136,7 +139,7 @@ async function rotateAction(context: CommandContext, options: RotateOptions): Pr
   if (options.repair === true) {
     return (await import('./rotate-repair.js')).repairCommand(context, options.force === true);
   }
-  return (await import('./rotate.js')).rotateCommand(context);
+  return (await import('./rotate.js')).rotateCommand(context, options.force === true);
 }
 
 function addExamination(program: Command, run: Run): void {

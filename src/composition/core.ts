@@ -101,6 +101,7 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
         () => keys?.refresh(),
       ),
     minimumLife: config.rotation.minRemainingSeconds * 1000,
+    manualInterval: config.rotation.manualIntervalSeconds * 1000,
     clock,
     ...(observer && { observer }),
   });

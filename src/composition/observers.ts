@@ -17,6 +17,11 @@ export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): Rot
       metrics.recordRotationStep(step, ended);
       log.debug({ step, versionId, ended, detail }, 'rotation step');
     },
+    claimKept: (error) =>
+      log.warn(
+        { code: errorCode(error) },
+        'the claim of a mint that failed could not be released; other replicas wait until it lapses',
+      ),
     mintEnded: (code) => metrics.recordProviderMint(code),
     rotationEnded: (outcome, error) => {
       metrics.recordRotation(outcome);
@@ -24,6 +29,7 @@ export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): Rot
       const fields = { trigger, key, result, versionId, code, durationMilliseconds };
       if (result === 'failed') log.error({ ...fields, err: error }, 'rotation failed');
       else if (result === 'requested') log.info(fields, 'Secrets Manager was asked to rotate');
+      else if (result === 'recent') log.info(fields, 'the service token is of a moment ago');
       else log.info(fields, 'rotation ended');
     },
   };

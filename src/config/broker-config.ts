@@ -66,6 +66,8 @@ export interface RotationConfig {
   readonly cron: string;
   /** Remaining life under which the token is rotated early. */
   readonly minRemainingSeconds: number;
+  /** Age of a token under which nobody gets another by asking; 0 for none. */
+  readonly manualIntervalSeconds: number;
 }
 
 /** The configuration of the broker: read once, checked once, and frozen all the way down. */
@@ -128,6 +130,7 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
       enabled: settings.BROKER_ROTATION,
       cron: settings.BROKER_ROTATION_CRON,
       minRemainingSeconds: settings.BROKER_MIN_REMAINING_SECONDS,
+      manualIntervalSeconds: settings.BROKER_MANUAL_ROTATION_SECONDS,
     },
     cache: { ttlSeconds: settings.BROKER_CACHE_TTL_SECONDS },
     log: { level: settings.BROKER_LOG_LEVEL, format: settings.BROKER_LOG_FORMAT },

@@ -245,6 +245,12 @@ export const SETTINGS = {
       'whole seconds up to 2592000, and more than BROKER_CACHE_TTL_SECONDS plus BROKER_CLOCK_SKEW_SECONDS',
     does: 'Rotate early, whatever the schedule says, when the service token has less life left. Keep it well under the life of a fresh token.',
   },
+  BROKER_MANUAL_ROTATION_SECONDS: {
+    reads: values.wholeNumber(0, 3600),
+    default: '60',
+    allowed: 'whole seconds from 0 to 3600; 0 for no limit',
+    does: 'Whoever asks for a rotation (by command or by HTTP) while the service token is younger gets that one, and nothing is minted; `rotate --force` mints.',
+  },
   BROKER_LOG_LEVEL: {
     reads: values.oneOf(LOG_LEVELS),
     default: 'info',

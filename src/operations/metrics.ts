@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { isSuccess } from '../rotation/rotation-observer.js';
 import { BoundedLabel } from './bounded-label.js';
 import { Tally } from './tally.js';
 
@@ -228,8 +229,7 @@ export class BrokerMetrics {
     const trigger = this.#word.of(outcome.trigger);
     const code = outcome.code === undefined ? 'OK' : this.#code.of(outcome.code);
     this.#rotations.inc({ trigger, result: this.#word.of(outcome.result), code });
-    const isSuccess = outcome.result !== 'failed' && outcome.result !== 'requested';
-    if (isSuccess) this.#lastSuccess = outcome.at;
+    if (isSuccess(outcome.result)) this.#lastSuccess = outcome.at;
   }
 
   #counter<Label extends string>(

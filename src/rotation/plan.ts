@@ -43,11 +43,17 @@ export interface PlanInput {
   readonly isStarving: boolean;
   /** Whether receivers refuse the current token. Default: false. */
   readonly isRefused?: boolean;
+  /** Whether the current token is so young that nobody gets another by asking. Default: false. */
+  readonly isRecent?: boolean;
 }
 
 /** The pure part of {@link planRotation}. */
 export function decidePlan(input: PlanInput): Pick<RotationPlan, 'schedule' | 'onRequest'> {
-  const { mode, due, attempt, rest, isStarving, isRefused = false } = input;
+  const { mode, due, attempt, rest, isStarving, isRefused = false, isRecent = false } = input;
+  const recent: PlannedRotation = {
+    action: 'none',
+    reason: 'the service token is of a moment ago; with --force another is minted',
+  };
   if (mode === 'primary-region') {
     const reason = 'the secret is a replica, which is rotated in its primary Region';
     return { schedule: { action: 'none', reason }, onRequest: { action: 'refuse', reason } };
@@ -60,12 +66,16 @@ export function decidePlan(input: PlanInput): Pick<RotationPlan, 'schedule' | 'o
             reason: isRefused ? REFUSED : 'the life of the service token runs out',
           }
         : { action: 'none', reason: 'Secrets Manager rotates by its own schedule' },
-      onRequest: { action: 'request', reason: 'Secrets Manager rotates the secret' },
+      onRequest: isRecent
+        ? recent
+        : { action: 'request', reason: 'Secrets Manager rotates the secret' },
     };
   }
   return {
     schedule: ownSchedule(due, attempt, rest),
-    onRequest: { action: 'mint', reason: 'whoever asks gets a rotation of their own' },
+    onRequest: isRecent
+      ? recent
+      : { action: 'mint', reason: 'all who ask to have this version replaced share one rotation' },
   };
 }
 
@@ -93,7 +103,7 @@ function ownSchedule(
 export interface PlanOptions {
   readonly store: SecretStore;
   readonly tokenSecretId: string;
-  readonly rotator: Pick<Rotator, 'current' | 'describe'>;
+  readonly rotator: Pick<Rotator, 'current' | 'describe' | 'isRecent'>;
   readonly slots: Slots;
   /** Remaining life in milliseconds under which the token is rotated early. */
   readonly minimumRemaining: number;
@@ -133,6 +143,7 @@ export async function planRotation(options: PlanOptions): Promise<RotationPlan> 
       rest: attempt && restUntil(attempt, now),
       isStarving: watch.kind === 'ask',
       isRefused,
+      isRecent: rotator.isRecent(current),
     }),
   };
 }

@@ -15,6 +15,8 @@ export type RotationResult =
   | 'adopted'
   /** Another process had already finished. */
   | 'already-rotated'
+  /** Nothing was done for somebody who asked: the current token is of a moment ago. */
+  | 'recent'
   /** Secrets Manager was asked to rotate. Whether it does, only the token secret shows. */
   | 'requested';
 
@@ -51,6 +53,11 @@ export interface RotationObserver {
   mintEnded?(code: 'OK' | (string & {})): void;
 }
 
+/** Whether a rotation with this result has brought, or found, the token that it was for. */
+export function isSuccess(result: string): boolean {
+  return result === 'rotated' || result === 'adopted' || result === 'already-rotated';
+}
+
 /** Keeps the latest outcomes in memory, newest first. */
 export class RotationOutcomes {
   readonly #kept: RotationOutcome[] = [];
@@ -74,8 +81,8 @@ export class RotationOutcomes {
     return this.#kept[0];
   }
 
-  /** The newest outcome that ended well; a mere request is none. */
+  /** The newest outcome that ended well; a mere request is none, and neither is a token that was there. */
   latestSuccess(): RotationOutcome | undefined {
-    return this.#kept.find(({ result }) => result !== 'failed' && result !== 'requested');
+    return this.#kept.find(({ result }) => isSuccess(result));
   }
 }

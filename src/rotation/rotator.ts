@@ -23,6 +23,8 @@ import { manualKey } from './version-id.js';
 export interface RotatorOptions extends RotationStepsOptions {
   /** How long a claim on minting stands, in milliseconds. Default: 45,000; a mint takes 30,000 at most. */
   readonly claimLease?: number;
+  /** Age of the current token in milliseconds under which nobody gets another by asking. Default: 0, none. */
+  readonly manualInterval?: number;
 }
 
 /** A rotation that is wanted. */
@@ -30,6 +32,8 @@ export interface RotationRequest {
   readonly trigger: RotationTrigger;
   /** What it is for: replicas that rotate for the same key do it once. Default: a key of its own. */
   readonly key?: string;
+  /** Without a key: mints also when the current token is of a moment ago. Default: false. */
+  readonly force?: boolean;
   /** With a slot: its start, in milliseconds since the Unix epoch. A token minted since then satisfies it. */
   readonly slotStart?: number;
 }
@@ -80,7 +84,7 @@ export class Rotator {
    * @throws {BrokerError} of kind `retry` when a later attempt may succeed; every other kind needs somebody.
    */
   async rotate(request: RotationRequest): Promise<Rotated> {
-    const joined = request.key ?? 'manual';
+    const joined = request.key ?? (request.force === true ? 'forced' : 'manual');
     const running = this.#running.get(joined);
     if (running !== undefined) return running;
     const key = request.key ?? manualKey(randomUUID());
@@ -139,6 +143,15 @@ export class Rotator {
     }
   }
 
+  /** Whether the current token is so young that nobody gets another by asking, and has life enough. */
+  isRecent(current: CurrentToken | undefined): boolean {
+    const { clock, minimumLife, manualInterval = 0 } = this.options;
+    if (current === undefined) return false;
+    // Another replica's clock may be ahead of ours.
+    const age = Math.abs(clock.now() - current.generatedAt);
+    return age < manualInterval && remainingLife(current, clock.now()) > minimumLife;
+  }
+
   /**
    * Before which instant the schedule should leave a rotation alone, because the provider's last tokens for it were
    * rejected; `undefined` when it may go on. See {@link restUntil}.
@@ -174,18 +187,23 @@ export class Rotator {
     }
   }
 
-  async #run(key: string, request: RotationRequest): Promise<Rotated> {
+  async #run(ownKey: string, request: RotationRequest): Promise<Rotated> {
     const { store, tokenSecretId, claimLease = CLAIM_LEASE } = this.options;
     this.#stopping.signal.throwIfAborted();
     const mode = await this.mode();
-    if (mode !== 'broker') return this.#runElsewhere(mode, key, request);
+    const asked = await this.#asked(request);
+    if (asked !== undefined && 'recent' in asked && mode !== 'primary-region') {
+      return { versionId: asked.recent, result: 'recent' };
+    }
+    if (mode !== 'broker') return this.#runElsewhere(mode, ownKey, request);
     const satisfied = await this.#satisfying(request);
     if (satisfied !== undefined) return { versionId: satisfied, result: 'already-rotated' };
-    const { versionId, state } = await nextAttempt(store, tokenSecretId, key);
+    const sharedKey = request.key ?? (asked && 'key' in asked ? asked.key : undefined);
+    const { versionId, state } = await nextAttempt(store, tokenSecretId, sharedKey ?? ownKey);
     if (state === 'done') return { versionId, result: 'already-rotated' };
     // A key of its own has no other replica to agree with.
     const claim =
-      state === 'new' && request.key !== undefined
+      state === 'new' && sharedKey !== undefined
         ? await claimMinting(versionId, {
             ...this.options,
             owner: this.#owner,
@@ -199,6 +217,23 @@ export class Rotator {
       result:
         created === 'minted' ? 'rotated' : created === 'adopted' ? 'adopted' : 'already-rotated',
     };
+  }
+
+  /**
+   * What there is for somebody who asks without force: the current version, when it is of a moment ago, or else the key
+   * that all share who ask to have this version replaced. `undefined` for everybody else.
+   */
+  async #asked(
+    request: RotationRequest,
+  ): Promise<{ readonly recent: string } | { readonly key: string } | undefined> {
+    const { manualInterval = 0 } = this.options;
+    if (request.key !== undefined || request.force === true || manualInterval === 0)
+      return undefined;
+    const current = await this.current();
+    if (current === undefined) return { key: manualKey('none') };
+    return this.isRecent(current)
+      ? { recent: current.versionId }
+      : { key: manualKey(current.versionId) };
   }
 
   /** The current version's id, when it was minted in the slot that the rotation is for and will last. */

@@ -58,7 +58,12 @@ export function watchdogKey(currentVersionId: string | undefined, windowStart: n
   return `watchdog ${currentVersionId ?? 'none'} ${new Date(windowStart).toISOString()}`;
 }
 
-/** The key of a rotation that somebody asked for; `requestId` makes it one of its own. */
-export function manualKey(requestId: string): string {
-  return `manual ${requestId}`;
+/**
+ * The key of a rotation that somebody asked for.
+ *
+ * @param what the version that is to be replaced, so that all who ask for that do it once; or a random id for a rotation of
+ *   its own.
+ */
+export function manualKey(what: string): string {
+  return `manual ${what}`;
 }

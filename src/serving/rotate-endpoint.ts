@@ -16,7 +16,10 @@ import type { TokenCache } from './token-cache.js';
 export interface RotateNowResult {
   /** The version that is current now, or will be. */
   readonly versionId: string;
-  /** What the rotator says was done, in its own word; `requested` when the rotation goes on elsewhere. */
+  /**
+   * What the rotator says was done, in its own word; `requested` when the rotation goes on elsewhere, `recent` when the
+   * current version is of a moment ago and nothing was done.
+   */
   readonly outcome: string;
 }
 
@@ -35,7 +38,8 @@ export interface RotateEndpointOptions {
 }
 
 /**
- * `POST /v1/rotate`: rotates now, for a peer with the role `admin`. Requests that come while a rotation runs share it.
+ * `POST /v1/rotate`: rotates now, for a peer with the role `admin`. Requests that come while a rotation runs join it
+ * (outcome `joined`); those that come a moment after one get its version (outcome `recent`), and nothing is minted.
  * The answer names the new version, never the token; the next `GET /v1/token` serves it. Where Secrets Manager rotates
  * the secret, the answer is 202 (RFC 9110 §15.3.3): it was asked to, and serves the new version when it is done.
  */
@@ -57,10 +61,12 @@ export class RotateEndpoint implements Endpoint {
     const result = await login.withHeader(request, 'admin');
     if ('refusal' in result) return result.refusal;
     try {
+      const joins = this.#running !== undefined;
       this.#running ??= this.#rotate(rotateNow).finally(() => {
         this.#running = undefined;
       });
-      const { versionId, outcome } = await this.#running;
+      const { versionId, outcome: own } = await this.#running;
+      const outcome = joins && own !== 'requested' && own !== 'recent' ? 'joined' : own;
       observer.rotated?.(result.peer.id, versionId, outcome);
       const status = outcome === 'requested' ? 202 : 200;
       return jsonAnswer(status, { version_id: versionId, outcome });

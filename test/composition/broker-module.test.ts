@@ -32,6 +32,7 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
         BROKER_ISSUER: provider.issuer,
         BROKER_AUDIENCE: 'https://services.example.test',
         BROKER_ROTATION: 'disabled',
+        BROKER_MANUAL_ROTATION_SECONDS: '0',
       },
     });
     const options = { config, log: createLogger({ level: 'silent' }) };

@@ -247,7 +247,8 @@ describe('who calls', () => {
 
 describe('POST /v1/rotate', () => {
   test('asks Secrets Manager when it rotates the secret, for an admin alone', async () => {
-    const { ask, store, lines } = httpScene();
+    const { ask, store, lines, clock } = httpScene();
+    clock.advance(60_000);
     store.configure(TOKEN_SECRET, { rotationEnabled: true });
     const refused = await ask('/v1/rotate', { method: 'POST' });
     expect(refused.statusCode).toBe(403);
@@ -260,7 +261,8 @@ describe('POST /v1/rotate', () => {
   });
 
   test('answers clearly when it cannot', async () => {
-    const { ask, store } = httpScene();
+    const { ask, store, clock } = httpScene();
+    clock.advance(60_000);
     store.configure(TOKEN_SECRET, { rotationEnabled: true });
     store.before = ({ method }) => {
       if (method === 'requestRotation') {

@@ -40,6 +40,18 @@ describe('what would be done', () => {
       'request',
     ],
     [
+      'somebody asked a moment ago',
+      { due: SLOT, isRecent: true, attempt: attempt('new') },
+      'mint',
+      'none',
+    ],
+    [
+      'Secrets Manager has rotated a moment ago',
+      { mode: 'secrets-manager', isRecent: true },
+      'none',
+      'none',
+    ],
+    [
       'a replica, whatever is due',
       { mode: 'primary-region', due: SLOT, isStarving: true },
       'none',

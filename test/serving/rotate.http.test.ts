@@ -157,8 +157,13 @@ test('requests that come while a rotation runs share it, and the next one begins
   const shared = [ask(), ask(), ask()];
   await turn();
   finish('one');
-  for (const answer of shared)
-    expect((await answer).body.toString()).toContain('"version_id":"one"');
+  const outcomes: string[] = [];
+  for (const answer of shared) {
+    const body = JSON.parse((await answer).body.toString()) as Record<string, string>;
+    expect(body['version_id']).toBe('one');
+    outcomes.push(body['outcome'] ?? '');
+  }
+  expect(outcomes).toEqual(['rotated', 'joined', 'joined']);
   expect(rotate).toHaveBeenCalledTimes(1);
   const next = ask();
   await turn();

@@ -16,6 +16,8 @@ export const BASE_ENVIRONMENT: NodeJS.ProcessEnv = {
   HOST: '127.0.0.1',
   PORT: '0',
   BROKER_DEV_PROVIDER_PORT: '0',
+  // Tests ask for one rotation after the other.
+  BROKER_MANUAL_ROTATION_SECONDS: '0',
   // No slot begins while a test runs, whatever the hour.
   BROKER_ROTATION_CRON: `0 ${(new Date().getUTCHours() + 12) % 24} * * *`,
 };
