@@ -1,4 +1,5 @@
-import { open, readFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { lstat, open } from 'node:fs/promises';
 import { BrokerError } from '../tokens/errors.js';
 import { decodeText, trimPasted } from '../tokens/pasted-text.js';
 
@@ -32,7 +33,8 @@ export async function writeSecretFile(path: string, content: string): Promise<vo
 export async function requireNoFile(path: string): Promise<void> {
   let exists = true;
   try {
-    await (await open(path, 'r')).close();
+    // Whatever it is: to open a pipe would wait for somebody who writes, and a link may lead nowhere.
+    await lstat(path);
   } catch (error) {
     exists = codeOf(error) !== 'ENOENT';
   }
@@ -84,16 +86,16 @@ function textOf(bytes: Uint8Array, source: string): string {
 async function readAll(input: TextInput, source: string): Promise<Uint8Array> {
   const { path, what, tell, stdin = process.stdin, platform = process.platform } = input;
   try {
-    if (path !== '-') return await readFile(path);
+    // Pipes too, as a shell's <(…) is one: who names one waits for it.
+    if (path !== '-') return await allOf(createReadStream(path), source, what);
     // Nothing happens on a terminal until somebody types, which looks like a program that hangs.
     if (stdin.isTTY === true) {
       const keys = platform === 'win32' ? 'Ctrl+Z and Enter' : 'Ctrl+D';
       tell(`Reading ${what} from standard input; end with ${keys}.`);
     }
-    const chunks: Buffer[] = [];
-    for await (const chunk of stdin) chunks.push(Buffer.from(chunk));
-    return Buffer.concat(chunks);
+    return await allOf(stdin, source, what);
   } catch (error) {
+    if (error instanceof BrokerError) throw error;
     throw new BrokerError(
       'FILE_NOT_READ',
       'rejected',
@@ -101,6 +103,31 @@ async function readAll(input: TextInput, source: string): Promise<Uint8Array> {
       { cause: error },
     );
   }
+}
+
+/** More than any token or secret has, and little enough for memory: /dev/zero never ends. */
+const MOST_BYTES = 1_048_576;
+
+async function allOf(
+  stream: AsyncIterable<string | Buffer>,
+  source: string,
+  what: string,
+): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    const bytes = Buffer.from(chunk as Buffer);
+    size += bytes.length;
+    if (size > MOST_BYTES) {
+      throw new BrokerError(
+        'FILE_NOT_READ',
+        'rejected',
+        `${source} is too large: it holds more than ${MOST_BYTES} bytes, which is not ${what}.`,
+      );
+    }
+    chunks.push(bytes);
+  }
+  return Buffer.concat(chunks);
 }
 
 function fileExists(path: string): BrokerError {

@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import type { BrokerConfig } from './broker-config.js';
 import { checkSettings, type ConfigFile, type SettingDefaults } from './check-settings.js';
+import { otherThanFile } from '../tokens/file-kind.js';
 import { decodeText, trimPasted } from '../tokens/pasted-text.js';
 import { fileMistake, parseConfigFile } from './config-file.js';
 
@@ -38,9 +39,31 @@ export function loadConfig(options: LoadConfigOptions): BrokerConfig {
 }
 
 function readFromDisk(path: string): string {
-  const text = decodeText(readFileSync(path));
-  if (text === undefined) throw Object.assign(new Error('not text'), { code: 'not text in UTF-8' });
+  const text = decodeText(readRegularFile(path));
+  if (text === undefined) throw unusable('not text in UTF-8');
   return text;
+}
+
+/** Links are followed: Kubernetes mounts files as such. A pipe or a device is not waited for. */
+function readRegularFile(path: string): Uint8Array {
+  const requireFile = (instead: string | undefined): void => {
+    if (instead !== undefined) throw unusable(`it is ${instead}, where a regular file is needed`);
+  };
+  // Before it is opened: sockets cannot be, and opening a device may do something.
+  requireFile(otherThanFile(statSync(path)));
+  // Windows has no such flag: undefined counts as none of the bits.
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    requireFile(otherThanFile(fstatSync(file)));
+    return readFileSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** @param why stands where Node's code would, which people see. */
+function unusable(why: string): Error {
+  return Object.assign(new Error(why), { code: why });
 }
 
 function readConfigFile(path: string, readFile: (path: string) => string): ConfigFile {

@@ -1,8 +1,10 @@
 import { generateKeyPair, randomUUID } from 'node:crypto';
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { link, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { calculateJwkThumbprint, type JWK } from 'jose';
+import { readOwn } from '../secrets/embedded/data-folder.js';
+import { SecretStoreError } from '../secrets/secret-store-error.js';
 import { EmbeddedProviderError } from './embedded-provider-error.js';
 
 /** The name of the key file in the data folder. */
@@ -19,6 +21,7 @@ export interface SigningKey extends JWK {
  * that tokens of an earlier start stay valid. Processes that start together end up with the same key.
  *
  * @throws {EmbeddedProviderError} `DEV_PROVIDER_KEY_INVALID`.
+ * @throws {SecretStoreError} `STORE_UNAVAILABLE` when a link or a pipe stands in its place.
  */
 export async function loadSigningKey(dataDir: string): Promise<SigningKey> {
   const path = join(dataDir, KEY_FILE);
@@ -27,7 +30,7 @@ export async function loadSigningKey(dataDir: string): Promise<SigningKey> {
     const text = (await readIfPresent(path)) ?? (await createKeyFile(path));
     return parseKeyFile(text, path);
   } catch (error) {
-    if (error instanceof EmbeddedProviderError) throw error;
+    if (error instanceof EmbeddedProviderError || error instanceof SecretStoreError) throw error;
     throw invalidKey(`${path} cannot be read or written (${systemCode(error)})`, error);
   }
 }
@@ -42,7 +45,7 @@ async function createKeyFile(path: string): Promise<string> {
     return text;
   } catch (error) {
     if (systemCode(error) !== 'EEXIST') throw error;
-    return await readFile(path, 'utf8');
+    return (await readOwn(path)).toString('utf8');
   } finally {
     await rm(temporary, { force: true });
   }
@@ -82,7 +85,7 @@ function parseKeyFile(text: string, path: string): SigningKey {
 
 async function readIfPresent(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8');
+    return (await readOwn(path)).toString('utf8');
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;

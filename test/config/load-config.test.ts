@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -608,6 +609,28 @@ describe('the file', () => {
     writeFileSync(path, Buffer.from('audience: ü', 'latin1'));
     expect(mistakesOf(given).mistakes).toMatchObject([
       { name: 'BROKER_CONFIG', problem: 'it cannot be read (not text in UTF-8)' },
+    ]);
+  });
+
+  test('may be a link to a link, as Kubernetes mounts it', () => {
+    mkdirSync(join(folder, '..2026'));
+    writeFileSync(join(folder, '..2026', 'broker.yaml'), 'port: 8080');
+    symlinkSync('..2026', join(folder, '..data'));
+    symlinkSync(join('..data', 'broker.yaml'), path);
+    expect(load({ BROKER_CONFIG: path }).http.port).toBe(8080);
+  });
+
+  test.each([
+    ['a folder', (at: string) => mkdirSync(at)],
+    ['a named pipe (FIFO)', (at: string) => execFileSync('mkfifo', [at])],
+    ['a device', (at: string) => symlinkSync('/dev/zero', at)],
+  ])('is not waited for when it is %s', (kind, make) => {
+    make(path);
+    expect(mistakesOf({ BROKER_CONFIG: path }).mistakes).toMatchObject([
+      {
+        name: 'BROKER_CONFIG',
+        problem: `it cannot be read (it is ${kind}, where a regular file is needed)`,
+      },
     ]);
   });
 

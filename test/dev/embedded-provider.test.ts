@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,8 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
 import * as client from 'openid-client';
 import { fixedPort } from '../support/fixed-port.js';
+import { LINKS, ODD_FILES } from '../support/odd-files.js';
+import { ensureDevCustomerApp } from '../../src/dev/dev-customer-app.js';
 import { type EmbeddedProvider, startEmbeddedProvider } from '../../src/dev/embedded-provider.js';
 import { loadOidcProvider } from '../../src/dev/embedded-provider-library.js';
 import { systemClock } from '../../src/tokens/clock.js';
@@ -175,6 +177,29 @@ describe('the key file', () => {
     expect(failure).toMatchObject({ code: 'DEV_PROVIDER_KEY_INVALID', kind: 'misconfigured' });
     expect(JSON.stringify(failure) + String(failure)).not.toContain('canary-4711');
     expect(String(failure)).toContain(join(dataDir, 'dev-provider.json'));
+  });
+
+  test.each(Object.entries({ ...ODD_FILES, ...LINKS }))(
+    'is not read from what is no file: %s',
+    async (_kind, make) => {
+      await make(join(dataDir, 'dev-provider.json'));
+      await expect(start()).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        message: expect.stringContaining(`${join(dataDir, 'dev-provider.json')} is a`),
+      });
+    },
+  );
+
+  test('a login is written in the place of a link or a pipe, and not through it', async () => {
+    const file = join(dataDir, 'dev-customer-app.json');
+    const odd = { ...LINKS, pipe: ODD_FILES['a named pipe (FIFO)'] };
+    for (const make of Object.values(odd)) {
+      await make?.(file);
+      await ensureDevCustomerApp(dataDir);
+      expect((await lstat(file)).isFile()).toBe(true);
+      await rm(file);
+    }
+    expect(await readFile(`${file}.target`, 'utf8')).toBe('mine');
   });
 
   test('in a folder that is a file is refused with the reason', async () => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, readFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openEmbeddedStore } from '../../src/secrets/embedded/open-store.js';
 import { collectGarbageUntil } from '../support/collect-garbage.js';
@@ -98,7 +98,13 @@ async function folderOfUser(): Promise<string> {
 
   (isRoot ? test : test.skip)('a folder, and a key file, of another user', async () => {
     const dataDir = await folderOfUser();
-    await (await openEmbeddedStore({ dataDir })).close();
+    // Root itself is refused there: the folder's owner may exchange what root would use.
+    await expect(openEmbeddedStore({ dataDir })).rejects.toMatchObject({
+      code: 'STORE_ACCESS_DENIED',
+      message: expect.stringContaining('belongs to user 65534, while the broker runs as user 0'),
+    });
+    expect(await openAs(dataDir, user)).toEqual({ ok: true });
+    for (const name of await readdir(dataDir)) await chown(join(dataDir, name), 0, 0);
     const owner = 'belongs to user 0, while the broker runs as user 65534';
     const key = refusal('STORE_ACCESS_DENIED', `${join(dataDir, 'master.key')}, which ${owner}`);
     expect(await openAs(dataDir, user)).toEqual(key);
@@ -128,7 +134,7 @@ async function folderOfUser(): Promise<string> {
 
   test('that has no room for a store says so', async () => {
     const dataDir = await newFolder();
-    const full = `mount -t tmpfs -o size=8k none ${dataDir}`;
+    const full = `mount -t tmpfs -o mode=700,size=8k none ${dataDir}`;
     expect(await openAs(dataDir, { command: after(full) })).toMatchObject({
       ok: false,
       code: 'STORE_FULL',
@@ -140,7 +146,7 @@ async function folderOfUser(): Promise<string> {
   test('that fills up refuses the write, and what was promoted before can be read', async () => {
     const dataDir = await newFolder();
     const child = new StoreProcess(dataDir, {
-      command: after(`mount -t tmpfs -o size=400k none ${dataDir}`),
+      command: after(`mount -t tmpfs -o mode=700,size=400k none ${dataDir}`),
     });
     const won = { ok: true };
     expect(await child.call('open')).toEqual(won);

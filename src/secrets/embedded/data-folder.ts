@@ -1,6 +1,17 @@
 import { constants } from 'node:fs';
-import { access, link, mkdir, open, stat, unlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import {
+  access,
+  link,
+  lstat,
+  mkdir,
+  open,
+  realpath,
+  stat,
+  unlink,
+  type FileHandle,
+} from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { otherThanFile } from '../../tokens/file-kind.js';
 import { SecretStoreError } from '../secret-store-error.js';
 
 /** The database of the embedded store in a data folder. */
@@ -91,26 +102,138 @@ export function errnoOf(error: unknown): string | undefined {
 }
 
 /**
- * Creates the folder with mode 0700 when it does not exist, and makes sure that it can be written. The mode of a folder
- * that exists is left alone: it may be a mounted volume, and what matters in it is encrypted or has mode 0600.
+ * Creates the folder with mode 0700 when it does not exist, and makes sure that it can be written, and that nobody else
+ * may: who writes there could put another file, or a link, in the place of the store's. A mode that exists is left
+ * alone. The path itself may be a link, or lead through some.
+ *
+ * @throws {SecretStoreError} `STORE_ACCESS_DENIED` when others may write the folder, or exchange it.
  */
 export async function prepareDataFolder(dataDir: string): Promise<void> {
   await explained(dataDir, async () => {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    const user = process.geteuid?.();
+    if (user !== undefined) await requirePrivate(dataDir, user);
     await access(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
   });
 }
 
-/** The size in bytes; undefined when there is no such file. */
+async function requirePrivate(dataDir: string, user: number): Promise<void> {
+  const real = await realpath(dataDir);
+  const { mode, uid } = await lstat(real);
+  refuseSharedFolder(real, { mode, uid, user });
+  const above = [...foldersAbove(real), resolve(dataDir), ...foldersAbove(resolve(dataDir))];
+  for (const path of new Set(above)) {
+    if (path === real) continue;
+    const found = await lstat(path);
+    refuseWayIn(path, { mode: found.mode, uid: found.uid, user }, found.isSymbolicLink());
+  }
+}
+
+function foldersAbove(path: string): readonly string[] {
+  const above = dirname(path);
+  return above === path ? [] : [above, ...foldersAbove(above)];
+}
+
+/** Who owns a file or folder, its mode, and who asks. */
+export interface Ownership {
+  readonly mode: number;
+  readonly uid: number;
+  /** Who this process runs as. */
+  readonly user: number;
+}
+
+/** Refuses a data folder that others own or may write. Pure. */
+export function refuseSharedFolder(path: string, { mode, uid, user }: Ownership): void {
+  if (uid !== user && uid !== 0) {
+    throw explainFileFailure({ errno: 'EACCES', path, owner: uid, user });
+  }
+  if ((mode & 0o022) !== 0) {
+    throw new SecretStoreError(
+      'STORE_ACCESS_DENIED',
+      `The data folder ${path} has mode ${shownMode(mode)}: other users can exchange the files in it. Make sure that nobody did, and run "chmod go-w ${path}".`,
+    );
+  }
+}
+
+/**
+ * Refuses a folder above the data folder in which everybody may exchange it, and a link of somebody else on the way to it.
+ * With the sticky bit, as /tmp has it, nobody can exchange what belongs to others. Owners of folders above are not
+ * looked at: what they put in the data folder's place would belong to them, which is refused. Pure.
+ */
+export function refuseWayIn(path: string, { mode, uid, user }: Ownership, isLink: boolean): void {
+  if (isLink && uid !== user && uid !== 0) {
+    throw new SecretStoreError(
+      'STORE_ACCESS_DENIED',
+      `The link ${path} on the way to the data folder belongs to user ${uid}, while the broker runs as user ${user}: name the folder that it leads to, if that is yours.`,
+    );
+  }
+  if (!isLink && (mode & 0o1002) === 0o0002) {
+    throw new SecretStoreError(
+      'STORE_ACCESS_DENIED',
+      `The folder ${path} has mode ${shownMode(mode)}: every user can exchange the data folder below it. Run "chmod o-w ${path}" (or "chmod +t", if everybody has to write there), or choose another data folder.`,
+    );
+  }
+}
+
+/** A mode as `chmod` takes it: `0755`. */
+export function shownMode(mode: number): string {
+  return (mode & 0o7777).toString(8).padStart(4, '0');
+}
+
+/**
+ * The size in bytes; undefined when there is no such file.
+ *
+ * @throws {SecretStoreError} `STORE_UNAVAILABLE` when it is no regular file, or a link to one.
+ */
 export function sizeOf(path: string): Promise<number | undefined> {
   return explained(path, async () => {
     try {
-      return (await stat(path)).size;
+      const stats = await lstat(path);
+      requireFile(path, otherThanFile(stats));
+      return stats.size;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined;
       throw error;
     }
   });
+}
+
+/**
+ * Opens a file of the data folder: no link is followed, and nothing that is no regular file is waited for.
+ *
+ * @throws what `open` throws; and {@link SecretStoreError} `STORE_UNAVAILABLE` when it is no regular file.
+ */
+export async function openOwn(path: string, flags = constants.O_RDONLY): Promise<FileHandle> {
+  requireFile(path, otherThanFile(await lstat(path)));
+  // Windows has neither flag: undefined counts as none of the bits.
+  const handle = await open(path, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    // Once more: another one may stand there by now.
+    requireFile(path, otherThanFile(await handle.stat()));
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/** The bytes of a file of the data folder, opened with {@link openOwn}. */
+export async function readOwn(path: string): Promise<Buffer> {
+  const handle = await openOwn(path);
+  try {
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}
+
+function requireFile(path: string, instead: string | undefined): void {
+  if (instead === undefined) return;
+  throw new SecretStoreError(
+    'STORE_UNAVAILABLE',
+    `${path} is ${instead}, where the secret store has a file of its own: move it away, and put the file itself there. BROKER_DATA_DIR may be a link; what is in the folder may not.`,
+    { kind: 'misconfigured' },
+  );
 }
 
 /**
@@ -148,7 +271,7 @@ function withoutHardLinks(path: string, cause: unknown): SecretStoreError {
 
 // Only for files that SQLite does not have open: closing any descriptor of a file drops the process's locks on it.
 async function syncFile(path: string): Promise<void> {
-  const handle = await open(path, 'r+');
+  const handle = await openOwn(path, constants.O_RDWR);
   try {
     await handle.sync();
   } finally {

@@ -7,8 +7,10 @@ import {
   errnoOf,
   explained,
   keyFile,
+  openOwn,
   prepareDataFolder,
   publish,
+  shownMode,
   sizeOf,
 } from './data-folder.js';
 import { KEY_BYTES } from './envelope.js';
@@ -74,7 +76,7 @@ function readKeyFile(path: string): Promise<Uint8Array | undefined> {
   return explained(path, async () => {
     let handle: FileHandle;
     try {
-      handle = await open(path, 'r');
+      handle = await openOwn(path);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined;
       throw error;
@@ -108,10 +110,9 @@ export function refuseOpenKeyFile(
     );
   }
   if ((mode & 0o077) !== 0) {
-    const shown = (mode & 0o777).toString(8).padStart(4, '0');
     throw new SecretStoreError(
       'STORE_ACCESS_DENIED',
-      `The key file ${path} has mode ${shown}: other users can use the master key. Run "chmod 600 ${path}", and if others may have read it, start anew with another key.`,
+      `The key file ${path} has mode ${shownMode(mode)}: other users can use the master key. Run "chmod 600 ${path}", and if others may have read it, start anew with another key.`,
     );
   }
 }

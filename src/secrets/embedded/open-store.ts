@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, chmod, open, stat } from 'node:fs/promises';
+import { access, chmod, lstat, open } from 'node:fs/promises';
 import { systemClock, type Clock } from '../../tokens/clock.js';
 import { SecretStoreError } from '../secret-store-error.js';
 import type { SecretStore } from '../secret-store.js';
@@ -60,6 +60,8 @@ async function isStoreFile(file: string): Promise<boolean> {
   // The log first: if another process creates the store in between, a log is never seen without its file.
   const logSize = await sizeOf(`${file}-wal`);
   const size = await sizeOf(file);
+  // Not read here, but opened by SQLite.
+  for (const suffix of ['-shm', '-journal']) await sizeOf(`${file}${suffix}`);
   if (size !== undefined && size > 0) return true;
   // The file gets its name when it is complete: an empty one was truncated, and so was one that left its log behind.
   // SQLite would take both for new, and delete the log.
@@ -87,8 +89,9 @@ async function createStoreFile(file: string, masterKey: Uint8Array, clock: Clock
 
 async function openDatabase(file: string, clock: Clock): Promise<Database> {
   await explained(file, async () => {
-    // The log and the index that SQLite creates beside the file get the file's own mode.
-    if (((await stat(file)).mode & 0o077) !== 0) await chmod(file, 0o600);
+    // The log and the index that SQLite creates beside the file get the file's own mode. By its path, not by a
+    // descriptor: closing one drops SQLite's locks. It is no link, and nobody else can put one there.
+    if (((await lstat(file)).mode & 0o077) !== 0) await chmod(file, 0o600);
   });
   const database = new Database(file, clock);
   try {

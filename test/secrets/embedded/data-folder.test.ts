@@ -1,13 +1,30 @@
 import { describe, expect, test } from '@jest/globals';
-import { link, readdir, readFile, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  lchown,
+  link,
+  mkdir,
+  readdir,
+  readFile,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   errnoOf,
   explainFileFailure,
   prepareDataFolder,
   publish,
+  readOwn,
+  refuseSharedFolder,
+  refuseWayIn,
+  sizeOf,
 } from '../../../src/secrets/embedded/data-folder.js';
 import { SecretStoreError } from '../../../src/secrets/secret-store-error.js';
+import { LINKS, ODD_FILES } from '../../support/odd-files.js';
+import { asOrdinaryUser, ordinaryUser } from '../../support/ordinary-user.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';
 
 const newFolder = temporaryFolders('data-folder');
@@ -55,6 +72,148 @@ describe('prepareDataFolder', () => {
       });
     }
     expect(await readFile(file, 'utf8')).toBe('mine');
+  });
+
+  test.each([0o770, 0o720, 0o707, 0o702, 0o777, 0o1777, 0o2770])(
+    'refuses a folder of mode %o, and leaves it as it is',
+    async (mode) => {
+      const folder = join(await newFolder(), 'data');
+      await mkdir(folder);
+      await chmod(folder, mode);
+      await expect(prepareDataFolder(folder)).rejects.toMatchObject({
+        code: 'STORE_ACCESS_DENIED',
+        kind: 'misconfigured',
+        message: expect.stringContaining(`run "chmod go-w ${folder}"`),
+      });
+      expect((await stat(folder)).mode & 0o7777).toBe(mode);
+      expect(await readdir(folder)).toEqual([]);
+    },
+  );
+
+  test.each([0o700, 0o750, 0o755, 0o711, 0o2750])('takes a folder of mode %o', async (mode) => {
+    const folder = await newFolder();
+    await chmod(folder, mode);
+    await prepareDataFolder(folder);
+    expect((await stat(folder)).mode & 0o7777).toBe(mode);
+  });
+
+  test('refuses a folder above in which everybody may exchange it, unless that is sticky', async () => {
+    const above = join(await newFolder(), 'shared');
+    const folder = join(above, 'a', 'data');
+    await mkdir(folder, { recursive: true });
+    await chmod(above, 0o777);
+    await expect(prepareDataFolder(folder)).rejects.toMatchObject({
+      code: 'STORE_ACCESS_DENIED',
+      message: expect.stringContaining(`The folder ${above} has mode 0777`),
+    });
+    await chmod(above, 0o1777);
+    await prepareDataFolder(folder);
+  });
+
+  test('may be named by a link; what counts is where it leads', async () => {
+    const above = await newFolder();
+    const [folder, way] = [join(above, 'data'), join(above, 'link')];
+    await mkdir(folder, { mode: 0o700 });
+    await symlink(folder, way);
+    await prepareDataFolder(way);
+    await prepareDataFolder(join(way, 'below'));
+    await chmod(folder, 0o777);
+    for (const path of [way, join(way, 'below')]) {
+      await expect(prepareDataFolder(path)).rejects.toMatchObject({
+        code: 'STORE_ACCESS_DENIED',
+        message: expect.stringContaining(folder),
+      });
+    }
+  });
+
+  test('refuses what belongs to somebody else: the folder, or a link on the way', async () => {
+    if (process.geteuid?.() !== 0) return;
+    const above = await newFolder();
+    const [theirs, ours, way] = ['theirs', 'ours', 'link'].map((name) => join(above, name)) as [
+      string,
+      string,
+      string,
+    ];
+    await mkdir(theirs, { mode: 0o755 });
+    await mkdir(ours, { mode: 0o700 });
+    await symlink(ours, way);
+    await prepareDataFolder(way);
+    await chown(theirs, ordinaryUser(), 0);
+    await lchown(way, ordinaryUser(), 0);
+    for (const path of [theirs, way, join(way, 'below')]) {
+      await expect(prepareDataFolder(path)).rejects.toMatchObject({
+        code: 'STORE_ACCESS_DENIED',
+        message: expect.stringMatching(/belongs to user 65534, while the broker runs as user 0/),
+      });
+    }
+    // Root may replace everything anyway.
+    await chmod(above, 0o755);
+    await expect(asOrdinaryUser(() => prepareDataFolder(theirs))).resolves.toBeUndefined();
+  });
+});
+
+describe('who may write', () => {
+  const US = 7;
+  test.each([
+    [US, 0o700, undefined],
+    [0, 0o755, undefined],
+    [0, 0o775, 'chmod go-w'],
+    [US, 0o722, 'mode 0722'],
+    [8, 0o700, 'belongs to user 8'],
+  ])('a folder of user %p, with mode %o', (uid, mode, words) => {
+    const refuse = (): void => refuseSharedFolder('/data', { mode: 0o40000 | mode, uid, user: US });
+    if (words === undefined) expect(refuse).not.toThrow();
+    else expect(refuse).toThrow(words);
+  });
+
+  test.each([
+    ['a folder', US, 0o755, undefined],
+    ['a folder', 8, 0o775, undefined],
+    ['a folder', 0, 0o1777, undefined],
+    ['a folder', 0, 0o777, 'every user can exchange'],
+    ['a folder', 0, 0o702, 'chmod o-w'],
+    ['a link', US, 0o777, undefined],
+    ['a link', 0, 0o777, undefined],
+    ['a link', 8, 0o777, 'belongs to user 8'],
+  ])('%s above of user %p, with mode %o', (kind, uid, mode, words) => {
+    const refuse = (): void => refuseWayIn('/above', { mode, uid, user: US }, kind === 'a link');
+    if (words === undefined) expect(refuse).not.toThrow();
+    else expect(refuse).toThrow(words);
+  });
+});
+
+describe('a file of the data folder', () => {
+  test.each(Object.entries(ODD_FILES))('is not %s', async (kind, make) => {
+    const path = join(await newFolder(), 'file');
+    await make(path);
+    for (const act of [readOwn, sizeOf]) {
+      await expect(act(path)).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        kind: 'misconfigured',
+        message: expect.stringContaining(`${path} is ${kind}, where`),
+      });
+    }
+  });
+
+  test.each(Object.entries(LINKS))('is no link %s', async (_where, make) => {
+    const path = join(await newFolder(), 'file');
+    await make(path);
+    for (const act of [readOwn, sizeOf]) {
+      await expect(act(path)).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        kind: 'misconfigured',
+        message: expect.stringContaining(`${path} is a symbolic link, where`),
+      });
+    }
+  });
+
+  test('is read as it is', async () => {
+    const path = join(await newFolder(), 'file');
+    await expect(readOwn(path)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(await sizeOf(path)).toBeUndefined();
+    await writeFile(path, 'ours');
+    expect((await readOwn(path)).toString()).toBe('ours');
+    expect(await sizeOf(path)).toBe(4);
   });
 });
 

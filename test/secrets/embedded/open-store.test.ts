@@ -1,12 +1,26 @@
 import { describe, expect, test } from '@jest/globals';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import { chmod, cp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  cp,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Database } from '../../../src/secrets/embedded/database.js';
 import { openEmbeddedStore } from '../../../src/secrets/embedded/open-store.js';
 import { systemClock, type Clock } from '../../../src/tokens/clock.js';
 import { collectGarbageUntil } from '../../support/collect-garbage.js';
+import { LINKS, ODD_FILES } from '../../support/odd-files.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';
 
 const newFolder = temporaryFolders('open-store');
@@ -133,6 +147,65 @@ describe('a new store', () => {
     await chmod(file, 0o644);
     await (await openEmbeddedStore({ dataDir })).close();
     expect(((await stat(file)).mode & 0o777).toString(8)).toBe('600');
+  });
+});
+
+describe('what stands in the place of a file', () => {
+  const NAMES = [
+    'master.key',
+    'secrets.db',
+    'secrets.db-wal',
+    'secrets.db-shm',
+    'secrets.db-journal',
+  ];
+  const odd = Object.entries({ ...ODD_FILES, ...LINKS });
+
+  test.each(NAMES)('%s is refused at once, and left as it is', async (name) => {
+    const { dataDir: whole } = await folderWithStore();
+    for (const [kind, make] of odd) {
+      const besideStore = join(await newFolder(), 'copy');
+      await cp(whole, besideStore, { recursive: true });
+      for (const dataDir of [besideStore, await newFolder()]) {
+        const path = join(dataDir, name);
+        await rm(path, { force: true });
+        await make(path);
+        const before = [await lstat(path), await stat(path).catch(() => undefined)];
+        await expect(openEmbeddedStore({ dataDir })).rejects.toMatchObject({
+          code: 'STORE_UNAVAILABLE',
+          kind: 'misconfigured',
+          message: expect.stringContaining(
+            `${path} is ${kind in LINKS ? 'a symbolic link' : kind}, where`,
+          ),
+        });
+        const after = [await lstat(path), await stat(path).catch(() => undefined)];
+        const modes = (found: typeof after): unknown =>
+          found.map((stats) => [stats?.ino, stats?.mode]);
+        expect(modes(after)).toEqual(modes(before));
+      }
+    }
+  });
+
+  test('a database that is a link: the mode of its target is not changed', async () => {
+    const { dataDir, file } = await folderWithStore();
+    const elsewhere = join(await newFolder(), 'elsewhere.db');
+    await rename(file, elsewhere);
+    await chmod(elsewhere, 0o644);
+    await symlink(elsewhere, file);
+    await expect(openEmbeddedStore({ dataDir })).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      message: expect.stringContaining('symbolic link'),
+    });
+    expect((await stat(elsewhere)).mode & 0o777).toBe(0o644);
+  });
+
+  test('a folder that others may write is refused, with a key of the environment too', async () => {
+    const dataDir = join(await newFolder(), 'data');
+    await mkdir(dataDir);
+    await chmod(dataDir, 0o775);
+    for (const masterKey of [undefined, randomBytes(32)]) {
+      await expectRefusal(dataDir, 'STORE_ACCESS_DENIED', /chmod go-w/, masterKey);
+    }
+    expect(await readdir(dataDir)).toEqual([]);
   });
 });
 
