@@ -1,5 +1,6 @@
 'use strict';
 
+const { createHash } = require('node:crypto');
 const { Mistake, readSchedule } = require('./schedule.cjs');
 
 /**
@@ -27,7 +28,7 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
   }
   const lists = Object.fromEntries(LISTS.map((name) => [name, itemsOf(given[name])]));
   const { administrators, brokerRoles, alertEmails: emails, replicaRegions: regions } = lists;
-  const { subnetIds } = lists;
+  const { peers, subnetIds } = lists;
   const { vpcId } = given;
 
   const byCommandLine = (options.param ?? []).map((text) => text.split('=')[0]);
@@ -75,6 +76,28 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
     mayReadPeers: [...brokerRoles, ...people],
     mayWritePeers: people,
 
+    /**
+     * Principals of other accounts need a resource's own permission besides IAM's. For those of the stack's account these
+     * statements allow nothing that IAM does not: an account in a policy only delegates to it.
+     */
+    letBrokersRead: statementFor('Brokers', brokerRoles, READING),
+    letBrokersRotate: statementFor('BrokersRotate', brokerRoles, ['secretsmanager:RotateSecret'], {
+      Null: { 'secretsmanager:RotationLambdaARN': 'true' },
+      BoolIfExists: { 'secretsmanager:ModifyRotationRules': 'false' },
+    }),
+    letAdministratorsEdit: statementFor('Administrators', administrators, [...READING, ...WRITING]),
+    letBrokersDecrypt: statementFor('Brokers', brokerRoles, ['kms:Decrypt'], VIA_SECRETS_MANAGER),
+    letAdministratorsEncrypt: statementFor(
+      'Administrators',
+      administrators,
+      ['kms:Decrypt', 'kms:GenerateDataKey'],
+      VIA_SECRETS_MANAGER,
+    ),
+    otherAccounts: permissionsForOtherAccounts(
+      peers.map((peer) => peer.replace(/^.*=(?=arn:)/, '')),
+      brokerRoles,
+    ),
+
     replicas: regions.length === 0 ? NOTHING : regions.map((name) => ({ Region: name })),
     /** A replica has the primary's name, and its suffix of six characters. */
     tokenSecrets: [
@@ -105,6 +128,71 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
     httpDependencies: inVpc ? ['FunctionNetworkPolicy'] : [],
   };
 };
+
+const READING = ['secretsmanager:DescribeSecret', 'secretsmanager:GetSecretValue'];
+const WRITING = ['secretsmanager:PutSecretValue', 'secretsmanager:UpdateSecretVersionStage'];
+const VIA_SECRETS_MANAGER = {
+  StringEquals: {
+    'kms:ViaService': { 'Fn::Sub': 'secretsmanager.${AWS::Region}.amazonaws.com' },
+  },
+};
+
+/**
+ * A statement of a resource's policy for principals by their ARNs. It names their accounts, so that a role need not exist
+ * yet, and may be made anew.
+ */
+function statementFor(sid, arns, actions, conditions = {}) {
+  const accounts = new Set(arns.map((arn) => `${arn.split(':').slice(0, 5).join(':')}:root`));
+  return arns.length === 0
+    ? NOTHING
+    : {
+        Sid: sid,
+        Effect: 'Allow',
+        Principal: { AWS: [...accounts] },
+        Action: actions,
+        Resource: '*',
+        Condition: { ...conditions, ArnLike: { 'aws:PrincipalArn': arns } },
+      };
+}
+
+/**
+ * What the functions' own policies have to say for principals of other accounts. A permission names its principal, which
+ * for one of the stack's own account would allow the call past IAM: those are left out, by a condition, because the
+ * stack's account is known only when it is deployed.
+ */
+function permissionsForOtherAccounts(peers, brokerRoles) {
+  const Conditions = {};
+  const Resources = {};
+  const permit = (title, arn, functionId, properties) => {
+    const [, , , , account] = arn.split(':');
+    const Condition = `IsNot${account}`;
+    Conditions[Condition] = {
+      'Fn::Not': [{ 'Fn::Equals': [{ Ref: 'AWS::AccountId' }, account] }],
+    };
+    // The same id for the same principal, wherever it stands in the list.
+    const id = createHash('sha256').update(arn).digest('hex').slice(0, 10);
+    Resources[`${title}${id}`] = {
+      Type: 'AWS::Lambda::Permission',
+      Condition,
+      Properties: { FunctionName: arnOf(functionId), Principal: arn, ...properties },
+    };
+  };
+  for (const arn of peers) {
+    permit('PeerCallsUrl', arn, 'HttpLambdaFunction', {
+      Action: 'lambda:InvokeFunctionUrl',
+      FunctionUrlAuthType: 'AWS_IAM',
+    });
+    permit('PeerThroughUrl', arn, 'HttpLambdaFunction', {
+      Action: 'lambda:InvokeFunction',
+      InvokedViaFunctionUrl: true,
+    });
+  }
+  // Secrets Manager asks this of whoever calls RotateSecret.
+  for (const arn of brokerRoles) {
+    permit('BrokerLetsRotate', arn, 'RotationLambdaFunction', { Action: 'lambda:InvokeFunction' });
+  }
+  return peers.length + brokerRoles.length === 0 ? { Resources } : { Conditions, Resources };
+}
 
 /** Parameters without a default. */
 const NEEDED = ['issuer', 'audience'];

@@ -1,12 +1,15 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import {
+  decideAccess,
   decideOnResource,
   listOf,
   type PolicedResource,
   type PolicyDocument,
 } from './support/iam.js';
 import { actionsFor, HANDLERS, KEY_USES, type Operation } from './support/handler-permissions.js';
-import { EVERY_OPTION, NEEDED, packageStack } from './support/packaging.js';
+import { EVERY_OPTION, NEEDED, packageStack, ROOT } from './support/packaging.js';
 import { arnOf, drawStack, ofType, PSEUDO, type DrawnResource } from './support/template.js';
 
 type Stack = ReadonlyMap<string, DrawnResource>;
@@ -169,6 +172,136 @@ describe('CloudFormation can create, read, update and delete every resource', ()
         'TokenSecretPolicy create: secretsmanager:PutResourcePolicy is not allowed',
       ]),
     );
+  });
+});
+
+describe('deploy/deployer-policy.json', () => {
+  const deployer = JSON.parse(
+    readFileSync(join(ROOT, 'deploy/deployer-policy.json'), 'utf8'),
+  ) as PolicyDocument;
+
+  /** What osls calls itself, beside CloudFormation: found in its source, and not in any schema. */
+  const BY_OSLS = [
+    'cloudformation:CreateChangeSet',
+    'cloudformation:CreateStack',
+    'cloudformation:DeleteChangeSet',
+    'cloudformation:DeleteStack',
+    'cloudformation:DescribeChangeSet',
+    'cloudformation:DescribeStackEvents',
+    'cloudformation:DescribeStackResource',
+    'cloudformation:DescribeStackResources',
+    'cloudformation:DescribeStacks',
+    'cloudformation:ExecuteChangeSet',
+    'cloudformation:GetTemplate',
+    'cloudformation:ListStackResources',
+    'cloudformation:TagResource',
+    'cloudformation:UntagResource',
+    'cloudformation:UpdateStack',
+    'cloudformation:ValidateTemplate',
+    's3:DeleteObject',
+    's3:DeleteObjectVersion',
+    's3:GetBucketLocation',
+    's3:GetObject',
+    's3:GetObjectVersion',
+    's3:ListBucket',
+    's3:ListBucketVersions',
+    's3:PutObject',
+  ];
+
+  /** ARNs as AWS makes them: CloudFormation names a resource after its stack, unless the template does. */
+  function realArns(action: string, { id, type, properties }: DrawnResource): readonly string[] {
+    const name = `service-token-broker-dev-${id}-1A2B3C4D5E6F`;
+    const inRegion = (service: string, rest: string): string =>
+      `arn:aws:${service}:eu-central-1:${ACCOUNT}:${rest}`;
+    const [service = '', call = ''] = action.split(':');
+    switch (service) {
+      case 'cloudwatch':
+        return [inRegion(service, `alarm:${String(properties['AlarmName'])}`)];
+      case 'events':
+        return [inRegion(service, `rule/${name}`)];
+      case 'iam':
+        return type === 'AWS::IAM::ManagedPolicy'
+          ? [`arn:aws:iam::${ACCOUNT}:policy/${name}`]
+          : [`arn:aws:iam::${ACCOUNT}:role/${name}`];
+      case 'kms':
+        return [
+          inRegion(service, 'key/0a1b2c3d-0000-4000-8000-000000000001'),
+          ...(call.endsWith('Alias') ? [inRegion(service, 'alias/service-token-broker-dev')] : []),
+        ];
+      case 'lambda':
+        return [
+          inRegion(
+            service,
+            `function:service-token-broker-dev-${/Http/.test(`${id}${String(properties['FunctionName'])}${String(properties['TargetFunctionArn'])}`) ? 'http' : 'rotation'}`,
+          ),
+        ];
+      case 'logs':
+        return [inRegion(service, `log-group:/aws/lambda/service-token-broker-dev-http:*`)];
+      case 's3':
+        return call.startsWith('GetObject')
+          ? ['arn:aws:s3:::service-token-broker-dev-serverlessdeploymentbucket-1a2b/package.zip']
+          : ['arn:aws:s3:::service-token-broker-dev-serverlessdeploymentbucket-1a2b'];
+      case 'secretsmanager':
+        return [inRegion(service, 'secret:service-token-broker/dev/token-AbCdEf')];
+      case 'sns':
+      case 'sqs':
+        return [inRegion(service, name)];
+      default:
+        return ['*'];
+    }
+  }
+
+  const inContext = (action: string): Readonly<Record<string, string | readonly string[]>> => ({
+    ...byCloudFormation(DEPLOYER),
+    ...(action === 'iam:PassRole' && { 'iam:PassedToService': 'lambda.amazonaws.com' }),
+  });
+
+  test('lets CloudFormation do everything that it does, on the stack’s own resources', () => {
+    const missing = [...full.values()].flatMap((resource) =>
+      OPERATIONS.flatMap((operation) => actionsFor(resource.type, operation, resource.properties))
+        .filter((action) =>
+          realArns(action, resource).some(
+            (arn) =>
+              decideAccess([deployer], { action, resource: arn, context: inContext(action) }) !==
+              'allowed',
+          ),
+        )
+        .map((action) => `${resource.id}: ${action}`),
+    );
+    expect([...new Set(missing)]).toEqual([]);
+    for (const action of KEY_USES.filter(({ via }) => via).flatMap(({ actions }) => actions)) {
+      const context = {
+        'kms:ViaService': 'secretsmanager.eu-central-1.amazonaws.com',
+        'kms:EncryptionContext:SecretARN': `arn:aws:secretsmanager:eu-central-1:${ACCOUNT}:secret:service-token-broker/dev/token-AbCdEf`,
+      };
+      expect(decideAccess([deployer], { action, resource: keyArn, context })).toBe('allowed');
+      expect(decideAccess([deployer], { action, resource: keyArn })).toBe('not allowed');
+    }
+  });
+
+  test('has no action that neither CloudFormation nor osls needs, and no wildcard among them', () => {
+    const needed = [...full.values()].flatMap(({ type, properties }) =>
+      OPERATIONS.flatMap((operation) => actionsFor(type, operation, properties)),
+    );
+    const all = [...needed, ...KEY_USES.filter(({ via }) => via).flatMap(({ actions }) => actions)];
+    const given = deployer.Statement.flatMap(({ Action }) => listOf(Action));
+    expect(given.toSorted()).toEqual([...new Set([...all, ...BY_OSLS])].toSorted());
+  });
+
+  test('reaches nothing of others by name; what has no name, by way of CloudFormation alone', () => {
+    const elsewhere = {
+      'secretsmanager:GetSecretValue':
+        'secretsmanager:eu-central-1:123456789012:secret:other-AbCdEf',
+      'iam:PutRolePolicy': 'iam::123456789012:role/Admin',
+      'lambda:UpdateFunctionCode': 'lambda:eu-central-1:123456789012:function:other',
+      's3:DeleteObject': 's3:::other/file',
+      'kms:ScheduleKeyDeletion': 'kms:eu-central-1:123456789012:key/other',
+    };
+    for (const [action, rest] of Object.entries(elsewhere)) {
+      expect(decideAccess([deployer], { action, resource: `arn:aws:${rest}` })).toBe('not allowed');
+    }
+    // IAM's limit for the inline policies of a role, without white space.
+    expect(JSON.stringify(deployer).replaceAll(/\s/g, '').length).toBeLessThan(10_240);
   });
 });
 

@@ -365,6 +365,14 @@ const EXPLAINED: Readonly<Record<string, string>> = {
   'Key Logs': "in a key's own policy, * is that key",
   'Key Alarms': "in a key's own policy, * is that key",
   'Key Events': "in a key's own policy, * is that key",
+  'Key Brokers': "in a key's own policy, * is that key",
+  'Key Administrators': "in a key's own policy, * is that key",
+  'TokenSecretPolicy Brokers': "in a secret's own policy, * is that secret",
+  'TokenSecretPolicy BrokersRotate': "in a secret's own policy, * is that secret",
+  'TokenSecretPolicy Administrators': "in a secret's own policy, * is that secret",
+  'PeersSecretPolicy Brokers': "in a secret's own policy, * is that secret",
+  'PeersSecretPolicy Administrators': "in a secret's own policy, * is that secret",
+  'CredentialsSecretPolicy Administrators': "in a secret's own policy, * is that secret",
   'FunctionNetworkPolicy LambdaMakesInterfaces':
     'Lambda checks these for all resources: the interfaces do not exist yet. FunctionsDoNot keeps the code from them',
   'HttpPolicy ReadToken':

@@ -83,10 +83,12 @@ export function decideOnResource(
   const mayByIdentity = own === 'allowed' || isRoot(principal);
   const direct = statements.some(({ named }) => named === 'itself');
   const delegated = statements.some(({ named }) => named === 'its account');
-  const within = accountOf(principal) === account || accountOf(principal) === undefined;
-  const allowed = within
-    ? direct || (mayByIdentity && (delegated || !isKey))
-    : mayByIdentity && (direct || delegated);
+  // A service has no account, and no policies of its own.
+  if (accountOf(principal) === undefined) return direct ? 'allowed' : 'not allowed';
+  const allowed =
+    accountOf(principal) === account
+      ? direct || (mayByIdentity && (delegated || !isKey))
+      : mayByIdentity && (direct || delegated);
   return allowed ? 'allowed' : 'not allowed';
 }
 
