@@ -2,6 +2,7 @@
 // Loads no package at first, so that a missing one is explained and not just thrown.
 import { readFileSync } from 'node:fs';
 import { installLine } from './cli/install-line.js';
+import { tooManyOpenFiles } from './cli/open-files.js';
 
 const PACKAGES = [
   '@nestjs/common',
@@ -28,11 +29,14 @@ try {
   const { runProgram } = await import('./cli/program.js');
   process.exitCode = await runProgram(process.argv);
 } catch (error) {
+  const tooMany = tooManyOpenFiles(error);
   const missing = missingPackage(error);
-  if (missing === undefined) throw error;
+  if (tooMany === undefined && missing === undefined) throw error;
   process.stderr.write(
-    `service-token-broker: the package "${missing}" is not installed. The guard and the client need none of these; the broker itself does:\n` +
-      `  ${installLine(PACKAGES, peerDependencies())}\n`,
+    tooMany !== undefined
+      ? `${tooMany}\n(TOO_MANY_OPEN_FILES)\n`
+      : `service-token-broker: the package "${missing}" is not installed. The guard and the client need none of these; the broker itself does:\n` +
+          `  ${installLine(PACKAGES, peerDependencies())}\n`,
   );
   process.exitCode = 1;
 }

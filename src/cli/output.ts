@@ -3,6 +3,7 @@ import type { Coverage } from '../rotation/coverage.js';
 import type { RotationMode } from '../rotation/rotation-mode.js';
 import { BrokerError } from '../tokens/errors.js';
 import { redactText } from '../tokens/redaction.js';
+import { tooManyOpenFiles } from './open-files.js';
 
 /** Where a command writes to, and how. */
 export interface Output {
@@ -45,6 +46,10 @@ export function showError(output: Output, error: unknown): void {
 function describeError(error: unknown): { code: string; kind: string; message: string } {
   if (error instanceof BrokerError) {
     return { code: error.code, kind: error.kind, message: error.message };
+  }
+  const tooMany = tooManyOpenFiles(error);
+  if (tooMany !== undefined) {
+    return { code: 'TOO_MANY_OPEN_FILES', kind: 'misconfigured', message: tooMany };
   }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { code: 'UNEXPECTED', kind: 'bug', message: redactText(message) };

@@ -1,4 +1,5 @@
 import type { BrokerConfig } from '../config/broker-config.js';
+import type { ClockSource } from '../operations/clock-watch.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
 import type { ProviderSettings } from '../provider/provider-settings.js';
 import type { TokenProvider } from '../provider/token-provider.js';
@@ -10,6 +11,7 @@ import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { systemClock, type Clock } from '../tokens/clock.js';
 import { BrokerError } from '../tokens/errors.js';
+import type { DateReading } from '../tokens/clock-offset.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import {
   createTokenVerifier,
@@ -35,6 +37,8 @@ export interface CoreOptions {
   readonly storeObserver?: FallbackObserver;
   /** Told the absolute path of the data folder when an embedded store was made in it. */
   readonly onNewStore?: (dataDir: string) => void;
+  /** Notified of the `Date` of each answer of the provider and of Secrets Manager. */
+  readonly onDate?: (source: ClockSource, reading: DateReading) => void;
 }
 
 /** The broker without HTTP: what every door needs to rotate the service token and to look at it. */
@@ -58,20 +62,24 @@ export interface Core {
 
 /** Puts the broker's core together. @throws {BrokerError} when the store cannot be opened. */
 export async function createCore(config: BrokerConfig, options: CoreOptions = {}): Promise<Core> {
-  const { clock = systemClock, provider = createOAuthProvider({ clock }), observer } = options;
-  const { storeObserver, onNewStore } = options;
+  const { clock = systemClock, observer, storeObserver, onNewStore, onDate } = options;
+  const onProviderDate = onDate && ((reading: DateReading) => onDate('provider', reading));
+  const provider =
+    options.provider ??
+    createOAuthProvider({ clock, ...(onProviderDate && { onDate: onProviderDate }) });
   const store =
     options.store ??
     (await openStore(config, clock, {
       ...(storeObserver && { observer: storeObserver }),
       ...(onNewStore && { onNewStore }),
+      ...(onDate && { onDate: (reading) => onDate('store', reading) }),
     }));
   let keys: RemoteKeySet | undefined;
   let keySets = 0;
   let rules: TokenVerifierOptions | undefined;
 
   const verifierOptions = (settings: ProviderSettings): TokenVerifierOptions => {
-    keys = providerKeys(provider, settings, clock);
+    keys = providerKeys(provider, settings, clock, onProviderDate);
     keySets += 1;
     rules = verifierOptionsOf(config, settings, keys, clock);
     return rules;

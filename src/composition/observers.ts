@@ -1,5 +1,7 @@
 import { IncomingMessage } from 'node:http';
+import { Episodes } from '../operations/episodes.js';
 import { annotate } from '../operations/request-log.js';
+import type { ClockObserver } from '../operations/clock-watch.js';
 import type { BrokerLogger } from '../operations/log.js';
 import type { BrokerMetrics, SecretRole } from '../operations/metrics.js';
 import type { RotationObserver } from '../rotation/rotation-observer.js';
@@ -12,6 +14,7 @@ import type { CacheObserver } from '../tokens/refreshing-cache.js';
 
 /** Tells logs and metrics what rotations do. */
 export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): RotationObserver {
+  const episodes = new Episodes();
   return {
     stepEnded: (step, versionId, ended, detail) => {
       metrics.recordRotationStep(step, ended);
@@ -27,10 +30,17 @@ export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): Rot
       metrics.recordRotation(outcome);
       const { trigger, key, result, versionId, code, durationMilliseconds } = outcome;
       const fields = { trigger, key, result, versionId, code, durationMilliseconds };
-      if (result === 'failed') log.error({ ...fields, err: error }, 'rotation failed');
-      else if (result === 'requested') log.info(fields, 'Secrets Manager was asked to rotate');
+      if (result === 'failed') {
+        // Attempts follow each other every few seconds while the provider or the store is down.
+        const again = episodes.happened('failing', code);
+        if (again) log.error({ ...fields, ...again, err: error }, 'rotation failed');
+        else log.debug(fields, 'rotation failed again');
+      } else if (result === 'requested') log.info(fields, 'Secrets Manager was asked to rotate');
       else if (result === 'recent') log.info(fields, 'the service token is of a moment ago');
-      else log.info(fields, 'rotation ended');
+      else {
+        const failed = episodes.ended('failing');
+        log.info({ ...fields, ...(failed && { failedBefore: failed.times }) }, 'rotation ended');
+      }
     },
   };
 }
@@ -44,18 +54,26 @@ const MODE_WORDS = {
 
 /** Tells the log what the schedule finds out. */
 export function scheduleObserver(log: BrokerLogger): RotationScheduleObserver {
+  const episodes = new Episodes();
   return {
     modeChanged: (mode) => log.info({ mode }, MODE_WORDS[mode]),
-    checkFailed: (error, nextCheckAt) =>
+    checkFailed: (error, nextCheckAt) => {
+      const code = errorCode(error);
+      const again = episodes.happened('failing', code);
+      if (again === undefined) return;
       log.warn(
-        { code: errorCode(error), nextCheckAt: new Date(nextCheckAt).toISOString() },
+        { code, nextCheckAt: new Date(nextCheckAt).toISOString(), ...again },
         'a rotation was due and could not be done; it is tried again',
-      ),
-    resting: (reason, until) =>
+      );
+    },
+    resting: (reason, until) => {
+      const again = episodes.happened('resting', reason);
+      if (again === undefined) return;
       log.warn(
-        { reason, until: new Date(until).toISOString() },
+        { reason, until: new Date(until).toISOString(), ...again },
         "a rotation is due and waits, because the provider's last tokens were rejected",
-      ),
+      );
+    },
   };
 }
 
@@ -76,12 +94,34 @@ export function watchObserver(log: BrokerLogger): TokenWatchObserver {
   };
 }
 
+/** Tells logs and metrics how far this machine's clock is off. */
+export function clockObserver(log: BrokerLogger, metrics: BrokerMetrics): ClockObserver {
+  return {
+    read: (source, state) => metrics.recordClockReading(source, state),
+    changed: (source, state, offsetSeconds) => {
+      if (state === 'ok')
+        log.info({ source, offsetSeconds }, "this machine's clock is right again");
+      else log.warn({ source, state, offsetSeconds }, "this machine's clock is off");
+    },
+  };
+}
+
 /** Tells logs and metrics that another Region had to answer. */
 export function fallbackObserver(log: BrokerLogger, metrics: BrokerMetrics): FallbackObserver {
+  const episodes = new Episodes();
   return {
     answeredElsewhere: (region, secretId, code) => {
       metrics.recordFallbackRead(region);
-      log.warn({ region, secretId, code }, 'a replica in another Region was read instead');
+      const again = episodes.happened(secretId, `${region} ${code}`);
+      if (again === undefined) return;
+      log.warn(
+        { region, secretId, code, ...again },
+        'a replica in another Region was read instead',
+      );
+    },
+    answeredAtHome: (secretId) => {
+      const before = episodes.ended(secretId);
+      if (before) log.info({ secretId, ...before }, 'the home Region answers again');
     },
   };
 }
@@ -92,12 +132,19 @@ export function cacheObserver(
   log: BrokerLogger,
   metrics: BrokerMetrics,
 ): CacheObserver {
+  const episodes = new Episodes();
   return {
-    readSucceeded: (durationMs) => metrics.recordStoreRead(secret, durationMs),
+    readSucceeded: (durationMs) => {
+      metrics.recordStoreRead(secret, durationMs);
+      const before = episodes.ended('unread');
+      if (before) log.info({ secretRole: secret, ...before }, 'a secret can be read again');
+    },
     readFailed: (error, consecutiveFailures) => {
       metrics.recordStoreReadFailure(secret, errorCode(error));
+      const again = episodes.happened('unread', errorCode(error));
+      if (again === undefined) return;
       log.warn(
-        { err: error, secretRole: secret, consecutiveFailures },
+        { err: error, secretRole: secret, consecutiveFailures, ...again },
         'a secret could not be read',
       );
     },
@@ -106,14 +153,29 @@ export function cacheObserver(
 
 /** Tells logs and metrics what peers ask for. What belongs to one request goes into that request's line. */
 export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): ServingObserver {
+  const episodes = new Episodes();
+  const over = (state: string, message: string, fields: object = {}): void => {
+    const before = episodes.ended(state);
+    if (before) log.info({ ...fields, ...before }, message);
+  };
   return {
     loggedIn: (peer, source) => {
       if (source instanceof IncomingMessage) annotate(source, { peer });
+      if (episodes.areLasting) over('peers', 'peers can log in again');
     },
-    tokenServed: (_peerId, state) => metrics.recordTokenServed(state),
+    tokenServed: (peer, state) => {
+      metrics.recordTokenServed(state);
+      if (!episodes.areLasting) return;
+      over('token', 'the service token is served again');
+      over(`life ${peer}`, 'a peer gets a token with enough life again', { peer });
+    },
     tokenUnavailable: (peer, error) => {
-      metrics.recordTokenUnavailable(errorCode(error));
-      log.warn({ peer, code: errorCode(error) }, 'the service token could not be served');
+      const code = errorCode(error);
+      metrics.recordTokenUnavailable(code);
+      // How much life is enough is the peer's own wish; everything else is the same for all.
+      const state = code === 'TOKEN_LIFE_TOO_SHORT' ? `life ${peer}` : 'token';
+      const again = episodes.happened(state, code);
+      if (again) log.warn({ peer, code, ...again }, 'the service token could not be served');
     },
     loginFailed: (reason, peer, remoteAddress) => {
       metrics.recordPeerLoginFailure(reason);
@@ -129,10 +191,13 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
     },
     roleMissing: (peer, role) => {
       metrics.recordPeerLoginFailure('role_missing');
-      log.warn({ peer, role }, 'a peer asked for what it has no role for');
+      const again = episodes.happened(`role ${peer} ${role}`);
+      if (again) log.warn({ peer, role, ...again }, 'a peer asked for what it has no role for');
     },
-    peersUnavailable: (error) =>
-      log.error({ err: error }, 'nobody can log in: the peers cannot be read'),
+    peersUnavailable: (error) => {
+      const again = episodes.happened('peers', errorCode(error));
+      if (again) log.error({ err: error, ...again }, 'nobody can log in: the peers cannot be read');
+    },
     peersMalformed: (malformed) => {
       for (const { id: peer, reason } of malformed) {
         log.error({ peer, reason }, 'an entry of the peers secret is malformed: it is refused');
@@ -142,6 +207,16 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
       log.info({ peer, versionId, outcome }, 'a peer rotated the service token'),
     rotationFailed: (peer, error) =>
       log.warn({ peer, code: errorCode(error) }, 'a rotation that a peer asked for failed'),
-    failed: (error) => log.error({ err: error }, 'an unexpected error while answering'),
+    failed: (error) => {
+      const again = episodes.happened(`fault ${originOf(error)}`);
+      if (again) log.error({ err: error, ...again }, 'an unexpected error while answering');
+    },
   };
+}
+
+/** What tells one bug from another: its name, and where it came up. */
+function originOf(error: unknown): string {
+  if (!(error instanceof Error)) return typeof error;
+  const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
+  return `${error.name} ${errorCode(error)} ${frames.slice(0, 2).join(' ')}`;
 }

@@ -3,6 +3,7 @@ import type { BrokerConfig } from '../config/broker-config.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
+import type { DateReading } from '../tokens/clock-offset.js';
 import { BrokerError } from '../tokens/errors.js';
 
 /** How {@link openStore} opens. */
@@ -15,6 +16,8 @@ export interface OpenStoreOptions {
   readonly createsSecrets?: boolean;
   /** Told the absolute path of the data folder when a store was made in it. */
   readonly onNewStore?: (dataDir: string) => void;
+  /** Notified of the `Date` of each answer of Secrets Manager in the home Region. */
+  readonly onDate?: (reading: DateReading) => void;
 }
 
 /**
@@ -29,7 +32,7 @@ export async function openStore(
   options: OpenStoreOptions = {},
 ): Promise<SecretStore> {
   const { store, dataDir, masterKey } = config.secrets;
-  if (store === 'aws') return openAwsStore(config, clock, options.observer);
+  if (store === 'aws') return openAwsStore(config, clock, options);
   const isMissing = await storeIsMissing(config);
   if (isMissing && options.createsStore === false) throw storeMissing(config);
   const { openEmbeddedStore } = await import('../secrets/embedded/open-store.js');
@@ -69,10 +72,10 @@ export function storeMissing({ secrets }: BrokerConfig): BrokerError {
 async function openAwsStore(
   { secrets }: BrokerConfig,
   clock: Clock,
-  observer: FallbackObserver | undefined,
+  { observer, onDate }: OpenStoreOptions,
 ): Promise<SecretStore> {
   const { createAwsStore } = await import('../secrets/aws/aws-store.js');
-  const local = createAwsStore({ clock });
+  const local = createAwsStore({ clock, ...(onDate && { onDate }) });
   if (secrets.awsFallbackRegions.length === 0) return local;
   const { createFallbackStore } = await import('../secrets/aws/fallback-store.js');
   const fallbacks = secrets.awsFallbackRegions.map((region) => ({

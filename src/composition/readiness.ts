@@ -1,3 +1,4 @@
+import type { ClockWatch } from '../operations/clock-watch.js';
 import type {
   CoverageReadiness,
   PeersReadiness,
@@ -22,10 +23,14 @@ export function createReadiness(
   core: Core,
   cache: TokenCache,
   gap: GapWatch,
-  others: { readonly directory?: PeerDirectory; readonly watch?: TokenWatch } = {},
+  others: {
+    readonly directory?: PeerDirectory;
+    readonly watch?: TokenWatch;
+    readonly clockWatch?: ClockWatch;
+  } = {},
 ): ReadinessSource {
   const { config, clock, rotator, slots } = core;
-  const { directory, watch } = others;
+  const { directory, watch, clockWatch } = others;
 
   return {
     tokenState: async () => {
@@ -68,6 +73,7 @@ export function createReadiness(
       const { covered, explanation } = coverageOf(current.token, worst, config);
       return covered ? { ok: true } : { ok: false, reason: explanation };
     },
+    clock: () => clockWatch?.readiness(),
     peers: () =>
       directory && peersReadiness(directory, clock.now(), config.cache.ttlSeconds * 1000),
   };

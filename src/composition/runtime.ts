@@ -1,4 +1,5 @@
 import type { BrokerConfig } from '../config/broker-config.js';
+import { ClockWatch } from '../operations/clock-watch.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
 import type { ReadinessSource } from '../operations/readiness.js';
@@ -11,6 +12,7 @@ import { createCore, type Core, type CoreOptions } from './core.js';
 import { createGapWatch } from './coverage.js';
 import {
   cacheObserver,
+  clockObserver,
   fallbackObserver,
   rotationObserver,
   scheduleObserver,
@@ -75,8 +77,13 @@ export async function createRuntime(
     tokenGeneratedAt: () => serving.tokenCache.status().value?.token.generatedAt,
     jwksStatus: () => core.keysState()?.status,
     droppedLogLines: () => droppedLines(log),
+    clockOffsetSeconds: (source) => clockWatch.offsetSeconds(source),
     tokenAccepted: () => watch.accepts(serving.tokenCache.status().value?.versionId),
   });
+  const clockWatch = new ClockWatch(
+    config.verification.clockSkewSeconds * 1000,
+    clockObserver(log, metrics),
+  );
   const rotations = rotationObserver(log, metrics);
   const core = await createCore(config, {
     ...options,
@@ -88,6 +95,7 @@ export async function createRuntime(
       },
     },
     storeObserver: fallbackObserver(log, metrics),
+    onDate: (source, reading) => clockWatch.read(source, reading),
     onNewStore: (dataDir) => log.info({ dataDir }, 'made a new secret store'),
   });
   const observer = servingObserver(log, metrics);
@@ -142,8 +150,9 @@ export async function createRuntime(
     observer: { ...scheduleObserver(log), described: (description) => gap.learn(description) },
   });
   let isStopping = false;
+  const { peerDirectory: directory } = serving;
   const readiness = Object.assign(
-    createReadiness(core, tokenCache, gap, { directory: serving.peerDirectory, watch }),
+    createReadiness(core, tokenCache, gap, { directory, watch, clockWatch }),
     { isStopping: () => isStopping },
   );
   return {

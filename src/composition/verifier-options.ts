@@ -2,6 +2,7 @@ import type { BrokerConfig } from '../config/broker-config.js';
 import type { ProviderSettings } from '../provider/provider-settings.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 import type { Clock } from '../tokens/clock.js';
+import { fetchWithDates, type DateReading } from '../tokens/clock-offset.js';
 import { BrokerError } from '../tokens/errors.js';
 import {
   createRemoteKeySet,
@@ -21,6 +22,7 @@ export function providerKeys(
   provider: TokenProvider,
   settings: ProviderSettings,
   clock: Clock,
+  onDate?: (reading: DateReading) => void,
 ): RemoteKeySet {
   return createRemoteKeySet({
     jwksUri: async () => {
@@ -31,6 +33,7 @@ export function providerKeys(
       }
     },
     clock,
+    ...(onDate && { fetch: fetchWithDates(clock, onDate) }),
     allowInsecureHttp: settings.allowInsecureHttp === true,
   });
 }

@@ -53,6 +53,7 @@ export class HealthController {
         () => otherHealth(indicators, 'rotation', source.rotation()),
         () => otherHealth(indicators, 'coverage', source.coverage()),
         () => otherHealth(indicators, 'peers', source.peers()),
+        () => otherHealth(indicators, 'clock', source.clock?.()),
       ]),
     );
   }

@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import { isSuccess } from '../rotation/rotation-observer.js';
 import { BoundedLabel } from './bounded-label.js';
+import { CLOCK_SOURCES, type ClockSource } from './clock-watch.js';
 import { Tally } from './tally.js';
 
 /** The start of every metric's name. */
@@ -21,6 +22,8 @@ export interface MetricsSources {
   readonly jwksStatus?: () => JwksStatus | undefined;
   /** Lines of the log that were dropped since the start. */
   readonly droppedLogLines?: () => number;
+  /** How many seconds this machine's clock is behind another; negative when it is ahead. */
+  readonly clockOffsetSeconds?: (source: ClockSource) => number | undefined;
 }
 
 /** The states of the provider's keys. */
@@ -122,6 +125,11 @@ export class BrokerMetrics {
     help: 'Whether the process cannot open files or connections any more: 1 if so, else 0.',
     registers: [this.registry],
   });
+  readonly #clockReadings = this.#counter(
+    'clock_readings_total',
+    "Comparisons of this machine's clock with another's, by what they found: ok, behind or ahead.",
+    ['source', 'state'],
+  );
   #lastSuccess: number | undefined;
 
   constructor(sources: MetricsSources = {}) {
@@ -138,6 +146,11 @@ export class BrokerMetrics {
     });
     this.#scraped('last_rotation_success_timestamp_seconds', ROTATION_HELP, [], (gauge) => {
       gauge.set(seconds(this.#lastSuccess));
+    });
+    this.#scraped('clock_offset_seconds', CLOCK_HELP, ['source'], (gauge) => {
+      for (const source of CLOCK_SOURCES) {
+        gauge.set({ source }, sources.clockOffsetSeconds?.(source) ?? UNKNOWN);
+      }
     });
     this.#scraped('jwks_state', JWKS_HELP, ['state'], (gauge) => {
       const status = sources.jwksStatus?.();
@@ -212,6 +225,11 @@ export class BrokerMetrics {
     this.#mints.inc({ code: this.#code.of(code) });
   }
 
+  /** Counts a comparison of clocks. */
+  recordClockReading(source: ClockSource, state: string): void {
+    this.#clockReadings.inc({ source, state: this.#word.of(state) });
+  }
+
   /** Counts a rotation step that ended. */
   recordRotationStep(step: string, outcome: string): void {
     this.#rotationSteps.inc({ step: this.#word.of(step), outcome: this.#word.of(outcome) });
@@ -269,6 +287,8 @@ const ACCEPTED_HELP =
   'Whether receivers accept the cached service token: 1 if so, 0 if they refuse it, NaN while it is not known.';
 const ROTATION_HELP =
   'When a rotation last ended well in this process, in seconds since the Unix epoch; NaN before.';
+const CLOCK_HELP =
+  "How many seconds this machine's clock is behind that of the provider or of the secret store; negative when it is ahead, NaN while it is not known.";
 const JWKS_HELP = "State of the provider's keys: 1 for the state they are in, 0 for the others.";
 
 /** Prometheus's own word for a value that is not known. Comparisons with it are false, so no alarm goes off. */

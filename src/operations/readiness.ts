@@ -1,5 +1,6 @@
 import type { HealthIndicatorService, HealthIndicatorResult } from '@nestjs/terminus';
 import type { Clock } from '../tokens/clock.js';
+import type { ClockReadiness } from './clock-watch.js';
 import { redactText } from '../tokens/redaction.js';
 import { withSnakeNames } from './json-names.js';
 
@@ -61,6 +62,8 @@ export interface ReadinessSource {
   peers(): PeersReadiness | undefined;
   /** True as soon as the process was told to stop: it is not ready then, whatever else is. Default: never. */
   isStopping?(): boolean;
+  /** What is known in memory; `undefined` while no other clock was seen. */
+  clock?(): ClockReadiness | undefined;
 }
 
 /** Nest's injection token for the {@link ReadinessSource} in use. */
@@ -87,8 +90,8 @@ export function tokenHealth(
 /** How what the token does not depend on at once is doing: at worst `degraded`. */
 export function otherHealth(
   indicators: HealthIndicatorService,
-  name: 'rotation' | 'coverage' | 'peers',
-  state: RotationReadiness | CoverageReadiness | PeersReadiness | undefined,
+  name: 'rotation' | 'coverage' | 'peers' | 'clock',
+  state: RotationReadiness | CoverageReadiness | PeersReadiness | ClockReadiness | undefined,
 ): HealthIndicatorResult {
   if (state === undefined) return {};
   const { ok, ...details } = state;

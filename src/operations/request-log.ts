@@ -60,7 +60,7 @@ export const KNOWN_ROUTES: readonly string[] = [
   '/metrics',
 ];
 
-/** Asked every few seconds by machines: logged only where somebody looks for details, or when they fail. */
+/** Asked every few seconds by machines: logged only where somebody looks for details. What they find is logged as it changes. */
 const QUIET = /^\/(?:health\/|metrics$)/;
 
 const METHODS: ReadonlySet<string> = new Set([
@@ -151,8 +151,10 @@ export function createRequestLog(options: RequestLogOptions): RequestLog {
 }
 
 function writeRecord(write: WritePlainLine, record: RequestRecord): void {
-  const quiet = QUIET.test(record.route) ? 'debug' : 'info';
-  write((record.status ?? 0) >= 500 ? 'warn' : quiet, record, 'request');
+  const { route, status = 0 } = record;
+  // A 503 is a state, of which its own line tells once; any other is a fault each time.
+  const isFault = status >= 500 && status !== 503;
+  write(isFault ? 'warn' : QUIET.test(route) ? 'debug' : 'info', record, 'request');
 }
 
 function routeOf(url: string, routes: ReadonlySet<string>): string {

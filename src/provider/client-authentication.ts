@@ -7,7 +7,7 @@ import {
   type PrivateJwk,
   type PrivateKeyCredentials,
 } from './client-credentials.js';
-import { isRocaModulus } from '../verification/keys/roca.js';
+import { isRocaModulus } from '../tokens/roca.js';
 import { ProviderError } from './provider-errors.js';
 import type { ClientAuthentication, ProviderSettings } from './provider-settings.js';
 import { safeText } from './safe-text.js';

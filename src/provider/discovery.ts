@@ -78,6 +78,7 @@ async function ask(
       timeoutMs,
       signal: budget.signal,
       what: 'discovery document',
+      onDate: budget.onDate,
     }),
   });
   const server = await readMetadata(response);

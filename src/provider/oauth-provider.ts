@@ -1,5 +1,6 @@
 import * as oauth from 'oauth4webapi';
 import { systemClock, type Clock } from '../tokens/clock.js';
+import type { DateReading } from '../tokens/clock-offset.js';
 import {
   assertionAudience,
   chooseAuthentication,
@@ -26,6 +27,8 @@ export interface OAuthProviderOptions {
   readonly deadlineMs?: number;
   /** Jitter: from 0 up to, but not including, 1. Default: `Math.random`. */
   readonly random?: () => number;
+  /** Notified of the `Date` of each successful answer. */
+  readonly onDate?: (reading: DateReading) => void;
 }
 
 /**
@@ -101,9 +104,10 @@ class OAuthProvider implements TokenProvider {
   }
 
   #budget(signal: AbortSignal | undefined): Budget {
-    const { clock, attempts = 3, timeoutMs = 5_000, deadlineMs = 30_000 } = this.#options;
+    const { clock, attempts = 3, timeoutMs = 5_000, deadlineMs = 30_000, onDate } = this.#options;
     const random = this.#options.random ?? Math.random;
-    return { clock, deadline: clock.now() + deadlineMs, attempts, timeoutMs, random, signal };
+    const deadline = clock.now() + deadlineMs;
+    return { clock, deadline, attempts, timeoutMs, random, signal, onDate };
   }
 }
 
@@ -169,7 +173,7 @@ async function requestToken(
   server: MintingServer,
   context: TokenResponseContext,
   authenticator: oauth.ClientAuth,
-  { clock, timeoutMs, signal }: Budget,
+  { clock, timeoutMs, signal, onDate }: Budget,
 ): Promise<MintedToken> {
   const client: oauth.Client = {
     client_id: context.credentials.clientId,
@@ -189,6 +193,7 @@ async function requestToken(
         timeoutMs,
         signal,
         what: 'token endpoint',
+        onDate,
         secrets: secretsOf(context.credentials),
       }),
     },

@@ -1,5 +1,6 @@
 import { readBoundedBody } from '../tokens/bounded-body.js';
 import type { Clock } from '../tokens/clock.js';
+import { dateReading, type DateReading } from '../tokens/clock-offset.js';
 import { isTemporaryStatus, retryAfterOf } from '../tokens/retry-after.js';
 import { complaintOf, readMembers, shownComplaint } from './provider-answer.js';
 import { ProviderError } from './provider-errors.js';
@@ -20,6 +21,8 @@ export interface Exchange {
   readonly what: string;
   /** What must not appear in a message, not even in part. */
   readonly secrets?: readonly string[];
+  /** Notified of the `Date` of a successful answer. */
+  readonly onDate?: ((reading: DateReading) => void) | undefined;
 }
 
 /** What the client library hands to its fetch function. */
@@ -41,6 +44,7 @@ export function boundedFetch(
     const subject = `The provider's ${exchange.what} (${displayUrl(new URL(url))})`;
     try {
       return await withinTime(exchange, subject, async (signal) => {
+        const sentAt = exchange.clock.now();
         const response = await fetch(url, {
           method: init.method,
           headers: init.headers,
@@ -48,6 +52,11 @@ export function boundedFetch(
           redirect: 'manual',
           signal,
         });
+        if (response.ok) {
+          const answeredAt = exchange.clock.now();
+          const mayBeCached = init.method === 'GET';
+          exchange.onDate?.(dateReading(response.headers, sentAt, answeredAt, mayBeCached));
+        }
         const said = isTemporaryStatus(response.status)
           ? await readComplaint(response, exchange.secrets)
           : '';

@@ -1,4 +1,5 @@
 import type { Clock } from '../tokens/clock.js';
+import type { DateReading } from '../tokens/clock-offset.js';
 import { isProviderError, ProviderError } from './provider-errors.js';
 
 /** The first pause is at most this long, in milliseconds; each further one at most twice the one before. */
@@ -50,6 +51,8 @@ export interface Budget {
   readonly timeoutMs: number;
   readonly random: () => number;
   readonly signal: AbortSignal | undefined;
+  /** Notified of the `Date` of each successful answer. */
+  readonly onDate?: ((reading: DateReading) => void) | undefined;
 }
 
 /**

@@ -167,7 +167,7 @@ describe('status × body × decision', () => {
   } as const;
   type Body = keyof typeof BODIES;
   const all = Object.keys(BODIES) as readonly Body[];
-  const REFUSED: readonly Body[] = ['a known OAuth error', 'a known one with members of its own'];
+  const REFUSED = new Set<Body>(['a known OAuth error', 'a known one with members of its own']);
 
   const decide = (status: number, body: Body): Decision => {
     const error =
@@ -185,7 +185,7 @@ describe('status × body × decision', () => {
     if (status < 300) return body === 'nothing' || body === 'null' ? 'transient' : 'no broker';
     if (![400, 401, 403].includes(status)) return 'no broker';
     if (body === 'a temporary OAuth error') return 'transient';
-    return REFUSED.includes(body) ? 'refusal' : 'no broker';
+    return REFUSED.has(body) ? 'refusal' : 'no broker';
   };
   const STATUSES = [
     200, 201, 202, 204, 206, 301, 302, 304, 307, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409,

@@ -141,6 +141,8 @@ test('every name has the prefix, a help text, and stays', async () => {
     .map(({ name }) => name.slice(METRICS_PREFIX.length))
     .filter((name) => !/^(?:process|nodejs)_/.test(name));
   expect(ours.sort()).toEqual([
+    'clock_offset_seconds',
+    'clock_readings_total',
     'connections',
     'connections_refused_total',
     'descriptors_exhausted',

@@ -136,7 +136,7 @@ describe('one line per request', () => {
     expect(records).toMatchObject([{ method: 'OTHER' }]);
   });
 
-  test('probes and scrapes are details, unless they fail', async () => {
+  test('probes and scrapes are details, and a 503 is no warning; any other 5xx is', async () => {
     let status = 200;
     const { url, out, ended } = await listen((_request, response) => {
       response.writeHead(status).end();
@@ -147,7 +147,18 @@ describe('one line per request', () => {
     status = 503;
     await fetch(`${url}/health/ready`);
     await ended(4);
-    expect(out.line).toMatchObject({ level: 'warn', route: '/health/ready', status: 503 });
+    expect(out.text).toBe('');
+    await fetch(`${url}/v1/token`);
+    await ended(5);
+    status = 500;
+    await fetch(`${url}/health/ready`);
+    await fetch(`${url}/v1/token`);
+    await ended(7);
+    expect(out.lines).toMatchObject([
+      { level: 'info', route: '/v1/token', status: 503 },
+      { level: 'warn', route: '/health/ready', status: 500 },
+      { level: 'warn', route: '/v1/token', status: 500 },
+    ]);
   });
 
   test('a request that the caller gives up is logged as aborted', async () => {

@@ -23,19 +23,23 @@ export interface ClockReading {
 
 /** Asks the provider for the time of day. @throws {BrokerError} */
 export async function examineClock(
-  { clock, config }: Patient,
+  { clock, config, clockWatch }: Patient,
   { metadata }: ExaminedProvider,
 ): Promise<Finding> {
   const ask = boundedFetch({ clock, timeoutMs: TIMEOUT, signal: undefined, what: 'clock' });
   const sentAt = clock.now();
   const answer = await ask(metadata.jwksUri, { method: 'GET', headers: {} });
-  return judgeClock({
+  const byProvider = judgeClock({
     date: answer.headers.get('date'),
     age: answer.headers.get('age'),
     sentAt,
     answeredAt: clock.now(),
     tolerated: config.verification.clockSkewSeconds * 1000,
   });
+  const byStore = clockWatch.readiness();
+  return byProvider.state === 'failed' || byStore?.ok !== false
+    ? byProvider
+    : warning(byStore.reason ?? '', 'Synchronize it (NTP).');
 }
 
 /**

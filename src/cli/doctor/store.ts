@@ -2,6 +2,7 @@ import { createCore, type Core } from '../../composition/core.js';
 import { openStore, storeIsMissing, storeMissing } from '../../composition/open-store.js';
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { createOAuthProvider } from '../../provider/oauth-provider.js';
+import { ClockWatch } from '../../operations/clock-watch.js';
 import type { TokenProvider } from '../../provider/token-provider.js';
 import type { AwsIdentity } from '../../secrets/aws/connection.js';
 import { systemClock, type Clock } from '../../tokens/clock.js';
@@ -11,6 +12,8 @@ import { failed, failure, ok, type Examined, type Finding } from './examination.
 /** The broker's core with the provider it uses; somebody has to close it. */
 export interface Patient extends Core {
   readonly provider: TokenProvider;
+  /** What the answers of Secrets Manager say of this machine's clock. */
+  readonly clockWatch: ClockWatch;
 }
 
 /**
@@ -22,10 +25,15 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Patie
   const finding =
     config.secrets.store === 'aws' ? await examineIdentity(clock) : await findEmbedded(config);
   if (finding.state === 'failed') return finding;
-  const store = await openStore(config, clock, { createsStore: false, createsSecrets: false });
+  const clockWatch = new ClockWatch(config.verification.clockSkewSeconds * 1000);
+  const store = await openStore(config, clock, {
+    createsStore: false,
+    createsSecrets: false,
+    onDate: (reading) => clockWatch.read('store', reading),
+  });
   const provider = createOAuthProvider({ clock });
   const core = await createCore(config, { store, clock, provider });
-  return { ...finding, value: { ...core, provider } };
+  return { ...finding, value: { ...core, provider, clockWatch } };
 }
 
 async function findEmbedded(config: BrokerConfig): Promise<Finding> {

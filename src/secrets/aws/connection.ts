@@ -2,6 +2,8 @@ import type {
   SecretsManagerClient,
   SecretsManagerClientConfig,
 } from '@aws-sdk/client-secrets-manager';
+import { systemClock, type Clock } from '../../tokens/clock.js';
+import type { DateReading } from '../../tokens/clock-offset.js';
 import { SecretStoreError } from '../secret-store-error.js';
 import { identityErrorOf, storeErrorOf } from './aws-errors.js';
 import { readFault } from './aws-fault.js';
@@ -28,6 +30,9 @@ export interface ConnectionOptions {
   readonly region?: string;
   readonly endpoint?: string;
   readonly timeouts?: Partial<AwsTimeouts>;
+  readonly clock?: Clock;
+  /** Notified of the `Date` of each answer; not with a client of the caller's. */
+  readonly onDate?: (reading: DateReading) => void;
 }
 
 /** Who AWS is asked as, as far as the SDK knows without asking AWS. */
@@ -116,17 +121,44 @@ export class AwsConnection {
     if (this.#options.client === undefined) link?.client.destroy();
   }
 
+  #ownClient(sdk: Sdk): SecretsManagerClient {
+    const { clock = systemClock, onDate } = this.#options;
+    const client = new sdk.SecretsManagerClient(clientConfig(this.#options, this.#timeouts));
+    if (onDate !== undefined) reportDates(client, clock, onDate);
+    return client;
+  }
+
   #connect(): Promise<Link> {
     this.#link ??= loadSdk().then((sdk) => ({
       sdk,
-      client:
-        this.#options.client ??
-        new sdk.SecretsManagerClient(clientConfig(this.#options, this.#timeouts)),
+      client: this.#options.client ?? this.#ownClient(sdk),
     }));
     // Loading may fail for want of file descriptors, which passes.
     this.#link.catch(() => (this.#link = undefined));
     return this.#link;
   }
+}
+
+/** Reads the `Date` of each attempt's answer, also of one that is an error. */
+function reportDates(
+  client: SecretsManagerClient,
+  clock: Clock,
+  onDate: (reading: DateReading) => void,
+): void {
+  client.middlewareStack.add(
+    (next) => async (call) => {
+      const sentAt = clock.now();
+      const result = await next(call);
+      const { headers = {} } = result.response as {
+        headers?: Readonly<Record<string, string | undefined>>;
+      };
+      const date = headers['date'] ?? null;
+      onDate({ date, age: null, sentAt, answeredAt: clock.now(), mayBeCached: false });
+      return result;
+    },
+    // Next to the connection: within the retries, and before the answer is read.
+    { step: 'deserialize', priority: 'low', name: 'reportDates' },
+  );
 }
 
 /**

@@ -22,6 +22,8 @@ export interface FallbackRegion {
 export interface FallbackObserver {
   /** @param localCode the code of the failure in the local Region. */
   answeredElsewhere?(region: string, secretId: string, localCode: string): void;
+  /** The home Region answered. */
+  answeredAtHome?(secretId: string): void;
 }
 
 /** Options of {@link createFallbackStore}. */
@@ -106,7 +108,9 @@ class FallbackStore implements SecretStore {
       return this.#local.read(secretId, selector);
     }
     try {
-      return await this.#within('the home Region', this.#local, secretId);
+      const version = await this.#within('the home Region', this.#local, secretId);
+      tell(() => this.#observer.answeredAtHome?.(secretId));
+      return version;
     } catch (error) {
       if (!maySucceedElsewhere(error)) throw error;
       return this.#readElsewhere(secretId, error);

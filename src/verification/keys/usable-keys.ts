@@ -2,7 +2,7 @@ import { createPublicKey } from 'node:crypto';
 import type { JWK } from 'jose';
 import { algorithmsForKey, isSignatureAlgorithm, type SignatureAlgorithm } from '../algorithms.js';
 import { isJsonObject, type JsonObject } from '../parse/strict-json.js';
-import { isRocaModulus } from './roca.js';
+import { isRocaModulus } from '../../tokens/roca.js';
 
 /** Why a key of a JWKS is not used. */
 export type IgnoredKeyReason =

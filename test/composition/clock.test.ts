@@ -1,0 +1,53 @@
+import { afterEach, expect, test } from '@jest/globals';
+import { createRuntime } from '../../src/composition/runtime.js';
+import { loadConfig } from '../../src/config/load-config.js';
+import { createLogger } from '../../src/operations/log.js';
+import { LogLines } from '../operations/log-lines.js';
+import { MemorySecretStore } from '../support/memory-store.js';
+import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
+
+const HOUR = 3_600_000;
+let provider: ProviderServer | undefined;
+afterEach(() => provider?.close());
+
+test.each([
+  ['right', 0, undefined, 0],
+  ['an hour behind', HOUR, 'behind', 3_600],
+  ['half a minute and a bit behind', 33_000, 'behind', 33],
+  // By the token endpoint alone: a cached list of keys may be old.
+  ['an hour ahead', -HOUR, 'ahead', -3_600],
+])('a machine whose clock is %s finds it out by minting', async (_what, theirs, state, seconds) => {
+  const now = (): number => Date.now() + theirs;
+  provider = await startProviderServer({ now });
+  const log = new LogLines();
+  const config = loadConfig({
+    env: { BROKER_ISSUER: provider.issuer, BROKER_AUDIENCE: 'https://services.example.test' },
+  });
+  const store = new MemorySecretStore();
+  store.seed(
+    config.secrets.credentialsSecretId,
+    JSON.stringify({ client_id: 'broker', client_secret: 'right-secret' }),
+  );
+  store.seed(config.secrets.tokenSecretId);
+  const runtime = await createRuntime(config, {
+    store,
+    log: createLogger({ level: 'info', destination: log }),
+  });
+  expect(runtime.readiness.clock?.()).toBeUndefined();
+  await runtime.core.source.mint();
+  await runtime.core.freshKeys();
+
+  const ready = runtime.readiness.clock?.();
+  expect(ready?.ok).toBe(state === undefined);
+  const lines = log.lines.filter(({ message }) => message === "this machine's clock is off");
+  expect(lines).toHaveLength(state === undefined ? 0 : 1);
+  if (state !== undefined) expect(lines[0]).toMatchObject({ source: 'provider', state });
+
+  const metrics = await runtime.metrics.registry.metrics();
+  const offset = /clock_offset_seconds\{source="provider"\} (\S+)/.exec(metrics)?.[1];
+  expect(Math.abs(Number(offset) - seconds)).toBeLessThan(10);
+  expect(metrics).toContain('clock_offset_seconds{source="store"} Nan');
+  expect(metrics).toMatch(
+    new RegExp(`clock_readings_total\\{source="provider",state="${state ?? 'ok'}"\\} [1-9]`),
+  );
+});
