@@ -4,7 +4,9 @@ import type { ServingObserver } from './serving-observer.js';
 
 /** When to come back, in seconds, if the error does not say: what passes by itself, and what a person must mend. */
 const RETRY_SOON = 5;
-const RETRY_LATER = 60;
+const RETRY_LATER = 15;
+/** The broker itself tries again after so long at most, whatever the other side asks for. */
+const RETRY_LATEST = 15;
 
 /**
  * The answer to a failure that is not the caller's: 503 `temporarily_unavailable` with `Retry-After`, or 500
@@ -17,7 +19,10 @@ export function failureAnswer(error: unknown, description: string): EndpointAnsw
     return errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
   }
   const fallback = error.kind === 'retry' ? RETRY_SOON : RETRY_LATER;
-  return unavailableAnswer(description, error.retryAfterSeconds ?? fallback);
+  return unavailableAnswer(
+    description,
+    Math.min(error.retryAfterSeconds ?? fallback, RETRY_LATEST),
+  );
 }
 
 /** 503 `temporarily_unavailable`. @param seconds for `Retry-After`. */

@@ -1,4 +1,5 @@
 import { errorCode } from '../tokens/errors.js';
+import type { CacheRequest } from '../tokens/refreshing-cache.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import { failureAnswer } from './failure-answer.js';
 import { parameterOf, readForm, type Form } from './form.js';
@@ -43,17 +44,18 @@ export class OauthEndpoint implements Endpoint {
     }
     const form = readForm(request);
     if ('status' in form) return form;
+    const since = this.#options.cache.prepare();
     const login = await this.#options.login.withHeaderOrForm(request, form, 'token');
     if ('refusal' in login) return login.refusal;
     const refusal = namesOther(form, login.peer.id) ?? refuseGrant(form);
     if (refusal !== undefined) return refusal;
-    return this.#issue(form, login.peer.id, asksForRead(request));
+    return this.#issue(form, login.peer.id, { force: asksForRead(request), since });
   }
 
-  async #issue(form: Form, peerId: string, force: boolean): Promise<EndpointAnswer> {
+  async #issue(form: Form, peerId: string, wanted: CacheRequest): Promise<EndpointAnswer> {
     const { cache, clock, observer } = this.#options;
     try {
-      const { value, state } = await cache.get({ force });
+      const { value, state } = await cache.get(wanted);
       if (!isFor(value.token, form)) {
         return errorAnswer(400, 'invalid_target', 'The service token is not for that audience.');
       }

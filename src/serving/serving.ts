@@ -57,12 +57,20 @@ export interface Serving {
   readonly rotate: Endpoint;
   /** `GET /.well-known/oauth-authorization-server` */
   readonly metadata: Endpoint;
+  /**
+   * Begins the reads that are due, so that nobody waits for them: called every second while the process lives, it keeps
+   * both caches warm at one read each 4 minutes, and finds out that the store works again. Never blocks, never throws.
+   */
+  keepWarm(): void;
 }
+
+/** The least time between two reads without a caller, in milliseconds: 15 an hour for each secret. */
+const WARM_INTERVAL = 240_000;
 
 /** Nest's injection token for {@link Serving}. */
 export const Serving = Symbol('Serving');
 
-/** Puts the peer's view of the broker together. Nothing is read before somebody asks. */
+/** Puts the peer's view of the broker together. Nothing is read before somebody asks, or calls `keepWarm`. */
 export function createServing(options: ServingOptions): Serving {
   const { store, clock, ttlMs, skewMs, random, scope, publicUrl, rotateNow } = options;
   const observer = options.observer ?? {};
@@ -74,7 +82,7 @@ export function createServing(options: ServingOptions): Serving {
     skewMs,
     random,
     scope,
-    observer: options.tokenReads,
+    observer: withRecovery(options.tokenReads, () => directory.retry()),
   });
   const directory = createPeerDirectory({
     store,
@@ -82,7 +90,7 @@ export function createServing(options: ServingOptions): Serving {
     clock,
     ttlMs,
     random,
-    observer: options.peerReads,
+    observer: withRecovery(options.peerReads, () => cache.retry()),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
@@ -106,5 +114,21 @@ export function createServing(options: ServingOptions): Serving {
     oauth: guarded(new OauthEndpoint({ login, cache, clock, observer }), observer),
     rotate: guarded(new RotateEndpoint({ login, cache, observer, rotateNow }), observer),
     metadata: guarded(new MetadataEndpoint({ publicUrl, cache, scope }), observer),
+    keepWarm: () => {
+      cache.refresh(WARM_INTERVAL);
+      // Where peers are known in another way, nobody asks for the list.
+      if (options.login === undefined) directory.refresh(WARM_INTERVAL);
+    },
+  };
+}
+
+/** An observer that also says when reads succeed: what else is in the store can be read again then, too. */
+function withRecovery(observer: CacheObserver = {}, recovered: () => void): CacheObserver {
+  return {
+    readSucceeded: (durationMs) => {
+      recovered();
+      observer.readSucceeded?.(durationMs);
+    },
+    readFailed: (error, count) => observer.readFailed?.(error, count),
   };
 }

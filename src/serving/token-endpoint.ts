@@ -48,15 +48,17 @@ export class TokenEndpoint implements Endpoint {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return methodNotAllowed(['GET', 'HEAD']);
     }
+    const { cache, clock, observer } = this.#options;
+    // A store that is slow costs the peer one wait, not one for the list of peers and then one for the token.
+    const since = cache.prepare();
     const login = await this.#options.login.withHeader(request, 'token');
     if ('refusal' in login) return login.refusal;
     const minTtl = readMinTtl(request.url);
     if (typeof minTtl !== 'number') return minTtl;
-    const { cache, clock, observer } = this.#options;
     const force = asksForRead(request);
     let source: CacheAnswer<CurrentToken>;
     try {
-      source = await cache.get({ force, minTtlMs: minTtl * 1_000 });
+      source = await cache.get({ force, minTtlMs: minTtl * 1_000, since });
     } catch (error) {
       observer.tokenUnavailable?.(login.peer.id, error);
       return this.#failure(error, minTtl);

@@ -35,6 +35,8 @@ export interface CacheRequest {
    * the read goes on. 0 waits not at all. Default 1 000.
    */
   readonly waitMs?: number;
+  /** When the caller began to wait, in milliseconds since the Unix epoch: what `prepare` returned. Default: now. */
+  readonly since?: number;
 }
 
 /** Is told about every read, for metrics and logs. It must not throw; if it does, a process warning says so. */

@@ -9,6 +9,8 @@ export interface CacheEntry<T> {
   readonly expiresAt: number;
   /** Spreads the refreshes of replicas; see the freshness policy. */
   readonly jitter: number;
+  /** The state of the answer to who waited for its read: `REFRESH` when it replaced a value that could be served. */
+  readonly newness: 'MISS' | 'REFRESH';
   /** The answer in each state, made once: a warm answer costs no allocation, and can be compared by identity. */
   readonly answers: Readonly<Record<CacheState, CacheAnswer<T>>>;
 }

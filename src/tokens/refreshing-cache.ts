@@ -128,19 +128,30 @@ export class RefreshingCache<T> {
   }
 
   /**
+   * Begins the read that a caller would have to wait for now, if any: for a caller who has something else to do first,
+   * and then calls `get` with the instant that this returns as `since`. Never blocks, never throws.
+   */
+  prepare(): number {
+    const now = this.#options.clock.now();
+    this.#heedClock(now);
+    this.#giveUpHungRead(now);
+    if (this.#flight === undefined && this.#plan(now) === 'wait') this.#begin();
+    return now;
+  }
+
+  /**
    * Says that what made reads fail is likely to have passed: the next attempt begins at once, also in place of one that
-   * takes long. Does nothing while reading works.
+   * takes over a second. Does nothing when the last read has succeeded.
    */
   retry(): void {
     const now = this.#options.clock.now();
     const flight = this.#flight;
-    const hangs = flight !== undefined && Math.abs(now - flight.startedAt) >= LONGEST_WAIT;
-    if (this.#failure === undefined && !hangs) return;
-    if (hangs) {
+    if (this.#failure === undefined) return;
+    if (flight !== undefined && Math.abs(now - flight.startedAt) >= LONGEST_WAIT) {
       flight.isReplaced = true;
       this.#fail(flight, readTimedOut(Math.abs(now - flight.startedAt)));
     }
-    if (this.#failure !== undefined) this.#failure = { ...this.#failure, retryAt: now };
+    this.#failure = { ...this.#failure, retryAt: now };
     this.refresh();
   }
 
@@ -165,7 +176,7 @@ export class RefreshingCache<T> {
     const short = this.#isAlive(this.#entry) && !this.#lives(this.#entry, minTtlMs);
     const wantsNewer = short || (force && this.#isAlive(this.#entry));
     const sequence = wantsNewer ? this.#forcedSequence(now) : undefined;
-    const cached = sequence === undefined ? this.#byPolicy(now) : undefined;
+    const cached = sequence === undefined ? this.#byPolicy(now, request.since) : undefined;
     const least = Math.max(sequence ?? 0, this.#invalidated + 1);
     const answer = cached ?? (await this.#readAndServe(least, force || short, request));
     this.#requireLife(answer, minTtlMs);
@@ -232,13 +243,15 @@ export class RefreshingCache<T> {
     return planAnswer(this.#freshness(now), this.#failure, this.#readingFor(now), now, ttl);
   }
 
-  #byPolicy(now: number): CacheAnswer<T> | undefined {
+  #byPolicy(now: number, since = Number.POSITIVE_INFINITY): CacheAnswer<T> | undefined {
     const plan = this.#plan(now);
     if (plan === 'fail') throw this.#failure?.error;
     if (plan === 'wait') return undefined;
     if (plan === 'serve-and-read' || plan === 'serve-stale-and-read') this.#begin();
-    const stale = plan === 'serve-stale' || plan === 'serve-stale-and-read';
-    return this.#entry?.answers[stale ? 'STALE' : 'HIT'];
+    const entry = this.#entry;
+    if (plan === 'serve-stale' || plan === 'serve-stale-and-read') return entry?.answers.STALE;
+    const isNew = entry !== undefined && entry.readAt >= since;
+    return entry?.answers[isNew ? entry.newness : 'HIT'];
   }
 
   /** The first read that satisfies a caller who forces one, or nothing when a read has just been made. */
@@ -256,7 +269,9 @@ export class RefreshingCache<T> {
   ): Promise<CacheAnswer<T>> {
     const { minTtlMs = 0, force = false } = request;
     const had = this.#isAlive(this.#entry);
-    const since = this.#options.clock.now();
+    const now = this.#options.clock.now();
+    // Not later than now, where the clock was set back.
+    const since = Math.min(request.since ?? now, now);
     let flight: Flight;
     // At most two turns: the read in flight may have begun before the one that is asked for.
     do {
@@ -331,7 +346,8 @@ export class RefreshingCache<T> {
     // Written so that an expiry that is not a number counts as passed.
     if (!(expiresAt - now > this.#options.skewMs)) throw expired();
     const jitter = this.#options.random();
-    this.#entry = cacheEntry({ value, sequence, readAt, expiresAt, jitter });
+    const newness = this.#isAlive(this.#entry) ? 'REFRESH' : 'MISS';
+    this.#entry = cacheEntry({ value, sequence, readAt, expiresAt, jitter, newness });
     this.#failure = undefined;
     this.#end(flight, { ok: true });
     tell(() => this.#observer.readSucceeded?.(Math.max(0, now - readAt)));

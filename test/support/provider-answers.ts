@@ -54,7 +54,7 @@ export const answers = {
     (members: Readonly<Record<string, unknown>> = {}): Answer =>
     async (response, request, server) => {
       const access_token = await server.token();
-      const good = { access_token, token_type: 'Bearer', expires_in: 86_400 };
+      const good = { access_token, token_type: 'Bearer', expires_in: server.tokenLifeSeconds };
       return answers.json(200, { ...good, ...members })(response, request, server);
     },
   /** Takes the request and never answers. */

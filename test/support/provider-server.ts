@@ -62,6 +62,10 @@ export class ProviderServer {
     return `${this.origin}/jwks`;
   }
 
+  get tokenLifeSeconds(): number {
+    return this.#options.tokenLifeSeconds ?? 86_400;
+  }
+
   get metadata(): Readonly<Record<string, unknown>> {
     return {
       issuer: this.issuer,
@@ -115,7 +119,7 @@ export class ProviderServer {
       client_id: this.clientId,
       aud: this.#options.audience ?? 'https://services.example.test',
       iat: now,
-      exp: now + this.#life(),
+      exp: now + this.tokenLifeSeconds,
       jti: crypto.randomUUID(),
       ...claims,
     };
@@ -220,9 +224,6 @@ export class ProviderServer {
     return this.#keys;
   }
 
-  #life(): number {
-    return this.#options.tokenLifeSeconds ?? 86_400;
-  }
 
   #now(): number {
     return this.#options.now?.() ?? Date.now();

@@ -599,15 +599,31 @@ describe('retry', () => {
 
   test('replaces a read that has taken over a second, also for those who wait for it', async () => {
     const { cache, source, clock } = setUp();
+    source.failure = storeDown();
+    await cache.get().catch(() => undefined);
+    clock.advance(1_000);
+    source.failure = undefined;
     source.gate = new Promise(() => undefined);
     const asked = cache.get();
     source.gate = undefined;
     cache.retry();
-    expect(source.reads).toBe(1);
+    expect(source.reads).toBe(2);
     clock.advance(1_000);
     cache.retry();
-    expect((await asked).value.name).toBe('v2');
-    expect(cache.peek()).toMatchObject({ state: 'HIT', value: { name: 'v2' } });
+    expect((await asked).value.name).toBe('v3');
+    expect(cache.peek()).toMatchObject({ state: 'HIT', value: { name: 'v3' } });
+  });
+
+  test('leaves a slow read alone when none has failed', async () => {
+    const { cache, source, clock } = setUp();
+    const slow = gate();
+    source.gate = slow.opened;
+    const asked = cache.get();
+    clock.advance(3_000);
+    cache.retry();
+    slow.open();
+    expect((await asked).value.name).toBe('v1');
+    expect(source.reads).toBe(1);
   });
 });
 

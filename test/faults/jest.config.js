@@ -1,0 +1,7 @@
+import root from '../../jest.config.js';
+
+export default {
+  ...root,
+  rootDir: '../..',
+  testMatch: ['<rootDir>/test/faults/**/*.faults.ts'],
+};

@@ -1,0 +1,432 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { runCommand, type BrokerProcess } from '../support/broker-process.js';
+import type { Fault } from './fault-proxy.js';
+import { Scene, type Asker, type Place, type Sample, type World } from './scene.js';
+
+/** What peers were answered in a phase. */
+export interface Seen {
+  /** How often each status, or each error code of the client. */
+  readonly counts: Readonly<Record<string, number>>;
+  /** The longest wait for an answer, in milliseconds. */
+  readonly longestWait: number;
+}
+
+/** How one kind of fault at one place went. Spans in milliseconds; `never` is longer than anybody waited. */
+export interface CellResult {
+  readonly place: Place;
+  readonly fault: Fault;
+  /** By phase: `warm`, `slot`, `dead`, `recovery`; or `cold start`, `recovery`. */
+  readonly phases: Readonly<Record<string, Seen>>;
+  /** How long the first answer took after nobody had asked for longer than the time to live, with a live token. */
+  readonly firstAsk?: number;
+  /** From the end of the fault until a token was served again; 0 if one was served all along. */
+  readonly recovery: Span;
+  /** From the end of the fault until a token minted after it was served. */
+  readonly rotationRecovery: Span;
+  /** Whether there was no token to serve when the fault ended. */
+  readonly wasDead: boolean;
+  /** From SIGTERM to the end of the process. */
+  readonly exit: Span;
+  /** Where health, metrics or `status` did not tell the truth, or nothing of the fault. */
+  readonly untold: readonly string[];
+  /** Tokens that must not have been served, and why. */
+  readonly wrongTokens: readonly string[];
+}
+
+/** Milliseconds, or longer than was waited for. */
+export type Span = number | 'never';
+
+/** How long a cell waits for what should take 20 seconds at most. */
+const PATIENCE = 75_000;
+const EXIT_PATIENCE = 45_000;
+/** Seconds from the start of a slot after which a rotation that did not happen is to be told: two checks of the schedule, and an attempt. */
+const MISSED_AFTER = 30_000;
+
+/** The places whose faults hold up rotations. */
+const HOLDS_UP_ROTATION: ReadonlySet<Place> = new Set(['store', 'token endpoint', 'keys']);
+
+/**
+ * A fault that begins when everything is warm, lasts over a slot and until no token is left, and ends: the phases `warm`,
+ * `slot`, `dead` and `recovery`.
+ */
+export async function outage(world: World, place: Place, fault: Fault): Promise<CellResult> {
+  const scene = await Scene.open(world, cellName('outage', place, fault), place, fault);
+  const { ttl, skew, slot, token } = world.lives;
+  // How long nothing is served before the fault ends, in milliseconds.
+  const deadFor = Math.min(10_000, token * 250);
+  const run = await Run.start(scene);
+  try {
+    await run.until((sample) => sample.status === 200, PATIENCE);
+    run.asker.rest();
+    // Nobody asks until the cache is past its time to live: the first to ask meets the fault.
+    await delay(1_000);
+    const before = await run.metrics();
+    const brokenAt = Date.now();
+    await scene.proxy.fail(fault);
+    await delay((ttl + 1) * 1_000);
+    const firstAskedAt = Date.now();
+    run.asker.ask();
+    const first = await run.until((sample) => sample.at >= firstAskedAt - 5, PATIENCE);
+    const slotAt = Math.ceil((firstAskedAt + 2_000) / (slot * 1_000)) * slot * 1_000;
+
+    // The end of what can be served moves where the fault lets some rotations through.
+    const deadAt = (): number =>
+      Math.max(0, ...run.asker.samples.map(({ expiresAt = 0 }) => expiresAt)) - skew * 1_000;
+    const latest = brokenAt + token * 1_000 + deadFor;
+    const askStatusAt = deadAt() - 8_000;
+    await delay(askStatusAt - Date.now());
+    const lateStatus = await run.status();
+    while (Date.now() < Math.min(deadAt() + deadFor / 2, latest)) await delay(200);
+    const deadStatus = await run.status();
+    while (Date.now() < Math.min(deadAt() + deadFor, latest)) await delay(200);
+    const during = await run.metrics();
+    const wasDead = deadAt() < Date.now();
+    const endedDeadAt = deadAt();
+
+    await scene.proxy.heal();
+    const healedAt = Date.now();
+    const recovery = wasDead ? await run.recovered(healedAt) : 0;
+    const rotationRecovery = HOLDS_UP_ROTATION.has(place) ? await run.rotated(healedAt) : recovery;
+    await delay(1_000);
+    const all = run.asker.samples;
+    const endAt = Date.now();
+    const untold = [
+      ...run.healthLies(brokenAt, endAt),
+      ...(place === 'client'
+        ? clientLies(all)
+        : [
+            ...statusLies(lateStatus, 'while a token was served'),
+            ...statusLies(deadStatus, 'at the end of the fault'),
+            ...run.untoldByMetrics(place, before, during, brokenAt, healedAt),
+            ...run.untoldMissedSlot(slotAt, Math.min(endedDeadAt, healedAt)),
+          ]),
+    ];
+    return {
+      place,
+      fault,
+      phases: {
+        warm: seen(all, brokenAt, Math.min(slotAt, endedDeadAt)),
+        // A client counts in whole seconds, from before it asked: it gives a token up a little earlier.
+        slot: seen(all, slotAt, Math.min(endedDeadAt - (place === 'client' ? 2_000 : 0), healedAt)),
+        ...(wasDead && { dead: seen(all, endedDeadAt, healedAt) }),
+        recovery: seen(
+          all,
+          healedAt,
+          healedAt + (recovery === 'never' ? PATIENCE : Math.max(recovery, 5_000)),
+        ),
+      },
+      firstAsk: first === undefined ? PATIENCE : first.ms,
+      recovery,
+      rotationRecovery,
+      wasDead,
+      exit: await run.exit(),
+      untold,
+      wrongTokens: wrongTokens(all),
+    };
+  } finally {
+    await run.end();
+  }
+}
+
+/**
+ * A broker, or a client, that starts while the fault lasts; it ends, and comes back to find the broker told to stop: the
+ * phases `cold start`, `recovery` and `shutdown`.
+ */
+export async function coldStart(world: World, place: Place, fault: Fault): Promise<CellResult> {
+  const scene = await Scene.open(world, cellName('cold', place, fault), place, fault);
+  await scene.proxy.fail(fault);
+  const run = await Run.start(scene);
+  try {
+    run.asker.ask();
+    const startedAt = Date.now();
+    const before = await run.metrics();
+    await delay(12_000);
+    const during = await run.metrics();
+    await scene.proxy.heal();
+    const healedAt = Date.now();
+    const wasDead = !run.asker.samples.some(({ status }) => status === 200);
+    const recovery = wasDead ? await run.recovered(healedAt) : 0;
+    const untold = [
+      ...run.healthLies(startedAt, Date.now()),
+      ...(place === 'client'
+        ? clientLies(run.asker.samples)
+        : run.untoldByMetrics(place, before, during, startedAt, healedAt)),
+    ];
+    await delay(1_000);
+    await scene.proxy.fail(fault);
+    await delay((world.lives.ttl + 2) * 1_000);
+    const exit = await run.exit();
+    const all = run.asker.samples;
+    return {
+      place,
+      fault,
+      phases: {
+        'cold start': seen(all, startedAt, healedAt),
+        recovery: seen(all, healedAt, healedAt + (recovery === 'never' ? PATIENCE : recovery)),
+      },
+      recovery,
+      rotationRecovery: recovery,
+      wasDead,
+      exit,
+      untold,
+      wrongTokens: wrongTokens(all),
+    };
+  } finally {
+    await run.end();
+  }
+}
+
+/** Keeps no process alive. */
+const delay = <T = void>(milliseconds: number, value?: T): Promise<T> =>
+  sleep(milliseconds, value as T, { ref: false });
+
+const cellName = (kind: string, place: Place, fault: Fault): string =>
+  `${kind}-${place}-${fault}`.replaceAll(' ', '-');
+
+interface HealthSample {
+  readonly at: number;
+  readonly status: number | 'no answer';
+  readonly body: Record<string, unknown>;
+}
+
+/** A broker that runs, is asked, and whose health is looked at every second. */
+class Run {
+  readonly #health: HealthSample[] = [];
+  readonly #looking: NodeJS.Timeout;
+  #hasEnded = false;
+
+  private constructor(
+    readonly scene: Scene,
+    readonly broker: BrokerProcess,
+    readonly asker: Asker,
+  ) {
+    this.#looking = setInterval(() => void this.#look(), 1_000);
+  }
+
+  static async start(scene: Scene): Promise<Run> {
+    const { broker, asker } = await scene.start();
+    const run = new Run(scene, broker, asker);
+    if (scene.proxy.fault === undefined) asker.ask();
+    return run;
+  }
+
+  /** Waits for an answer that fits; `undefined` when none came in time. */
+  async until(fits: (sample: Sample) => boolean, patience: number): Promise<Sample | undefined> {
+    const deadline = Date.now() + patience;
+    while (Date.now() < deadline) {
+      const found = this.asker.samples.find(fits);
+      if (found !== undefined) return found;
+      await delay(50);
+    }
+    return undefined;
+  }
+
+  /** How long after an instant a token was served, by a question or an answer of later. */
+  async recovered(healedAt: number): Promise<Span> {
+    const found = await this.until(
+      ({ at, ms, status }) => status === 200 && at + ms >= healedAt,
+      PATIENCE,
+    );
+    return found === undefined ? 'never' : found.at + found.ms - healedAt;
+  }
+
+  /** How long after an instant a token was served that had been minted since. */
+  async rotated(healedAt: number): Promise<Span> {
+    const found = await this.until(
+      ({ mintedAt = 0 }) => mintedAt >= Math.floor(healedAt / 1_000) * 1_000,
+      PATIENCE,
+    );
+    return found === undefined ? 'never' : Math.max(0, found.at + found.ms - healedAt);
+  }
+
+  async exit(): Promise<Span> {
+    this.asker.rest();
+    clearInterval(this.#looking);
+    return exitOf(this.broker);
+  }
+
+  async end(): Promise<void> {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    clearInterval(this.#looking);
+    await this.asker.stop();
+    await this.broker.stop('SIGKILL');
+    await this.scene.proxy.close();
+  }
+
+  async metrics(): Promise<Metrics> {
+    return readMetrics(this.broker.url);
+  }
+
+  /** What `status` says, and what peers were answered while it ran. */
+  async status(): Promise<StatusSaid | undefined> {
+    if (this.scene.place === 'client') return undefined;
+    const from = Date.now();
+    const args = ['--json', 'status', '--url', this.broker.url];
+    const { stdout } = await runCommand(args, this.scene.env);
+    const answered = this.asker.samples.filter(({ at, ms }) => at + ms >= from);
+    return { said: stdout, answered };
+  }
+
+  /** Where readiness said otherwise than peers were answered, just before and just after. */
+  healthLies(from: number, to: number): readonly string[] {
+    if (this.scene.place === 'client') return [];
+    const lies = this.#health.filter(({ at, status }) => {
+      if (at < from || at > to) return false;
+      const near = this.asker.samples.filter((one) => Math.abs(one.at + one.ms - at) < 1_500);
+      const served = near.filter((one) => one.status === 200).length;
+      if (near.length < 4 || (served > 0 && served < near.length)) return false;
+      return (status === 200) !== served > 0;
+    });
+    const said = new Set(lies.map(({ status, body }) => `${status}${codeOf(body)}`));
+    return lies.length === 0
+      ? []
+      : [
+          `readiness was ${[...said].join(', ')} against what peers were answered, ${lies.length} times`,
+        ];
+  }
+
+  /** Whether a slot that was missed for long is told by readiness before the token ends. */
+  untoldMissedSlot(slotAt: number, to: number): readonly string[] {
+    const isMissed = !this.asker.samples.some(
+      ({ at, mintedAt = 0 }) => mintedAt >= slotAt && at < to,
+    );
+    if (!isMissed || to - slotAt < MISSED_AFTER) return [];
+    const last = this.#health.findLast(({ at }) => at < to);
+    if (last === undefined) return ['readiness gave no answer'];
+    return rotationStatus(last.body) === 'up'
+      ? ['readiness said "rotation: up" after a slot was missed']
+      : [];
+  }
+
+  /** What the metrics did not tell of what happened between two instants. */
+  untoldByMetrics(
+    place: Place,
+    before: Metrics,
+    after: Metrics,
+    from: number,
+    to: number,
+  ): readonly string[] {
+    const grew = (name: string, fits?: (labels: string) => boolean): boolean =>
+      sum(after, name, fits) > sum(before, name, fits);
+    const failed = (labels: string): boolean => !labels.includes('code="OK"');
+    const during = this.asker.samples.filter(({ at }) => at >= from && at < to);
+    const wasRefused = during.some(({ status }) => status === 503);
+    const wasStale = grew('tokens_served_total', (labels) => labels.includes('STALE'));
+    const untold: string[] = [];
+    const isFailure = (labels: string): boolean => labels.includes('status="5xx"');
+    if (wasRefused && !grew('http_requests_total', isFailure)) {
+      untold.push('no metric counts the peers that were not served');
+    }
+    if (place === 'store' && (wasRefused || wasStale) && !grew('store_reads_total', failed)) {
+      untold.push('store_reads_total counts no failure');
+    }
+    const rotationFailed = (labels: string): boolean => labels.includes('result="failed"');
+    if (
+      place !== 'store' &&
+      wasRefused &&
+      !grew('rotations_total', rotationFailed) &&
+      !grew('provider_mints_total', failed)
+    ) {
+      untold.push('no metric counts the rotations that failed');
+    }
+    return untold;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      const response = await fetch(`${this.broker.url}/health/ready`, {
+        signal: AbortSignal.timeout(5_000),
+      });
+      const body = (await response.json()) as Record<string, unknown>;
+      this.#health.push({ at: Date.now(), status: response.status, body });
+    } catch {
+      this.#health.push({ at: Date.now(), status: 'no answer', body: {} });
+    }
+  }
+}
+
+/** Tells a broker to stop, and how long it took; one that does not is killed. */
+export async function exitOf(broker: Pick<BrokerProcess, 'stop'>): Promise<Span> {
+  const at = Date.now();
+  const stopped = broker.stop('SIGTERM').then(() => Date.now() - at);
+  const exit = await Promise.race([stopped, delay(EXIT_PATIENCE, 'never' as const)]);
+  if (exit === 'never') await broker.stop('SIGKILL');
+  return exit;
+}
+
+interface StatusSaid {
+  readonly said: string;
+  readonly answered: readonly Sample[];
+}
+
+/** Where `status` said otherwise of the running broker than peers were answered while it ran. */
+function statusLies(status: StatusSaid | undefined, when: string): readonly string[] {
+  if (status === undefined) return [];
+  const served = status.answered.filter((sample) => sample.status === 200).length;
+  if (status.answered.length === 0 || (served > 0 && served < status.answered.length)) return [];
+  let state: unknown;
+  try {
+    const said = JSON.parse(status.said) as { broker?: { state?: unknown } };
+    state = said.broker?.state;
+  } catch {
+    state = 'no JSON';
+  }
+  const isServing = state === 'ready' || state === 'degraded';
+  if (state === undefined) return [`"status" says nothing of the running broker ${when}`];
+  return isServing === served > 0 ? [] : [`"status" says "${String(state)}" ${when}`];
+}
+
+/** Where the client's own status said otherwise than it answered. */
+function clientLies(samples: readonly Sample[]): readonly string[] {
+  const lies = samples.filter(({ status, usable }) => (status === 200) !== usable);
+  return lies.length === 0 ? [] : [`the client's status was wrong ${lies.length} times`];
+}
+
+/** Why readiness says no, in brackets. */
+function codeOf(body: Record<string, unknown>): string {
+  const details = body['details'] as Record<string, { code?: unknown }> | undefined;
+  const code = details?.['token']?.code;
+  return typeof code === 'string' ? ` (${code})` : '';
+}
+
+function rotationStatus(body: Record<string, unknown>): unknown {
+  const details = body['details'] as Record<string, { status?: unknown }> | undefined;
+  return details?.['rotation']?.status;
+}
+
+/** What peers were answered between two instants, by when they asked. */
+export function seen(samples: readonly Sample[], from: number, to: number): Seen {
+  const within = samples.filter(({ at }) => at >= from && at < to);
+  const counts: Record<string, number> = {};
+  for (const { status } of within) counts[status] = (counts[status] ?? 0) + 1;
+  return { counts, longestWait: Math.max(0, ...within.map(({ ms }) => ms)) };
+}
+
+/** What is wrong with tokens that were served, each once. */
+export function wrongTokens(samples: readonly Sample[]): readonly string[] {
+  return [...new Set(samples.flatMap(({ wrong }) => (wrong === undefined ? [] : [wrong])))];
+}
+
+/** Counters and gauges by name and labels. */
+export type Metrics = ReadonlyMap<string, number>;
+
+export async function readMetrics(url: string): Promise<Metrics> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const lines = text.matchAll(/^service_token_broker_([a-z_]+(?:\{[^}]*\})?) (\S+)$/gm);
+  return new Map([...lines].map(([, name = '', value]) => [name, Number(value)]));
+}
+
+/** The sum of a metric over the labels that fit. */
+export function sum(
+  metrics: Metrics,
+  name: string,
+  fits: (labels: string) => boolean = () => true,
+): number {
+  let total = 0;
+  for (const [key, value] of metrics) {
+    const [own = '', labels = ''] = key.split('{');
+    if (own === name && fits(labels)) total += value;
+  }
+  return total;
+}
