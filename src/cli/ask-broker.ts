@@ -15,6 +15,8 @@ export interface BrokerHealth {
   readonly state: 'ready' | 'degraded' | 'not ready' | 'no answer';
   /** One sentence for people. */
   readonly words: string;
+  /** The token that it serves, when it says so. */
+  readonly serves?: { readonly remaining_seconds: number; readonly stale: boolean };
   /** What is wrong, when it says so. */
   readonly reasons: readonly HealthReason[];
   /** The body of `/health/ready`, when there was one. */
@@ -51,7 +53,18 @@ export function judgeHealth(url: string, isReady: boolean, body: unknown): Broke
     check: plain(check),
     reason: plain(fields(found)['reason'] ?? statusOf(found)),
   }));
-  return { url, state, words: `${state} at ${url}`, reasons, details: body };
+  const token = fields(fields(fields(body)['details'])['token']);
+  const remaining = token['remainingSeconds'];
+  return {
+    url,
+    state,
+    words: `${state} at ${url}`,
+    ...(typeof remaining === 'number' && {
+      serves: { remaining_seconds: remaining, stale: token['stale'] === true },
+    }),
+    reasons,
+    details: body,
+  };
 }
 
 function statusOf(check: unknown): string | undefined {

@@ -70,6 +70,11 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** Ends the process although something that never answered still holds it up. */
+function exitSoon(): void {
+  setTimeout(() => process.exit(), 1_000).unref();
+}
+
 type Run = (action: Action) => Promise<void>;
 
 function addServers(program: Command, run: Run): void {
@@ -145,9 +150,12 @@ function addExamination(program: Command, run: Run): void {
     )
     .option('--mint', 'also mint a token on trial, which the provider counts; it is not kept')
     .action((options: { mint?: boolean }) =>
-      run(async (context) =>
-        (await import('./doctor/doctor.js')).doctorCommand(context, options.mint === true),
-      ),
+      run(async (context) => {
+        const { doctorCommand } = await import('./doctor/doctor.js');
+        const isHealthy = await doctorCommand(context, options.mint === true);
+        exitSoon();
+        return isHealthy;
+      }),
     );
   program
     .command('verify')

@@ -136,11 +136,15 @@ export async function createRuntime(
     minimumRemaining: config.rotation.minRemainingSeconds * 1000,
     clock: core.clock,
     refusal: () => watch.refusal(),
-    observer: { ...scheduleObserver(log), described: (description) => gap.learn(description) },
+    observer: {
+      ...scheduleObserver(log, metrics),
+      described: (description) => gap.learn(description),
+    },
   });
   const readiness = createReadiness(core, tokenCache, gap, {
     directory: serving.peerDirectory,
     watch,
+    ...(config.rotation.enabled && { schedule }),
   });
   return {
     core,
