@@ -41,6 +41,8 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     } catch (error) {
       showError(output, error);
       exitCode = 1;
+    } finally {
+      exitSoon();
     }
   };
 
@@ -70,7 +72,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** Ends the process although something that never answered still holds it up. */
+/** Ends the process a second after its command, although a request that nobody answers may still hold it up. */
 function exitSoon(): void {
   setTimeout(() => process.exit(), 1_000).unref();
 }
@@ -152,9 +154,7 @@ function addExamination(program: Command, run: Run): void {
     .action((options: { mint?: boolean }) =>
       run(async (context) => {
         const { doctorCommand } = await import('./doctor/doctor.js');
-        const isHealthy = await doctorCommand(context, options.mint === true);
-        exitSoon();
-        return isHealthy;
+        return doctorCommand(context, options.mint === true);
       }),
     );
   program

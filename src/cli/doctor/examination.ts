@@ -37,7 +37,7 @@ type ValuesOf<Needs extends readonly MaybeLater<Outcome<unknown>>[]> = {
 };
 
 /** How long all checks together may take, in milliseconds. */
-export const TIME_TO_EXAMINE = 8_000;
+export const TIME_TO_EXAMINE = 7_000;
 
 /**
  * Makes checks side by side, each as soon as what it needs is there, and keeps their reports. A check names the outcomes

@@ -23,7 +23,7 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Patie
     config.secrets.store === 'aws' ? await examineIdentity(clock) : await findEmbedded(config);
   if (finding.state === 'failed') return finding;
   const store = await openStore(config, clock, { createsStore: false, createsSecrets: false });
-  // Once: the whole examination has eight seconds.
+  // Once: the whole examination has seven seconds.
   const provider = createOAuthProvider({ clock, attempts: 1 });
   const core = await createCore(config, { store, clock, provider });
   return { ...finding, value: { ...core, provider } };
