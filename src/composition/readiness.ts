@@ -6,6 +6,8 @@ import type {
   RotationReadiness,
   TokenReadiness,
 } from '../operations/readiness.js';
+import type { RotationSchedule, ScheduleStanding } from '../rotation/rotation-schedule.js';
+import { MOST_MISSED } from '../rotation/slots.js';
 import type { Refusal, TokenWatch } from '../rotation/token-watch.js';
 import type { PeerDirectory } from '../serving/peer-directory.js';
 import type { CurrentToken, TokenCache } from '../serving/token-cache.js';
@@ -27,10 +29,11 @@ export function createReadiness(
     readonly directory?: PeerDirectory;
     readonly watch?: TokenWatch;
     readonly clockWatch?: ClockWatch;
+    readonly schedule?: RotationSchedule;
   } = {},
 ): ReadinessSource {
   const { config, clock, rotator, slots } = core;
-  const { directory, watch, clockWatch } = others;
+  const { directory, watch, clockWatch, schedule } = others;
 
   return {
     tokenState: async () => {
@@ -52,18 +55,22 @@ export function createReadiness(
       const latest = rotator.outcomes.latest();
       const success = rotator.outcomes.latestSuccess();
       // A token that is younger than the failure: another replica, or Secrets Manager, has rotated since.
-      const mintedAt = cache.status().value?.token.generatedAt ?? 0;
+      const servedMintedAt = cache.status().value?.token.generatedAt;
+      const standing = schedule?.standing(servedMintedAt);
+      const mintedAt = standing?.mintedAt ?? servedMintedAt ?? 0;
       const hasFailed = latest?.result === 'failed' && mintedAt < latest.at;
+      const late = standing && lateness(standing, clock.now());
       return {
-        ok: !hasFailed,
+        ok: !hasFailed && late === undefined,
         ...(gap.ownSlotsCount() && {
-          next: new Date(slots.nextAfter(clock.now())).toISOString(),
+          next: new Date(standing?.nextAt ?? slots.nextAfter(clock.now())).toISOString(),
         }),
         ...(success && { lastSuccess: new Date(success.at).toISOString() }),
         ...(hasFailed && {
           ...(latest.code !== undefined && { code: latest.code }),
           ...(latest.message !== undefined && { reason: latest.message }),
         }),
+        ...late,
       };
     },
     coverage: (): CoverageReadiness | undefined => {
@@ -76,6 +83,35 @@ export function createReadiness(
     clock: () => clockWatch?.readiness(),
     peers: () =>
       directory && peersReadiness(directory, clock.now(), config.cache.ttlSeconds * 1000),
+  };
+}
+
+/** How long a slot may have begun before it is told that its rotation is late, in milliseconds. */
+const WORTH_A_WORD = 60_000;
+
+/** What is said of a schedule that does not keep up; `undefined` when it does. Pure. */
+export function lateness(
+  { dueSince, missed, error }: ScheduleStanding,
+  now: number,
+): Pick<RotationReadiness, 'missedSlots' | 'dueSince' | 'code' | 'reason'> | undefined {
+  if (dueSince === undefined) return undefined;
+  if (missed === undefined && now - dueSince < WORTH_A_WORD) return undefined;
+  const since = new Date(missed?.since ?? dueSince).toISOString();
+  const what =
+    missed === undefined
+      ? `The rotation of the slot ${since} is late`
+      : `${missed.count}${missed.count === MOST_MISSED ? ' or more' : ''} ${missed.count === 1 ? 'slot has' : 'slots have'} passed without a rotation, the first at ${since}`;
+  const why =
+    error === undefined
+      ? 'A rotation still runs, or waits for another replica.'
+      : error instanceof BrokerError
+        ? error.message
+        : 'An unexpected error; see the log.';
+  return {
+    ...(missed && { missedSlots: missed.count }),
+    dueSince: since,
+    code: error === undefined ? 'ROTATION_MISSED' : errorCode(error),
+    reason: `${what}. ${why} What to do: docs/runbook.md#rotations_total`,
   };
 }
 

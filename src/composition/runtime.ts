@@ -147,12 +147,20 @@ export async function createRuntime(
     minimumRemaining: config.rotation.minRemainingSeconds * 1000,
     clock: core.clock,
     refusal: () => watch.refusal(),
-    observer: { ...scheduleObserver(log), described: (description) => gap.learn(description) },
+    observer: {
+      ...scheduleObserver(log, metrics),
+      described: (description) => gap.learn(description),
+    },
   });
   let isStopping = false;
   const { peerDirectory: directory } = serving;
   const readiness = Object.assign(
-    createReadiness(core, tokenCache, gap, { directory, watch, clockWatch }),
+    createReadiness(core, tokenCache, gap, {
+      directory,
+      watch,
+      clockWatch,
+      ...(config.rotation.enabled && { schedule }),
+    }),
     { isStopping: () => isStopping },
   );
   return {
