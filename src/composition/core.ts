@@ -92,7 +92,13 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
   const rotator = new Rotator({
     store,
     tokenSecretId: config.secrets.tokenSecretId,
-    mint: () => source.mint(),
+    mint: async () => {
+      const minted = await source.mint();
+      // The provider answers: keys that could not be fetched while it did not can be now, without waiting for their backoff.
+      // If not, their state keeps the reason, and the verification tells it.
+      if (keys?.state().lastError !== undefined) await keys.refresh().catch(() => undefined);
+      return minted;
+    },
     verify,
     minimumLife: config.rotation.minRemainingSeconds * 1000,
     clock,

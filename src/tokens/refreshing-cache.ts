@@ -4,6 +4,7 @@ import type {
   CacheRequest,
   CacheStatus,
   RefreshingCacheOptions,
+  WaitStart,
 } from './cache-contract.js';
 import { expired, lifeTooShort, readTimedOut } from './cache-errors.js';
 import { cacheEntry, type CacheEntry } from './cache-entry.js';
@@ -129,14 +130,14 @@ export class RefreshingCache<T> {
 
   /**
    * Begins the read that a caller would have to wait for now, if any: for a caller who has something else to do first,
-   * and then calls `get` with the instant that this returns as `since`. Never blocks, never throws.
+   * and then calls `get` with what this returns as `since`. Never blocks, never throws.
    */
-  prepare(): number {
+  prepare(): WaitStart {
     const now = this.#options.clock.now();
     this.#heedClock(now);
     this.#giveUpHungRead(now);
-    if (this.#flight === undefined && this.#plan(now) === 'wait') this.#begin();
-    return now;
+    const flight = this.#plan(now) === 'wait' ? (this.#flight ?? this.#begin()) : undefined;
+    return { at: now, read: flight?.sequence };
   }
 
   /**
@@ -243,15 +244,16 @@ export class RefreshingCache<T> {
     return planAnswer(this.#freshness(now), this.#failure, this.#readingFor(now), now, ttl);
   }
 
-  #byPolicy(now: number, since = Number.POSITIVE_INFINITY): CacheAnswer<T> | undefined {
+  #byPolicy(now: number, since: WaitStart | undefined): CacheAnswer<T> | undefined {
     const plan = this.#plan(now);
     if (plan === 'fail') throw this.#failure?.error;
     if (plan === 'wait') return undefined;
     if (plan === 'serve-and-read' || plan === 'serve-stale-and-read') this.#begin();
     const entry = this.#entry;
     if (plan === 'serve-stale' || plan === 'serve-stale-and-read') return entry?.answers.STALE;
-    const isNew = entry !== undefined && entry.readAt >= since;
-    return entry?.answers[isNew ? entry.newness : 'HIT'];
+    const hasWaited =
+      since?.read !== undefined && entry !== undefined && entry.sequence >= since.read;
+    return entry?.answers[hasWaited ? entry.newness : 'HIT'];
   }
 
   /** The first read that satisfies a caller who forces one, or nothing when a read has just been made. */
@@ -271,7 +273,7 @@ export class RefreshingCache<T> {
     const had = this.#isAlive(this.#entry);
     const now = this.#options.clock.now();
     // Not later than now, where the clock was set back.
-    const since = Math.min(request.since ?? now, now);
+    const since = Math.min(request.since?.at ?? now, now);
     let flight: Flight;
     // At most two turns: the read in flight may have begun before the one that is asked for.
     do {

@@ -4,6 +4,7 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import type { TokenProvider } from '../../src/provider/token-provider.js';
 import { ProviderError } from '../../src/provider/provider-errors.js';
+import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { HOUR, tokenOf } from '../rotation/rotation-fixture.js';
 import { MemorySecretStore } from '../support/memory-store.js';
@@ -86,6 +87,37 @@ describe('what health says of coverage', () => {
     await runtime.schedule.check();
     await runtime.readiness.tokenState();
     expect(runtime.readiness.coverage()?.ok).toBe(ok);
+  });
+});
+
+describe('what health says of the token while the store is bad', () => {
+  const down = new SecretStoreError('STORE_UNAVAILABLE', 'Down.');
+  const hanging = (): Promise<never> => new Promise<never>(() => undefined);
+
+  test.each([
+    ['fails', (): Promise<never> => Promise.reject(down), 'STORE_UNAVAILABLE'],
+    ['hangs', hanging, 'READINESS_TIMEOUT'],
+  ])('it can be served, although the store %s', async (_what, fault, code) => {
+    mintElsewhere();
+    await runtime.readiness.tokenState();
+    clock.advance(305_000);
+    store.before = fault;
+    const asked = clock.now();
+    const state = await runtime.readiness.tokenState();
+    expect(state).toMatchObject({ ok: true, stale: true, code });
+    // Probes usually wait a second.
+    expect(clock.now() - asked).toBeLessThanOrEqual(500);
+  });
+
+  test('it cannot be served when it has expired', async () => {
+    mintElsewhere();
+    await runtime.readiness.tokenState();
+    clock.advance(26 * HOUR);
+    store.before = () => Promise.reject(down);
+    expect(await runtime.readiness.tokenState()).toMatchObject({
+      ok: false,
+      code: 'STORE_UNAVAILABLE',
+    });
   });
 });
 
