@@ -58,6 +58,8 @@ export class RefreshingCache<T> {
   #failure: ReadFailure | undefined;
   #sequence = 0;
   #lastStart = Number.NEGATIVE_INFINITY;
+  /** Start of the last read that a caller asked for: only such a one holds a forced read up. */
+  #lastAsked = Number.NEGATIVE_INFINITY;
   #lastEnd: { readonly at: number; readonly forced: boolean } | undefined;
   /** What was read by this sequence or an earlier one is not fresh, whatever its age. */
   #invalidated = 0;
@@ -125,7 +127,9 @@ export class RefreshingCache<T> {
     const age = now - this.#lastStart;
     const isEarly = age >= 0 && age < intervalMs && !this.#isOutdated();
     if (isEarly && freshness !== 'unavailable' && this.#failure === undefined) return;
+    const asked = this.#lastAsked;
     this.#begin();
+    this.#lastAsked = asked;
   }
 
   /**
@@ -258,7 +262,7 @@ export class RefreshingCache<T> {
 
   /** The first read that satisfies a caller who forces one, or nothing when a read has just been made. */
   #forcedSequence(now: number): number | undefined {
-    const age = now - this.#lastStart;
+    const age = now - this.#lastAsked;
     // Negative: left over from before the clock was set back, and no reason to refuse reads for as long as the jump.
     if (age < 0 || age >= this.#options.forceIntervalMs) return this.#sequence + 1;
     return this.#flight?.sequence;
@@ -324,6 +328,7 @@ export class RefreshingCache<T> {
     const done = new Promise<void>((resolve) => (finish = resolve));
     const startedAt = this.#options.clock.now();
     this.#lastStart = startedAt;
+    this.#lastAsked = startedAt;
     this.#sequence += 1;
     const sequence = this.#sequence;
     const flight: Flight = { sequence, startedAt, forced, done, finish, isReplaced: false };
