@@ -12,8 +12,15 @@ import type { Refusal, TokenWatch } from '../rotation/token-watch.js';
 import type { PeerDirectory } from '../serving/peer-directory.js';
 import type { CurrentToken, TokenCache } from '../serving/token-cache.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
+import type { CacheStatus } from '../tokens/refreshing-cache.js';
 import type { Core } from './core.js';
 import { coverageOf, type GapWatch } from './coverage.js';
+
+/**
+ * How long health waits for a newer token while one can be served, in milliseconds: less than a probe does, so that a slow
+ * store makes no broker unready that serves.
+ */
+const LONGEST_WAIT = 500;
 
 /**
  * What health says, from the caches and from what this process remembers of rotations.
@@ -38,11 +45,11 @@ export function createReadiness(
   return {
     tokenState: async () => {
       try {
-        const { value, state } = await cache.get();
+        const { value, state } = await cache.get({ waitMs: LONGEST_WAIT });
         const seconds = Math.floor((value.token.expiresAt - clock.now()) / 1000);
         const served: TokenReadiness =
           state === 'STALE'
-            ? stale(seconds, cache.status().lastError)
+            ? stale(seconds, cache.status())
             : { ok: true, remainingSeconds: seconds };
         const refusal = watch?.refusal();
         return refusal?.versionId === value.versionId ? refused(served, refusal) : served;
@@ -116,8 +123,7 @@ export function lateness(
 }
 
 /**
- * The list is read only when somebody logs in. Where nobody has since a read failed, nobody knows whether it can be
- * read by now: a failure is told for one time to live, before or after now, since the clock may have been set back.
+ * Where nobody has read the list since a read failed, nobody knows whether it can be read by now: a failure is told for one time to live, before or after now, since the clock may have been set back.
  */
 function peersReadiness(
   directory: PeerDirectory,
@@ -155,13 +161,22 @@ function refused(served: TokenReadiness, { code, reason }: Refusal): TokenReadin
   };
 }
 
-function stale(remainingSeconds: number, error: unknown): TokenReadiness {
+function stale(
+  remainingSeconds: number,
+  { consecutiveFailures, lastError }: CacheStatus<CurrentToken>,
+): TokenReadiness {
+  const served = { ok: true, stale: true, remainingSeconds };
+  if (consecutiveFailures === 0) {
+    return {
+      ...served,
+      code: 'READINESS_TIMEOUT',
+      reason: 'The cached service token is served, because the store has not answered yet.',
+    };
+  }
   return {
-    ok: true,
-    stale: true,
-    remainingSeconds,
-    code: errorCode(error),
-    reason: `The cached service token is served although the store cannot be read: ${messageOf(error)}`,
+    ...served,
+    code: errorCode(lastError),
+    reason: `The cached service token is served although the store cannot be read: ${messageOf(lastError)}`,
   };
 }
 

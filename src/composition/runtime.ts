@@ -140,6 +140,7 @@ export async function createRuntime(
         const rotated = await core.rotator.rotate(request);
         // Whoever asks this replica next gets the new token, and not the cached one for another few minutes.
         tokenCache.invalidate();
+        tokenCache.refresh();
         return rotated;
       },
     },

@@ -4,8 +4,8 @@ import type { ServingObserver } from './serving-observer.js';
 
 /** When to come back, in seconds, if the error does not say: what passes by itself, and what a person must mend. */
 const RETRY_SOON = 5;
-const RETRY_LATER = 15;
-/** The broker itself tries again after so long at most, whatever the other side asks for. */
+const RETRY_LATER = 60;
+/** The broker itself tries again after so long at most, whatever the store or the provider asks for. */
 const RETRY_LATEST = 15;
 
 /**
@@ -19,9 +19,10 @@ export function failureAnswer(error: unknown, description: string): EndpointAnsw
     return errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
   }
   const fallback = error.kind === 'retry' ? RETRY_SOON : RETRY_LATER;
+  const asked = error.retryAfterSeconds;
   return unavailableAnswer(
     description,
-    Math.min(error.retryAfterSeconds ?? fallback, RETRY_LATEST),
+    asked === undefined ? fallback : Math.min(asked, RETRY_LATEST),
   );
 }
 

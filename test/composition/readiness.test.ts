@@ -90,6 +90,37 @@ describe('what health says of coverage', () => {
   });
 });
 
+describe('what health says of the token while the store is bad', () => {
+  const down = new SecretStoreError('STORE_UNAVAILABLE', 'Down.');
+  const hanging = (): Promise<never> => new Promise<never>(() => undefined);
+
+  test.each([
+    ['fails', (): Promise<never> => Promise.reject(down), 'STORE_UNAVAILABLE'],
+    ['hangs', hanging, 'READINESS_TIMEOUT'],
+  ])('it can be served, although the store %s', async (_what, fault, code) => {
+    mintElsewhere();
+    await runtime.readiness.tokenState();
+    clock.advance(305_000);
+    store.before = fault;
+    const asked = clock.now();
+    const state = await runtime.readiness.tokenState();
+    expect(state).toMatchObject({ ok: true, stale: true, code });
+    // Probes usually wait a second.
+    expect(clock.now() - asked).toBeLessThanOrEqual(500);
+  });
+
+  test('it cannot be served when it has expired', async () => {
+    mintElsewhere();
+    await runtime.readiness.tokenState();
+    clock.advance(26 * HOUR);
+    store.before = () => Promise.reject(down);
+    expect(await runtime.readiness.tokenState()).toMatchObject({
+      ok: false,
+      code: 'STORE_UNAVAILABLE',
+    });
+  });
+});
+
 describe('what health says of peers', () => {
   const login = () => runtime.serving.peerDirectory.get().catch(() => undefined);
 
