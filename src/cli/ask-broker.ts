@@ -23,7 +23,12 @@ export interface BrokerHealth {
 
 const TIMEOUT = 2_000;
 
-/** Asks a broker's `/health/ready`. A broker that does not answer is a finding, not an error. */
+const REASONS_ELSEWHERE =
+  '; its log says why, and so does its management port (BROKER_MANAGEMENT_PORT)';
+
+/**
+ * Asks a broker's `/health/ready`: best at its management port, where it gives its reasons. A broker that does not answer is a finding, not an error.
+ */
 export async function askBroker(url: string): Promise<BrokerHealth> {
   try {
     const response = await fetch(new URL('/health/ready', url), {
@@ -46,12 +51,16 @@ export async function askBroker(url: string): Promise<BrokerHealth> {
 export function judgeHealth(url: string, isReady: boolean, body: unknown): BrokerHealth {
   const checks = Object.entries(fields(fields(body)['details']));
   const ailing = checks.filter(([, check]) => !['up', undefined].includes(statusOf(check)));
-  const state = !isReady ? 'not ready' : ailing.length > 0 ? 'degraded' : 'ready';
+  const isDegraded = ailing.length > 0 || statusOf(body) === 'degraded';
+  const state = !isReady ? 'not ready' : isDegraded ? 'degraded' : 'ready';
   const reasons = ailing.map(([check, found]) => ({
     check: plain(check),
     reason: plain(fields(found)['reason'] ?? statusOf(found)),
   }));
-  return { url, state, words: `${state} at ${url}`, reasons, details: body };
+  // What a broker's own port says to everybody: its status, and nothing else.
+  const isTerse = statusOf(body) !== undefined && Object.keys(fields(body)).length === 1;
+  const hint = isTerse && state !== 'ready' ? REASONS_ELSEWHERE : '';
+  return { url, state, words: `${state} at ${url}${hint}`, reasons, details: body };
 }
 
 function statusOf(check: unknown): string | undefined {

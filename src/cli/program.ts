@@ -119,7 +119,7 @@ function addRotation(program: Command, run: Run): void {
     )
     .option(
       '--url <url>',
-      'where a broker runs that is asked as well (default: this machine, at PORT)',
+      'where a broker runs that is asked as well (default: this machine, at BROKER_MANAGEMENT_PORT or PORT)',
       readBrokerUrl,
     )
     .option('--show-token', 'print the service token, which is a secret')

@@ -10,7 +10,7 @@ import { coverageJson, instant, ROTATED_BY, show, span } from './output.js';
 
 /** Options of `status`. */
 export interface StatusOptions {
-  /** Where a broker runs that is asked as well. Default: this machine, at `PORT`. */
+  /** Where a broker runs that is asked as well. Default: this machine, at `BROKER_MANAGEMENT_PORT` or `PORT`. */
   readonly url?: string;
   readonly showToken?: boolean;
 }
@@ -45,7 +45,8 @@ export async function statusCommand(
   options: StatusOptions,
 ): Promise<boolean> {
   return withCore(context, async (core) => {
-    const { host, port } = core.config.http;
+    const { management, ...own } = core.config.http;
+    const { host, port } = management ?? own;
     const address = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
     const url = options.url ?? `http://${address.includes(':') ? `[${address}]` : address}:${port}`;
     const status = await readStatus(core, await askBroker(url), options.showToken === true);

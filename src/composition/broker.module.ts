@@ -7,9 +7,12 @@ import {
   type OnApplicationShutdown,
 } from '@nestjs/common';
 import type { BrokerConfig } from '../config/broker-config.js';
+import type { OperationsEndpoints } from '../operations/operations-endpoints.js';
+import { OpenEndpoints } from '../operations/operations.module-definition.js';
 import { OperationsModule } from '../operations/operations.module.js';
 import { RotationModule } from '../rotation/rotation.module.js';
 import { ServingModule } from '../serving/serving.module.js';
+import { ManagementServer } from './management-server.js';
 import { BrokerRuntime, createRuntime, type RuntimeOptions } from './runtime.js';
 
 /** How {@link BrokerModule} is set up. */
@@ -53,6 +56,10 @@ class BrokerRuntimeModule implements OnApplicationShutdown {
  * `GET /.well-known/oauth-authorization-server`, `/health/live`, `/health/ready`, `/metrics`. Call
  * `app.enableShutdownHooks()`, so that a running rotation ends and the store is closed when the application goes.
  *
+ * On the application's port `/health/ready` says its status alone, and peers with the role `admin` get the details and the
+ * metrics; with `BROKER_MANAGEMENT_PORT` all of it is open on a listener of its own as well. `HOST`, `PORT` and the
+ * settings of the log of requests are the application's business.
+ *
  * @example
  * ```ts
  * import { Module } from '@nestjs/common';
@@ -86,16 +93,32 @@ export class BrokerModule {
     );
   }
 
-  /** Around a runtime that is made already. The application closes its store. */
-  static forRuntime(runtime: BrokerRuntime): DynamicModule {
-    return compose(BrokerRuntimeModule.register({ useFactory: () => runtime }));
+  /**
+   * Around a runtime that is made already. The application closes its store.
+   *
+   * @param options `opensDetails`: whether the details of health and the metrics are open to everybody who reaches the
+   *   application's port. Default false.
+   */
+  static forRuntime(
+    runtime: BrokerRuntime,
+    { opensDetails = false }: { readonly opensDetails?: boolean } = {},
+  ): DynamicModule {
+    return compose(BrokerRuntimeModule.register({ useFactory: () => runtime }), opensDetails);
   }
 }
 
-function compose(runtimeModule: DynamicModule): DynamicModule {
+function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicModule {
   const fromRuntime = { imports: [runtimeModule], inject: [BrokerRuntime] };
   return {
     module: BrokerModule,
+    providers: [
+      {
+        provide: ManagementServer,
+        useFactory: ({ core }: BrokerRuntime, endpoints: OperationsEndpoints) =>
+          new ManagementServer(core.config.http.management, endpoints),
+        inject: [BrokerRuntime, OpenEndpoints],
+      },
+    ],
     imports: [
       runtimeModule,
       ServingModule.registerAsync({
@@ -104,10 +127,11 @@ function compose(runtimeModule: DynamicModule): DynamicModule {
       }),
       OperationsModule.forRootAsync({
         ...fromRuntime,
-        useFactory: ({ readiness, metrics, core }: BrokerRuntime) => ({
+        useFactory: ({ readiness, metrics, core, serving }: BrokerRuntime) => ({
           readiness,
           metrics,
           clock: core.clock,
+          ...(!opensDetails && { login: serving.login }),
         }),
       }),
       RotationModule.registerAsync({

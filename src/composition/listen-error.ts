@@ -1,14 +1,28 @@
 import { createServer } from 'node:net';
 import { BrokerError } from '../tokens/errors.js';
 
-/** Why a process cannot listen, with the way out. What is not about the address stays as it is. */
-export function listenError(error: unknown, host: string, port: number, advice = ''): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+/** The settings of the broker's own port. */
+const MAIN_PORT = { port: 'PORT', host: 'HOST' };
+
+/**
+ * Why a process cannot listen, with the way out. What is not about the address stays as it is.
+ *
+ * @param names the settings that say where.
+ */
+export function listenError(
+  error: unknown,
+  host: string,
+  port: number,
+  advice = '',
+  names: { readonly port: string; readonly host: string } = MAIN_PORT,
+): unknown {
+  const code =
+    typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   if (code === 'EADDRINUSE') {
     return new BrokerError(
       'PORT_IN_USE',
       'misconfigured',
-      `Port ${port} on ${host} is in use by another process. Set PORT to a free one, or stop the other process.${advice}`,
+      `Port ${port} on ${host} is in use by another process. Set ${names.port} to a free one, or stop the other process.${advice}`,
       { cause: error },
     );
   }
@@ -16,7 +30,7 @@ export function listenError(error: unknown, host: string, port: number, advice =
     return new BrokerError(
       'ADDRESS_UNUSABLE',
       'misconfigured',
-      `This process cannot listen on ${host}, port ${port} (${code}). Check HOST and PORT.`,
+      `This process cannot listen on ${host}, port ${port} (${code}). Check ${names.host} and ${names.port}.`,
       { cause: error },
     );
   }

@@ -45,7 +45,8 @@ export async function runBroker(
       await core.close();
       throw error;
     }
-    log.info({ url: broker.url, store: core.store.name }, 'the broker listens');
+    const { url, managementUrl } = broker;
+    log.info({ url, managementUrl, store: core.store.name }, 'the broker listens');
     started?.(broker);
     await Promise.race([warnOfCoverage(runtime), signal.received]);
     const name = await signal.received;

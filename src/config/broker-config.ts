@@ -7,6 +7,8 @@ export interface HttpConfig {
   readonly host: string;
   /** The URL peers reach the broker by; the issuer of its RFC 8414 metadata. */
   readonly publicUrl: string | undefined;
+  /** Where health and metrics are with all details; `undefined` when they have no listener of their own. */
+  readonly management: { readonly port: number; readonly host: string } | undefined;
   /** The peers of the HTTP function on AWS Lambda; empty when there are none. */
   readonly iamPeers: readonly IamPeer[];
   /** `undefined` means by the process's limit of open files. */
@@ -94,6 +96,10 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
       port: settings.PORT,
       host: settings.HOST,
       publicUrl: settings.BROKER_PUBLIC_URL,
+      management:
+        settings.BROKER_MANAGEMENT_PORT === undefined
+          ? undefined
+          : { port: settings.BROKER_MANAGEMENT_PORT, host: settings.BROKER_MANAGEMENT_HOST },
       iamPeers: settings.BROKER_HTTP_IAM_PEERS ?? [],
       maxConnections: settings.BROKER_MAX_CONNECTIONS,
       shutdownDelaySeconds: settings.BROKER_SHUTDOWN_DELAY_SECONDS,

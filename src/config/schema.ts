@@ -74,6 +74,12 @@ const RULES: readonly Rule[] = [
     problem: 'caches would still hold the old token when it expires',
   },
   {
+    of: 'BROKER_MANAGEMENT_PORT',
+    and: ['PORT'],
+    holds: (settings) => settings.BROKER_MANAGEMENT_PORT !== settings.PORT || settings.PORT === 0,
+    problem: 'it is the same as PORT',
+  },
+  {
     of: 'BROKER_DEV_PROVIDER_PORT',
     and: ['PORT'],
     holds: (settings) => settings.BROKER_DEV_PROVIDER_PORT !== settings.PORT || settings.PORT === 0,

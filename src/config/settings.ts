@@ -68,7 +68,18 @@ export const SETTINGS = {
   BROKER_PUBLIC_URL: {
     reads: values.url({ query: false }),
     allowed: URL_ALLOWED,
-    does: 'The URL peers reach the broker by; the issuer of its RFC 8414 metadata.',
+    does: 'The URL peers reach the broker by, with its path if there is one; the issuer of its RFC 8414 metadata.',
+  },
+  BROKER_MANAGEMENT_PORT: {
+    reads: values.wholeNumber(0, 65_535),
+    allowed: 'a port other than PORT from 1 to 65535, or 0 for any free one',
+    does: 'Where `/health/live`, `/health/ready` with all details and `/metrics` are open to whoever reaches it. At PORT `/health/ready` says its status alone, and peers with the role admin get the rest.',
+  },
+  BROKER_MANAGEMENT_HOST: {
+    reads: values.host,
+    default: '127.0.0.1',
+    allowed: 'an IP address or a host name',
+    does: 'The address that BROKER_MANAGEMENT_PORT is on. Probes and Prometheus reach a container by 0.0.0.0.',
   },
   BROKER_MAX_CONNECTIONS: {
     reads: values.wholeNumber(1, 100_000),

@@ -1,6 +1,7 @@
 import { failureAnswer } from '../serving/failure-answer.js';
 import {
-  errorAnswer,
+  notFound,
+  plainPath,
   headerOf,
   type Endpoint,
   type EndpointAnswer,
@@ -61,9 +62,7 @@ export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
       const answered = failureAnswer(error, 'The broker cannot start. Its log says why.');
       return { answered, log: firstLog };
     }
-    const answered = isHttpRoute(path)
-      ? await running.routes[path].answer(request)
-      : errorAnswer(404, 'not_found', 'There is nothing here.');
+    const answered = isHttpRoute(path) ? await running.routes[path].answer(request) : notFound();
     await running.reads.settled();
     return { answered, log: running.log };
   }
@@ -73,7 +72,7 @@ export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
       try {
         requireHttpEvent(event);
         const request = toRequest(event);
-        const path = pathOf(event);
+        const path = plainPath(pathOf(event));
         const { answered, log } = await answer(request, path);
         // Who called is written as it is: AWS has authenticated it, and role names look like secrets to redaction.
         const who = { peer: peers.get(event), caller: callerOf(request) };

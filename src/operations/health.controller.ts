@@ -1,60 +1,27 @@
-import { Controller, Get, Header, Inject, SetMetadata, UseFilters } from '@nestjs/common';
-import {
-  HealthCheck,
-  HealthCheckService,
-  HealthIndicatorService,
-  type HealthCheckResult,
-} from '@nestjs/terminus';
-import type { Clock } from '../tokens/clock.js';
+import { All, Controller, Inject, Req, Res, SetMetadata, VERSION_NEUTRAL } from '@nestjs/common';
+import { respond, type FrameworkReply, type FrameworkRequest } from '../serving/respond.js';
 import { DECIDES_ACCESS_ITSELF } from '../tokens/own-access.js';
-import { HealthFilter } from './health.filter.js';
-import { OperationsClock } from './operations.module-definition.js';
-import { ReadinessWatch } from './readiness-watch.js';
-import { otherHealth, ReadinessSource, tokenHealth, tokenState } from './readiness.js';
+import { OwnPort } from './operations.module-definition.js';
+import type { OperationsEndpoints } from './operations-endpoints.js';
 
-const STOPPING = {
-  code: 'BROKER_STOPPING',
-  reason: 'The broker was told to stop. It answers for a while, and takes no new work.',
-};
-
-/** The health endpoints. */
+/** Health and metrics on the application's own port. */
 @SetMetadata(DECIDES_ACCESS_ITSELF, true)
-@Controller('health')
-@UseFilters(HealthFilter)
+@Controller({ version: VERSION_NEUTRAL })
 export class HealthController {
-  constructor(
-    @Inject(HealthCheckService) private readonly health: HealthCheckService,
-    @Inject(HealthIndicatorService) private readonly indicators: HealthIndicatorService,
-    @Inject(ReadinessSource) private readonly source: ReadinessSource,
-    @Inject(ReadinessWatch) private readonly watch: ReadinessWatch,
-    @Inject(OperationsClock) private readonly clock: Clock,
-  ) {}
+  constructor(@Inject(OwnPort) private readonly endpoints: OperationsEndpoints) {}
 
-  /** 200 for as long as the process answers at all. A restart mends nothing else. */
-  @Get('live')
-  @Header('Cache-Control', 'no-store')
-  live(): { status: 'ok' } {
-    return { status: 'ok' };
+  @All('health/live')
+  live(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.endpoints.live, request, reply);
   }
 
-  /** 200 when a token with remaining life can be served; else 503 with the reason, and what to do. */
-  @Get('ready')
-  @HealthCheck()
-  ready(): Promise<HealthCheckResult> {
-    const { source, indicators, watch } = this;
-    if (source.isStopping?.() === true) {
-      // Not told to the watch, which would log a fault: the log has said that the process stops.
-      return this.health.check([() => indicators.check('process').down(STOPPING)]);
-    }
-    const token = tokenState(source, this.clock, (error) => watch.fault(error));
-    return watch.watch(
-      this.health.check([
-        async () => tokenHealth(indicators, await token),
-        () => otherHealth(indicators, 'rotation', source.rotation()),
-        () => otherHealth(indicators, 'coverage', source.coverage()),
-        () => otherHealth(indicators, 'peers', source.peers()),
-        () => otherHealth(indicators, 'clock', source.clock?.()),
-      ]),
-    );
+  @All('health/ready')
+  ready(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.endpoints.ready, request, reply);
+  }
+
+  @All('metrics')
+  metrics(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.endpoints.metrics, request, reply);
   }
 }

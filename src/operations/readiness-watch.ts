@@ -1,4 +1,4 @@
-import { Injectable, Logger, ServiceUnavailableException } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import type { HealthCheckResult } from '@nestjs/terminus';
 
 /** Logs when readiness changes, and only then: probes come every few seconds. */
@@ -6,26 +6,11 @@ import type { HealthCheckResult } from '@nestjs/terminus';
 export class ReadinessWatch {
   readonly #log = new Logger('Readiness');
   #last: string | undefined;
+  #fault: string | undefined;
 
-  /** Passes a check's result, or its failure, on as it is. */
-  async watch(check: Promise<HealthCheckResult>): Promise<HealthCheckResult> {
-    try {
-      const result = await check;
-      this.#tell(result);
-      return result;
-    } catch (error) {
-      const body = error instanceof ServiceUnavailableException ? error.getResponse() : undefined;
-      if (isResult(body)) this.#tell(body);
-      throw error;
-    }
-  }
-
-  /** A source that failed instead of answering. */
-  fault(error: unknown): void {
-    this.#log.error(error);
-  }
-
-  #tell(result: HealthCheckResult): void {
+  /** What a check came to. */
+  note(result: HealthCheckResult): void {
+    if (isReady(result)) this.#fault = undefined;
     const state = [result.status, ...Object.values(result.details).map(({ status }) => status)];
     const key = state.join(' ');
     if (key === this.#last) return;
@@ -36,10 +21,18 @@ export class ReadinessWatch {
     else if (result.status === 'degraded') this.#log.warn(`Ready, but not well. ${reasons}`);
     else if (result.status === 'ok' && !first) this.#log.log('Ready again.');
   }
+
+  /** A source that failed instead of answering: logged once, until it answers or fails in another way. */
+  fault(error: unknown): void {
+    const key = String(error);
+    if (key === this.#fault) return;
+    this.#fault = key;
+    this.#log.error(error);
+  }
 }
 
-function isResult(body: unknown): body is HealthCheckResult {
-  return typeof body === 'object' && body !== null && 'status' in body && 'details' in body;
+function isReady({ status }: HealthCheckResult): boolean {
+  return status === 'ok' || status === 'degraded';
 }
 
 function reasonsOf({ details }: HealthCheckResult): string {

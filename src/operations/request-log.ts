@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { plainPath } from '../serving/http.js';
 import { looksSecret } from '../tokens/redaction.js';
 import type { BrokerLogger } from './log.js';
 import { plainLines, type WritePlainLine } from './plain-lines.js';
@@ -158,8 +159,7 @@ function writeRecord(write: WritePlainLine, record: RequestRecord): void {
 }
 
 function routeOf(url: string, routes: ReadonlySet<string>): string {
-  const query = url.indexOf('?');
-  const path = query < 0 ? url : url.slice(0, query);
+  const path = plainPath(url);
   return routes.has(path) ? path : 'other';
 }
 

@@ -111,6 +111,11 @@ export function methodNotAllowed(allowed: readonly string[]): EndpointAnswer {
   return errorAnswer(405, 'method_not_allowed', `This path takes ${methods}.`, ['Allow', methods]);
 }
 
+/** 404 for a path that is none of the broker's. */
+export function notFound(): EndpointAnswer {
+  return errorAnswer(404, 'not_found', 'There is nothing at this path.');
+}
+
 /** The value of an answer's header. @param name as the answer writes it. */
 export function headerOf(answer: EndpointAnswer, name: string): string | undefined {
   const { headers } = answer;
@@ -142,6 +147,12 @@ export function toEndpointRequest(
     body: extras.body,
     source: message,
   };
+}
+
+/** The path of a request target, without the query and without a slash at the end: with one it means the same. */
+export function plainPath(url: string): string {
+  const path = url.split('?', 1)[0] ?? '';
+  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
 }
 
 /** The query of a request target, without the path. */

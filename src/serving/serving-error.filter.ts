@@ -1,11 +1,11 @@
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
-import { errorAnswer, jsonAnswer, type EndpointAnswer } from './http.js';
+import { errorAnswer, notFound, type EndpointAnswer } from './http.js';
 import { send, type FrameworkReply } from './respond.js';
 import type { ServingObserver } from './serving-observer.js';
 
 /**
  * Puts the framework's own errors (no such route, a body that cannot be parsed, one that is too large) into the JSON
- * of the endpoints. What a handler throws with a body of its own keeps it. The framework's texts repeat the URL that was asked for, which may hold a token; these do not.
+ * of the endpoints. The framework's texts repeat the URL that was asked for, which may hold a token; these do not.
  *
  * For an application that is nothing but a broker: `app.useGlobalFilters(new ServingErrorFilter(observer))`. Inside
  * another application the errors of the framework are that application's business.
@@ -15,19 +15,15 @@ export class ServingErrorFilter implements ExceptionFilter {
   constructor(private readonly observer: ServingObserver = {}) {}
 
   catch(exception: unknown, host: ArgumentsHost): void {
-    const reply = host.switchToHttp().getResponse<FrameworkReply>();
-    const status = statusOf(exception);
-    const body = ownBody(exception);
-    if (body === undefined && status >= 500) this.observer.failed?.(exception);
-    send(body === undefined ? frameworkFailure(status) : jsonAnswer(status, body), reply);
+    this.answer(exception, host.switchToHttp().getResponse<FrameworkReply>());
   }
-}
 
-/** What a handler threw with a body of its own, such as the health report of Terminus. Nest's own have a `statusCode`. */
-function ownBody(exception: unknown): Record<string, unknown> | undefined {
-  const body: unknown = exception instanceof HttpException ? exception.getResponse() : undefined;
-  if (typeof body !== 'object' || body === null || 'statusCode' in body) return undefined;
-  return body as Record<string, unknown>;
+  /** Answers what failed before Nest was asked. */
+  answer(exception: unknown, reply: FrameworkReply): void {
+    const status = statusOf(exception);
+    if (status >= 500) this.observer.failed?.(exception);
+    send(frameworkFailure(status), reply);
+  }
 }
 
 /** The status of Nest's exceptions, and of those that Fastify and Express raise themselves. */
@@ -41,7 +37,7 @@ function statusOf(exception: unknown): number {
 function frameworkFailure(status: number): EndpointAnswer {
   switch (status) {
     case 404:
-      return errorAnswer(404, 'not_found', 'There is nothing at this path.');
+      return notFound();
     case 413:
       // The rest of the body may still be on its way; it is not waited for.
       return errorAnswer(413, 'invalid_request', 'The body is too large.', ['Connection', 'close']);

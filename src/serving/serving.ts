@@ -47,6 +47,8 @@ export interface ServingOptions {
 export interface Serving {
   readonly tokenCache: TokenCache;
   readonly peerDirectory: PeerDirectory;
+  /** How peers are told. */
+  readonly login: PeerAuthentication;
   /** `GET /v1/token`; its `answerNow` is for the hot lane. */
   readonly token: Endpoint & Pick<TokenEndpoint, 'answerNow'>;
   /** `POST /oauth2/token` */
@@ -97,6 +99,7 @@ export function createServing(options: ServingOptions): Serving {
   return {
     tokenCache: cache,
     peerDirectory: directory,
+    login,
     token: {
       ...guarded(token, observer),
       answerNow: (authorization, request) => {

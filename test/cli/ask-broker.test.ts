@@ -41,6 +41,17 @@ describe('what a broker says of itself', () => {
     });
   });
 
+  test.each([
+    ['ready', true, { status: 'ok' }, ''],
+    ['degraded', true, { status: 'degraded' }, '; its log says why'],
+    ['not ready', false, { status: 'error' }, '; its log says why'],
+  ])('is %s, by its status alone', (state, isReady, body, hint) => {
+    const { words, ...others } = judgeHealth(URL, isReady, body);
+    expect(others).toEqual({ url: URL, state, reasons: [], details: body });
+    expect(words.startsWith(`${state} at ${URL}${hint}`)).toBe(true);
+    expect(words.includes('BROKER_MANAGEMENT_PORT')).toBe(hint !== '');
+  });
+
   test('does not reach the terminal with what could move the cursor', () => {
     const body = details({ 'a\u001b[2J': { status: 'down', reason: 'b\n\u202ec' } });
     expect(judgeHealth(URL, false, body).reasons).toEqual([{ check: 'a [2J', reason: 'b c' }]);

@@ -71,7 +71,11 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
   });
 
   test('is not ready before the first rotation, and says why', async () => {
-    const { status, body } = await request(app.getHttpServer()).get('/health/ready');
+    const open = await request(app.getHttpServer()).get('/health/ready');
+    expect([open.status, open.body]).toEqual([503, { status: 'error' }]);
+    const { status, body } = await request(app.getHttpServer())
+      .get('/health/ready')
+      .auth(peer.id, peer.secret);
     expect(status).toBe(503);
     expect(JSON.stringify(body)).toContain('TOKEN_SECRET_EMPTY');
     const answer = await request(app.getHttpServer()).get('/v1/token').auth(peer.id, peer.secret);
@@ -99,7 +103,7 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
       audience: [],
     });
     expect((await request(app.getHttpServer()).get('/health/ready')).status).toBe(200);
-    const metrics = await request(app.getHttpServer()).get('/metrics');
+    const metrics = await request(app.getHttpServer()).get('/metrics').auth(peer.id, peer.secret);
     expect(metrics.text).toContain('service_token_broker_provider_mints_total{code="OK"} 1');
   });
 

@@ -117,9 +117,11 @@ test('the guard of the application leaves the broker’s own routes to the broke
   const served = await fetch(`${url}/v1/token`, { headers: { authorization } });
   expect(served.status).toBe(200);
   expect((await fetch(`${url}/v1/token`)).status).toBe(401);
-  for (const path of ['health/live', 'health/ready', 'metrics']) {
+  for (const path of ['health/live', 'health/ready']) {
     expect((await fetch(`${url}/${path}`)).status).toBe(200);
   }
+  expect((await fetch(`${url}/metrics`)).status).toBe(401);
+  expect((await fetch(`${url}/metrics`, { headers: { authorization } })).status).toBe(200);
   expect((await fetch(`${url}/forgotten`)).status).toBe(403);
 });
 

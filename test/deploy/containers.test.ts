@@ -18,7 +18,11 @@ function configured(env: NodeJS.ProcessEnv): BrokerConfig {
   expect(config.secrets.store).toBe('aws');
   expect(config.secrets.tokenSecretId).toBe('service-token-broker/dev/token');
   expect(config.secrets.peersSecretId).toBe('service-token-broker/dev/peers');
-  expect(config.http).toMatchObject({ port: 3000, publicUrl: 'https://broker.example.test' });
+  expect(config.http).toMatchObject({
+    port: 3000,
+    publicUrl: 'https://broker.example.test',
+    management: { port: 8081, host: '0.0.0.0' },
+  });
   return config;
 }
 

@@ -278,14 +278,26 @@ describe('parameters that cannot be right', () => {
     expect(() => readFunctionConfig(environment)).not.toThrow();
   });
 
-  test('the longest lists that are taken fit into a function’s 4 KB', async () => {
-    const taken = LONG.slice(0, LONG.lastIndexOf(',', 2_740));
-    expect(await mistakes({ peers: taken })).toBe('');
-    const stack = drawStack(await packageStack({ ...NEEDED, peers: taken }));
+  test('the longest lists that are taken fit into a function’s 4 KB, and into the policies', async () => {
+    const upTo = (length: number): string => LONG.slice(0, LONG.lastIndexOf(',', length));
+    const roles = upTo(1_740);
+    const longest = {
+      ...NEEDED,
+      peers: upTo(2_740),
+      brokerRoles: roles,
+      administrators: roles.replaceAll('orders', 'people'),
+    };
+    expect(await mistakes(longest)).toBe('');
+    const stack = drawStack(await packageStack(longest));
     const { Variables } = resource(stack, 'HttpLambdaFunction').properties['Environment'] as {
       readonly Variables: Readonly<Record<string, string>>;
     };
     expect(JSON.stringify(Variables).length).toBeLessThan(4_096);
     expect(JSON.stringify(Variables).length).toBeGreaterThan(2_740);
+    for (const { properties } of ofType(stack, 'AWS::SecretsManager::ResourcePolicy')) {
+      expect(JSON.stringify(properties['ResourcePolicy']).length).toBeLessThan(20_480);
+    }
+    const key = resource(stack, 'Key').properties['KeyPolicy'];
+    expect(JSON.stringify(key).length).toBeLessThan(32_768);
   }, 120_000);
 });

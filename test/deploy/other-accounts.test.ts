@@ -54,23 +54,21 @@ function functionPolicy(of: Stack, id: string): PolicyDocument {
     .filter(({ properties }) => properties['FunctionName'] === arn)
     .map(({ properties }): Statement => {
       const principal = String(properties['Principal']);
-      const { FunctionUrlAuthType, InvokedViaFunctionUrl, SourceArn, SourceAccount } = properties;
+      /** A condition of one key, where the permission has the property. */
+      const given = (property: string, operator: string, key: string): Statement['Condition'] => {
+        const value = properties[property] as string | boolean | undefined;
+        return value === undefined ? {} : { [operator]: { [key]: value } };
+      };
       return {
         Effect: 'Allow',
         Principal: principal.startsWith('arn:') ? { AWS: principal } : { Service: principal },
         Action: String(properties['Action']),
         Resource: arn,
         Condition: {
-          StringEquals: {
-            ...(FunctionUrlAuthType !== undefined && {
-              'lambda:FunctionUrlAuthType': String(FunctionUrlAuthType),
-            }),
-            ...(SourceAccount !== undefined && { 'aws:SourceAccount': String(SourceAccount) }),
-          },
-          ...(InvokedViaFunctionUrl !== undefined && {
-            Bool: { 'lambda:InvokedViaFunctionUrl': String(InvokedViaFunctionUrl) },
-          }),
-          ...(SourceArn !== undefined && { ArnLike: { 'aws:SourceArn': String(SourceArn) } }),
+          ...given('FunctionUrlAuthType', 'StringEquals', 'lambda:FunctionUrlAuthType'),
+          ...given('InvokedViaFunctionUrl', 'Bool', 'lambda:InvokedViaFunctionUrl'),
+          ...given('SourceAccount', 'StringEqualsIgnoreCase', 'aws:SourceAccount'),
+          ...given('SourceArn', 'ArnLike', 'aws:SourceArn'),
         },
       };
     });

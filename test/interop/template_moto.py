@@ -160,10 +160,13 @@ def probe(client, made):
     """Gives each of the stack's rules a queue in its topic's place, since moto's EventBridge does not know topics."""
     events, sqs = client("events"), client("sqs")
     queues = {}
-    for rule in ("RotationDoneRule", "RotationFailedRule"):
+    for rule in ("RotationDoneRule", "RotationFailedRule", "ProbeRule"):
         name = made[rule].rsplit("/", 1)[-1]
         targets = events.list_targets_by_rule(Rule=name)["Targets"]
         events.remove_targets(Rule=name, Ids=[target["Id"] for target in targets])
+        # moto takes a rule with a schedule for one that matches every event.
+        if rule == "ProbeRule":
+            continue
         queues[rule] = sqs.create_queue(QueueName=f"probe-{rule}")["QueueUrl"]
         attributes = sqs.get_queue_attributes(QueueUrl=queues[rule], AttributeNames=["QueueArn"])["Attributes"]
         events.put_targets(Rule=name, Targets=[{"Id": "probe", "Arn": attributes["QueueArn"]}])

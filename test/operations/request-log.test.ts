@@ -112,7 +112,9 @@ describe('one line per request', () => {
   test.each([
     ['/v1/token', '/v1/token'],
     ['/v1/token?x=1', '/v1/token'],
-    ['/v1/token/', 'other'],
+    ['/v1/token/', '/v1/token'],
+    ['/v1/token/?x=1', '/v1/token'],
+    ['/v1/token//', 'other'],
     ['//v1/token', 'other'],
     ['/V1/TOKEN', 'other'],
     ['/v1/%74oken', 'other'],
@@ -144,6 +146,7 @@ describe('one line per request', () => {
     for (const path of ['/health/live', '/health/ready', '/metrics']) await fetch(url + path);
     await ended(3);
     expect(out.text).toBe('');
+    // What a probe asks for is no failure of the answer.
     status = 503;
     await fetch(`${url}/health/ready`);
     await ended(4);

@@ -224,7 +224,6 @@ export class ProviderServer {
     return this.#keys;
   }
 
-
   #now(): number {
     return this.#options.now?.() ?? Date.now();
   }
