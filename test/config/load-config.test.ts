@@ -475,7 +475,7 @@ describe('what is said', () => {
         expect(rest.slice(0, -1).filter((line) => !line.startsWith('Note: '))).toEqual([]);
         expect(rest.at(-1)).toMatch(/^Correct them/);
       }),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 });
