@@ -21,7 +21,7 @@ import {
   UNKNOWN_CONTEXT,
   type Refusal,
 } from './refusal.js';
-import type { PrincipalRequirement } from './requirement.js';
+import type { AccessRequirement, PrincipalRequirement } from './requirement.js';
 import { RefusalLog } from './refusal-log.js';
 import { hasCallContext } from './review.js';
 import type { GuardSettings } from './settings.js';
@@ -51,7 +51,7 @@ export class Gatekeeper {
     // The guard stands on a class, a method and the application: one call meets it up to three times.
     const known = admissionOf(context, transport);
     if (known?.by === this && known.handler === handler && known.onClass === onClass) return true;
-    const requirement = requirementOf(handler, onClass);
+    const requirement = this.#requirementOf(handler, onClass);
     if (requirement.kind === 'public') {
       const call = transport === 'http' ? callOf(context, transport) : undefined;
       if (call !== undefined) call.judgement = 'nobody';
@@ -66,6 +66,18 @@ export class Gatekeeper {
       return this.#decide(context, transport, requirement, unread, remembered.principal);
     }
     return this.#judge(context, transport, requirement);
+  }
+
+  /** Says once which handlers nobody may call, because no decorator says who. */
+  announce(undeclared: readonly string[]): void {
+    this.#log.undeclared(undeclared);
+  }
+
+  /** A decorator counts on an excluded class, too: it says more than the list. */
+  #requirementOf(handler: Declared, onClass: Declared): AccessRequirement {
+    const requirement = requirementOf(handler, onClass);
+    const isLeftAlone = requirement.kind === 'undeclared' && this.#settings.excluded.has(onClass);
+    return isLeftAlone ? { kind: 'public' } : requirement;
   }
 
   async #judge(

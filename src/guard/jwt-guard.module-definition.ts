@@ -18,6 +18,7 @@ export interface JwtGuardModuleExtras {
 export const TOKEN_VERIFIER = Symbol('TOKEN_VERIFIER');
 
 export const SETTINGS = Symbol('GuardSettings');
+export const IS_GLOBAL = Symbol('GuardIsGlobal');
 const REVIEW = Symbol('GuardReview');
 const OPTIONS = Symbol('JwtGuardModuleOptions');
 
@@ -51,9 +52,11 @@ function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): Dyn
       JwtGuard,
       {
         provide: REVIEW,
-        useFactory: (discovery: DiscoveryService) => reviewHandlers(discovery, { isGlobal }),
-        inject: [DiscoveryService],
+        useFactory: (discovery: DiscoveryService, { excluded }: GuardSettings) =>
+          reviewHandlers(discovery, { isGlobal, excluded, guard: JwtGuard }),
+        inject: [DiscoveryService, SETTINGS],
       },
+      { provide: IS_GLOBAL, useValue: isGlobal },
       ...(isGlobal ? [{ provide: APP_GUARD, useExisting: JwtGuard }] : []),
     ],
     exports: [...(definition.exports ?? []), Gatekeeper, JwtGuard, TOKEN_VERIFIER],

@@ -1,8 +1,9 @@
-import { Inject, Module, type NestModule } from '@nestjs/common';
+import { Inject, Module, type NestModule, type OnApplicationBootstrap } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
+import { Gatekeeper } from './gatekeeper.js';
 import { openHttpFrames } from './http-call.js';
-import { ConfigurableModuleClass, SETTINGS } from './jwt-guard.module-definition.js';
-import { bringCallContexts } from './review.js';
+import { ConfigurableModuleClass, IS_GLOBAL, SETTINGS } from './jwt-guard.module-definition.js';
+import { bringCallContexts, undeclaredHandlers } from './review.js';
 import type { GuardSettings } from './settings.js';
 
 /**
@@ -38,11 +39,16 @@ import type { GuardSettings } from './settings.js';
  * `forRootAsync` takes `useFactory`, `inject` and `imports`; `global` stands beside them.
  */
 @Module({})
-export class JwtGuardModule extends ConfigurableModuleClass implements NestModule {
+export class JwtGuardModule
+  extends ConfigurableModuleClass
+  implements NestModule, OnApplicationBootstrap
+{
   constructor(
     @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
     @Inject(SETTINGS) private readonly settings: GuardSettings,
+    @Inject(Gatekeeper) private readonly gatekeeper: Gatekeeper,
+    @Inject(IS_GLOBAL) private readonly isGlobal: boolean,
   ) {
     super();
   }
@@ -51,5 +57,11 @@ export class JwtGuardModule extends ConfigurableModuleClass implements NestModul
   configure(): void {
     const hasFrames = openHttpFrames(this.host.httpAdapter, this.settings.timing);
     if (!hasFrames) bringCallContexts(this.discovery);
+  }
+
+  /** Called by Nest when every provider is made. Better now than at somebody's first call. */
+  onApplicationBootstrap(): void {
+    if (!this.isGlobal) return;
+    this.gatekeeper.announce(undeclaredHandlers(this.discovery, this.settings.excluded));
   }
 }

@@ -3,11 +3,15 @@ import { errorCode } from '../tokens/errors.js';
 import type { Clock } from '../tokens/clock.js';
 import type { RefusedCall } from './settings.js';
 
+/** So many handlers are named in one line. */
+const MOST_NAMES = 50;
+
 const WARNING_PAUSE_MILLISECONDS = 10_000;
 
 /**
  * The log lines of refused calls, when the application does not watch them itself. Anybody can cause a refusal, so that
- * what is loud is bounded: one warning for each handler without a decorator, one each 10 seconds while keys cannot be had.
+ * what is loud is bounded: one warning at start of all handlers without a decorator, one for each that is found later, one
+ * each 10 seconds while keys cannot be had.
  */
 export class RefusalLog {
   readonly #undeclared = new Set<string>();
@@ -17,6 +21,18 @@ export class RefusalLog {
     private readonly logger: Pick<LoggerService, 'warn' | 'debug'>,
     private readonly clock: Pick<Clock, 'now'>,
   ) {}
+
+  /** The handlers that no decorator says who may call, as the application has them when it starts. */
+  undeclared(handlers: readonly string[]): void {
+    const news = handlers.filter((handler) => !this.#undeclared.has(handler));
+    if (news.length === 0) return;
+    for (const handler of news) this.#undeclared.add(handler);
+    const shown = news.slice(0, MOST_NAMES).join(', ');
+    const others = news.length > MOST_NAMES ? ` and ${news.length - MOST_NAMES} more` : '';
+    this.logger.warn(
+      `Every call of these handlers is refused, because no decorator says who may call them: ${shown}${others}. Add AllowCustomer(), AllowService() or Public(), or name the classes of other libraries in "exclude".`,
+    );
+  }
 
   refused(call: RefusedCall): void {
     const { handler, transport, refusal, error } = call;

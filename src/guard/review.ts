@@ -1,38 +1,58 @@
 import { MetadataScanner, type DiscoveryService } from '@nestjs/core';
 import { CallContextInterceptor } from './call-context.interceptor.js';
-import { declarationsOn, lostMethod, requirementOf, type Declared } from './declarations.js';
+import {
+  declarationsOn,
+  lostMethod,
+  nameOf,
+  requirementOf,
+  type Declared,
+} from './declarations.js';
 import { GuardConfigError } from './errors.js';
 import { isRecord } from './shapes.js';
 
 /** Marks of packages that need not be installed: `@nestjs/microservices`, `@nestjs/websockets` and `@nestjs/graphql`. */
 const MESSAGE_PATTERN = 'microservices:pattern';
 const FIELD_RESOLVER = 'graphql:resolve_property';
+const SOCKET_MESSAGE = 'websockets:message_mapping';
+const OPERATION = 'graphql:resolver_type';
 const BESIDES_HTTP = [
   MESSAGE_PATTERN,
   FIELD_RESOLVER,
-  'websockets:message_mapping',
-  'graphql:resolver_type',
+  SOCKET_MESSAGE,
+  OPERATION,
   'graphql:resolve_reference',
 ];
-/** Where Nest keeps what `UseInterceptors` names. */
+/** Where Nest keeps what `UseInterceptors` and `UseGuards` name, and the path of a route. */
 const INTERCEPTORS = '__interceptors__';
+const GUARDS = '__guards__';
+const ROUTE = 'path';
 const GRAPHQL_OPTIONS = 'GqlModuleOptions';
+
+/** How an application is guarded. */
+export interface HandlerReview {
+  readonly isGlobal: boolean;
+  /** The classes that the application's guard leaves alone. */
+  readonly excluded: ReadonlySet<unknown>;
+  /** The guard that `UseGuards` may name. */
+  readonly guard: Declared;
+}
 
 /**
  * Looks at every handler before the application starts, for what would open one silently or surprise its author:
  * contradictory decorators; a microservice's handler without any, where Nest may not run the application's guards (a
- * hybrid application does not by default); a decorated GraphQL field resolver for which Nest runs no guards.
+ * hybrid application does not by default); a decorated GraphQL field resolver for which Nest runs no guards; an excluded
+ * class that is none of the application's, or has decorators.
  *
  * @throws {GuardConfigError} naming all of them.
  */
 export function reviewHandlers(
   discovery: DiscoveryService,
-  { isGlobal }: { readonly isGlobal: boolean },
+  { isGlobal, excluded, guard }: HandlerReview,
 ): void {
   const enhancers = fieldResolverEnhancers(discovery.getProviders());
-  const problems: string[] = [];
+  const problems: string[] = [...problemsOfExcluded(discovery, { isGlobal, excluded, guard })];
   for (const [method, metatype] of handlersOf(discovery)) {
-    problems.push(...problemOf(method, metatype, isGlobal, enhancers));
+    if (!excluded.has(metatype)) problems.push(...problemOf(method, metatype, isGlobal, enhancers));
     if (BESIDES_HTTP.some((mark) => Reflect.hasMetadata(mark, method))) bringCallContext(method);
     const isField = Reflect.getMetadata(FIELD_RESOLVER, method) === true;
     if (isField && !enhancers.includes('interceptors')) withoutInterceptors.add(method);
@@ -76,14 +96,76 @@ function interceptorsOn(method: Declared): readonly unknown[] {
   return Array.isArray(list) ? list : [];
 }
 
+/**
+ * Handlers that the application's guard stands before and no decorator says who may call: routes, GraphQL operations and
+ * messages over WebSockets.
+ *
+ * @returns their names for people.
+ */
+export function undeclaredHandlers(
+  discovery: DiscoveryService,
+  excluded: ReadonlySet<unknown>,
+): readonly string[] {
+  const controllers = new Set(discovery.getControllers().map(({ metatype }) => metatype));
+  return handlersOf(discovery)
+    .filter(([method, metatype]) => {
+      if (excluded.has(metatype)) return false;
+      const isRoute = controllers.has(metatype) && Reflect.hasMetadata(ROUTE, method);
+      const isOperation =
+        Reflect.hasMetadata(OPERATION, method) && !Reflect.hasMetadata(FIELD_RESOLVER, method);
+      if (!isRoute && !isOperation && !Reflect.hasMetadata(SOCKET_MESSAGE, method)) return false;
+      return requirementOf(method, metatype).kind === 'undeclared';
+    })
+    .map(([method, metatype]) => nameOf(method, metatype));
+}
+
+/** What stands against leaving classes alone. */
+function problemsOfExcluded(
+  discovery: DiscoveryService,
+  { isGlobal, excluded, guard }: HandlerReview,
+): readonly string[] {
+  if (excluded.size === 0) return [];
+  if (!isGlobal) {
+    return ['"exclude" has no effect with "global: false": remove it.'];
+  }
+  const known = new Set<unknown>(classesOf(discovery));
+  return [...excluded].flatMap((one) => {
+    const metatype = one as Declared;
+    if (!known.has(metatype)) {
+      return [
+        `"exclude" names ${metatype.name}, which is no controller or provider of this application.`,
+      ];
+    }
+    const methods = methodsOf(metatype);
+    const isDecorated =
+      declarationsOn(metatype).length > 0 ||
+      methods.some(
+        (method) => declarationsOn(method).length > 0 || lostMethod(method, metatype) !== undefined,
+      );
+    const hasGuard = [metatype, ...methods].some((target) => {
+      const guards: unknown = Reflect.getMetadata(GUARDS, target);
+      return Array.isArray(guards) && guards.includes(guard);
+    });
+    return isDecorated || hasGuard
+      ? [
+          `"exclude" names ${metatype.name}, which has decorators of the guard: keep the one or the others.`,
+        ]
+      : [];
+  });
+}
+
 /** Every method that may be a handler, with its class. */
 function handlersOf(discovery: DiscoveryService): readonly (readonly [Declared, Declared])[] {
+  return classesOf(discovery).flatMap((metatype) =>
+    methodsOf(metatype).map((method) => [method, metatype] as const),
+  );
+}
+
+function classesOf(discovery: DiscoveryService): readonly Declared[] {
   const classes = [...discovery.getControllers(), ...discovery.getProviders()]
     .map((wrapper) => (wrapper.isNotMetatype ? classOf(wrapper.instance) : wrapper.metatype))
     .filter((metatype) => typeof metatype === 'function');
-  return [...new Set(classes)].flatMap((metatype) =>
-    methodsOf(metatype).map((method) => [method, metatype] as const),
-  );
+  return [...new Set(classes)];
 }
 
 function problemOf(

@@ -1,3 +1,4 @@
+import type { Type } from '@nestjs/common';
 import type { CallTiming } from '../context/call-context.js';
 import { systemClock, type Clock } from '../tokens/clock.js';
 import type { TokenVerifierOptions } from '../verification/options.js';
@@ -20,6 +21,21 @@ export interface RefusedCall {
 
 /** How the guard answers, and where it looks for a token. */
 export interface GuardOptions extends ChallengeOptions, CredentialsOptions {
+  /**
+   * Classes whose handlers the application's guard leaves alone, such as the controllers of other libraries: whoever reaches
+   * them is let in, unless a guard of their own says otherwise. They run for nobody: calls to other services are
+   * refused. A class that extends one of these is not meant. Controllers, resolvers and gateways alike; default none.
+   *
+   * The application does not start when one of them has decorators of this package, or `@UseGuards(JwtGuard)`, or is nowhere in it.
+   *
+   * @example
+   * ```ts
+   * import { JwtGuardModule } from 'service-token-broker/guard';
+   *
+   * JwtGuardModule.forRoot({ issuers, exclude: [PrometheusController] }); // the library's own class
+   * ```
+   */
+  readonly exclude?: readonly Type[];
   /** Is told of each refused call. Default: a debug line for each, and a warning at most each 10 seconds while keys cannot be had. */
   readonly onRefused?: (call: RefusedCall) => void;
   /**
@@ -40,6 +56,7 @@ export interface GuardSettings {
   readonly clock: Clock;
   readonly timing: CallTiming;
   readonly options: GuardOptions;
+  readonly excluded: ReadonlySet<unknown>;
 }
 
 /**
@@ -53,6 +70,11 @@ export function readGuardSettings(options: JwtGuardModuleOptions): GuardSettings
       throw new GuardConfigError(`"${name}" must be a function.`);
     }
   }
+  const { exclude = [] } = options;
+  // An application's own list may come from anywhere.
+  if (!Array.isArray(exclude) || !exclude.every((one) => typeof one === 'function')) {
+    throw new GuardConfigError('"exclude" must be a list of classes.');
+  }
   const verifier = 'verifier' in options ? options.verifier : createTokenVerifier(options);
   if (typeof (verifier as Partial<TokenVerifier> | undefined)?.verify !== 'function') {
     throw new GuardConfigError('"verifier" must be made by createTokenVerifier.');
@@ -61,5 +83,11 @@ export function readGuardSettings(options: JwtGuardModuleOptions): GuardSettings
   if (typeof grace !== 'number' || !(grace >= 0 && grace <= 86_400)) {
     throw new GuardConfigError('"callContextGraceSeconds" must be a number from 0 to 86400.');
   }
-  return { verifier, clock, timing: { clock, graceMs: grace * 1_000 }, options };
+  return {
+    verifier,
+    clock,
+    timing: { clock, graceMs: grace * 1_000 },
+    options,
+    excluded: new Set(exclude),
+  };
 }
