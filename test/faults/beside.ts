@@ -118,9 +118,9 @@ export function killAtRandom(kills: number): Promise<PartResult> {
     let left = kills;
     const samples: Sample[] = [];
     const added: string[] = [];
-    let isDone = false;
+    const done = new AbortController();
     const adding = (async () => {
-      while (!isDone) {
+      while (!done.signal.aborted) {
         const id = `peer-${added.length}`;
         // Only what is acknowledged must be kept: in a store that everybody writes to, an edit may have to give up.
         await withCoreOf(env, async ({ store, config, clock }) => {
@@ -149,7 +149,7 @@ export function killAtRandom(kills: number): Promise<PartResult> {
         }
       }),
     );
-    isDone = true;
+    done.abort();
     await adding;
 
     const missed: string[] = [];
@@ -261,19 +261,17 @@ export function fullDisk(): Promise<PartResult> {
     await until(() => asker.samples.some(({ status }) => status === 200));
     const filler = `/proc/${broker.pid}/root${disk}/filler`;
     // Until nothing more fits: what the store frees in between is taken as well.
-    let isFull = true;
+    const freed = new AbortController();
     const filling = (async () => {
-      for (let size = 0; isFull; size += 1) {
+      while (!freed.signal.aborted) {
         await writeFile(filler, Buffer.alloc(4_096), { flag: 'a' }).catch(() => sleep(100));
-        if (size < 300) continue;
-        await sleep(20);
       }
     })();
     const isDead = (): boolean =>
       asker.samples.slice(-20).length === 20 &&
       asker.samples.slice(-20).every(({ status }) => status === 503);
     const died = await until(isDead, 90_000);
-    isFull = false;
+    freed.abort();
     await filling;
     const freedAt = Date.now();
     await rm(filler);

@@ -97,7 +97,13 @@ export async function outage(world: World, place: Place, fault: Fault): Promise<
         : [
             ...statusLies(lateStatus, 'while a token was served'),
             ...statusLies(deadStatus, 'at the end of the fault'),
-            ...run.untoldByMetrics(place, before, during, brokenAt, healedAt),
+            ...run.untoldByMetrics(
+              place === 'store' ? 'reads' : 'rotations',
+              before,
+              during,
+              brokenAt,
+              healedAt,
+            ),
             ...run.untoldMissedSlot(slotAt, Math.min(endedDeadAt, healedAt)),
           ]),
     ];
@@ -106,8 +112,8 @@ export async function outage(world: World, place: Place, fault: Fault): Promise<
       fault,
       phases: {
         warm: seen(all, brokenAt, Math.min(slotAt, endedDeadAt)),
-        // A client counts in whole seconds, from before it asked: it gives a token up a little earlier.
-        slot: seen(all, slotAt, Math.min(endedDeadAt - (place === 'client' ? 2_000 : 0), healedAt)),
+        // Who asks in the last moment may be answered when it has passed.
+        slot: seen(all, slotAt, Math.min(endedDeadAt - 1_000, healedAt)),
         ...(wasDead && { dead: seen(all, endedDeadAt, healedAt) }),
         recovery: seen(
           all,
@@ -150,7 +156,13 @@ export async function coldStart(world: World, place: Place, fault: Fault): Promi
       ...run.healthLies(startedAt, Date.now()),
       ...(place === 'client'
         ? clientLies(run.asker.samples)
-        : run.untoldByMetrics(place, before, during, startedAt, healedAt)),
+        : run.untoldByMetrics(
+            place === 'store' ? 'reads' : undefined,
+            before,
+            during,
+            startedAt,
+            healedAt,
+          )),
     ];
     await delay(1_000);
     await scene.proxy.fail(fault);
@@ -299,34 +311,40 @@ class Run {
       : [];
   }
 
-  /** What the metrics did not tell of what happened between two instants. */
+  /**
+   * What the metrics did not tell of what happened between two instants.
+   *
+   * @param failing what must have failed where peers were not served.
+   */
   untoldByMetrics(
-    place: Place,
+    failing: 'reads' | 'rotations' | undefined,
     before: Metrics,
     after: Metrics,
     from: number,
     to: number,
   ): readonly string[] {
-    const grew = (name: string, fits?: (labels: string) => boolean): boolean =>
+    const grew = (name: string, fits: (labels: string) => boolean): boolean =>
       sum(after, name, fits) > sum(before, name, fits);
-    const failed = (labels: string): boolean => !labels.includes('code="OK"');
+    const has =
+      (text: string) =>
+      (labels: string): boolean =>
+        labels.includes(text);
+    const isFailure = (labels: string): boolean => !labels.includes('code="OK"');
     const during = this.asker.samples.filter(({ at }) => at >= from && at < to);
     const wasRefused = during.some(({ status }) => status === 503);
-    const wasStale = grew('tokens_served_total', (labels) => labels.includes('STALE'));
+    const wasStale = grew('tokens_served_total', has('STALE'));
     const untold: string[] = [];
-    const isFailure = (labels: string): boolean => labels.includes('status="5xx"');
-    if (wasRefused && !grew('http_requests_total', isFailure)) {
+    if (wasRefused && !grew('http_requests_total', has('status="5xx"'))) {
       untold.push('no metric counts the peers that were not served');
     }
-    if (place === 'store' && (wasRefused || wasStale) && !grew('store_reads_total', failed)) {
+    if (failing === 'reads' && (wasRefused || wasStale) && !grew('store_reads_total', isFailure)) {
       untold.push('store_reads_total counts no failure');
     }
-    const rotationFailed = (labels: string): boolean => labels.includes('result="failed"');
     if (
-      place !== 'store' &&
+      failing === 'rotations' &&
       wasRefused &&
-      !grew('rotations_total', rotationFailed) &&
-      !grew('provider_mints_total', failed)
+      !grew('rotations_total', has('result="failed"')) &&
+      !grew('provider_mints_total', isFailure)
     ) {
       untold.push('no metric counts the rotations that failed');
     }
@@ -418,11 +436,7 @@ export async function readMetrics(url: string): Promise<Metrics> {
 }
 
 /** The sum of a metric over the labels that fit. */
-export function sum(
-  metrics: Metrics,
-  name: string,
-  fits: (labels: string) => boolean = () => true,
-): number {
+export function sum(metrics: Metrics, name: string, fits: (labels: string) => boolean): number {
   let total = 0;
   for (const [key, value] of metrics) {
     const [own = '', labels = ''] = key.split('{');

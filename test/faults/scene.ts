@@ -260,13 +260,13 @@ export async function askOnce(world: World, url: string): Promise<Sample> {
 /** @param url the broker's, or a function that gives it anew for each question. */
 export function httpAsker(world: World, url: string | (() => string)): Asker {
   const samples: Sample[] = [];
-  const pending = new Set<Promise<void>>();
+  const pending = new Set<Promise<unknown>>();
   let timer: NodeJS.Timeout | undefined;
   const once = (): void => {
     if (pending.size >= MOST_WAITING) return;
-    const asked = askOnce(world, typeof url === 'string' ? url : url()).then((sample) => {
-      samples.push(sample);
-    });
+    const asked = askOnce(world, typeof url === 'string' ? url : url()).then((sample) =>
+      samples.push(sample),
+    );
     pending.add(asked);
     void asked.finally(() => pending.delete(asked));
   };
@@ -330,7 +330,10 @@ export async function clientAsker(
   async function note({ token, ...sample }: Sample & { token?: string }): Promise<void> {
     const judged =
       token === undefined ? {} : await world.judge(token, sample.at, sample.at + sample.ms);
-    samples.push({ ...sample, ...judged });
+    // The client knows of whole seconds, counted from before it asked: it gives a token up a little earlier.
+    const { expiresAt: jwtExpiresAt } = judged;
+    const expiresAt = Math.min(sample.expiresAt ?? Infinity, jwtExpiresAt ?? Infinity);
+    samples.push({ ...sample, ...judged, ...(jwtExpiresAt !== undefined && { expiresAt }) });
   }
   return {
     samples,
@@ -436,12 +439,12 @@ export function spawnBroker(env: NodeJS.ProcessEnv, options: SpawnOptions = {}):
   });
   children.add(child);
   let output = '';
-  let hasEnded = false;
+  const ended = new AbortController();
   const exit = new Promise<Exit>((resolve) => {
     // Not `close`: output that nobody reads never closes.
     child.once('exit', (code, signal) => {
       children.delete(child);
-      hasEnded = true;
+      ended.abort();
       resolve({ code, signal });
     });
   });
@@ -456,7 +459,7 @@ export function spawnBroker(env: NodeJS.ProcessEnv, options: SpawnOptions = {}):
     output: () => output,
     answers: async (patience = 60_000) => {
       const deadline = Date.now() + patience;
-      while (Date.now() < deadline && !hasEnded) {
+      while (Date.now() < deadline && !ended.signal.aborted) {
         const answered = await fetch(`${url}/health/live`).then(
           ({ status }) => status === 200,
           () => false,
