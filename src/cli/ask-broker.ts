@@ -15,6 +15,8 @@ export interface BrokerHealth {
   readonly state: 'ready' | 'degraded' | 'not ready' | 'no answer';
   /** One sentence for people. */
   readonly words: string;
+  /** The token that it serves, when it says so. */
+  readonly serves?: { readonly remaining_seconds: number; readonly stale: boolean };
   /** What is wrong, when it says so. */
   readonly reasons: readonly HealthReason[];
   /** The body of `/health/ready`, when there was one. */
@@ -57,10 +59,21 @@ export function judgeHealth(url: string, isReady: boolean, body: unknown): Broke
     check: plain(check),
     reason: plain(fields(found)['reason'] ?? statusOf(found)),
   }));
+  const token = fields(fields(fields(body)['details'])['token']);
+  const remaining = token['remaining_seconds'];
   // What a broker's own port says to everybody: its status, and nothing else.
   const isTerse = statusOf(body) !== undefined && Object.keys(fields(body)).length === 1;
   const hint = isTerse && state !== 'ready' ? REASONS_ELSEWHERE : '';
-  return { url, state, words: `${state} at ${url}${hint}`, reasons, details: body };
+  return {
+    url,
+    state,
+    words: `${state} at ${url}${hint}`,
+    ...(typeof remaining === 'number' && {
+      serves: { remaining_seconds: remaining, stale: token['stale'] === true },
+    }),
+    reasons,
+    details: body,
+  };
 }
 
 function statusOf(check: unknown): string | undefined {

@@ -41,6 +41,8 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     } catch (error) {
       showError(output, error);
       exitCode = 1;
+    } finally {
+      exitSoon();
     }
   };
 
@@ -73,6 +75,11 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     showUsageError(processOutput(asksForJson(argv)), error);
     return 2;
   }
+}
+
+/** Ends the process a second after its command, although a request that nobody answers may still hold it up. */
+function exitSoon(): void {
+  setTimeout(() => process.exit(), 1_000).unref();
 }
 
 type Run = (action: Action) => Promise<void>;
@@ -150,9 +157,10 @@ function addExamination(program: Command, run: Run): void {
     )
     .option('--mint', 'also mint a token on trial, which the provider counts; it is not kept')
     .action((options: { mint?: boolean }) =>
-      run(async (context) =>
-        (await import('./doctor/doctor.js')).doctorCommand(context, options.mint === true),
-      ),
+      run(async (context) => {
+        const { doctorCommand } = await import('./doctor/doctor.js');
+        return doctorCommand(context, options.mint === true);
+      }),
     );
   program
     .command('verify')

@@ -3,6 +3,7 @@ import { coverageOf } from '../composition/coverage.js';
 import type { Coverage } from '../rotation/coverage.js';
 import { pendingLeftover, rotationMode, type RotationMode } from '../rotation/rotation-mode.js';
 import { worstGap } from '../rotation/worst-gap.js';
+import { BrokerError } from '../tokens/errors.js';
 import { parseServiceToken } from '../tokens/service-token.js';
 import { withCore, type CommandContext } from './commands.js';
 import { askBroker, type BrokerHealth } from './ask-broker.js';
@@ -49,7 +50,32 @@ export async function statusCommand(
     const { host, port } = management ?? own;
     const address = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
     const url = options.url ?? `http://${address.includes(':') ? `[${address}]` : address}:${port}`;
-    const status = await readStatus(core, await askBroker(url), options.showToken === true);
+    const [broker, read] = await Promise.all([
+      askBroker(url),
+      readStatus(core, options.showToken === true).then(
+        (status) => ({ status }),
+        (error: unknown) => ({ error }),
+      ),
+    ]);
+    if ('error' in read) {
+      // What runs goes on serving, whatever the store does: it is said beside the error.
+      if (!(read.error instanceof BrokerError)) throw read.error;
+      const { code, kind, message } = read.error;
+      const { store, config } = core;
+      const failed = {
+        ok: false,
+        store: store.name,
+        token_secret: config.secrets.tokenSecretId,
+        error: { code, kind, message },
+        broker,
+      };
+      show(context.output, failed, [
+        `Secret store    ${store.name}: ${message} (${code})`,
+        ...brokerLines(broker),
+      ]);
+      return false;
+    }
+    const status = { ...read.status, broker };
     const { coverage, ...others } = status;
     const json = { ...others, ...(coverage && { coverage: coverageJson(coverage) }) };
     show(context.output, json, lines(status, core.clock.now()));
@@ -57,7 +83,7 @@ export async function statusCommand(
   });
 }
 
-async function readStatus(core: Core, broker: BrokerHealth, showToken: boolean): Promise<Status> {
+async function readStatus(core: Core, showToken: boolean): Promise<Omit<Status, 'broker'>> {
   const { config, clock, store, rotator, slots } = core;
   const now = clock.now();
   const { tokenSecretId } = config.secrets;
@@ -85,7 +111,6 @@ async function readStatus(core: Core, broker: BrokerHealth, showToken: boolean):
       ...(gap && { coverage: coverageOf(current, gap, config) }),
     }),
     ...(pending !== undefined && { pending_leftover: pending }),
-    broker,
     ...(value !== undefined && {
       access_token: parseServiceToken(value).accessToken,
     }),
@@ -118,8 +143,21 @@ function lines(status: Status, now: number): readonly string[] {
     ...(coverage === undefined
       ? []
       : [`Coverage        ${coverage.covered ? 'ok' : 'TOO SHORT'}: ${coverage.explanation}`]),
-    `Broker          ${broker.words}`,
-    ...broker.reasons.map(({ check, reason }) => `                ${check}: ${reason}`),
+    ...brokerLines(broker),
     ...(status.access_token === undefined ? [] : ['', status.access_token]),
+  ];
+}
+
+/** What a running broker serves, and what it says is wrong. */
+function brokerLines({ words, serves, reasons }: BrokerHealth): readonly string[] {
+  const { remaining_seconds: seconds, stale } = serves ?? {};
+  return [
+    `Broker          ${words}`,
+    ...(seconds === undefined
+      ? []
+      : [
+          `                serves a token with ${span(seconds * 1000)} left${stale === true ? ', STALE: it cannot read the secret store' : ''}`,
+        ]),
+    ...reasons.map(({ check, reason }) => `                ${check}: ${reason}`),
   ];
 }

@@ -1,9 +1,11 @@
 import {
   Inject,
   Module,
+  type BeforeApplicationShutdown,
   type DynamicModule,
   type FactoryProvider,
   type ModuleMetadata,
+  type OnApplicationBootstrap,
   type OnApplicationShutdown,
 } from '@nestjs/common';
 import type { BrokerConfig } from '../config/broker-config.js';
@@ -27,9 +29,16 @@ export interface BrokerModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'
   readonly inject?: FactoryProvider['inject'];
 }
 
-/** Makes the runtime, and closes its store when the application has stopped serving. */
+/** How often it is looked whether a read is due, in milliseconds. A look costs nothing. */
+const LOOK_INTERVAL = 1_000;
+
+/** Makes the runtime, keeps its caches warm, and closes its store when the application has stopped serving. */
 @Module({})
-class BrokerRuntimeModule implements OnApplicationShutdown {
+class BrokerRuntimeModule
+  implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
+{
+  #warming: NodeJS.Timeout | undefined;
+
   constructor(@Inject(BrokerRuntime) private readonly runtime: BrokerRuntime) {}
 
   static register(
@@ -42,6 +51,17 @@ class BrokerRuntimeModule implements OnApplicationShutdown {
       providers: [{ provide: BrokerRuntime, ...provider }],
       exports: [BrokerRuntime],
     };
+  }
+
+  /** From here on nobody waits for a read that could have been made before. Does not keep the process alive. */
+  onApplicationBootstrap(): void {
+    const { serving } = this.runtime;
+    serving.keepWarm();
+    this.#warming = setInterval(() => serving.keepWarm(), LOOK_INTERVAL).unref();
+  }
+
+  beforeApplicationShutdown(): void {
+    clearInterval(this.#warming);
   }
 
   async onApplicationShutdown(): Promise<void> {

@@ -39,12 +39,12 @@ export interface ListenerObserver {
 export interface Listener {
   readonly server: Server;
   /** From now on every answer ends its connection (`Connection: close`). Connections are still accepted. */
-  endConnections(): void;
+  readonly endConnections: () => void;
   /**
    * Closes connections as soon as they are idle, and after `patienceMs` those in use too. The server itself is closed by
    * whoever listens with it, before or after.
    */
-  drain(patienceMs: number): void;
+  readonly drain: (patienceMs: number) => void;
 }
 
 /** Longer than the 60 seconds that load balancers keep an idle connection: the side that sends requests closes first. */

@@ -52,10 +52,20 @@ const MODE_WORDS = {
   'primary-region': 'the token secret is a replica; it is rotated in its primary Region',
 } as const;
 
-/** Tells the log what the schedule finds out. */
-export function scheduleObserver(log: BrokerLogger): RotationScheduleObserver {
+/** Tells log and metrics what the schedule finds out. */
+export function scheduleObserver(
+  log: BrokerLogger,
+  metrics: BrokerMetrics,
+): RotationScheduleObserver {
   const episodes = new Episodes();
   return {
+    slotMissed: (slotStart, code) => {
+      metrics.recordRotation({ trigger: 'schedule', result: 'missed', code, at: slotStart });
+      log.error(
+        { slot: new Date(slotStart).toISOString(), code },
+        'a slot has passed without a rotation',
+      );
+    },
     modeChanged: (mode) => log.info({ mode }, MODE_WORDS[mode]),
     checkFailed: (error, nextCheckAt) => {
       const code = errorCode(error);

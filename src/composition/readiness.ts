@@ -6,12 +6,21 @@ import type {
   RotationReadiness,
   TokenReadiness,
 } from '../operations/readiness.js';
+import type { RotationSchedule, ScheduleStanding } from '../rotation/rotation-schedule.js';
+import { MOST_MISSED } from '../rotation/slots.js';
 import type { Refusal, TokenWatch } from '../rotation/token-watch.js';
 import type { PeerDirectory } from '../serving/peer-directory.js';
 import type { CurrentToken, TokenCache } from '../serving/token-cache.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
+import type { CacheStatus } from '../tokens/refreshing-cache.js';
 import type { Core } from './core.js';
 import { coverageOf, type GapWatch } from './coverage.js';
+
+/**
+ * How long health waits for a newer token while one can be served, in milliseconds: less than a probe does, so that a slow
+ * store makes no broker unready that serves.
+ */
+const LONGEST_WAIT = 500;
 
 /**
  * What health says, from the caches and from what this process remembers of rotations.
@@ -27,19 +36,20 @@ export function createReadiness(
     readonly directory?: PeerDirectory;
     readonly watch?: TokenWatch;
     readonly clockWatch?: ClockWatch;
+    readonly schedule?: RotationSchedule;
   } = {},
 ): ReadinessSource {
   const { config, clock, rotator, slots } = core;
-  const { directory, watch, clockWatch } = others;
+  const { directory, watch, clockWatch, schedule } = others;
 
   return {
     tokenState: async () => {
       try {
-        const { value, state } = await cache.get();
+        const { value, state } = await cache.get({ waitMs: LONGEST_WAIT });
         const seconds = Math.floor((value.token.expiresAt - clock.now()) / 1000);
         const served: TokenReadiness =
           state === 'STALE'
-            ? stale(seconds, cache.status().lastError)
+            ? stale(seconds, cache.status())
             : { ok: true, remainingSeconds: seconds };
         const refusal = watch?.refusal();
         return refusal?.versionId === value.versionId ? refused(served, refusal) : served;
@@ -52,18 +62,22 @@ export function createReadiness(
       const latest = rotator.outcomes.latest();
       const success = rotator.outcomes.latestSuccess();
       // A token that is younger than the failure: another replica, or Secrets Manager, has rotated since.
-      const mintedAt = cache.status().value?.token.generatedAt ?? 0;
+      const servedMintedAt = cache.status().value?.token.generatedAt;
+      const standing = schedule?.standing(servedMintedAt);
+      const mintedAt = standing?.mintedAt ?? servedMintedAt ?? 0;
       const hasFailed = latest?.result === 'failed' && mintedAt < latest.at;
+      const late = standing && lateness(standing, clock.now());
       return {
-        ok: !hasFailed,
+        ok: !hasFailed && late === undefined,
         ...(gap.ownSlotsCount() && {
-          next: new Date(slots.nextAfter(clock.now())).toISOString(),
+          next: new Date(standing?.nextAt ?? slots.nextAfter(clock.now())).toISOString(),
         }),
         ...(success && { lastSuccess: new Date(success.at).toISOString() }),
         ...(hasFailed && {
           ...(latest.code !== undefined && { code: latest.code }),
           ...(latest.message !== undefined && { reason: latest.message }),
         }),
+        ...late,
       };
     },
     coverage: (): CoverageReadiness | undefined => {
@@ -79,9 +93,37 @@ export function createReadiness(
   };
 }
 
+/** How long a slot may have begun before it is told that its rotation is late, in milliseconds. */
+const WORTH_A_WORD = 60_000;
+
+/** What is said of a schedule that does not keep up; `undefined` when it does. Pure. */
+export function lateness(
+  { dueSince, missed, error }: ScheduleStanding,
+  now: number,
+): Pick<RotationReadiness, 'missedSlots' | 'dueSince' | 'code' | 'reason'> | undefined {
+  if (dueSince === undefined) return undefined;
+  if (missed === undefined && now - dueSince < WORTH_A_WORD) return undefined;
+  const since = new Date(missed?.since ?? dueSince).toISOString();
+  const what =
+    missed === undefined
+      ? `The rotation of the slot ${since} is late`
+      : `${missed.count}${missed.count === MOST_MISSED ? ' or more' : ''} ${missed.count === 1 ? 'slot has' : 'slots have'} passed without a rotation, the first at ${since}`;
+  const why =
+    error === undefined
+      ? 'A rotation still runs, or waits for another replica.'
+      : error instanceof BrokerError
+        ? error.message
+        : 'An unexpected error; see the log.';
+  return {
+    ...(missed && { missedSlots: missed.count }),
+    dueSince: since,
+    code: error === undefined ? 'ROTATION_MISSED' : errorCode(error),
+    reason: `${what}. ${why} What to do: docs/runbook.md#rotations_total`,
+  };
+}
+
 /**
- * The list is read only when somebody logs in. Where nobody has since a read failed, nobody knows whether it can be
- * read by now: a failure is told for one time to live, before or after now, since the clock may have been set back.
+ * Where nobody has read the list since a read failed, nobody knows whether it can be read by now: a failure is told for one time to live, before or after now, since the clock may have been set back.
  */
 function peersReadiness(
   directory: PeerDirectory,
@@ -119,13 +161,22 @@ function refused(served: TokenReadiness, { code, reason }: Refusal): TokenReadin
   };
 }
 
-function stale(remainingSeconds: number, error: unknown): TokenReadiness {
+function stale(
+  remainingSeconds: number,
+  { consecutiveFailures, lastError }: CacheStatus<CurrentToken>,
+): TokenReadiness {
+  const served = { ok: true, stale: true, remainingSeconds };
+  if (consecutiveFailures === 0) {
+    return {
+      ...served,
+      code: 'READINESS_TIMEOUT',
+      reason: 'The cached service token is served, because the store has not answered yet.',
+    };
+  }
   return {
-    ok: true,
-    stale: true,
-    remainingSeconds,
-    code: errorCode(error),
-    reason: `The cached service token is served although the store cannot be read: ${messageOf(error)}`,
+    ...served,
+    code: errorCode(lastError),
+    reason: `The cached service token is served although the store cannot be read: ${messageOf(lastError)}`,
   };
 }
 

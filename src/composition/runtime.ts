@@ -140,6 +140,7 @@ export async function createRuntime(
         const rotated = await core.rotator.rotate(request);
         // Whoever asks this replica next gets the new token, and not the cached one for another few minutes.
         tokenCache.invalidate();
+        tokenCache.refresh();
         return rotated;
       },
     },
@@ -147,12 +148,20 @@ export async function createRuntime(
     minimumRemaining: config.rotation.minRemainingSeconds * 1000,
     clock: core.clock,
     refusal: () => watch.refusal(),
-    observer: { ...scheduleObserver(log), described: (description) => gap.learn(description) },
+    observer: {
+      ...scheduleObserver(log, metrics),
+      described: (description) => gap.learn(description),
+    },
   });
   let isStopping = false;
   const { peerDirectory: directory } = serving;
   const readiness = Object.assign(
-    createReadiness(core, tokenCache, gap, { directory, watch, clockWatch }),
+    createReadiness(core, tokenCache, gap, {
+      directory,
+      watch,
+      clockWatch,
+      ...(config.rotation.enabled && { schedule }),
+    }),
     { isStopping: () => isStopping },
   );
   return {

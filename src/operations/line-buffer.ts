@@ -52,8 +52,8 @@ export function bufferLines(options: LineBufferOptions): LineBuffer {
   let unsaid = 0;
   let hasGivenUp = false;
 
-  /** Writes until nothing is left, or nothing more can be written. */
-  const pump = (): void => {
+  /** Writes until nothing more can be written. @returns whether nothing is left. */
+  const pump = (): boolean => {
     clearTimeout(timer);
     timer = undefined;
     while (waiting > 0) {
@@ -72,21 +72,23 @@ export function bufferLines(options: LineBufferOptions): LineBuffer {
         pause = Math.min(pause * 2 || 1, isFull ? LONGEST_PAUSE : LONGEST_PAUSE_AFTER_FAULT);
         // Lines that nobody reads are no reason to live on.
         timer = setTimeout(pump, pause).unref();
-        return;
+        return false;
       }
     }
-    if (unsaid === 0) return;
+    if (unsaid === 0) return true;
     const lines = unsaid;
     unsaid = 0;
     onDropped?.(lines);
+    // What that has written, too: at exit there is no later.
+    return pump();
   };
 
   const flush = (done?: () => void): void => {
     const deadline = performance.now() + LAST_FLUSH;
     const look = (): void => {
-      pump();
-      hasGivenUp = waiting > 0 && performance.now() >= deadline;
-      if (waiting === 0 || hasGivenUp) done?.();
+      const isDone = pump();
+      hasGivenUp = !isDone && performance.now() >= deadline;
+      if (isDone || hasGivenUp) done?.();
       else setTimeout(look, Math.min(pause, LONGEST_WAIT));
     };
     look();
@@ -95,10 +97,7 @@ export function bufferLines(options: LineBufferOptions): LineBuffer {
   process.on('exit', () => {
     const deadline = performance.now() + (hasGivenUp ? 0 : LAST_FLUSH);
     const sleeper = new Int32Array(new SharedArrayBuffer(4));
-    do {
-      pump();
-      if (waiting > 0) Atomics.wait(sleeper, 0, 0, 5);
-    } while (waiting > 0 && performance.now() < deadline);
+    while (!pump() && performance.now() < deadline) Atomics.wait(sleeper, 0, 0, 5);
   });
 
   return {
@@ -117,7 +116,7 @@ export function bufferLines(options: LineBufferOptions): LineBuffer {
       else timer ??= setTimeout(pump, LONGEST_WAIT);
     },
     flush,
-    flushSync: pump,
+    flushSync: () => void pump(),
     dropped: () => dropped,
   };
 }

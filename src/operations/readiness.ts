@@ -26,9 +26,13 @@ export interface RotationReadiness {
   /** What is wrong and what to do, in words. */
   readonly reason?: string;
   readonly code?: string;
+  /** How many slots have ended without a rotation since the service token was minted; 100 stands for more, too. */
+  readonly missedSlots?: number;
+  /** Since when a rotation is due, as an ISO 8601 instant. */
+  readonly dueSince?: string;
   /** When a rotation last ended well, as an ISO 8601 instant. */
   readonly lastSuccess?: string;
-  /** When the next one starts, as an ISO 8601 instant. */
+  /** When the next one starts, or is tried again, as an ISO 8601 instant. */
   readonly next?: string;
 }
 

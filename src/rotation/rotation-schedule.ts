@@ -6,7 +6,7 @@ import { LONGEST_REST, QUICK_MINTS } from './attempts.js';
 import { decideDue, type CurrentToken, type Due } from './due.js';
 import { rotationMode, type RotationMode } from './rotation-mode.js';
 import type { Rotator } from './rotator.js';
-import type { Slots } from './slots.js';
+import { missedSlots, MOST_MISSED, type MissedSlots, type Slots } from './slots.js';
 import type { Refusal } from './token-watch.js';
 import { askWait, decideWatch, type Asked } from './watchdog.js';
 
@@ -32,8 +32,23 @@ export interface RotationScheduleObserver {
   /** What the store said of the token secret, each time it was asked. */
   described?(description: SecretDescription): void;
   checkFailed?(error: unknown, nextCheckAt: number): void;
+  /** A slot has ended, and this process knows of no rotation since its start. The code is that of the last failure. */
+  slotMissed?(slotStart: number, code: string): void;
   /** A rotation is due and waits until that instant, because the provider's last tokens for it were rejected. */
   resting?(reason: string, until: number): void;
+}
+
+/** How the schedule keeps up, by what this process knows. Instants in milliseconds since the Unix epoch. */
+export interface ScheduleStanding {
+  /** When the newest token was minted that is known. */
+  readonly mintedAt?: number;
+  /** Start of the current slot, while no rotation since then is known. */
+  readonly dueSince?: number;
+  readonly missed?: MissedSlots;
+  /** When it is tried next, or the next slot starts. */
+  readonly nextAt: number;
+  /** What the last try failed with. */
+  readonly error?: unknown;
 }
 
 /** The provider has minted a token, which may cost money, and will go on to mint the like until somebody fixes it. */
@@ -85,6 +100,10 @@ export class RotationSchedule {
   #notBefore = Number.NEGATIVE_INFINITY;
   #checkedAt = Number.NEGATIVE_INFINITY;
   #checking: Promise<void> | undefined;
+  #startedAt: number | undefined;
+  /** Start of the slot at the last check. */
+  #slot: number | undefined;
+  #lastError: unknown;
 
   constructor(private readonly options: RotationScheduleOptions) {}
 
@@ -101,9 +120,66 @@ export class RotationSchedule {
     return this.options.slots.nextAfter(this.options.clock.now());
   }
 
-  async #check(): Promise<void> {
-    const { rotator, clock } = this.options;
+  /**
+   * How the schedule keeps up; `undefined` where somebody else rotates, or nothing was checked yet. Reads nothing.
+   *
+   * @param servedMintedAt when the token was minted that is served, in milliseconds since the Unix epoch; it may be newer
+   *   than what the schedule has seen.
+   */
+  standing(servedMintedAt = Number.NEGATIVE_INFINITY): ScheduleStanding | undefined {
+    const { slots, clock } = this.options;
+    if (this.#startedAt === undefined || !this.#mayBeOurs()) return undefined;
     const now = clock.now();
+    const start = slots.startOf(now);
+    const mintedAt = Math.max(this.#known?.generatedAt ?? Number.NEGATIVE_INFINITY, servedMintedAt);
+    if (mintedAt >= start) return { mintedAt, nextAt: slots.nextAfter(now) };
+    // Without a token it is due since this process runs.
+    const isThere = Number.isFinite(mintedAt);
+    const missed = missedSlots(slots, isThere ? mintedAt : this.#startedAt, now);
+    return {
+      nextAt: Math.max(this.#notBefore, now),
+      dueSince: isThere ? start : Math.max(start, this.#startedAt),
+      ...(missed && { missed }),
+      ...(this.#lastError !== undefined && { error: this.#lastError }),
+    };
+  }
+
+  #mayBeOurs(): boolean {
+    return this.#mode === undefined || this.#mode === 'broker';
+  }
+
+  async #check(): Promise<void> {
+    const now = this.options.clock.now();
+    this.#startedAt ??= now;
+    const ended = this.#endedSlots(now);
+    // What the store says of a new slot is read first: another replica may have rotated.
+    await this.#checkWhenDue(now, () => this.#countMissed(ended));
+    this.#countMissed(ended);
+  }
+
+  /** The slots that ended since the last check, oldest first; each is given once. */
+  #endedSlots(now: number): number[] {
+    const { slots } = this.options;
+    const start = slots.startOf(now);
+    const ended: number[] = [];
+    let slot = this.#slot ?? start;
+    for (; slot < start && ended.length < MOST_MISSED; slot = slots.nextAfter(slot))
+      ended.push(slot);
+    this.#slot = start;
+    return ended;
+  }
+
+  /** Tells of the slots without a rotation, and empties the list. */
+  #countMissed(ended: number[]): void {
+    const mintedAt = this.#known?.generatedAt ?? Number.NEGATIVE_INFINITY;
+    const code = this.#lastError === undefined ? 'ROTATION_MISSED' : errorCode(this.#lastError);
+    for (const slot of ended.splice(0)) {
+      if (this.#mayBeOurs() && mintedAt < slot) this.options.observer?.slotMissed?.(slot, code);
+    }
+  }
+
+  async #checkWhenDue(now: number, informed: () => void): Promise<void> {
+    const { rotator } = this.options;
     // A clock that was set back must not stop the schedule for as long as the jump: what was to be waited for is void.
     if (now < this.#checkedAt) this.#notBefore = Number.NEGATIVE_INFINITY;
     this.#checkedAt = now;
@@ -118,9 +194,11 @@ export class RotationSchedule {
       this.#known = await rotator.current();
       this.#refusedSeen = refused;
       const mode = await this.#learnMode();
+      informed();
       const due = this.#due();
       if (due.kind !== 'none') await this.#act(mode, due);
       this.#failures = 0;
+      if (this.#due().kind === 'none') this.#lastError = undefined;
     } catch (error) {
       this.#backOff(error);
     }
@@ -221,6 +299,7 @@ export class RotationSchedule {
 
   #backOff(error: unknown): void {
     const { clock, observer, random = Math.random } = this.options;
+    this.#lastError = error;
     const wait = retryWait(error, this.#failures, random());
     const asked = error instanceof BrokerError ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
     this.#failures += 1;

@@ -60,3 +60,28 @@ export function createSlots(cronExpression: string): Slots {
 
   return { startOf, nextAfter, longestPeriod };
 }
+
+/** Slots that ended without a rotation. */
+export interface MissedSlots {
+  /** Start of the first of them, in milliseconds since the Unix epoch. */
+  readonly since: number;
+  /** How many; {@link MOST_MISSED} stands for that many or more. */
+  readonly count: number;
+}
+
+/** No more are counted. */
+export const MOST_MISSED = 100;
+
+/**
+ * The slots that began after a token was minted, and have ended by now. Pure.
+ *
+ * @param mintedAt milliseconds since the Unix epoch.
+ */
+export function missedSlots(slots: Slots, mintedAt: number, now: number): MissedSlots | undefined {
+  const since = slots.nextAfter(mintedAt);
+  let count = 0;
+  for (let end = slots.nextAfter(since); end <= now && count < MOST_MISSED; count += 1) {
+    end = slots.nextAfter(end);
+  }
+  return count === 0 ? undefined : { since, count };
+}

@@ -1,11 +1,12 @@
+import { SecretStoreError } from '../secrets/secret-store-error.js';
 import { BrokerError } from '../tokens/errors.js';
 import { errorAnswer, type Endpoint, type EndpointAnswer } from './http.js';
 import type { ServingObserver } from './serving-observer.js';
 
 /** When to come back, in seconds, if the error does not say: what passes by itself, and what a person must mend. */
 const RETRY_SOON = 5;
-const RETRY_LATER = 15;
-/** The broker itself tries again after so long at most, whatever the other side asks for. */
+const RETRY_LATER = 60;
+/** The broker itself reads the store again after so long at most, whatever the store asks for. */
 const RETRY_LATEST = 15;
 
 /**
@@ -19,10 +20,9 @@ export function failureAnswer(error: unknown, description: string): EndpointAnsw
     return errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
   }
   const fallback = error.kind === 'retry' ? RETRY_SOON : RETRY_LATER;
-  return unavailableAnswer(
-    description,
-    Math.min(error.retryAfterSeconds ?? fallback, RETRY_LATEST),
-  );
+  const latest = error instanceof SecretStoreError ? RETRY_LATEST : Number.POSITIVE_INFINITY;
+  const asked = error.retryAfterSeconds;
+  return unavailableAnswer(description, asked === undefined ? fallback : Math.min(asked, latest));
 }
 
 /** 503 `temporarily_unavailable`. @param seconds for `Retry-After`. */

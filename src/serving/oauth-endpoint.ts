@@ -44,7 +44,8 @@ export class OauthEndpoint implements Endpoint {
     }
     const form = readForm(request);
     if ('status' in form) return form;
-    const since = this.#options.cache.prepare();
+    const since =
+      this.#options.login.waits?.() === true ? this.#options.cache.prepare() : undefined;
     const login = await this.#options.login.withHeaderOrForm(request, form, 'token');
     if ('refusal' in login) return login.refusal;
     const refusal = namesOther(form, login.peer.id) ?? refuseGrant(form);

@@ -14,6 +14,9 @@ export interface PeerAuthentication {
   /** By the head of a token request or by its form (RFC 6749 §2.3.1), never by both. */
   withHeaderOrForm(request: EndpointRequest, form: Form, role: PeerRole): Promise<LoginResult>;
 
+  /** Whether a login has to wait for a read now. Without it: never. */
+  waits?(): boolean;
+
   /** The peer of an `Authorization` header, if it can be told at once and everything is right; tells nobody. */
   now(authorization: string, role: PeerRole): Pick<Peer, 'id'> | undefined;
 }

@@ -108,6 +108,10 @@ export class PeerLogin implements PeerAuthentication {
     return this.withCredentials({ id, secret }, request, role);
   }
 
+  waits(): boolean {
+    return this.#directory.peek() === undefined;
+  }
+
   now(header: string, role: PeerRole): Peer | undefined {
     const peers = this.#directory.peek();
     if (peers === undefined) return undefined;

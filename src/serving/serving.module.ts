@@ -1,12 +1,8 @@
 import {
-  Inject,
-  Injectable,
   Module,
-  type BeforeApplicationShutdown,
   type DynamicModule,
   type FactoryProvider,
   type ModuleMetadata,
-  type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { MetadataController } from './metadata.controller.js';
 import { OauthController } from './oauth.controller.js';
@@ -18,26 +14,6 @@ import { TokenController } from './token.controller.js';
 export interface ServingModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
   readonly useFactory: FactoryProvider<Serving>['useFactory'];
   readonly inject?: FactoryProvider['inject'];
-}
-
-/** How often it is looked whether a read is due, in milliseconds. A look costs nothing. */
-const LOOK_INTERVAL = 1_000;
-
-/** Keeps the caches warm from the start of the application until it shuts down. Does not keep the process alive. */
-@Injectable()
-class WarmCaches implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(@Inject(Serving) private readonly serving: Pick<Serving, 'keepWarm'>) {}
-
-  onApplicationBootstrap(): void {
-    this.serving.keepWarm();
-    this.#timer = setInterval(() => this.serving.keepWarm(), LOOK_INTERVAL).unref();
-  }
-
-  beforeApplicationShutdown(): void {
-    clearInterval(this.#timer);
-  }
 }
 
 /** The routes of the broker's peers, for Fastify and Express. Exports {@link Serving}. */
@@ -56,7 +32,6 @@ export class ServingModule {
       controllers: [TokenController, OauthController, RotateController, MetadataController],
       providers: [
         { provide: Serving, useFactory: options.useFactory, inject: options.inject ?? [] },
-        WarmCaches,
       ],
       exports: [Serving],
     };

@@ -1,3 +1,4 @@
+import { isStoreError } from '../secrets/secret-store-error.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
@@ -116,8 +117,9 @@ export function createServing(options: ServingOptions): Serving {
     metadata: guarded(new MetadataEndpoint({ publicUrl, cache, scope }), observer),
     keepWarm: () => {
       cache.refresh(WARM_INTERVAL);
-      // Where peers are known in another way, nobody asks for the list.
-      if (options.login === undefined) directory.refresh(WARM_INTERVAL);
+      // Where peers are known in another way nobody asks for the list; where none was ever added there is none.
+      const isMissing = isStoreError(directory.status().lastError, 'SECRET_NOT_FOUND');
+      if (options.login === undefined && !isMissing) directory.refresh(WARM_INTERVAL);
     },
   };
 }

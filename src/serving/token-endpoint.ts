@@ -50,7 +50,7 @@ export class TokenEndpoint implements Endpoint {
     }
     const { cache, clock, observer } = this.#options;
     // A store that is slow costs the peer one wait, not one for the list of peers and then one for the token.
-    const since = cache.prepare();
+    const since = this.#options.login.waits?.() === true ? cache.prepare() : undefined;
     const login = await this.#options.login.withHeader(request, 'token');
     if ('refusal' in login) return login.refusal;
     const minTtl = readMinTtl(request.url);

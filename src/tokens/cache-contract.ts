@@ -35,8 +35,16 @@ export interface CacheRequest {
    * the read goes on. 0 waits not at all. Default 1 000.
    */
   readonly waitMs?: number;
-  /** When the caller began to wait, in milliseconds since the Unix epoch: what `prepare` returned. Default: now. */
-  readonly since?: number;
+  /** What `prepare` returned to this caller. */
+  readonly since?: WaitStart;
+}
+
+/** When a caller began to wait, and for what. */
+export interface WaitStart {
+  /** Milliseconds since the Unix epoch. */
+  readonly at: number;
+  /** The read that the caller has to wait for; `undefined` when none. */
+  readonly read: number | undefined;
 }
 
 /** Is told about every read, for metrics and logs. It must not throw; if it does, a process warning says so. */

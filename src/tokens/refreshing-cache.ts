@@ -4,6 +4,7 @@ import type {
   CacheRequest,
   CacheStatus,
   RefreshingCacheOptions,
+  WaitStart,
 } from './cache-contract.js';
 import { expired, lifeTooShort, readTimedOut } from './cache-errors.js';
 import { cacheEntry, type CacheEntry } from './cache-entry.js';
@@ -57,6 +58,8 @@ export class RefreshingCache<T> {
   #failure: ReadFailure | undefined;
   #sequence = 0;
   #lastStart = Number.NEGATIVE_INFINITY;
+  /** Start of the last read that a caller asked for: only such a one holds a forced read up. */
+  #lastAsked = Number.NEGATIVE_INFINITY;
   #lastEnd: { readonly at: number; readonly forced: boolean } | undefined;
   /** What was read by this sequence or an earlier one is not fresh, whatever its age. */
   #invalidated = 0;
@@ -124,19 +127,21 @@ export class RefreshingCache<T> {
     const age = now - this.#lastStart;
     const isEarly = age >= 0 && age < intervalMs && !this.#isOutdated();
     if (isEarly && freshness !== 'unavailable' && this.#failure === undefined) return;
+    const asked = this.#lastAsked;
     this.#begin();
+    this.#lastAsked = asked;
   }
 
   /**
    * Begins the read that a caller would have to wait for now, if any: for a caller who has something else to do first,
-   * and then calls `get` with the instant that this returns as `since`. Never blocks, never throws.
+   * and then calls `get` with what this returns as `since`. Never blocks, never throws.
    */
-  prepare(): number {
+  prepare(): WaitStart {
     const now = this.#options.clock.now();
     this.#heedClock(now);
     this.#giveUpHungRead(now);
-    if (this.#flight === undefined && this.#plan(now) === 'wait') this.#begin();
-    return now;
+    const flight = this.#plan(now) === 'wait' ? (this.#flight ?? this.#begin()) : undefined;
+    return { at: now, read: flight?.sequence };
   }
 
   /**
@@ -243,20 +248,21 @@ export class RefreshingCache<T> {
     return planAnswer(this.#freshness(now), this.#failure, this.#readingFor(now), now, ttl);
   }
 
-  #byPolicy(now: number, since = Number.POSITIVE_INFINITY): CacheAnswer<T> | undefined {
+  #byPolicy(now: number, since: WaitStart | undefined): CacheAnswer<T> | undefined {
     const plan = this.#plan(now);
     if (plan === 'fail') throw this.#failure?.error;
     if (plan === 'wait') return undefined;
     if (plan === 'serve-and-read' || plan === 'serve-stale-and-read') this.#begin();
     const entry = this.#entry;
     if (plan === 'serve-stale' || plan === 'serve-stale-and-read') return entry?.answers.STALE;
-    const isNew = entry !== undefined && entry.readAt >= since;
-    return entry?.answers[isNew ? entry.newness : 'HIT'];
+    const hasWaited =
+      since?.read !== undefined && entry !== undefined && entry.sequence >= since.read;
+    return entry?.answers[hasWaited ? entry.newness : 'HIT'];
   }
 
   /** The first read that satisfies a caller who forces one, or nothing when a read has just been made. */
   #forcedSequence(now: number): number | undefined {
-    const age = now - this.#lastStart;
+    const age = now - this.#lastAsked;
     // Negative: left over from before the clock was set back, and no reason to refuse reads for as long as the jump.
     if (age < 0 || age >= this.#options.forceIntervalMs) return this.#sequence + 1;
     return this.#flight?.sequence;
@@ -271,7 +277,7 @@ export class RefreshingCache<T> {
     const had = this.#isAlive(this.#entry);
     const now = this.#options.clock.now();
     // Not later than now, where the clock was set back.
-    const since = Math.min(request.since ?? now, now);
+    const since = Math.min(request.since?.at ?? now, now);
     let flight: Flight;
     // At most two turns: the read in flight may have begun before the one that is asked for.
     do {
@@ -322,6 +328,7 @@ export class RefreshingCache<T> {
     const done = new Promise<void>((resolve) => (finish = resolve));
     const startedAt = this.#options.clock.now();
     this.#lastStart = startedAt;
+    this.#lastAsked = startedAt;
     this.#sequence += 1;
     const sequence = this.#sequence;
     const flight: Flight = { sequence, startedAt, forced, done, finish, isReplaced: false };

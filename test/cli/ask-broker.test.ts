@@ -52,6 +52,16 @@ describe('what a broker says of itself', () => {
     expect(words.includes('BROKER_MANAGEMENT_PORT')).toBe(hint !== '');
   });
 
+  test('tells what it serves', () => {
+    const stale = details({ token: { status: 'degraded', remaining_seconds: 3_600, stale: true } });
+    expect(judgeHealth(URL, true, stale).serves).toEqual({ remaining_seconds: 3_600, stale: true });
+    const fresh = details({ token: { status: 'up', remaining_seconds: 7 } });
+    expect(judgeHealth(URL, true, fresh).serves).toEqual({ remaining_seconds: 7, stale: false });
+    expect(
+      judgeHealth(URL, true, details({ token: { remaining_seconds: 'x' } })),
+    ).not.toHaveProperty('serves');
+  });
+
   test('does not reach the terminal with what could move the cursor', () => {
     const body = details({ 'a\u001b[2J': { status: 'down', reason: 'b\n\u202ec' } });
     expect(judgeHealth(URL, false, body).reasons).toEqual([{ check: 'a [2J', reason: 'b c' }]);

@@ -124,8 +124,8 @@ describe('what is slow is closed', () => {
     let answer = (): void => undefined;
     const { port } = await listen(
       (request, response) => {
-        if (request.url !== '/slow') return void response.end('x'.repeat(8_000_000));
-        answer = () => response.end('ok');
+        if (request.url === '/slow') answer = () => response.end('ok');
+        else response.end('x'.repeat(8_000_000));
       },
       { ...options, requestTimeoutMs: 500 },
     );

@@ -98,7 +98,7 @@ describe('what is repeated while a state lasts is logged when it changes', () =>
   test('attempts to rotate', () => {
     const lines = logged((log, metrics) => {
       const rotations = rotationObserver(log, metrics);
-      const schedule = scheduleObserver(log);
+      const schedule = scheduleObserver(log, metrics);
       const outcome = { trigger: 'schedule', key: 'slot', durationMilliseconds: 1, at: 0 } as const;
       repeat(() => {
         const code = 'PROVIDER_UNAVAILABLE';

@@ -4,6 +4,7 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import type { TokenProvider } from '../../src/provider/token-provider.js';
 import { ProviderError } from '../../src/provider/provider-errors.js';
+import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { HOUR, tokenOf } from '../rotation/rotation-fixture.js';
 import { MemorySecretStore } from '../support/memory-store.js';
@@ -89,6 +90,37 @@ describe('what health says of coverage', () => {
   });
 });
 
+describe('what health says of the token while the store is bad', () => {
+  const down = new SecretStoreError('STORE_UNAVAILABLE', 'Down.');
+  const hanging = (): Promise<never> => new Promise<never>(() => undefined);
+
+  test.each([
+    ['fails', (): Promise<never> => Promise.reject(down), 'STORE_UNAVAILABLE'],
+    ['hangs', hanging, 'READINESS_TIMEOUT'],
+  ])('it can be served, although the store %s', async (_what, fault, code) => {
+    mintElsewhere();
+    await runtime.readiness.tokenState();
+    clock.advance(305_000);
+    store.before = fault;
+    const asked = clock.now();
+    const state = await runtime.readiness.tokenState();
+    expect(state).toMatchObject({ ok: true, stale: true, code });
+    // Probes usually wait a second.
+    expect(clock.now() - asked).toBeLessThanOrEqual(500);
+  });
+
+  test('it cannot be served when it has expired', async () => {
+    mintElsewhere();
+    await runtime.readiness.tokenState();
+    clock.advance(26 * HOUR);
+    store.before = () => Promise.reject(down);
+    expect(await runtime.readiness.tokenState()).toMatchObject({
+      ok: false,
+      code: 'STORE_UNAVAILABLE',
+    });
+  });
+});
+
 describe('what health says of peers', () => {
   const login = () => runtime.serving.peerDirectory.get().catch(() => undefined);
 
@@ -145,5 +177,89 @@ describe('what health says of peers', () => {
     expect(runtime.readiness.peers()?.reason).toContain('Nobody can log in');
     clock.advance(HOUR);
     expect(runtime.readiness.peers()).toBeUndefined();
+  });
+});
+
+describe('slots that pass without a rotation', () => {
+  const DAY = 24 * HOUR;
+  const missed = async (): Promise<string[]> => {
+    const text = await runtime.metrics.registry.metrics();
+    return text.split('\n').filter((line) => line.includes('result="missed"'));
+  };
+
+  test.each<[string, () => void, string]>([
+    ['the provider', () => undefined, 'PROVIDER_UNAVAILABLE'],
+    [
+      'the store',
+      () => {
+        store.before = () => {
+          throw new SecretStoreError('STORE_UNAVAILABLE', 'The store is down.');
+        };
+      },
+      'STORE_UNAVAILABLE',
+    ],
+  ])('are told by health and metrics while %s is down', async (_what, breakIt, code) => {
+    mintElsewhere(10 * DAY);
+    await runtime.schedule.check();
+    expect(runtime.readiness.rotation()).toEqual({ ok: true, next: '2026-11-23T03:00:00.000Z' });
+    breakIt();
+    clock.set('2026-11-23T03:00:00Z');
+    await runtime.schedule.check();
+    clock.set('2026-11-23T03:01:01Z');
+    expect(runtime.readiness.rotation()).toMatchObject({
+      ok: false,
+      code,
+      dueSince: '2026-11-23T03:00:00.000Z',
+      reason: expect.stringMatching(/slot 2026-11-23T03:00:00.000Z is late.*runbook/),
+    });
+    expect(await missed()).toEqual([]);
+    for (const day of [24, 25]) {
+      clock.set(`2026-11-${day}T03:00:00Z`);
+      await runtime.schedule.check();
+    }
+    clock.advance(1_000);
+    await runtime.schedule.check();
+    expect(runtime.readiness.rotation()).toMatchObject({
+      ok: false,
+      code,
+      missedSlots: 2,
+      dueSince: '2026-11-23T03:00:00.000Z',
+      reason: expect.stringMatching(
+        /^2 slots have passed .* down\. .*runbook\.md#rotations_total$/,
+      ),
+    });
+    expect(await missed()).toEqual([
+      expect.stringMatching(new RegExp(`trigger="schedule",result="missed",code="${code}"} 2$`)),
+    ]);
+    store.before = () => undefined;
+    mintElsewhere();
+    clock.advance(20_000);
+    await runtime.schedule.check();
+    expect(runtime.readiness.rotation()).toMatchObject({
+      ok: true,
+      next: '2026-11-26T03:00:00.000Z',
+    });
+  });
+
+  test('are not missed when another replica has rotated in each', async () => {
+    mintElsewhere(10 * DAY);
+    await runtime.schedule.check();
+    for (const day of [23, 24, 25]) {
+      clock.set(`2026-11-${day}T03:00:00Z`);
+      mintElsewhere(10 * DAY);
+      await runtime.schedule.check();
+    }
+    expect(runtime.readiness.rotation()?.ok).toBe(true);
+    expect(await missed()).toEqual([]);
+  });
+
+  test('are none of ours where Secrets Manager rotates', async () => {
+    mintElsewhere(10 * DAY);
+    store.configure(tokenSecret, managed);
+    await runtime.schedule.check();
+    clock.set('2026-11-25T04:00:00Z');
+    await runtime.schedule.check();
+    expect(runtime.readiness.rotation()?.ok).toBe(true);
+    expect(await missed()).toEqual([]);
   });
 });

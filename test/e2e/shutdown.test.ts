@@ -63,7 +63,9 @@ describe('a reader of standard output that stops reading', () => {
     });
     for (let count = 1; count <= 80; count += 1) {
       socket.write(batch);
-      while (answers < count * 100 - 50) await once(socket, 'data');
+      const enough = count * 100 - 50;
+      const isBehind = (): boolean => answers < enough;
+      while (isBehind()) await once(socket, 'data');
     }
     socket.destroy();
   }
@@ -250,10 +252,10 @@ describe('a rolling restart behind a load balancer', () => {
       new Map(replicas.map(({ broker, authorization }) => [broker.url, authorization])),
     );
     await balancer.until(2);
-    let isLoaded = true;
+    const loaded = new AbortController();
     const statuses = new Map<string, number>();
     const load = Array.from({ length: 8 }, async () => {
-      while (isLoaded) {
+      while (!loaded.signal.aborted) {
         const outcome = await balancer.get().then(String, String);
         statuses.set(outcome, (statuses.get(outcome) ?? 0) + 1);
       }
@@ -263,7 +265,7 @@ describe('a rolling restart behind a load balancer', () => {
       replica.broker = await startBroker(['dev'], replica.env);
       await balancer.until(2);
     }
-    isLoaded = false;
+    loaded.abort();
     await Promise.all(load);
     expect([...statuses.keys()]).toEqual(['200']);
     expect(statuses.get('200')).toBeGreaterThan(200);

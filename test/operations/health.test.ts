@@ -56,6 +56,12 @@ class Source implements ReadinessSource {
   peers(): PeersReadiness | undefined {
     return this.knows;
   }
+
+  stopping = false;
+
+  isStopping(): boolean {
+    return this.stopping;
+  }
 }
 
 /** A clock whose sleeps end when the test says so. */
@@ -304,6 +310,19 @@ test('no canary gets into an answer', async () => {
   source.knows = { ok: false, reason: `secret=${peerSecret}` };
   const response = await request(server).get('/health/ready').expect(503);
   assertNoCanary(response.text + out.text);
+});
+
+test('told to stop, it is not ready whatever else is, asks nothing, and logs no fault', async () => {
+  const { server, source, out } = await start();
+  source.stopping = true;
+  const { body } = await request(server).get('/health/ready').expect(503);
+  expect(body).toMatchObject({
+    status: 'error',
+    error: { process: { status: 'down', code: 'BROKER_STOPPING' } },
+  });
+  await request(server).get('/health/live').expect(200);
+  expect(source.asked).toBe(0);
+  expect(out.text).toBe('');
 });
 
 test('while it shuts down it is not ready', async () => {

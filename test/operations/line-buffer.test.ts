@@ -108,6 +108,18 @@ describe.each(['EAGAIN', 'EPIPE', 'ENOSPC', 'EIO'])('when nothing can be written
     expect(out.dropped()).toBe(399);
   });
 
+  test('what was dropped is said at exit too', () => {
+    const out = lines({
+      mostBytes: 10,
+      onDropped: (count) => out.write(`lost ${count}\n`),
+    });
+    for (let count = 0; count < 5; count += 1) out.write('12345678\n');
+    jest.advanceTimersByTime(20);
+    reader.room = Infinity;
+    exit();
+    expect(reader.text).toBe('12345678\nlost 4\n');
+  });
+
   test('a line that was written in part goes on where it stopped', () => {
     const out = lines();
     out.write('one two three\n');

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { decodeJwt } from 'jose';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
 import { serviceTokenOf } from '../../src/rotation/minted-token.js';
 import { TokenSource } from '../../src/rotation/token-source.js';
@@ -180,6 +181,17 @@ describe('a mint', () => {
     ['not known', undefined, {}, {}, undefined],
   ])('keeps the scopes: %s', async (_what, scope, secret, setting, expected) => {
     expect((await mint({ scope }, secret, setting)).scope).toBe(expected);
+  });
+
+  test('keeps the end that comes first: expires_in before exp', async () => {
+    const before = Date.now();
+    const token = await mint({ expires_in: 60 });
+    expect(token.expiresAt).toBeGreaterThanOrEqual(before + 60_000);
+    expect(token.expiresAt).toBeLessThanOrEqual(Date.now() + 60_000);
+    const { exp = 0 } = decodeJwt(token.accessToken);
+    expect(exp * 1000).toBeGreaterThan(token.expiresAt + 60_000);
+    // What is kept says the same when it is read again, and so does whoever serves it.
+    expect(parseServiceToken(serializeServiceToken(token)).expiresAt).toBe(token.expiresAt);
   });
 
   test('of a token that has expired already says so, not "-1 s of life"', async () => {

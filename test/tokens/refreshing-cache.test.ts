@@ -561,6 +561,15 @@ describe('refresh', () => {
     expect(cache.peek()).toMatchObject({ state: 'HIT', value: { name: 'v2' } });
   });
 
+  test('holds no forced read up', async () => {
+    const { cache, source } = setUp();
+    cache.refresh();
+    await turn();
+    expect((await cache.get({ force: true })).value.name).toBe('v2');
+    expect((await cache.get({ force: true })).state).toBe('HIT');
+    expect(source.reads).toBe(2);
+  });
+
   test('reads at once what was invalidated', async () => {
     const scene = setUp();
     await scene.cache.get();

@@ -13,68 +13,70 @@ import { examineStore, type Patient } from './store.js';
 import { examineClassification, examineCoverage, examineMint } from './token.js';
 
 /**
- * `doctor`: checks, in order, everything that a rotation and a peer depend on. It changes nothing.
+ * `doctor`: checks, side by side and within ten seconds, everything that a rotation and a peer depend on. It changes nothing.
  *
  * @param mint also mints a token on trial.
  * @returns true when nothing failed.
  */
 export async function doctorCommand(context: CommandContext, mint: boolean): Promise<boolean> {
   const examination = new Examination();
-  await examine(examination, context.env, mint);
-  const { reports } = examination;
+  const close = examine(examination, context.env, mint);
+  const reports = await examination.reports();
+  await close();
   show(context.output, reportJson(reports), reportLines(reports));
   return isHealthy(reports);
 }
 
-async function examine(
+/** Begins every check. @returns what closes the store. */
+function examine(
   examination: Examination,
   env: NodeJS.ProcessEnv,
   mint: boolean,
-): Promise<void> {
-  const config = await examination.check('configuration', [], () => examineConfiguration(env));
-  const patient = await examination.check('credentials', [config], examineStore);
-  try {
-    await examineBroker(examination, patient, mint);
-  } finally {
-    if ('value' in patient) await patient.value.close();
-  }
+): () => Promise<void> {
+  const config = examination.check('configuration', [], () => examineConfiguration(env));
+  const patient = examination.check('credentials', [config], examineStore);
+  examineBroker(examination, patient, mint);
+  return async () => {
+    const opened = await patient;
+    if ('value' in opened) await opened.value.close();
+  };
 }
 
-async function examineBroker(
+function examineBroker(
   examination: Examination,
-  patient: Outcome<Patient>,
+  patient: Promise<Outcome<Patient>>,
   mint: boolean,
-): Promise<void> {
-  const credentials = await examination.check('credentials secret', [patient], examineCredentials);
-  const token = await examination.check('token secret', [patient], examineTokenSecret);
-  const peers = await examination.check('peers secret', [patient], examinePeers);
-  await examination.check(
+): void {
+  const credentials = examination.check('credentials secret', [patient], examineCredentials);
+  const token = examination.check('token secret', [patient], examineTokenSecret);
+  const peers = examination.check('peers secret', [patient], examinePeers);
+  void examination.check(
     'encryption',
     [credentials, token, peers],
     (ofCredentials, ofToken, ofPeers) =>
       judgeEncryption({ credentials: ofCredentials, token: ofToken, peers: ofPeers }),
   );
-  await examination.check('fallback Regions', [patient, token], ({ config }, secret) =>
+  void examination.check('fallback Regions', [patient, token], ({ config }, secret) =>
     examineFallbackRegions(config, secret),
   );
-  await examination.check(
+  void examination.check(
     'rotation',
     [patient, token],
     ({ config, slots, clock }, { description }) =>
       judgeRotation(description, config.rotation, slots, clock.now()),
   );
-  await examination.check('rotation function', [patient, token], ({ clock }, { description }) =>
+  void examination.check('rotation function', [patient, token], ({ clock }, { description }) =>
     judgeFunction(description, clock.now()),
   );
-  await examination.check('pending version', [patient, token], (who, { description }) =>
+  void examination.check('pending version', [patient, token], (who, { description }) =>
     examinePending(who, description),
   );
-  const provider = await examination.check('provider', [patient, credentials], examineProvider);
-  await examination.check('trial mint', [patient, provider], (who, asked) =>
+  const provider = examination.check('provider', [patient, credentials], examineProvider);
+  void examination.check('trial mint', [patient, provider], (who, asked) =>
     examineMint(who, asked, mint),
   );
-  await examination.check('provider keys', [patient, provider], examineKeys);
-  await examination.check('classification', [patient, provider, token], examineClassification);
-  await examination.check('coverage', [patient, token], examineCoverage);
-  await examination.check('clock', [patient, provider], examineClock);
+  void examination.check('provider keys', [patient, provider], examineKeys);
+  void examination.check('classification', [patient, provider, token], examineClassification);
+  void examination.check('coverage', [patient, token], examineCoverage);
+  void examination.check('clock', [patient, provider], examineClock);
 }

@@ -1,4 +1,5 @@
 import { ConfigError } from '../../config/config-error.js';
+import { systemClock, type Clock } from '../../tokens/clock.js';
 import { BrokerError } from '../../tokens/errors.js';
 import { oneLine } from '../../tokens/one-line.js';
 import { redactText } from '../../tokens/redaction.js';
@@ -30,45 +31,91 @@ export interface Examined<Value> extends Finding {
 /** A check that was made, for the checks that depend on it. */
 export type Outcome<Value> = { readonly value: Value } | { readonly blockedBy: string };
 
-type ValuesOf<Needs extends readonly Outcome<unknown>[]> = {
-  [Index in keyof Needs]: Needs[Index] extends Outcome<infer Value> ? Value : never;
+type MaybeLater<T> = T | Promise<T>;
+
+type ValuesOf<Needs extends readonly MaybeLater<Outcome<unknown>>[]> = {
+  [Index in keyof Needs]: Awaited<Needs[Index]> extends Outcome<infer Value> ? Value : never;
 };
 
+/** How long all checks together may take, in milliseconds. */
+export const TIME_TO_EXAMINE = 7_000;
+
 /**
- * Makes checks one after the other and keeps their reports. A check names the outcomes it needs, and gets their values;
- * when one of them has none, it is skipped and says which check is to blame.
+ * Makes checks side by side, each as soon as what it needs is there, and keeps their reports. A check names the outcomes
+ * it needs, and gets their values; when one of them has none, it is skipped and says which check is to blame. What has
+ * not answered when the time is over is said to have failed.
  */
 export class Examination {
-  readonly #reports: CheckReport[] = [];
+  readonly #reports: Promise<CheckReport>[] = [];
+  readonly #over: Promise<'over'>;
+  readonly #ended = new AbortController();
 
-  /** The reports so far, in the order of the checks. */
-  get reports(): readonly CheckReport[] {
-    return [...this.#reports];
+  constructor(clock: Clock = systemClock) {
+    this.#over = clock.sleep(TIME_TO_EXAMINE, this.#ended.signal).then(
+      () => 'over',
+      () => 'over',
+    );
+  }
+
+  /** The reports, in the order in which the checks were asked for; resolves when each was made, or the time is over. */
+  async reports(): Promise<readonly CheckReport[]> {
+    const reports = await Promise.all(this.#reports);
+    this.#ended.abort();
+    return reports;
   }
 
   /** Makes one check. Never rejects: what it throws is its finding. */
-  async check<Value, const Needs extends readonly Outcome<unknown>[]>(
+  check<Value, const Needs extends readonly MaybeLater<Outcome<unknown>>[]>(
     name: string,
     needs: Needs,
     examine: (...values: ValuesOf<Needs>) => Promise<Examined<Value>> | Examined<Value>,
   ): Promise<Outcome<Value>> {
-    const missing = needs.find((need) => 'blockedBy' in need);
+    const made = this.#make(needs, examine);
+    this.#reports.push(made.then(({ finding }) => ({ check: name, ...finding })));
+    return made.then(({ value, blockedBy = name }) =>
+      value === undefined ? { blockedBy } : { value },
+    );
+  }
+
+  async #make<Value, const Needs extends readonly MaybeLater<Outcome<unknown>>[]>(
+    needs: Needs,
+    examine: (...values: ValuesOf<Needs>) => Promise<Examined<Value>> | Examined<Value>,
+  ): Promise<Made<Value>> {
+    const outcomes = await Promise.all(needs.map(async (need) => need));
+    const missing = outcomes.find((need) => 'blockedBy' in need);
     if (missing !== undefined && 'blockedBy' in missing) {
       const { blockedBy } = missing;
-      this.#reports.push({ check: name, ...skipped(`It depends on "${blockedBy}".`) });
-      return { blockedBy };
+      return { finding: skipped(`It depends on "${blockedBy}".`), value: undefined, blockedBy };
     }
-    const values = needs.map((need) => ('value' in need ? need.value : undefined));
-    let examined: Examined<Value>;
+    const values = outcomes.map((need) => ('value' in need ? need.value : undefined));
     try {
-      examined = await examine(...(values as ValuesOf<Needs>));
+      const examined = await Promise.race([
+        (async () => examine(...(values as ValuesOf<Needs>)))(),
+        this.#over,
+      ]);
+      const { value, ...finding } = examined === 'over' ? noAnswer<Value>() : examined;
+      return { finding, value };
     } catch (error) {
-      examined = failure(error);
+      return { finding: failure(error), value: undefined };
     }
-    const { value, ...finding } = examined;
-    this.#reports.push({ check: name, ...finding });
-    return value === undefined ? { blockedBy: name } : { value };
   }
+}
+
+interface Made<Value> {
+  readonly finding: Finding;
+  readonly value: Value | undefined;
+  /** The check to blame, where this one was skipped. */
+  readonly blockedBy?: string;
+}
+
+function noAnswer<Value>(): Examined<Value> {
+  return {
+    ...failed(
+      `No answer within ${TIME_TO_EXAMINE / 1000} s.`,
+      'See whether it can be reached from here: DNS, firewalls, proxies, VPC endpoints.',
+    ),
+    code: 'NO_ANSWER',
+  };
 }
 
 export function ok(message: string, action?: string): Finding {

@@ -31,7 +31,8 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Patie
     createsSecrets: false,
     onDate: (reading) => clockWatch.read('store', reading),
   });
-  const provider = createOAuthProvider({ clock });
+  // Once: the whole examination has seven seconds.
+  const provider = createOAuthProvider({ clock, attempts: 1 });
   const core = await createCore(config, { store, clock, provider });
   return { ...finding, value: { ...core, provider, clockWatch } };
 }

@@ -13,9 +13,14 @@ export interface FetchFailure {
 }
 
 const FIRST_RETRY = 1000;
+/** The longest pause by itself, however long the cooldown. */
+const LONGEST_RETRY = 15_000;
 const MAX_RETRY_AFTER_SECONDS = 300;
 
-/** Remembers a failure: the next attempt is due after 1, 2, 4 … seconds, or later when the provider asks for it. */
+/**
+ * Remembers a failure: the next attempt is due after 1, 2, 4 … 15 seconds, or later when the provider asks for it, up to
+ * five minutes.
+ */
 export function failedFetch(
   thrown: unknown,
   last: FetchFailure | undefined,
@@ -29,7 +34,7 @@ export function failedFetch(
           cause: thrown,
         });
   const inARow = (last?.inARow ?? 0) + 1;
-  const backoff = Math.min(FIRST_RETRY * 2 ** (inARow - 1), cooldown);
+  const backoff = Math.min(FIRST_RETRY * 2 ** (inARow - 1), cooldown, LONGEST_RETRY);
   const asked = Math.min(error.retryAfterSeconds ?? 0, MAX_RETRY_AFTER_SECONDS) * 1000;
   return { error, code: error.code, at, inARow, retryAt: at + Math.max(backoff, asked) };
 }

@@ -58,8 +58,8 @@ export interface RemoteKeySet extends KeySet {
  * - While the provider is down, keys that are at hand go on working until `staleSeconds` after their age; an unknown id
  *   then is answered with {@link KeysUnavailableError} rather than a refusal, since the key may just be new. A failed
  *   fetch says so for as long as keys count as fresh; after that the next answer waits for a fetch again.
- * - With no keys at hand, failed fetches are repeated after 1, 2, 4 … seconds, up to the cooldown, or later when the
- *   provider asks for it (`Retry-After`, at most five minutes).
+ * - With no keys at hand, failed fetches are repeated after 1, 2, 4 … seconds, up to the cooldown and 15 seconds, or later
+ *   when the provider asks for it (`Retry-After`, at most five minutes).
  * - A fetched JWKS replaces the keys as a whole, also by none: what is gone from it is no longer trusted.
  *
  * @throws {VerifierConfigError} for numbers out of range; {@link KeyFetchError} `KEYS_URI_REFUSED` for an address that

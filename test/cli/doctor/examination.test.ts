@@ -11,6 +11,7 @@ import {
 import { isHealthy, reportJson, reportLines } from '../../../src/cli/doctor/report.js';
 import { ConfigError } from '../../../src/config/config-error.js';
 import { BrokerError } from '../../../src/tokens/errors.js';
+import { VirtualClock } from '../../support/virtual-clock.js';
 
 describe('an examination', () => {
   test('gives a check the values of those it needs', async () => {
@@ -20,7 +21,7 @@ describe('an examination', () => {
     await examination.check('sum', [one, two], (number: number, text: string) =>
       ok(`${number}${text}`),
     );
-    expect(examination.reports).toEqual([
+    expect(await examination.reports()).toEqual([
       { check: 'one', state: 'ok', message: 'is one' },
       { check: 'two', state: 'warning', message: 'is two' },
       { check: 'sum', state: 'ok', message: '1b' },
@@ -36,7 +37,7 @@ describe('an examination', () => {
       value: 2,
     }));
     await examination.check('last', [middle], () => ok('never'));
-    expect(examination.reports.slice(2)).toEqual([
+    expect((await examination.reports()).slice(2)).toEqual([
       { check: 'middle', state: 'skipped', message: 'It depends on "broken".' },
       { check: 'last', state: 'skipped', message: 'It depends on "broken".' },
     ]);
@@ -46,7 +47,7 @@ describe('an examination', () => {
     const examination = new Examination();
     const old = await examination.check('old', [], () => ({ ...failed('expired'), value: 7 }));
     await examination.check('next', [old], (value: number) => ok(String(value)));
-    expect(examination.reports.map(({ state }) => state)).toEqual(['failed', 'ok']);
+    expect((await examination.reports()).map(({ state }) => state)).toEqual(['failed', 'ok']);
   });
 
   test('takes what is thrown for the finding', async () => {
@@ -55,10 +56,51 @@ describe('an examination', () => {
       throw new BrokerError('STORE_TIMEOUT', 'retry', 'no answer');
     });
     await examination.check('rejects', [], () => Promise.reject(new Error('Bearer abc.def.ghi')));
-    expect(examination.reports).toMatchObject([
+    expect(await examination.reports()).toMatchObject([
       { state: 'failed', code: 'STORE_TIMEOUT', message: 'no answer' },
       { state: 'failed', code: 'UNEXPECTED', message: expect.not.stringContaining('abc.def') },
     ]);
+  });
+});
+
+describe('an examination in which much does not answer', () => {
+  const never = (): Promise<never> => new Promise(() => undefined);
+
+  test('is over in seven seconds, and names what did not answer', async () => {
+    const clock = new VirtualClock();
+    const began = clock.now();
+    const examination = new Examination(clock);
+    const store = examination.check('store', [], () => ({ ...ok('opens'), value: 1 }));
+    const provider = examination.check<number, []>('provider', [], never);
+    void examination.check('token', [store], never);
+    void examination.check('keys', [provider], () => ok('never'));
+    void examination.check('clock', [store], async () => {
+      await clock.sleep(3_000);
+      return ok('asked side by side');
+    });
+    const noAnswer = { state: 'failed', code: 'NO_ANSWER', message: 'No answer within 7 s.' };
+    expect(await examination.reports()).toMatchObject([
+      { check: 'store', state: 'ok' },
+      { check: 'provider', ...noAnswer },
+      { check: 'token', ...noAnswer },
+      { check: 'keys', state: 'skipped', message: 'It depends on "provider".' },
+      { check: 'clock', state: 'ok' },
+    ]);
+    expect(clock.now() - began).toBe(7_000);
+  });
+
+  test('makes a check as soon as what it needs is there', async () => {
+    const clock = new VirtualClock();
+    const began = clock.now();
+    const examination = new Examination(clock);
+    const slow = async () => {
+      await clock.sleep(2_000);
+      return { ...ok('slow'), value: 1 };
+    };
+    const [one, two] = [examination.check('one', [], slow), examination.check('two', [], slow)];
+    void examination.check('both', [one, two], slow);
+    expect((await examination.reports()).map(({ check }) => check)).toEqual(['one', 'two', 'both']);
+    expect(clock.now() - began).toBe(4_000);
   });
 });
 
