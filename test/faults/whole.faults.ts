@@ -69,7 +69,18 @@ describe('everything that can go wrong', () => {
         FAULTS.map((fault) => ({
           name: `${kind}: ${place}, ${fault}`,
           run: async () => {
-            results.push(await run(place === 'store' ? storeWorld : world, place, fault));
+            const cell = await run(place === 'store' ? storeWorld : world, place, fault);
+            results.push(cell);
+            const alone = { outages: [], coldStarts: [], parts: [] };
+            const found =
+              results === outages
+                ? { ...alone, outages: [cell] }
+                : { ...alone, coldStarts: [cell] };
+            for (const { figure, missed } of targetsOf(found)) {
+              // A median is one of all cells.
+              const own = missed.filter((text) => !text.startsWith('median'));
+              if (own.length > 0) process.stderr.write(`MISSED ${figure}: ${own.join('; ')}\n`);
+            }
           },
         })),
       );
