@@ -50,7 +50,7 @@ export interface ServiceTokenClient extends ServiceTokenSource {
  *
  * The brokers are asked in the order of the list: the first whenever it works, and last for a minute after it failed.
  * `Retry-After` is kept. A peer that is refused (400, 401, 403) is not tried again at another broker, nor at once: after 1 to 8
- * seconds, or as soon as it has another secret. While there is no token at hand, the next attempt is at most 15 seconds away,
+ * seconds, and a quarter, or as soon as it has another secret. While there is no token at hand, the next attempt is at most 15 seconds away,
  * whatever failed before.
  *
  * A token's life is what the broker says is left of it (`expires_in`, RFC 6749 §5.1), counted by this machine's clock from

@@ -102,7 +102,7 @@ export async function repairPending(options: RepairOptions): Promise<Repaired> {
     now: clock.now(),
     description,
     stagedAt: staged?.createdAt,
-    claimedAt: await lastClaim(store, tokenSecretId, description),
+    claimedAt: await openClaim(store, tokenSecretId, description),
     force,
   });
   if (decision.kind === 'refuse') {
@@ -116,7 +116,8 @@ export async function repairPending(options: RepairOptions): Promise<Repaired> {
   return { cleared: decision.versionId, reason: decision.reason };
 }
 
-async function lastClaim(
+/** When the last claim was made, unless a token has become current since: then its mint is over. */
+async function openClaim(
   store: SecretStore,
   secretId: string,
   description: SecretDescription,
@@ -124,8 +125,12 @@ async function lastClaim(
   const claimId = versionWithLabel(description, CLAIM_LABEL);
   if (claimId === undefined) return undefined;
   try {
-    return parseRotationClaim((await store.read(secretId, { versionId: claimId })).value)
-      ?.claimedAt;
+    const { value } = await store.read(secretId, { versionId: claimId });
+    const claimedAt = parseRotationClaim(value)?.claimedAt;
+    const currentId = versionWithLabel(description, 'AWSCURRENT');
+    if (claimedAt === undefined || currentId === undefined) return claimedAt;
+    const current = await findVersion(store, secretId, currentId);
+    return (current?.createdAt ?? 0) >= claimedAt ? undefined : claimedAt;
   } catch (error) {
     // Gone since, or no claim after all: then it keeps nobody waiting.
     if (isStoreError(error, 'VERSION_NOT_FOUND') || error instanceof TokenSecretError) {

@@ -36,6 +36,7 @@ test('an empty environment gives the documented defaults', () => {
       iamPeers: [],
       maxConnections: undefined,
       shutdownDelaySeconds: 0,
+      management: undefined,
     },
     secrets: {
       store: 'embedded',
@@ -64,7 +65,12 @@ test('an empty environment gives the documented defaults', () => {
       typ: undefined,
       clockSkewSeconds: 60,
     },
-    rotation: { enabled: true, cron: '0 3 * * *', minRemainingSeconds: 3600 },
+    rotation: {
+      enabled: true,
+      cron: '0 3 * * *',
+      manualIntervalSeconds: 60,
+      minRemainingSeconds: 3600,
+    },
     cache: { ttlSeconds: 300 },
     log: { level: 'info', format: 'json' },
     dev: { providerPort: 3001 },
@@ -110,6 +116,9 @@ test('every setting is read', () => {
     BROKER_LOG_LEVEL: 'debug',
     BROKER_LOG_FORMAT: 'text',
     BROKER_DEV_PROVIDER_PORT: '9090',
+    BROKER_MANAGEMENT_PORT: '8081',
+    BROKER_MANUAL_ROTATION_SECONDS: '90',
+    BROKER_MANAGEMENT_HOST: '127.0.0.2',
   });
   expect(config.secrets.masterKey?.reveal()).toEqual(Uint8Array.from(Buffer.alloc(32, 7)));
   expect({ ...config, secrets: { ...config.secrets, masterKey: undefined } }).toEqual({
@@ -123,6 +132,7 @@ test('every setting is read', () => {
       ],
       maxConnections: 500,
       shutdownDelaySeconds: 5,
+      management: { port: 8081, host: '127.0.0.2' },
     },
     secrets: {
       store: 'aws',
@@ -152,7 +162,12 @@ test('every setting is read', () => {
       typ: 'at+jwt',
       clockSkewSeconds: 0,
     },
-    rotation: { enabled: false, cron: '30 0 */6 * * *', minRemainingSeconds: 61 },
+    rotation: {
+      enabled: false,
+      cron: '30 0 */6 * * *',
+      manualIntervalSeconds: 90,
+      minRemainingSeconds: 61,
+    },
     cache: { ttlSeconds: 60 },
     log: { level: 'debug', format: 'text' },
     dev: { providerPort: 9090 },

@@ -105,7 +105,10 @@ test('rotate says when running brokers serve the new token, by their cache', asy
 });
 
 test('options that do not go together are a wrong call', async () => {
-  for (const args of [['--force'], ['--repair', '--dry-run'], ['--dry-run', '--force']]) {
+  for (const args of [
+    ['--repair', '--dry-run'],
+    ['--dry-run', '--force'],
+  ]) {
     expect(await runCommand(['rotate', ...args], env)).toMatchObject({ code: 2, stdout: '' });
   }
 });

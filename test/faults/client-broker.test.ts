@@ -181,7 +181,7 @@ describe('the client of real brokers', () => {
       });
       clock.advance(1_000);
     }
-    expect(await counted(url)).toBeLessThanOrEqual(5);
+    expect(await counted(url)).toBeLessThanOrEqual(10);
     await rename(join(folder, 'new.json'), peerFile());
     await client.getToken();
     expect(client.status()).toMatchObject({ usable: true, consecutiveFailures: 0 });

@@ -13,19 +13,21 @@ export interface FetchFailure {
 }
 
 const FIRST_RETRY = 1000;
-/** The longest pause by itself, however long the cooldown. */
-const LONGEST_RETRY = 15_000;
+/** The longest pause while there are no keys to verify with, however long the cooldown. */
+export const LONGEST_WITHOUT_KEYS = 15_000;
 const MAX_RETRY_AFTER_SECONDS = 300;
 
 /**
- * Remembers a failure: the next attempt is due after 1, 2, 4 … 15 seconds, or later when the provider asks for it, up to
+ * Remembers a failure: the next attempt is due after 1, 2, 4 … seconds, or later when the provider asks for it, up to
  * five minutes.
+ *
+ * @param longest the longest pause by itself, in milliseconds.
  */
 export function failedFetch(
   thrown: unknown,
   last: FetchFailure | undefined,
   at: number,
-  cooldown: number,
+  longest: number,
 ): FetchFailure {
   const error =
     thrown instanceof KeyFetchError
@@ -34,7 +36,7 @@ export function failedFetch(
           cause: thrown,
         });
   const inARow = (last?.inARow ?? 0) + 1;
-  const backoff = Math.min(FIRST_RETRY * 2 ** (inARow - 1), cooldown, LONGEST_RETRY);
+  const backoff = Math.min(FIRST_RETRY * 2 ** (inARow - 1), longest);
   const asked = Math.min(error.retryAfterSeconds ?? 0, MAX_RETRY_AFTER_SECONDS) * 1000;
   return { error, code: error.code, at, inARow, retryAt: at + Math.max(backoff, asked) };
 }

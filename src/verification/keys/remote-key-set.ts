@@ -1,7 +1,13 @@
 import { decideFreshness, type Freshness } from '../../tokens/freshness.js';
 import { waitFor, withDeadline } from '../../tokens/waiting.js';
 import { KeyFetchError, KeysUnavailableError } from '../errors.js';
-import { countsAsDown, failedFetch, mayRetry, type FetchFailure } from './fetch-failure.js';
+import {
+  countsAsDown,
+  failedFetch,
+  LONGEST_WITHOUT_KEYS,
+  mayRetry,
+  type FetchFailure,
+} from './fetch-failure.js';
 import { fetchKeys, type FetchedKeys } from './fetch-keys.js';
 import { KeyRing, requireKey } from './key-ring.js';
 import type { KeyMatch, KeySet, KeySetState, VerificationKey, WantedKey } from './key-set.js';
@@ -254,7 +260,10 @@ class FetchedKeySet implements RemoteKeySet {
       this.#failure = undefined;
     } catch (error) {
       this.#failures += 1;
-      this.#failure = failedFetch(error, this.#failure, clock.now(), cooldown);
+      const now = clock.now();
+      const hasKeys = this.#held !== undefined && now < this.#held.usableUntil;
+      const longest = hasKeys ? cooldown : Math.min(cooldown, LONGEST_WITHOUT_KEYS);
+      this.#failure = failedFetch(error, this.#failure, now, longest);
     }
     this.#lastAttemptAt = clock.now();
   }
