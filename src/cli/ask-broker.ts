@@ -23,7 +23,7 @@ export interface BrokerHealth {
   readonly details?: unknown;
 }
 
-const TIMEOUT = 2_000;
+const TIMEOUT = 5_000;
 
 const REASONS_ELSEWHERE =
   '; its log says why, and so does its management port (BROKER_MANAGEMENT_PORT)';

@@ -82,7 +82,7 @@ describe('a management port', () => {
     expect(new URL(broker.managementUrl ?? '').hostname).toBe('127.0.0.1');
     const ready = await send(port, 'GET', '/health/ready');
     expect(ready.status).toBe(200);
-    expect(bodyOf(ready)).toMatchObject({ details: { token: { remainingSeconds: 86_400 } } });
+    expect(bodyOf(ready)).toMatchObject({ details: { token: { remaining_seconds: 86_400 } } });
     expect(bodyOf(await send(port, 'GET', '/health/live'))).toEqual({ status: 'ok' });
     const metrics = await send(port, 'GET', '/metrics');
     expect(metrics.headers['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8');
@@ -174,7 +174,7 @@ describe("the broker's own port", () => {
       expect(await statusFor('admin', SECRETS.admin)).toBe(200);
     }
     const ready = await send(broker.port, 'GET', '/health/ready', ADMIN);
-    expect(bodyOf(ready)).toMatchObject({ details: { token: { remainingSeconds: 86_400 } } });
+    expect(bodyOf(ready)).toMatchObject({ details: { token: { remaining_seconds: 86_400 } } });
     const metrics = await send(broker.port, 'GET', '/metrics', ADMIN);
     expect(metrics.text).toContain('service_token_broker_http_requests_total');
   });

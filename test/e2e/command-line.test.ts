@@ -210,7 +210,10 @@ describe('the command line', () => {
     const { code, stdout } = await run(['status', '--url', broker.url]);
     expect(code).toBe(0);
     expect(stdout).toMatch(
-      new RegExp(`^Broker +degraded at ${broker.url}\\n +coverage: A token lives`, 'm'),
+      new RegExp(
+        `^Broker +degraded at ${broker.url}\\n +serves a token with 23 h 59 min left\\n +coverage: A token lives`,
+        'm',
+      ),
     );
     await broker.stop();
     const brief = await startProviderServer({ tokenLifeSeconds: 100 });
@@ -314,7 +317,7 @@ describe('the command line', () => {
     [['peers', 'add', 'x', '--role', 'boss'], /choices are token, admin/],
     [['peers', 'add', 'x', '--role=token,admin'], /choices are token, admin/],
     [['status', '--url', 'foo'], /http or https URL/],
-    [['rotate', '--force'], /belongs to '--repair'/],
+    [['rotate', '--force', '--dry-run'], /does not go with '--dry-run'/],
     [[], /no command was given/],
   ])('%j is a wrong call, for programs too', async (args, words) => {
     expect(await run(args)).toMatchObject({ code: 2, stdout: '' });

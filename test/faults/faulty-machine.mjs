@@ -20,7 +20,7 @@ const broken = process.env.FAULTS_DNS_FILE;
 if (broken !== undefined) {
   const { lookup } = dns;
   dns.lookup = (hostname, options, callback) => {
-    if (!String(hostname).endsWith('.faults.test')) return lookup(hostname, options, callback);
+    if (!hostname.endsWith('.faults.test')) return lookup(hostname, options, callback);
     const done = typeof options === 'function' ? options : callback;
     if (existsSync(broken)) {
       const error = new Error(`getaddrinfo ENOTFOUND ${hostname}`);

@@ -392,7 +392,7 @@ function statusLies(status: StatusSaid | undefined, when: string): readonly stri
   }
   const isServing = state === 'ready' || state === 'degraded';
   if (state === undefined) return [`"status" says nothing of the running broker ${when}`];
-  return isServing === served > 0 ? [] : [`"status" says "${String(state)}" ${when}`];
+  return isServing === served > 0 ? [] : [`"status" says ${JSON.stringify(state)} ${when}`];
 }
 
 /** Where the client's own status said otherwise than it answered. */

@@ -431,7 +431,7 @@ export interface SpawnOptions {
 export function spawnBroker(env: NodeJS.ProcessEnv, options: SpawnOptions = {}): SpawnedBroker {
   const { command = [], isRead = true, uid, port = fixedPort() } = options;
   const url = `http://127.0.0.1:${port}`;
-  const [program = process.execPath, ...args] = [...command, process.execPath, CLI, 'serve'];
+  const [program = '', ...args]: string[] = [...command, process.execPath, CLI, 'serve'];
   const child = spawn(program, args, {
     cwd: tmpdir(),
     env: { ...BASE_ENVIRONMENT, ...env, PORT: String(port) },

@@ -95,7 +95,7 @@ const OPERATIONS: Readonly<
       input;
     for (const [VersionId, { value, labels, createdAt }] of versionsOf(secrets, name)) {
       if (id !== undefined && id !== VersionId) continue;
-      if (stage !== undefined && !labels.has(String(stage))) continue;
+      if (stage !== undefined && !labels.has(stage as string)) continue;
       const CreatedDate = createdAt / 1_000;
       const VersionStages = [...labels];
       return {
@@ -151,11 +151,11 @@ const OPERATIONS: Readonly<
     if (from !== undefined && holder !== from) {
       throw new Refusal(
         'InvalidParameterException',
-        `The staging label ${label} isn't attached to version ${String(from)}.`,
+        `The staging label ${label} isn't attached to version ${from as string}.`,
       );
     }
-    if (to === undefined) versions.get(String(from))?.labels.delete(label);
-    else move(versions, label, String(to));
+    if (to === undefined) versions.get(from as string)?.labels.delete(label);
+    else move(versions, label, to as string);
     return { ARN: arnOf(name), Name: name };
   },
 };
