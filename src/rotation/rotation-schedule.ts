@@ -1,4 +1,4 @@
-import { isStoreError } from '../secrets/secret-store-error.js';
+import { isStoreError, SecretStoreError } from '../secrets/secret-store-error.js';
 import type { SecretDescription } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/clock.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
@@ -70,6 +70,8 @@ const GARBLED: ReadonlySet<string> = new Set([
 ]);
 /** After the longest pause a mint may still take five seconds until it notices that its connection hangs: 20 s in all. */
 const RETRY = 10_000;
+/** A store that fails costs nobody a mint, and nothing can be served once the token is dead. */
+const STORE_RETRY = 5_000;
 /** Retries without doubling after what may end without anybody: 10 minutes of them at least, and 20 at most. */
 const QUICK_RETRIES = 120;
 const LONGEST_RETRY = 300_000;
@@ -310,7 +312,7 @@ export class RotationSchedule {
 
 /**
  * Milliseconds until a failed rotation is tried again: 5 to 10 seconds at random, so that it ends soon after its cause
- * has. What somebody has to fix is tried less often in the end, up to every five minutes, and every half hour where
+ * has; half of that where the store failed. What somebody has to fix is tried less often in the end, up to every five minutes, and every half hour where
  * each try mints a token, which may cost money.
  *
  * @param error what it failed with.
@@ -319,13 +321,19 @@ export class RotationSchedule {
 export function retryWait(error: unknown, failures: number, random: number): number {
   const { quick, longest } = patience(error);
   const doublings = Math.min(Math.max(failures + 1 - quick, 0), 10);
-  const whole = Math.min(RETRY * 2 ** doublings, longest);
+  const whole = Math.min(firstRetry(error) * 2 ** doublings, longest);
   return whole / 2 + (whole / 2) * random;
+}
+
+function firstRetry(error: unknown): number {
+  return error instanceof SecretStoreError ? STORE_RETRY : RETRY;
 }
 
 function patience(error: unknown): { readonly quick: number; readonly longest: number } {
   const code = errorCode(error);
   if (WRONG_TOKEN.has(code)) return { quick: QUICK_MINTS, longest: LONGEST_REST };
-  if (error instanceof BrokerError && error.kind === 'retry') return { quick: 0, longest: RETRY };
+  if (error instanceof BrokerError && error.kind === 'retry') {
+    return { quick: 0, longest: firstRetry(error) };
+  }
   return { quick: GARBLED.has(code) ? QUICK_RETRIES : QUICK_MINTS, longest: LONGEST_RETRY };
 }

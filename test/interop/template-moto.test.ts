@@ -285,6 +285,8 @@ describe('what the functions call', () => {
         ...scene.env,
         BROKER_TOKEN_SECRET_ID: arn('TokenSecret'),
         BROKER_HTTP_IAM_PEERS: `token+admin=${PEER}`,
+        // The token is of a moment ago.
+        BROKER_MANUAL_ROTATION_SECONDS: '0',
       },
     });
     const ask = async (method: string, rawPath: string): Promise<number> => {
