@@ -28,7 +28,7 @@ export const FIRST_REST = 1_000;
 export const LONGEST_REST = 4_000;
 
 /** The longest rest after a refusal of the peer, in milliseconds: brokers let a peer fail ten times a minute. */
-export const LONGEST_REFUSAL_REST = 8_000;
+export const LONGEST_REFUSAL_REST = 7_000;
 
 /** The longest `Retry-After` that is kept, in milliseconds: a slip of the other side must not cost a day. */
 export const LONGEST_RETRY_AFTER = 300_000;
@@ -44,7 +44,7 @@ export const LONGEST_PAUSE = 5_000;
  * Remembers a failure.
  *
  * A broker that named a time is left alone until then. After a failure that a person has to fix it rests for 1, 2, 4, 4 …
- * seconds, after a refusal of the peer for 1, 2, 4, 8, 8 …, and up to a quarter more. After any other it may be asked again at
+ * seconds, after a refusal of the peer for 1, 2, 4, 7, 7 …, and up to a quarter more. After any other it may be asked again at
  * once: how often, is for the rounds of one request and for the cache to say.
  *
  * @param random from 0 up to, but not including, 1.

@@ -49,7 +49,7 @@ export interface ServiceTokenClient extends ServiceTokenSource {
  * made, unless `deadlineMs` is shorter.
  *
  * The brokers are asked in the order of the list: the first whenever it works, and last for a minute after it failed.
- * `Retry-After` is kept. A peer that is refused (400, 401, 403) is not tried again at another broker, nor at once: after 1 to 8
+ * `Retry-After` is kept. A peer that is refused (400, 401, 403) is not tried again at another broker, nor at once: after 1 to 7
  * seconds, and a quarter, or as soon as it has another secret. While there is no token at hand, the next attempt is at most 15 seconds away,
  * whatever failed before.
  *

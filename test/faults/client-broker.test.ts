@@ -174,14 +174,14 @@ describe('the client of real brokers', () => {
     await command(['peers', 'add', ...added]);
     const { url } = await serve();
     const { client, clock } = connect([url]);
-    for (let second = 0; second < 60; second += 1) {
+    for (let second = 0; second < 45; second += 1) {
       expect(await failureOf(client.getToken())).toMatchObject({
         code: 'BROKER_CREDENTIALS_REFUSED',
         kind: 'misconfigured',
       });
       clock.advance(1_000);
     }
-    expect(await counted(url)).toBeLessThanOrEqual(10);
+    expect(await counted(url)).toBeLessThanOrEqual(9);
     await rename(join(folder, 'new.json'), peerFile());
     await client.getToken();
     expect(client.status()).toMatchObject({ usable: true, consecutiveFailures: 0 });
