@@ -164,6 +164,8 @@ export function cacheObserver(
 /** Tells logs and metrics what peers ask for. What belongs to one request goes into that request's line. */
 export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): ServingObserver {
   const episodes = new Episodes();
+  /** Apart: nobody says that these are over, and while something lasts each request asks whether it has ended. */
+  const endless = new Episodes();
   const over = (state: string, message: string, fields: object = {}): void => {
     const before = episodes.ended(state);
     if (before) log.info({ ...fields, ...before }, message);
@@ -189,19 +191,17 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
     },
     loginFailed: (reason, peer, remoteAddress) => {
       metrics.recordPeerLoginFailure(reason);
-      log.warn({ reason, peer, remoteAddress }, 'a peer could not log in');
+      // Never throttled, so that only here anything limits its lines.
+      const again = reason === 'missing' ? endless.happened(`missing ${remoteAddress}`) : {};
+      if (again) log.warn({ reason, peer, remoteAddress, ...again }, 'a peer could not log in');
     },
     loginThrottled: (peer, remoteAddress) => {
       metrics.recordPeerLoginFailure('throttled');
       log.debug({ peer, remoteAddress }, 'a failing peer is asked to slow down');
     },
-    loginRepeated: (reason, peer, remoteAddress) => {
-      metrics.recordPeerLoginFailure(reason);
-      log.debug({ reason, peer, remoteAddress }, 'a peer could not log in, as often before');
-    },
     roleMissing: (peer, role) => {
       metrics.recordPeerLoginFailure('role_missing');
-      const again = episodes.happened(`role ${peer} ${role}`);
+      const again = endless.happened(`role ${peer} ${role}`);
       if (again) log.warn({ peer, role, ...again }, 'a peer asked for what it has no role for');
     },
     peersUnavailable: (error) => {
@@ -218,7 +218,7 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
     rotationFailed: (peer, error) =>
       log.warn({ peer, code: errorCode(error) }, 'a rotation that a peer asked for failed'),
     failed: (error) => {
-      const again = episodes.happened(`fault ${originOf(error)}`);
+      const again = endless.happened(`fault ${originOf(error)}`);
       if (again) log.error({ err: error, ...again }, 'an unexpected error while answering');
     },
   };

@@ -30,7 +30,13 @@ export async function runDevMode(
   env: NodeJS.ProcessEnv,
   write: (text: string) => void,
 ): Promise<void> {
-  const given = loadConfig({ env, defaults: { HOST: '127.0.0.1', BROKER_LOG_FORMAT: 'text' } });
+  const defaults = {
+    HOST: '127.0.0.1',
+    BROKER_LOG_FORMAT: 'text',
+    // Nobody bills its mints, and whoever tries "rotate" wants to see another token.
+    BROKER_MANUAL_ROTATION_SECONDS: '0',
+  };
+  const given = loadConfig({ env, defaults });
   requireEmbedded(given);
   write(banner(given));
   await requirePort(given);

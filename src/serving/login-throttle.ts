@@ -6,7 +6,7 @@ export interface LoginThrottleOptions {
   readonly clock: Clock;
   /** The span in which failures are counted, in milliseconds. Default 60 000. */
   readonly windowMs?: number;
-  /** Failures per window of one address with one id, and of each kind that {@link LoginThrottle.isRepeated} counts. Default 10. */
+  /** Failures per window of one address with one id. Default 10. */
   readonly perPeer?: number;
   /** Failures per window of one address, whatever the id. Default 50. */
   readonly perAddress?: number;
@@ -34,7 +34,6 @@ export class LoginThrottle {
   readonly #windowMs: number;
   readonly #pairs: Counters;
   readonly #addresses: Counters;
-  readonly #repeats: Counters;
 
   constructor(options: LoginThrottleOptions) {
     const capacity = options.capacity ?? 10_000;
@@ -43,7 +42,6 @@ export class LoginThrottle {
     this.#pairs = new Counters(options.perPeer ?? 10, capacity);
     // Apart from the pairs, so that a flood of invented ids does not push the addresses out.
     this.#addresses = new Counters(options.perAddress ?? 50, capacity);
-    this.#repeats = new Counters(options.perPeer ?? 10, capacity);
   }
 
   /**
@@ -64,19 +62,9 @@ export class LoginThrottle {
     return own > 0 || shared > 0 ? Math.max(1, Math.ceil(wait / 1_000)) : undefined;
   }
 
-  /**
-   * Counts what refuses nobody, however often it happens: a login without credentials, a peer without a role.
-   *
-   * @param what of which sort, and whose; of a bounded length.
-   * @returns true once there were too many in the window to be worth a line of the log each.
-   */
-  isRepeated(what: string): boolean {
-    return this.#repeats.add(what, this.#clock.now(), this.#windowMs) > 0;
-  }
-
   /** How many counters are kept at this moment. */
   get size(): number {
-    return this.#pairs.size + this.#addresses.size + this.#repeats.size;
+    return this.#pairs.size + this.#addresses.size;
   }
 }
 

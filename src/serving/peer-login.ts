@@ -123,11 +123,7 @@ export class PeerLogin implements PeerAuthentication {
 
   /** Nothing was presented. Never refused with 429: some clients wait for the challenge before they send credentials. */
   missing(remoteAddress: string): LoginResult {
-    if (this.#throttle.isRepeated(`missing ${remoteAddress}`)) {
-      this.#observer.loginRepeated?.('missing', undefined, remoteAddress);
-    } else {
-      this.#observer.loginFailed?.('missing', undefined, remoteAddress);
-    }
+    this.#observer.loginFailed?.('missing', undefined, remoteAddress);
     return refuse(unauthorizedAnswer());
   }
 
@@ -155,11 +151,7 @@ export class PeerLogin implements PeerAuthentication {
   #admit(peer: Peer, role: PeerRole, source: object | undefined): LoginResult {
     this.#observer.loggedIn?.(peer.id, source);
     if (hasRole(peer, role)) return { peer };
-    if (this.#throttle.isRepeated(`${role} ${peer.id}`)) {
-      this.#observer.loginRepeated?.('role_missing', peer.id, undefined);
-    } else {
-      this.#observer.roleMissing?.(peer.id, role);
-    }
+    this.#observer.roleMissing?.(peer.id, role);
     return refuse(roleMissingAnswer(role));
   }
 

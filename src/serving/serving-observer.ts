@@ -20,17 +20,6 @@ export interface ServingObserver {
   loginFailed?(reason: LoginFailure, peerId: string | undefined, remoteAddress: string): void;
   /** A failed login was answered with 429. It was not told to `loginFailed`. */
   loginThrottled?(peerId: string | undefined, remoteAddress: string): void;
-  /**
-   * The same as has been told often enough for a while: it was answered as before, and not told to `loginFailed` or
-   * `roleMissing`. Worth counting, and no line of the log each.
-   *
-   * @param remoteAddress whence a login without credentials came.
-   */
-  loginRepeated?(
-    reason: 'missing' | 'role_missing',
-    peerId: string | undefined,
-    remoteAddress: string | undefined,
-  ): void;
   /** A peer asked for what it has no role for. */
   roleMissing?(peerId: string, role: PeerRole): void;
   /** Nobody could log in, because the peers could not be read. */

@@ -22,7 +22,11 @@ describe('development mode', () => {
 
   beforeAll(async () => {
     dataDir = join(await temporaryFolder(), 'data');
-    broker = await startBroker(['dev'], { BROKER_DATA_DIR: dataDir });
+    // As a new user has it: the README lets them rotate a moment after the first start.
+    broker = await startBroker(['dev'], {
+      BROKER_DATA_DIR: dataDir,
+      BROKER_MANUAL_ROTATION_SECONDS: undefined,
+    });
     issuer = broker.providerUrl;
     const { id, secret } = await demoPeer(dataDir);
     login = basic(id, secret);
