@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runCommand, type BrokerProcess } from '../support/broker-process.js';
 import type { Fault } from './fault-proxy.js';
-import { Scene, type Asker, type Place, type Sample, type World } from './scene.js';
+import { oneAtATime, Scene, type Asker, type Place, type Sample, type World } from './scene.js';
 
 /** What peers were answered in a phase. */
 export interface Seen {
@@ -86,17 +86,20 @@ export async function outage(world: World, place: Place, fault: Fault): Promise<
     await scene.proxy.heal();
     const healedAt = Date.now();
     const recovery = wasDead ? await run.recovered(healedAt) : 0;
-    const rotationRecovery = HOLDS_UP_ROTATION.has(place) ? await run.rotated(healedAt) : recovery;
+    const rotationRecovery = HOLDS_UP_ROTATION.has(place)
+      ? await run.rotated(healedAt, slot * 1_000)
+      : recovery;
     await delay(1_000);
     const all = run.asker.samples;
+    const couldBeServed = all.filter(({ at }) => isAlive(all, at, skew));
     const endAt = Date.now();
     const untold = [
       ...run.healthLies(brokenAt, endAt),
       ...(place === 'client'
         ? clientLies(all)
         : [
-            ...statusLies(lateStatus, 'while a token was served'),
-            ...statusLies(deadStatus, 'at the end of the fault'),
+            ...statusLies(lateStatus, all, 'while a token was served'),
+            ...statusLies(deadStatus, all, 'at the end of the fault'),
             ...run.untoldByMetrics(
               place === 'store' ? 'reads' : 'rotations',
               before,
@@ -111,9 +114,8 @@ export async function outage(world: World, place: Place, fault: Fault): Promise<
       place,
       fault,
       phases: {
-        warm: seen(all, brokenAt, Math.min(slotAt, endedDeadAt)),
-        // Who asks in the last moment may be answered when it has passed.
-        slot: seen(all, slotAt, Math.min(endedDeadAt - 1_000, healedAt)),
+        warm: seen(couldBeServed, brokenAt, Math.min(slotAt, endedDeadAt)),
+        slot: seen(couldBeServed, slotAt, Math.min(endedDeadAt, healedAt)),
         ...(wasDead && { dead: seen(all, endedDeadAt, healedAt) }),
         recovery: seen(
           all,
@@ -216,7 +218,7 @@ class Run {
   }
 
   static async start(scene: Scene): Promise<Run> {
-    const { broker, asker } = await scene.start();
+    const { broker, asker } = await oneAtATime(() => scene.start());
     const run = new Run(scene, broker, asker);
     if (scene.proxy.fault === undefined) asker.ask();
     return run;
@@ -242,8 +244,13 @@ class Run {
     return found === undefined ? 'never' : found.at + found.ms - healedAt;
   }
 
-  /** How long after an instant a token was served that had been minted since. */
-  async rotated(healedAt: number): Promise<Span> {
+  /**
+   * How long after an instant a token was served that had been minted since; 0 if the fault has held no rotation up, so that
+   * the next is not due before the next slot.
+   */
+  async rotated(healedAt: number, slotMs: number): Promise<Span> {
+    const lastSlotAt = Math.floor(healedAt / slotMs) * slotMs;
+    if (this.asker.samples.some(({ mintedAt = 0 }) => mintedAt >= lastSlotAt)) return 0;
     const found = await this.until(
       ({ mintedAt = 0 }) => mintedAt >= Math.floor(healedAt / 1_000) * 1_000,
       PATIENCE,
@@ -270,23 +277,25 @@ class Run {
     return readMetrics(this.broker.url);
   }
 
-  /** What `status` says, and what peers were answered while it ran. */
+  /** What `status` says, and when it ran. */
   async status(): Promise<StatusSaid | undefined> {
     if (this.scene.place === 'client') return undefined;
-    const from = Date.now();
     const args = ['--json', 'status', '--url', this.broker.url];
-    const { stdout } = await runCommand(args, this.scene.env);
-    const answered = this.asker.samples.filter(({ at, ms }) => at + ms >= from);
-    return { said: stdout, answered };
+    let from = 0;
+    const { stdout } = await oneAtATime(() => {
+      from = Date.now();
+      return runCommand(args, this.scene.env);
+    });
+    return { said: stdout, from, to: Date.now() };
   }
 
-  /** Where readiness said otherwise than peers were answered, just before and just after. */
+  /** Where readiness said otherwise than peers were answered who had asked just before or just after. */
   healthLies(from: number, to: number): readonly string[] {
     if (this.scene.place === 'client') return [];
     const lies = this.#health.filter(({ at, status }) => {
       if (at < from || at > to) return false;
-      const near = this.asker.samples.filter((one) => Math.abs(one.at + one.ms - at) < 1_500);
-      const served = near.filter((one) => one.status === 200).length;
+      const near = this.asker.samples.filter((one) => Math.abs(one.at - at) < 1_500);
+      const served = near.filter(wasServedAtOnce).length;
       if (near.length < 4 || (served > 0 && served < near.length)) return false;
       return (status === 200) !== served > 0;
     });
@@ -352,14 +361,15 @@ class Run {
   }
 
   async #look(): Promise<void> {
+    const at = Date.now();
     try {
       const response = await fetch(`${this.broker.url}/health/ready`, {
         signal: AbortSignal.timeout(5_000),
       });
       const body = (await response.json()) as Record<string, unknown>;
-      this.#health.push({ at: Date.now(), status: response.status, body });
+      this.#health.push({ at, status: response.status, body });
     } catch {
-      this.#health.push({ at: Date.now(), status: 'no answer', body: {} });
+      this.#health.push({ at, status: 'no answer', body: {} });
     }
   }
 }
@@ -375,14 +385,23 @@ export async function exitOf(broker: Pick<BrokerProcess, 'stop'>): Promise<Span>
 
 interface StatusSaid {
   readonly said: string;
-  readonly answered: readonly Sample[];
+  readonly from: number;
+  readonly to: number;
 }
 
-/** Where `status` said otherwise of the running broker than peers were answered while it ran. */
-function statusLies(status: StatusSaid | undefined, when: string): readonly string[] {
+/** Who waited longer may have been served when the fault had ended. */
+const wasServedAtOnce = ({ status, ms }: Sample): boolean => status === 200 && ms <= 1_500;
+
+/** Where `status` said otherwise of the running broker than peers were answered who asked while it ran. */
+function statusLies(
+  status: StatusSaid | undefined,
+  samples: readonly Sample[],
+  when: string,
+): readonly string[] {
   if (status === undefined) return [];
-  const served = status.answered.filter((sample) => sample.status === 200).length;
-  if (status.answered.length === 0 || (served > 0 && served < status.answered.length)) return [];
+  const asked = samples.filter(({ at }) => at >= status.from && at <= status.to);
+  const served = asked.filter(wasServedAtOnce).length;
+  if (asked.length === 0 || (served > 0 && served < asked.length)) return [];
   let state: unknown;
   try {
     const said = JSON.parse(status.said) as { broker?: { state?: unknown } };
@@ -419,6 +438,13 @@ export function seen(samples: readonly Sample[], from: number, to: number): Seen
   const counts: Record<string, number> = {};
   for (const { status } of within) counts[status] = (counts[status] ?? 0) + 1;
   return { counts, longestWait: Math.max(0, ...within.map(({ ms }) => ms)) };
+}
+
+/** Whether a token that had been served before could be served still. Who asks in its last second may be answered when it has passed. */
+function isAlive(samples: readonly Sample[], now: number, skew: number): boolean {
+  return samples.some(
+    ({ at, ms, expiresAt = 0 }) => at + ms <= now && now < expiresAt - (skew + 1) * 1_000,
+  );
 }
 
 /** What is wrong with tokens that were served, each once. */

@@ -347,6 +347,15 @@ export async function clientAsker(
   };
 }
 
+let lastStart: Promise<unknown> = Promise.resolve();
+
+/** A start of a process keeps a core busy for a second: many at once would slow down what is measured beside them. */
+export function oneAtATime<R>(run: () => Promise<R>): Promise<R> {
+  const result = lastStart.then(run, run);
+  lastStart = result;
+  return result;
+}
+
 /** One broker with a breakable way to one place, and somebody who asks it. */
 export class Scene {
   #brokerUrl = '';
