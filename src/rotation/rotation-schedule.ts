@@ -312,8 +312,8 @@ export class RotationSchedule {
 
 /**
  * Milliseconds until a failed rotation is tried again: 5 to 10 seconds at random, so that it ends soon after its cause
- * has; half of that where the store failed. What somebody has to fix is tried less often in the end, up to every five minutes, and every half hour where
- * each try mints a token, which may cost money.
+ * has; half of that at first where the store failed. What somebody has to fix at the provider is tried less often in the
+ * end, up to every five minutes, and every half hour where each try mints a token, which may cost money.
  *
  * @param error what it failed with.
  * @param failures how many before this one followed each other.
@@ -335,5 +335,6 @@ function patience(error: unknown): { readonly quick: number; readonly longest: n
   if (error instanceof BrokerError && error.kind === 'retry') {
     return { quick: 0, longest: firstRetry(error) };
   }
+  if (error instanceof SecretStoreError) return { quick: QUICK_MINTS, longest: RETRY };
   return { quick: GARBLED.has(code) ? QUICK_RETRIES : QUICK_MINTS, longest: LONGEST_RETRY };
 }

@@ -4,6 +4,7 @@ import { checkCoverage } from '../../src/rotation/coverage.js';
 import { decideDue } from '../../src/rotation/due.js';
 import { retryWait } from '../../src/rotation/rotation-schedule.js';
 import { createSlots } from '../../src/rotation/slots.js';
+import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
 import { BrokerError, type ErrorKind } from '../../src/tokens/errors.js';
 import { claimIdOf, earlyKey, nameBasedUuid, versionIdOf } from '../../src/rotation/version-id.js';
 
@@ -139,7 +140,13 @@ describe('the pause before a failed rotation is tried again', () => {
 
   test.each([
     ['what passes', error('PROVIDER_TIMEOUT', 'retry'), [10, 10, 10, 10, 10]],
-    ['a store', error('STORE_UNAVAILABLE', 'retry'), [10, 10, 10, 10, 10]],
+    ['a store', new SecretStoreError('STORE_UNAVAILABLE', ''), [5, 5, 5, 5, 5]],
+    [
+      "a store's certificate",
+      new SecretStoreError('STORE_UNAVAILABLE', '', { kind: 'misconfigured' }),
+      [5, 10, 10, 10, 10],
+    ],
+    ["a store's rights", new SecretStoreError('STORE_ACCESS_DENIED', ''), [5, 10, 10, 10, 10]],
     ['what may be a proxy', error('PROVIDER_NOT_JSON', 'misconfigured'), [10, 10, 10, 10, 300]],
     ['a wrong client', error('PROVIDER_INVALID_CLIENT', 'misconfigured'), [10, 20, 300, 300, 300]],
     ['a wrong token', error('ROTATION_TOKEN_REJECTED', 'misconfigured'), [10, 20, 640, 1800, 1800]],
