@@ -6,7 +6,7 @@ import { build } from 'esbuild';
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** The functions by the name of their bundle. Each exports `handler`. */
-export const FUNCTIONS = { rotation: 'src/lambda.ts', http: 'src/lambda/http.ts' };
+export const FUNCTIONS = { rotation: 'src/lambda.ts', http: 'src/lambda-http.ts' };
 
 /**
  * Writes `rotation.mjs` and `http.mjs` into a folder, with their source maps beside them.

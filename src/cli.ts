@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 // Loads no package at first, so that a missing one is explained and not just thrown.
 import { readFileSync } from 'node:fs';
-import { installLine } from './cli/install-line.js';
-import { tooManyOpenFiles } from './cli/open-files.js';
+import { installLine, tooManyOpenFiles } from './cli/start-errors.js';
 
 const PACKAGES = [
   '@nestjs/common',

@@ -1,4 +1,4 @@
-export { systemClock, type Clock } from './tokens/clock.js';
+export { systemClock, type Clock } from './tokens/time.js';
 export {
   BrokerError,
   errorCode,
@@ -34,7 +34,7 @@ export {
   isStoreError,
   SecretStoreError,
   type SecretStoreErrorCode,
-} from './secrets/secret-store-error.js';
+} from './secrets/secret-store.js';
 export {
   classify,
   createRemoteKeySet,

@@ -1,5 +1,5 @@
 // The container's door: `node dist/main.js` is `service-token-broker serve`.
-import { tooManyOpenFiles } from './cli/open-files.js';
+import { tooManyOpenFiles } from './cli/start-errors.js';
 
 try {
   const { runProgram } = await import('./cli/program.js');

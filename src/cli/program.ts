@@ -1,13 +1,61 @@
+import { InvalidArgumentError, CommanderError, Command, Option } from 'commander';
+import { isPeerId, PEER_ROLES } from '../peers/peers.js';
+import { parseUrl } from '../tokens/http.js';
+import {
+  type Output,
+  readConfig,
+  type CommandContext,
+  processOutput,
+  showError,
+} from './command.js';
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, Option } from 'commander';
 import { configReferenceText } from '../config/reference.js';
-import { PEER_ROLES } from '../serving/peers.js';
-import { readBrokerUrl, readPeerId } from './arguments.js';
-import { outliveClosedPipes } from './closed-pipe.js';
-import type { CommandContext } from './commands.js';
-import { processOutput, showError } from './output.js';
-import type { AddPeerOptions } from './peers.js';
-import { asksForJson, showUsageError } from './usage-error.js';
+import type { AddPeerOptions } from './secret-commands.js';
+
+/** The id of a peer that is to be added. @throws {InvalidArgumentError} */
+export function readPeerId(text: string): string {
+  if (isPeerId(text)) return text;
+  throw new InvalidArgumentError('Allowed are letters, digits, ".", "_" and "-", at most 64.');
+}
+
+/** The URL of a broker. @throws {InvalidArgumentError} */
+export function readBrokerUrl(text: string): string {
+  const url = parseUrl(text);
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') return text;
+  throw new InvalidArgumentError('It must be an http or https URL, such as http://127.0.0.1:3000.');
+}
+
+/** Of a pipe, a terminal, and a socket. */
+const READER_IS_GONE: ReadonlySet<string> = new Set(['EPIPE', 'EIO', 'ECONNRESET']);
+
+/**
+ * Lets a command go on when nobody reads what it writes any more, as with `| head`: what it does is done, and its exit
+ * code stays its own. Without this the process would end with an exception.
+ */
+export function outliveClosedPipes(
+  streams: readonly NodeJS.WritableStream[] = [process.stdout, process.stderr],
+): void {
+  for (const stream of streams) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (!READER_IS_GONE.has(error.code ?? '')) throw error;
+    });
+  }
+}
+
+/** Whether a call asks for JSON. Read from the call itself, because one that is wrong may not have been understood. */
+export function asksForJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--');
+  return (end === -1 ? argv : argv.slice(0, end)).includes('--json');
+}
+
+/** Tells programs of a wrong call; people were told already, on standard error. */
+export function showUsageError(output: Output, { code, message }: CommanderError): void {
+  if (!output.json) return;
+  const words =
+    code === 'commander.help' ? 'no command was given' : message.replace(/^error: /, '');
+  const error = { code: 'USAGE', kind: 'rejected', message: words };
+  output.out(`${JSON.stringify({ error }, null, 2)}\n`);
+}
 
 const { version } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -89,11 +137,25 @@ function addServers(program: Command, runServer: Run): void {
     .command('serve')
     .description('run the broker: serve the service token to peers, and rotate it on schedule')
     .addHelpText('after', () => `\nConfiguration:\n${configReferenceText()}`)
-    .action(() => runServer(async (context) => (await import('./serve.js')).serveCommand(context)));
+    .action(() =>
+      runServer(async (context) => {
+        const { runBroker } = await import('../composition/http-server.js');
+        await runBroker(readConfig(context));
+      }),
+    );
   program
     .command('dev')
     .description('run the broker with an embedded store and provider: for development only')
-    .action(() => runServer(async (context) => (await import('./dev.js')).devCommand(context)));
+    .action(() =>
+      runServer(async ({ env, output }) => {
+        const { runDevMode } = await import('../dev/dev-mode.js');
+        if (!output.json) return runDevMode(env, output.out);
+        /* For programs standard output is the log alone, an object a line. */ return runDevMode(
+          { ...env, BROKER_LOG_FORMAT: 'json' },
+          output.err,
+        );
+      }),
+    );
 }
 
 function addRotation(program: Command, run: Run): void {
@@ -142,9 +204,9 @@ interface RotateOptions {
 }
 
 async function rotateAction(context: CommandContext, options: RotateOptions): Promise<void> {
-  if (options.dryRun === true) return (await import('./rotate-plan.js')).planCommand(context);
+  if (options.dryRun === true) return (await import('./rotate.js')).planCommand(context);
   if (options.repair === true) {
-    return (await import('./rotate-repair.js')).repairCommand(context, options.force === true);
+    return (await import('./rotate.js')).repairCommand(context, options.force === true);
   }
   return (await import('./rotate.js')).rotateCommand(context, options.force === true);
 }
@@ -185,18 +247,22 @@ function addPeers(program: Command, run: Run): void {
     .option('--secret-file <file>', 'where id and secret go (default: "<id>-peer.json")')
     .option('--show-secret', 'print the secret instead of writing a file')
     .action((id: string, options: AddPeerOptions) =>
-      run(async (context) => (await import('./peers.js')).addPeerCommand(context, id, options)),
+      run(async (context) =>
+        (await import('./secret-commands.js')).addPeerCommand(context, id, options),
+      ),
     );
   peers
     .command('list')
     .description('list the peers')
-    .action(() => run(async (context) => (await import('./peers.js')).listPeersCommand(context)));
+    .action(() =>
+      run(async (context) => (await import('./secret-commands.js')).listPeersCommand(context)),
+    );
   peers
     .command('remove')
     .description('remove a peer; brokers refuse it once their cached list is refreshed')
     .argument('<id>')
     .action((id: string) =>
-      run(async (context) => (await import('./peers.js')).removePeerCommand(context, id)),
+      run(async (context) => (await import('./secret-commands.js')).removePeerCommand(context, id)),
     );
   program
     .command('credentials')
@@ -208,7 +274,7 @@ function addPeers(program: Command, run: Run): void {
     .option('--file <file>', 'where the JSON is; "-" is standard input', '-')
     .action((options: { file: string }) =>
       run(async (context) =>
-        (await import('./credentials.js')).setCredentialsCommand(context, options),
+        (await import('./secret-commands.js')).setCredentialsCommand(context, options),
       ),
     );
 }

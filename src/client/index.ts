@@ -7,24 +7,33 @@ export {
 } from '../context/call-context.js';
 export { RunAsService } from '../context/run-as-service.js';
 export { BrokerError, type ErrorKind } from '../tokens/errors.js';
-export type { Clock } from '../tokens/clock.js';
+export type { Clock } from '../tokens/time.js';
 export { CacheError } from '../tokens/refreshing-cache.js';
 export type { ServiceTokenSource, SuppliedToken, TokenDemand } from '../tokens/token-supply.js';
 export type { CustomerPrincipal, Principal, ServicePrincipal } from '../verification/index.js';
-export { asCustomer, asService, type Acting, type ActingAs } from './attachment/acting-as.js';
-export type { AllowedOrigin } from './attachment/allowed-origins.js';
+export {
+  asCustomer,
+  asService,
+  type Acting,
+  type ActingAs,
+} from './attachment/authorized-fetch.js';
+export type { AllowedOrigin } from './attachment/attachment-rules.js';
 export { attachAuthorization } from './attachment/attach-authorization.js';
-export { AttachmentError, type AttachmentErrorCode } from './attachment/attachment-error.js';
-export type { AttachmentOptions, RefusedServiceToken } from './attachment/attachment-options.js';
+export { AttachmentError, type AttachmentErrorCode } from './attachment/attachment-rules.js';
+export type { AttachmentOptions, RefusedServiceToken } from './attachment/attachment-rules.js';
 export {
   createAuthorizedFetch,
   type AuthorizedFetch,
   type AuthorizedFetchOptions,
   type AuthorizedRequestInit,
 } from './attachment/authorized-fetch.js';
-export type { AxiosLike } from './attachment/axios-shapes.js';
-export type { OtherOrigins, OutsideCalls } from './attachment/decide-attachment.js';
-export { ClientConfigError, TokenRequestError, type TokenRequestErrorCode } from './errors.js';
+export type { AxiosLike } from './attachment/axios-dispatch.js';
+export type { OtherOrigins, OutsideCalls } from './attachment/attachment-rules.js';
+export {
+  ClientConfigError,
+  TokenRequestError,
+  type TokenRequestErrorCode,
+} from './client-errors.js';
 export type {
   BrokerFailed,
   BrokerSwitched,
@@ -32,8 +41,8 @@ export type {
   ServedStale,
   ServiceTokenClientObserver,
   TokenRefreshed,
-} from './observer.js';
-export type { PeerOptions, ServiceTokenClientOptions } from './options.js';
+} from './client-options.js';
+export type { PeerOptions, ServiceTokenClientOptions } from './client-options.js';
 export {
   createServiceTokenClient,
   type ServiceTokenClient,

@@ -1,5 +1,5 @@
 import { Agent } from 'node:http';
-import { ClientConfigError } from './errors.js';
+import { ClientConfigError } from './client-errors.js';
 
 // Plain http is not encrypted, also not within the tunnel of a proxy. It is allowed to this very machine, and to networks in
 // which nobody can listen: a proxy is in neither.

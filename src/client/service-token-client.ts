@@ -1,14 +1,18 @@
 import { RefreshingCache, type CacheAnswer } from '../tokens/refreshing-cache.js';
-import { createSuppliedToken } from '../tokens/supplied-token.js';
-import { tell } from '../tokens/tell.js';
-import type { ServiceTokenSource, SuppliedToken, TokenDemand } from '../tokens/token-supply.js';
+import {
+  createSuppliedToken,
+  type ServiceTokenSource,
+  type SuppliedToken,
+  type TokenDemand,
+} from '../tokens/token-supply.js';
+import { tell } from '../tokens/errors.js';
 import { BrokerAsker } from './ask-brokers.js';
-import { ClientConfigError } from './errors.js';
+import { ClientConfigError } from './client-errors.js';
 import {
   readClientOptions,
   type ClientSettings,
   type ServiceTokenClientOptions,
-} from './options.js';
+} from './client-options.js';
 
 /** How a client fares, for health checks. Instants in milliseconds since the Unix epoch. */
 export interface ServiceTokenClientStatus {

@@ -9,12 +9,11 @@ import {
   type OnApplicationShutdown,
 } from '@nestjs/common';
 import type { BrokerConfig } from '../config/broker-config.js';
-import type { OperationsEndpoints } from '../operations/operations-endpoints.js';
-import { OpenEndpoints } from '../operations/operations.module-definition.js';
-import { OperationsModule } from '../operations/operations.module.js';
-import { RotationModule } from '../rotation/rotation.module.js';
+import { type OperationsEndpoints, OperationsModule } from '../operations/operations.module.js';
+import { OpenEndpoints } from '../operations/health.js';
+import { RotationModule } from '../rotation/rotation-schedule.js';
 import { ServingModule } from '../serving/serving.module.js';
-import { ManagementServer } from './management-server.js';
+import { ManagementServer } from './listener.js';
 import { BrokerRuntime, createRuntime, type RuntimeOptions } from './runtime.js';
 
 /** How {@link BrokerModule} is set up. */

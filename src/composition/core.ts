@@ -1,28 +1,224 @@
-import type { BrokerConfig } from '../config/broker-config.js';
-import type { ClockSource } from '../operations/clock-watch.js';
-import { createOAuthProvider } from '../provider/oauth-provider.js';
-import type { ProviderSettings } from '../provider/provider-settings.js';
-import type { TokenProvider } from '../provider/token-provider.js';
-import type { RotationObserver } from '../rotation/rotation-observer.js';
-import { Rotator } from '../rotation/rotator.js';
-import { createSlots, type Slots } from '../rotation/slots.js';
-import { TokenSource } from '../rotation/token-source.js';
-import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
-import type { SecretStore } from '../secrets/secret-store.js';
-import { systemClock, type Clock } from '../tokens/clock.js';
 import { BrokerError } from '../tokens/errors.js';
-import type { DateReading } from '../tokens/clock-offset.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import {
-  createTokenVerifier,
-  type KeySetState,
+  type IssuerOptions,
+  createRemoteKeySet,
   type RemoteKeySet,
   type TokenVerifierOptions,
+  createTokenVerifier,
+  type KeySetState,
 } from '../verification/index.js';
-import { KeysUnavailableError } from '../verification/errors.js';
+import { peekToken, type TokenSight } from '../verification/explain.js';
+import type { BrokerConfig } from '../config/broker-config.js';
+import type { ProviderSettings } from '../provider/client-credentials.js';
+import type { TokenProvider } from '../provider/token-provider.js';
+import { type Clock, fetchWithDates, type DateReading, systemClock } from '../tokens/time.js';
+import type { ClockSource } from '../operations/clock-watch.js';
+import { createOAuthProvider } from '../provider/oauth-provider.js';
+import { type RotationObserver, rotationMode } from '../rotation/rotation.js';
+import { Rotator } from '../rotation/rotator.js';
+import {
+  createSlots,
+  type Slots,
+  checkCoverage,
+  type Coverage,
+  worstGap,
+  type WorstGap,
+} from '../rotation/coverage.js';
+import { TokenSource } from '../rotation/token-source.js';
+import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
+import type { SecretStore, SecretDescription } from '../secrets/secret-store.js';
+import { KeysUnavailableError } from '../verification/verification-errors.js';
 import { openStore } from './open-store.js';
-import { withOwnClaims } from './own-token.js';
-import { configuredSettings, providerKeys, verifierOptionsOf } from './verifier-options.js';
+
+/** The part of an issuer's options that receivers copy. */
+export type ReceiverOptions = Omit<
+  IssuerOptions,
+  'keys' | 'algorithms' | 'maxTokenLifetimeSeconds'
+>;
+
+/**
+ * Runs a check of a token that the broker has minted itself, and adds to a refusal what the token says of itself, and
+ * what to set when only its further audiences are refused.
+ *
+ * The verifier never quotes what it refuses, because it judges strangers' tokens. What the provider has put into the
+ * broker's own is no secret, and whoever has to fix the provider's settings needs to see it.
+ *
+ * @param options the rules that the check applies; asked when the check has failed.
+ * @throws {BrokerError} with the code of what the check throws, which is the cause. It is no `TokenRejectedError`, since
+ *   that one promises to quote no token.
+ */
+export async function withOwnClaims<R>(
+  token: ServiceToken,
+  check: () => Promise<R>,
+  options: () => ReceiverOptions | undefined = () => undefined,
+): Promise<R> {
+  try {
+    return await check();
+  } catch (error) {
+    if (!(error instanceof BrokerError) || error.kind !== 'rejected') throw error;
+    const sight = peekToken(token.accessToken, 0);
+    const rules = options();
+    const advice = rules === undefined ? undefined : audienceAdvice(sight.aud ?? [], rules);
+    const message = [
+      error.message,
+      ownClaims(sight),
+      ...(advice === undefined ? [] : [advice]),
+      'Which rules it is held to: service-token-broker doctor --mint',
+    ].join(' ');
+    throw new BrokerError(error.code, error.kind, message, { cause: error });
+  }
+}
+
+/**
+ * What to do about a token that is for us and for others that nobody has listed: the broker's setting and the option of
+ * receivers. `undefined` when the audiences are not what is wrong. Pure.
+ */
+export function audienceAdvice(
+  aud: readonly string[],
+  options: Pick<ReceiverOptions, 'audiences' | 'otherAudiences'>,
+): string | undefined {
+  const ours = listOf(options.audiences);
+  const { otherAudiences = [] } = options;
+  if (otherAudiences === null || !aud.some((name) => ours.includes(name))) return undefined;
+  const others = aud.filter((name) => !ours.includes(name));
+  const unlisted = others.filter((name) => !otherAudiences.includes(name));
+  if (unlisted.length === 0) return undefined;
+  const all = [...new Set([...otherAudiences, ...unlisted])];
+  return (
+    `The token is also for ${unlisted.map(quote).join(', ')}. Best take that out of the token at the provider. ` +
+    `If it has to stay: set BROKER_OTHER_AUDIENCES=${all.join(',')} here, and otherAudiences: ${listText(all)} in every receiver's guard.`
+  );
+}
+
+/**
+ * The options that a receiver's guard needs to accept a token, as text to paste into an entry of `issuers`. Pure.
+ *
+ * @param aud the token's audiences.
+ */
+export function receiversNeed(options: ReceiverOptions, aud: readonly string[]): string {
+  const { issuer, audiences, profile, typ, serviceClientIds, customerClientIds } = options;
+  const ours = audiences === null ? aud.slice(0, 1) : listOf(audiences);
+  const others = aud.filter((name) => !ours.includes(name));
+  const members = [
+    `issuer: ${quote(issuer)}`,
+    `audiences: ${ours.length === 0 ? 'null' : ours.length === 1 ? ours.map(quote).join() : listText(ours)}`,
+    ...(others.length === 0 ? [] : [`otherAudiences: ${listText(others)}`]),
+    `profile: ${quote(typeof profile === 'string' ? profile : profile.name)}`,
+    ...(typ === undefined ? [] : [`typ: ${quote(typ)}`]),
+    ...(serviceClientIds ? [`serviceClientIds: ${listText(serviceClientIds)}`] : []),
+    ...(customerClientIds ? [`customerClientIds: ${listText(customerClientIds)}`] : []),
+  ];
+  return `Receivers need: { ${members.join(', ')}, keys }${
+    audiences === null && aud.length > 1
+      ? ' (or another of its audiences as their own; BROKER_AUDIENCE is not set, so that none was checked)'
+      : ''
+  }`;
+}
+
+function ownClaims({ iss, aud, typ }: TokenSight): string {
+  const said = [
+    iss === undefined ? 'no "iss"' : `"iss" ${JSON.stringify(iss)}`,
+    aud === undefined || aud.length === 0
+      ? 'no "aud"'
+      : `"aud" ${aud.map((name) => JSON.stringify(name)).join(', ')}`,
+    typ === undefined ? 'no "typ"' : `"typ" ${JSON.stringify(typ)}`,
+  ];
+  return `The token has ${said.join(', ')}.`;
+}
+
+function listOf(audiences: IssuerOptions['audiences']): readonly string[] {
+  return typeof audiences === 'string' ? [audiences] : (audiences ?? []);
+}
+
+function listText(names: readonly string[]): string {
+  return `[${names.map(quote).join(', ')}]`;
+}
+
+/** A text as the documentation's code has it, in single quotes. */
+function quote(text: string): string {
+  return `'${text.replaceAll(/[\\']/g, String.raw`\$&`)}'`;
+}
+
+/** What the configuration says of the provider. */
+export function configuredSettings({ provider }: BrokerConfig): Partial<ProviderSettings> {
+  const { resource, ...settings } = provider;
+  // An empty list of resources says nothing; as a setting it would hide what the credentials secret says.
+  return resource.length > 0 ? { ...settings, resource } : settings;
+}
+
+/** The provider's public keys, at the address that the provider tells. */
+export function providerKeys(
+  provider: TokenProvider,
+  settings: ProviderSettings,
+  clock: Clock,
+  onDate?: (reading: DateReading) => void,
+): RemoteKeySet {
+  return createRemoteKeySet({
+    jwksUri: async () => {
+      try {
+        return (await provider.metadata(settings)).jwksUri;
+      } catch (error) {
+        throw withWayOut(error, settings);
+      }
+    },
+    clock,
+    ...(onDate && { fetch: fetchWithDates(clock, onDate) }),
+    allowInsecureHttp: settings.allowInsecureHttp === true,
+  });
+}
+
+/** How the provider's tokens are verified: the same way here and in every receiver. */
+export function verifierOptionsOf(
+  config: BrokerConfig,
+  settings: ProviderSettings,
+  keys: RemoteKeySet,
+  clock: Clock,
+): TokenVerifierOptions {
+  const { profile, otherAudiences, typ, clockSkewSeconds } = config.verification;
+  const { serviceClientIds, customerClientIds } = config.verification;
+  return {
+    issuers: [
+      {
+        issuer: settings.issuer,
+        audiences: expectedAudiences(settings),
+        otherAudiences,
+        profile,
+        keys,
+        ...(typ && { typ }),
+        ...(serviceClientIds && { serviceClientIds }),
+        ...(customerClientIds && { customerClientIds }),
+      },
+    ],
+    clock,
+    clockSkewSeconds,
+  };
+}
+
+/** What the service token must be for: what was asked for. Null where nothing was: then its audience is not checked. */
+function expectedAudiences(settings: ProviderSettings): readonly string[] | null {
+  const { audience, resource = [] } = settings;
+  if (audience !== undefined) return [audience];
+  return resource.length > 0 ? resource : null;
+}
+
+/** Only where the broker itself asks are there settings that make asking unnecessary, and only both together. */
+function withWayOut(error: unknown, { tokenEndpoint, jwksUri }: ProviderSettings): unknown {
+  const wasAsked = tokenEndpoint === undefined || jwksUri === undefined;
+  if (!wasAsked || !(error instanceof BrokerError)) return error;
+  const { code, kind, message, retryAfterSeconds } = error;
+  // Whoever finds out that discovery does not work says what to set instead; and these two are not cured by not asking.
+  if (
+    ['PROVIDER_DISCOVERY_FAILED', 'PROVIDER_TLS_FAILED', 'PROVIDER_ISSUER_MISMATCH'].includes(code)
+  ) {
+    return error;
+  }
+  const told = `${message} Or set both BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI.`;
+  return new BrokerError(code, kind, told, {
+    cause: error,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  });
+}
 
 /** What can be replaced when the broker is put together; everything else follows from the configuration. */
 export interface CoreOptions {
@@ -156,4 +352,50 @@ async function withFreshKeys(
 
 function isAskedToWait({ cause }: KeysUnavailableError): boolean {
   return cause instanceof BrokerError && cause.retryAfterSeconds !== undefined;
+}
+
+/** The coverage check for a token, with what the configuration says of caches and clocks. */
+export function coverageOf(
+  token: Pick<ServiceToken, 'generatedAt' | 'expiresAt'>,
+  { period, window }: WorstGap,
+  { cache, verification }: BrokerConfig,
+): Coverage {
+  return checkCoverage({
+    tokenLifetime: token.expiresAt - token.generatedAt,
+    period,
+    window,
+    cacheTtl: cache.ttlSeconds * 1000,
+    skew: verification.clockSkewSeconds * 1000,
+  });
+}
+
+/** The worst gap between two rotations, as far as this process knows it. */
+export interface GapWatch {
+  /** False when somebody else rotates: then the broker's own slots say nothing. */
+  ownSlotsCount(): boolean;
+  /** `undefined` when Secrets Manager rotates by a schedule that cannot be read. */
+  current(): WorstGap | undefined;
+  /** The store has described the token secret anew. */
+  learn(description: SecretDescription): void;
+}
+
+/** Takes the broker's own schedule for what counts until the store says otherwise. */
+export function createGapWatch(slots: Slots, clock: Clock): GapWatch {
+  // Walking through a year of the schedule takes a moment: better now than while a peer waits, and not every time.
+  const own = { period: slots.longestPeriod(clock.now()), window: 0 };
+  let gap: WorstGap | undefined = own;
+  let learnt = '';
+  let isOurs = true;
+  return {
+    ownSlotsCount: () => isOurs,
+    current: () => gap,
+    learn: (description) => {
+      const { rotationEnabled, readOnlyReplica, storeRotation } = description;
+      const { schedule, window } = storeRotation ?? {};
+      const news = JSON.stringify([rotationEnabled, readOnlyReplica, schedule, window]);
+      if (news !== learnt) gap = worstGap(description, slots, clock.now());
+      learnt = news;
+      isOurs = rotationMode(description) === 'broker';
+    },
+  };
 }

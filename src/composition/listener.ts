@@ -6,8 +6,21 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from 'node:http';
-import type { Socket } from 'node:net';
-import { errorAnswer, writeAnswer, type EndpointAnswer } from '../serving/http.js';
+import { type Socket, createServer as createTcpServer, type AddressInfo } from 'node:net';
+import {
+  errorAnswer,
+  writeAnswer,
+  type EndpointAnswer,
+  notFound,
+  plainPath,
+  toEndpointRequest,
+  type Endpoint,
+} from '../serving/endpoint.js';
+import { BrokerError } from '../tokens/errors.js';
+import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
+import type { HttpConfig } from '../config/broker-config.js';
+import type { OperationsEndpoints } from '../operations/operations.module.js';
+import { close, open, readFileSync } from 'node:fs';
 
 /** Limits of a {@link Listener}. Spans in milliseconds. */
 export interface ListenerOptions {
@@ -226,4 +239,180 @@ function refuseHeaders(rawHeaders: readonly string[]): EndpointAnswer | undefine
 
 function malformed(description: string): EndpointAnswer {
   return errorAnswer(400, 'invalid_request', description, ['Connection', 'close']);
+}
+
+/** The settings of the broker's own port. */
+const MAIN_PORT = { port: 'PORT', host: 'HOST' };
+
+/**
+ * Why a process cannot listen, with the way out. What is not about the address stays as it is.
+ *
+ * @param names the settings that say where.
+ */
+export function listenError(
+  error: unknown,
+  host: string,
+  port: number,
+  advice = '',
+  names: { readonly port: string; readonly host: string } = MAIN_PORT,
+): unknown {
+  const code =
+    typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+  if (code === 'EADDRINUSE') {
+    return new BrokerError(
+      'PORT_IN_USE',
+      'misconfigured',
+      `Port ${port} on ${host} is in use by another process. Set ${names.port} to a free one, or stop the other process.${advice}`,
+      { cause: error },
+    );
+  }
+  if (code === 'EACCES' || code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
+    return new BrokerError(
+      'ADDRESS_UNUSABLE',
+      'misconfigured',
+      `This process cannot listen on ${host}, port ${port} (${code}). Check ${names.host} and ${names.port}.`,
+      { cause: error },
+    );
+  }
+  return error;
+}
+
+/**
+ * Makes sure that a port can be listened on, for who has work to do before it listens itself.
+ *
+ * @param advice what to add when the port is taken.
+ * @throws {BrokerError} `PORT_IN_USE`, `ADDRESS_UNUSABLE`.
+ */
+export async function requireFreePort(host: string, port: number, advice: string): Promise<void> {
+  const server = createTcpServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(listenError(error, host, port, advice)));
+    server.listen({ host, port }, () => server.close(() => resolve()));
+  });
+}
+
+/**
+ * Health and metrics on a listener of their own, `BROKER_MANAGEMENT_PORT`, open to whoever reaches it. It listens before
+ * the broker serves, and until it has served the last request.
+ */
+export class ManagementServer implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #address: HttpConfig['management'];
+  readonly #endpoints: ReadonlyMap<string, Endpoint>;
+  #server: Server | undefined;
+
+  constructor(address: HttpConfig['management'], endpoints: OperationsEndpoints) {
+    this.#address = address;
+    this.#endpoints = new Map([
+      ['/health/live', endpoints.live],
+      ['/health/ready', endpoints.ready],
+      ['/metrics', endpoints.metrics],
+    ]);
+  }
+
+  /** Where it listens; `undefined` when it does not. */
+  get url(): string | undefined {
+    const address = this.#server?.address();
+    return address === undefined || address === null || typeof address === 'string'
+      ? undefined
+      : urlOf(address);
+  }
+
+  /** @throws {BrokerError} `PORT_IN_USE`, `ADDRESS_UNUSABLE`. */
+  async onApplicationBootstrap(): Promise<void> {
+    if (this.#address === undefined) return;
+    const { host, port } = this.#address;
+    const { server } = createListener((request, response) => {
+      const endpoint = this.#endpoints.get(plainPath(request.url ?? ''));
+      // None of the endpoints rejects: what goes wrong is their answer.
+      void (endpoint?.answer(toEndpointRequest(request)) ?? Promise.resolve(notFound())).then(
+        (answer) => writeAnswer(response, answer),
+      );
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) => reject(managementError(error, host, port)));
+      server.listen({ host, port }, resolve);
+    });
+    this.#server = server;
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    const server = this.#server;
+    if (server === undefined) return;
+    this.#server = undefined;
+    await new Promise((resolve) => {
+      server.close(resolve);
+      // Scrapers keep their connections, and would hold the process.
+      server.closeAllConnections();
+    });
+  }
+}
+
+/** The URL of an address that a server listens on. */
+export function urlOf({ address, family, port }: AddressInfo): string {
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}
+
+function managementError(error: Error, host: string, port: number): unknown {
+  return listenError(error, host, port, '', {
+    port: 'BROKER_MANAGEMENT_PORT',
+    host: 'BROKER_MANAGEMENT_HOST',
+  });
+}
+
+/** What the broker needs for itself: its files, its connections to store and provider, and those for health. */
+const OWN_DESCRIPTORS = 96;
+const MOST_CONNECTIONS = 4_096;
+const DESCRIPTOR_CHECK_INTERVAL = 5_000;
+
+/** How many connections a broker takes, and what to say about that. */
+interface ConnectionLimit {
+  readonly max: number;
+  readonly warning?: string;
+}
+
+/**
+ * How many connections are taken: as many as were asked for, or 4,096, and never so many that none is left for the store.
+ *
+ * @param limit the process's limit of open files; `undefined` when it is not known.
+ */
+export function decideConnectionLimit(
+  asked: number | undefined,
+  limit: number | undefined,
+): ConnectionLimit {
+  const possible = Math.max(1, (limit ?? Number.POSITIVE_INFINITY) - OWN_DESCRIPTORS);
+  const max = Math.min(asked ?? MOST_CONNECTIONS, possible);
+  if (asked === undefined || asked <= possible) return { max };
+  return {
+    max,
+    warning: `BROKER_MAX_CONNECTIONS is ${asked}, but this process may have ${limit} files open, so that it takes ${max} connections. Raise the limit (ulimit -n, LimitNOFILE) to at least ${asked + OWN_DESCRIPTORS}.`,
+  };
+}
+
+/** The process's limit of open files (`RLIMIT_NOFILE`); `undefined` on other systems than Linux, or without one. */
+export function descriptorLimit(): number | undefined {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8');
+    const found = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
+    return found === undefined ? undefined : Number(found);
+  } catch {
+    // No /proc here. The limit is not known then.
+    return undefined;
+  }
+}
+
+/** Looks every 5 seconds whether a file can be opened, and notifies of changes. @returns ends it. */
+export function watchDescriptors(changed: (areExhausted: boolean) => void): () => void {
+  let wereExhausted = false;
+  const settle = (areExhausted: boolean): void => {
+    if (areExhausted === wereExhausted) return;
+    wereExhausted = areExhausted;
+    changed(areExhausted);
+  };
+  const timer = setInterval(() => {
+    open('/dev/null', 'r', (error, descriptor) => {
+      settle(error?.code === 'EMFILE' || error?.code === 'ENFILE');
+      if (error === null) close(descriptor);
+    });
+  }, DESCRIPTOR_CHECK_INTERVAL).unref();
+  return () => clearInterval(timer);
 }

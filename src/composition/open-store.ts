@@ -2,12 +2,11 @@ import { resolve } from 'node:path';
 import type { BrokerConfig } from '../config/broker-config.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/clock.js';
-import type { DateReading } from '../tokens/clock-offset.js';
+import type { Clock, DateReading } from '../tokens/time.js';
 import { BrokerError } from '../tokens/errors.js';
 
 /** How {@link openStore} opens. */
-export interface OpenStoreOptions {
+interface OpenStoreOptions {
   /** Told when another Region had to answer. */
   readonly observer?: FallbackObserver;
   /** Makes the embedded store where there is none. Default: true; when false, it has to be there. */
@@ -35,7 +34,7 @@ export async function openStore(
   if (store === 'aws') return openAwsStore(config, clock, options);
   const isMissing = await storeIsMissing(config);
   if (isMissing && options.createsStore === false) throw storeMissing(config);
-  const { openEmbeddedStore } = await import('../secrets/embedded/open-store.js');
+  const { openEmbeddedStore } = await import('../secrets/embedded/open-embedded-store.js');
   const opened = await openEmbeddedStore({
     dataDir,
     ...(masterKey && { masterKey: masterKey.reveal() }),

@@ -1,15 +1,15 @@
+import type { TokenCache } from '../serving/token-endpoint.js';
+import { createSuppliedToken, type ServiceTokenSource } from '../tokens/token-supply.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { ClockWatch } from '../operations/clock-watch.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
-import type { ReadinessSource } from '../operations/readiness.js';
+import type { ReadinessSource } from '../operations/health.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
 import { TokenWatch } from '../rotation/token-watch.js';
 import { createServing, type Serving } from '../serving/serving.js';
-import type { ServingObserver } from '../serving/serving-observer.js';
-import type { ServiceTokenSource } from '../tokens/token-supply.js';
-import { createCore, type Core, type CoreOptions } from './core.js';
-import { createGapWatch } from './coverage.js';
+import type { ServingObserver } from '../serving/endpoint.js';
+import { createCore, type Core, type CoreOptions, createGapWatch } from './core.js';
 import {
   cacheObserver,
   clockObserver,
@@ -19,8 +19,17 @@ import {
   servingObserver,
   watchObserver,
 } from './observers.js';
-import { createReadiness } from './readiness.js';
-import { createServiceTokenSource } from './service-token-source.js';
+import { createReadiness } from './broker-readiness.js';
+
+/** The service token for callers in the broker's own process: from the cache that peers are served from. */
+export function createServiceTokenSource(cache: TokenCache): ServiceTokenSource {
+  return {
+    getToken: async (demand) => {
+      const { accessToken, expiresAt } = (await cache.get(demand)).value.token;
+      return createSuppliedToken(accessToken, expiresAt);
+    },
+  };
+}
 
 /** What can be replaced when the broker is put together. */
 export interface RuntimeOptions extends Pick<CoreOptions, 'store' | 'clock' | 'provider'> {

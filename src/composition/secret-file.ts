@@ -1,7 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
 import { BrokerError } from '../tokens/errors.js';
-import { decodeText, trimPasted } from '../tokens/pasted-text.js';
+import { decodeText, trimPasted } from '../tokens/json.js';
+import { randomUUID } from 'node:crypto';
+import { versionWithLabel, type SecretStore } from '../secrets/secret-store.js';
 
 /**
  * Writes a secret into a new file that only its owner may read (mode 0600). An existing file is never replaced: it may
@@ -42,7 +44,7 @@ export async function requireNoFile(path: string): Promise<void> {
 }
 
 /** A text that a person or a program gives. */
-export interface TextInput {
+interface TextInput {
   /** Where it is; `-` is standard input. */
   readonly path: string;
   /** What it is, for messages: `the token`. */
@@ -141,4 +143,25 @@ function fileExists(path: string): BrokerError {
 function codeOf(error: unknown): string {
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
   return typeof code === 'string' && code !== '' ? code : 'unknown reason';
+}
+
+/**
+ * Writes a secret that people keep, as a new version that is AWSCURRENT.
+ *
+ * @returns the version's id.
+ * @throws {SecretStoreError} `PROMOTE_CONFLICT` when somebody else wrote it in the meantime; theirs stays.
+ */
+export async function writeSecret(
+  store: SecretStore,
+  secretId: string,
+  value: string,
+): Promise<string> {
+  const versionId = randomUUID();
+  const before = versionWithLabel(await store.describe(secretId), 'AWSCURRENT');
+  await store.putPending(secretId, versionId, value);
+  const after = versionWithLabel(await store.describe(secretId), 'AWSCURRENT');
+  // The first version of a secret may have become current by itself.
+  if (after !== versionId) await store.promote(secretId, versionId, before);
+  await store.clearPending(secretId, versionId);
+  return versionId;
 }

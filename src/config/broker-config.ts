@@ -18,7 +18,7 @@ export interface HttpConfig {
 }
 
 /** Where secrets live, and which is which. */
-export interface SecretsConfig {
+interface SecretsConfig {
   readonly store: Settings['BROKER_SECRET_STORE'];
   /** Read in this order while the own Region cannot be reached; empty when there are none. */
   readonly awsFallbackRegions: readonly string[];
@@ -47,7 +47,7 @@ export interface ProviderConfig {
 }
 
 /** How a token is told to be genuine, and a service's. */
-export interface VerificationConfig {
+interface VerificationConfig {
   readonly profile: Settings['BROKER_PROFILE'];
   /** `undefined` when every client id counts. */
   readonly serviceClientIds: readonly string[] | undefined;
@@ -61,7 +61,7 @@ export interface VerificationConfig {
 }
 
 /** When the service token is renewed. */
-export interface RotationConfig {
+interface RotationConfig {
   /** Whether this process runs the schedule. */
   readonly enabled: boolean;
   /** Cron expression of five or six fields, in UTC. */

@@ -1,13 +1,113 @@
+import { BrokerError, oneLine } from '../tokens/errors.js';
 import { isIP } from 'node:net';
 import type * as z from 'zod';
-import { trimPasted } from '../tokens/pasted-text.js';
+import { trimPasted } from '../tokens/json.js';
 import { redactText } from '../tokens/redaction.js';
 import { groupSettings, type BrokerConfig } from './broker-config.js';
-import { ConfigError, type ConfigMistake } from './config-error.js';
-import { HIDDEN } from './hidden.js';
+import { HIDDEN } from './values.js';
 import { SETTINGS_SCHEMA } from './schema.js';
 import { fileKey, SETTING_NAMES, settingOf, type SettingName } from './settings.js';
-import { suggest } from './suggest.js';
+
+/** One mistake in the configuration. */
+export interface ConfigMistake {
+  /** The environment variable, or `BROKER_CONFIG` for a mistake of the file itself. */
+  readonly name: string;
+  /** Where the value came from, when that is not the environment: the file and its key. */
+  readonly source?: string;
+  /** What was given, as text; `(hidden)` for secret settings, `undefined` when nothing was. */
+  readonly given?: string;
+  /** What is wrong with it, when that is not plain from `allowed`. */
+  readonly problem?: string;
+  /** What is allowed. */
+  readonly allowed: string;
+  /** What is wrong as a whole sentence without its full stop, where `NAME is VALUE` would not say it. */
+  readonly sentence?: string;
+}
+
+/**
+ * The configuration cannot be used. It carries every mistake, not only the first.
+ *
+ * `code` is `CONFIG_INVALID`, `kind` is `misconfigured`. Secret values are never shown.
+ */
+export class ConfigError extends BrokerError {
+  declare readonly code: 'CONFIG_INVALID';
+  /** Every mistake, in the order of the settings. */
+  readonly mistakes: readonly ConfigMistake[];
+  /** The mistakes for people, one sentence or two each; behind them the hints. */
+  readonly lines: readonly string[];
+
+  /** @param hints what is no mistake, and may be why there is one: misspelt variables. One sentence each. */
+  constructor(mistakes: readonly ConfigMistake[], hints: readonly string[] = []) {
+    const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`;
+    const told = mistakes.map((mistake) => oneLine(describe(mistake)));
+    const beside = hints.map(oneLine);
+    super(
+      'CONFIG_INVALID',
+      'misconfigured',
+      [
+        `The configuration has ${count}:`,
+        ...told.map((line) => `  - ${line}`),
+        // Not in the list, whose lines are counted: what has no effect is no mistake.
+        ...beside.map((hint) => `Note: ${hint}`),
+        'Correct them and start again; "service-token-broker serve --help" lists every setting.',
+      ].join('\n'),
+    );
+    this.lines = [...told, ...beside];
+    this.mistakes = mistakes;
+  }
+}
+
+function describe({ name, source, given, problem, allowed, sentence }: ConfigMistake): string {
+  if (sentence !== undefined) {
+    return `${sentence}${sentence.endsWith('?') ? '' : '.'} Allowed: ${allowed}.`;
+  }
+  const from = source === undefined ? '' : ` (${source})`;
+  const what = given === undefined ? '' : ` is ${given}`;
+  const why = problem === undefined ? '' : `: ${problem}`;
+  return `${name}${from}${what}${why}. Allowed: ${allowed}.`;
+}
+
+/** The name that was probably meant, or `undefined` when nothing is near. */
+export function suggest(given: string, names: readonly string[]): string | undefined {
+  const wanted = plain(given);
+  let best: { name: string; distance: number } | undefined;
+  for (const name of names) {
+    const distance = editDistance(wanted, plain(name));
+    if (best === undefined || distance < best.distance) best = { name, distance };
+  }
+  // A third of the letters wrong is a slip; more is another word.
+  return best !== undefined && best.distance <= Math.floor(wanted.length / 3)
+    ? best.name
+    : undefined;
+}
+
+/** `secretStore`, `secret-store` and `BROKER_SECRET_STORE` are the same name, written differently. */
+function plain(name: string): string {
+  return name
+    .toLowerCase()
+    .replace(/[^a-z0-9]/g, '')
+    .replace(/^broker(?=.)/, '');
+}
+
+/** How many letters must be added, removed, replaced or swapped with their neighbour (optimal string alignment). */
+function editDistance(from: string, to: string): number {
+  const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, column) => column)];
+  const at = (row: number, column: number): number => rows[row]?.[column] ?? Infinity;
+  for (let row = 1; row <= from.length; row += 1) {
+    rows[row] = [row];
+    for (let column = 1; column <= to.length; column += 1) {
+      const same = from[row - 1] === to[column - 1];
+      const swapped = from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1];
+      (rows[row] as number[])[column] = Math.min(
+        at(row - 1, column) + 1,
+        at(row, column - 1) + 1,
+        at(row - 1, column - 1) + (same ? 0 : 1),
+        swapped ? at(row - 2, column - 2) + 1 : Infinity,
+      );
+    }
+  }
+  return at(from.length, to.length);
+}
 
 /** Defaults that replace the built-in ones. Environment and file still win. */
 export type SettingDefaults = Readonly<Partial<Record<SettingName, string>>>;
@@ -22,7 +122,7 @@ export interface ConfigFile {
 }
 
 /** What the settings are made of. */
-export interface GivenSettings {
+interface GivenSettings {
   /** White space and line ends around a value are dropped; an empty variable counts as not given. */
   readonly env: NodeJS.ProcessEnv;
   readonly file?: ConfigFile;

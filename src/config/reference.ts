@@ -1,7 +1,7 @@
 import { fileKey, SETTING_NAMES, settingOf } from './settings.js';
 
 /** One row of the configuration table. */
-export interface ConfigReferenceRow {
+interface ConfigReferenceRow {
   /** The environment variable. */
   readonly name: string;
   /** The key in the file that `BROKER_CONFIG` names; `undefined` for `BROKER_CONFIG` itself. */

@@ -1,10 +1,42 @@
+import { inspect } from 'node:util';
 import { isIP } from 'node:net';
 import { Cron } from 'croner';
-// The whole namespace: bundlers then leave out what is not used, zod's translations above all.
 import * as z from 'zod';
-import { isLoopbackHost } from '../tokens/loopback.js';
-import { HiddenBytes } from './hidden.js';
-import { parseUrl } from '../tokens/parse-url.js';
+import { isLoopbackHost, parseUrl } from '../tokens/http.js';
+
+/** What is shown in place of a secret setting. */
+export const HIDDEN = '(hidden)';
+
+/**
+ * Bytes that do not show themselves: printed, logged, inspected, spread or turned into JSON, they read `(hidden)`.
+ * The only way to them is {@link HiddenBytes.reveal}.
+ */
+export class HiddenBytes {
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = Uint8Array.from(bytes);
+  }
+
+  /** A copy of the bytes. Whoever asks for it answers for where it goes. */
+  reveal(): Uint8Array {
+    return Uint8Array.from(this.#bytes);
+  }
+
+  toString(): string {
+    return HIDDEN;
+  }
+
+  toJSON(): string {
+    return HIDDEN;
+  }
+
+  [inspect.custom](): string {
+    return HIDDEN;
+  }
+}
+
+// The whole namespace: bundlers then leave out what is not used, zod's translations above all.
 
 /**
  * Schemas that read one setting from its text. A message is given only where the list of what is allowed does not

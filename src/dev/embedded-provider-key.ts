@@ -1,14 +1,38 @@
+import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 import { generateKeyPair, randomUUID } from 'node:crypto';
 import { link, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { calculateJwkThumbprint, type JWK } from 'jose';
 import { readOwn } from '../secrets/embedded/data-folder.js';
-import { SecretStoreError } from '../secrets/secret-store-error.js';
-import { EmbeddedProviderError } from './embedded-provider-error.js';
+import { SecretStoreError } from '../secrets/secret-store.js';
+
+/** Every way in which the embedded provider fails to start. */
+const KINDS = {
+  /** Another program listens on the port. */
+  PORT_IN_USE: 'misconfigured',
+  /** The host is not one of this machine's loopback addresses, or listening fails otherwise. */
+  DEV_PROVIDER_ADDRESS_INVALID: 'misconfigured',
+  /** the optional package `oidc-provider` is missing or does not load. */
+  DEV_PROVIDER_NOT_INSTALLED: 'misconfigured',
+  /** The key file cannot be read, written or understood. */
+  DEV_PROVIDER_KEY_INVALID: 'misconfigured',
+} as const satisfies Record<string, ErrorKind>;
+
+/** The stable codes of {@link EmbeddedProviderError}. */
+type EmbeddedProviderErrorCode = keyof typeof KINDS;
+
+/** The embedded provider of dev mode cannot start. */
+export class EmbeddedProviderError extends BrokerError {
+  declare readonly code: EmbeddedProviderErrorCode;
+
+  constructor(code: EmbeddedProviderErrorCode, message: string, options: BrokerErrorOptions = {}) {
+    super(code, KINDS[code], message, options);
+  }
+}
 
 /** The name of the key file in the data folder. */
-export const KEY_FILE = 'dev-provider.json';
+const KEY_FILE = 'dev-provider.json';
 
 /** The provider's signing key: RSA, 2048 bits, for RS256. */
 export interface SigningKey extends JWK {

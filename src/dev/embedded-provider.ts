@@ -1,16 +1,235 @@
+import type {
+  ClientMetadata,
+  Configuration,
+  ResourceServer,
+  Provider,
+  TokenEndpointGrantContext,
+  AdapterFactory,
+  errors,
+} from 'oidc-provider';
+import type { DevCredentials } from './dev-logins.js';
+import { type SigningKey, EmbeddedProviderError, loadSigningKey } from './embedded-provider-key.js';
+import { parseUrl, isLoopbackHost } from '../tokens/http.js';
+import { randomUUID } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { isLoopbackHost } from '../tokens/loopback.js';
 import { redactText } from '../tokens/redaction.js';
-import { EmbeddedProviderError } from './embedded-provider-error.js';
-import { type MintingOptions, providerConfiguration } from './embedded-provider-configuration.js';
-import { registerCustomerGrant } from './embedded-provider-customers.js';
-import { loadSigningKey } from './embedded-provider-key.js';
-import { loadOidcProvider } from './embedded-provider-library.js';
+
+/** What the embedded provider mints, and for whom. */
+interface MintingOptions {
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** The client that gets customer tokens; without one there are none. */
+  readonly customerClient?: DevCredentials;
+  /** The `aud` of every token. */
+  readonly audience: string;
+  /** Life of a token in seconds. */
+  readonly accessTokenTtlSeconds: number;
+}
+
+/**
+ * The grant by which the embedded provider mints customer tokens: whoever knows the customer client's secret names the
+ * person, and nobody logs in. A real provider must never have such a grant.
+ */
+export const CUSTOMER_GRANT = 'urn:service-token-broker:dev-customer';
+
+/** Stands for the audience where it is not an absolute URI, which RFC 8707 §2 wants of a resource indicator. */
+const DEFAULT_RESOURCE = 'urn:service-token-broker:dev-audience';
+
+/** The one resource indicator that the provider mints for. */
+function resourceIdentifier({ audience }: MintingOptions): string {
+  return parseUrl(audience) === undefined ? DEFAULT_RESOURCE : audience;
+}
+
+/** The receiving services. Any scope that is asked for is granted: there is nothing behind it to protect. */
+function resourceServer(minting: MintingOptions, scope: unknown): ResourceServer {
+  return {
+    audience: minting.audience,
+    scope: typeof scope === 'string' ? scope : '',
+    accessTokenFormat: 'jwt',
+    accessTokenTTL: minting.accessTokenTtlSeconds,
+    jwt: { sign: { alg: 'RS256' } },
+  };
+}
+
+/**
+ * `oidc-provider` as a small provider: one client for service tokens, perhaps one for customer tokens, and one resource
+ * server whose access tokens are JWTs (RFC 9068). Every default that the library would announce on the terminal is set here.
+ */
+function providerConfiguration(
+  minting: MintingOptions,
+  signingKey: SigningKey,
+  { errors, adapter }: OidcProviderLibrary,
+): Configuration {
+  const resource = resourceIdentifier(minting);
+  return {
+    ...(adapter === undefined ? {} : { adapter }),
+    jwks: { keys: [signingKey] },
+    clients: [
+      registration(minting, 'client_credentials'),
+      ...(minting.customerClient === undefined
+        ? []
+        : [registration(minting.customerClient, CUSTOMER_GRANT)]),
+    ],
+    clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
+    responseTypes: ['none'],
+    clientBasedCORS: () => false,
+    ttl: {
+      ClientCredentials: minting.accessTokenTtlSeconds,
+      AccessToken: () => minting.accessTokenTtlSeconds,
+    },
+    // A customer's token tells of a login (RFC 9068 §2.2.1); a service's never does.
+    extraTokenClaims: (_context, token) =>
+      token.kind === 'AccessToken' ? { auth_time: Math.floor(Date.now() / 1000) } : undefined,
+    features: {
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: false },
+      dPoP: { enabled: false },
+      pushedAuthorizationRequests: { enabled: false },
+      rpInitiatedLogout: { enabled: false },
+      userinfo: { enabled: false },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => resource,
+        getResourceServerInfo: (context, indicator): ResourceServer => {
+          if (indicator !== resource) {
+            throw new errors.InvalidTarget(`this provider only mints for ${resource}`);
+          }
+          return resourceServer(minting, context.oidc.params?.['scope']);
+        },
+      },
+    },
+    // The library's own page is made for browsers, which have no business here.
+    renderError: (context, out) => {
+      context.type = 'json';
+      context.body = JSON.stringify(out);
+    },
+  };
+}
+
+function registration({ clientId, clientSecret }: DevCredentials, grant: string): ClientMetadata {
+  return {
+    client_id: clientId,
+    client_secret: clientSecret,
+    grant_types: [grant],
+    response_types: [],
+    redirect_uris: [],
+    token_endpoint_auth_method: 'client_secret_basic',
+  };
+}
+
+/** One to 255 printable ASCII characters, as OpenID Connect Core §2 limits `sub`; no space at either end. */
+const SUBJECT = /^[!-~](?:[ -~]{0,253}[!-~])?$/;
+
+/** Lets the provider mint customer tokens. The client's own registration says that it may have them. */
+function registerCustomerGrant(
+  provider: Provider,
+  minting: MintingOptions,
+  { errors }: OidcProviderLibrary,
+): void {
+  const grant = async (
+    context: TokenEndpointGrantContext<{ subject?: unknown }>,
+  ): Promise<void> => {
+    const { client, params } = context.oidc;
+    const subject = readSubject(params.subject);
+    if (subject === undefined) {
+      throw new errors.InvalidRequest('subject must be 1 to 255 printable ASCII characters');
+    }
+    // RFC 9700 §4.15: no person may look like a client.
+    if ([minting.clientId, client.clientId].includes(subject)) {
+      throw new errors.InvalidRequest('subject must not be the id of a client');
+    }
+    const token = new provider.AccessToken({
+      client,
+      accountId: subject,
+      gty: CUSTOMER_GRANT,
+      grantId: randomUUID(),
+      scope: params.scope === '' ? undefined : params.scope,
+      resourceServer: new provider.ResourceServer(
+        resourceIdentifier(minting),
+        resourceServer(minting, params.scope),
+      ),
+    });
+    const value = await token.save();
+    context.body = {
+      access_token: value,
+      expires_in: token.expiration,
+      token_type: token.tokenType,
+      ...(token.scope === undefined ? {} : { scope: token.scope }),
+    };
+  };
+  provider.registerGrantType<{ subject?: unknown }>(CUSTOMER_GRANT, grant, ['subject', 'scope']);
+}
+
+function readSubject(value: unknown): string | undefined {
+  return typeof value === 'string' && SUBJECT.test(value) ? value : undefined;
+}
+
+/** What the embedded provider needs of `oidc-provider`. */
+interface OidcProviderLibrary {
+  readonly Provider: typeof Provider;
+  readonly errors: typeof errors;
+  /** In-memory storage; `undefined` leaves the library's default, which is the same with a warning. */
+  readonly adapter: AdapterFactory | undefined;
+}
+
+type Import = (specifier: string) => Promise<Record<string, unknown>>;
+
+const importModule: Import = (specifier) => import(specifier) as Promise<Record<string, unknown>>;
+
+/**
+ * Loads the optional package `oidc-provider`.
+ *
+ * Its entry point prints a warning on every Node before 22, and offers no switch for it. All it does besides is to
+ * re-export the modules that are loaded here, so that nothing has to be patched to keep the terminal clean. A version
+ * that has these modules elsewhere is loaded by its entry point, and then the warning is printed.
+ *
+ * @throws {EmbeddedProviderError} `DEV_PROVIDER_NOT_INSTALLED`.
+ */
+export async function loadOidcProvider(load: Import = importModule): Promise<OidcProviderLibrary> {
+  try {
+    return await loadParts(load);
+  } catch (error) {
+    if (!isMissing(error)) throw notInstalled(error);
+  }
+  try {
+    const entry = (await load('oidc-provider')) as unknown as OidcProviderLibrary;
+    return { Provider: entry.Provider, errors: entry.errors, adapter: undefined };
+  } catch (error) {
+    throw notInstalled(error);
+  }
+}
+
+async function loadParts(load: Import): Promise<OidcProviderLibrary> {
+  const [provider, errorClasses, memory] = await Promise.all([
+    load('oidc-provider/lib/provider.js'),
+    load('oidc-provider/lib/helpers/errors.js'),
+    load('oidc-provider/lib/adapters/memory_adapter.js'),
+  ]);
+  const MemoryAdapter = memory['default'] as new (name: string) => ReturnType<AdapterFactory>;
+  return {
+    Provider: provider['Provider'] as typeof Provider,
+    errors: errorClasses as unknown as typeof errors,
+    adapter: (name) => new MemoryAdapter(name),
+  };
+}
+
+function isMissing(error: unknown): boolean {
+  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
+  return code === 'ERR_MODULE_NOT_FOUND' || code === 'ERR_PACKAGE_PATH_NOT_EXPORTED';
+}
+
+function notInstalled(cause: unknown): EmbeddedProviderError {
+  return new EmbeddedProviderError(
+    'DEV_PROVIDER_NOT_INSTALLED',
+    'Dev mode mints its tokens with the package "oidc-provider", which cannot be loaded. Install it: npm install oidc-provider@9',
+    { cause },
+  );
+}
 
 /** Options of {@link startEmbeddedProvider}. */
-export interface EmbeddedProviderOptions extends Omit<MintingOptions, 'accessTokenTtlSeconds'> {
+interface EmbeddedProviderOptions extends Omit<MintingOptions, 'accessTokenTtlSeconds'> {
   /** A loopback name or address: the provider speaks plain HTTP. Default: `127.0.0.1`. */
   readonly host?: string;
   /** 0 takes a free one. */

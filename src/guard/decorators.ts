@@ -1,13 +1,45 @@
-import { createParamDecorator, UseFilters, UseGuards } from '@nestjs/common';
+import {
+  Catch,
+  type ArgumentsHost,
+  type ExceptionFilter,
+  createParamDecorator,
+  UseFilters,
+  UseGuards,
+} from '@nestjs/common';
+import { throwError, type Observable } from 'rxjs';
+import { MessageRefusedException, SCOPE_TOKEN } from './access.js';
+import { isRecord } from './call-credentials.js';
 import { currentCallContext } from '../context/call-context.js';
 import type { Principal } from '../verification/principal.js';
-import { admissionOf } from './admissions.js';
-import { SCOPE_TOKEN } from './challenge.js';
-import { addDeclaration, countDeclaration } from './declarations.js';
-import { GuardConfigError } from './errors.js';
+import { admissionOf } from './http-call.js';
+import {
+  addDeclaration,
+  countDeclaration,
+  GuardConfigError,
+  type AccessDeclaration,
+  type AllowedClient,
+} from './declarations.js';
 import { JwtGuard } from './jwt.guard.js';
-import { MessageRefusedFilter } from './message-refused.filter.js';
-import type { AccessDeclaration, AllowedClient } from './requirement.js';
+
+/** Answers a refused message the way Nest answers a `WsException` or an `RpcException`. */
+@Catch(MessageRefusedException)
+class MessageRefusedFilter implements ExceptionFilter<MessageRefusedException> {
+  catch(exception: MessageRefusedException, host: ArgumentsHost): Observable<never> | undefined {
+    if (host.getType() === 'rpc') return throwError(() => exception.answer);
+    emit(host.switchToWs().getClient<unknown>(), exception.answer);
+    return undefined;
+  }
+}
+
+function emit(client: unknown, answer: Readonly<Record<string, unknown>>): void {
+  if (!isRecord(client)) return;
+  // A native WebSocket has an `emit` too, which would only tell this process.
+  if (typeof client['readyState'] === 'number' && typeof client['send'] === 'function') {
+    client['send'](JSON.stringify({ event: 'exception', data: answer }));
+  } else if (typeof client['emit'] === 'function') {
+    client['emit']('exception', answer);
+  }
+}
 
 /** A decorator for a handler, or for a class and so for all of its handlers. */
 export type AccessDecorator = ClassDecorator & MethodDecorator;

@@ -8,17 +8,25 @@ import {
   type CallContext,
   type CallFrame,
   type CallTiming,
+  readCorrelation,
+  type Correlation,
 } from '../context/call-context.js';
-import { readCorrelation, type Correlation } from '../context/correlation.js';
 import type { Declared } from './declarations.js';
-import { headerValues } from './header-values.js';
-import { callMethod, isRecord } from './shapes.js';
+import {
+  headerValues,
+  callMethod,
+  isRecord,
+  requestOfGraphql,
+  transportOf,
+  type Transport,
+} from './call-credentials.js';
+import type { ExecutionContext } from '@nestjs/common';
 
 const CALL: unique symbol = Symbol('HttpCall');
 const IS_FRAMED: unique symbol = Symbol('isFramed');
 
 /** A call that was let through. */
-export interface Admission {
+interface Admission {
   /** Who let it through: another application in this process may have other issuers. */
   readonly by: object;
   /** To which handler. */
@@ -33,7 +41,7 @@ export interface Admission {
  * A request over HTTP: the frame that all of its code runs in. The guard fills it when it judges the request. It ends with
  * the response.
  */
-export class HttpCall extends CallLife implements CallFrame {
+class HttpCall extends CallLife implements CallFrame {
   admission: Admission | undefined = undefined;
   /** Of the GraphQL operation that it carries: one token for all of its resolvers, also those that no guard stands before. */
   operation: CallContext | undefined = undefined;
@@ -62,7 +70,7 @@ export class HttpCall extends CallLife implements CallFrame {
 }
 
 /** The call that a request is; `undefined` where the HTTP server has no frames, see {@link openHttpFrames}. */
-export function httpCallOf(request: unknown): HttpCall | undefined {
+function httpCallOf(request: unknown): HttpCall | undefined {
   if (!isRecord(request)) return undefined;
   const { raw } = request;
   const call = (isRecord(raw) ? raw : request)[CALL];
@@ -249,4 +257,79 @@ function keepListenersInFrame(socket: EventEmitter & { [IS_FRAMED]?: true }): vo
 function keepListenersOfUpgrade(socket: EventEmitter & { [IS_FRAMED]?: true }): void {
   for (const name of [...Object.keys(ADDING), IS_FRAMED]) Reflect.deleteProperty(socket, name);
   keepListenersInFrame(socket);
+}
+
+/** Calls that have no {@link HttpCall}. */
+const admissions = new WeakMap<object, Admission>();
+
+/** Call contexts of GraphQL operations, by what graphql-js calls their context value. */
+const operations = new WeakMap<object, CallContext>();
+
+/** Remembers that a call without an {@link HttpCall} of its own was let through. */
+export function addAdmission(
+  context: ExecutionContext,
+  transport: Transport,
+  admission: Admission,
+): void {
+  admissions.set(keyOf(context, transport), admission);
+  if (transport === 'graphql') addOperation(context, admission.callContext);
+}
+
+/** How a call was let through; `undefined` for one that was not, or did not have to be. */
+export function admissionOf(
+  context: ExecutionContext,
+  transport = transportOf(context),
+): Admission | undefined {
+  if (transport === undefined) return undefined;
+  const call = transport === 'http' ? callOf(context, transport) : undefined;
+  return call === undefined ? admissions.get(keyOf(context, transport)) : call.admission;
+}
+
+/**
+ * On whose behalf a call was let through, for guards and interceptors of the application: the call context is there from
+ * the handler on, and over HTTP before. `undefined` for a call that was not let through, or is public.
+ *
+ * @example
+ * ```ts
+ * import type { CanActivate, ExecutionContext } from '@nestjs/common';
+ * import { callContextOf, runInCallContext } from 'service-token-broker/guard';
+ *
+ * class MayShip implements CanActivate {
+ *   canActivate(context: ExecutionContext) {
+ *     const callContext = callContextOf(context);
+ *     if (callContext === undefined) return false;
+ *     return runInCallContext(callContext, () => this.stock.has(context.switchToRpc().getData()));
+ *   }
+ * }
+ * ```
+ */
+export function callContextOf(context: ExecutionContext): CallContext | undefined {
+  return admissionOf(context)?.callContext;
+}
+
+/** Whom resolvers of the same GraphQL operation were let through for; `undefined` when none was. */
+export function operationOf(context: ExecutionContext): CallContext | undefined {
+  const value: unknown = context.getArgByIndex(2);
+  return isRecord(value) ? operations.get(value) : undefined;
+}
+
+/** The HTTP request that a call is, or a GraphQL operation came with. */
+export function callOf(context: ExecutionContext, transport: Transport): HttpCall | undefined {
+  if (transport === 'http') return httpCallOf(context.getArgByIndex(0));
+  if (transport !== 'graphql') return undefined;
+  return httpCallOf(requestOfGraphql(context.getArgByIndex(2)));
+}
+
+function addOperation(context: ExecutionContext, callContext: CallContext): void {
+  const call = callOf(context, 'graphql');
+  const value: unknown = context.getArgByIndex(2);
+  if (isRecord(value)) operations.set(value, callContext);
+  if (call !== undefined) call.operation = callContext;
+}
+
+/** What guard and interceptor of one call both get: over HTTP the request, elsewhere Nest's list of arguments. */
+function keyOf(context: ExecutionContext, transport: Transport): object {
+  const args = context.getArgs();
+  const request: unknown = transport === 'http' ? args[0] : undefined;
+  return isRecord(request) ? request : args;
 }

@@ -6,10 +6,10 @@ export {
   runInCallContext,
   runWithPrincipal,
 } from '../context/call-context.js';
-export type { Correlation } from '../context/correlation.js';
+export type { Correlation } from '../context/call-context.js';
 export { RunAsService } from '../context/run-as-service.js';
 export { BrokerError, type ErrorKind } from '../tokens/errors.js';
-export type { Clock } from '../tokens/clock.js';
+export type { Clock } from '../tokens/time.js';
 export {
   createRemoteKeySet,
   createStaticKeySet,
@@ -37,10 +37,10 @@ export {
   type TokenVerifierOptions,
   type VerifiedToken,
 } from '../verification/index.js';
-export { callContextOf } from './admissions.js';
-export type { ChallengeOptions } from './challenge.js';
-export type { CredentialsOptions } from './credentials.js';
-export { decideAccess, type AccessDecision } from './decide-access.js';
+export { callContextOf } from './http-call.js';
+export type { ChallengeOptions } from './access.js';
+export type { CredentialsOptions } from './call-credentials.js';
+export { decideAccess, type AccessDecision } from './access.js';
 export {
   AllowCustomer,
   AllowService,
@@ -49,16 +49,16 @@ export {
   RequireScopes,
   type AccessDecorator,
 } from './decorators.js';
-export { GuardConfigError } from './errors.js';
+export { GuardConfigError } from './declarations.js';
 export {
   CallRefusedException,
   GraphqlCallRefusedException,
   MessageRefusedException,
-} from './exceptions.js';
-export { keepHandshakes } from './handshakes.js';
+} from './access.js';
+export { keepHandshakes } from './call-credentials.js';
 export { JwtGuardModule } from './jwt-guard.module.js';
-export { TOKEN_VERIFIER, type JwtGuardModuleExtras } from './jwt-guard.module-definition.js';
+export { TOKEN_VERIFIER, type JwtGuardModuleExtras } from './jwt-guard.module.js';
 export { JwtGuard } from './jwt.guard.js';
-export type { Refusal } from './refusal.js';
-export type { AccessRequirement, AllowedClient, PrincipalRequirement } from './requirement.js';
-export type { GuardOptions, JwtGuardModuleOptions, RefusedCall } from './settings.js';
+export type { Refusal } from './access.js';
+export type { AccessRequirement, AllowedClient, PrincipalRequirement } from './declarations.js';
+export type { GuardOptions, JwtGuardModuleOptions, RefusedCall } from './guard-options.js';

@@ -1,14 +1,82 @@
-import { MetadataScanner, type DiscoveryService } from '@nestjs/core';
-import { CallContextInterceptor } from './call-context.interceptor.js';
+import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/common';
+import { Observable } from 'rxjs';
 import {
+  currentCorrelation,
+  runInFrame,
+  type Behalf,
+  readCorrelation,
+  type Correlation,
+} from '../context/call-context.js';
+import { keepFrame } from '../context/run-as-service.js';
+import { admissionOf, operationOf, correlationOfRequest } from './http-call.js';
+import { messageHeaderValues, transportOf, isRecord } from './call-credentials.js';
+import {
+  requirementOf,
   declarationsOn,
   lostMethod,
   nameOf,
-  requirementOf,
   type Declared,
+  GuardConfigError,
 } from './declarations.js';
-import { GuardConfigError } from './errors.js';
-import { isRecord } from './shapes.js';
+import { MetadataScanner, type DiscoveryService } from '@nestjs/core';
+
+/**
+ * Runs a handler on behalf of whom the guard admitted, and a public one for nobody, where no {@link HttpCall} does. A guard
+ * returns before its handler runs, so that it cannot do this itself; what it could set for "everything that follows" would
+ * also reach the next message of the connection.
+ */
+class CallContextInterceptor implements NestInterceptor {
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const frame = { behalf: behalfOf(context), correlation: correlationOf(context) };
+    const life = admissionOf(context)?.life;
+    // What a handler returns as an Observable runs when it is subscribed to, not when the handler is called.
+    return new Observable((subscriber) => {
+      // The call lasts until the handler is done, and until the last iterable that it returned is.
+      let open = 1;
+      const end = (): void => {
+        open -= 1;
+        if (open === 0) life?.end();
+      };
+      subscriber.add(end);
+      return runInFrame(frame, () =>
+        next.handle().subscribe({
+          next: (value: unknown) => {
+            open += 1;
+            subscriber.next(keepFrame(value, frame, once(end)));
+          },
+          error: (error) => subscriber.error(error),
+          complete: () => subscriber.complete(),
+        }),
+      );
+    });
+  }
+}
+
+function once(run: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) run();
+    done = true;
+  };
+}
+
+/** A field resolver that no guard stands before does its part of an operation for whom the operation was let through. */
+function behalfOf(context: ExecutionContext): Behalf {
+  const own = admissionOf(context)?.callContext;
+  if (own !== undefined) return own;
+  const { kind } = requirementOf(context.getHandler(), context.getClass());
+  if (kind === 'public') return 'nobody';
+  return (transportOf(context) === 'graphql' ? operationOf(context) : undefined) ?? 'unjudged';
+}
+
+/** A GraphQL operation runs in the frame of its request; a WebSocket has no headers for each of its messages. */
+function correlationOf(context: ExecutionContext): Correlation | undefined {
+  const transport = transportOf(context);
+  if (transport === 'graphql') return currentCorrelation();
+  if (transport === 'http') return correlationOfRequest(context.getArgByIndex(0));
+  if (transport !== 'rpc') return undefined;
+  return readCorrelation((name) => messageHeaderValues(context.getArgByIndex(1), name));
+}
 
 /** Marks of packages that need not be installed: `@nestjs/microservices`, `@nestjs/websockets` and `@nestjs/graphql`. */
 const MESSAGE_PATTERN = 'microservices:pattern';
@@ -29,7 +97,7 @@ const ROUTE = 'path';
 const GRAPHQL_OPTIONS = 'GqlModuleOptions';
 
 /** How an application is guarded. */
-export interface HandlerReview {
+interface HandlerReview {
   readonly isGlobal: boolean;
   /** The classes that the application's guard leaves alone. */
   readonly excluded: ReadonlySet<unknown>;

@@ -1,12 +1,70 @@
+import { LOG_LEVELS, settingOf } from '../config/settings.js';
+import { redactFields } from '../operations/log.js';
+import { type Clock, systemClock } from '../tokens/time.js';
+import { redactText } from '../tokens/redaction.js';
+import { currentInvocation, timedProvider } from './invocation.js';
 import { createCore, type Core } from '../composition/core.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 import type { SecretStore } from '../secrets/secret-store.js';
-import { systemClock, type Clock } from '../tokens/clock.js';
-import { createFunctionLog, type FunctionLog } from './function-log.js';
-import { currentInvocation } from './invocation.js';
-import { timedProvider } from './timed-provider.js';
+import { checkSettings, ConfigError } from '../config/check-settings.js';
+
+type Level = (typeof LOG_LEVELS)[number];
+
+/** The levels that a function writes. */
+type FunctionLogLevel = Extract<Level, 'debug' | 'info' | 'warn' | 'error'>;
+
+/** Options of {@link createFunctionLog}. */
+interface FunctionLogOptions {
+  readonly clock: Clock;
+  /** The least important level that is written. */
+  readonly level: Level;
+  /** Takes each line, with its line feed. Default: standard output. */
+  readonly write?: (line: string) => void;
+}
+
+/**
+ * Writes one line.
+ *
+ * @param fields what is redacted before.
+ * @param plain what is written as it is: only what is safe by construction, such as an ARN that redaction would take
+ *   for a secret.
+ */
+export type FunctionLog = (
+  level: FunctionLogLevel,
+  message: string,
+  fields?: object,
+  plain?: Readonly<Record<string, string | number | undefined>>,
+) => void;
+
+/**
+ * The log of a function: one JSON object per line, with the members that Lambda's own JSON lines have (`timestamp`,
+ * `level`, `requestId`, `message`), so that one query finds both and Lambda's log levels apply. Tokens and secrets are
+ * redacted in the message, in fields at any depth, and in errors with their causes.
+ */
+function createFunctionLog(options: FunctionLogOptions): FunctionLog {
+  const { clock, level: least, write = writeToStandardOutput } = options;
+  const threshold = LOG_LEVELS.indexOf(least);
+  return (level, message, fields = {}, plain = {}) => {
+    if (LOG_LEVELS.indexOf(level) < threshold) return;
+    const line = {
+      timestamp: new Date(clock.now()).toISOString(),
+      level,
+      service: 'service-token-broker',
+      requestId: currentInvocation()?.requestId,
+      ...redactFields(fields),
+      ...plain,
+      message: redactText(message),
+    };
+    write(`${JSON.stringify(line)}\n`);
+  };
+}
+
+/** A pipe there, and so written at once: the process may be frozen, or ended, as soon as the handler has answered. */
+function writeToStandardOutput(line: string): void {
+  process.stdout.write(line);
+}
 
 /** What can be replaced in a function; everything else follows from its environment. */
 export interface FunctionOptions {
@@ -23,13 +81,13 @@ export interface FunctionOptions {
 }
 
 /** A function that has started. */
-export interface StartedFunction {
+interface StartedFunction {
   readonly core: Core;
   readonly log: FunctionLog;
 }
 
 /** A function before its start. */
-export interface NewFunction {
+interface NewFunction {
   readonly clock: Clock;
   /** For what goes wrong before the configuration says what to log. */
   readonly firstLog: FunctionLog;
@@ -80,4 +138,66 @@ export function prepareFunction(
 export function elapsed(clock: Clock): { readonly durationMilliseconds?: number } {
   const invocation = currentInvocation();
   return invocation ? { durationMilliseconds: clock.now() - invocation.startedAt } : {};
+}
+
+/** A function has no disk to keep secrets on, and nothing runs in it between two invocations. */
+const DEFAULTS = { BROKER_SECRET_STORE: 'aws', BROKER_ROTATION: 'disabled' } as const;
+
+/**
+ * Reads a function's configuration: from its environment variables alone.
+ *
+ * @throws {ConfigError} `CONFIG_INVALID` with every mistake at once. `BROKER_CONFIG` and the embedded store are mistakes.
+ */
+export function readFunctionConfig(env: NodeJS.ProcessEnv): BrokerConfig {
+  if ((env['BROKER_CONFIG'] ?? '') !== '') {
+    throw new ConfigError([
+      {
+        name: 'BROKER_CONFIG',
+        problem: 'a function reads no file',
+        allowed: 'nothing: give each setting as an environment variable of the function',
+      },
+    ]);
+  }
+  const config = checkSettings({ env, defaults: DEFAULTS });
+  if (config.secrets.store === 'aws') return config;
+  throw new ConfigError([
+    {
+      name: 'BROKER_SECRET_STORE',
+      given: config.secrets.store,
+      problem: 'nothing that a function writes to its disk stays',
+      allowed: 'aws',
+    },
+  ]);
+}
+
+/**
+ * The configuration of the HTTP function, which needs peers that AWS IAM knows.
+ *
+ * @throws {ConfigError} as {@link readFunctionConfig}, and when no peer is configured.
+ */
+export function readHttpFunctionConfig(env: NodeJS.ProcessEnv): BrokerConfig {
+  const config = readFunctionConfig(env);
+  if (config.http.iamPeers.length > 0) return config;
+  throw new ConfigError([
+    {
+      name: 'BROKER_HTTP_IAM_PEERS',
+      problem: 'it is missing, so that nobody could ask for the service token',
+      allowed: settingOf('BROKER_HTTP_IAM_PEERS').allowed,
+    },
+  ]);
+}
+
+/**
+ * Starts something at the first call, and gives all later calls the same. A start that fails is not kept: the next call
+ * tries again.
+ */
+export function startOnce<T>(start: () => Promise<T>): () => Promise<T> {
+  let started: Promise<T> | undefined;
+  return () => {
+    started ??= start().catch((error: unknown) => {
+      started = undefined;
+      throw error;
+    });
+    return started;
+  };
 }

@@ -1,6 +1,43 @@
+import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Clock } from '../tokens/clock.js';
-import { FunctionError } from './function-error.js';
+import type { Clock } from '../tokens/time.js';
+import type { TokenProvider } from '../provider/token-provider.js';
+
+const KINDS = {
+  /** The event is not one that this function is for. */
+  FUNCTION_EVENT_INVALID: 'rejected',
+  /** The event names another secret than the configured token secret. */
+  FUNCTION_SECRET_UNEXPECTED: 'misconfigured',
+  /** The provider had not answered when the function's time was nearly up. */
+  FUNCTION_OUT_OF_TIME: 'retry',
+  /** What nobody foresaw; the log line before says more. */
+  FUNCTION_FAILED: 'bug',
+} as const satisfies Record<string, ErrorKind>;
+
+/** The stable codes of {@link FunctionError}. */
+type FunctionErrorCode = keyof typeof KINDS;
+
+/** A function on AWS Lambda could not do what it was invoked for. Messages name what is wrong, never a value of the event. */
+export class FunctionError extends BrokerError {
+  declare readonly code: FunctionErrorCode;
+
+  constructor(code: FunctionErrorCode, message: string, options: BrokerErrorOptions = {}) {
+    super(code, KINDS[code], message, options);
+  }
+}
+
+/**
+ * What a function rejects with. Lambda logs that as it is, redacted by nobody: only the broker's own errors, whose texts
+ * are free of tokens and secrets, are let through.
+ */
+export function shownError(error: unknown): BrokerError {
+  return error instanceof BrokerError
+    ? error
+    : new FunctionError(
+        'FUNCTION_FAILED',
+        'An unexpected error ended the invocation. The log line before this one says more.',
+      );
+}
 
 /** What is used of the context object that Lambda passes to a handler. */
 export interface FunctionContext {
@@ -11,7 +48,7 @@ export interface FunctionContext {
 }
 
 /** The invocation that runs. */
-export interface Invocation {
+interface Invocation {
   readonly requestId: string;
   /** When it began, in milliseconds since the Unix epoch. */
   readonly startedAt: number;
@@ -66,4 +103,18 @@ function outOfTime(limit: number): FunctionError {
     `The provider had not answered after ${Math.round(limit / 100) / 10} s, and the rest of the function's time is needed to answer. ` +
       "Nothing was staged, and a retry starts clean. If it lasts, raise the function's timeout (60 seconds are good), or look at the provider.",
   );
+}
+
+/** A provider whose calls end before the invocation that made them: what is minted can still be staged then. */
+export function timedProvider(provider: TokenProvider): TokenProvider {
+  return {
+    mint: (settings, credentials, signal) =>
+      provider.mint(settings, credentials, withInvocation(signal)),
+    metadata: (settings, signal) => provider.metadata(settings, withInvocation(signal)),
+  };
+}
+
+function withInvocation(signal: AbortSignal | undefined): AbortSignal | undefined {
+  const limit = currentInvocation()?.providerSignal;
+  return signal && limit ? AbortSignal.any([signal, limit]) : (signal ?? limit);
 }

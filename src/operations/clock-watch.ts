@@ -1,12 +1,12 @@
-import { nextOffset, offsetBounds, type DateReading } from '../tokens/clock-offset.js';
-import { tell } from '../tokens/tell.js';
+import { nextOffset, offsetBounds, type DateReading } from '../tokens/time.js';
+import { tell } from '../tokens/errors.js';
 
 /** Whose clock ours is compared with. */
 export const CLOCK_SOURCES = ['provider', 'store'] as const;
 export type ClockSource = (typeof CLOCK_SOURCES)[number];
 
 /** `behind` and `ahead` are about this machine's clock. */
-export type ClockState = 'ok' | 'behind' | 'ahead';
+type ClockState = 'ok' | 'behind' | 'ahead';
 
 /** Notified of this machine's clock. */
 export interface ClockObserver {

@@ -2,7 +2,7 @@ import { constants, fstatSync, openSync, writeSync } from 'node:fs';
 import type { DestinationStream } from 'pino';
 
 /** Where lines go, without ever waiting for whoever reads them. */
-export interface LineBuffer extends DestinationStream {
+interface LineBuffer extends DestinationStream {
   /** Calls back when every line is written, or after a second. */
   flush(done?: () => void): void;
   /** Writes what can be written at once. */

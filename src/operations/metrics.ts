@@ -1,8 +1,66 @@
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import { isSuccess } from '../rotation/rotation-observer.js';
-import { BoundedLabel } from './bounded-label.js';
+import { looksSecret } from '../tokens/redaction.js';
+import {
+  Counter,
+  type CounterConfiguration,
+  type LabelValues,
+  Gauge,
+  Histogram,
+  Registry,
+  collectDefaultMetrics,
+} from 'prom-client';
+import { isSuccess } from '../rotation/rotation.js';
 import { CLOCK_SOURCES, type ClockSource } from './clock-watch.js';
-import { Tally } from './tally.js';
+
+/** Word characters only: codes such as `STORE_THROTTLED`, words such as `wrong_secret` or `secrets-manager`. */
+const LABEL = /^[A-Za-z0-9_-]{1,48}$/;
+
+/**
+ * Lets words through as metric labels, up to a number of different ones. Callers pass stable codes; a mistake of theirs
+ * must neither put a secret into a label nor make a series for every request.
+ */
+export class BoundedLabel {
+  readonly #seen = new Set<string>();
+
+  /** @param most how many different words are let through. Default: 100. */
+  constructor(private readonly most = 100) {}
+
+  /** The word, or `other`. */
+  of(word: string): string {
+    if (this.#seen.has(word)) return word;
+    if (this.#seen.size >= this.most || !LABEL.test(word) || looksSecret(word)) return 'other';
+    this.#seen.add(word);
+    return word;
+  }
+}
+
+/**
+ * A counter for what happens with every request. The library looks a series up by text that it makes of the labels
+ * anew each time; here that is done once per series and scrape, and counting is an addition.
+ */
+class Tally<Label extends string> {
+  readonly #series = new Map<string, { readonly labels: LabelValues<Label>; count: number }>();
+
+  constructor(configuration: Omit<CounterConfiguration<Label>, 'collect'>) {
+    const counter: Counter<Label> = new Counter({
+      ...configuration,
+      collect: () => {
+        for (const series of this.#series.values()) {
+          counter.inc(series.labels, series.count);
+          series.count = 0;
+        }
+      },
+    });
+  }
+
+  /** Counts one. @param labels with their names in the same order each time. */
+  add(labels: LabelValues<Label>): void {
+    let key = '';
+    for (const name in labels) key += `${labels[name]} `;
+    const series = this.#series.get(key);
+    if (series === undefined) this.#series.set(key, { labels, count: 1 });
+    else series.count += 1;
+  }
+}
 
 /** The start of every metric's name. */
 export const METRICS_PREFIX = 'service_token_broker_';
@@ -27,11 +85,11 @@ export interface MetricsSources {
 }
 
 /** The states of the provider's keys. */
-export const JWKS_STATUSES = ['empty', 'fresh', 'stale', 'expired'] as const;
-export type JwksStatus = (typeof JWKS_STATUSES)[number];
+const JWKS_STATUSES = ['empty', 'fresh', 'stale', 'expired'] as const;
+type JwksStatus = (typeof JWKS_STATUSES)[number];
 
 /** What {@link BrokerMetrics.recordHttpRequest} counts: a line of the request log is one. */
-export interface CountedRequest {
+interface CountedRequest {
   readonly route: string;
   readonly method: string;
   readonly status: number | undefined;

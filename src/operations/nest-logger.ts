@@ -1,7 +1,6 @@
 import { inspect } from 'node:util';
 import type { LoggerService } from '@nestjs/common';
-import { isError } from './describe-error.js';
-import { NEST_LEVELS, type BrokerLogger } from './log.js';
+import { isError, NEST_LEVELS, type BrokerLogger } from './log.js';
 
 /** Nest tells every route and module it starts. That is for those who look for a fault in the wiring. */
 const WIRING: ReadonlySet<string> = new Set([

@@ -1,12 +1,48 @@
+import { symbols, type DestinationStream, type Level } from 'pino';
+import { isoTime, type BrokerLogger } from './log.js';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { plainPath } from '../serving/http.js';
+import { plainPath } from '../serving/endpoint.js';
 import { looksSecret } from '../tokens/redaction.js';
-import type { BrokerLogger } from './log.js';
-import { plainLines, type WritePlainLine } from './plain-lines.js';
+
+/** A value that is written as it is. */
+type PlainValue = string | number | boolean | undefined;
+
+/** Writes one line: level, time, the logger's bindings, the fields, and the message. */
+type WritePlainLine = <Fields extends { readonly [Name in keyof Fields]: PlainValue }>(
+  level: Level,
+  fields: Fields,
+  message: string,
+) => void;
+
+/**
+ * A short way to the log for lines that are written for every request: the same bytes that the log would write, at a
+ * fraction of the cost. Nothing is redacted: for fields that are safe by construction only.
+ */
+export function plainLines(log: BrokerLogger): WritePlainLine {
+  const { [symbols.streamSym]: destination, [symbols.chindingsSym]: bindings } = internalsOf(log);
+  return (level, fields, message) => {
+    if (!log.isLevelEnabled(level)) return;
+    const members = JSON.stringify(fields).slice(1, -1);
+    destination.write(
+      `{"level":"${level}","time":"${isoTime(Date.now())}"${bindings}${members === '' ? '' : `,${members}`},"message":${JSON.stringify(message)}}\n`,
+    );
+  };
+}
+
+/** What pino keeps under its published symbols, without saying so in its types. */
+interface Internals {
+  readonly [symbols.streamSym]: DestinationStream;
+  /** The bindings as JSON members, with a comma in front. */
+  readonly [symbols.chindingsSym]: string;
+}
+
+function internalsOf(log: BrokerLogger): Internals {
+  return log as BrokerLogger & Internals;
+}
 
 /** What a room may add to the line of a request. Never anything that came from outside and was not checked. */
-export interface RequestFields {
+interface RequestFields {
   /** The id of the peer, once it is authenticated. */
   readonly peer?: string;
   /** Why the request failed: a stable code. */
@@ -32,7 +68,7 @@ export interface RequestRecord extends RequestFields {
 }
 
 /** Options of {@link createRequestLog}. */
-export interface RequestLogOptions {
+interface RequestLogOptions {
   readonly log: BrokerLogger;
   /** The paths that are logged as they are. Default: {@link KNOWN_ROUTES}. */
   readonly routes?: readonly string[];
@@ -48,10 +84,10 @@ export interface RequestLogOptions {
 }
 
 /** Watches one request. It changes nothing but the answer's `X-Request-Id`. */
-export type RequestLog = (request: IncomingMessage, response: ServerResponse) => void;
+type RequestLog = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** The paths of the broker. */
-export const KNOWN_ROUTES: readonly string[] = [
+const KNOWN_ROUTES: readonly string[] = [
   '/oauth2/token',
   '/v1/token',
   '/v1/rotate',

@@ -1,16 +1,17 @@
 import { type CryptoKey, importJWK } from 'jose';
 import * as oauth from 'oauth4webapi';
-import { clientSecretBasic } from '../tokens/client-secret-basic.js';
+import { clientSecretBasic } from '../tokens/http.js';
 import {
   type ClientCredentials,
   invalidCredentials,
   type PrivateJwk,
   type PrivateKeyCredentials,
+  type ClientAuthentication,
+  type ProviderSettings,
 } from './client-credentials.js';
-import { isRocaModulus } from '../tokens/roca.js';
+import { isRocaModulus } from '../verification/keys/usable-keys.js';
 import { ProviderError } from './provider-errors.js';
-import type { ClientAuthentication, ProviderSettings } from './provider-settings.js';
-import { safeText } from './safe-text.js';
+import { safeText } from './provider-http.js';
 
 /** RFC 8725 §3.5 and RFC 7518 §3.3: nothing shorter is safe, and no provider should take it. */
 const MIN_RSA_BITS = 2048;

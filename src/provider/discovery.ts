@@ -5,14 +5,14 @@ import {
   readMembers,
   requireWhole,
   shownComplaint,
-} from './provider-answer.js';
+  boundedFetch,
+  type Budget,
+  retrying,
+  safeText,
+} from './provider-http.js';
 import { isProviderError, ProviderError } from './provider-errors.js';
-import { boundedFetch } from './provider-http.js';
-import { displayUrl, requireUrl } from './provider-settings.js';
-import { type Budget, retrying } from './retry.js';
-import { safeText } from './safe-text.js';
-import { parseUrl } from '../tokens/parse-url.js';
-import type { ProviderSettings } from './provider-settings.js';
+import { displayUrl, requireUrl, type ProviderSettings } from './client-credentials.js';
+import { parseUrl } from '../tokens/http.js';
 
 /** Where a provider may describe itself. OpenID first: nearly every provider has it, and several have nothing else. */
 const PLACES = ['oidc', 'oauth2'] as const;

@@ -1,8 +1,10 @@
-import type { ClientCredentials } from './client-credentials.js';
-import { withoutCommonplaces, type Complaint } from './provider-answer.js';
+import type {
+  ClientCredentials,
+  ClientAuthentication,
+  ProviderSettings,
+} from './client-credentials.js';
+import { withoutCommonplaces, type Complaint, safeText } from './provider-http.js';
 import type { ProviderErrorCode } from './provider-errors.js';
-import type { ClientAuthentication, ProviderSettings } from './provider-settings.js';
-import { safeText } from './safe-text.js';
 
 /** What a token was asked for with: advice never says to set what is set. */
 export interface Asked {
@@ -12,7 +14,7 @@ export interface Asked {
 }
 
 /** What a refusal of the token endpoint means. */
-export interface Advice {
+interface Advice {
   readonly error: ProviderErrorCode;
   /** What to do, in whole sentences; empty when nobody can know. */
   readonly todo: string;

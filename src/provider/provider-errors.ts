@@ -1,4 +1,4 @@
-import { bareError } from '../tokens/connection-failure.js';
+import { bareError, connectionFailure } from '../tokens/http.js';
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 
 /** Every way in which minting fails, with who has to act. */
@@ -66,11 +66,24 @@ export function isProviderError(
  * An error of the client library or the runtime that fits no other code. Such errors carry whole responses in their
  * causes and may quote bodies in their messages: only the name and the stack's frames are kept.
  */
-export function unexpected(error: unknown): ProviderError {
+function unexpected(error: unknown): ProviderError {
   const cause = bareError(error);
   return new ProviderError(
     'PROVIDER_UNEXPECTED',
     `Talking to the provider failed in an unforeseen way (${cause.message}). Please report it with its stack.`,
     { cause },
   );
+}
+
+/** A failed fetch as a {@link ProviderError}. */
+export function connectionError(error: unknown, subject: string): ProviderError {
+  const failure = connectionFailure(error);
+  if (failure === undefined) return unexpected(error);
+  if (failure.kind === 'tls') {
+    return new ProviderError(
+      'PROVIDER_TLS_FAILED',
+      `${subject} offers no trusted TLS connection: ${failure.why}. ${failure.advice}`,
+    );
+  }
+  return new ProviderError('PROVIDER_UNAVAILABLE', `${subject} cannot be reached: ${failure.why}.`);
 }

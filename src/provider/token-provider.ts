@@ -1,5 +1,4 @@
-import type { ClientCredentials } from './client-credentials.js';
-import type { ProviderSettings } from './provider-settings.js';
+import type { ClientCredentials, ProviderSettings } from './client-credentials.js';
 
 /** What the provider answered to a client-credentials grant (RFC 6749 §5.1). Its signature is not verified yet. */
 export interface MintedToken {

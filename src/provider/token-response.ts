@@ -1,5 +1,10 @@
 import { decodeProtectedHeader } from 'jose';
-import { secretsOf, type ClientCredentials } from './client-credentials.js';
+import {
+  secretsOf,
+  type ClientCredentials,
+  type ClientAuthentication,
+  type ProviderSettings,
+} from './client-credentials.js';
 import { adviseOn, adviseOnFormat, type Asked } from './provider-advice.js';
 import {
   complaintOf,
@@ -8,10 +13,9 @@ import {
   shownComplaint,
   type Complaint,
   type Members,
-} from './provider-answer.js';
+  safeText,
+} from './provider-http.js';
 import { ProviderError } from './provider-errors.js';
-import { safeText } from './safe-text.js';
-import type { ClientAuthentication, ProviderSettings } from './provider-settings.js';
 import type { MintedToken } from './token-provider.js';
 
 /** What is known about a token response besides the response itself. */

@@ -1,5 +1,9 @@
+import { Cron } from 'croner';
+import type { SecretDescription, StoreRotation } from '../secrets/secret-store.js';
+import { rotationMode } from './rotation.js';
+
 /** Spans in milliseconds that decide whether a token outlives the worst gap between two rotations. */
-export interface CoverageInput {
+interface CoverageInput {
   /** The life of a token when it is minted. */
   readonly tokenLifetime: number;
   /** The longest time between two slots. */
@@ -38,4 +42,182 @@ export function checkCoverage(input: CoverageInput): Coverage {
 
 function hours(milliseconds: number): string {
   return `${(milliseconds / 3_600_000).toFixed(2)} h`;
+}
+
+const SECOND = 1_000;
+const YEAR = 366 * 24 * 3_600 * SECOND;
+/** A year of days shows every pattern of days; more slots within one are a pattern of hours, which repeats sooner. */
+const MOST_SLOTS = 1_500;
+
+/** The schedule of rotation: a cron expression of five or six fields, read in UTC. */
+export interface Slots {
+  /** The start of the slot that `now` falls in, in milliseconds since the Unix epoch. */
+  startOf(now: number): number;
+  /** The start of the slot after the one that `now` falls in. */
+  nextAfter(now: number): number;
+  /** The longest time between two slots that start within a year of `now`, in milliseconds. */
+  longestPeriod(now: number): number;
+}
+
+/**
+ * Reads a cron expression as slots.
+ *
+ * @throws {Error} when the expression is not valid, or never comes true.
+ */
+export function createSlots(cronExpression: string): Slots {
+  const cron = new Cron(cronExpression, { timezone: 'UTC' });
+
+  const nextAfter = (now: number): number => {
+    const next = cron.nextRun(new Date(now));
+    if (next === null) throw new Error(`"${cronExpression}" never comes true again.`);
+    return next.getTime();
+  };
+
+  let known: { readonly start: number; readonly end: number } | undefined;
+  /** Asked every second, and by every probe: the expression is evaluated once in a slot. */
+  const startOf = (now: number): number => {
+    if (known === undefined || now < known.start || now >= known.end) {
+      const start = lastBefore(now);
+      known = { start, end: nextAfter(start) };
+    }
+    return known.start;
+  };
+
+  const lastBefore = (now: number): number => {
+    // Whole seconds: a slot that starts at this very second has begun.
+    const before = new Date(Math.floor(now / SECOND) * SECOND + SECOND);
+    const [start] = cron.previousRuns(1, before);
+    if (start === undefined) throw new Error(`"${cronExpression}" never came true before.`);
+    return start.getTime();
+  };
+
+  const longestPeriod = (now: number): number => {
+    let start = startOf(now);
+    let longest = 0;
+    for (let count = 0; count < MOST_SLOTS && start < now + YEAR; count += 1) {
+      const next = nextAfter(start);
+      longest = Math.max(longest, next - start);
+      start = next;
+    }
+    return longest;
+  };
+
+  return { startOf, nextAfter, longestPeriod };
+}
+
+/** Slots that ended without a rotation. */
+export interface MissedSlots {
+  /** Start of the first of them, in milliseconds since the Unix epoch. */
+  readonly since: number;
+  /** How many; {@link MOST_MISSED} stands for that many or more. */
+  readonly count: number;
+}
+
+/** No more are counted. */
+export const MOST_MISSED = 100;
+
+/**
+ * The slots that began after a token was minted, and have ended by now. Pure.
+ *
+ * @param mintedAt milliseconds since the Unix epoch.
+ */
+export function missedSlots(slots: Slots, mintedAt: number, now: number): MissedSlots | undefined {
+  const since = slots.nextAfter(mintedAt);
+  let count = 0;
+  for (let end = slots.nextAfter(since); end <= now && count < MOST_MISSED; count += 1) {
+    end = slots.nextAfter(end);
+  }
+  return count === 0 ? undefined : { since, count };
+}
+
+/** What decides the worst time between two rotations, in milliseconds. */
+export interface WorstGap {
+  /** The longest time between two slots. */
+  readonly period: number;
+  /** How long after a slot's start the rotation may begin. */
+  readonly window: number;
+}
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+
+/**
+ * The worst gap for a secret, by whoever rotates it: the broker's own slots, or Secrets Manager's schedule.
+ *
+ * @param slots the broker's own schedule. In a replica Region the primary's broker is taken to have the same.
+ * @returns `undefined` when Secrets Manager rotates by a schedule that cannot be read.
+ */
+export function worstGap(
+  description: SecretDescription,
+  slots: Slots,
+  now: number,
+): WorstGap | undefined {
+  if (rotationMode(description) === 'secrets-manager') {
+    return gapOfStoreRotation(description.storeRotation ?? {}, now);
+  }
+  return { period: slots.longestPeriod(now), window: 0 };
+}
+
+/**
+ * The worst gap of a schedule in Secrets Manager's notation: `rate(12 hours)`, `rate(1 day)` or `cron(0 3 * * ? *)`, with
+ * a window such as `2h`. Without a window, Secrets Manager takes one hour for a schedule in hours, and the rest of the
+ * UTC day for one in days.
+ *
+ * @returns `undefined` when the schedule cannot be read.
+ */
+export function gapOfStoreRotation(
+  { schedule = '', window }: StoreRotation,
+  now: number,
+): WorstGap | undefined {
+  const gap = gapOfRate(schedule) ?? gapOfCron(schedule, now);
+  if (gap === undefined || window === undefined) return gap;
+  const hours = /^(\d{1,3})h$/.exec(window)?.[1];
+  return hours === undefined ? undefined : { ...gap, window: Number(hours) * HOUR };
+}
+
+function gapOfRate(schedule: string): WorstGap | undefined {
+  const [, amount, unit] = /^rate\((\d{1,4}) (hour|day)s?\)$/.exec(schedule) ?? [];
+  if (amount === undefined) return undefined;
+  return unit === 'hour'
+    ? { period: Number(amount) * HOUR, window: HOUR }
+    : { period: Number(amount) * DAY, window: DAY };
+}
+
+function gapOfCron(schedule: string, now: number): WorstGap | undefined {
+  const fields = /^cron\((.+)\)$/.exec(schedule)?.[1]?.trim().split(/\s+/);
+  // Secrets Manager takes no other year than every one.
+  if (fields?.length !== 6 || fields[5] !== '*') return undefined;
+  const [minutes = '', hours = '', days = '', months = '', weekdays = ''] = fields;
+  const expression = [
+    minutes,
+    fromStart(hours, 23),
+    fromStart(days, 31),
+    fromStart(months, 12),
+    fromSunday(weekdays),
+  ]
+    .join(' ')
+    .replaceAll('?', '*');
+  let slots: Slots;
+  try {
+    slots = createSlots(expression);
+    const period = slots.longestPeriod(now);
+    const opensAt = slots.startOf(now) % DAY;
+    return { period, window: period < DAY ? HOUR : DAY - opensAt };
+  } catch {
+    // The two notations of cron differ at their edges; what is not understood is said to be so, and not guessed.
+    return undefined;
+  }
+}
+
+/** `4/12`, every twelve from the fourth on, as `4-23/12`. */
+function fromStart(field: string, last: number): string {
+  return field.replaceAll(/(^|,)(\d+)\//g, `$1$2-${last}/`);
+}
+
+/** Secrets Manager counts the days of the week from 1 for Sunday, as in `2-6`, `6L` and `2#1`; elsewhere Sunday is 0. */
+function fromSunday(field: string): string {
+  return field.replaceAll(
+    /(^|[,-])([1-7])(?=[,#L-]|$)/g,
+    (_, before: string, day: string) => `${before}${Number(day) - 1}`,
+  );
 }

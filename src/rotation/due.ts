@@ -1,4 +1,5 @@
-import { earlyKey, slotKey } from './version-id.js';
+import { earlyKey, slotKey, findVersion, lastTaken, versionIdOf, watchdogKey } from './claim.js';
+import type { SecretStore } from '../secrets/secret-store.js';
 
 /** What is known of the current version. */
 export interface CurrentToken {
@@ -10,7 +11,7 @@ export interface CurrentToken {
 }
 
 /** What {@link decideDue} decides from. */
-export interface DueInput {
+interface DueInput {
   readonly now: number;
   /** Start of the slot that `now` falls in. */
   readonly slotStart: number;
@@ -62,4 +63,148 @@ export function decideDue(input: DueInput): Due {
     };
   }
   return { kind: 'none' };
+}
+
+/** The version that a rotation for a key has to work on. */
+export interface Attempt {
+  readonly versionId: string;
+  /** `new`: nothing has that id yet. `staged`: it is AWSPENDING, to be adopted. `done`: it is AWSCURRENT. */
+  readonly state: 'new' | 'staged' | 'done';
+  /** The key's attempts before this one; `undefined` when it is the first. */
+  readonly givenUp: GivenUp | undefined;
+}
+
+/** Attempts whose versions were staged and given up: the provider's token was none that receivers would accept. */
+interface GivenUp {
+  readonly count: number;
+  /** When the last of them was staged, in milliseconds since the Unix epoch. */
+  readonly lastAt: number;
+}
+
+/** The pause after an attempt that was given up, in milliseconds; twice as long after each that follows {@link QUICK_MINTS}. */
+const FIRST_REST = 10_000;
+/** So many wrong tokens in a row may be a provider's bad minutes, which end without anybody. */
+export const QUICK_MINTS = 8;
+/** The longest pause after a token that receivers would refuse, in milliseconds. */
+export const LONGEST_REST = 30 * 60_000;
+
+/**
+ * The first of the key's attempts that was not given up. Each version is read by its id, labels included: a description
+ * that is older than the read would take a version for given up that was just staged.
+ *
+ * @throws {BrokerError} what the store says.
+ */
+export async function nextAttempt(
+  store: SecretStore,
+  tokenSecretId: string,
+  key: string,
+): Promise<Attempt> {
+  const idOf = (attempt: number): string => versionIdOf(tokenSecretId, key, attempt);
+  const find = (attempt: number) => findVersion(store, tokenSecretId, idOf(attempt));
+  const first = await find(0);
+  if (first === undefined) return { versionId: idOf(0), state: 'new', givenUp: undefined };
+  const last = await lastTaken(async (attempt) => (await find(attempt)) !== undefined, 0);
+  const version = last === 0 ? first : await find(last);
+  const { labels = [], createdAt = first.createdAt } = version ?? {};
+  const before = last === 0 ? undefined : { count: last, lastAt: createdAt };
+  if (labels.includes('AWSCURRENT')) {
+    return { versionId: idOf(last), state: 'done', givenUp: before };
+  }
+  if (labels.includes('AWSPENDING')) {
+    return { versionId: idOf(last), state: 'staged', givenUp: before };
+  }
+  const givenUp = { count: last + 1, lastAt: createdAt };
+  return { versionId: idOf(last + 1), state: 'new', givenUp };
+}
+
+/**
+ * Before which instant the schedule mints no further token for a key, in milliseconds since the Unix epoch. Replicas share
+ * it, as it is computed from what is in the store: each mint may cost money, and a provider that is set up wrongly stays
+ * so until somebody mends it. It is then rotated within half an hour, or at once by hand.
+ *
+ * @returns `undefined` when it may mint now.
+ */
+export function restUntil({ state, givenUp }: Attempt, now: number): number | undefined {
+  if (state !== 'new' || givenUp === undefined) return undefined;
+  // A store's clock may be ahead of ours. Farther ahead than any pause is long, ours was set back.
+  if (givenUp.lastAt - now > LONGEST_REST) return undefined;
+  const doublings = Math.min(Math.max(givenUp.count - QUICK_MINTS, 0), 20);
+  const rest = Math.min(FIRST_REST * 2 ** doublings, LONGEST_REST);
+  const until = givenUp.lastAt + rest;
+  return until > now ? until : undefined;
+}
+
+/** What the watchdog remembers of its requests. */
+export interface Asked {
+  /** The version that was current then; `undefined` when there was none. */
+  readonly versionId: string | undefined;
+  /** How often it has asked since that version is current. */
+  readonly count: number;
+  /** When it asked last, in milliseconds since the Unix epoch. */
+  readonly at: number;
+}
+
+/** What {@link decideWatch} decides from. */
+export interface WatchInput {
+  readonly now: number;
+  /** `undefined` while the token secret holds no service token. */
+  readonly current: CurrentToken | undefined;
+  /** Remaining life in milliseconds under which the watchdog asks for a rotation. */
+  readonly minimumRemaining: number;
+  /** Whether receivers refuse the current version. Default: false. */
+  readonly isRefused?: boolean;
+  /** `undefined` when it has not asked yet. */
+  readonly asked: Asked | undefined;
+}
+
+/** What the watchdog has to do. */
+type Watch =
+  | { readonly kind: 'content' }
+  /** It has asked, and gives the rotation time until then. */
+  | { readonly kind: 'wait'; readonly until: number }
+  | {
+      readonly kind: 'ask';
+      readonly key: string;
+      readonly reason: string;
+      readonly asked: Asked;
+    };
+
+const FIRST_WAIT = 600_000;
+const LONGEST_WAIT = 3_600_000;
+
+/** Milliseconds to wait after so many requests, from 1: ten minutes, doubling up to an hour. */
+export function askWait(count: number): number {
+  return Math.min(FIRST_WAIT * 2 ** Math.min(count - 1, 10), LONGEST_WAIT);
+}
+
+/**
+ * Whether Secrets Manager has to be asked to rotate now. It rotates by its own schedule; the watchdog steps in only when
+ * the service token's life runs out, when receivers refuse it, or when there is none, and never more often than {@link askWait} says.
+ */
+export function decideWatch(input: WatchInput): Watch {
+  const { now, current, minimumRemaining, isRefused = false } = input;
+  const hasLife = current !== undefined && current.expiresAt - now >= minimumRemaining;
+  if (hasLife && !isRefused) {
+    return { kind: 'content' };
+  }
+  const versionId = current?.versionId;
+  const asked = input.asked?.versionId === versionId ? input.asked : undefined;
+  if (asked !== undefined) {
+    const elapsed = now - asked.at;
+    const wait = askWait(asked.count);
+    // A clock that was set back must not silence the watchdog for as long as the jump.
+    if (elapsed >= 0 && elapsed < wait) return { kind: 'wait', until: asked.at + wait };
+  }
+  return {
+    kind: 'ask',
+    // Replicas that ask within the same ten minutes ask for the same version.
+    key: watchdogKey(versionId, Math.floor(now / FIRST_WAIT) * FIRST_WAIT),
+    reason:
+      current === undefined
+        ? 'there is no service token'
+        : hasLife
+          ? REFUSED
+          : 'the service token has little life left',
+    asked: { versionId, count: (asked?.count ?? 0) + 1, at: now },
+  };
 }

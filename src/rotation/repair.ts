@@ -1,15 +1,14 @@
-import { isStoreError } from '../secrets/secret-store-error.js';
 import {
+  isStoreError,
   CLAIM_LABEL,
   versionWithLabel,
   type SecretDescription,
   type SecretStore,
 } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/clock.js';
+import type { Clock } from '../tokens/time.js';
 import { parseRotationClaim, TokenSecretError } from '../tokens/service-token.js';
 import { CLAIM_LEASE, findVersion } from './claim.js';
-import { RotationError } from './rotation-error.js';
-import { pendingLeftover, rotationMode } from './rotation-mode.js';
+import { RotationError, pendingLeftover, rotationMode } from './rotation.js';
 
 /**
  * A pending version that is younger, in milliseconds, may belong to a rotation that still runs: 15 minutes, the longest
@@ -30,7 +29,7 @@ export interface RepairInput {
 }
 
 /** What a repair has to do. The reason is for people. */
-export type RepairDecision =
+type RepairDecision =
   | { readonly kind: 'nothing'; readonly reason: string }
   | { readonly kind: 'refuse'; readonly reason: string }
   | { readonly kind: 'clear'; readonly versionId: string; readonly reason: string };
@@ -71,7 +70,7 @@ export function decideRepair(input: RepairInput): RepairDecision {
 }
 
 /** What {@link repairPending} works with. */
-export interface RepairOptions {
+interface RepairOptions {
   readonly store: SecretStore;
   readonly tokenSecretId: string;
   readonly clock: Clock;
@@ -80,7 +79,7 @@ export interface RepairOptions {
 }
 
 /** What a repair did. */
-export interface Repaired {
+interface Repaired {
   /** The version that AWSPENDING was taken off; `undefined` when nothing was to be done. */
   readonly cleared: string | undefined;
   readonly reason: string;

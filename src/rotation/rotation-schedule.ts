@@ -1,17 +1,34 @@
-import { isStoreError, SecretStoreError } from '../secrets/secret-store-error.js';
-import type { SecretDescription } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/clock.js';
+import { isStoreError, SecretStoreError, type SecretDescription } from '../secrets/secret-store.js';
+import type { Clock } from '../tokens/time.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
-import { LONGEST_REST, QUICK_MINTS } from './attempts.js';
-import { decideDue, type CurrentToken, type Due } from './due.js';
-import { rotationMode, type RotationMode } from './rotation-mode.js';
-import type { Rotator } from './rotator.js';
-import { missedSlots, MOST_MISSED, type MissedSlots, type Slots } from './slots.js';
-import type { Refusal } from './token-watch.js';
-import { askWait, decideWatch, type Asked } from './watchdog.js';
+import {
+  LONGEST_REST,
+  QUICK_MINTS,
+  decideDue,
+  type CurrentToken,
+  type Due,
+  askWait,
+  decideWatch,
+  type Asked,
+} from './due.js';
+import { rotationMode, type RotationMode } from './rotation.js';
+import { Rotator } from './rotator.js';
+import { missedSlots, MOST_MISSED, type MissedSlots, type Slots } from './coverage.js';
+import { type Refusal, TokenWatch } from './token-watch.js';
+import {
+  Inject,
+  Injectable,
+  Module,
+  type BeforeApplicationShutdown,
+  type DynamicModule,
+  type FactoryProvider,
+  type ModuleMetadata,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
+import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
 
 /** What the schedule works with. */
-export interface RotationScheduleOptions {
+interface RotationScheduleOptions {
   readonly rotator: Pick<Rotator, 'current' | 'describe' | 'restFor' | 'rotate'>;
   readonly slots: Slots;
   /** Remaining life in milliseconds under which the token is rotated early. */
@@ -337,4 +354,68 @@ function patience(error: unknown): { readonly quick: number; readonly longest: n
   }
   if (error instanceof SecretStoreError) return { quick: QUICK_MINTS, longest: RETRY };
   return { quick: GARBLED.has(code) ? QUICK_RETRIES : QUICK_MINTS, longest: LONGEST_RETRY };
+}
+
+/** How the schedule runs in a Nest application. */
+interface RotationModuleOptions {
+  /** Not given where this process runs no schedule; a running rotation still ends before the application goes. */
+  readonly schedule?: RotationSchedule;
+  readonly rotator: Rotator;
+  /** Verifies the current token again and again, also where this process runs no schedule. */
+  readonly watch?: TokenWatch;
+  /**
+   * Milliseconds between two checks; a slot is rotated, and a failed rotation retried, at most this long after its time.
+   * Default: 1,000. A check reads nothing while nothing is due.
+   */
+  readonly checkInterval?: number;
+}
+
+/** How to come by the {@link RotationModuleOptions} when they depend on other providers. */
+interface RotationModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
+  readonly useFactory: FactoryProvider<RotationModuleOptions>['useFactory'];
+  readonly inject?: FactoryProvider['inject'];
+}
+
+const OPTIONS = Symbol('RotationModuleOptions');
+const CHECK = 'rotation check';
+
+/** Starts the schedule with the application, and lets a running rotation end before the application goes. */
+@Injectable()
+class RotationScheduleService implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  constructor(
+    @Inject(OPTIONS) private readonly options: RotationModuleOptions,
+    @Inject(SchedulerRegistry) private readonly registry: SchedulerRegistry,
+  ) {}
+
+  /** Checks once at start, so that a slot missed while the broker was down is caught up. */
+  onApplicationBootstrap(): void {
+    const { schedule, watch, checkInterval = 1_000 } = this.options;
+    if (schedule === undefined && watch === undefined) return;
+    // Neither rejects: they tell their observers. Nothing that the watch waits for holds a rotation up.
+    const check = (): void => {
+      void schedule?.check();
+      void watch?.check().then(() => schedule?.check());
+    };
+    this.registry.addInterval(CHECK, setInterval(check, checkInterval));
+    check();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    if (this.registry.doesExist('interval', CHECK)) this.registry.deleteInterval(CHECK);
+    this.options.watch?.stop();
+    await this.options.rotator.stop();
+  }
+}
+
+/** Wires the rotation schedule into Nest. */
+@Module({})
+export class RotationModule {
+  static registerAsync(options: RotationModuleAsyncOptions): DynamicModule {
+    const { useFactory, inject = [], imports = [] } = options;
+    return {
+      module: RotationModule,
+      imports: [ScheduleModule.forRoot(), ...imports],
+      providers: [{ provide: OPTIONS, useFactory, inject }, RotationScheduleService],
+    };
+  }
 }

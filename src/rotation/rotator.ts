@@ -1,23 +1,44 @@
+import { isStoreError, type SecretStore, type SecretDescription } from '../secrets/secret-store.js';
+import { versionIdOf, CLAIM_LEASE, claimMinting, type Claim, manualKey } from './claim.js';
 import { randomUUID } from 'node:crypto';
-import type { SecretDescription } from '../secrets/secret-store.js';
-import { isStoreError } from '../secrets/secret-store-error.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import { TokenSecretError, parseServiceToken, remainingLife } from '../tokens/service-token.js';
-import { nextAttempt, restUntil } from './attempts.js';
-import { CLAIM_LEASE, claimMinting, type Claim } from './claim.js';
-import type { StepDriver } from './decision.js';
-import type { CurrentToken } from './due.js';
-import { requestRotation } from './request-rotation.js';
-import { RotationError } from './rotation-error.js';
-import { rotationMode, type RotationMode } from './rotation-mode.js';
+import { nextAttempt, restUntil, type CurrentToken } from './due.js';
 import {
+  type StepDriver,
+  RotationError,
+  rotationMode,
+  type RotationMode,
   RotationOutcomes,
   type RotationOutcome,
   type RotationResult,
   type RotationTrigger,
-} from './rotation-observer.js';
+} from './rotation.js';
 import { RotationSteps, type Created, type RotationStepsOptions } from './rotation-steps.js';
-import { manualKey } from './version-id.js';
+
+/**
+ * Asks the store to rotate the token secret by its own means. Replicas that ask for the same key ask for one and the
+ * same version.
+ *
+ * @returns the id of the version that the rotation will bring.
+ * @throws {SecretStoreError} `STORE_ROTATION_PENDING` while another rotation has not ended, or what the store says.
+ */
+async function requestRotation(
+  store: SecretStore,
+  tokenSecretId: string,
+  key: string,
+): Promise<string> {
+  const versionId = versionIdOf(tokenSecretId, key, 0);
+  try {
+    await store.requestRotation(tokenSecretId, versionId);
+  } catch (error) {
+    if (!isStoreError(error, 'STORE_ROTATION_PENDING')) throw error;
+    // The rotation that has not ended may be the very one that another replica asked for.
+    const { labels } = await store.describe(tokenSecretId);
+    if (!labels.has(versionId)) throw error;
+  }
+  return versionId;
+}
 
 /** What the rotator works with. */
 export interface RotatorOptions extends RotationStepsOptions {
@@ -28,7 +49,7 @@ export interface RotatorOptions extends RotationStepsOptions {
 }
 
 /** A rotation that is wanted. */
-export interface RotationRequest {
+interface RotationRequest {
   readonly trigger: RotationTrigger;
   /** What it is for: replicas that rotate for the same key do it once. Default: a key of its own. */
   readonly key?: string;

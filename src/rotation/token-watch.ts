@@ -1,4 +1,4 @@
-import type { Clock } from '../tokens/clock.js';
+import type { Clock } from '../tokens/time.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 
@@ -23,7 +23,7 @@ export interface TokenWatchObserver {
 }
 
 /** What {@link TokenWatch} works with. */
-export interface TokenWatchOptions {
+interface TokenWatchOptions {
   /** The token that is served now, with its version. */
   readonly current: () => Promise<{ readonly versionId: string; readonly token: ServiceToken }>;
   /** The version that is served now, if that is known without reading. */

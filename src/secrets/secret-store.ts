@@ -1,3 +1,5 @@
+import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
+
 /** The labels that this package moves. Each stands on at most one version of a secret. */
 export type SecretLabel = 'AWSCURRENT' | 'AWSPENDING' | 'AWSPREVIOUS';
 
@@ -149,4 +151,133 @@ export function versionWithLabel(
     if (labels.includes(label)) return versionId;
   }
   return undefined;
+}
+
+/** Every way in which a secret store fails, with who has to act. */
+const KINDS = {
+  /** No secret has that id. */
+  SECRET_NOT_FOUND: 'misconfigured',
+  /** No version matches, or it has no value yet. */
+  VERSION_NOT_FOUND: 'retry',
+  /** The version id exists with a different value. */
+  VERSION_CONFLICT: 'bug',
+  /** Another version is current than the caller expected. */
+  PROMOTE_CONFLICT: 'retry',
+  /** The store was asked to rotate the secret itself, and an earlier rotation has not ended. */
+  STORE_ROTATION_PENDING: 'retry',
+  /** The store cannot rotate the secret by itself. */
+  STORE_ROTATION_UNSUPPORTED: 'misconfigured',
+  /** The value is neither text nor UTF-8 bytes, or too large. */
+  VALUE_INVALID: 'misconfigured',
+  /** The store, or the machine's disk, allows no write. */
+  STORE_READ_ONLY: 'misconfigured',
+  /** The disk is full. */
+  STORE_FULL: 'retry',
+  /** What is stored was changed or damaged: authentication failed. */
+  STORE_TAMPERED: 'misconfigured',
+  /** The store's file is not a store, or is truncated. */
+  STORE_CORRUPT: 'misconfigured',
+  /** A newer release wrote the store; this one does not know its schema. */
+  STORE_VERSION_UNSUPPORTED: 'misconfigured',
+  /** The master key (or KMS key) does not open the store. */
+  STORE_KEY_WRONG: 'misconfigured',
+  /** The identity may not do this. */
+  STORE_ACCESS_DENIED: 'misconfigured',
+  /** The identity's credentials are missing or have expired. */
+  STORE_CREDENTIALS: 'misconfigured',
+  /** The request was refused as wrong. */
+  STORE_REQUEST_INVALID: 'bug',
+  /** A quota of the store is reached. */
+  STORE_LIMIT: 'misconfigured',
+  /** Too many requests. */
+  STORE_THROTTLED: 'retry',
+  /** No answer in time. */
+  STORE_TIMEOUT: 'retry',
+  /** The store cannot be reached, or failed inside. */
+  STORE_UNAVAILABLE: 'retry',
+  /** Another process holds the store's lock for too long. */
+  STORE_BUSY: 'retry',
+} as const satisfies Record<string, ErrorKind>;
+
+/** The stable codes of {@link SecretStoreError}. */
+export type SecretStoreErrorCode = keyof typeof KINDS;
+
+/** A secret store could not do what was asked. Messages name the secret's id and the way out, never a value. */
+export class SecretStoreError extends BrokerError {
+  declare readonly code: SecretStoreErrorCode;
+
+  constructor(
+    code: SecretStoreErrorCode,
+    message: string,
+    options: BrokerErrorOptions & { kind?: ErrorKind } = {},
+  ) {
+    super(code, options.kind ?? KINDS[code], message, options);
+  }
+}
+
+/** True for a {@link SecretStoreError} with one of the codes. */
+export function isStoreError(
+  error: unknown,
+  ...codes: readonly SecretStoreErrorCode[]
+): error is SecretStoreError {
+  return error instanceof SecretStoreError && codes.includes(error.code);
+}
+
+/** The largest value of a version, in bytes of UTF-8: the limit of Secrets Manager, kept by every store. */
+export const MAX_VALUE_BYTES = 65_536;
+
+/** The shortest and the longest version id, in characters (Secrets Manager: ClientRequestToken). */
+export const VERSION_ID_LENGTH = { min: 32, max: 64 } as const;
+
+/** The longest secret id, in characters (Secrets Manager: Name). */
+const MAX_SECRET_ID_LENGTH = 512;
+
+/**
+ * @throws {SecretStoreError} `STORE_REQUEST_INVALID` unless the id has 32 to 64 characters, none of them a control
+ *   character or half of a surrogate pair.
+ */
+export function requireVersionId(secretId: string, versionId: string): void {
+  const { min, max } = VERSION_ID_LENGTH;
+  if (/[\p{Cc}\p{Surrogate}]/u.test(versionId)) {
+    throw new SecretStoreError(
+      'STORE_REQUEST_INVALID',
+      `A version id of the secret "${secretId}" must be printable text; this one has a control character in it.`,
+    );
+  }
+  if (versionId.length >= min && versionId.length <= max) return;
+  throw new SecretStoreError(
+    'STORE_REQUEST_INVALID',
+    `A version id of the secret "${secretId}" must have ${min} to ${max} characters; this one has ${versionId.length}. A UUID has 36.`,
+  );
+}
+
+/**
+ * The value as bytes of UTF-8.
+ *
+ * @throws {SecretStoreError} `VALUE_INVALID` when it is empty, larger than {@link MAX_VALUE_BYTES}, or not Unicode text
+ *   (a surrogate without its pair), which would not come back as it was written.
+ */
+export function encodeValue(secretId: string, value: string): Buffer {
+  const bytes = Buffer.from(value, 'utf8');
+  if (bytes.length === 0) throw invalid(secretId, 'is empty');
+  if (bytes.length > MAX_VALUE_BYTES) {
+    throw invalid(secretId, `has ${bytes.length} bytes, and ${MAX_VALUE_BYTES} are allowed`);
+  }
+  if (/\p{Surrogate}/u.test(value)) {
+    throw invalid(secretId, 'is not Unicode text: a surrogate stands without its pair');
+  }
+  return bytes;
+}
+
+/** @throws {SecretStoreError} `STORE_REQUEST_INVALID` unless Secrets Manager would take the id as a name too. */
+export function requireNewSecretId(secretId: string): void {
+  if (secretId.length <= MAX_SECRET_ID_LENGTH && /^[A-Za-z0-9/_+=.@-]+$/.test(secretId)) return;
+  throw new SecretStoreError(
+    'STORE_REQUEST_INVALID',
+    `A secret id must have 1 to ${MAX_SECRET_ID_LENGTH} characters, and only letters, digits and /_+=.@- in it; choose another id for the secret ${JSON.stringify(secretId.slice(0, 80))}.`,
+  );
+}
+
+function invalid(secretId: string, what: string): SecretStoreError {
+  return new SecretStoreError('VALUE_INVALID', `The value for the secret "${secretId}" ${what}.`);
 }

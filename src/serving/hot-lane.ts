@@ -6,14 +6,14 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from 'node:http';
-import { writeAnswer, type EndpointAnswer } from './http.js';
+import { writeAnswer, type EndpointAnswer } from './endpoint.js';
 import type { TokenEndpoint } from './token-endpoint.js';
 
 /** The answer to a request, if it is at hand. The request is left untouched. */
-export type HotLane = (request: IncomingMessage) => EndpointAnswer | undefined;
+type HotLane = (request: IncomingMessage) => EndpointAnswer | undefined;
 
 /** Options of {@link createHotLane}. */
-export interface HotLaneOptions {
+interface HotLaneOptions {
   /** Is told of every answer. Returns headers to send in front of its own, names and values in turn. */
   readonly onAnswer?: (request: IncomingMessage, answer: EndpointAnswer) => readonly string[];
 }

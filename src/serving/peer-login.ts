@@ -1,28 +1,57 @@
-import type { CacheAnswer } from '../tokens/refreshing-cache.js';
-import { authenticate, type Authentication } from './authenticate.js';
-import { parseBasicCredentials, type PeerCredentials } from './basic-credentials.js';
-import { failureAnswer } from './failure-answer.js';
-import { parameterOf, type Form } from './form.js';
-import { errorAnswer, type EndpointAnswer, type EndpointRequest } from './http.js';
-import type { LoginThrottle } from './login-throttle.js';
-import { REREAD_INTERVAL, type PeerDirectory } from './peer-directory.js';
 import {
-  roleMissingAnswer,
-  type LoginResult,
-  type PeerAuthentication,
-} from './peer-authentication.js';
-import { hasRole, isPeerId, type Peer, type PeerRole, type Peers } from './peers.js';
-import type { LoginFailure, ServingObserver } from './serving-observer.js';
+  type Form,
+  errorAnswer,
+  type EndpointAnswer,
+  type EndpointRequest,
+  failureAnswer,
+  parameterOf,
+  type LoginFailure,
+  type ServingObserver,
+} from './endpoint.js';
+import { type Peer, type PeerRole, hasRole, isPeerId, type Peers } from '../peers/peers.js';
+import type { CacheAnswer } from '../tokens/refreshing-cache.js';
+import {
+  authenticate,
+  type Authentication,
+  parseBasicCredentials,
+  type PeerCredentials,
+} from '../peers/peer-credentials.js';
+import type { LoginThrottle } from '../peers/login-throttle.js';
+import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
+
+/** The peer, or the answer to give instead. */
+export type LoginResult =
+  { readonly peer: Pick<Peer, 'id'> } | { readonly refusal: EndpointAnswer };
+
+/** How endpoints learn which peer asks, and whether it has the role that they are for. */
+export interface PeerAuthentication {
+  /** By the head of the request alone. */
+  withHeader(request: EndpointRequest, role: PeerRole): Promise<LoginResult>;
+
+  /** By the head of a token request or by its form (RFC 6749 §2.3.1), never by both. */
+  withHeaderOrForm(request: EndpointRequest, form: Form, role: PeerRole): Promise<LoginResult>;
+
+  /** Whether a login has to wait for a read now. Without it: never. */
+  waits?(): boolean;
+
+  /** The peer of an `Authorization` header, if it can be told at once and everything is right; tells nobody. */
+  now(authorization: string, role: PeerRole): Pick<Peer, 'id'> | undefined;
+}
+
+/** The answer to a peer that is known, and has no role for what it asks. */
+export function roleMissingAnswer(role: PeerRole): EndpointAnswer {
+  return errorAnswer(403, 'unauthorized_client', `This peer does not have the role "${role}".`);
+}
 
 /** What a login needs. */
-export interface PeerLoginOptions {
+interface PeerLoginOptions {
   readonly directory: PeerDirectory;
   readonly throttle: LoginThrottle;
   readonly observer: ServingObserver;
 }
 
 /** The challenge of every 401: RFC 7617 §2. */
-export const CHALLENGE: readonly string[] = [
+const CHALLENGE: readonly string[] = [
   'WWW-Authenticate',
   'Basic realm="service-token-broker", charset="UTF-8"',
 ];

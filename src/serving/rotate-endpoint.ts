@@ -1,19 +1,19 @@
 import { BrokerError } from '../tokens/errors.js';
-import { failureAnswer } from './failure-answer.js';
 import {
+  failureAnswer,
   errorAnswer,
   jsonAnswer,
   methodNotAllowed,
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
-} from './http.js';
-import type { PeerAuthentication } from './peer-authentication.js';
-import type { ServingObserver } from './serving-observer.js';
-import type { TokenCache } from './token-cache.js';
+  type ServingObserver,
+} from './endpoint.js';
+import type { PeerAuthentication } from './peer-login.js';
+import type { TokenCache } from './token-endpoint.js';
 
 /** What a rotation came to. */
-export interface RotateNowResult {
+interface RotateNowResult {
   /** The version that is current now, or will be. */
   readonly versionId: string;
   /**
@@ -29,7 +29,7 @@ export interface RotateNow {
 }
 
 /** What the rotation endpoint works with. */
-export interface RotateEndpointOptions {
+interface RotateEndpointOptions {
   readonly login: PeerAuthentication;
   readonly cache: TokenCache;
   readonly observer: ServingObserver;

@@ -1,17 +1,85 @@
 import {
+  All,
+  Controller,
+  Inject,
+  Req,
+  Res,
+  SetMetadata,
+  VERSION_NEUTRAL,
   Module,
   type DynamicModule,
   type FactoryProvider,
   type ModuleMetadata,
+  Catch,
+  HttpException,
+  type ArgumentsHost,
+  type ExceptionFilter,
 } from '@nestjs/common';
-import { MetadataController } from './metadata.controller.js';
-import { OauthController } from './oauth.controller.js';
-import { RotateController } from './rotate.controller.js';
+import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
+import { WELL_KNOWN } from './oauth-endpoint.js';
+import {
+  respond,
+  type FrameworkReply,
+  type FrameworkRequest,
+  errorAnswer,
+  notFound,
+  type EndpointAnswer,
+  send,
+  type ServingObserver,
+} from './endpoint.js';
 import { Serving } from './serving.js';
-import { TokenController } from './token.controller.js';
+
+/** What OAuth client libraries discover. */
+@SetMetadata(DECIDES_ACCESS_ITSELF, true)
+@Controller({ version: VERSION_NEUTRAL })
+class MetadataController {
+  constructor(@Inject(Serving) private readonly serving: Serving) {}
+
+  // Fastify and Express write "the rest of the path" differently, and an issuer's path is short.
+  @All(['', '/:one', '/:one/:two', '/:one/:two/:three'].map((path) => WELL_KNOWN + path))
+  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.metadata, request, reply);
+  }
+}
+
+/** The token endpoint for OAuth client libraries. */
+@SetMetadata(DECIDES_ACCESS_ITSELF, true)
+@Controller({ version: VERSION_NEUTRAL })
+class OauthController {
+  constructor(@Inject(Serving) private readonly serving: Serving) {}
+
+  @All('oauth2/token')
+  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.oauth, request, reply);
+  }
+}
+
+/** Rotate now, for admins. */
+@SetMetadata(DECIDES_ACCESS_ITSELF, true)
+@Controller({ version: VERSION_NEUTRAL })
+class RotateController {
+  constructor(@Inject(Serving) private readonly serving: Serving) {}
+
+  @All('v1/rotate')
+  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.rotate, request, reply);
+  }
+}
+
+/** The service token for a peer with HTTP Basic. */
+@SetMetadata(DECIDES_ACCESS_ITSELF, true)
+@Controller({ version: VERSION_NEUTRAL })
+class TokenController {
+  constructor(@Inject(Serving) private readonly serving: Serving) {}
+
+  @All('v1/token')
+  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.token, request, reply);
+  }
+}
 
 /** How to come by the {@link Serving} when it depends on other providers. */
-export interface ServingModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
+interface ServingModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
   readonly useFactory: FactoryProvider<Serving>['useFactory'];
   readonly inject?: FactoryProvider['inject'];
 }
@@ -35,5 +103,58 @@ export class ServingModule {
       ],
       exports: [Serving],
     };
+  }
+}
+
+/**
+ * Puts the framework's own errors (no such route, a body that cannot be parsed, one that is too large) into the JSON
+ * of the endpoints. The framework's texts repeat the URL that was asked for, which may hold a token; these do not.
+ *
+ * For an application that is nothing but a broker: `app.useGlobalFilters(new ServingErrorFilter(observer))`. Inside
+ * another application the errors of the framework are that application's business.
+ */
+@Catch()
+export class ServingErrorFilter implements ExceptionFilter {
+  constructor(private readonly observer: ServingObserver = {}) {}
+
+  catch(exception: unknown, host: ArgumentsHost): void {
+    this.answer(exception, host.switchToHttp().getResponse<FrameworkReply>());
+  }
+
+  /** Answers what failed before Nest was asked. */
+  answer(exception: unknown, reply: FrameworkReply): void {
+    const status = statusOf(exception);
+    if (status >= 500) this.observer.failed?.(exception);
+    send(frameworkFailure(status), reply);
+  }
+}
+
+/** The status of Nest's exceptions, and of those that Fastify and Express raise themselves. */
+function statusOf(exception: unknown): number {
+  if (exception instanceof HttpException) return exception.getStatus();
+  if (typeof exception !== 'object' || exception === null) return 500;
+  const status: unknown = 'statusCode' in exception ? exception.statusCode : undefined;
+  return typeof status === 'number' && status >= 400 && status < 600 ? status : 500;
+}
+
+function frameworkFailure(status: number): EndpointAnswer {
+  switch (status) {
+    case 404:
+      return notFound();
+    case 413:
+      // The rest of the body may still be on its way; it is not waited for.
+      return errorAnswer(413, 'invalid_request', 'The body is too large.', ['Connection', 'close']);
+    case 415:
+      // RFC 6749 §5.2 knows 400 alone for a request that is not a form.
+      return errorAnswer(400, 'invalid_request', 'The body must be a form, or absent.');
+    case 503:
+      return errorAnswer(503, 'temporarily_unavailable', 'The broker is not ready.', [
+        'Retry-After',
+        '1',
+      ]);
+    default:
+      return status < 500
+        ? errorAnswer(status, 'invalid_request', 'The request is malformed.')
+        : errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
   }
 }

@@ -1,19 +1,13 @@
-import { isStoreError } from '../secrets/secret-store-error.js';
-import type { SecretStore } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/clock.js';
+import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
+import type { Clock } from '../tokens/time.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
-import { guarded } from './failure-answer.js';
-import type { Endpoint } from './http.js';
-import { LoginThrottle } from './login-throttle.js';
-import { MetadataEndpoint } from './metadata-endpoint.js';
-import { OauthEndpoint } from './oauth-endpoint.js';
-import { createPeerDirectory, type PeerDirectory } from './peer-directory.js';
-import type { PeerAuthentication } from './peer-authentication.js';
-import { PeerLogin } from './peer-login.js';
+import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
+import { LoginThrottle } from '../peers/login-throttle.js';
+import { MetadataEndpoint, OauthEndpoint } from './oauth-endpoint.js';
+import { createPeerDirectory, type PeerDirectory } from '../peers/peer-directory.js';
+import { type PeerAuthentication, PeerLogin } from './peer-login.js';
 import { RotateEndpoint, type RotateNow } from './rotate-endpoint.js';
-import type { ServingObserver } from './serving-observer.js';
-import { createTokenCache, type TokenCache } from './token-cache.js';
-import { TokenEndpoint } from './token-endpoint.js';
+import { createTokenCache, type TokenCache, TokenEndpoint } from './token-endpoint.js';
 
 /** Everything that serving needs from outside. Spans in milliseconds. */
 export interface ServingOptions {

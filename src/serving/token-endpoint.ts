@@ -1,20 +1,126 @@
-import type { Clock } from '../tokens/clock.js';
-import { CacheError, type CacheAnswer } from '../tokens/refreshing-cache.js';
-import { errorCode } from '../tokens/errors.js';
-import { failureAnswer, unavailableAnswer } from './failure-answer.js';
 import {
+  remainingLife,
+  type ServiceToken,
+  parseServiceToken,
+  TokenSecretError,
+} from '../tokens/service-token.js';
+import {
+  type CacheAnswer,
+  CacheError,
+  RefreshingCache,
+  type CacheObserver,
+} from '../tokens/refreshing-cache.js';
+import {
+  bodylessAnswer,
+  jsonBytesAnswer,
+  type EndpointAnswer,
+  failureAnswer,
+  unavailableAnswer,
   asksForRead,
   errorAnswer,
   methodNotAllowed,
   queryOf,
   type Endpoint,
-  type EndpointAnswer,
   type EndpointRequest,
-} from './http.js';
-import type { PeerAuthentication } from './peer-authentication.js';
-import type { ServingObserver } from './serving-observer.js';
-import { entityTag, matchesEntityTag, TokenAnswers } from './token-answer.js';
-import type { CurrentToken, TokenCache } from './token-cache.js';
+  type ServingObserver,
+} from './endpoint.js';
+import type { Clock } from '../tokens/time.js';
+import { errorCode } from '../tokens/errors.js';
+import type { PeerAuthentication } from './peer-login.js';
+import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
+
+/**
+ * The members of a token answer: RFC 6749 §5.1. `expires_in` is the whole seconds of remaining life, `scope` all that the token
+ * has, whatever was asked for.
+ */
+export function tokenMembers(token: ServiceToken, now: number): Record<string, unknown> {
+  return {
+    access_token: token.accessToken,
+    token_type: token.tokenType,
+    expires_in: expiresIn(token, now),
+    ...(token.scope !== undefined && token.scope !== '' && { scope: token.scope }),
+  };
+}
+
+/** The entity tag of a version: its id, quoted (RFC 9110 §8.8.3). */
+export function entityTag(versionId: string): string {
+  // A version id is text of anybody's choice; what an entity tag cannot hold is escaped.
+  const opaque = /^[\x21\x23-\x7e]+$/.test(versionId) ? versionId : encodeURIComponent(versionId);
+  return `"${opaque}"`;
+}
+
+/** Whether an `If-None-Match` header names the entity tag: weak comparison, RFC 9110 §13.1.2. */
+export function matchesEntityTag(header: string, tag: string): boolean {
+  if (header.trim() === '*') return true;
+  return [...header.matchAll(/(?:W\/)?("[^"]*")/g)].some(([, candidate]) => candidate === tag);
+}
+
+interface Prepared {
+  readonly source: CacheAnswer<CurrentToken>;
+  readonly from: number;
+  /** The last millisecond at which `Age` and `expires_in` are still right. */
+  readonly until: number;
+  readonly answer: EndpointAnswer;
+}
+
+interface Body {
+  readonly token: ServiceToken;
+  readonly expiresIn: number;
+  readonly bytes: Buffer;
+}
+
+/** Answers with the token, made anew only when a second has passed or another token came. */
+export class TokenAnswers {
+  #prepared: Prepared | undefined;
+  #body: Body | undefined;
+
+  /** 200 with the token. @param now milliseconds since the Unix epoch. */
+  ok(source: CacheAnswer<CurrentToken>, now: number): EndpointAnswer {
+    const last = this.#prepared;
+    if (last?.source === source && now >= last.from && now <= last.until) return last.answer;
+    const { token } = source.value;
+    const answer = jsonBytesAnswer(200, this.#bytes(token, now), validators(source, now));
+    const until = Math.min(
+      token.expiresAt - expiresIn(token, now) * 1_000,
+      source.readAt + (ageSeconds(source, now) + 1) * 1_000 - 1,
+    );
+    this.#prepared = { source, from: now, until, answer };
+    return answer;
+  }
+
+  /** 304 for a peer that has this version already. */
+  notModified(source: CacheAnswer<CurrentToken>, now: number): EndpointAnswer {
+    return bodylessAnswer(304, validators(source, now));
+  }
+
+  #bytes(token: ServiceToken, now: number): Buffer {
+    const seconds = expiresIn(token, now);
+    if (this.#body?.token !== token || this.#body.expiresIn !== seconds) {
+      const bytes = Buffer.from(JSON.stringify(tokenMembers(token, now)));
+      this.#body = { token, expiresIn: seconds, bytes };
+    }
+    return this.#body.bytes;
+  }
+}
+
+function validators(source: CacheAnswer<CurrentToken>, now: number): readonly string[] {
+  return [
+    'ETag',
+    entityTag(source.value.versionId),
+    'Age',
+    String(ageSeconds(source, now)),
+    'X-Cache',
+    source.state,
+  ];
+}
+
+function ageSeconds(source: CacheAnswer<CurrentToken>, now: number): number {
+  return Math.max(0, Math.floor((now - source.readAt) / 1_000));
+}
+
+function expiresIn(token: ServiceToken, now: number): number {
+  return Math.max(0, Math.floor(remainingLife(token, now) / 1_000));
+}
 
 /** What the token endpoints work with. */
 export interface TokenEndpointOptions {
@@ -127,4 +233,68 @@ function readMinTtl(url: string): number | EndpointAnswer {
     );
   }
   return Number(value);
+}
+
+/** The service token that is current, and the version of the token secret that holds it. */
+export interface CurrentToken {
+  readonly token: ServiceToken;
+  readonly versionId: string;
+}
+
+/** Where the token is read from. Spans in milliseconds, with the defaults of `RefreshingCache`. */
+interface TokenCacheOptions {
+  readonly store: Pick<SecretStore, 'read'>;
+  /** The id of the token secret. */
+  readonly secretId: string;
+  readonly clock: Clock;
+  readonly ttlMs?: number;
+  readonly skewMs?: number;
+  readonly random?: () => number;
+  /** The scopes of a token that does not say them itself. */
+  readonly scope?: string;
+  readonly observer?: CacheObserver;
+}
+
+/** The cache of the service token: what the broker serves from, with the freshness policy. */
+export type TokenCache = RefreshingCache<CurrentToken>;
+
+/**
+ * Makes the cache of the token secret's AWSCURRENT version.
+ *
+ * Its reads fail with what the store says, and with a `TokenSecretError`: `TOKEN_SECRET_EMPTY` before the first
+ * rotation has finished, `TOKEN_SECRET_INVALID` when the secret holds something else.
+ */
+export function createTokenCache(options: TokenCacheOptions): TokenCache {
+  const { store, secretId, clock, ttlMs, skewMs, random, scope, observer } = options;
+  return new RefreshingCache({
+    read: () => readCurrentToken(store, secretId, scope),
+    expiresAt: ({ token }) => token.expiresAt,
+    isSame: (one, other) => one.token.accessToken === other.token.accessToken,
+    clock,
+    ttlMs,
+    skewMs,
+    random,
+    observer,
+  });
+}
+
+async function readCurrentToken(
+  store: Pick<SecretStore, 'read'>,
+  secretId: string,
+  scope: string | undefined,
+): Promise<CurrentToken> {
+  try {
+    const { value, versionId } = await store.read(secretId);
+    const token = parseServiceToken(value);
+    const known = token.scope ?? scope;
+    return { token: known === undefined ? token : { ...token, scope: known }, versionId };
+  } catch (error) {
+    if (!isStoreError(error, 'VERSION_NOT_FOUND')) throw error;
+    throw new TokenSecretError(
+      'TOKEN_SECRET_EMPTY',
+      'retry',
+      `The token secret "${secretId}" holds no service token yet: its first rotation has not finished.`,
+      { cause: error },
+    );
+  }
 }

@@ -1,4 +1,4 @@
-import type { Clock } from '../tokens/clock.js';
+import type { Clock } from '../tokens/time.js';
 
 interface Sleeper {
   readonly wakeAt: number;

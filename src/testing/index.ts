@@ -1,5 +1,5 @@
 export { FakeClock } from './fake-clock.js';
-export type { EndpointAnswer } from './key-endpoint.js';
+export type { EndpointAnswer } from './test-issuer.js';
 export {
   MemorySecretStore,
   type MemoryStoreOptions,
@@ -8,7 +8,7 @@ export {
   type StoreMethod,
 } from './memory-secret-store.js';
 export type { TestClaims } from './provider-shapes.js';
-export type { TestAlgorithm } from './signing-key.js';
+export type { TestAlgorithm } from './test-tokens.js';
 export {
   createOfflineTestIssuer,
   startTestIssuer,
@@ -16,7 +16,7 @@ export {
   type TestIssuer,
   type TestIssuerOptions,
 } from './test-issuer.js';
-export { TestKitError } from './test-kit-error.js';
-export { TOKEN_FAULTS, type TokenFault } from './token-faults.js';
-export type { TokenOverrides } from './token-overrides.js';
-export type { VerifierChanges } from './verifier-options.js';
+export { TestKitError } from './test-tokens.js';
+export { TOKEN_FAULTS, type TokenFault } from './test-tokens.js';
+export type { TokenOverrides } from './test-tokens.js';
+export type { VerifierChanges } from './test-issuer.js';

@@ -16,7 +16,7 @@ export interface TokenFacts {
 }
 
 /** How a provider's tokens look, without issuer, audience and times. */
-export interface ProviderShape {
+interface ProviderShape {
   /** The header's `typ`; `undefined` where the provider sends none. */
   readonly typ?: 'JWT' | 'at+jwt';
   /** Cognito's access tokens have no `aud`. Default true. */

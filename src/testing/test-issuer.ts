@@ -1,18 +1,202 @@
-import type { JWK } from 'jose';
-import { systemClock, type Clock } from '../tokens/clock.js';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { finished } from 'node:stream';
+import { type Clock, systemClock } from '../tokens/time.js';
 import {
+  createRemoteKeySet,
+  createStaticKeySet,
+  PROFILES,
+  type ClassificationProfile,
+  type IssuerOptions,
+  type KeySet,
+  type RemoteKeySetOptions,
+  type TokenVerifierOptions,
   isProfileName,
   PROFILE_NAMES,
   type ProfileName,
-  type TokenVerifierOptions,
 } from '../verification/index.js';
-import { IssuerTokens, type MintSettings } from './issuer-tokens.js';
-import { KeyEndpoint, type EndpointAnswer } from './key-endpoint.js';
-import type { TestClaims } from './provider-shapes.js';
-import type { TestAlgorithm } from './signing-key.js';
-import { TestKitError } from './test-kit-error.js';
-import type { TokenOverrides } from './token-overrides.js';
-import { verifierOptionsFor, type VerifierChanges } from './verifier-options.js';
+import {
+  IssuerTokens,
+  type MintSettings,
+  DEFAULT_CLIENT_IDS,
+  type TestAlgorithm,
+  TestKitError,
+  type TokenOverrides,
+} from './test-tokens.js';
+import { PROVIDER_SHAPES, type TestClaims } from './provider-shapes.js';
+import type { JWK } from 'jose';
+
+/** An answer in place of the issuer's own. */
+export interface EndpointAnswer {
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Default: empty. */
+  readonly body?: string;
+}
+
+type Behaviour =
+  | { readonly kind: 'up' }
+  | { readonly kind: 'down' }
+  | { readonly kind: 'hang' }
+  | { readonly kind: 'slow'; readonly milliseconds: number }
+  | { readonly kind: 'answer'; readonly answer: EndpointAnswer };
+
+/** The HTTP side of a test issuer, on loopback: it serves documents, slowly, wrongly or not at all. */
+class KeyEndpoint {
+  readonly #server: Server;
+  readonly #clock: Clock;
+  readonly #held = new Set<() => void>();
+  #documents: (path: string) => object | undefined = () => undefined;
+  #behaviour: Behaviour = { kind: 'up' };
+  #requests = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#server = createServer((request, response) => {
+      this.#requests += 1;
+      this.#receive(request.url ?? '/', response);
+    });
+  }
+
+  /** Takes a free port. @returns the address, without a slash at the end. */
+  async listen(): Promise<string> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(0, '127.0.0.1', resolve);
+    });
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** @param documents what stands under a path; `undefined` for 404. */
+  serve(documents: (path: string) => object | undefined): void {
+    this.#documents = documents;
+  }
+
+  get requests(): number {
+    return this.#requests;
+  }
+
+  /** Behaves in another way from now on. Requests that hang are answered when it is `up` again. */
+  behave(behaviour: Behaviour): void {
+    this.#behaviour = behaviour;
+    if (behaviour.kind === 'up') for (const release of this.#held) release();
+  }
+
+  /** Stops listening and breaks every connection; may be called again. */
+  async close(): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  #receive(path: string, response: ServerResponse): void {
+    const behaviour = this.#behaviour;
+    switch (behaviour.kind) {
+      case 'up':
+        this.#answer(path, response);
+        break;
+      case 'down':
+        response.destroy();
+        break;
+      case 'hang':
+        this.#hold(path, response);
+        break;
+      case 'slow':
+        void this.#answerLater(path, response, behaviour.milliseconds);
+        break;
+      case 'answer':
+        response
+          .writeHead(behaviour.answer.status, behaviour.answer.headers)
+          .end(behaviour.answer.body);
+        break;
+    }
+  }
+
+  #answer(path: string, response: ServerResponse): void {
+    const document = this.#documents(path.split('?', 1)[0] ?? path);
+    response.writeHead(document === undefined ? 404 : 200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(document ?? { error: 'not_found' }));
+  }
+
+  #hold(path: string, response: ServerResponse): void {
+    const release = (): void => {
+      this.#held.delete(release);
+      this.#answer(path, response);
+    };
+    this.#held.add(release);
+    response.once('close', () => this.#held.delete(release));
+  }
+
+  async #answerLater(path: string, response: ServerResponse, milliseconds: number): Promise<void> {
+    const gone = new AbortController();
+    finished(response, () => gone.abort());
+    try {
+      await this.#clock.sleep(milliseconds, gone.signal);
+    } catch (error) {
+      // The caller went away, or the issuer was closed: there is nobody to answer.
+      if (gone.signal.aborted) return;
+      throw error;
+    }
+    this.#answer(path, response);
+  }
+}
+
+/** What is different from the defaults of `verifierOptions`. */
+export interface VerifierChanges
+  extends
+    Partial<Omit<IssuerOptions, 'issuer' | 'audiences'>>,
+    Omit<TokenVerifierOptions, 'issuers' | 'clock'> {
+  /** Who the service under test is. Default: the issuer's audience; `null` for Cognito, whose tokens have none. */
+  readonly audience?: IssuerOptions['audiences'];
+  /** How keys are fetched: cooldown, age, time-out. Without effect offline. */
+  readonly keyFetching?: Omit<RemoteKeySetOptions, 'jwksUri' | 'clock'>;
+}
+
+/** Options that fit the tokens of a test issuer. @param jwksUri `undefined` for keys that never change. */
+function verifierOptionsFor(
+  settings: MintSettings,
+  tokens: IssuerTokens,
+  jwksUri: string | undefined,
+  changes: VerifierChanges,
+): TokenVerifierOptions {
+  const { issuer, profile, clock } = settings;
+  const { audience, keyFetching, clockSkewSeconds, maxTokenLength, cache, ...own } = changes;
+  const keys: KeySet =
+    jwksUri === undefined
+      ? createStaticKeySet(tokens.jwks())
+      : createRemoteKeySet({ ...keyFetching, jwksUri, clock });
+  const hasAudience = PROVIDER_SHAPES[profile].hasAudience !== false;
+  const byDefault = hasAudience ? settings.audience : null;
+  return {
+    clock,
+    ...(clockSkewSeconds === undefined ? {} : { clockSkewSeconds }),
+    ...(maxTokenLength === undefined ? {} : { maxTokenLength }),
+    ...(cache === undefined ? {} : { cache }),
+    issuers: [
+      {
+        profile,
+        keys,
+        ...listsFor(settings),
+        ...own,
+        issuer,
+        audiences: audience === undefined ? byDefault : audience,
+      },
+    ],
+  };
+}
+
+/** Where claims cannot decide, or have no audience, the client ids do. */
+function listsFor({
+  profile,
+}: MintSettings): Pick<IssuerOptions, 'serviceClientIds' | 'customerClientIds'> {
+  const { decidedBy }: ClassificationProfile = PROFILES[profile];
+  if (decidedBy !== 'client-ids' && PROVIDER_SHAPES[profile].hasAudience !== false) return {};
+  return {
+    serviceClientIds: [DEFAULT_CLIENT_IDS.service],
+    customerClientIds: [DEFAULT_CLIENT_IDS.customer],
+  };
+}
 
 /** What a test issuer is like. */
 export interface TestIssuerOptions {

@@ -1,26 +1,96 @@
-import type {
-  CacheAnswer,
-  CacheObserver,
-  CacheRequest,
-  CacheStatus,
-  RefreshingCacheOptions,
-  WaitStart,
-} from './cache-contract.js';
-import { expired, lifeTooShort, readTimedOut } from './cache-errors.js';
-import { cacheEntry, type CacheEntry } from './cache-entry.js';
+import { BrokerError, tell } from './errors.js';
 import {
+  type CacheAnswer,
+  type CacheState,
+  type CacheObserver,
+  type CacheRequest,
+  type CacheStatus,
+  type RefreshingCacheOptions,
+  type WaitStart,
   isReadDue,
   LONGEST_WAIT,
   planAnswer,
   retryInstant,
   type CachePlan,
   type ReadFailure,
-} from './cache-plan.js';
-import { decideFreshness, type Freshness } from './freshness.js';
-import { tell } from './tell.js';
+  decideFreshness,
+  type Freshness,
+} from './freshness.js';
 
-export { CacheError } from './cache-errors.js';
-export type * from './cache-contract.js';
+/**
+ * The cache has nothing that may be served. All codes are of kind `retry`.
+ *
+ * `TOKEN_EXPIRED`: what was read has less life left than the skew. `TOKEN_LIFE_TOO_SHORT`: it has less than the
+ * caller asked for. `READ_TIMEOUT`: the read did not end in time.
+ */
+export class CacheError extends BrokerError {
+  constructor(
+    code: 'TOKEN_EXPIRED' | 'TOKEN_LIFE_TOO_SHORT' | 'READ_TIMEOUT',
+    message: string,
+    cause?: unknown,
+  ) {
+    super(code, 'retry', message, { cause });
+  }
+}
+
+/** What was read is too old to be served. */
+function expired(): CacheError {
+  return new CacheError(
+    'TOKEN_EXPIRED',
+    'The token that was read has expired, or is about to. Rotate to write a new one.',
+  );
+}
+
+/** A caller asked for more life than there is; both in milliseconds. */
+function lifeTooShort(life: number, asked: number, cause: unknown): CacheError {
+  return new CacheError(
+    'TOKEN_LIFE_TOO_SHORT',
+    `The token has ${Math.floor(life / 1_000)} s left, and ${Math.ceil(asked / 1_000)} s were asked for. ` +
+      'Ask for less, or again after the next rotation.',
+    cause,
+  );
+}
+
+/** A read did not end within so many milliseconds. */
+function readTimedOut(limit: number): CacheError {
+  const seconds = Math.round(limit / 1_000);
+  return new CacheError(
+    'READ_TIMEOUT',
+    `A read did not end within ${seconds} s, and was given up.`,
+  );
+}
+
+/** What a cache holds: a value, and what is known of its read. Instants in milliseconds since the Unix epoch. */
+interface CacheEntry<T> {
+  readonly value: T;
+  /** Which of the cache's reads it came from. */
+  readonly sequence: number;
+  readonly readAt: number;
+  readonly expiresAt: number;
+  /** Spreads the refreshes of replicas; see the freshness policy. */
+  readonly jitter: number;
+  /** The state of the answer to who waited for its read: `REFRESH` when it replaced a value that could be served. */
+  readonly newness: 'MISS' | 'REFRESH';
+  /** The answer in each state, made once: a warm answer costs no allocation, and can be compared by identity. */
+  readonly answers: Readonly<Record<CacheState, CacheAnswer<T>>>;
+}
+
+/** Makes the entry of a value, with its answers. */
+function cacheEntry<T>(parts: Omit<CacheEntry<T>, 'answers'>): CacheEntry<T> {
+  const { value, readAt } = parts;
+  const answer = (state: CacheState): CacheAnswer<T> => ({ value, readAt, state });
+  return {
+    ...parts,
+    answers: {
+      HIT: answer('HIT'),
+      MISS: answer('MISS'),
+      REFRESH: answer('REFRESH'),
+      STALE: answer('STALE'),
+    },
+  };
+}
+
+export type * from './freshness.js';
 
 interface Flight {
   readonly sequence: number;

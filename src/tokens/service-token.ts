@@ -1,5 +1,5 @@
 import { BrokerError } from './errors.js';
-import { parsePastedJson, trimPasted } from './pasted-text.js';
+import { parsePastedJson, trimPasted } from './json.js';
 
 /** A service token with what the broker knows about it: the content of the token secret. */
 export interface ServiceToken {
@@ -141,7 +141,7 @@ export function serializeRotationClaim(owner: string, claimedAt: number): string
 }
 
 /** What a claim says. */
-export interface RotationClaim {
+interface RotationClaim {
   /** Random identifier of the process that made it. */
   readonly owner: string;
   /** When it was made, in milliseconds since the Unix epoch; `undefined` when that cannot be read. */

@@ -2,7 +2,7 @@ export {
   isSignatureAlgorithm,
   SIGNATURE_ALGORITHMS,
   type SignatureAlgorithm,
-} from './algorithms.js';
+} from './keys/usable-keys.js';
 export {
   KeyFetchError,
   KeysUnavailableError,
@@ -10,7 +10,7 @@ export {
   VerifierConfigError,
   type KeyFetchCode,
   type TokenRejectionCode,
-} from './errors.js';
+} from './verification-errors.js';
 export { explainToken, type ExplainedStep, type TokenExplanation } from './explain.js';
 export type { JudgementStep, VerifiedToken } from './judge.js';
 export type {
@@ -22,11 +22,11 @@ export type {
   WantedKey,
 } from './keys/key-set.js';
 export { createRemoteKeySet, type RemoteKeySet } from './keys/remote-key-set.js';
-export type { RemoteKeySetOptions } from './keys/remote-options.js';
-export { createStaticKeySet } from './keys/static-key-set.js';
+export type { RemoteKeySetOptions } from './keys/remote-key-set.js';
+export { createStaticKeySet } from './keys/key-set.js';
 export type { IgnoredKey, IgnoredKeyReason } from './keys/usable-keys.js';
-export type { IssuerOptions, TokenVerifierOptions } from './options.js';
-export type { TokenSight } from './peek.js';
+export type { IssuerOptions, TokenVerifierOptions } from './verifier-options.js';
+export type { TokenSight } from './explain.js';
 export type { Actor, CustomerPrincipal, Principal, ServicePrincipal } from './principal.js';
 export {
   classify,
@@ -34,7 +34,7 @@ export {
   type ClassificationRefusal,
   type ClassifyOptions,
 } from './profiles/classify.js';
-export type { Condition } from './profiles/conditions.js';
+export type { Condition } from './profiles/profile.js';
 export {
   checkProfile,
   type ClassificationProfile,

@@ -1,4 +1,4 @@
-import type { JsonObject } from './parse/strict-json.js';
+import type { JsonObject } from '../tokens/json.js';
 
 /** Who acts for the principal (RFC 8693 §4.1). It never changes the kind. */
 export interface Actor {

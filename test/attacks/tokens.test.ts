@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
 import { createTokenVerifier, type TokenVerifier } from '../../src/verification/verifier.js';
-import { createStaticKeySet } from '../../src/verification/keys/static-key-set.js';
-import { TokenRejectedError } from '../../src/verification/errors.js';
+import { createStaticKeySet } from '../../src/verification/keys/key-set.js';
+import { TokenRejectedError } from '../../src/verification/verification-errors.js';
 import { ManualClock } from '../verification/support/manual-clock.js';
 import {
   AUDIENCE,

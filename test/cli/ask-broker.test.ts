@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
-import { askBroker, judgeHealth } from '../../src/cli/ask-broker.js';
+import { askBroker, judgeHealth } from '../../src/cli/status.js';
 
 const URL = 'http://127.0.0.1:3000';
 const details = (checks: object): object => ({ status: 'ok', details: checks });

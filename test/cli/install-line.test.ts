@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { installLine } from '../../src/cli/install-line.js';
+import { installLine } from '../../src/cli/start-errors.js';
 
 describe('the command that installs what is missing', () => {
   test('names the range of each package, quoted for every shell', () => {

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { asksForJson } from '../../src/cli/usage-error.js';
+import { asksForJson } from '../../src/cli/program.js';
 
 test.each([
   [['node', 'cli', '--json', 'status'], true],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { explanationLines, tokenHint } from '../../src/cli/verify-report.js';
+import { explanationLines, tokenHint } from '../../src/cli/verify.js';
 import type { TokenExplanation } from '../../src/verification/index.js';
 
 test.each([

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { whereRulesStand } from '../../src/cli/verify-rules.js';
+import { whereRulesStand } from '../../src/cli/verify.js';
 
 const ISSUER = 'https://issuer.example.test';
 const WITH_RESOURCE = { issuer: ISSUER, resource: ['urn:orders'] };

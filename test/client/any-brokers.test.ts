@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import type { BrokerFailed } from '../../src/client/observer.js';
+import type { BrokerFailed } from '../../src/client/client-options.js';
 import {
   createServiceTokenClient,
   type ServiceTokenClient,

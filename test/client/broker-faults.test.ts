@@ -1,5 +1,5 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import { TokenRequestError } from '../../src/client/errors.js';
+import { TokenRequestError } from '../../src/client/client-errors.js';
 import { answers, LOST, startProviderServer } from '../support/provider-server.js';
 import {
   failureOf,

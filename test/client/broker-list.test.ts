@@ -15,8 +15,8 @@ import {
   remember,
   type ListedBroker,
   type RememberedFailure,
-} from '../../src/client/broker-list.js';
-import { TokenRequestError } from '../../src/client/errors.js';
+} from '../../src/client/ask-brokers.js';
+import { TokenRequestError } from '../../src/client/client-errors.js';
 
 const NOW = 1_000_000_000;
 const down = new TokenRequestError('BROKER_UNREACHABLE', 'down');

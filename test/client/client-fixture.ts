@@ -1,7 +1,9 @@
 import { inspect } from 'node:util';
 import { afterEach } from '@jest/globals';
-import type { ServiceTokenClientObserver } from '../../src/client/observer.js';
-import type { ServiceTokenClientOptions } from '../../src/client/options.js';
+import type {
+  ServiceTokenClientObserver,
+  ServiceTokenClientOptions,
+} from '../../src/client/client-options.js';
 import {
   createServiceTokenClient,
   type ServiceTokenClient,

@@ -1,6 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import { ClientConfigError } from '../../src/client/errors.js';
-import { readClientOptions, type ServiceTokenClientOptions } from '../../src/client/options.js';
+import { ClientConfigError } from '../../src/client/client-errors.js';
+import {
+  readClientOptions,
+  type ServiceTokenClientOptions,
+} from '../../src/client/client-options.js';
 import { createServiceTokenClient } from '../../src/client/service-token-client.js';
 import { redactText } from '../../src/tokens/redaction.js';
 import { fc } from '../support/properties.js';

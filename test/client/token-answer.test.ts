@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { TokenRequestError } from '../../src/client/errors.js';
-import { isRefusal } from '../../src/client/broker-list.js';
-import { failureByStatus, readGrant } from '../../src/client/token-answer.js';
+import { TokenRequestError } from '../../src/client/client-errors.js';
+import { isRefusal } from '../../src/client/ask-brokers.js';
+import { failureByStatus, readGrant } from '../../src/client/token-request.js';
 
 const BROKER = 'https://broker.test';
 const NOW = Date.parse('2026-11-22T12:00:00Z');

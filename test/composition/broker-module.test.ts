@@ -9,10 +9,10 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import request from 'supertest';
 import { BrokerModule } from '../../src/composition/broker.module.js';
 import { BrokerRuntime } from '../../src/composition/runtime.js';
-import { writeSecret } from '../../src/composition/write-secret.js';
+import { writeSecret } from '../../src/composition/secret-file.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
-import { addPeer } from '../../src/serving/peer-admin.js';
+import { addPeer } from '../../src/peers/peer-admin.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
 
 const OPTIONS = Symbol('options');

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { decideConnectionLimit, descriptorLimit } from '../../src/composition/descriptors.js';
+import { decideConnectionLimit, descriptorLimit } from '../../src/composition/listener.js';
 
 test.each([
   [undefined, undefined, 4_096, false],

@@ -11,11 +11,11 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { ServiceClientModule } from '../../src/client/nest/index.js';
 import { BrokerModule } from '../../src/composition/broker.module.js';
 import { BrokerRuntime } from '../../src/composition/runtime.js';
-import { writeSecret } from '../../src/composition/write-secret.js';
+import { writeSecret } from '../../src/composition/secret-file.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { AllowService, JwtGuardModule } from '../../src/guard/index.js';
 import { createLogger } from '../../src/operations/log.js';
-import { addPeer } from '../../src/serving/peer-admin.js';
+import { addPeer } from '../../src/peers/peer-admin.js';
 import { startTestIssuer, type TestIssuer } from '../../src/testing/index.js';
 import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
 

@@ -5,11 +5,11 @@ import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { BrokerModule } from '../../src/composition/broker.module.js';
 import { serveHttp, type RunningBroker } from '../../src/composition/http-server.js';
-import { ManagementServer } from '../../src/composition/management-server.js';
+import { ManagementServer } from '../../src/composition/listener.js';
 import { createRuntime, type BrokerRuntime } from '../../src/composition/runtime.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { LogLines } from '../operations/log-lines.js';
 import {
   basic,

@@ -5,8 +5,8 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import type { TokenProvider } from '../../src/provider/token-provider.js';
 import { startTestIssuer, type TestIssuer } from '../../src/testing/index.js';
-import { systemClock } from '../../src/tokens/clock.js';
-import { addPeer } from '../../src/serving/peer-admin.js';
+import { systemClock } from '../../src/tokens/time.js';
+import { addPeer } from '../../src/peers/peer-admin.js';
 import { LogLines } from '../operations/log-lines.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 

@@ -3,7 +3,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { openStore } from '../../src/composition/open-store.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import { systemClock } from '../../src/tokens/clock.js';
+import { systemClock } from '../../src/tokens/time.js';
 import {
   answer,
   isolateAwsSettings,

@@ -4,10 +4,10 @@ import {
   receiversNeed,
   withOwnClaims,
   type ReceiverOptions,
-} from '../../src/composition/own-token.js';
+} from '../../src/composition/core.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import type { ServiceToken } from '../../src/tokens/service-token.js';
-import { TokenRejectedError } from '../../src/verification/errors.js';
+import { TokenRejectedError } from '../../src/verification/verification-errors.js';
 
 const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 

@@ -4,7 +4,7 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import type { TokenProvider } from '../../src/provider/token-provider.js';
 import { ProviderError } from '../../src/provider/provider-errors.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { HOUR, tokenOf } from '../rotation/rotation-fixture.js';
 import { MemorySecretStore } from '../support/memory-store.js';

@@ -3,9 +3,9 @@ import { createRuntime, type BrokerRuntime } from '../../src/composition/runtime
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import type { TokenProvider } from '../../src/provider/token-provider.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { startTestIssuer, type TestIssuer } from '../../src/testing/index.js';
-import { systemClock } from '../../src/tokens/clock.js';
+import { systemClock } from '../../src/tokens/time.js';
 import { parseServiceToken } from '../../src/tokens/service-token.js';
 import { LogLines } from '../operations/log-lines.js';
 import { MemorySecretStore } from '../support/memory-store.js';

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { createServiceTokenSource } from '../../src/composition/service-token-source.js';
+import { createServiceTokenSource } from '../../src/composition/runtime.js';
 import { createBroker, START, TOKEN_SECRET, tokenAt } from '../serving/broker.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 

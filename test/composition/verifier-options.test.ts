@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
-import { providerKeys, verifierOptionsOf } from '../../src/composition/verifier-options.js';
+import { providerKeys, verifierOptionsOf } from '../../src/composition/core.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { ProviderError } from '../../src/provider/provider-errors.js';
-import type { ProviderSettings } from '../../src/provider/provider-settings.js';
+import type { ProviderSettings } from '../../src/provider/client-credentials.js';
 import { createRemoteKeySet } from '../../src/verification/index.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 

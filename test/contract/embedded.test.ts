@@ -2,7 +2,7 @@ import { afterAll, beforeAll } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openEmbeddedStore } from '../../src/secrets/embedded/open-store.js';
+import { openEmbeddedStore } from '../../src/secrets/embedded/open-embedded-store.js';
 import { describeSecretStoreContract } from './secret-store.contract.js';
 
 let dataDir: string;

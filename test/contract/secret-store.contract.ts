@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { inspect } from 'node:util';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
-import { CLAIM_LABEL, versionWithLabel, type SecretStore } from '../../src/secrets/secret-store.js';
+import {
+  SecretStoreError,
+  CLAIM_LABEL,
+  versionWithLabel,
+  type SecretStore,
+} from '../../src/secrets/secret-store.js';
 
 /** Where a server that stands in for Secrets Manager is known to be laxer than the real one. */
 export type ContractDeviation =

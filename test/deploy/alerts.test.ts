@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { createHttpFunction } from '../../src/lambda/http-function.js';
-import { gapOfStoreRotation } from '../../src/rotation/worst-gap.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { gapOfStoreRotation } from '../../src/rotation/coverage.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { FakeClock, MemorySecretStore } from '../../src/testing/index.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { rotationScene, TOKEN_SECRET, VERSION } from '../lambda/support/rotation-function.js';

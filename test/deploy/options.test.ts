@@ -8,7 +8,7 @@ import {
   PROFILE_NAMES,
   UNDECIDABLE_PROFILES,
 } from '../../src/config/settings.js';
-import { readFunctionConfig, readHttpFunctionConfig } from '../../src/lambda/function-config.js';
+import { readFunctionConfig, readHttpFunctionConfig } from '../../src/lambda/function-start.js';
 import { EVERY_OPTION, NEEDED, packageStack, ROOT, runOsls } from './support/packaging.js';
 import { drawStack, ofType, resource, type DrawnResource } from './support/template.js';
 

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { AWS_API_CALLS } from '../../src/secrets/aws/operations.js';
+import { AWS_API_CALLS } from '../../src/secrets/aws/aws-errors.js';
 import {
   decideAccess,
   listOf,

@@ -1,7 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { createRequire } from 'node:module';
-import { checkCoverage } from '../../src/rotation/coverage.js';
-import { gapOfStoreRotation } from '../../src/rotation/worst-gap.js';
+import { checkCoverage, gapOfStoreRotation } from '../../src/rotation/coverage.js';
 import { fc } from '../support/properties.js';
 
 interface Read {

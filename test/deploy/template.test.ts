@@ -1,7 +1,6 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { readFunctionConfig, readHttpFunctionConfig } from '../../src/lambda/function-config.js';
-import { checkCoverage } from '../../src/rotation/coverage.js';
-import { gapOfStoreRotation } from '../../src/rotation/worst-gap.js';
+import { readFunctionConfig, readHttpFunctionConfig } from '../../src/lambda/function-start.js';
+import { checkCoverage, gapOfStoreRotation } from '../../src/rotation/coverage.js';
 import { parseServiceToken } from '../../src/tokens/service-token.js';
 import { EVERY_OPTION, NEEDED, packageStack } from './support/packaging.js';
 import { drawStack, ofType, resource, type DrawnResource, arnOf } from './support/template.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { decodeJwt } from 'jose';
-import { ensureDevCustomerApp } from '../../src/dev/dev-customer-app.js';
+import { ensureDevCustomerApp } from '../../src/dev/dev-logins.js';
 import { type EmbeddedProvider, startEmbeddedProvider } from '../../src/dev/embedded-provider.js';
 import {
   createRemoteKeySet,

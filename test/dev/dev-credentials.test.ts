@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { loadConfig } from '../../src/config/load-config.js';
-import { ensureDevCredentials, rememberDevProvider } from '../../src/dev/dev-credentials.js';
+import { ensureDevCredentials, rememberDevProvider } from '../../src/dev/dev-logins.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 

@@ -7,10 +7,13 @@ import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
 import * as client from 'openid-client';
 import { fixedPort } from '../support/fixed-port.js';
 import { LINKS, ODD_FILES } from '../support/odd-files.js';
-import { ensureDevCustomerApp } from '../../src/dev/dev-customer-app.js';
-import { type EmbeddedProvider, startEmbeddedProvider } from '../../src/dev/embedded-provider.js';
-import { loadOidcProvider } from '../../src/dev/embedded-provider-library.js';
-import { systemClock } from '../../src/tokens/clock.js';
+import { ensureDevCustomerApp } from '../../src/dev/dev-logins.js';
+import {
+  type EmbeddedProvider,
+  startEmbeddedProvider,
+  loadOidcProvider,
+} from '../../src/dev/embedded-provider.js';
+import { systemClock } from '../../src/tokens/time.js';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
 
 const CLIENT_ID = 'dev-broker_1.0';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { tryLines, type Running } from '../../src/dev/welcome.js';
+import { tryLines, type Running } from '../../src/dev/dev-mode.js';
 
 const usual: Running = {
   url: 'http://127.0.0.1:3000',

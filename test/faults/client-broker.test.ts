@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { fixedPort } from '../support/fixed-port.js';
-import type { ServiceTokenClientOptions } from '../../src/client/options.js';
+import type { ServiceTokenClientOptions } from '../../src/client/client-options.js';
 import {
   createServiceTokenClient,
   type ServiceTokenClient,

@@ -1,6 +1,6 @@
 // A process of its own with the embedded store of a data folder: takes calls as lines of JSON, answers each with one.
 import { createInterface } from 'node:readline';
-import { openEmbeddedStore } from '../../dist/secrets/embedded/open-store.js';
+import { openEmbeddedStore } from '../../dist/secrets/embedded/open-embedded-store.js';
 
 const [dataDir] = process.argv.slice(2);
 let store;

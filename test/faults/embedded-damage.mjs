@@ -1,7 +1,7 @@
 // Opens copies of a store after random damage. The process itself must never die of what is in the file.
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openEmbeddedStore } from '../../dist/secrets/embedded/open-store.js';
+import { openEmbeddedStore } from '../../dist/secrets/embedded/open-embedded-store.js';
 
 const [original, workFolder, secretId, expected, rounds, seed] = process.argv.slice(2);
 let state = Number(seed);

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { openEmbeddedStore } from '../../src/secrets/embedded/open-store.js';
+import { openEmbeddedStore } from '../../src/secrets/embedded/open-embedded-store.js';
 import { collectGarbageUntil } from '../support/collect-garbage.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
 import { program } from './embedded-child.js';

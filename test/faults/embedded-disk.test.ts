@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openEmbeddedStore } from '../../src/secrets/embedded/open-store.js';
+import { openEmbeddedStore } from '../../src/secrets/embedded/open-embedded-store.js';
 import { collectGarbageUntil } from '../support/collect-garbage.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
 import { program, StoreProcess, type Answer } from './embedded-child.js';

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Database } from '../../src/secrets/embedded/database.js';
-import { openEmbeddedStore } from '../../src/secrets/embedded/open-store.js';
+import { openEmbeddedStore } from '../../src/secrets/embedded/open-embedded-store.js';
 import { versionWithLabel } from '../../src/secrets/secret-store.js';
-import { systemClock } from '../../src/tokens/clock.js';
+import { systemClock } from '../../src/tokens/time.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
 import { program } from './embedded-child.js';
 

@@ -1,7 +1,7 @@
 // Writes and promotes versions until it is killed. Each line says what is about to be done, or what is done.
 import { randomUUID } from 'node:crypto';
 import { writeSync } from 'node:fs';
-import { openEmbeddedStore } from '../../dist/secrets/embedded/open-store.js';
+import { openEmbeddedStore } from '../../dist/secrets/embedded/open-embedded-store.js';
 
 const [dataDir, secretId] = process.argv.slice(2);
 // Not process.stdout: what it holds back would be lost with the process.

@@ -2,8 +2,8 @@ import { describe, expect, test } from '@jest/globals';
 import { existsSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pendingLeftover } from '../../src/rotation/rotation-mode.js';
-import { slotKey } from '../../src/rotation/version-id.js';
+import { pendingLeftover } from '../../src/rotation/rotation.js';
+import { slotKey } from '../../src/rotation/claim.js';
 import { collectGarbageUntil } from '../support/collect-garbage.js';
 import { RotatingProcess } from '../support/rotating-process.js';
 import {

@@ -18,7 +18,7 @@ import {
 } from '../support/broker-process.js';
 import { fixedPort } from '../support/fixed-port.js';
 import { withCoreOf } from '../support/rotation-scene.js';
-import { writeSecret } from '../../src/composition/write-secret.js';
+import { writeSecret } from '../../src/composition/secret-file.js';
 import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
 import { FaultProxy, type Fault } from './fault-proxy.js';
 import { startSecretsManager } from './secrets-manager.js';

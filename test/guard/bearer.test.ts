@@ -1,7 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { headerValues, authorizationOfRequest } from '../../src/guard/header-values.js';
-import { readBearer } from '../../src/guard/bearer.js';
+import {
+  headerValues,
+  authorizationOfRequest,
+  readBearer,
+} from '../../src/guard/call-credentials.js';
 
 describe('readBearer', () => {
   test.each([

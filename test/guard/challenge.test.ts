@@ -1,18 +1,19 @@
 import { describe, expect, test } from '@jest/globals';
-import { challengeOf, checkChallengeOptions } from '../../src/guard/challenge.js';
 import {
+  challengeOf,
+  checkChallengeOptions,
   MALFORMED_CREDENTIALS,
   NO_CREDENTIALS,
   NOT_DECLARED,
   refusalOf,
   UNKNOWN_CONTEXT,
   type Refusal,
-} from '../../src/guard/refusal.js';
+} from '../../src/guard/access.js';
 import {
   KeysUnavailableError,
   TokenRejectedError,
   VerifierConfigError,
-} from '../../src/verification/errors.js';
+} from '../../src/verification/verification-errors.js';
 
 const EXPIRED = refusalOf(new TokenRejectedError('TOKEN_EXPIRED', 'secret words'));
 const DOWN = refusalOf(new KeysUnavailableError('secret words', { retryAfterSeconds: 2.1 }));

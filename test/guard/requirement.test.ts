@@ -1,12 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { decideAccess } from '../../src/guard/decide-access.js';
+import { decideAccess } from '../../src/guard/access.js';
 import {
   readRequirement,
   type AccessDeclaration,
   type AccessRequirement,
   type PrincipalRequirement,
-} from '../../src/guard/requirement.js';
+} from '../../src/guard/declarations.js';
 import type { CustomerPrincipal, ServicePrincipal } from '../../src/verification/principal.js';
 
 const PUBLIC: AccessDeclaration = { says: 'public' };

@@ -29,7 +29,7 @@ import {
   type CredentialsOptions,
   type Principal,
 } from '../../src/guard/index.js';
-import { readCredentials } from '../../src/guard/credentials.js';
+import { readCredentials } from '../../src/guard/call-credentials.js';
 import { createIssuer, type TestIssuer } from './support/issuer.js';
 import { createApp, KeptLog } from './support/nest-app.js';
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { unreadToken } from '../../src/guard/credentials.js';
+import { unreadToken } from '../../src/guard/call-credentials.js';
 import { createIssuer, type TestIssuer } from './support/issuer.js';
 import { createApp, KeptLog, listen } from './support/nest-app.js';
 import { OrdersModule } from './support/orders.js';

@@ -17,7 +17,7 @@ import {
   type Principal,
 } from '../../src/guard/index.js';
 import { currentBehalf } from '../../src/context/call-context.js';
-import { authorizationOfHandshake } from '../../src/guard/handshakes.js';
+import { authorizationOfHandshake } from '../../src/guard/call-credentials.js';
 import { createIssuer, type TestIssuer } from './support/issuer.js';
 import { createApp, KeptLog, listen } from './support/nest-app.js';
 

@@ -12,8 +12,11 @@ import {
 import { afterAll, describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { createAwsStore, type AwsStoreOptions } from '../../src/secrets/aws/aws-store.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
-import { versionWithLabel, type SecretStore } from '../../src/secrets/secret-store.js';
+import {
+  SecretStoreError,
+  versionWithLabel,
+  type SecretStore,
+} from '../../src/secrets/secret-store.js';
 
 const aws = new SecretsManagerClient({});
 const store = createAwsStore();

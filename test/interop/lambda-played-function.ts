@@ -1,8 +1,8 @@
 import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { expect } from '@jest/globals';
 import { fileURLToPath } from 'node:url';
-import { ROTATION_STEPS, type RotationStep } from '../../src/rotation/decision.js';
-import { serviceTokenOf } from '../../src/rotation/minted-token.js';
+import { ROTATION_STEPS, type RotationStep } from '../../src/rotation/rotation.js';
+import { serviceTokenOf } from '../../src/rotation/token-source.js';
 import { parseServiceToken, serializeServiceToken } from '../../src/tokens/service-token.js';
 import { createRemoteKeySet, createTokenVerifier } from '../../src/verification/index.js';
 import {

@@ -8,7 +8,7 @@ import {
   type SecretsManagerClient,
 } from '@aws-sdk/client-secrets-manager';
 import { randomUUID } from 'node:crypto';
-import type { RotationStep } from '../../src/rotation/decision.js';
+import type { RotationStep } from '../../src/rotation/rotation.js';
 
 /** A token secret in moto, and what Secrets Manager itself does to it in a rotation, which moto does not play. */
 export class PlayedSecret {

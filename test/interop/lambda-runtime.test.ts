@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import { ROTATION_STEPS } from '../../src/rotation/decision.js';
+import { ROTATION_STEPS } from '../../src/rotation/rotation.js';
 import { httpEvent, ORDERS, ORDERS_SESSION, tokenValue } from '../lambda/support/http-function.js';
 import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
 import { buildTaskFolder, type TaskFolder } from './lambda-bundle.js';

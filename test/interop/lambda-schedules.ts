@@ -1,5 +1,5 @@
 import { fc } from '../support/properties.js';
-import { ROTATION_STEPS, type RotationStep } from '../../src/rotation/decision.js';
+import { ROTATION_STEPS, type RotationStep } from '../../src/rotation/rotation.js';
 import type { CutPoint } from './lambda-gate.js';
 
 /** How the provider behaves when it should not: the tokens it mints are refused by receivers, or it mints none. */

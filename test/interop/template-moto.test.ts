@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { createHttpFunction } from '../../src/lambda/http-function.js';
 import { createRotationFunction } from '../../src/lambda/rotation-function.js';
-import { ROTATION_STEPS } from '../../src/rotation/decision.js';
+import { ROTATION_STEPS } from '../../src/rotation/rotation.js';
 import { createAwsStore } from '../../src/secrets/aws/aws-store.js';
 import { decideAccess, listOf, type PolicyDocument } from '../deploy/support/iam.js';
 import { NEEDED, packageStack } from '../deploy/support/packaging.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Core } from '../../src/composition/core.js';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
-import { pendingLeftover } from '../../src/rotation/rotation-mode.js';
+import { pendingLeftover } from '../../src/rotation/rotation.js';
 import { runCommand, startBroker } from '../support/broker-process.js';
 import { rotationScene, withCoreOf, type RotationScene } from '../support/rotation-scene.js';
 import { startAwsFront, type AwsFront } from './aws-front.js';

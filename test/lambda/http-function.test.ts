@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import {
   bodyOf,
   httpEvent,

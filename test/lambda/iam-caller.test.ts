@@ -1,8 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { principalArn } from '../../src/lambda/iam-caller.js';
-import { IamLogin } from '../../src/lambda/iam-login.js';
-import type { PeerRole } from '../../src/serving/peers.js';
+import { principalArn, IamLogin } from '../../src/lambda/http-routes.js';
+import type { PeerRole } from '../../src/peers/peers.js';
 
 const ROLE = 'arn:aws:iam::123456789012:role/orders';
 

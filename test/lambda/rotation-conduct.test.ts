@@ -1,9 +1,13 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { FunctionError } from '../../src/lambda/function-error.js';
-import { currentInvocation, providerTime, runInvocation } from '../../src/lambda/invocation.js';
-import { startOnce } from '../../src/lambda/start-once.js';
+import {
+  FunctionError,
+  currentInvocation,
+  providerTime,
+  runInvocation,
+} from '../../src/lambda/invocation.js';
+import { startOnce } from '../../src/lambda/function-start.js';
 import { FakeClock } from '../../src/testing/fake-clock.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { assertNoCanary, CANARIES } from '../support/canaries.js';

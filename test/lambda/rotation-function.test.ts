@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { answers } from '../support/provider-answers.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { parseServiceToken } from '../../src/tokens/service-token.js';
 import {
   HOUR,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { ClockWatch } from '../../src/operations/clock-watch.js';
-import type { DateReading } from '../../src/tokens/clock-offset.js';
+import type { DateReading } from '../../src/tokens/time.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00Z');
 const HOUR = 3_600_000;

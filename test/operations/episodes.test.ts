@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { Episodes } from '../../src/operations/episodes.js';
+import { Episodes } from '../../src/composition/observers.js';
 
 test('a state is logged when it begins, each five minutes, when it changes, and when it ends', () => {
   let now = 0;

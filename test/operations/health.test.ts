@@ -26,8 +26,8 @@ import {
   type ReadinessSource,
   type RotationReadiness,
   type TokenReadiness,
-} from '../../src/operations/readiness.js';
-import { systemClock, type Clock } from '../../src/tokens/clock.js';
+} from '../../src/operations/health.js';
+import { systemClock, type Clock } from '../../src/tokens/time.js';
 import { assertNoCanary, CANARIES } from '../support/canaries.js';
 import { LogLines } from './log-lines.js';
 

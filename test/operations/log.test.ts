@@ -1,9 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
-import { HiddenBytes } from '../../src/config/hidden.js';
-import { createLogger, flushLogger, type BrokerLogger } from '../../src/operations/log.js';
-import { textLine } from '../../src/operations/log-text.js';
+import { HiddenBytes } from '../../src/config/values.js';
+import {
+  createLogger,
+  flushLogger,
+  type BrokerLogger,
+  textLine,
+} from '../../src/operations/log.js';
 import { NestLogger } from '../../src/operations/nest-logger.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { assertNoCanary, CANARIES } from '../support/canaries.js';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { BoundedLabel } from '../../src/operations/bounded-label.js';
 import {
+  BoundedLabel,
   BrokerMetrics,
   METRICS_PREFIX,
   type MetricsSources,

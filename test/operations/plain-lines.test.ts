@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
 import { createLogger } from '../../src/operations/log.js';
-import { plainLines } from '../../src/operations/plain-lines.js';
+import { plainLines } from '../../src/operations/request-log.js';
 import { LogLines } from './log-lines.js';
 
 afterEach(() => {

@@ -1,5 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { dirname, join, normalize, relative } from 'node:path';
+import { basename, dirname, join, normalize, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 
@@ -9,26 +9,28 @@ const src = join(root, 'src');
 /** Which rooms a room may import, besides itself. The doors are `cli`, `dev`, `lambda`, and the files of src itself. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   tokens: [],
-  config: ['tokens'],
   verification: ['tokens'],
-  provider: ['tokens'],
+  provider: ['tokens', 'verification'],
   secrets: ['tokens'],
   rotation: ['tokens', 'verification', 'provider', 'secrets'],
-  serving: ['tokens', 'verification', 'provider', 'secrets'],
-  operations: ['tokens', 'verification', 'provider', 'secrets', 'rotation', 'serving'],
+  peers: ['tokens', 'secrets'],
+  serving: ['tokens', 'secrets', 'peers'],
+  operations: ['tokens', 'verification', 'provider', 'secrets', 'rotation', 'peers', 'serving'],
   context: ['tokens', 'verification'],
   guard: ['tokens', 'verification', 'context'],
   client: ['tokens', 'verification', 'context'],
   testing: ['tokens', 'verification', 'secrets'],
+  config: ['tokens', 'secrets'],
   composition: [
     'tokens',
-    'config',
     'verification',
     'provider',
     'secrets',
     'rotation',
+    'peers',
     'serving',
     'operations',
+    'config',
   ],
 };
 
@@ -40,6 +42,7 @@ const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
   provider: ['oauth4webapi', 'jose'],
   secrets: ['libsql', '@aws-sdk/client-secrets-manager', '@smithy/types'],
   rotation: ['jose', 'croner', '@nestjs/common', '@nestjs/schedule'],
+  peers: [],
   serving: ['@nestjs/common', '@nestjs/core'],
   context: [],
   guard: ['@nestjs/common', '@nestjs/core', 'rxjs'],
@@ -141,7 +144,12 @@ describe('the rules of the house', () => {
     expect(circles).toEqual([]);
   });
 
-  test('files stay small', () => {
+  test('a name means one file', () => {
+    const names = files.map((file) => basename(file)).filter((name) => name !== 'index.ts');
+    expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
+  });
+
+  test('files stay readable', () => {
     const large = files.filter(
       (file) => readFileSync(join(src, file), 'utf8').split('\n').length > 520,
     );
@@ -150,14 +158,14 @@ describe('the rules of the house', () => {
 
   test('pure rooms read neither the environment nor the time by themselves', () => {
     const pure = files.filter((file) =>
-      ['tokens', 'rotation', 'verification', 'provider', 'serving', 'client'].includes(
+      ['tokens', 'rotation', 'verification', 'provider', 'peers', 'serving', 'client'].includes(
         roomOf(file),
       ),
     );
     const wrong = pure.filter((file) => {
       const text = readFileSync(join(src, file), 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');
       const offending = /process\.env|Date\.now\(\)|new Date\(\)/.test(text);
-      return offending && file !== 'tokens/clock.ts';
+      return offending && file !== 'tokens/time.ts';
     });
     expect(wrong).toEqual([]);
   });
@@ -165,8 +173,7 @@ describe('the rules of the house', () => {
   test('no URL.canParse, which is wrong on Node.js 20: parseUrl', () => {
     const wrong = files.filter(
       (file) =>
-        file !== 'tokens/parse-url.ts' &&
-        readFileSync(join(src, file), 'utf8').includes('URL.canParse'),
+        file !== 'tokens/http.ts' && readFileSync(join(src, file), 'utf8').includes('URL.canParse'),
     );
     expect(wrong).toEqual([]);
   });

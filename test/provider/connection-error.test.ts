@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { connectionError } from '../../src/provider/connection-error.js';
+import { connectionError } from '../../src/provider/provider-errors.js';
 import { credentials, failureOf, rig } from './provider-fixture.js';
 
 describe('no connection', () => {

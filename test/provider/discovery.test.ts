@@ -1,10 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
-import { systemClock } from '../../src/tokens/clock.js';
+import { createOAuthProvider, METADATA_TTL } from '../../src/provider/oauth-provider.js';
+import { systemClock } from '../../src/tokens/time.js';
 import type { BrokerError } from '../../src/tokens/errors.js';
 import { fc } from '../support/properties.js';
 import { answers } from '../support/provider-server.js';
-import { METADATA_TTL } from '../../src/provider/metadata-cache.js';
 import { credentials, failureOf, rig, TIMEOUT } from './provider-fixture.js';
 
 describe('where metadata is found', () => {

@@ -1,8 +1,11 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { exportJWK, generateKeyPair } from 'jose';
-import type { ClientCredentials, PrivateJwk } from '../../src/provider/client-credentials.js';
+import type {
+  ClientCredentials,
+  PrivateJwk,
+  ProviderSettings,
+} from '../../src/provider/client-credentials.js';
 import { adviseOn } from '../../src/provider/provider-advice.js';
-import type { ProviderSettings } from '../../src/provider/provider-settings.js';
 import { fc } from '../support/properties.js';
 import { answers } from '../support/provider-server.js';
 import { credentials, failureOf, rig } from './provider-fixture.js';

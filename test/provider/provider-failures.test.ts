@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
-import { systemClock } from '../../src/tokens/clock.js';
+import { systemClock } from '../../src/tokens/time.js';
 import { fc } from '../support/properties.js';
 import { answers, LOST } from '../support/provider-server.js';
 import { credentials, failureOf, rig, TIMEOUT } from './provider-fixture.js';

@@ -3,8 +3,8 @@ import {
   displayUrl,
   requireUrl,
   resolveProviderSettings,
-} from '../../src/provider/provider-settings.js';
-import { isLoopbackHost } from '../../src/tokens/loopback.js';
+} from '../../src/provider/client-credentials.js';
+import { isLoopbackHost } from '../../src/tokens/http.js';
 
 describe('resolveProviderSettings', () => {
   test('takes the configuration first, then the secret, member by member', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { safeText } from '../../src/provider/safe-text.js';
+import { safeText } from '../../src/provider/provider-http.js';
 
 const UUID = '1b4e28ba-2fa1-11d2-883f-0016d3cca427';
 

@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/tokens/clock.js';
+import type { Clock } from '../../src/tokens/time.js';
 
 /**
  * A clock for calls over real sockets. Short pauses pass at once and move the time; pauses that a test names

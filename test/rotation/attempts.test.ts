@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { restUntil, type Attempt } from '../../src/rotation/attempts.js';
-import { lastTaken } from '../../src/rotation/last-taken.js';
+import { restUntil, type Attempt } from '../../src/rotation/due.js';
+import { lastTaken } from '../../src/rotation/claim.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00Z');
 const MINUTE = 60_000;

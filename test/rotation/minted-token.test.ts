@@ -1,9 +1,8 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { decodeJwt } from 'jose';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
-import { serviceTokenOf } from '../../src/rotation/minted-token.js';
-import { TokenSource } from '../../src/rotation/token-source.js';
-import { systemClock } from '../../src/tokens/clock.js';
+import { serviceTokenOf, TokenSource } from '../../src/rotation/token-source.js';
+import { systemClock } from '../../src/tokens/time.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import {
   parseServiceToken,

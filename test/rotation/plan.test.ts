@@ -1,14 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
-import type { Attempt } from '../../src/rotation/attempts.js';
-import type { Due } from '../../src/rotation/due.js';
+import type { Attempt, Due } from '../../src/rotation/due.js';
 import {
   decidePlan,
   planRotation,
   type PlanInput,
   type RotationPlan,
-} from '../../src/rotation/plan.js';
-import { createSlots } from '../../src/rotation/slots.js';
-import { slotKey, versionIdOf } from '../../src/rotation/version-id.js';
+} from '../../src/rotation/rotation-plan.js';
+import { createSlots } from '../../src/rotation/coverage.js';
+import { slotKey, versionIdOf } from '../../src/rotation/claim.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { HOUR, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
 

@@ -1,12 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import { ProviderError } from '../../src/provider/provider-errors.js';
-import { MOST_CLAIMS } from '../../src/rotation/claim.js';
+import { MOST_CLAIMS, slotKey } from '../../src/rotation/claim.js';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
-import { slotKey } from '../../src/rotation/version-id.js';
-import { createSlots } from '../../src/rotation/slots.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
-import { CLAIM_LABEL, versionWithLabel } from '../../src/secrets/secret-store.js';
-import { KeyFetchError, KeysUnavailableError } from '../../src/verification/errors.js';
+import { createSlots } from '../../src/rotation/coverage.js';
+import { SecretStoreError, CLAIM_LABEL, versionWithLabel } from '../../src/secrets/secret-store.js';
+import { KeyFetchError, KeysUnavailableError } from '../../src/verification/verification-errors.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { HOUR, rejected, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
-import { createSlots } from '../../src/rotation/slots.js';
+import { createSlots } from '../../src/rotation/coverage.js';
 import { TokenWatch } from '../../src/rotation/token-watch.js';
 import { versionWithLabel } from '../../src/secrets/secret-store.js';
 import { BrokerError } from '../../src/tokens/errors.js';

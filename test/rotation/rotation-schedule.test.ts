@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
-import type { RotationMode } from '../../src/rotation/rotation-mode.js';
-import { createSlots } from '../../src/rotation/slots.js';
+import type { RotationMode } from '../../src/rotation/rotation.js';
+import { createSlots } from '../../src/rotation/coverage.js';
 import { HOUR, rejected, SECRET, rotationFixture } from './rotation-fixture.js';
 
 function scheduleFixture() {

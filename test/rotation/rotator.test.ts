@@ -1,9 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
 import { BrokerError } from '../../src/tokens/errors.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
-import { versionWithLabel } from '../../src/secrets/secret-store.js';
-import { slotKey, versionIdOf } from '../../src/rotation/version-id.js';
+import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
+import { slotKey, versionIdOf } from '../../src/rotation/claim.js';
 import { HOUR, SECRET, keysDown, rejected, rotationFixture, tokenOf } from './rotation-fixture.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 

@@ -1,12 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { checkCoverage } from '../../src/rotation/coverage.js';
+import { checkCoverage, createSlots } from '../../src/rotation/coverage.js';
 import { decideDue } from '../../src/rotation/due.js';
 import { retryWait } from '../../src/rotation/rotation-schedule.js';
-import { createSlots } from '../../src/rotation/slots.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { BrokerError, type ErrorKind } from '../../src/tokens/errors.js';
-import { claimIdOf, earlyKey, nameBasedUuid, versionIdOf } from '../../src/rotation/version-id.js';
+import { claimIdOf, earlyKey, nameBasedUuid, versionIdOf } from '../../src/rotation/claim.js';
 
 const HOUR = 3_600_000;
 const at = (instant: string): number => Date.parse(instant);

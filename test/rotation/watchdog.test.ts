@@ -1,7 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import type { CurrentToken } from '../../src/rotation/due.js';
-import { askWait, decideWatch, type Asked, type WatchInput } from '../../src/rotation/watchdog.js';
+import {
+  type CurrentToken,
+  askWait,
+  decideWatch,
+  type Asked,
+  type WatchInput,
+} from '../../src/rotation/due.js';
 import { HOUR } from './rotation-fixture.js';
 
 const MINUTE = 60_000;

@@ -5,7 +5,7 @@ import {
   MAX_VALUE_BYTES,
   requireNewSecretId,
   requireVersionId,
-} from '../../src/secrets/secret-limits.js';
+} from '../../src/secrets/secret-store.js';
 
 describe('encodeValue', () => {
   test('gives bytes that decode to the same text, for all Unicode text within the limit', () => {

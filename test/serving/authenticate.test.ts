@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { authenticate } from '../../src/serving/authenticate.js';
-import { parsePeers } from '../../src/serving/peers.js';
+import { authenticate } from '../../src/peers/peer-credentials.js';
+import { parsePeers } from '../../src/peers/peers.js';
 import { peerEntry } from './broker.js';
 
 /** As long as a secret of the broker's making. */

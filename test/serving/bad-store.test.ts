@@ -1,7 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
-import type { EndpointAnswer, EndpointRequest } from '../../src/serving/http.js';
-import { headerOf } from '../../src/serving/http.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
+import { type EndpointAnswer, type EndpointRequest, headerOf } from '../../src/serving/endpoint.js';
 import type { MemorySecretStore } from '../support/memory-store.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { basic, createBroker, PEERS_SECRET, SECRETS, TOKEN_SECRET, tokenAt } from './broker.js';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { parseBasicCredentials } from '../../src/serving/basic-credentials.js';
+import { parseBasicCredentials } from '../../src/peers/peer-credentials.js';
 
 const encode = (text: string | Buffer): string => Buffer.from(text).toString('base64');
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { LoginThrottle, type LoginThrottleOptions } from '../../src/serving/login-throttle.js';
+import { LoginThrottle, type LoginThrottleOptions } from '../../src/peers/login-throttle.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 
 function setUp(options: Partial<LoginThrottleOptions> = {}) {

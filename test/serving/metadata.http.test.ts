@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import {
   createBroker,
   send,

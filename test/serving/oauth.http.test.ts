@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import * as client from 'openid-client';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import type { ServingOptions } from '../../src/serving/serving.js';
 import { serializeServiceToken, type ServiceToken } from '../../src/tokens/service-token.js';
 import {

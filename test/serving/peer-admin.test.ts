@@ -1,9 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { addPeer, listPeers, removePeer } from '../../src/serving/peer-admin.js';
-import { createPeerDirectory } from '../../src/serving/peer-directory.js';
-import { authenticate } from '../../src/serving/authenticate.js';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
-import { versionWithLabel } from '../../src/secrets/secret-store.js';
+import { addPeer, listPeers, removePeer } from '../../src/peers/peer-admin.js';
+import { createPeerDirectory } from '../../src/peers/peer-directory.js';
+import { authenticate } from '../../src/peers/peer-credentials.js';
+import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
 import {
   MemorySecretStore,
   type MemoryStoreOptions,

@@ -1,6 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
-import { createPeerDirectory, PEERS_LIFE } from '../../src/serving/peer-directory.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
+import { createPeerDirectory, PEERS_LIFE } from '../../src/peers/peer-directory.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 import { basic, createBroker, peerEntry, PEERS_SECRET, SECRETS, START } from './broker.js';

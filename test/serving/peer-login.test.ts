@@ -2,10 +2,13 @@ import { describe, expect, jest, test } from '@jest/globals';
 import { servingObserver } from '../../src/composition/observers.js';
 import { createLogger } from '../../src/operations/log.js';
 import { BrokerMetrics } from '../../src/operations/metrics.js';
-import type { EndpointAnswer, EndpointRequest } from '../../src/serving/http.js';
-import { headerOf } from '../../src/serving/http.js';
-import { REREAD_INTERVAL } from '../../src/serving/peer-directory.js';
-import type { ServingObserver } from '../../src/serving/serving-observer.js';
+import {
+  type EndpointAnswer,
+  type EndpointRequest,
+  headerOf,
+  type ServingObserver,
+} from '../../src/serving/endpoint.js';
+import { REREAD_INTERVAL } from '../../src/peers/peer-directory.js';
 import { LogLines } from '../operations/log-lines.js';
 import {
   basic,

@@ -11,7 +11,7 @@ import {
   parsePeers,
   removePeer,
   serializePeers,
-} from '../../src/serving/peers.js';
+} from '../../src/peers/peers.js';
 import { peerEntry, START } from './broker.js';
 
 const with1 = (entry: unknown): string => JSON.stringify({ peers: { orders: entry } });

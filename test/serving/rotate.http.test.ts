@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import type { EndpointAnswer } from '../../src/serving/http.js';
+import type { EndpointAnswer } from '../../src/serving/endpoint.js';
 import type { RotateNow } from '../../src/serving/rotate-endpoint.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import { SecretStoreError } from '../../src/secrets/secret-store-error.js';
-import type { ServingObserver } from '../../src/serving/serving-observer.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
+import type { ServingObserver } from '../../src/serving/endpoint.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import {
   basic,

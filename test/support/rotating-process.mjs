@@ -7,8 +7,8 @@ import { createInterface } from 'node:readline';
 import { createCore } from '../../dist/composition/core.js';
 import { openStore } from '../../dist/composition/open-store.js';
 import { createOAuthProvider } from '../../dist/provider/oauth-provider.js';
-import { slotKey } from '../../dist/rotation/version-id.js';
-import { systemClock } from '../../dist/tokens/clock.js';
+import { slotKey } from '../../dist/rotation/claim.js';
+import { systemClock } from '../../dist/tokens/time.js';
 
 const { config, clockAhead, killAt } = JSON.parse(process.argv[2]);
 let points = 0;

@@ -1,10 +1,10 @@
 import { afterAll, expect } from '@jest/globals';
 import { createCore, type Core } from '../../src/composition/core.js';
-import { writeSecret } from '../../src/composition/write-secret.js';
+import { writeSecret } from '../../src/composition/secret-file.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { startEmbeddedProvider, type EmbeddedProvider } from '../../src/dev/embedded-provider.js';
 import type { SecretStore } from '../../src/secrets/secret-store.js';
-import { systemClock } from '../../src/tokens/clock.js';
+import { systemClock } from '../../src/tokens/time.js';
 import { parseServiceToken } from '../../src/tokens/service-token.js';
 import { createRemoteKeySet, createTokenVerifier } from '../../src/verification/index.js';
 import type { Rotation } from './rotating-process.js';

@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/tokens/clock.js';
+import type { Clock } from '../../src/tokens/time.js';
 
 interface Sleeper {
   readonly wakeAt: number;

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { parseBasicCredentials } from '../../src/serving/basic-credentials.js';
-import { clientSecretBasic } from '../../src/tokens/client-secret-basic.js';
+import { parseBasicCredentials } from '../../src/peers/peer-credentials.js';
+import { clientSecretBasic } from '../../src/tokens/http.js';
 
 test.each([
   ['orders', 'A-b_c.d', 'orders:A-b_c.d'],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { nextOffset, offsetBounds, type DateReading } from '../../src/tokens/clock-offset.js';
+import { nextOffset, offsetBounds, type DateReading } from '../../src/tokens/time.js';
 import { fc } from '../support/properties.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00Z');

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { oneLine } from '../../src/tokens/one-line.js';
+import { oneLine } from '../../src/tokens/errors.js';
 
 test.each([
   ['a b  c', 'a b  c'],

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { parseUrl } from '../../src/tokens/parse-url.js';
+import { parseUrl } from '../../src/tokens/http.js';
 
 test('a host with a letter of Latin 1 is a URL, however often it was asked', () => {
   // Node.js 20 compiles a hot call of `URL.canParse` to one that reads Latin 1 as UTF-8.

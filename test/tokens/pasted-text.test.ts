@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { decodeText, parsePastedJson, trimPasted } from '../../src/tokens/pasted-text.js';
+import { decodeText, parsePastedJson, trimPasted } from '../../src/tokens/json.js';
 import { fc } from '../support/properties.js';
 
 describe('what is pasted', () => {

@@ -1,8 +1,11 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
 import { BrokerError } from '../../src/tokens/errors.js';
-import { CacheError, RefreshingCache } from '../../src/tokens/refreshing-cache.js';
-import type { RefreshingCacheOptions } from '../../src/tokens/refreshing-cache.js';
+import {
+  CacheError,
+  RefreshingCache,
+  type RefreshingCacheOptions,
+} from '../../src/tokens/refreshing-cache.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 
 interface Value {

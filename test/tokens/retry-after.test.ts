@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 import { transformFileSync } from '@swc/core';
-import { parseRetryAfter } from '../../src/tokens/retry-after.js';
+import { parseRetryAfter } from '../../src/tokens/http.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00.250Z');
 
@@ -43,7 +43,7 @@ describe('parseRetryAfter', () => {
 
 /** What a process in another time zone makes of the headers; in this one the zone is fixed from the start. */
 function parseAllIn(zone: string, headers: readonly string[]): unknown {
-  const file = fileURLToPath(new URL('../../src/tokens/retry-after.ts', import.meta.url));
+  const file = fileURLToPath(new URL('../../src/tokens/http.ts', import.meta.url));
   const { code } = transformFileSync(file, {
     configFile: false,
     swcrc: false,

@@ -1,8 +1,7 @@
 import { checkPrimeSync, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { isRocaModulus } from '../../src/tokens/roca.js';
-import { createStaticKeySet } from '../../src/verification/keys/static-key-set.js';
-import { readKeyDocument } from '../../src/verification/keys/usable-keys.js';
+import { isRocaModulus, readKeyDocument } from '../../src/verification/keys/usable-keys.js';
+import { createStaticKeySet } from '../../src/verification/keys/key-set.js';
 import { fc } from '../support/properties.js';
 
 /** The product of the first primes: 39 for the shortest keys of the library, 126 from 1984 bits on, 225 from 3968 on. */

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { expect, test } from '@jest/globals';
-import { createSuppliedToken } from '../../src/tokens/supplied-token.js';
+import { createSuppliedToken } from '../../src/tokens/token-supply.js';
 
 test('a supplied token is there to be sent, and shows itself nowhere', () => {
   const token = createSuppliedToken('canary.canary.canary', 1_700_000_000_000);

@@ -6,7 +6,7 @@ import {
   explainToken,
   type TokenVerifierOptions,
 } from '../../src/verification/index.js';
-import { peekToken } from '../../src/verification/peek.js';
+import { peekToken } from '../../src/verification/explain.js';
 import { JwksServer } from './support/jwks-server.js';
 import { ManualClock } from './support/manual-clock.js';
 import { createSigner, type Signer } from './support/signer.js';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { digestToken, TokenFingerprint } from '../../src/verification/token-fingerprint.js';
+import { digestToken, TokenFingerprint } from '../../src/verification/verifier.js';
 
 describe('the digest', () => {
   test('is SHA-256, all of it', () => {

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
 import type { Judgement } from '../../src/verification/judge.js';
-import { VerifiedTokens } from '../../src/verification/verified-tokens.js';
+import { VerifiedTokens } from '../../src/verification/verifier.js';
 import { issuerRules, judgement, keysAtHand, SwitchedKeySet } from './support/judgements.js';
 import { ManualClock } from './support/manual-clock.js';
 

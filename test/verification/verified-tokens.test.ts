@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { KeysAtHand } from '../../src/verification/keys/key-set.js';
-import type { IssuerRules } from '../../src/verification/options.js';
-import { VerifiedTokens } from '../../src/verification/verified-tokens.js';
+import type { IssuerRules } from '../../src/verification/verifier-options.js';
+import { VerifiedTokens } from '../../src/verification/verifier.js';
 import { issuerRules, judgement, keysAtHand, SwitchedKeySet } from './support/judgements.js';
 import { ManualClock } from './support/manual-clock.js';
 

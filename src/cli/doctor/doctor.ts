@@ -1,16 +1,108 @@
-import type { CommandContext } from '../commands.js';
-import { show } from '../output.js';
-import { examineClock } from './clock-skew.js';
-import { examineConfiguration } from './configuration.js';
-import { judgeEncryption } from './encryption.js';
-import { Examination, type Outcome } from './examination.js';
-import { examineFallbackRegions } from './fallback-regions.js';
-import { examineKeys, examineProvider } from './provider.js';
-import { isHealthy, reportJson, reportLines } from './report.js';
-import { examinePending, judgeFunction, judgeRotation } from './rotation.js';
-import { examineCredentials, examinePeers, examineTokenSecret } from './secrets.js';
-import { examineStore, type Patient } from './store.js';
-import { examineClassification, examineCoverage, examineMint } from './token.js';
+import type { BrokerConfig } from '../../config/broker-config.js';
+import { loadConfig } from '../../config/load-config.js';
+import {
+  ok,
+  warning,
+  type Examined,
+  type Finding,
+  type CheckReport,
+  Examination,
+  type Outcome,
+} from './examination.js';
+import {
+  type ExaminedSecret,
+  examineFallbackRegions,
+  examineCredentials,
+  examinePeers,
+  examineTokenSecret,
+  examineStore,
+  type Patient,
+} from './examine-secrets.js';
+import { type CommandContext, show } from '../command.js';
+import {
+  examineClock,
+  examineKeys,
+  examineProvider,
+  examineClassification,
+  examineCoverage,
+  examineMint,
+} from './examine-provider.js';
+import { examinePending, judgeFunction, judgeRotation } from './examine-rotation.js';
+
+/** The configuration, with all its mistakes. @throws {ConfigError} */
+export function examineConfiguration(env: NodeJS.ProcessEnv): Examined<BrokerConfig> {
+  const config = loadConfig({ env });
+  const { secrets, verification, warnings } = config;
+  if (warnings.length > 0) return { ...judgeWarnings(warnings), value: config };
+  const summary = `Without a mistake: secret store "${secrets.store}", profile "${verification.profile}".`;
+  return { ...ok(summary), value: config };
+}
+
+function judgeWarnings(warnings: readonly string[]): Finding {
+  const [only = ''] = warnings;
+  if (warnings.length === 1) return warning(only);
+  return {
+    ...warning(`Without a mistake, and with ${warnings.length} warnings:`),
+    details: warnings,
+  };
+}
+
+/**
+ * Which keys protect the secrets, and whether this identity may decrypt with them: a value that was read is proof. Pure.
+ *
+ * @param secrets by the name they are called in the report.
+ */
+export function judgeEncryption(secrets: Readonly<Record<string, ExaminedSecret>>): Finding {
+  const entries = Object.entries(secrets);
+  if (entries.every(([, { description }]) => description.encryptionKeyId === undefined)) {
+    return ok("The embedded store's own envelope encryption; AWS KMS is not used.");
+  }
+  const parts = entries.map(([name, { description, wasRead }]) => {
+    const key = description.encryptionKeyId ?? 'a key that is not told';
+    return `${name} by ${key}${wasRead ? '' : ' (nothing to decrypt yet)'}`;
+  });
+  return ok(`Decrypted: ${parts.join(', ')}.`);
+}
+
+const LABELS: Readonly<Record<Finding['state'], string>> = {
+  ok: ' ok ',
+  warning: 'WARN',
+  failed: 'FAIL',
+  skipped: 'skip',
+};
+
+/** True when nothing failed: warnings and skipped checks are no failure. */
+export function isHealthy(reports: readonly CheckReport[]): boolean {
+  return reports.every(({ state }) => state !== 'failed');
+}
+
+/** The report for programs. */
+export function reportJson(reports: readonly CheckReport[]): object {
+  return { ok: isHealthy(reports), checks: reports };
+}
+
+/** The report for people: a line for each check, with its details below it, and one for all of them. */
+export function reportLines(reports: readonly CheckReport[]): readonly string[] {
+  const width = Math.max(0, ...reports.map(({ check }) => check.length));
+  return [...reports.flatMap((report) => lines(report, width)), '', summary(reports)];
+}
+
+function lines(report: CheckReport, width: number): readonly string[] {
+  const { state, check, message, details = [], action, code } = report;
+  const parts = [message, action, code === undefined ? undefined : `(${code})`];
+  const margin = ' '.repeat(LABELS[state].length + width + 4);
+  return [
+    `${LABELS[state]}  ${check.padEnd(width)}  ${parts.filter(Boolean).join(' ')}`,
+    ...details.map((detail) => `${margin}- ${detail}`),
+  ];
+}
+
+function summary(reports: readonly CheckReport[]): string {
+  const count = (state: Finding['state']): number =>
+    reports.filter((report) => report.state === state).length;
+  const verdict = isHealthy(reports) ? 'Nothing failed' : `${count('failed')} failed`;
+  return `${verdict}. Warnings: ${count('warning')}, ok: ${count('ok')}, skipped: ${count('skipped')}.`;
+}
 
 /**
  * `doctor`: checks, side by side and within ten seconds, everything that a rotation and a peer depend on. It changes nothing.

@@ -1,7 +1,6 @@
-import { ConfigError } from '../../config/config-error.js';
-import { systemClock, type Clock } from '../../tokens/clock.js';
-import { BrokerError } from '../../tokens/errors.js';
-import { oneLine } from '../../tokens/one-line.js';
+import { ConfigError } from '../../config/check-settings.js';
+import { systemClock, type Clock } from '../../tokens/time.js';
+import { BrokerError, oneLine } from '../../tokens/errors.js';
 import { redactText } from '../../tokens/redaction.js';
 
 /** What a check found. */
@@ -38,7 +37,7 @@ type ValuesOf<Needs extends readonly MaybeLater<Outcome<unknown>>[]> = {
 };
 
 /** How long all checks together may take, in milliseconds. */
-export const TIME_TO_EXAMINE = 7_000;
+const TIME_TO_EXAMINE = 7_000;
 
 /**
  * Makes checks side by side, each as soon as what it needs is there, and keeps their reports. A check names the outcomes

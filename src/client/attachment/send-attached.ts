@@ -1,9 +1,79 @@
-import { tell } from '../../tokens/tell.js';
+import {
+  AttachmentError,
+  type AttachmentSettings,
+  type RefusedServiceToken,
+  type Attachment,
+  type RefusedAttachment,
+} from './attachment-rules.js';
+import { tell } from '../../tokens/errors.js';
 import type { ServiceTokenSource, SuppliedToken } from '../../tokens/token-supply.js';
-import type { AttachmentSettings, RefusedServiceToken } from './attachment-options.js';
-import { bearerHeader } from './bearer-header.js';
-import { untilCancelled, type Cancellation } from './cancellation.js';
-import type { Attachment, RefusedAttachment } from './decide-attachment.js';
+import type { Correlation } from '../../context/call-context.js';
+import { isAnyArrayBuffer } from 'node:util/types';
+
+/** RFC 6750 §2.1: what a bearer token may consist of. */
+const B64TOKEN = /^[A-Za-z0-9\-._~+/]+=*$/;
+
+/**
+ * The value of the `Authorization` header for a token.
+ *
+ * @throws {AttachmentError} `TOKEN_NOT_SENDABLE`. Runtimes refuse such a header too, but quote it.
+ */
+export function bearerHeader(token: unknown): string {
+  if (typeof token === 'string' && B64TOKEN.test(token)) return `Bearer ${token}`;
+  throw new AttachmentError(
+    'TOKEN_NOT_SENDABLE',
+    'What should be sent as the token is no bearer token (RFC 6750 §2.1). Look at what the token source or the call context was given.',
+  );
+}
+
+/** What can end a request early: an `AbortSignal`, axios' own `CancelToken`, both, or nothing. */
+export interface Cancellation {
+  readonly signal?: CancelSignal | null | undefined;
+  readonly cancelToken?: CancelToken | null | undefined;
+}
+
+interface CancelSignal {
+  readonly aborted: boolean;
+  addEventListener?(type: 'abort', listener: () => void): void;
+  removeEventListener?(type: 'abort', listener: () => void): void;
+}
+
+interface CancelToken {
+  readonly reason?: unknown;
+  subscribe(listener: () => void): void;
+  unsubscribe(listener: () => void): void;
+}
+
+/** True when the request was cancelled. */
+export function isCancelled({ signal, cancelToken }: Cancellation): boolean {
+  return signal?.aborted === true || (cancelToken?.reason ?? undefined) !== undefined;
+}
+
+/** Waits for a promise that others share. @returns `undefined` when the request is cancelled first. */
+function untilCancelled<T>(
+  cancellation: Cancellation,
+  promise: Promise<T>,
+): Promise<T | undefined> {
+  const canBe = Boolean(cancellation.signal) || Boolean(cancellation.cancelToken);
+  return canBe ? race(cancellation, promise) : promise;
+}
+
+async function race<T>(cancellation: Cancellation, promise: Promise<T>): Promise<T | undefined> {
+  const { signal, cancelToken } = cancellation;
+  let stop = (): void => undefined;
+  const cancelled = new Promise<undefined>((resolve) => {
+    stop = () => resolve(undefined);
+  });
+  if (isCancelled(cancellation)) stop();
+  signal?.addEventListener?.('abort', stop);
+  cancelToken?.subscribe(stop);
+  try {
+    return await Promise.race([cancelled, promise]);
+  } finally {
+    signal?.removeEventListener?.('abort', stop);
+    cancelToken?.unsubscribe(stop);
+  }
+}
 
 /** One request, in the hands of who can send it: axios or fetch. */
 export interface Exchange<Answer> {
@@ -120,4 +190,42 @@ async function renew(tokens: ServiceTokenSource, refusedToken: string): Promise<
     // The callee's refusal tells the caller more than the broker's troubles, which the source reports by itself.
     return { error };
   }
+}
+
+type Header = readonly [name: string, value: string];
+
+/**
+ * The headers that carry a correlation on: those that the request does not have already. A `tracestate` belongs to its
+ * `traceparent` (W3C Trace Context §3.3), so that it never goes with another one.
+ *
+ * @param correlation as `readCorrelation` made it: nothing malformed is in it.
+ */
+export function correlationHeaders(
+  { traceparent, tracestate, requestId }: Correlation = {},
+  has: (name: string) => boolean,
+): readonly Header[] {
+  const headers: Header[] = [];
+  if (traceparent !== undefined && !has('traceparent') && !has('tracestate')) {
+    headers.push(['traceparent', traceparent]);
+    if (tracestate !== undefined) headers.push(['tracestate', tracestate]);
+  }
+  if (requestId !== undefined && !has('x-request-id')) headers.push(['x-request-id', requestId]);
+  return headers;
+}
+
+/**
+ * True for a body that can be sent a second time with the same bytes. Everything that is not known to be so counts as
+ * used up by the first time: streams, iterators, form data made of streams.
+ */
+export function isRepeatableBody(body: unknown): boolean {
+  return (
+    body === undefined ||
+    body === null ||
+    typeof body === 'string' ||
+    body instanceof URLSearchParams ||
+    body instanceof Blob ||
+    body instanceof FormData ||
+    ArrayBuffer.isView(body) ||
+    isAnyArrayBuffer(body)
+  );
 }

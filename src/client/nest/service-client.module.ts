@@ -1,5 +1,258 @@
-import { Module } from '@nestjs/common';
-import { ConfigurableModuleClass } from './service-client.module-definition.js';
+import {
+  Catch,
+  HttpException,
+  HttpStatus,
+  Logger,
+  type ArgumentsHost,
+  type ExceptionFilter,
+  type Type,
+  ConfigurableModuleBuilder,
+  type DynamicModule,
+  Module,
+} from '@nestjs/common';
+import { BaseExceptionFilter, ModulesContainer, APP_FILTER } from '@nestjs/core';
+import { throwError } from 'rxjs';
+import { BrokerError } from '../../tokens/errors.js';
+import {
+  AttachmentError,
+  type AttachmentErrorCode,
+  type AttachmentOptions,
+} from '../attachment/attachment-rules.js';
+import { isSourceFailure } from '../attachment/send-attached.js';
+import { ClientConfigError, readAll } from '../client-errors.js';
+import { HttpService } from '@nestjs/axios';
+import axios, { type AxiosInstance, type CreateAxiosDefaults } from 'axios';
+import type { ServiceTokenSource } from '../../tokens/token-supply.js';
+import { attachAuthorization } from '../attachment/attach-authorization.js';
+import {
+  createAuthorizedFetch,
+  type AuthorizedFetch,
+  type AuthorizedFetchOptions,
+} from '../attachment/authorized-fetch.js';
+import type { ServiceTokenClientOptions } from '../client-options.js';
+import { createServiceTokenClient } from '../service-token-client.js';
+
+/** What the caller of the handler is answered. Everything that is not here is a mistake of the application: 500. */
+const STATUS: Partial<Record<AttachmentErrorCode, HttpStatus>> = {
+  CUSTOMER_NOT_ACCEPTED: HttpStatus.FORBIDDEN,
+  CUSTOMER_REQUIRED: HttpStatus.FORBIDDEN,
+  TOKEN_NOT_SENDABLE: HttpStatus.SERVICE_UNAVAILABLE,
+};
+
+const MESSAGE: Partial<Record<HttpStatus, string>> = {
+  [HttpStatus.FORBIDDEN]: 'The caller may not do this.',
+  [HttpStatus.SERVICE_UNAVAILABLE]: 'The service is not available at the moment.',
+};
+
+/**
+ * Answers a call whose handler could not call another service: 403 where a customer's token may not go or a customer is
+ * needed, 503 with `Retry-After` where no service token is available, and 500 for a mistake of the application, such as an
+ * origin that is not listed. The log has one line with the code and what to do; the caller gets neither.
+ *
+ * `ServiceClientModule` brings it for the whole application, over HTTP, GraphQL and microservices. Nest runs no such filter
+ * for WebSockets: there, name it in `UseFilters`.
+ */
+@Catch(BrokerError)
+export class AttachmentErrorFilter
+  extends BaseExceptionFilter
+  implements ExceptionFilter<BrokerError>
+{
+  readonly #log = new Logger('ServiceClientModule');
+
+  override catch(error: BrokerError, host: ArgumentsHost): unknown {
+    const status = statusOf(error);
+    // oxlint-disable-next-line promise/valid-params -- it is the filter's method, not a promise's.
+    if (status === undefined) return super.catch(error, host);
+    this.#log.error(`${status}: ${error.code}: ${error.message}`);
+    const exception = new HttpException(MESSAGE[status] ?? 'Internal server error', status);
+    const body = { status: 'error', statusCode: status, message: exception.message };
+    switch (host.getType<string>()) {
+      case 'graphql':
+        return exception;
+      case 'rpc':
+        return throwError(() => body);
+      default:
+        if (status === HttpStatus.SERVICE_UNAVAILABLE) {
+          const seconds = Math.max(1, Math.ceil(error.retryAfterSeconds ?? 1));
+          const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter;
+          adapter?.setHeader(host.getArgByIndex(1), 'Retry-After', String(seconds));
+        }
+        // oxlint-disable-next-line promise/valid-params -- it is the filter's method, not a promise's.
+        return super.catch(exception, host);
+    }
+  }
+}
+
+function statusOf(error: BrokerError): HttpStatus | undefined {
+  if (error instanceof AttachmentError) {
+    return STATUS[error.code] ?? HttpStatus.INTERNAL_SERVER_ERROR;
+  }
+  return isSourceFailure(error) ? HttpStatus.SERVICE_UNAVAILABLE : undefined;
+}
+
+type NestModule = ModulesContainer extends Map<string, infer Module> ? Module : never;
+
+/**
+ * Looks for modules that have an `HttpService` other than that of `ServiceClientModule`. Nest prefers what a module
+ * imports or provides itself to what is global, so that such a module would call without a token, and nothing would show it.
+ *
+ * @param modules all modules of the application.
+ * @param ours the class of `ServiceClientModule`.
+ * @throws {ClientConfigError} naming every such module.
+ */
+function requireNoPlainHttpService(
+  modules: ModulesContainer,
+  ours: Type,
+  { global, plainHttpIn }: { readonly global: boolean; readonly plainHttpIn: readonly Type[] },
+): void {
+  const all = [...modules.values()].filter(({ metatype }) => metatype !== ours);
+  const plain = all.filter(({ providers }) => [...providers.keys()].some(isHttpService));
+  const everywhere = plain.filter(({ isGlobal }) => isGlobal);
+  const mistakes = everywhere.map(
+    ({ name }) =>
+      `${name} is global and provides an HttpService that sends no token, to every module. Remove "global" from it, and import it where such calls are made.`,
+  );
+  const concerned = plain
+    .filter(({ isGlobal }) => !isGlobal)
+    .flatMap((module) => (isHttpModule(module) ? importersOf(module, all) : [module]))
+    .filter(({ metatype }) => !plainHttpIn.includes(metatype))
+    .filter((module) => global || importsOurs(module, ours));
+  for (const name of new Set(concerned.map((module) => module.name))) {
+    mistakes.push(
+      `${name} has an HttpService that sends no token: it imports HttpModule of @nestjs/axios, or provides HttpService itself. ` +
+        `Remove that, and it gets the HttpService of ServiceClientModule; or name it if its calls need no token: plainHttpIn: [${name}].`,
+    );
+  }
+  if (mistakes.length > 0) throw new ClientConfigError(mistakes);
+}
+
+/** By its name: another copy of `@nestjs/axios` has another class. */
+function isHttpService(token: unknown): boolean {
+  return typeof token === 'function' && token.name === 'HttpService';
+}
+
+/** The module of `@nestjs/axios` itself: whoever imports it decided. */
+function isHttpModule({ name }: NestModule): boolean {
+  return name === 'HttpModule';
+}
+
+function importersOf(module: NestModule, all: readonly NestModule[]): readonly NestModule[] {
+  return all.filter(({ imports }) => imports.has(module));
+}
+
+function importsOurs({ imports }: NestModule, ours: Type): boolean {
+  return [...imports].some(({ metatype }) => metatype === ours);
+}
+
+/** Nest's injection token for the `ServiceTokenSource` of `ServiceClientModule`, for health and metrics. */
+export const SERVICE_TOKEN_SOURCE = Symbol('SERVICE_TOKEN_SOURCE');
+
+/** Nest's injection token for the `AuthorizedFetch` of `ServiceClientModule`. */
+export const AUTHORIZED_FETCH = Symbol('AUTHORIZED_FETCH');
+
+/** How `ServiceClientModule` is set up: where the service token comes from, and where tokens may go. */
+export type ServiceClientModuleOptions = Omit<AttachmentOptions, 'tokens'> &
+  Pick<AuthorizedFetchOptions, 'fetch'> & {
+    /** What axios is created with, such as `{ timeout: 5_000 }`. Default: nothing. */
+    readonly axios?: CreateAxiosDefaults;
+  } & (
+    | {
+        /** How to ask a broker over HTTP, as for `createServiceTokenClient`. */
+        readonly broker: ServiceTokenClientOptions;
+        readonly tokens?: undefined;
+      }
+    | {
+        /** A source that exists already, such as a broker in the same process. */
+        readonly tokens: ServiceTokenSource;
+        readonly broker?: undefined;
+      }
+  );
+
+/** What has to be known before the options are. */
+export interface ServiceClientModuleExtras {
+  /** Whether every module of the application may inject what this one provides. Default `true`. */
+  readonly global?: boolean;
+  /**
+   * Modules that have an `HttpService` of their own on purpose, for calls that get no token: they import `HttpModule` of
+   * `@nestjs/axios`, or provide `HttpService` themselves. Default: none, and the application does not start with one.
+   */
+  readonly plainHttpIn?: readonly Type[];
+}
+
+const OPTIONS = Symbol('ServiceClientModuleOptions');
+const CLIENT = Symbol('ServiceClient');
+const REVIEW = Symbol('ServiceClientReview');
+
+export const { ConfigurableModuleClass } =
+  new ConfigurableModuleBuilder<ServiceClientModuleOptions>({ optionsInjectionToken: OPTIONS })
+    .setClassMethodName('forRoot')
+    .setExtras<ServiceClientModuleExtras>({ global: true, plainHttpIn: [] }, withClient)
+    .build();
+
+function withClient(definition: DynamicModule, extras: ServiceClientModuleExtras): DynamicModule {
+  const { global = true, plainHttpIn = [] } = extras;
+  return {
+    ...definition,
+    global,
+    providers: [
+      ...(definition.providers ?? []),
+      { provide: CLIENT, useFactory: createServiceClient, inject: [OPTIONS] },
+      {
+        provide: SERVICE_TOKEN_SOURCE,
+        useFactory: ({ tokens }: ServiceClient) => tokens,
+        inject: [CLIENT],
+      },
+      {
+        provide: HttpService,
+        useFactory: ({ instance }: ServiceClient) => new HttpService(instance),
+        inject: [CLIENT],
+      },
+      {
+        provide: AUTHORIZED_FETCH,
+        useFactory: ({ fetch }: ServiceClient) => fetch,
+        inject: [CLIENT],
+      },
+      { provide: APP_FILTER, useClass: AttachmentErrorFilter },
+      {
+        provide: REVIEW,
+        useFactory: (modules: ModulesContainer) =>
+          requireNoPlainHttpService(modules, definition.module, { global, plainHttpIn }),
+        inject: [ModulesContainer],
+      },
+    ],
+    exports: [...(definition.exports ?? []), SERVICE_TOKEN_SOURCE, HttpService, AUTHORIZED_FETCH],
+  };
+}
+
+/** What the module provides. */
+interface ServiceClient {
+  readonly tokens: ServiceTokenSource;
+  readonly instance: AxiosInstance;
+  readonly fetch: AuthorizedFetch;
+}
+
+/** Checked in the place of a source that cannot be made: its mistake is reported already. */
+const NO_SOURCE: ServiceTokenSource = { getToken: () => new Promise(() => undefined) };
+
+/** @throws {ClientConfigError} naming every option that is missing or wrong. */
+function createServiceClient(options: ServiceClientModuleOptions): ServiceClient {
+  let tokens = NO_SOURCE;
+  return readAll({
+    tokens: () => (tokens = tokenSourceOf(options)),
+    fetch: () => createAuthorizedFetch({ ...options, tokens }),
+    instance: () => {
+      const instance = axios.create(options.axios);
+      attachAuthorization(instance, { ...options, tokens });
+      return instance;
+    },
+  });
+}
+
+function tokenSourceOf({ broker, tokens }: ServiceClientModuleOptions): ServiceTokenSource {
+  if (broker !== undefined && tokens === undefined) return createServiceTokenClient(broker);
+  if (tokens !== undefined && broker === undefined) return tokens;
+  throw new ClientConfigError('ServiceClientModule needs "broker" or "tokens", and not both.');
+}
 
 /**
  * Gives a Nest application what calls other services with the right token: `HttpService` of `@nestjs/axios` and a `fetch`

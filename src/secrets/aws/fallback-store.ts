@@ -1,14 +1,13 @@
-import { systemClock, type Clock } from '../../tokens/clock.js';
-import { errorCode } from '../../tokens/errors.js';
-import { tell } from '../../tokens/tell.js';
-import { withDeadline } from '../../tokens/waiting.js';
-import { isStoreError, SecretStoreError } from '../secret-store-error.js';
-import type {
-  PutPendingOptions,
-  SecretDescription,
-  SecretStore,
-  SecretVersion,
-  VersionSelector,
+import { systemClock, type Clock, withDeadline } from '../../tokens/time.js';
+import { errorCode, tell } from '../../tokens/errors.js';
+import {
+  isStoreError,
+  SecretStoreError,
+  type PutPendingOptions,
+  type SecretDescription,
+  type SecretStore,
+  type SecretVersion,
+  type VersionSelector,
 } from '../secret-store.js';
 import { isArn } from './aws-errors.js';
 

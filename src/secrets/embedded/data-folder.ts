@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { type Stats, constants } from 'node:fs';
 import {
   access,
   link,
@@ -11,8 +11,22 @@ import {
   type FileHandle,
 } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { otherThanFile } from '../../tokens/file-kind.js';
-import { SecretStoreError } from '../secret-store-error.js';
+import { SecretStoreError } from '../secret-store.js';
+
+/**
+ * What stands at a path where a regular file is expected: reading a FIFO or a device may wait forever, and a link leads
+ * elsewhere. Pure.
+ *
+ * @returns `undefined` for a regular file.
+ */
+export function otherThanFile(stats: Stats): string | undefined {
+  if (stats.isFile()) return undefined;
+  if (stats.isDirectory()) return 'a folder';
+  if (stats.isSymbolicLink()) return 'a symbolic link';
+  if (stats.isFIFO()) return 'a named pipe (FIFO)';
+  if (stats.isSocket()) return 'a socket';
+  return 'a device';
+}
 
 /** The database of the embedded store in a data folder. */
 export const databaseFile = (dataDir: string): string => join(dataDir, 'secrets.db');

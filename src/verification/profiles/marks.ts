@@ -1,11 +1,11 @@
-import { isJsonObject, type JsonObject } from '../parse/strict-json.js';
-import { own, stringList, textOf } from './conditions.js';
+import { isJsonObject, type JsonObject } from '../../tokens/json.js';
+import { own, stringList, textOf } from './profile.js';
 
 // Marks of all providers, whatever the profile: a wrong profile refuses a token rather than mistake its kind.
 // Each function names the mark it found, in words that quote no value; `undefined` when there is none.
 
 /** Claims that name the client, at one provider or another. */
-export const CLIENT_CLAIMS = ['client_id', 'azp', 'cid', 'appid', 'clientId'] as const;
+const CLIENT_CLAIMS = ['client_id', 'azp', 'cid', 'appid', 'clientId'] as const;
 
 /** Claims that name whom the token speaks for. Hydra keeps what the login application adds in `ext`. */
 const NAME_CLAIMS = [

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../../support/properties.js';
-import { judgeClock, type ClockReading } from '../../../src/cli/doctor/clock-skew.js';
+import { judgeClock, type ClockReading } from '../../../src/cli/doctor/examine-provider.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00.500Z');
 const SECOND = 1_000;

@@ -8,8 +8,8 @@ import {
   warning,
   type CheckReport,
 } from '../../../src/cli/doctor/examination.js';
-import { isHealthy, reportJson, reportLines } from '../../../src/cli/doctor/report.js';
-import { ConfigError } from '../../../src/config/config-error.js';
+import { isHealthy, reportJson, reportLines } from '../../../src/cli/doctor/doctor.js';
+import { ConfigError } from '../../../src/config/check-settings.js';
 import { BrokerError } from '../../../src/tokens/errors.js';
 import { VirtualClock } from '../../support/virtual-clock.js';
 

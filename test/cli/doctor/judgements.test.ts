@@ -1,13 +1,19 @@
 import { describe, expect, test } from '@jest/globals';
-import { judgeEncryption } from '../../../src/cli/doctor/encryption.js';
-import { judgeFallbackRegions } from '../../../src/cli/doctor/fallback-regions.js';
-import { judgeKeys } from '../../../src/cli/doctor/provider.js';
-import { judgePeers, judgeTokenLife } from '../../../src/cli/doctor/secrets.js';
-import { judgeIdentity } from '../../../src/cli/doctor/store.js';
-import { judgeCoverage, judgeExplanation } from '../../../src/cli/doctor/token.js';
+import { judgeEncryption } from '../../../src/cli/doctor/doctor.js';
+import {
+  judgeFallbackRegions,
+  judgePeers,
+  judgeTokenLife,
+  judgeIdentity,
+} from '../../../src/cli/doctor/examine-secrets.js';
+import {
+  judgeKeys,
+  judgeCoverage,
+  judgeExplanation,
+} from '../../../src/cli/doctor/examine-provider.js';
 import { checkCoverage } from '../../../src/rotation/coverage.js';
 import type { SecretDescription } from '../../../src/secrets/secret-store.js';
-import { NO_PEERS, parsePeers, type Peer } from '../../../src/serving/peers.js';
+import { NO_PEERS, parsePeers, type Peer } from '../../../src/peers/peers.js';
 import type { TokenExplanation } from '../../../src/verification/index.js';
 
 const HOUR = 3_600_000;

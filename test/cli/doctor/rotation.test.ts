@@ -1,7 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { judgeFunction, judgePending, judgeRotation } from '../../../src/cli/doctor/rotation.js';
+import {
+  judgeFunction,
+  judgePending,
+  judgeRotation,
+} from '../../../src/cli/doctor/examine-rotation.js';
 import { PENDING_GRACE } from '../../../src/rotation/repair.js';
-import { createSlots } from '../../../src/rotation/slots.js';
+import { createSlots } from '../../../src/rotation/coverage.js';
 import type { SecretDescription, StoreRotation } from '../../../src/secrets/secret-store.js';
 
 const HOUR = 3_600_000;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { originOf, readAllowedOrigins } from '../../../src/client/attachment/allowed-origins.js';
+import { originOf, readAllowedOrigins } from '../../../src/client/attachment/attachment-rules.js';
 import type { AllowedOrigin } from '../../../src/client/index.js';
 
 const read = (...entries: readonly unknown[]) =>

@@ -1,9 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import axios, { type AxiosRequestConfig } from 'axios';
 import { fc } from '../../support/properties.js';
-import { readAllowedOrigins } from '../../../src/client/attachment/allowed-origins.js';
-import { destinationOf } from '../../../src/client/attachment/axios-destination.js';
-import type { AxiosRequest } from '../../../src/client/attachment/axios-shapes.js';
+import { readAllowedOrigins } from '../../../src/client/attachment/attachment-rules.js';
+import { destinationOf, type AxiosRequest } from '../../../src/client/attachment/axios-dispatch.js';
 
 const A = 'https://a.internal';
 const B = 'https://b.internal:8443';

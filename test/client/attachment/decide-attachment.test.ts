@@ -3,13 +3,11 @@ import { fc } from '../../support/properties.js';
 import {
   readAllowedOrigins,
   type AllowedOrigin,
-} from '../../../src/client/attachment/allowed-origins.js';
-import {
   decideAttachment,
   type Attachment,
   type OtherOrigins,
   type OutsideCalls,
-} from '../../../src/client/attachment/decide-attachment.js';
+} from '../../../src/client/attachment/attachment-rules.js';
 import type { Behalf } from '../../../src/context/call-context.js';
 import { assertNoCanary } from '../../support/canaries.js';
 import { CUSTOMER_CALL, CUSTOMER_TOKEN, SERVICE_CALL } from './support/principals.js';

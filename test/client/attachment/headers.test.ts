@@ -1,8 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../../support/properties.js';
-import { bearerHeader } from '../../../src/client/attachment/bearer-header.js';
-import { correlationHeaders } from '../../../src/client/attachment/correlation-headers.js';
-import { readCorrelation, type Correlation } from '../../../src/context/correlation.js';
+import { bearerHeader, correlationHeaders } from '../../../src/client/attachment/send-attached.js';
+import { readCorrelation, type Correlation } from '../../../src/context/call-context.js';
 
 const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { describe, expect, test } from '@jest/globals';
 import axios from 'axios';
-import { isRepeatableBody } from '../../../src/client/attachment/repeatable-body.js';
+import { isRepeatableBody } from '../../../src/client/attachment/send-attached.js';
 
 function form(): FormData {
   const data = new FormData();

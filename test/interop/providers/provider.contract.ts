@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { INestApplication } from '@nestjs/common';
 import { createRemoteKeySet, type IssuerOptions } from '../../../src/guard/index.js';
-import { writeSecret } from '../../../src/composition/write-secret.js';
+import { writeSecret } from '../../../src/composition/secret-file.js';
 import type { BrokerError } from '../../../src/tokens/errors.js';
 import { parseServiceToken } from '../../../src/tokens/service-token.js';
 import { createApp, listen } from '../../guard/support/nest-app.js';

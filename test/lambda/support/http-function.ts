@@ -1,5 +1,8 @@
-import { createHttpFunction } from '../../../src/lambda/http-function.js';
-import type { HttpEvent, HttpResult } from '../../../src/lambda/http-event.js';
+import {
+  createHttpFunction,
+  type HttpEvent,
+  type HttpResult,
+} from '../../../src/lambda/http-function.js';
 import type { FunctionOptions } from '../../../src/lambda/function-start.js';
 import { FakeClock } from '../../../src/testing/fake-clock.js';
 import { serializeServiceToken, type ServiceToken } from '../../../src/tokens/service-token.js';

@@ -1,14 +1,14 @@
 import * as sdk from '@aws-sdk/client-secrets-manager';
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../../support/properties.js';
-import { storeErrorOf } from '../../../src/secrets/aws/aws-errors.js';
-import { readFault } from '../../../src/secrets/aws/aws-fault.js';
 import {
+  storeErrorOf,
   AWS_API_CALLS,
   carriesValue,
   type AwsOperation,
-} from '../../../src/secrets/aws/operations.js';
-import type { SecretStoreError } from '../../../src/secrets/secret-store-error.js';
+} from '../../../src/secrets/aws/aws-errors.js';
+import { readFault } from '../../../src/secrets/aws/aws-fault.js';
+import type { SecretStoreError } from '../../../src/secrets/secret-store.js';
 import { client, ROWS, thrown } from './failures.js';
 import { expectNoCanary } from './leaks.js';
 import { REQUEST_ID } from './scripted-endpoint.js';

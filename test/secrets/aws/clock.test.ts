@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { createAwsStore } from '../../../src/secrets/aws/aws-store.js';
-import { offsetBounds, type DateReading } from '../../../src/tokens/clock-offset.js';
+import { offsetBounds, type DateReading } from '../../../src/tokens/time.js';
 import { put, useScriptedEndpoint } from './harness.js';
 import { answer } from './scripted-endpoint.js';
 

@@ -8,9 +8,9 @@ import {
 import {
   SecretStoreError,
   type SecretStoreErrorCode,
-} from '../../../src/secrets/secret-store-error.js';
-import type { SecretStore } from '../../../src/secrets/secret-store.js';
-import { systemClock, type Clock } from '../../../src/tokens/clock.js';
+  type SecretStore,
+} from '../../../src/secrets/secret-store.js';
+import { systemClock, type Clock } from '../../../src/tokens/time.js';
 import { VERSION } from './harness.js';
 import { failureOf } from './leaks.js';
 import {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
-import { findAwsIdentity } from '../../../src/secrets/aws/identity.js';
+import { findAwsIdentity } from '../../../src/secrets/aws/aws-connection.js';
 import { failureOf } from './leaks.js';
 import { isolateAwsSettings } from './scripted-endpoint.js';
 

@@ -1,6 +1,6 @@
 import { expect } from '@jest/globals';
 import { inspect } from 'node:util';
-import { SecretStoreError } from '../../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../../src/secrets/secret-store.js';
 
 /** Every planted secret contains this. */
 export const CANARY = 'canary';

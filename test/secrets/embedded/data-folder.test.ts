@@ -22,7 +22,7 @@ import {
   refuseWayIn,
   sizeOf,
 } from '../../../src/secrets/embedded/data-folder.js';
-import { SecretStoreError } from '../../../src/secrets/secret-store-error.js';
+import { SecretStoreError } from '../../../src/secrets/secret-store.js';
 import { LINKS, ODD_FILES } from '../../support/odd-files.js';
 import { asOrdinaryUser, ordinaryUser } from '../../support/ordinary-user.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';

@@ -1,8 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { join } from 'node:path';
 import { Database } from '../../../src/secrets/embedded/database.js';
-import type { Clock } from '../../../src/tokens/clock.js';
-import { systemClock } from '../../../src/tokens/clock.js';
+import { type Clock, systemClock } from '../../../src/tokens/time.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';
 
 const newFolder = temporaryFolders('database');

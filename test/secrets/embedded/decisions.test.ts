@@ -7,13 +7,11 @@ import {
   promoted,
   withLabel,
   withoutLabel,
-} from '../../../src/secrets/embedded/labels.js';
-import {
   KEPT_AGE,
   KEPT_VERSIONS,
   versionsToTrim,
   type TrimCandidate,
-} from '../../../src/secrets/embedded/trim.js';
+} from '../../../src/secrets/embedded/embedded-store.js';
 
 describe('versionsToTrim', () => {
   const now = 1_750_000_000_000;

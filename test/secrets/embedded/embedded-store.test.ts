@@ -3,8 +3,10 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { Database } from '../../../src/secrets/embedded/database.js';
 import { EmbeddedSecretStore } from '../../../src/secrets/embedded/embedded-store.js';
 import { Envelope } from '../../../src/secrets/embedded/envelope.js';
-import { openEmbeddedStore } from '../../../src/secrets/embedded/open-store.js';
-import { createSchema } from '../../../src/secrets/embedded/schema.js';
+import {
+  openEmbeddedStore,
+  createSchema,
+} from '../../../src/secrets/embedded/open-embedded-store.js';
 import type { SecretStore } from '../../../src/secrets/secret-store.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';
 import { VirtualClock } from '../../support/virtual-clock.js';

@@ -7,7 +7,7 @@ import {
   parseKey,
   refuseOpenKeyFile,
   resolveMasterKey,
-} from '../../../src/secrets/embedded/master-key.js';
+} from '../../../src/secrets/embedded/envelope.js';
 import { asOrdinaryUser, ordinaryUser } from '../../support/ordinary-user.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';
 

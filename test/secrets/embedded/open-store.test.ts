@@ -17,8 +17,8 @@ import {
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Database } from '../../../src/secrets/embedded/database.js';
-import { openEmbeddedStore } from '../../../src/secrets/embedded/open-store.js';
-import { systemClock, type Clock } from '../../../src/tokens/clock.js';
+import { openEmbeddedStore } from '../../../src/secrets/embedded/open-embedded-store.js';
+import { systemClock, type Clock } from '../../../src/tokens/time.js';
 import { collectGarbageUntil } from '../../support/collect-garbage.js';
 import { LINKS, ODD_FILES } from '../../support/odd-files.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';

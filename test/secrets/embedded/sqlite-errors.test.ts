@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { explainSqlite, resultCodeOf } from '../../../src/secrets/embedded/sqlite-errors.js';
+import { explainSqlite, resultCodeOf } from '../../../src/secrets/embedded/database.js';
 
 describe('explainSqlite', () => {
   test.each([

@@ -3,9 +3,9 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { Database, type Sql } from '../../../src/secrets/embedded/database.js';
-import { openEmbeddedStore } from '../../../src/secrets/embedded/open-store.js';
+import { openEmbeddedStore } from '../../../src/secrets/embedded/open-embedded-store.js';
 import type { SecretStore } from '../../../src/secrets/secret-store.js';
-import { systemClock } from '../../../src/tokens/clock.js';
+import { systemClock } from '../../../src/tokens/time.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';
 
 const newFolder = temporaryFolders('tampering');

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { BrokerError } from '../../../src/tokens/errors.js';
-import { KeysUnavailableError } from '../../../src/verification/errors.js';
-import type { RemoteKeySetOptions } from '../../../src/verification/keys/remote-options.js';
+import { KeysUnavailableError } from '../../../src/verification/verification-errors.js';
+import type { RemoteKeySetOptions } from '../../../src/verification/keys/remote-key-set.js';
 import { JwksServer } from '../support/jwks-server.js';
 import { UNAVAILABLE, find, useKeyBench } from '../support/key-bench.js';
 

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { createStaticKeySet } from '../../../src/verification/index.js';
-import type { SignatureAlgorithm } from '../../../src/verification/algorithms.js';
+import type { SignatureAlgorithm } from '../../../src/verification/keys/usable-keys.js';
 import { fc } from '../../support/properties.js';
 import { codeOf, createVerifier, sign } from '../support/cache-bench.js';
 import { useKeyBench } from '../support/key-bench.js';

@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { VerifierConfigError } from '../../../src/verification/errors.js';
-import { createStaticKeySet } from '../../../src/verification/keys/static-key-set.js';
+import { VerifierConfigError } from '../../../src/verification/verification-errors.js';
+import { createStaticKeySet } from '../../../src/verification/keys/key-set.js';
 import { readKeyDocument } from '../../../src/verification/keys/usable-keys.js';
 import { createSigner } from '../support/signer.js';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../../support/properties.js';
-import { parseStrictJson } from '../../../src/verification/parse/strict-json.js';
+import { parseStrictJson } from '../../../src/tokens/json.js';
 
 describe('refused', () => {
   test.each([

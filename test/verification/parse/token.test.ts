@@ -1,8 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../../support/properties.js';
-import { TokenRejectedError } from '../../../src/verification/errors.js';
-import { isCanonicalBase64url } from '../../../src/verification/parse/base64url.js';
-import { parseToken } from '../../../src/verification/parse/token.js';
+import { TokenRejectedError } from '../../../src/verification/verification-errors.js';
+import { isCanonicalBase64url, parseToken } from '../../../src/verification/parsed-token.js';
 
 const encode = (value: unknown): string =>
   Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');

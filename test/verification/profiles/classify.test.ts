@@ -1,8 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../../support/properties.js';
 import { classify } from '../../../src/verification/profiles/classify.js';
-import { meets } from '../../../src/verification/profiles/conditions.js';
-import type { ClassificationProfile } from '../../../src/verification/profiles/profile.js';
+import { meets, type ClassificationProfile } from '../../../src/verification/profiles/profile.js';
 import { PROFILE_NAMES, PROFILES } from '../../../src/verification/profiles/providers.js';
 import { PROVIDER_TOKENS } from './provider-tokens.js';
 import { REAL_TOKENS } from './real-tokens.js';

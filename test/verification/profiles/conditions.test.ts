@@ -4,8 +4,6 @@ import {
   meets,
   missingClaims,
   type Condition,
-} from '../../../src/verification/profiles/conditions.js';
-import {
   checkProfile,
   type ClassificationProfile,
 } from '../../../src/verification/profiles/profile.js';

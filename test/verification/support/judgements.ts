@@ -1,14 +1,18 @@
 import { generateKeyPair } from 'jose';
 import type { Judgement } from '../../../src/verification/judge.js';
-import type {
-  KeyMatch,
-  KeysAtHand,
-  KeySet,
-  VerificationKey,
-  WantedKey,
+import {
+  type KeyMatch,
+  type KeysAtHand,
+  type KeySet,
+  type VerificationKey,
+  type WantedKey,
+  KeyRing,
+  requireKey,
 } from '../../../src/verification/keys/key-set.js';
-import { KeyRing, requireKey } from '../../../src/verification/keys/key-ring.js';
-import { readVerifierOptions, type IssuerRules } from '../../../src/verification/options.js';
+import {
+  readVerifierOptions,
+  type IssuerRules,
+} from '../../../src/verification/verifier-options.js';
 import { readKeyDocument } from '../../../src/verification/keys/usable-keys.js';
 import { AUDIENCE, ISSUER } from './token-bench.js';
 

@@ -2,9 +2,9 @@ import { afterEach, beforeAll, beforeEach } from '@jest/globals';
 import {
   createRemoteKeySet,
   type RemoteKeySet,
+  type RemoteKeySetOptions,
 } from '../../../src/verification/keys/remote-key-set.js';
 import type { VerificationKey } from '../../../src/verification/keys/key-set.js';
-import type { RemoteKeySetOptions } from '../../../src/verification/keys/remote-options.js';
 import { JwksServer } from './jwks-server.js';
 import { ManualClock } from './manual-clock.js';
 import { createSigner, type Signer } from './signer.js';

@@ -1,4 +1,4 @@
-import type { Clock } from '../../../src/tokens/clock.js';
+import type { Clock } from '../../../src/tokens/time.js';
 
 /** A clock that stands still until a test moves it; real servers can answer meanwhile. */
 export class ManualClock implements Clock {

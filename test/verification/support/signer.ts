@@ -1,5 +1,5 @@
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK } from 'jose';
-import type { SignatureAlgorithm } from '../../../src/verification/algorithms.js';
+import type { SignatureAlgorithm } from '../../../src/verification/keys/usable-keys.js';
 
 /** A real key pair of an issuer. */
 export interface Signer {

@@ -1,5 +1,4 @@
-import { CallContext } from '../../../../src/client/index.js';
-import type { Principal } from '../../../../src/client/index.js';
+import { CallContext, type Principal } from '../../../../src/client/index.js';
 import { CANARIES } from '../../../support/canaries.js';
 
 const BASE = { issuer: 'https://issuer.example/', scopes: [], actor: undefined, claims: {} };

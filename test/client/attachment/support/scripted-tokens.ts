@@ -1,8 +1,8 @@
-import { createSuppliedToken } from '../../../../src/tokens/supplied-token.js';
-import type {
-  ServiceTokenSource,
-  SuppliedToken,
-  TokenDemand,
+import {
+  createSuppliedToken,
+  type ServiceTokenSource,
+  type SuppliedToken,
+  type TokenDemand,
 } from '../../../../src/tokens/token-supply.js';
 
 const HOUR = 3_600_000;

@@ -1,0 +1,239 @@
+import type { ProviderSettings } from '../../provider/client-credentials.js';
+import type { ProviderMetadata } from '../../provider/token-provider.js';
+import {
+  createRemoteKeySet,
+  type KeySetState,
+  explainToken,
+  type TokenExplanation,
+  type TokenVerifierOptions,
+} from '../../verification/index.js';
+import { ok, warning, type Examined, type Finding, failed, skipped } from './examination.js';
+import type { Patient, ExaminedTokenSecret } from './examine-secrets.js';
+import { coverageOf } from '../../composition/core.js';
+import { oneLine } from '../../tokens/errors.js';
+import { worstGap } from '../../rotation/coverage.js';
+import { span } from '../command.js';
+import { adviceFor } from '../verify.js';
+import { boundedFetch } from '../../provider/provider-http.js';
+
+/** The provider as it describes itself, with the settings that it was asked by. */
+interface ExaminedProvider {
+  readonly settings: ProviderSettings;
+  readonly metadata: ProviderMetadata;
+}
+
+/** Whether the provider is known and describes itself. @throws {BrokerError} */
+export async function examineProvider({
+  source,
+  provider,
+}: Patient): Promise<Examined<ExaminedProvider>> {
+  const { settings } = await source.access();
+  const metadata = await provider.metadata(settings);
+  const isAsked = settings.tokenEndpoint === undefined || settings.jwksUri === undefined;
+  const how = isAsked ? 'describes itself' : 'is configured, with nothing to discover';
+  return {
+    ...ok(
+      `${metadata.issuer} ${how}: token endpoint ${metadata.tokenEndpoint}, keys ${metadata.jwksUri}.`,
+    ),
+    value: { settings, metadata },
+  };
+}
+
+/** Whether the provider's public keys can be had and used. @throws {BrokerError} */
+export async function examineKeys(
+  { clock }: Patient,
+  { settings, metadata }: ExaminedProvider,
+): Promise<Finding> {
+  const keys = createRemoteKeySet({
+    jwksUri: metadata.jwksUri,
+    clock,
+    allowInsecureHttp: settings.allowInsecureHttp === true,
+  });
+  await keys.refresh();
+  return judgeKeys(keys.state());
+}
+
+/** Whether the provider publishes keys to verify with. Pure. */
+export function judgeKeys({ keyIds, ignored }: Pick<KeySetState, 'keyIds' | 'ignored'>): Finding {
+  const left = ignored.map(
+    ({ keyId, reason }) =>
+      `${keyId ?? 'one without an id'} (${reason === 'roca' ? 'ROCA, CVE-2017-15361' : reason})`,
+  );
+  const unused = left.length === 0 ? '' : ` Not used: ${left.join(', ')}.`;
+  if (keyIds.length > 0) return ok(`Published, by their ids: ${keyIds.join(', ')}.${unused}`);
+  return warning(
+    `The provider publishes no key with an id.${unused}`,
+    'Whether its tokens can be verified all the same is shown by "classification".',
+  );
+}
+
+/**
+ * Mints a token and verifies it the way receivers do. It is not kept, so that what it is refused for is told here.
+ *
+ * @param isWanted false: nothing is asked of the provider, which counts every token it mints.
+ * @throws {BrokerError}
+ */
+export async function examineMint(
+  { source, clock, config, verifierOptions }: Patient,
+  { settings }: ExaminedProvider,
+  isWanted: boolean,
+): Promise<Finding> {
+  if (!isWanted) {
+    return skipped('No token was minted, because the provider counts each one.', 'To try: --mint');
+  }
+  const token = await source.mint();
+  const options = verifierOptions(settings);
+  const explanation = await explainToken(token.accessToken, options);
+  const judged = judgeExplanation(explanation, 'minted', options);
+  if (judged.state === 'failed') return judged;
+  const life = token.expiresAt - clock.now();
+  const { minRemainingSeconds } = config.rotation;
+  const minted = `The provider mints tokens that live ${span(life)}`;
+  return life > minRemainingSeconds * 1000
+    ? ok(`${minted}, and receivers accept them. This one was not kept.`, judged.action)
+    : failed(
+        `${minted}, and more than ${minRemainingSeconds} s are needed.`,
+        "Raise the token lifetime in the provider's settings, or lower BROKER_MIN_REMAINING_SECONDS.",
+      );
+}
+
+/** Verifies the current service token as a receiver does. @throws {BrokerError} */
+export async function examineClassification(
+  { verifierOptions }: Patient,
+  { settings }: ExaminedProvider,
+  { current }: ExaminedTokenSecret,
+): Promise<Finding> {
+  if (current === undefined) return skipped('There is no service token to verify.');
+  const options = verifierOptions(settings);
+  const explanation = await explainToken(current.token.accessToken, options);
+  return judgeExplanation(explanation, 'current', options);
+}
+
+/**
+ * Whether receivers take the token for a service's. Pure.
+ *
+ * @param options the rules it was held to; with them the finding says what receivers need.
+ */
+export function judgeExplanation(
+  explanation: TokenExplanation,
+  which: 'current' | 'minted' = 'current',
+  options?: TokenVerifierOptions,
+): Finding {
+  const { accepted, kind, code, steps } = explanation;
+  const advice = options && adviceFor(explanation, options);
+  if (accepted && kind === 'service') {
+    return ok(`Receivers accept the ${which} token, as a service token.`, advice);
+  }
+  const details = tokenDetails(explanation);
+  if (accepted) {
+    const action = 'Check BROKER_PROFILE, and which client the provider minted it for.';
+    return {
+      ...failed(`Receivers take the ${which} token for a customer token.`, action),
+      details,
+    };
+  }
+  const last = steps.at(-1);
+  return {
+    ...failed(
+      `Receivers refuse the ${which} token at "${last?.step}": ${oneLine(last?.words ?? '')}`,
+      advice,
+    ),
+    details,
+    ...(code !== undefined && { code }),
+  };
+}
+
+/** What the broker's own token says of itself, and the rules it was held to. */
+function tokenDetails({ seen, rules }: TokenExplanation): readonly string[] {
+  const { iss = 'none', aud = [], typ = 'none' } = seen;
+  return [
+    `the token's iss: ${iss}`,
+    `the token's aud: ${aud.length === 0 ? 'none' : aud.join(', ')}`,
+    `the token's typ: ${typ}`,
+    ...rules.map((rule) => `rule ${rule}`),
+  ];
+}
+
+/** Whether the current token outlives the worst gap between two rotations. */
+export function examineCoverage(
+  { config, slots, clock }: Patient,
+  { current, description }: ExaminedTokenSecret,
+): Finding {
+  if (current === undefined) return skipped('There is no service token to measure.');
+  const gap = worstGap(description, slots, clock.now());
+  return judgeCoverage(gap && coverageOf(current.token, gap, config));
+}
+
+/** Pure. @param coverage `undefined` when the schedule cannot be read. */
+export function judgeCoverage(coverage: ReturnType<typeof coverageOf> | undefined): Finding {
+  if (coverage === undefined) {
+    return warning(
+      "Secrets Manager's schedule cannot be read here, so that the worst gap is not known.",
+      'Compare it with the life of a token by hand.',
+    );
+  }
+  return coverage.covered ? ok(coverage.explanation) : warning(coverage.explanation);
+}
+
+/** From here on a difference is worth a word, in milliseconds; a clock that is synchronized stays far below. */
+const WORTH_A_WORD = 30_000;
+const TIMEOUT = 5_000;
+
+/** What {@link judgeClock} judges by. Instants and spans in milliseconds. */
+export interface ClockReading {
+  /** The provider's `Date` header (RFC 9110 §6.6.1). */
+  readonly date: string | null;
+  /** The `Age` header of an answer that a cache on the way gave (RFC 9111 §5.1). */
+  readonly age: string | null;
+  /** When the request was sent, and when its answer was there, by this machine's clock. */
+  readonly sentAt: number;
+  readonly answeredAt: number;
+  /** The difference that verification tolerates: BROKER_CLOCK_SKEW_SECONDS. */
+  readonly tolerated: number;
+}
+
+/** Asks the provider for the time of day. @throws {BrokerError} */
+export async function examineClock(
+  { clock, config, clockWatch }: Patient,
+  { metadata }: ExaminedProvider,
+): Promise<Finding> {
+  const ask = boundedFetch({ clock, timeoutMs: TIMEOUT, signal: undefined, what: 'clock' });
+  const sentAt = clock.now();
+  const answer = await ask(metadata.jwksUri, { method: 'GET', headers: {} });
+  const byProvider = judgeClock({
+    date: answer.headers.get('date'),
+    age: answer.headers.get('age'),
+    sentAt,
+    answeredAt: clock.now(),
+    tolerated: config.verification.clockSkewSeconds * 1000,
+  });
+  const byStore = clockWatch.readiness();
+  return byProvider.state === 'failed' || byStore?.ok !== false
+    ? byProvider
+    : warning(byStore.reason ?? '', 'Synchronize it (NTP).');
+}
+
+/**
+ * How far this machine's clock is from the provider's. What the journey and the whole seconds of the header may hide
+ * counts in favour of the clock. Pure.
+ */
+export function judgeClock(reading: ClockReading): Finding {
+  const { date, age, sentAt, answeredAt, tolerated } = reading;
+  const inCache = /^\d{1,9}$/.test(age ?? '') ? Number(age) * 1_000 : 0;
+  const shown = date === null ? Number.NaN : Date.parse(date) + inCache;
+  if (!Number.isFinite(shown)) {
+    return skipped('The provider sends no Date header: the clocks cannot be compared.');
+  }
+  // The provider's time when it answered lies within the second that starts at the header's; ours within the journey.
+  const ahead = sentAt - (shown + 1_000);
+  const behind = shown - answeredAt;
+  const skew = Math.max(ahead, behind, 0);
+  const found = `This machine's clock is ${span(skew)} ${ahead > behind ? 'ahead of' : 'behind'} the provider's`;
+  const action = 'Synchronize it (NTP).';
+  if (skew > tolerated) {
+    return failed(`${found}, more than BROKER_CLOCK_SKEW_SECONDS tolerates.`, action);
+  }
+  return skew > WORTH_A_WORD
+    ? warning(`${found}.`, action)
+    : ok(`This machine's clock and the provider's differ by ${span(skew)} at most.`);
+}

@@ -1,0 +1,272 @@
+import { parseCredentialsSecret } from '../../provider/client-credentials.js';
+import {
+  isStoreError,
+  type SecretDescription,
+  type SecretVersion,
+} from '../../secrets/secret-store.js';
+import { readPeers } from '../../peers/peer-directory.js';
+import { listMalformed, type Peers } from '../../peers/peers.js';
+import { parseServiceToken, remainingLife, type ServiceToken } from '../../tokens/service-token.js';
+import { instant, span } from '../command.js';
+import {
+  failed,
+  failure,
+  ok,
+  warning,
+  type Examined,
+  type Finding,
+  skipped,
+} from './examination.js';
+import { createCore, type Core } from '../../composition/core.js';
+import { openStore, storeIsMissing, storeMissing } from '../../composition/open-store.js';
+import type { BrokerConfig } from '../../config/broker-config.js';
+import { createOAuthProvider } from '../../provider/oauth-provider.js';
+import { ClockWatch } from '../../operations/clock-watch.js';
+import type { TokenProvider } from '../../provider/token-provider.js';
+import type { AwsIdentity } from '../../secrets/aws/aws-connection.js';
+import { systemClock, type Clock } from '../../tokens/time.js';
+import { idInRegion } from '../../secrets/aws/fallback-store.js';
+import { errorCode } from '../../tokens/errors.js';
+
+/** A secret that exists. */
+export interface ExaminedSecret {
+  readonly description: SecretDescription;
+  /** Whether a value was read, and so decrypted. */
+  readonly wasRead: boolean;
+}
+
+/** The token secret, which may be there before its first token is. */
+export interface ExaminedTokenSecret extends ExaminedSecret {
+  readonly current: { readonly token: ServiceToken; readonly versionId: string } | undefined;
+}
+
+/** Existence, readability and shape of the credentials secret. @throws {BrokerError} */
+export async function examineCredentials({
+  store,
+  config,
+}: Patient): Promise<Examined<ExaminedSecret>> {
+  const { credentialsSecretId } = config.secrets;
+  const description = await store.describe(credentialsSecretId);
+  let version: SecretVersion;
+  try {
+    version = await store.read(credentialsSecretId);
+  } catch (error) {
+    if (!isStoreError(error, 'VERSION_NOT_FOUND')) throw error;
+    return failed(
+      `The credentials secret "${credentialsSecretId}" has no value.`,
+      'Write the client credentials into it: service-token-broker credentials set',
+    );
+  }
+  const { credentials } = parseCredentialsSecret(version.value);
+  const kind =
+    credentials.kind === 'private-key'
+      ? 'a private key'
+      : `${credentials.secrets.length} client secret${credentials.secrets.length === 1 ? '' : 's'}`;
+  return {
+    ...ok(`"${credentialsSecretId}" holds client ${credentials.clientId} with ${kind}.`),
+    value: { description, wasRead: true },
+  };
+}
+
+/** Existence, readability and shape of the token secret, and the life of the token in it. @throws {BrokerError} */
+export async function examineTokenSecret({
+  store,
+  config,
+  clock,
+}: Patient): Promise<Examined<ExaminedTokenSecret>> {
+  const { tokenSecretId } = config.secrets;
+  const description = await store.describe(tokenSecretId);
+  const value = { description, wasRead: false, current: undefined };
+  try {
+    const version = await store.read(tokenSecretId);
+    const current = { token: parseServiceToken(version.value), versionId: version.versionId };
+    const limits = {
+      minimumRemaining: config.rotation.minRemainingSeconds * 1000,
+      skew: config.verification.clockSkewSeconds * 1000,
+    };
+    return {
+      ...judgeTokenLife(current.token, clock.now(), limits),
+      value: { description, wasRead: true, current },
+    };
+  } catch (error) {
+    if (!isStoreError(error, 'VERSION_NOT_FOUND')) return { ...failure(error), value };
+    return {
+      ...failed(
+        `The token secret "${tokenSecretId}" holds no service token yet.`,
+        'Rotate, and see what it says: service-token-broker rotate',
+      ),
+      value,
+    };
+  }
+}
+
+/** Whether the token can be served, and for how long. Spans in milliseconds. Pure. */
+export function judgeTokenLife(
+  token: Pick<ServiceToken, 'expiresAt' | 'generatedAt'>,
+  now: number,
+  limits: { readonly minimumRemaining: number; readonly skew: number },
+): Finding {
+  const life = remainingLife(token, now);
+  const minted = `minted ${instant(token.generatedAt)}`;
+  if (life <= limits.skew) {
+    return failed(
+      life <= 0
+        ? `The service token, ${minted}, ${span(life)}.`
+        : `The service token, ${minted}, has ${span(life)} left: too little to be served.`,
+      'Rotate, and see what it says: service-token-broker rotate',
+    );
+  }
+  const left = `The service token, ${minted}, has ${span(life)} left`;
+  return life < limits.minimumRemaining
+    ? warning(
+        `${left}: less than BROKER_MIN_REMAINING_SECONDS, so that a rotation is due.`,
+        'If none comes within minutes, see "rotation" and "pending version" below.',
+      )
+    : ok(`${left}.`);
+}
+
+/** Existence, readability and shape of the peers secret. @throws {BrokerError} */
+export async function examinePeers({ store, config }: Patient): Promise<Examined<ExaminedSecret>> {
+  const { peersSecretId } = config.secrets;
+  const description = await store.describe(peersSecretId);
+  const peers = await readPeers(store, peersSecretId);
+  return {
+    ...judgePeers(peers, peersSecretId),
+    value: { description, wasRead: peers.byId.size + peers.malformed.size > 0 },
+  };
+}
+
+/** Whether anybody may have the token, and nobody is refused by a slip of the hand. Pure. */
+export function judgePeers(peers: Peers, secretId: string): Finding {
+  const malformed = listMalformed(peers);
+  if (malformed.length > 0) {
+    const entries = malformed.map(({ id, reason }) => `${id ?? '(no id)'}: ${reason}`);
+    return failed(
+      `"${secretId}" has malformed entries, with which nobody can log in (${entries.join('; ')}).`,
+      'Correct them in the secret store, or: service-token-broker peers remove ID, and add the peer again.',
+    );
+  }
+  const all = [...peers.byId.values()];
+  const enabled = all.filter((peer) => peer.enabled);
+  if (enabled.length > 0) {
+    const disabled = all.length - enabled.length;
+    return ok(
+      `"${secretId}" lets ${enabled.length} in${disabled === 0 ? '' : `; ${disabled} disabled`}.`,
+    );
+  }
+  return warning(
+    `"${secretId}" lets nobody have the service token.`,
+    'Add a peer: service-token-broker peers add ID',
+  );
+}
+
+/** The broker's core with the provider it uses; somebody has to close it. */
+export interface Patient extends Core {
+  readonly provider: TokenProvider;
+  /** What the answers of Secrets Manager say of this machine's clock. */
+  readonly clockWatch: ClockWatch;
+}
+
+/**
+ * Whether the secret store can be used at all: AWS credentials and a Region, or the embedded store's file and key. An
+ * embedded store that is not there is not created, and neither is a secret.
+ */
+export async function examineStore(config: BrokerConfig): Promise<Examined<Patient>> {
+  const clock = systemClock;
+  const finding =
+    config.secrets.store === 'aws' ? await examineIdentity(clock) : await findEmbedded(config);
+  if (finding.state === 'failed') return finding;
+  const clockWatch = new ClockWatch(config.verification.clockSkewSeconds * 1000);
+  const store = await openStore(config, clock, {
+    createsStore: false,
+    createsSecrets: false,
+    onDate: (reading) => clockWatch.read('store', reading),
+  });
+  // Once: the whole examination has seven seconds.
+  const provider = createOAuthProvider({ clock, attempts: 1 });
+  const core = await createCore(config, { store, clock, provider });
+  return { ...finding, value: { ...core, provider, clockWatch } };
+}
+
+async function findEmbedded(config: BrokerConfig): Promise<Finding> {
+  if (await storeIsMissing(config)) return failure(storeMissing(config));
+  const { dataDir, masterKey } = config.secrets;
+  return ok(
+    `The embedded store in "${dataDir}" opens with the key of ${masterKey === undefined ? 'its key file' : 'BROKER_MASTER_KEY'}.`,
+  );
+}
+
+async function examineIdentity(clock: Clock): Promise<Finding> {
+  const { findAwsIdentity } = await import('../../secrets/aws/aws-connection.js');
+  return judgeIdentity(await findAwsIdentity(), clock.now());
+}
+
+/** The credentials that the AWS SDK found. Pure. */
+export function judgeIdentity(identity: AwsIdentity, now: number): Finding {
+  const { accessKeyId, accountId, region, expiresAt } = identity;
+  const account = accountId === undefined ? '' : ` of account ${accountId}`;
+  const found = `Access key …${accessKeyId.slice(-4)}${account}, Region ${region}`;
+  if (expiresAt === undefined) return ok(`${found}.`);
+  return expiresAt > now
+    ? ok(`${found}, until ${instant(expiresAt)}.`)
+    : failed(
+        `${found}: expired at ${instant(expiresAt)}.`,
+        'Renew them: aws sso login, or a new AWS_SESSION_TOKEN.',
+      );
+}
+
+/** What a Region's replica of the token secret answered. */
+interface RegionAnswer {
+  readonly region: string;
+  /** The version that is current there, or the code of the error. */
+  readonly answer: { readonly versionId: string } | { readonly code: string };
+}
+
+/** Reads the token secret's replica in every fallback Region. */
+export async function examineFallbackRegions(
+  { secrets }: BrokerConfig,
+  { current }: ExaminedTokenSecret,
+): Promise<Finding> {
+  const { awsFallbackRegions, tokenSecretId } = secrets;
+  if (awsFallbackRegions.length === 0) return skipped('None is configured.');
+  const { createAwsStore } = await import('../../secrets/aws/aws-store.js');
+  const answers: RegionAnswer[] = [];
+  for (const region of awsFallbackRegions) {
+    const store = createAwsStore({ region });
+    try {
+      const { versionId } = await store.read(idInRegion(tokenSecretId, region));
+      answers.push({ region, answer: { versionId } });
+    } catch (error) {
+      answers.push({ region, answer: { code: errorCode(error) } });
+    } finally {
+      await store.close();
+    }
+  }
+  return judgeFallbackRegions(answers, current?.versionId);
+}
+
+/** Whether the replicas can stand in. Pure. @param currentId what is current in the own Region, if anything is. */
+export function judgeFallbackRegions(
+  answers: readonly RegionAnswer[],
+  currentId: string | undefined,
+): Finding {
+  const broken = answers.flatMap(({ region, answer }) =>
+    'code' in answer ? [`${region} (${answer.code})`] : [],
+  );
+  if (broken.length > 0) {
+    return failed(
+      `The token secret cannot be read in ${broken.join(', ')}.`,
+      'Replicate the secrets there (aws secretsmanager replicate-secret-to-regions), and allow reading them.',
+    );
+  }
+  const behind = answers.flatMap(({ region, answer }) =>
+    'versionId' in answer && answer.versionId !== currentId ? [region] : [],
+  );
+  if (behind.length > 0) {
+    return warning(
+      `Another version is current in ${behind.join(', ')}.`,
+      'After a rotation that passes within seconds; if it lasts, see "aws secretsmanager describe-secret".',
+    );
+  }
+  return ok(`The same version is current in ${answers.map(({ region }) => region).join(', ')}.`);
+}

@@ -1,0 +1,93 @@
+import { BrokerError, type BrokerErrorOptions, type ErrorKind, oneLine } from '../tokens/errors.js';
+
+/** Options of the client, or an argument, cannot be used. The message names each mistake and says what is allowed. */
+export class ClientConfigError extends BrokerError {
+  declare readonly code: 'CLIENT_MISCONFIGURED';
+  /** Every mistake, one sentence or two each. */
+  readonly mistakes: readonly string[];
+
+  constructor(mistakes: string | readonly string[], options: BrokerErrorOptions = {}) {
+    const list = (typeof mistakes === 'string' ? [mistakes] : mistakes).map(oneLine);
+    const [only = '', second] = list;
+    const message =
+      second === undefined
+        ? only
+        : `The options have ${list.length} mistakes:\n${list.map((line) => `  - ${line}`).join('\n')}`;
+    super('CLIENT_MISCONFIGURED', 'misconfigured', message, options);
+    this.mistakes = list;
+  }
+}
+
+/**
+ * Reads several options, so that one error names what is wrong with any of them.
+ *
+ * @param readers by the name of what each gives, or as a list; they throw a {@link ClientConfigError} for what cannot be used.
+ * @throws {ClientConfigError} with the mistakes of all of them.
+ */
+export function readAll<Values extends object>(readers: {
+  readonly [Name in keyof Values]: () => Values[Name];
+}): Values {
+  const mistakes: string[] = [];
+  const values: object = Array.isArray(readers) ? [] : {};
+  for (const [name, read] of Object.entries<() => unknown>(readers)) {
+    try {
+      Reflect.set(values, name, read());
+    } catch (error) {
+      if (!(error instanceof ClientConfigError)) throw error;
+      mistakes.push(...error.mistakes);
+    }
+  }
+  if (mistakes.length > 0) throw new ClientConfigError([...new Set(mistakes)]);
+  return values as Values;
+}
+
+/** Every way in which asking for the service token fails, with who has to act. */
+const KINDS = {
+  /** No connection to the broker, or it broke. */
+  BROKER_UNREACHABLE: 'retry',
+  /** No complete answer in time. */
+  BROKER_TIMEOUT: 'retry',
+  /** The broker cannot serve a token now: status 5xx, 408 or 425, or an answer that was lost on the way. */
+  BROKER_UNAVAILABLE: 'retry',
+  /** Too many requests: status 429. */
+  BROKER_THROTTLED: 'retry',
+  /** The token in the answer has expired, or is about to. */
+  BROKER_TOKEN_EXPIRED: 'retry',
+  /** No trusted TLS connection. */
+  BROKER_TLS_FAILED: 'misconfigured',
+  /** Nothing answers token requests at the URL: status 404, 405 or 410. */
+  BROKER_NOT_FOUND: 'misconfigured',
+  /** The answer is a redirect, which is never followed. */
+  BROKER_REDIRECTED: 'misconfigured',
+  /** The answer is neither a token response nor an OAuth error, or is too large. */
+  BROKER_ANSWER_INVALID: 'misconfigured',
+  /** The broker does not know the peer's id with this secret. */
+  BROKER_CREDENTIALS_REFUSED: 'misconfigured',
+  /** The broker knows the peer, and refuses what it asks for: most often the peer lacks the role `token`. */
+  BROKER_REQUEST_REFUSED: 'misconfigured',
+  /** The `fetch` function failed in a way that is not foreseen. */
+  BROKER_UNEXPECTED: 'bug',
+  /** Several brokers were asked in vain, and one of them at least may answer later. */
+  BROKERS_UNAVAILABLE: 'retry',
+  /** Several brokers were asked in vain, and none will answer before something is changed. */
+  BROKERS_MISCONFIGURED: 'misconfigured',
+  /** The function that gives the peer's secret failed. */
+  PEER_SECRET_UNREADABLE: 'retry',
+  /** The function that gives the peer's secret gave something that cannot be one. */
+  PEER_SECRET_INVALID: 'misconfigured',
+} as const satisfies Record<string, ErrorKind>;
+
+/** The stable codes of {@link TokenRequestError}. */
+export type TokenRequestErrorCode = keyof typeof KINDS;
+
+/**
+ * The service token could not be had from a broker. Messages name brokers, statuses and options; never a secret, a
+ * token or the body of an answer.
+ */
+export class TokenRequestError extends BrokerError {
+  declare readonly code: TokenRequestErrorCode;
+
+  constructor(code: TokenRequestErrorCode, message: string, options: BrokerErrorOptions = {}) {
+    super(code, KINDS[code], message, options);
+  }
+}

@@ -1,0 +1,171 @@
+import { rm } from 'node:fs/promises';
+import { writeSecretFile, writeSecret } from '../composition/secret-file.js';
+import { readOwn } from '../secrets/embedded/data-folder.js';
+import { hash, timingSafeEqual, randomBytes } from 'node:crypto';
+import { resolve } from 'node:path';
+import type { BrokerConfig } from '../config/broker-config.js';
+import { type SecretStore, isStoreError } from '../secrets/secret-store.js';
+import { addPeer, removePeer } from '../peers/peer-admin.js';
+import { readPeers } from '../peers/peer-directory.js';
+import { PEER_ROLES, type Peer } from '../peers/peers.js';
+import type { Clock } from '../tokens/time.js';
+import { parseCredentialsSecret } from '../provider/client-credentials.js';
+import { BrokerError } from '../tokens/errors.js';
+import { isLoopbackHost, parseUrl } from '../tokens/http.js';
+import { parsePastedJson } from '../tokens/json.js';
+
+/** An id and a secret to log in with, kept in a file for the person who develops. */
+interface Login {
+  readonly id: string;
+  readonly secret: string;
+}
+
+/** The login of a file; `undefined` when the file is missing or damaged: both mean that it has to be made anew. */
+async function readLogin(file: string): Promise<Login | undefined> {
+  try {
+    const { id, secret } = JSON.parse((await readOwn(file)).toString('utf8')) as Record<
+      string,
+      unknown
+    >;
+    return typeof id === 'string' && typeof secret === 'string' ? { id, secret } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes a login in place of another: `{"id","secret"}`, mode 0600. */
+async function replaceLogin(file: string, { id, secret }: Login): Promise<void> {
+  await rm(file, { force: true });
+  await writeSecretFile(file, `${JSON.stringify({ id, secret })}\n`);
+}
+
+const DEMO_PEER = 'demo';
+
+/**
+ * Makes sure that there is a peer `demo` that may do everything, and that its file says how to log in.
+ *
+ * @returns the absolute path of the file: `{"id","secret"}`, mode 0600.
+ */
+export async function ensureDemoPeer(
+  store: SecretStore,
+  config: BrokerConfig,
+  clock: Clock,
+): Promise<string> {
+  const { dataDir, peersSecretId } = config.secrets;
+  const file = resolve(dataDir, 'demo-peer.json');
+  const known = (await readPeers(store, peersSecretId)).byId.get(DEMO_PEER);
+  if (known !== undefined && opens((await readLogin(file))?.secret, known)) return file;
+  // One of the two was lost or replaced: neither is of use without the other.
+  const admin = { store, secretId: peersSecretId, clock };
+  if (known !== undefined) await removePeer(admin, DEMO_PEER);
+  const added = await addPeer(admin, DEMO_PEER, PEER_ROLES);
+  await replaceLogin(file, added);
+  return file;
+}
+
+function opens(secret: string | undefined, peer: Peer): boolean {
+  if (secret === undefined || !peer.enabled) return false;
+  return timingSafeEqual(Buffer.from(hash('sha256', secret, 'hex'), 'hex'), peer.secretSha256);
+}
+
+/** The client that gets customer tokens: it stands for the application that people use. */
+const CUSTOMER_APP = 'dev-customer-app';
+/** 32 bytes in base64url, as made here; anything else was edited. */
+const SECRET = /^[\w-]{43}$/;
+
+/** The client for customer tokens, and where its login is written down. */
+interface DevCustomerApp extends DevCredentials {
+  /** Absolute path: `{"id","secret"}`, mode 0600. */
+  readonly file: string;
+}
+
+/** Makes sure that the client for customer tokens has a login, and that its file says so. */
+export async function ensureDevCustomerApp(dataDir: string): Promise<DevCustomerApp> {
+  const file = resolve(dataDir, `${CUSTOMER_APP}.json`);
+  const known = await readLogin(file);
+  if (known?.id === CUSTOMER_APP && SECRET.test(known.secret)) {
+    return { clientId: known.id, clientSecret: known.secret, file };
+  }
+  const made = { id: CUSTOMER_APP, secret: randomBytes(32).toString('base64url') };
+  await replaceLogin(file, made);
+  return { clientId: made.id, clientSecret: made.secret, file };
+}
+
+/** The client that the embedded provider knows the broker by. */
+const DEV_CLIENT_ID = 'service-token-broker-dev';
+
+/** What the embedded provider has to know of a client. */
+export interface DevCredentials {
+  readonly clientId: string;
+  readonly clientSecret: string;
+}
+
+/**
+ * The credentials secret of dev mode, made with a random secret on first start.
+ *
+ * @throws {BrokerError} `DEV_MODE_DATA_FOLDER` when the folder holds the credentials of a real provider.
+ */
+export async function ensureDevCredentials(
+  store: SecretStore,
+  config: BrokerConfig,
+): Promise<DevCredentials> {
+  const { credentialsSecretId, dataDir } = config.secrets;
+  const text = await readIfAny(store, credentialsSecretId);
+  if (text === undefined) {
+    const made = { clientId: DEV_CLIENT_ID, clientSecret: randomBytes(32).toString('base64url') };
+    await writeSecret(
+      store,
+      credentialsSecretId,
+      JSON.stringify({ client_id: made.clientId, client_secret: made.clientSecret }),
+    );
+    return made;
+  }
+  const { credentials, settings } = parseCredentialsSecret(text);
+  const [clientSecret] = credentials.kind === 'secrets' ? credentials.secrets : [];
+  // The client of a real provider may have the same id: then it is the issuer that tells.
+  const isReal = credentials.clientId !== DEV_CLIENT_ID || isElsewhere(settings.issuer);
+  if (isReal || clientSecret === undefined) {
+    throw new BrokerError(
+      'DEV_MODE_DATA_FOLDER',
+      'misconfigured',
+      `The data folder ${dataDir} holds credentials of a real provider, which dev mode leaves alone. Name another folder with BROKER_DATA_DIR.`,
+    );
+  }
+  return { clientId: credentials.clientId, clientSecret };
+}
+
+/** Where the embedded provider is, and what its tokens are for. */
+interface DevProvider {
+  readonly issuer: string;
+  readonly audience: string;
+}
+
+/**
+ * Writes into the credentials secret of dev mode who the provider is, so that every command works beside it without a
+ * setting. The provider's port, and so its issuer, may be another at each start.
+ */
+export async function rememberDevProvider(
+  store: SecretStore,
+  config: BrokerConfig,
+  { issuer, audience }: DevProvider,
+): Promise<void> {
+  const { credentialsSecretId } = config.secrets;
+  const known = parsePastedJson((await store.read(credentialsSecretId)).value) as object;
+  const wanted = JSON.stringify({ ...known, issuer, audience });
+  if (wanted === JSON.stringify(known)) return;
+  await writeSecret(store, credentialsSecretId, wanted);
+}
+
+/** Whether an issuer is not on this machine, where the embedded provider always is. */
+function isElsewhere(issuer: string | undefined): boolean {
+  return issuer !== undefined && !isLoopbackHost(parseUrl(issuer)?.hostname ?? '');
+}
+
+async function readIfAny(store: SecretStore, secretId: string): Promise<string | undefined> {
+  try {
+    return (await store.read(secretId)).value;
+  } catch (error) {
+    if (isStoreError(error, 'VERSION_NOT_FOUND')) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,12 @@
+import { createHttpFunction, type HttpHandler } from './lambda/http-function.js';
+
+/**
+ * The broker as an HTTP function on AWS Lambda, behind an endpoint that AWS IAM authorizes: a function URL with
+ * `AuthType: AWS_IAM`, or an HTTP API of API Gateway with IAM authorization (payload format 2.0 both). The IAM role or
+ * user that calls is the peer, if `BROKER_HTTP_IAM_PEERS` lists it.
+ *
+ * Serves `GET /v1/token`, `POST /oauth2/token`, `POST /v1/rotate` and `GET /health/ready`, with the answers that the
+ * broker gives over HTTP. Whoever may invoke the function past its endpoint can claim to be anybody: grant
+ * `lambda:InvokeFunction` only under the condition `lambda:InvokedViaFunctionUrl`, or to API Gateway.
+ */
+export const handler: HttpHandler = createHttpFunction();

@@ -1,0 +1,281 @@
+import { trimPasted, isJsonObject, parsePastedJson, type JsonObject } from '../tokens/json.js';
+import { hash } from 'node:crypto';
+import { BrokerError, type ErrorKind } from '../tokens/errors.js';
+
+/** What a peer may do: have the service token, or rotate it. One does not include the other. */
+export type PeerRole = 'token' | 'admin';
+
+/** Every role there is. */
+export const PEER_ROLES: readonly PeerRole[] = ['token', 'admin'];
+
+/** A service that may ask the broker for the service token. */
+export interface Peer {
+  readonly id: string;
+  /** SHA-256 of the secret's text. The secret has 256 random bits, so a slow hash would add nothing. */
+  readonly secretSha256: Buffer;
+  /** As written; a role that this version does not know grants nothing. */
+  readonly roles: readonly string[];
+  readonly enabled: boolean;
+  /** Milliseconds since the Unix epoch. */
+  readonly createdAt: number;
+}
+
+const PEER_ID = /^[A-Za-z0-9._-]{1,64}$/;
+/** 32 bytes in base64url: a digest, and every secret that the broker has made. */
+const BASE64URL_32_BYTES = /^[A-Za-z0-9_-]{43}$/;
+
+/** True for an id that a peer can have: 1 to 64 letters, digits, dots, underscores and hyphens. */
+export function isPeerId(id: string): boolean {
+  return PEER_ID.test(id);
+}
+
+/**
+ * True for a peer's id that looks like a secret of the broker's making. Where no peer has it, a secret may have slipped
+ * into the wrong place: then it is not shown.
+ */
+function looksLikeSecret(id: string): boolean {
+  return BASE64URL_32_BYTES.test(id);
+}
+
+/**
+ * Reads one entry of the peers secret: `{ "secret_sha256", "roles", "enabled", "created_at" }`.
+ *
+ * @returns the peer, or what is wrong: the member at fault, never a value.
+ */
+function parsePeer(id: string, entry: unknown): Peer | string {
+  if (!isPeerId(id)) return 'the id has characters that are not allowed, or is too long';
+  if (!isJsonObject(entry)) return 'it must be an object';
+  const { secret_sha256: written, roles, enabled, created_at: createdAt } = entry;
+  const digest = typeof written === 'string' ? trimPasted(written) : '';
+  const secretSha256 = Buffer.from(digest, 'base64url');
+  if (!BASE64URL_32_BYTES.test(digest) || secretSha256.toString('base64url') !== digest) {
+    return '"secret_sha256" must be a SHA-256 digest in base64url';
+  }
+  if (!Array.isArray(roles) || !roles.every((role) => typeof role === 'string')) {
+    return '"roles" must be a list of strings';
+  }
+  if (typeof enabled !== 'boolean') return '"enabled" must be true or false';
+  const instant = typeof createdAt === 'string' ? Date.parse(createdAt) : Number.NaN;
+  if (!Number.isFinite(instant)) return '"created_at" must be an ISO 8601 instant';
+  return { id, secretSha256, roles, enabled, createdAt: instant };
+}
+
+/** The content of the peers secret. */
+export interface Peers {
+  readonly byId: ReadonlyMap<string, Peer>;
+  /**
+   * Entries that are no peers, by id, and why: nobody logs in with them. One slip of the hand refuses one peer, so that
+   * neither the others suffer from it, nor is an old list served on in its place.
+   */
+  readonly malformed: ReadonlyMap<string, string>;
+  /** The JSON object as it was read, so that members this version does not know survive an edit. */
+  readonly document: Readonly<Record<string, unknown>>;
+}
+
+/** What may be shown of a peer. */
+export type PeerSummary = Omit<Peer, 'secretSha256'>;
+
+/** What may be shown of an entry that is no peer. */
+export interface MalformedPeer {
+  /** Not given when it cannot be a peer's, or looks like a secret: one may have slipped into the wrong place. */
+  readonly id?: string;
+  /** The member at fault, never a value. */
+  readonly reason: string;
+}
+
+const KINDS = {
+  /** The peers secret does not hold a list of peers. */
+  PEERS_INVALID: 'misconfigured',
+  /** The id has characters that are not allowed, or is too long. */
+  PEER_ID_INVALID: 'rejected',
+  /** No role, or one that does not exist. */
+  PEER_ROLE_INVALID: 'rejected',
+  /** A peer has the id already. */
+  PEER_EXISTS: 'rejected',
+  /** No peer has the id. */
+  PEER_UNKNOWN: 'rejected',
+  /** Others changed the peers secret all the time. */
+  PEERS_BUSY: 'retry',
+} as const satisfies Record<string, ErrorKind>;
+
+/** The stable codes of {@link PeersError}. */
+type PeersErrorCode = keyof typeof KINDS;
+
+/** The list of peers could not be read or changed. */
+export class PeersError extends BrokerError {
+  declare readonly code: PeersErrorCode;
+
+  constructor(code: PeersErrorCode, message: string, cause?: unknown) {
+    super(code, KINDS[code], message, { cause });
+  }
+}
+
+/** A secret without a value: nobody may ask yet. */
+export const NO_PEERS: Peers = {
+  byId: new Map(),
+  malformed: new Map(),
+  document: { peers: {} },
+};
+
+/** The digest that is kept of a peer's secret: 32 bytes. */
+export function hashPeerSecret(secret: string): Buffer {
+  return hash('sha256', secret, 'buffer');
+}
+
+/**
+ * Reads the JSON text of the peers secret:
+ * `{ "peers": { "<id>": { "secret_sha256", "roles", "enabled", "created_at" } } }`. An entry that is no peer is kept
+ * apart.
+ *
+ * @throws {PeersError} `PEERS_INVALID` for what is no list at all; it never repeats a value.
+ */
+export function parsePeers(text: string): Peers {
+  const document = parseJsonObject(text);
+  const entries = document['peers'];
+  if (!isJsonObject(entries)) throw invalid('"peers" must be an object');
+  const byId = new Map<string, Peer>();
+  const malformed = new Map<string, string>();
+  for (const [id, entry] of Object.entries(entries)) {
+    const peer = parsePeer(id, entry);
+    if (typeof peer === 'string') malformed.set(id, peer);
+    else byId.set(id, peer);
+  }
+  return { byId, malformed, document };
+}
+
+/** The JSON text of a list of peers, for the peers secret. */
+export function serializePeers(peers: Peers): string {
+  return JSON.stringify(peers.document);
+}
+
+/**
+ * Adds a peer with a new secret. The secret is in the result and nowhere else: show it once.
+ *
+ * @param now milliseconds since the Unix epoch.
+ * @param randomBytes a source of cryptographically random bytes, such as `crypto.randomBytes`.
+ * @throws {PeersError} `PEER_ID_INVALID`, `PEER_ROLE_INVALID`, `PEER_EXISTS`.
+ */
+export function addPeer(
+  peers: Peers,
+  id: string,
+  roles: readonly string[],
+  now: number,
+  randomBytes: (size: number) => Uint8Array,
+): { readonly peers: Peers; readonly secret: string } {
+  requirePeerId(id);
+  requireRoles(roles);
+  if (hasPeer(peers, id)) {
+    const fault = peers.malformed.get(id);
+    const shown = mayBeShown(id) ? `"${id}"` : 'with this id';
+    throw new PeersError(
+      'PEER_EXISTS',
+      fault === undefined
+        ? `There is a peer "${id}" already. Remove it first, or add one with another id and move over.`
+        : `There is a malformed entry ${shown} already: ${fault}. Correct it in the secret store, or remove it first.`,
+    );
+  }
+  const secret = Buffer.from(randomBytes(32)).toString('base64url');
+  const entry = {
+    secret_sha256: hashPeerSecret(secret).toString('base64url'),
+    roles: [...new Set(roles)],
+    enabled: true,
+    created_at: new Date(now).toISOString(),
+  };
+  return { peers: withEntries(peers, [...entriesOf(peers), [id, entry]]), secret };
+}
+
+/** Whether the list has an entry with the id, malformed or not. */
+export function hasPeer(peers: Peers, id: string): boolean {
+  return peers.byId.has(id) || peers.malformed.has(id);
+}
+
+/**
+ * Takes a peer off the list, or a malformed entry.
+ *
+ * @throws {PeersError} `PEER_UNKNOWN`.
+ */
+export function removePeer(peers: Peers, id: string): Peers {
+  if (!hasPeer(peers, id)) {
+    throw new PeersError(
+      'PEER_UNKNOWN',
+      mayBeShown(id) ? `There is no peer "${id}".` : 'There is no such peer.',
+    );
+  }
+  return withEntries(
+    peers,
+    entriesOf(peers).filter(([other]) => other !== id),
+  );
+}
+
+/** The peers by id, without their digests. */
+export function listPeers(peers: Peers): readonly PeerSummary[] {
+  return [...peers.byId.values()]
+    .map(({ id, roles, enabled, createdAt }) => ({ id, roles, enabled, createdAt }))
+    .sort((one, other) => (one.id < other.id ? -1 : 1));
+}
+
+/** The entries that are no peers, by id. */
+export function listMalformed(peers: Peers): readonly MalformedPeer[] {
+  return [...peers.malformed]
+    .sort(([one], [other]) => (one < other ? -1 : 1))
+    .map(([id, reason]) => {
+      if (mayBeShown(id)) return { id, reason };
+      return { reason: isPeerId(id) ? `an entry whose id looks like a secret: ${reason}` : reason };
+    });
+}
+
+/** Whether an id that no peer has may be repeated: what is not one, or looks like a secret, may be a secret. */
+export function mayBeShown(id: string): boolean {
+  return isPeerId(id) && !looksLikeSecret(id);
+}
+
+/** Whether a peer may do what the role stands for. */
+export function hasRole(peer: Peer, role: PeerRole): boolean {
+  return peer.roles.includes(role);
+}
+
+function requirePeerId(id: string): void {
+  if (isPeerId(id)) return;
+  throw new PeersError(
+    'PEER_ID_INVALID',
+    'A peer id has 1 to 64 characters: letters, digits, ".", "_" and "-".',
+  );
+}
+
+function requireRoles(roles: readonly string[]): void {
+  const known: readonly string[] = PEER_ROLES;
+  if (roles.length > 0 && roles.every((role) => known.includes(role))) return;
+  throw new PeersError(
+    'PEER_ROLE_INVALID',
+    `A peer has one or more roles of: ${known.join(', ')}.`,
+  );
+}
+
+function entriesOf(peers: Peers): [string, unknown][] {
+  const entries = peers.document['peers'];
+  return isJsonObject(entries) ? Object.entries(entries) : [];
+}
+
+function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
+  // Object.fromEntries makes own members of names such as "__proto__", where an assignment would not.
+  return parsePeers(JSON.stringify({ ...peers.document, peers: Object.fromEntries(entries) }));
+}
+
+function parseJsonObject(text: string): JsonObject {
+  let value: unknown;
+  try {
+    value = parsePastedJson(text);
+  } catch {
+    // The parser's own message quotes the text: it is not kept as the cause.
+    throw invalid('it is not JSON');
+  }
+  if (!isJsonObject(value)) throw invalid('it is not a JSON object');
+  return value;
+}
+
+function invalid(what: string): PeersError {
+  return new PeersError(
+    'PEERS_INVALID',
+    `The peers secret does not hold a list of peers: ${what}. Correct it in the secret store.`,
+  );
+}

@@ -1,0 +1,363 @@
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { SecretStoreError } from '../secrets/secret-store.js';
+import { BrokerError } from '../tokens/errors.js';
+import type { CacheState } from '../tokens/refreshing-cache.js';
+import type { MalformedPeer, PeerRole } from '../peers/peers.js';
+
+/** What an endpoint needs to know about a request, whichever server received it. */
+export interface EndpointRequest {
+  /** Upper case, as sent. */
+  readonly method: string;
+  /** Path and query, as sent. */
+  readonly url: string;
+  /** Every value of every header by lower-case name: `IncomingMessage.headersDistinct`. */
+  readonly headers: NodeJS.Dict<string[]>;
+  /** The address of the caller, as far as the server trusts what it was told about it. */
+  readonly remoteAddress: string;
+  /** The server's own request. Endpoints only hand it to their observer, so that a log line finds its peer. */
+  readonly source?: object;
+  /** True when the connection that reached this process is encrypted. */
+  readonly encrypted: boolean;
+  /** The body as the framework's parser left it; `undefined` when there was none that it parses. */
+  readonly body?: unknown;
+}
+
+/** A complete answer. */
+export interface EndpointAnswer {
+  readonly status: number;
+  /** Names and values in turn, as `ServerResponse.writeHead` takes them. */
+  readonly headers: readonly string[];
+  readonly body: Buffer;
+}
+
+/** What every endpoint is. */
+export interface Endpoint {
+  answer(request: EndpointRequest): Promise<EndpointAnswer>;
+}
+
+/** The error codes of the HTTP surface: RFC 6749 §5.2 and RFC 8707 §2, and what they do not name. */
+type HttpErrorCode =
+  | 'invalid_request'
+  | 'invalid_client'
+  | 'unauthorized_client'
+  | 'unsupported_grant_type'
+  | 'invalid_scope'
+  | 'invalid_target'
+  | 'not_found'
+  | 'method_not_allowed'
+  | 'too_many_requests'
+  | 'rotation_refused'
+  | 'temporarily_unavailable'
+  | 'server_error';
+
+/**
+ * Headers of everything the broker says. Tokens must not be kept by caches (RFC 6749 §5.1, which also asks for
+ * `Pragma`), and nothing here is meant to be guessed into another content type.
+ */
+export const COMMON_HEADERS: readonly string[] = [
+  'Cache-Control',
+  'no-store',
+  'Pragma',
+  'no-cache',
+  'X-Content-Type-Options',
+  'nosniff',
+];
+
+const EMPTY = Buffer.alloc(0);
+
+/** An answer with a JSON body. */
+export function jsonAnswer(
+  status: number,
+  body: Readonly<Record<string, unknown>>,
+  headers: readonly string[] = [],
+): EndpointAnswer {
+  return jsonBytesAnswer(status, Buffer.from(JSON.stringify(body)), headers);
+}
+
+/** An answer whose JSON is made already. */
+export function jsonBytesAnswer(
+  status: number,
+  body: Buffer,
+  headers: readonly string[],
+): EndpointAnswer {
+  return {
+    status,
+    headers: [
+      'Content-Type',
+      'application/json',
+      'Content-Length',
+      String(body.length),
+      ...COMMON_HEADERS,
+      ...headers,
+    ],
+    body,
+  };
+}
+
+/** An answer without a body, for 304. */
+export function bodylessAnswer(status: number, headers: readonly string[]): EndpointAnswer {
+  return { status, headers: [...COMMON_HEADERS, ...headers], body: EMPTY };
+}
+
+/** An error as RFC 6749 §5.2 writes it. The description goes to the caller: it never repeats what was sent. */
+export function errorAnswer(
+  status: number,
+  error: HttpErrorCode,
+  description: string,
+  headers: readonly string[] = [],
+): EndpointAnswer {
+  return jsonAnswer(status, { error, error_description: description }, headers);
+}
+
+/** 405 with the methods that the route has. */
+export function methodNotAllowed(allowed: readonly string[]): EndpointAnswer {
+  const methods = allowed.join(', ');
+  return errorAnswer(405, 'method_not_allowed', `This path takes ${methods}.`, ['Allow', methods]);
+}
+
+/** 404 for a path that is none of the broker's. */
+export function notFound(): EndpointAnswer {
+  return errorAnswer(404, 'not_found', 'There is nothing at this path.');
+}
+
+/** The value of an answer's header. @param name as the answer writes it. */
+export function headerOf(answer: EndpointAnswer, name: string): string | undefined {
+  const { headers } = answer;
+  for (let index = 0; index < headers.length; index += 2) {
+    if (headers[index] === name) return headers[index + 1];
+  }
+  return undefined;
+}
+
+/** Sends an answer. A HEAD request gets the headers alone, and Node leaves the body out by itself. */
+export function writeAnswer(response: ServerResponse, answer: EndpointAnswer): void {
+  // The types ask for a mutable array; Node only reads it.
+  response.writeHead(answer.status, answer.headers as string[]);
+  // The same bytes, as text: Node sends text in one piece with the head, and a buffer as a second one.
+  response.end(answer.body.toString('latin1'), 'latin1');
+}
+
+/** An {@link EndpointRequest} from Node's own request. */
+export function toEndpointRequest(
+  message: IncomingMessage,
+  extras: { readonly url?: string; readonly remoteAddress?: string; readonly body?: unknown } = {},
+): EndpointRequest {
+  return {
+    method: message.method ?? '',
+    url: extras.url ?? message.url ?? '/',
+    headers: message.headersDistinct,
+    remoteAddress: extras.remoteAddress ?? message.socket.remoteAddress ?? '',
+    encrypted: 'encrypted' in message.socket && message.socket.encrypted === true,
+    body: extras.body,
+    source: message,
+  };
+}
+
+/** The path of a request target, without the query and without a slash at the end: with one it means the same. */
+export function plainPath(url: string): string {
+  const path = url.split('?', 1)[0] ?? '';
+  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
+}
+
+/** The query of a request target, without the path. */
+export function queryOf(url: string): URLSearchParams {
+  const start = url.indexOf('?');
+  return new URLSearchParams(start < 0 ? '' : url.slice(start + 1));
+}
+
+/** True when the caller wants an answer past every cache: `Cache-Control: no-cache` (RFC 9111 §5.2.1.4). */
+export function asksForRead(request: Pick<EndpointRequest, 'headers'>): boolean {
+  const directives = request.headers['cache-control']?.join(',').toLowerCase().split(',') ?? [];
+  return directives.some((directive) => directive.trim() === 'no-cache');
+}
+
+/** When to come back, in seconds, if the error does not say: what passes by itself, and what a person must mend. */
+const RETRY_SOON = 5;
+const RETRY_LATER = 60;
+/** The broker itself reads the store again after so long at most, whatever the store asks for. */
+const RETRY_LATEST = 15;
+
+/**
+ * The answer to a failure that is not the caller's: 503 `temporarily_unavailable` with `Retry-After`, or 500
+ * `server_error` for what should not happen.
+ *
+ * @param description what the caller may know. An error's own message is for operators.
+ */
+export function failureAnswer(error: unknown, description: string): EndpointAnswer {
+  if (!(error instanceof BrokerError) || error.kind === 'bug' || error.kind === 'rejected') {
+    return errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
+  }
+  const fallback = error.kind === 'retry' ? RETRY_SOON : RETRY_LATER;
+  const latest = error instanceof SecretStoreError ? RETRY_LATEST : Number.POSITIVE_INFINITY;
+  const asked = error.retryAfterSeconds;
+  return unavailableAnswer(description, asked === undefined ? fallback : Math.min(asked, latest));
+}
+
+/** 503 `temporarily_unavailable`. @param seconds for `Retry-After`. */
+export function unavailableAnswer(description: string, seconds: number): EndpointAnswer {
+  return errorAnswer(503, 'temporarily_unavailable', description, [
+    'Retry-After',
+    String(Math.max(1, Math.ceil(seconds))),
+  ]);
+}
+
+/** An endpoint that answers 500 instead of throwing, and tells the observer why. */
+export function guarded(endpoint: Endpoint, observer: ServingObserver): Endpoint {
+  return {
+    async answer(request) {
+      try {
+        return await endpoint.answer(request);
+      } catch (error) {
+        observer.failed?.(error);
+        return errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
+      }
+    },
+  };
+}
+
+/** What Fastify and Express add to Node's request, as far as it is used here. */
+export interface FrameworkRequest {
+  /** Fastify's way to Node's request; Express's request is Node's itself. */
+  readonly raw?: IncomingMessage;
+  /** The caller's address, by the framework's own rules about proxies. */
+  readonly ip?: string;
+  /** Express: the URL before any router took its prefix off. */
+  readonly originalUrl?: string;
+  readonly body?: unknown;
+}
+
+/** What Fastify and Express add to Node's response, as far as it is used here. */
+export interface FrameworkReply {
+  readonly raw?: ServerResponse;
+  /** Fastify: takes the reply out of the framework's hands. */
+  hijack?(): unknown;
+}
+
+/**
+ * Lets an endpoint answer a request that a framework received. The answer is written to Node's response itself, so that
+ * it has the same bytes whatever the framework.
+ */
+export async function respond(
+  endpoint: Endpoint,
+  request: FrameworkRequest,
+  reply: FrameworkReply,
+): Promise<void> {
+  send(await endpoint.answer(endpointRequest(request)), reply);
+}
+
+/** Writes an answer to a framework's reply. */
+export function send(answer: EndpointAnswer, reply: FrameworkReply): void {
+  const response = reply.raw ?? reply;
+  if (!(response instanceof ServerResponse)) throw new TypeError('Not a response of node:http.');
+  reply.hijack?.();
+  // The peer may have gone while the store was read.
+  if (response.headersSent || response.destroyed) return;
+  writeAnswer(response, answer);
+}
+
+function endpointRequest(request: FrameworkRequest): EndpointRequest {
+  const message = request.raw ?? request;
+  if (!(message instanceof IncomingMessage)) throw new TypeError('Not a request of node:http.');
+  return toEndpointRequest(message, {
+    url: request.originalUrl,
+    remoteAddress: request.ip,
+    body: request.body,
+  });
+}
+
+/** Why a login failed. For metrics and logs alone: the caller is never told. */
+export type LoginFailure =
+  'missing' | 'malformed' | 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
+
+/**
+ * Is told what the endpoints do, for metrics, logs and audit. A `peerId` is always the id of a peer that is on the
+ * list, so it may be a log field or a metric label. No method may throw, and none is given a token or a secret.
+ */
+export interface ServingObserver {
+  /** A peer proved who it is. @param source the request, as the server received it. */
+  loggedIn?(peerId: string, source: object | undefined): void;
+  /** A peer got the service token, or 304 because it has it already. */
+  tokenServed?(peerId: string, state: CacheState, status: 200 | 304): void;
+  /** A peer that may have the token could not get it. */
+  tokenUnavailable?(peerId: string, error: unknown): void;
+  /** @param peerId the peer that was named, when it is on the list. */
+  loginFailed?(reason: LoginFailure, peerId: string | undefined, remoteAddress: string): void;
+  /** A failed login was answered with 429. It was not told to `loginFailed`. */
+  loginThrottled?(peerId: string | undefined, remoteAddress: string): void;
+  /** A peer asked for what it has no role for. */
+  roleMissing?(peerId: string, role: PeerRole): void;
+  /** Nobody could log in, because the peers could not be read. */
+  peersUnavailable?(error: unknown): void;
+  /** The list that was read has entries that are no peers, and they are others than before. */
+  peersMalformed?(malformed: readonly MalformedPeer[]): void;
+  /** A peer rotated the token. */
+  rotated?(peerId: string, versionId: string, outcome: string): void;
+  /** A rotation that a peer asked for failed. */
+  rotationFailed?(peerId: string, error: unknown): void;
+  /** An error that nobody foresaw; the caller got 500. */
+  failed?(error: unknown): void;
+}
+
+/** The largest form that is read, in bytes. A token request has a few hundred. */
+const MAX_FORM_BYTES = 16_384;
+
+/** The parameters of a token request: every value that was sent, none of them empty. */
+export type Form = ReadonlyMap<string, readonly string[]>;
+
+/** What may be sent more than once: RFC 8707 §2 for `resource`, and the like for `audience`. */
+const REPEATABLE = new Set(['resource', 'audience']);
+
+/**
+ * The form of a token request (RFC 6749 §3.2), or the refusal of what is not one. The body comes from the framework's
+ * parser: an object of strings, and of arrays for repeated parameters.
+ *
+ * A parameter without a value counts as left out (RFC 6749 §3.2).
+ */
+export function readForm(request: EndpointRequest): Form | EndpointAnswer {
+  const [type = ''] = request.headers['content-type'] ?? [];
+  if (type.split(';', 1)[0]?.trim().toLowerCase() !== 'application/x-www-form-urlencoded') {
+    return malformed('The body must be a form: Content-Type application/x-www-form-urlencoded.');
+  }
+  if (Number(request.headers['content-length']?.[0] ?? 0) > MAX_FORM_BYTES) {
+    return errorAnswer(413, 'invalid_request', `A form has at most ${MAX_FORM_BYTES} bytes.`);
+  }
+  const body = request.body ?? {};
+  if (typeof body !== 'object' || Array.isArray(body)) {
+    return malformed('The body is not a form.');
+  }
+  const form = new Map<string, readonly string[]>();
+  for (const [name, sent] of Object.entries(body)) {
+    const values: unknown[] = Array.isArray(sent) ? sent : [sent];
+    if (!values.every(isWellFormed)) return malformed('The form is malformed.');
+    const filled = values.filter((value) => value !== '');
+    if (values.length > 1 && !REPEATABLE.has(name)) {
+      // The name is the sender's text, and is not repeated.
+      return malformed('A parameter is given more than once.');
+    }
+    if (filled.length > 0) form.set(name, filled);
+  }
+  return form;
+}
+
+/** The value of a parameter, the first one when there are several. */
+export function parameterOf(form: Form, name: string): string | undefined {
+  return form.get(name)?.[0];
+}
+
+/**
+ * Parsers leave an escape that is none, or whose bytes are not UTF-8, as it was, or put U+FFFD in its place. No
+ * parameter of a token request has use for a text that looks like either.
+ */
+function isWellFormed(value: unknown): value is string {
+  if (typeof value !== 'string' || value.includes('\uFFFD')) return false;
+  try {
+    decodeURIComponent(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function malformed(description: string): EndpointAnswer {
+  return errorAnswer(400, 'invalid_request', description);
+}

@@ -1,0 +1,162 @@
+/** What came of reading a JSON text: its value, or what is wrong with it, in words that quote nothing of it. */
+type StrictJson =
+  { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly fault: string };
+
+/** A JSON object as the platform's parser makes it. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/**
+ * Reads JSON and refuses what the platform's parser lets pass: a member that stands twice in an object, at any depth
+ * (RFC 8259 §4 leaves open which one counts, so two readers may see two tokens), a member called `__proto__`, and
+ * nesting deeper than `maxDepth`.
+ *
+ * Duplicates are found by counting. A valid text has one colon outside strings for each member written; the parsed
+ * value has one own property for each member that survived. Fewer survivors than members: one was written twice,
+ * however its name was escaped.
+ */
+export function parseStrictJson(text: string, maxDepth: number): StrictJson {
+  const written = countMembersWritten(text, maxDepth);
+  if (written === undefined) return { ok: false, fault: 'it is nested too deeply' };
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // The parser's own message quotes the text, which is part of a token: it is not kept.
+    return { ok: false, fault: 'it is not JSON' };
+  }
+  const kept = countMembersKept(value);
+  if (kept === undefined) return { ok: false, fault: 'it has a member named "__proto__"' };
+  if (kept !== written) return { ok: false, fault: 'an object in it has the same member twice' };
+  return { ok: true, value };
+}
+
+/** True for an object that is no array and not null. */
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+const QUOTE = 0x22;
+const COLON = 0x3a;
+const BACKSLASH = 0x5c;
+
+/** Colons outside strings, or `undefined` when brackets nest deeper than `maxDepth`. Says nothing of invalid JSON. */
+function countMembersWritten(text: string, maxDepth: number): number | undefined {
+  let members = 0;
+  let depth = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at);
+    if (unit === QUOTE) {
+      at = endOfString(text, at);
+    } else if (unit === COLON) {
+      members += 1;
+    } else if (unit === 0x7b || unit === 0x5b) {
+      depth += 1;
+      if (depth > maxDepth) return undefined;
+    } else if (unit === 0x7d || unit === 0x5d) {
+      depth -= 1;
+    }
+  }
+  return members;
+}
+
+/** Index of the quote that closes the string opened at `start`; the end of the text when none does. */
+function endOfString(text: string, start: number): number {
+  let at = start + 1;
+  for (; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at);
+    if (unit === QUOTE) return at;
+    if (unit === BACKSLASH) at += 1;
+  }
+  return at;
+}
+
+/** Own properties of all objects in the value, or `undefined` when one is called `__proto__`. */
+function countMembersKept(value: unknown): number | undefined {
+  if (typeof value !== 'object' || value === null) return 0;
+  let members = 0;
+  if (!Array.isArray(value)) {
+    // Copying such a member into another object by assignment would replace that object's prototype.
+    if (Object.hasOwn(value, '__proto__')) return undefined;
+    members = Object.keys(value).length;
+  }
+  for (const inner of Object.values(value)) {
+    const count = countMembersKept(inner);
+    if (count === undefined) return undefined;
+    members += count;
+  }
+  return members;
+}
+
+/** What is around a text that people paste or tools write, and belongs to none: white space, marks without width. */
+const AROUND = /[\s\u200b-\u200d\u2060\ufeff]/u;
+
+/**
+ * A text without what pasting, piping and editors put around it: white space, line ends, a byte-order mark, and
+ * characters without width, which nobody sees.
+ */
+export function trimPasted(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (start < end && AROUND.test(text.charAt(start))) start += 1;
+  while (end > start && AROUND.test(text.charAt(end - 1))) end -= 1;
+  return text.slice(start, end);
+}
+
+/**
+ * The value of a JSON text (RFC 8259) that may have a byte-order mark, or anything else that {@link trimPasted} takes
+ * off, around it.
+ *
+ * @throws {SyntaxError} whose message quotes the text: never keep it as a cause where the text may hold secrets.
+ */
+export function parsePastedJson(text: string): unknown {
+  return JSON.parse(trimPasted(text));
+}
+
+/**
+ * Bytes as text: UTF-8, or UTF-16 with a byte-order mark, which is what PowerShell on Windows writes. Nothing is taken
+ * off; a byte-order mark stays.
+ *
+ * @returns `undefined` when it is neither: replacement characters would silently change a secret.
+ */
+export function decodeText(bytes: Uint8Array): string | undefined {
+  const [first, second] = bytes;
+  const encoding =
+    first === 0xff && second === 0xfe
+      ? 'utf-16le'
+      : first === 0xfe && second === 0xff
+        ? 'utf-16be'
+        : 'utf-8';
+  try {
+    return new TextDecoder(encoding, { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    // The only failure: bytes that are not of the encoding.
+    return undefined;
+  }
+}
+
+/** A name of ours in code, such as `remainingSeconds`. */
+const CAMEL_CASE = /^[a-z][A-Za-z0-9]*$/;
+
+/**
+ * A value as programs read it: the names of its members in snake_case, at any depth. Values are not changed: instants
+ * have to be ISO 8601 texts already, and spans seconds. Pure.
+ *
+ * @example
+ * ```ts
+ * withSnakeNames({ remainingSeconds: 60 }); // { remaining_seconds: 60 }
+ * ```
+ */
+export function withSnakeNames(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withSnakeNames);
+  // A date, a URL or a hidden value says itself what it is in JSON.
+  if (typeof value !== 'object' || value === null || 'toJSON' in value) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [snakeCase(name), withSnakeNames(member)]),
+  );
+}
+
+function snakeCase(name: string): string {
+  return CAMEL_CASE.test(name)
+    ? name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    : name;
+}

@@ -1,0 +1,139 @@
+/** Where time comes from. Everything that depends on time takes one, so that tests can move it by hand. */
+export interface Clock {
+  /** Milliseconds since the Unix epoch. */
+  now(): number;
+  /**
+   * Resolves after `milliseconds`, or rejects with the signal's reason when it is aborted first.
+   * A pending wait keeps the process alive: somebody awaits what comes after it.
+   */
+  sleep(milliseconds: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** The clock of the machine. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  sleep: (milliseconds, signal) =>
+    new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      const onAbort = (): void => {
+        clearTimeout(timer);
+        reject(signal?.reason);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      }, milliseconds);
+      signal?.addEventListener('abort', onAbort, { once: true });
+    }),
+};
+
+/** The `Date` header of an answer (RFC 9110 §6.6.1), and by our own clock when it was asked for. Milliseconds. */
+export interface DateReading {
+  readonly date: string | null;
+  /** The `Age` header of an answer that a cache on the way gave (RFC 9111 §5.1). */
+  readonly age: string | null;
+  readonly sentAt: number;
+  readonly answeredAt: number;
+  /** True for an answer that a cache may have given, which may be older than it says: that of a `GET`. */
+  readonly mayBeCached: boolean;
+}
+
+/** How far another clock is before ours, in milliseconds; negative when it is behind ours. */
+interface OffsetBounds {
+  readonly least: number;
+  readonly most: number;
+}
+
+/**
+ * What a reading says of the two clocks; `undefined` when it says nothing. Pure.
+ *
+ * The journey, the whole seconds of the header and a cache on the way all widen the bounds, so that a slow answer never makes
+ * a right clock look wrong. Some caches renew `Date` and others do not: with an `Age` both are possible. Where a cache may
+ * have answered without saying so, an old `Date` says nothing, and one that is ahead of us still does.
+ */
+export function offsetBounds(reading: DateReading): OffsetBounds | undefined {
+  const { date, age, sentAt, answeredAt, mayBeCached } = reading;
+  const shown = date === null ? Number.NaN : Date.parse(date);
+  if (!Number.isFinite(shown) || answeredAt < sentAt) return undefined;
+  const inCache = /^\d{1,9}$/.test(age ?? '') ? Number(age) * 1_000 : 0;
+  const most = shown + inCache + 1_000 - sentAt;
+  return { least: shown - answeredAt, most: mayBeCached ? Number.POSITIVE_INFINITY : most };
+}
+
+/**
+ * The offset after a reading: the one that was known, as far as the reading allows it, and else the nearest that it does.
+ *
+ * @param known 0 before the first reading.
+ */
+export function nextOffset(known: number, { least, most }: OffsetBounds): number {
+  return Math.min(Math.max(known, least), most);
+}
+
+/** A `fetch` that reports the `Date` of each successful answer to a `GET`. */
+export function fetchWithDates(
+  clock: Clock,
+  onDate: (reading: DateReading) => void,
+): typeof globalThis.fetch {
+  return async (input, init) => {
+    const sentAt = clock.now();
+    const response = await fetch(input, init);
+    if (response.ok) onDate(dateReading(response.headers, sentAt, clock.now(), true));
+    return response;
+  };
+}
+
+/** The reading of one answer. */
+export function dateReading(
+  headers: Headers,
+  sentAt: number,
+  answeredAt: number,
+  mayBeCached: boolean,
+): DateReading {
+  const [date, age] = [headers.get('date'), headers.get('age')];
+  return { date, age, sentAt, answeredAt, mayBeCached };
+}
+
+/**
+ * Runs `work` with a deadline that covers all of it.
+ *
+ * @param milliseconds after which `onTimeout` makes the error: the work is aborted with it, and it is thrown even when
+ *   the work does not heed its signal.
+ */
+export async function withDeadline<T>(
+  clock: Clock,
+  milliseconds: number,
+  work: (signal: AbortSignal) => Promise<T>,
+  onTimeout: () => Error,
+): Promise<T> {
+  const ending = new AbortController();
+  const timer = new AbortController();
+  const deadline = clock.sleep(milliseconds, timer.signal).then((): never => {
+    const error = onTimeout();
+    ending.abort(error);
+    throw error;
+  });
+  try {
+    return await Promise.race([work(ending.signal), deadline]);
+  } finally {
+    timer.abort();
+  }
+}
+
+/** Waits for a promise that others share; the signal ends this wait and leaves the promise alone. */
+export async function waitFor<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  signal.throwIfAborted();
+  let stop: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (stop !== undefined) signal.removeEventListener('abort', stop);
+  }
+}
