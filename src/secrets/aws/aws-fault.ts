@@ -139,7 +139,7 @@ const CLASS_BY_NAME: ReadonlyMap<string, FaultClass> = new Map(
 );
 
 /** The exception names that are told apart. */
-const KNOWN_EXCEPTIONS: readonly string[] = [...CLASS_BY_NAME.keys()];
+const KNOWN_EXCEPTIONS: ReadonlySet<string> = new Set(CLASS_BY_NAME.keys());
 
 /** What a fault is classified by. */
 interface ClassifyInput {
@@ -317,7 +317,7 @@ export function readFault(error: unknown, quotable: boolean): AwsFault {
 function exceptionName(name: string | undefined, words: string): string {
   if (name === undefined) return 'UnknownError';
   if (isRegionMistake(words)) return 'RegionError';
-  if (KNOWN_EXCEPTIONS.includes(name)) return name;
+  if (KNOWN_EXCEPTIONS.has(name)) return name;
   // The name comes from the answer's text: only what looks like the name of an exception is repeated.
   return /^[A-Z][A-Za-z]{2,60}(?:Exception|Failure|Error|Fault)$/.test(name)
     ? name
