@@ -26,7 +26,7 @@ export interface JwtGuardModuleExtras {
 }
 
 /** Nest's injection token for the verifier that the guard uses, for health and metrics of its keys. */
-export const TOKEN_VERIFIER = Symbol('TOKEN_VERIFIER');
+export const TOKEN_VERIFIER = Symbol.for('service-token-broker/token-verifier');
 
 const SETTINGS = Symbol('GuardSettings');
 const IS_GLOBAL = Symbol('GuardIsGlobal');
