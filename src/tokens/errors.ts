@@ -49,7 +49,7 @@ export class BrokerError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     if (Function.prototype[Symbol.hasInstance].call(this, value)) return true;
     if (typeof value !== 'object' || value === null || !('constructor' in value)) return false;
-    for (let type: unknown = value.constructor; typeof type === 'function'; ) {
+    for (let type: unknown = value.constructor; typeof type === 'function';) {
       if (MARK in type && type.name === this.name) return true;
       type = Object.getPrototypeOf(type);
     }
