@@ -312,7 +312,9 @@ function execute(command, cwd) {
 function tarball(name) {
   const file = readdirSync(packages).find((one) => new RegExp(`^${name}-\\d.*\\.tgz$`).test(one));
   if (file === undefined) throw new Error(`dist-packages has no ${name}: run "npm run pack:all".`);
-  return join(packages, file);
+  // A copy, which stays as it is whatever is built meanwhile.
+  cpSync(join(packages, file), join(work, file));
+  return join(work, file);
 }
 
 const wanted = process.argv.slice(2);
