@@ -151,7 +151,12 @@ test('the page about the client has every code of the client', () => {
   expect([...new Set(codes)].filter((code) => !listed.includes(code))).toEqual([]);
 });
 
-const LINKED = ['README.md', 'CONTRIBUTING.md', ...PAGES.map((name) => `docs/${name}.md`)];
+const LINKED = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'docs/architecture.md',
+  ...PAGES.map((name) => `docs/${name}.md`),
+];
 test.each(LINKED)('every link of %s leads somewhere', (name) => {
   const links = [...read(name).matchAll(/\]\(([^)]+)\)/g)]
     .map(([, link = '']) => link)
