@@ -1,4 +1,4 @@
-import { trimPasted, isJsonObject, parsePastedJson, type JsonObject } from '../tokens/json.js';
+import { trimPasted, isJsonObject, parseJsonObject } from '../tokens/json.js';
 import { hash } from 'node:crypto';
 import { BrokerError, type ErrorKind } from '../tokens/errors.js';
 
@@ -130,7 +130,7 @@ export function hashPeerSecret(secret: string): Buffer {
  * @throws {PeersError} `PEERS_INVALID` for what is no list at all; it never repeats a value.
  */
 export function parsePeers(text: string): Peers {
-  const document = parseJsonObject(text);
+  const document = parseJsonObject(text, invalid);
   const entries = document['peers'];
   if (!isJsonObject(entries)) throw invalid('"peers" must be an object');
   const byId = new Map<string, Peer>();
@@ -259,18 +259,6 @@ function entriesOf(peers: Peers): [string, unknown][] {
 function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
   // Object.fromEntries makes own members of names such as "__proto__", where an assignment would not.
   return parsePeers(JSON.stringify({ ...peers.document, peers: Object.fromEntries(entries) }));
-}
-
-function parseJsonObject(text: string): JsonObject {
-  let value: unknown;
-  try {
-    value = parsePastedJson(text);
-  } catch {
-    // The parser's own message quotes the text: it is not kept as the cause.
-    throw invalid('it is not JSON');
-  }
-  if (!isJsonObject(value)) throw invalid('it is not a JSON object');
-  return value;
 }
 
 function invalid(what: string): PeersError {
