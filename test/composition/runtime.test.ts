@@ -1,10 +1,12 @@
 import { afterEach, expect, test } from '@jest/globals';
-import { createRuntime } from '../../src/composition/runtime.js';
+import { createRuntime, createServiceTokenSource } from '../../src/composition/runtime.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
+import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { LogLines } from '../operations/log-lines.js';
+import { createBroker, START, TOKEN_SECRET, tokenAt } from '../serving/broker.js';
 import { MemorySecretStore } from '../support/memory-store.js';
-import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
+import { type ProviderServer, startProviderServer } from '../support/provider-server.js';
 
 const HOUR = 3_600_000;
 let provider: ProviderServer | undefined;
@@ -50,4 +52,41 @@ test.each([
   expect(metrics).toMatch(
     new RegExp(`clock_readings_total\\{source="provider",state="${state ?? 'ok'}"\\} [1-9]`),
   );
+});
+
+function setUp() {
+  const { clock, store, serving } = createBroker();
+  const source = createServiceTokenSource(serving.tokenCache);
+  const replace = (accessToken: string): void => {
+    store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, { accessToken })));
+  };
+  return { clock, store, source, replace };
+}
+
+test('patience waits out the second in which an ordinary read was made', async () => {
+  const { clock, source, replace } = setUp();
+  const first = await source.getToken();
+  replace('header.payload.signature-two');
+  clock.advance(300);
+  const impatient = await source.getToken({ force: true });
+  expect(impatient.accessToken).toBe(first.accessToken);
+  const patient = await Promise.all([
+    source.getToken({ force: true, patient: true }),
+    source.getToken({ force: true, patient: true }),
+  ]);
+  expect(patient.map(({ accessToken }) => accessToken)).toEqual([
+    'header.payload.signature-two',
+    'header.payload.signature-two',
+  ]);
+  expect(clock.now() - START).toBe(1_000);
+});
+
+test('patience costs no wait after a forced read', async () => {
+  const { clock, store, source } = setUp();
+  await source.getToken();
+  clock.advance(1_000);
+  await source.getToken({ force: true });
+  clock.advance(100);
+  await source.getToken({ force: true, patient: true });
+  expect([clock.now() - START, store.calls.read]).toEqual([1_100, 2]);
 });

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
 import {
   addPeer,
   hashPeerSecret,
@@ -12,7 +11,8 @@ import {
   removePeer,
   serializePeers,
 } from '../../src/peers/peers.js';
-import { peerEntry, START } from './broker.js';
+import { peerEntry, START } from '../serving/broker.js';
+import { fc } from '../support/properties.js';
 
 const with1 = (entry: unknown): string => JSON.stringify({ peers: { orders: entry } });
 
