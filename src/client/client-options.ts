@@ -1,5 +1,6 @@
 import { isLoopbackHost, parseUrl, bareError, systemCode } from '../tokens/http.js';
 import { ClientConfigError, readAll, TokenRequestError } from './client-errors.js';
+import { isJsonObject } from '../tokens/json.js';
 import { systemClock, type Clock, withDeadline } from '../tokens/time.js';
 
 /**
@@ -134,7 +135,7 @@ const KNOWN: Readonly<Record<keyof ServiceTokenClientOptions, true>> = {
  * @throws {ClientConfigError} naming every mistake.
  */
 export function readClientOptions(options: ServiceTokenClientOptions): ClientSettings {
-  if (!isObject(options)) {
+  if (!isJsonObject(options)) {
     throw new ClientConfigError('The client needs options: brokers and peer.');
   }
   const { timeoutMs = 5_000, allowInsecureHttp = false } = options;
@@ -177,7 +178,8 @@ function refuseUnknown(options: object): void {
 
 /** The id without the white space that a pasted one ends with. */
 function readPeer(peer: PeerOptions): Pick<ClientSettings, 'peerId' | 'readSecret'> {
-  if (!isObject(peer)) throw new ClientConfigError('"peer" must have the peer\'s id and secret.');
+  if (!isJsonObject(peer))
+    throw new ClientConfigError('"peer" must have the peer\'s id and secret.');
   const { id, secret } = peer;
   return readAll({
     peerId: () => {
@@ -224,19 +226,15 @@ function requireFunction<Value extends (...args: never[]) => unknown>(
 }
 
 function requireObserver(value: ServiceTokenClientObserver): ServiceTokenClientObserver {
-  if (isObject(value)) return value;
+  if (isJsonObject(value)) return value;
   throw new ClientConfigError('"observer" must be an object with functions.');
 }
 
 function requireClock(value: Clock): Clock {
-  if (isObject(value) && typeof value.now === 'function' && typeof value.sleep === 'function') {
+  if (isJsonObject(value) && typeof value.now === 'function' && typeof value.sleep === 'function') {
     return value;
   }
   throw new ClientConfigError('"clock" must have the functions now and sleep.');
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /**

@@ -22,13 +22,7 @@ import {
   UNKNOWN_CONTEXT,
   type Refusal,
 } from './access.js';
-import {
-  readCredentials,
-  transportOf,
-  unreadToken,
-  type Transport,
-  isRecord,
-} from './call-credentials.js';
+import { readCredentials, transportOf, unreadToken, type Transport } from './call-credentials.js';
 import {
   nameOf,
   requirementOf,
@@ -39,6 +33,7 @@ import {
 } from './declarations.js';
 import { RefusalLog, type GuardSettings } from './guard-options.js';
 import { hasCallContext } from './review.js';
+import { isObject } from '../tokens/json.js';
 
 /** Admits calls, and remembers on whose behalf they run. */
 export class Gatekeeper {
@@ -192,7 +187,7 @@ function requireInterceptor(transport: Transport, handler: Declared, onClass: De
 
 /** Express, Fastify and Node name it differently. */
 function setHeader(response: unknown, name: string, value: string | undefined): void {
-  if (value === undefined || !isRecord(response)) return;
+  if (value === undefined || !isObject(response)) return;
   const set = response['header'] ?? response['setHeader'];
   if (typeof set === 'function') set.call(response, name, value);
 }

@@ -9,7 +9,7 @@ import {
 } from '../context/call-context.js';
 import { keepFrame } from '../context/run-as-service.js';
 import { admissionOf, operationOf, correlationOfRequest } from './http-call.js';
-import { messageHeaderValues, transportOf, isRecord } from './call-credentials.js';
+import { messageHeaderValues, transportOf } from './call-credentials.js';
 import {
   requirementOf,
   declarationsOn,
@@ -19,6 +19,7 @@ import {
   GuardConfigError,
 } from './declarations.js';
 import { MetadataScanner, type DiscoveryService } from '@nestjs/core';
+import { isObject } from '../tokens/json.js';
 
 /**
  * Runs a handler on behalf of whom the guard admitted, and a public one for nobody, where no {@link HttpCall} does. A guard
@@ -272,12 +273,12 @@ function problemOf(
 
 /** The class of what a factory made: Nest finds the resolvers of GraphQL in it. */
 function classOf(instance: unknown): unknown {
-  return isRecord(instance) ? Object.getPrototypeOf(instance)?.constructor : undefined;
+  return isObject(instance) ? Object.getPrototypeOf(instance)?.constructor : undefined;
 }
 
 function methodsOf(metatype: Declared): readonly Declared[] {
   const prototype: unknown = metatype.prototype;
-  if (!isRecord(prototype)) return [];
+  if (!isObject(prototype)) return [];
   return new MetadataScanner().getAllMethodNames(prototype).flatMap((name) => {
     const method = prototype[name];
     return typeof method === 'function' ? [method] : [];
@@ -288,6 +289,6 @@ function fieldResolverEnhancers(
   providers: ReturnType<DiscoveryService['getProviders']>,
 ): readonly unknown[] {
   const options: unknown = providers.find(({ token }) => token === GRAPHQL_OPTIONS)?.instance;
-  const enhancers = isRecord(options) ? options['fieldResolverEnhancers'] : undefined;
+  const enhancers = isObject(options) ? options['fieldResolverEnhancers'] : undefined;
   return Array.isArray(enhancers) ? enhancers : [];
 }

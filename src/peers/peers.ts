@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { BrokerError, type ErrorKind } from '../tokens/errors.js';
-import { isJsonObject, parsePastedJson, trimPasted } from '../tokens/json.js';
+import { isJsonObject, parseJsonObject, trimPasted } from '../tokens/json.js';
 
 /** What a peer may do: get the service token, or rotate it. Neither includes the other. */
 export type PeerRole = 'token' | 'admin';
@@ -109,14 +109,7 @@ export function hashPeerSecret(secret: string): Buffer {
  *   a valid peer is not an error: it is among the `malformed`.
  */
 export function parsePeers(text: string): Peers {
-  let document: unknown;
-  try {
-    document = parsePastedJson(text);
-  } catch {
-    // The parser's message quotes the text, so it is not kept as the cause.
-    throw invalid('it is not JSON');
-  }
-  if (!isJsonObject(document)) throw invalid('it is not a JSON object');
+  const document = parseJsonObject(text, invalid);
   const entries = document['peers'];
   if (!isJsonObject(entries)) throw invalid('"peers" must be an object');
   const byId = new Map<string, Peer>();
