@@ -10,7 +10,7 @@ import type { RotationSchedule, ScheduleStanding } from '../rotation/rotation-sc
 import { MOST_MISSED } from '../rotation/coverage.js';
 import type { Refusal, TokenWatch } from '../rotation/token-watch.js';
 import type { PeerDirectory } from '../peers/peer-directory.js';
-import type { CurrentToken, TokenCache } from '../serving/token-endpoint.js';
+import type { ServedToken, TokenCache } from '../serving/token-endpoint.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { CacheStatus } from '../tokens/refreshing-cache.js';
 import { type Core, coverageOf, type GapWatch } from './core.js';
@@ -80,7 +80,7 @@ export function createReadiness(
       };
     },
     coverage: (): CoverageReadiness | undefined => {
-      const current: CurrentToken | undefined = cache.status().value;
+      const current: ServedToken | undefined = cache.status().value;
       const worst = gap.current();
       if (current === undefined || worst === undefined) return undefined;
       const { covered, explanation } = coverageOf(current.token, worst, config);
@@ -162,7 +162,7 @@ function refused(served: TokenReadiness, { code, reason }: Refusal): TokenReadin
 
 function stale(
   remainingSeconds: number,
-  { consecutiveFailures, lastError }: CacheStatus<CurrentToken>,
+  { consecutiveFailures, lastError }: CacheStatus<ServedToken>,
 ): TokenReadiness {
   const served = { ok: true, stale: true, remainingSeconds };
   if (consecutiveFailures === 0) {

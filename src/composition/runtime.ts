@@ -1,5 +1,10 @@
 import type { TokenCache } from '../serving/token-endpoint.js';
-import { createSuppliedToken, type ServiceTokenSource } from '../tokens/token-supply.js';
+import { BrokerError } from '../tokens/errors.js';
+import {
+  createSuppliedToken,
+  readDemand,
+  type ServiceTokenSource,
+} from '../tokens/token-supply.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { ClockWatch } from '../operations/clock-watch.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
@@ -24,8 +29,12 @@ import { createReadiness } from './broker-readiness.js';
 /** The service token for callers in the broker's own process: from the cache that peers are served from. */
 export function createServiceTokenSource(cache: TokenCache): ServiceTokenSource {
   return {
-    getToken: async (demand) => {
-      const { accessToken, expiresAt } = (await cache.get(demand)).value.token;
+    getToken: async (demand = {}) => {
+      const request = readDemand(
+        demand,
+        (mistake) => new BrokerError('CLIENT_MISCONFIGURED', 'misconfigured', mistake),
+      );
+      const { accessToken, expiresAt } = (await cache.get(request)).value.token;
       return createSuppliedToken(accessToken, expiresAt);
     },
   };

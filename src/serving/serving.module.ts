@@ -1,17 +1,15 @@
 import {
   All,
+  Catch,
+  ConfigurableModuleBuilder,
   Controller,
+  HttpException,
   Inject,
+  Module,
   Req,
   Res,
   SetMetadata,
   VERSION_NEUTRAL,
-  Module,
-  type DynamicModule,
-  type FactoryProvider,
-  type ModuleMetadata,
-  Catch,
-  HttpException,
   type ArgumentsHost,
   type ExceptionFilter,
 } from '@nestjs/common';
@@ -78,33 +76,16 @@ class TokenController {
   }
 }
 
-/** How to come by the {@link Serving} when it depends on other providers. */
-interface ServingModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
-  readonly useFactory: FactoryProvider<Serving>['useFactory'];
-  readonly inject?: FactoryProvider['inject'];
-}
+const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<Serving>({
+  optionsInjectionToken: Serving,
+}).build();
 
-/** The routes of the broker's peers, for Fastify and Express. Exports {@link Serving}. */
-@Module({})
-export class ServingModule {
-  /** The routes over endpoints that are made already. */
-  static register(serving: Serving): DynamicModule {
-    return ServingModule.registerAsync({ useFactory: () => serving });
-  }
-
-  /** The routes over endpoints that Nest makes. */
-  static registerAsync(options: ServingModuleAsyncOptions): DynamicModule {
-    return {
-      module: ServingModule,
-      imports: options.imports ?? [],
-      controllers: [TokenController, OauthController, RotateController, MetadataController],
-      providers: [
-        { provide: Serving, useFactory: options.useFactory, inject: options.inject ?? [] },
-      ],
-      exports: [Serving],
-    };
-  }
-}
+/** The routes of the broker's peers, for Fastify and Express: `register(serving)`, or `registerAsync` with a factory. */
+@Module({
+  controllers: [TokenController, OauthController, RotateController, MetadataController],
+  exports: [Serving],
+})
+export class ServingModule extends ConfigurableModuleClass {}
 
 /**
  * Puts the framework's own errors (no such route, a body that cannot be parsed, one that is too large) into the JSON

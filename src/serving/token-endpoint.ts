@@ -56,7 +56,7 @@ export function matchesEntityTag(header: string, tag: string): boolean {
 }
 
 interface Prepared {
-  readonly source: CacheAnswer<CurrentToken>;
+  readonly source: CacheAnswer<ServedToken>;
   readonly from: number;
   /** The last millisecond at which `Age` and `expires_in` are still right. */
   readonly until: number;
@@ -75,7 +75,7 @@ export class TokenAnswers {
   #body: Body | undefined;
 
   /** 200 with the token. @param now milliseconds since the Unix epoch. */
-  ok(source: CacheAnswer<CurrentToken>, now: number): EndpointAnswer {
+  ok(source: CacheAnswer<ServedToken>, now: number): EndpointAnswer {
     const last = this.#prepared;
     if (last?.source === source && now >= last.from && now <= last.until) return last.answer;
     const { token } = source.value;
@@ -89,7 +89,7 @@ export class TokenAnswers {
   }
 
   /** 304 for a peer that has this version already. */
-  notModified(source: CacheAnswer<CurrentToken>, now: number): EndpointAnswer {
+  notModified(source: CacheAnswer<ServedToken>, now: number): EndpointAnswer {
     return bodylessAnswer(304, validators(source, now));
   }
 
@@ -103,7 +103,7 @@ export class TokenAnswers {
   }
 }
 
-function validators(source: CacheAnswer<CurrentToken>, now: number): readonly string[] {
+function validators(source: CacheAnswer<ServedToken>, now: number): readonly string[] {
   return [
     'ETag',
     entityTag(source.value.versionId),
@@ -114,7 +114,7 @@ function validators(source: CacheAnswer<CurrentToken>, now: number): readonly st
   ];
 }
 
-function ageSeconds(source: CacheAnswer<CurrentToken>, now: number): number {
+function ageSeconds(source: CacheAnswer<ServedToken>, now: number): number {
   return Math.max(0, Math.floor((now - source.readAt) / 1_000));
 }
 
@@ -162,7 +162,7 @@ export class TokenEndpoint implements Endpoint {
     const minTtl = readMinTtl(request.url);
     if (typeof minTtl !== 'number') return minTtl;
     const force = asksForRead(request);
-    let source: CacheAnswer<CurrentToken>;
+    let source: CacheAnswer<ServedToken>;
     try {
       source = await cache.get({ force, minTtlMs: minTtl * 1_000, since });
     } catch (error) {
@@ -236,7 +236,7 @@ function readMinTtl(url: string): number | EndpointAnswer {
 }
 
 /** The service token that is current, and the version of the token secret that holds it. */
-export interface CurrentToken {
+export interface ServedToken {
   readonly token: ServiceToken;
   readonly versionId: string;
 }
@@ -256,7 +256,7 @@ interface TokenCacheOptions {
 }
 
 /** The cache of the service token: what the broker serves from, with the freshness policy. */
-export type TokenCache = RefreshingCache<CurrentToken>;
+export type TokenCache = RefreshingCache<ServedToken>;
 
 /**
  * Makes the cache of the token secret's AWSCURRENT version.
@@ -282,7 +282,7 @@ async function readCurrentToken(
   store: Pick<SecretStore, 'read'>,
   secretId: string,
   scope: string | undefined,
-): Promise<CurrentToken> {
+): Promise<ServedToken> {
   try {
     const { value, versionId } = await store.read(secretId);
     const token = parseServiceToken(value);

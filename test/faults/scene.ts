@@ -308,8 +308,8 @@ export async function clientAsker(
     brokers: url,
     peer: PEER,
     allowInsecureHttp: true,
-    ttlMs: ttl * 1_000,
-    skewMs: skew * 1_000,
+    ttlSeconds: ttl,
+    skewSeconds: skew,
   };
   const child = spawn(process.execPath, [CLIENT_PEER, JSON.stringify(options)], {
     env: { ...BASE_ENVIRONMENT, ...env },

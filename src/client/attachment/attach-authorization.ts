@@ -28,6 +28,7 @@ import {
   type AttachmentSettings,
   decideAttachment,
 } from './attachment-rules.js';
+import { isObject } from '../../tokens/json.js';
 
 const NAME = 'Authorization';
 
@@ -216,7 +217,7 @@ const TO_THE_REQUEST = ['req', 'socket', 'client', 'connection'] as const;
  */
 function conceal(shown: unknown, config: AxiosRequest): void {
   if (!isObject(shown)) return;
-  if (shown['config'] !== undefined) shown['config'] = config;
+  if (shown['config'] !== undefined) Object.assign(shown, { config });
   if (shown['request'] !== undefined) Object.defineProperty(shown, 'request', HIDDEN);
   // Only a stream: an adapter of the caller's own may answer with data, whose members are not ours to hide.
   const { data } = shown;
@@ -228,10 +229,6 @@ function hide(target: object, keys: readonly string[]): void {
     const { configurable } = Object.getOwnPropertyDescriptor(target, key) ?? {};
     if (configurable === true) Object.defineProperty(target, key, HIDDEN);
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }
 
 /** Lets go of the connection of an answer that came as a stream, of Node or of the web; others were read to their end. */

@@ -7,7 +7,7 @@ import {
   parseUrl,
   retryAfterOf,
 } from '../../tokens/http.js';
-import type { Clock } from '../../tokens/time.js';
+import { backoff, type Clock } from '../../tokens/time.js';
 import { BrokerError } from '../../tokens/errors.js';
 import { KeyFetchError, type KeyFetchCode } from '../verification-errors.js';
 import { readKeyDocument, type KeyDocument } from './usable-keys.js';
@@ -220,9 +220,14 @@ export function failedFetch(
           cause: thrown,
         });
   const inARow = (last?.inARow ?? 0) + 1;
-  const backoff = Math.min(FIRST_RETRY * 2 ** (inARow - 1), longest);
   const asked = Math.min(error.retryAfterSeconds ?? 0, MAX_RETRY_AFTER_SECONDS) * 1000;
-  return { error, code: error.code, at, inARow, retryAt: at + Math.max(backoff, asked) };
+  return {
+    error,
+    code: error.code,
+    at,
+    inARow,
+    retryAt: at + Math.max(backoff(inARow, FIRST_RETRY, longest), asked),
+  };
 }
 
 /** Whether a fetch may be tried. A clock that was set back must not lock the keys out for as long as the jump. */
