@@ -26,7 +26,7 @@ export interface ServingOptions {
   /** The URL under which peers reach the broker; see `MetadataOptions`. */
   readonly publicUrl?: string;
   /** What `POST /v1/rotate` calls. Without it the route answers 404. */
-  readonly rotateNow?: RotateNow;
+  readonly rotator?: RotateNow;
   /** How peers are told. Default: by the peers secret. */
   readonly login?: PeerAuthentication;
   /** Default: a throttle with its own defaults. */
@@ -67,7 +67,7 @@ export const Serving = Symbol('Serving');
 
 /** Puts the peer's view of the broker together. Nothing is read before somebody asks, or calls `keepWarm`. */
 export function createServing(options: ServingOptions): Serving {
-  const { store, clock, ttlMs, skewMs, random, scope, publicUrl, rotateNow } = options;
+  const { store, clock, ttlMs, skewMs, random, scope, publicUrl, rotator } = options;
   const observer = options.observer ?? {};
   const cache = createTokenCache({
     store,
@@ -107,7 +107,7 @@ export function createServing(options: ServingOptions): Serving {
       },
     },
     oauth: guarded(new OauthEndpoint({ login, cache, clock, observer }), observer),
-    rotate: guarded(new RotateEndpoint({ login, cache, observer, rotateNow }), observer),
+    rotate: guarded(new RotateEndpoint({ login, cache, observer, rotator }), observer),
     metadata: guarded(new MetadataEndpoint({ publicUrl, cache, scope }), observer),
     keepWarm: () => {
       cache.refresh(WARM_INTERVAL);
