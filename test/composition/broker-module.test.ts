@@ -1,5 +1,4 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Module, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -14,6 +13,7 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import { addPeer } from '../../src/peers/peer-admin.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 const OPTIONS = Symbol('options');
 
@@ -24,7 +24,7 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
   let runtime: BrokerRuntime;
 
   beforeAll(async () => {
-    dataDir = await mkdtemp(join(tmpdir(), 'broker-module-'));
+    dataDir = await mkdtemp(join(TEMPORARY, 'broker-module-'));
     provider = await startProviderServer();
     const config = loadConfig({
       env: {
