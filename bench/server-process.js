@@ -32,9 +32,12 @@ export async function startBroker(build, command, env, logFile) {
 }
 
 /** Milliseconds from the start of a process to its end. */
-export async function runToEnd(args) {
+export async function runToEnd(args, env = {}) {
   const startedAt = performance.now();
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(process.execPath, args, {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   const [code] = await once(child, 'exit');
   if (code !== 0) throw new Error(`node ${args.join(' ')} ended with ${code}.`);
   return performance.now() - startedAt;

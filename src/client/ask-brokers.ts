@@ -247,7 +247,8 @@ export class BrokerAsker {
     } catch (error) {
       if (!(error instanceof TokenRequestError)) throw error;
       const now = clock.now();
-      tell(() => observer.brokerFailed?.({ broker, error, durationMs: now - startedAt }));
+      const durationSeconds = (now - startedAt) / 1_000;
+      tell(() => observer.brokerFailed?.({ broker, error, durationSeconds }));
       if (isRefusal(error)) {
         const last = this.#refusal?.secret === peerSecret ? this.#refusal : undefined;
         this.#refusal = { ...remember(error, last, now, random()), secret: peerSecret };

@@ -1,3 +1,4 @@
+import { BrokerError } from '../tokens/errors.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { ClockWatch } from '../operations/clock-watch.js';
 import type { ReadinessSource } from '../operations/health.js';
@@ -8,7 +9,11 @@ import { TokenWatch } from '../rotation/token-watch.js';
 import type { ServingObserver } from '../serving/endpoint.js';
 import { createServing, type Serving } from '../serving/serving.js';
 import type { TokenCache } from '../serving/token-endpoint.js';
-import { createSuppliedToken, type ServiceTokenSource } from '../tokens/token-supply.js';
+import {
+  createSuppliedToken,
+  readDemand,
+  type ServiceTokenSource,
+} from '../tokens/token-supply.js';
 import {
   createCore,
   createGapWatch,
@@ -163,8 +168,12 @@ export async function createRuntime(
 /** The service token for callers in the broker's own process: from the cache that peers are served from. */
 export function createServiceTokenSource(cache: TokenCache): ServiceTokenSource {
   return {
-    getToken: async (demand) => {
-      const { accessToken, expiresAt } = (await cache.get(demand)).value.token;
+    getToken: async (demand = {}) => {
+      const request = readDemand(
+        demand,
+        (mistake) => new BrokerError('CLIENT_MISCONFIGURED', 'misconfigured', mistake),
+      );
+      const { accessToken, expiresAt } = (await cache.get(request)).value.token;
       return createSuppliedToken(accessToken, expiresAt);
     },
   };

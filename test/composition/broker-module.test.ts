@@ -1,5 +1,4 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Inject, Injectable, Module, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -20,6 +19,7 @@ import { createLogger } from '../../src/operations/log.js';
 import { addPeer } from '../../src/peers/peer-admin.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 const OPTIONS = Symbol('options');
 
@@ -30,7 +30,7 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
   let runtime: BrokerRuntime;
 
   beforeAll(async () => {
-    dataDir = await mkdtemp(join(tmpdir(), 'broker-module-'));
+    dataDir = await mkdtemp(join(TEMPORARY, 'broker-module-'));
     provider = await startProviderServer();
     const config = loadConfig({
       env: {

@@ -143,7 +143,7 @@ test.each<[string, Partial<ProviderSettings>, string, string]>([
 ])('how to do without discovery, with %s', async (_what, given, message, told) => {
   const fail = (): Promise<never> =>
     Promise.reject(new ProviderError('PROVIDER_UNAVAILABLE', message));
-  expect(await messageWhen(fail, given)).toMatch(new RegExp(`could not be found out: ${told}$`));
+  expect(await messageWhen(fail, given)).toMatch(new RegExp(`is unknown: ${told}$`));
 });
 
 test.each([
@@ -153,7 +153,7 @@ test.each([
 ] as const)('what %s says of itself is enough', async (code) => {
   const fail = (): Promise<never> =>
     Promise.reject(new ProviderError(code, 'Set BROKER_JWKS_URI.'));
-  expect(await messageWhen(fail, {})).toMatch(/could not be found out: Set BROKER_JWKS_URI\.$/);
+  expect(await messageWhen(fail, {})).toMatch(/is unknown: Set BROKER_JWKS_URI\.$/);
 });
 
 async function messageWhen(

@@ -90,3 +90,19 @@ test('patience costs no wait after a forced read', async () => {
   await source.getToken({ force: true, patient: true });
   expect([clock.now() - START, store.calls.read]).toEqual([1_100, 2]);
 });
+
+test('a demand is in seconds, and one that is not a demand is refused', async () => {
+  const { store, source } = setUp();
+  const { accessToken } = await source.getToken({ minTtlSeconds: 3_600 });
+  expect(accessToken).toBe((await source.getToken()).accessToken);
+  await expect(source.getToken({ minTtlSeconds: 30 * 86_400 })).rejects.toMatchObject({
+    code: 'TOKEN_LIFE_TOO_SHORT',
+  });
+  const reads = store.calls.read;
+  await expect(source.getToken({ minTtlMs: 3_600_000 } as object)).rejects.toMatchObject({
+    code: 'CLIENT_MISCONFIGURED',
+    kind: 'misconfigured',
+    message: '"minTtlMs" is now "minTtlSeconds", in seconds.',
+  });
+  expect(store.calls.read).toBe(reads);
+});

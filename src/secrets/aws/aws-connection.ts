@@ -4,8 +4,7 @@ import type {
   SecretsManagerClientConfig,
 } from '@aws-sdk/client-secrets-manager';
 import { systemClock, withDeadline, type Clock, type DateReading } from '../../tokens/time.js';
-import { identityErrorOf, storeErrorOf, carriesValue, type AwsOperation } from './aws-errors.js';
-import { readFault } from './aws-fault.js';
+import { identityErrorOf, storeErrorOf, type AwsOperation } from './aws-errors.js';
 
 const PACKAGE = '@aws-sdk/client-secrets-manager';
 
@@ -106,7 +105,7 @@ export class AwsConnection {
         return { accessKeyId, region, accountId, expiresAt: expiration?.getTime() };
       });
     } catch (error) {
-      throw identityErrorOf(readFault(error, false));
+      throw identityErrorOf(error);
     }
   }
 
@@ -128,8 +127,7 @@ export class AwsConnection {
         return send({ ...link, options: { abortSignal } });
       });
     } catch (error) {
-      const fault = readFault(error, !carriesValue(operation));
-      throw storeErrorOf(fault, { operation, secretId, region: this.#region });
+      throw storeErrorOf(error, { operation, secretId, region: this.#region });
     }
   }
 
