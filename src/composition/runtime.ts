@@ -144,7 +144,7 @@ export async function createRuntime(
     rotator: {
       current: () => core.rotator.current(),
       describe: () => core.rotator.describe(),
-      restFor: (key) => core.rotator.restFor(key),
+      attempt: (key) => core.rotator.attempt(key),
       rotate: async (request) => {
         const rotated = await core.rotator.rotate(request);
         // Whoever asks this replica next gets the new token, and not the cached one for another few minutes.

@@ -9,6 +9,7 @@ import {
   type Due,
   askWait,
   decideWatch,
+  restUntil,
   type Asked,
 } from './due.js';
 import { rotationMode, type RotationMode } from './rotation.js';
@@ -29,7 +30,7 @@ import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
 
 /** What the schedule works with. */
 interface RotationScheduleOptions {
-  readonly rotator: Pick<Rotator, 'current' | 'describe' | 'restFor' | 'rotate'>;
+  readonly rotator: Pick<Rotator, 'attempt' | 'current' | 'describe' | 'rotate'>;
   readonly slots: Slots;
   /** Remaining life in milliseconds under which the token is rotated early. */
   readonly minimumRemaining: number;
@@ -212,10 +213,10 @@ export class RotationSchedule {
     try {
       this.#known = await rotator.current();
       this.#refusedSeen = refused;
-      const mode = await this.#learnMode();
+      const description = await this.#describe();
       informed();
       const due = this.#due();
-      if (due.kind !== 'none') await this.#act(mode, due);
+      if (due.kind !== 'none') await this.#act(description, due);
       this.#failures = 0;
       if (this.#due().kind === 'none') this.#lastError = undefined;
     } catch (error) {
@@ -252,34 +253,32 @@ export class RotationSchedule {
     this.#replaced = { at: now, wait: next };
   }
 
-  async #act(mode: RotationMode, due: Exclude<Due, { kind: 'none' }>): Promise<void> {
-    const { rotator, clock } = this.options;
-    if (mode === 'broker') {
-      // A process that was just started may have been given the settings that were missing.
-      const rest = this.#hasTried ? await rotator.restFor(due.key) : undefined;
-      this.#hasTried = true;
-      if (rest !== undefined) {
-        this.#notBefore = Math.min(rest, clock.now() + LONGEST_RETRY);
-        this.options.observer?.resting?.(due.reason, rest);
-        return;
-      }
-      await this.#rotate(due);
-      if (due.kind === 'refused') this.#noteReplaced();
-      this.#known = await rotator.current();
-    } else {
+  async #act(description: SecretDescription, due: Exclude<Due, { kind: 'none' }>): Promise<void> {
+    const { rotator, clock, slots, observer } = this.options;
+    const mode = rotationMode(description);
+    if (mode !== 'broker') {
       // Looked at again only after a while; somebody may switch the rotation off, or promote the replica.
       this.#notBefore = clock.now() + LONGEST_RETRY;
       if (mode === 'secrets-manager') await this.#watch();
+      return;
     }
-  }
-
-  async #rotate(due: Exclude<Due, { kind: 'none' }>): Promise<void> {
-    const { rotator, slots, clock } = this.options;
+    const attempt = await rotator.attempt(due.key);
+    // A process that was just started may have been given the settings that were missing.
+    const rest = this.#hasTried ? restUntil(attempt, clock.now()) : undefined;
+    this.#hasTried = true;
+    if (rest !== undefined) {
+      this.#notBefore = Math.min(rest, clock.now() + LONGEST_RETRY);
+      observer?.resting?.(due.reason, rest);
+      return;
+    }
+    const seen = { description, current: this.#known, attempt };
     await rotator.rotate(
       due.kind === 'slot'
-        ? { trigger: 'schedule', key: due.key, slotStart: slots.startOf(clock.now()) }
-        : { trigger: 'early', key: due.key },
+        ? { trigger: 'schedule', key: due.key, slotStart: slots.startOf(clock.now()), seen }
+        : { trigger: 'early', key: due.key, seen },
     );
+    if (due.kind === 'refused') this.#noteReplaced();
+    this.#known = await rotator.current();
   }
 
   async #watch(): Promise<void> {
@@ -306,14 +305,14 @@ export class RotationSchedule {
     if (isRefused) this.#noteReplaced();
   }
 
-  async #learnMode(): Promise<RotationMode> {
+  async #describe(): Promise<SecretDescription> {
     const { rotator, observer } = this.options;
     const description = await rotator.describe();
     observer?.described?.(description);
     const mode = rotationMode(description);
     if (mode !== this.#mode) observer?.modeChanged?.(mode);
     this.#mode = mode;
-    return mode;
+    return description;
   }
 
   #backOff(error: unknown): void {

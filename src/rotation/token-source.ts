@@ -104,6 +104,9 @@ interface TokenSourceOptions {
   readonly clock: Clock;
 }
 
+/** For so many milliseconds after a mint its settings also judge tokens: the rotation verifies what it has minted. */
+const JUST_MINTED = 10_000;
+
 /** The credentials secret as it stands, merged with the configuration. */
 interface ProviderAccess {
   readonly settings: ProviderSettings;
@@ -116,6 +119,8 @@ interface ProviderAccess {
  */
 export class TokenSource {
   #verifier: { readonly key: string; readonly verifier: TokenVerifier } | undefined;
+  /** The settings of the last mint, and when it ended, in milliseconds since the Unix epoch. */
+  #minted: { readonly settings: ProviderSettings; readonly at: number } | undefined;
 
   constructor(private readonly options: TokenSourceOptions) {}
 
@@ -124,6 +129,7 @@ export class TokenSource {
     const { provider, clock } = this.options;
     const { settings, credentials } = await this.access();
     const minted = await provider.mint(settings, credentials, signal);
+    this.#minted = { settings, at: clock.now() };
     const { accessToken, expiresInSeconds, scope = settings.scope } = minted;
     return serviceTokenOf(accessToken, expiresInSeconds, clock.now(), scope);
   }
@@ -156,8 +162,11 @@ export class TokenSource {
       audience !== undefined &&
       // Given alone, the keys' address counts with a token endpoint from the secret; see `providerKeys`.
       (jwksUri === undefined || tokenEndpoint !== undefined);
-    return isComplete
-      ? resolveProviderSettings(this.options.configured, {})
+    if (isComplete) return resolveProviderSettings(this.options.configured, {});
+    const { settings, at } = this.#minted ?? {};
+    const age = this.options.clock.now() - (at ?? Number.NEGATIVE_INFINITY);
+    return settings !== undefined && age >= 0 && age < JUST_MINTED
+      ? settings
       : (await this.access()).settings;
   }
 
