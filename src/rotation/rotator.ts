@@ -24,7 +24,7 @@ import {
 export interface RotatorOptions extends RotationStepsOptions {
   /** How long a claim on minting stands, in milliseconds. Default: 45,000; a mint takes 30,000 at most. */
   readonly claimLease?: number;
-  /** Age of the current token in milliseconds under which nobody gets another by asking. Default: 0, none. */
+  /** Age of the current token in milliseconds under which a request brings no other. Default: 0. */
   readonly manualInterval?: number;
 }
 
@@ -33,7 +33,7 @@ interface RotationRequest {
   readonly trigger: RotationTrigger;
   /** What it is for: replicas that rotate for the same key do it once. Default: a key of its own. */
   readonly key?: string;
-  /** Without a key: mints also when the current token is of a moment ago. Default: false. */
+  /** Without a key: mints also when the current token was minted a moment ago. Default: false. */
   readonly force?: boolean;
   /** With a slot: its start, in milliseconds since the Unix epoch. A token minted since then satisfies it. */
   readonly slotStart?: number;
@@ -41,7 +41,7 @@ interface RotationRequest {
   readonly seen?: Seen;
 }
 
-/** What the store says, as a rotation decides by it. */
+/** What the store said, by which a rotation decides. */
 interface Seen {
   readonly description: SecretDescription;
   readonly current: CurrentToken | undefined;
@@ -49,7 +49,7 @@ interface Seen {
   readonly attempt?: Attempt | undefined;
 }
 
-/** A rotation that ended well, or was asked for. */
+/** A rotation that succeeded, or was requested. */
 export interface Rotated {
   /** The version that is current now, or that will be when Secrets Manager was asked. */
   readonly versionId: string;
@@ -94,10 +94,10 @@ export class Rotator {
   }
 
   /**
-   * Runs all four steps. Where Secrets Manager rotates the secret it only asks for that, on behalf of somebody or of the
-   * watchdog, and the result is `requested`: the rotation itself goes on elsewhere.
+   * Runs all four steps. Where Secrets Manager rotates the secret, a request or the watchdog makes it ask for that, and the
+   * result is `requested`: the rotation goes on elsewhere.
    *
-   * @throws {BrokerError} of kind `retry` when a later attempt may succeed; every other kind needs somebody.
+   * @throws {BrokerError} of kind `retry` when a later attempt may succeed; every other kind needs a fix first.
    */
   async rotate(request: RotationRequest): Promise<Rotated> {
     const joined = request.key ?? (request.force === true ? 'forced' : 'manual');
@@ -110,8 +110,8 @@ export class Rotator {
   }
 
   /**
-   * Ends the rotations of this process, for good. A wait for another replica's claim ends at once, and nothing more is
-   * minted; a mint that runs has four seconds, and is abandoned then. Resolves within six seconds, whatever hangs.
+   * Ends the rotations of this process for good. A wait for another replica's claim ends at once, and no further mint
+   * starts; a running mint is abandoned after four seconds. Resolves within six seconds, whatever hangs.
    */
   async stop(): Promise<void> {
     this.#stopping.abort(stopped('it had not minted yet'));
@@ -146,7 +146,7 @@ export class Rotator {
       const { generatedAt, expiresAt } = parseServiceToken(version.value);
       return { versionId: version.versionId, generatedAt, expiresAt };
     } catch (error) {
-      // A value that is no token is as good as none: the next rotation replaces it.
+      // The next rotation replaces a value that is not a token.
       if (error instanceof TokenSecretError || isStoreError(error, 'VERSION_NOT_FOUND')) {
         return undefined;
       }
@@ -154,7 +154,7 @@ export class Rotator {
     }
   }
 
-  /** Whether the current token is so young that nobody gets another by asking, and has life enough. */
+  /** Whether the current token is too young for a request to bring another, and has enough life left. */
   isRecent(current: CurrentToken | undefined): boolean {
     const { clock, minimumLife, manualInterval = 0 } = this.options;
     if (current === undefined) return false;
@@ -246,7 +246,7 @@ export class Rotator {
     return isOfSlot && remainingLife(current, clock.now()) > minimumLife;
   }
 
-  /** A secret that is not the broker's to write: asks Secrets Manager, where somebody wants that. */
+  /** For a secret that the broker does not write: asks Secrets Manager, where the trigger may. */
   async #runElsewhere(
     mode: Exclude<RotationMode, 'broker'>,
     key: string,
@@ -297,7 +297,7 @@ export class Rotator {
       return created;
     } catch (error) {
       try {
-        // A token that will never be accepted must not stay pending: the next attempt would only adopt it again.
+        // A rejected token must not stay pending: the next attempt would adopt it again.
         if (errorCode(error) === 'ROTATION_TOKEN_REJECTED') await this.steps.giveUp(versionId);
       } finally {
         await this.#release(claim);
@@ -306,7 +306,7 @@ export class Rotator {
     }
   }
 
-  /** After a failure: nobody has to wait for a mint that will not come. */
+  /** After a failure: other replicas need not wait for a mint that will not come. */
   async #release(claim: Claim | 'staged'): Promise<void> {
     if (claim === 'staged') return;
     try {

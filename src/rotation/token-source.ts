@@ -13,7 +13,7 @@ import type { Clock } from '../tokens/time.js';
 import type { TokenVerifier } from '../verification/verifier.js';
 
 /**
- * What a minted JWT says about itself, as the service token that is kept. Nothing is verified here: testSecret does.
+ * The service token to keep, from the claims of a minted JWT. Nothing is verified here: testSecret does.
  *
  * @param expiresInSeconds the token response's `expires_in`; the earlier of it and `exp` counts.
  * @param now milliseconds since the Unix epoch.
@@ -75,7 +75,7 @@ function readClaims(accessToken: string): JWTPayload {
   }
 }
 
-/** Some providers' client-credentials tokens name no audience, Cognito's for example. */
+/** Some providers' client-credentials tokens have no audience, for example Cognito's. */
 function audienceOf({ aud }: JWTPayload): readonly string[] {
   const list = Array.isArray(aud) ? aud : [aud];
   return list.filter((name): name is string => typeof name === 'string' && name !== '');
@@ -97,7 +97,7 @@ interface TokenSourceOptions {
   readonly store: SecretStore;
   readonly credentialsSecretId: string;
   readonly provider: TokenProvider;
-  /** What the configuration says of the provider; it wins over the credentials secret. */
+  /** The configured settings of the provider; they win over the credentials secret's. */
   readonly configured: Partial<ProviderSettings>;
   /** Makes the verifier for a provider: the same that receivers use. Called again when the settings change. */
   readonly createVerifier: (settings: ProviderSettings) => TokenVerifier;
@@ -115,7 +115,7 @@ interface ProviderAccess {
 
 /**
  * Where service tokens come from, and how they are judged: the credentials secret, the provider, and the verifier that
- * receivers use. The credentials secret is read anew for every mint, so that people may edit it at any time.
+ * receivers use. Every mint reads the credentials secret again, so that people may edit it at any time.
  */
 export class TokenSource {
   #verifier: { readonly key: string; readonly verifier: TokenVerifier } | undefined;
@@ -137,7 +137,7 @@ export class TokenSource {
   /**
    * Verifies a token as receivers do, and that it speaks for a service.
    *
-   * @throws {BrokerError} of kind `rejected` for a token that receivers refuse, `retry` when the keys cannot be had.
+   * @throws {BrokerError} of kind `rejected` for a token that receivers refuse, `retry` when the keys are not available.
    */
   async verify(token: ServiceToken): Promise<void> {
     const settings = await this.#judgingSettings();
@@ -152,8 +152,8 @@ export class TokenSource {
   }
 
   /**
-   * The settings that tokens are judged by. A broker that only serves and watches may not be allowed to read the client
-   * credentials, and need not where the configuration says everything that counts here.
+   * The settings that tokens are judged by. Where the configuration has all of them, the credentials secret is not read: a
+   * broker that only serves and watches may not be allowed to.
    */
   async #judgingSettings(): Promise<ProviderSettings> {
     const { issuer, audience, jwksUri, tokenEndpoint } = this.options.configured;
@@ -170,7 +170,7 @@ export class TokenSource {
       : (await this.access()).settings;
   }
 
-  /** The verifier for these settings; kept while they stay the same, because it keeps the provider's keys. */
+  /** The verifier for these settings; reused while they stay the same, because it holds the provider's keys. */
   verifierFor(settings: ProviderSettings): TokenVerifier {
     const key = JSON.stringify(settings);
     if (this.#verifier?.key !== key) {
