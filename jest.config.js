@@ -8,5 +8,6 @@ export default {
   testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/interop/'],
   // Ten times what the longest takes on a busy machine: a limit ends what hangs, it measures nothing.
   testTimeout: 180_000,
+  globalSetup: '<rootDir>/test/support/bundle-programs.mjs',
   maxWorkers: 2,
 };
