@@ -9,5 +9,7 @@ export default {
   // Ten times what the longest takes on a busy machine: a limit ends what hangs, it measures nothing.
   testTimeout: 180_000,
   globalSetup: '<rootDir>/test/support/bundle-programs.mjs',
-  maxWorkers: 2,
+  testSequencer: '<rootDir>/test/support/sequencer.js',
+  // One more than most machines have cores: some tests wait.
+  maxWorkers: 3,
 };
