@@ -1,5 +1,6 @@
 import { TokenRequestError } from './client-errors.js';
 import { tell } from '../tokens/errors.js';
+import { backoff } from '../tokens/time.js';
 import { requestToken, type GrantedToken } from './token-request.js';
 import { type ClientSettings, readPeerSecret } from './client-options.js';
 
@@ -69,7 +70,7 @@ function restAfter(error: TokenRequestError, count: number, random: number): num
   }
   if (kind === 'retry') return 0;
   const longest = isRefusal(error) ? LONGEST_REFUSAL_REST : LONGEST_REST;
-  return Math.min(FIRST_REST * 2 ** (count - 1), longest) * (1 + random / 4);
+  return backoff(count, FIRST_REST, longest) * (1 + random / 4);
 }
 
 /** A refusal of the peer or its request, which every broker of the list would repeat. */
@@ -143,7 +144,7 @@ export function pauseBeforeRound(input: RoundsInput): number | undefined {
     .filter(({ error }) => error.kind === 'retry')
     .map((failure) => (isResting(failure, now, isUrgent) ? restEnd(failure, isUrgent) - now : 0));
   if (failedRounds >= rounds || rests.length === 0) return undefined;
-  const jitter = random * Math.min(FIRST_PAUSE * 2 ** (failedRounds - 1), LONGEST_PAUSE);
+  const jitter = random * backoff(failedRounds, FIRST_PAUSE, LONGEST_PAUSE);
   const pause = Math.min(...rests) + jitter;
   return now + pause < deadline ? pause : undefined;
 }
@@ -246,7 +247,8 @@ export class BrokerAsker {
     } catch (error) {
       if (!(error instanceof TokenRequestError)) throw error;
       const now = clock.now();
-      tell(() => observer.brokerFailed?.({ broker, error, durationMs: now - startedAt }));
+      const durationSeconds = (now - startedAt) / 1_000;
+      tell(() => observer.brokerFailed?.({ broker, error, durationSeconds }));
       if (isRefusal(error)) {
         const last = this.#refusal?.secret === peerSecret ? this.#refusal : undefined;
         this.#refusal = { ...remember(error, last, now, random()), secret: peerSecret };

@@ -1,5 +1,6 @@
 import { Agent } from 'node:http';
 import { ClientConfigError } from './client-errors.js';
+import { isObject } from '../tokens/json.js';
 
 // Plain http is not encrypted, also not within the tunnel of a proxy. It is allowed to this very machine, and to networks in
 // which nobody can listen: a proxy is in neither.
@@ -82,8 +83,4 @@ function namesOf(value: object): readonly string[] {
     if (typeof constructor === 'function') names.push(constructor.name);
   }
   return names;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }

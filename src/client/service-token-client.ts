@@ -1,6 +1,7 @@
 import { RefreshingCache, type CacheAnswer } from '../tokens/refreshing-cache.js';
 import {
   createSuppliedToken,
+  readDemand,
   type ServiceTokenSource,
   type SuppliedToken,
   type TokenDemand,
@@ -35,7 +36,7 @@ export interface ServiceTokenClient extends ServiceTokenSource {
    * The service token, from memory when it is fresh: then no request is made, and the same promise is returned again.
    *
    * @throws {TokenRequestError} when there is no token at hand and no broker gives one.
-   * @throws {CacheError} `TOKEN_LIFE_TOO_SHORT` when the token does not live as long as `demand.minTtlMs` asks for.
+   * @throws {CacheError} `TOKEN_LIFE_TOO_SHORT` when the token does not live as long as `demand.minTtlSeconds` asks for.
    * @throws {ClientConfigError} for a demand that is none.
    */
   getToken(demand?: TokenDemand): Promise<SuppliedToken>;
@@ -46,11 +47,11 @@ export interface ServiceTokenClient extends ServiceTokenSource {
 /**
  * Makes a client of the broker: one for a process is enough, and shares one token among all its calls.
  *
- * It keeps the broker's own freshness policy. A token is used for five minutes (`ttlMs`) and asked for again behind the
+ * It keeps the broker's own freshness policy. A token is used for five minutes (`ttlSeconds`) and asked for again behind the
  * answers from four minutes on; however many callers, one request is in flight. When no broker answers, the token is
  * served on for as long as it lives, and the refresh is retried after 1, 2, 4 … 30 seconds. `force` asks the broker to
  * read its store, at most once a second; with `patient` it waits for the rest of a second in which an ordinary read was
- * made, unless `deadlineMs` is shorter.
+ * made, unless `deadlineSeconds` is shorter.
  *
  * The brokers are asked in the order of the list: the first whenever it works, and last for a minute after it failed.
  * `Retry-After` is kept. A peer that is refused (400, 401, 403) is not tried again at another broker, nor at once: after 1 to 7
@@ -132,10 +133,10 @@ class BrokerClient implements ServiceTokenClient {
   }
 
   async #wait(demand: TokenDemand = {}): Promise<SuppliedToken> {
-    requireDemand(demand);
+    const request = readDemand(demand, (mistake) => new ClientConfigError(mistake));
     // Who forces a read has a token that was refused: an older one is no use, so that it is waited for.
-    const waiting = demand.force === true ? { waitMs: this.#settings.deadlineMs } : {};
-    return this.#take(await this.#cache.get({ ...demand, ...waiting })).token;
+    const waiting = request.force === true ? { waitMs: this.#settings.deadlineMs } : {};
+    return this.#take(await this.#cache.get({ ...request, ...waiting })).token;
   }
 
   async #read(forced: boolean): Promise<Held> {
@@ -159,7 +160,11 @@ class BrokerClient implements ServiceTokenClient {
     const { value } = this.#cache.status();
     if (value === undefined) return;
     const { broker, token } = value;
-    this.#settings.observer.refreshed?.({ broker, durationMs, expiresAt: token.expiresAt });
+    this.#settings.observer.refreshed?.({
+      broker,
+      durationSeconds: durationMs / 1_000,
+      expiresAt: token.expiresAt,
+    });
   }
 
   #noteFailure(error: unknown, consecutiveFailures: number): void {
@@ -175,15 +180,5 @@ class BrokerClient implements ServiceTokenClient {
     const { clock, skewMs } = this.#settings;
     const { expiresAt } = this.#cache.status();
     return expiresAt !== undefined && expiresAt - clock.now() > skewMs;
-  }
-}
-
-function requireDemand({ minTtlMs = 0, force = false, patient = false }: TokenDemand): void {
-  if (typeof minTtlMs !== 'number' || !(minTtlMs >= 0) || minTtlMs === Infinity) {
-    throw new ClientConfigError('"minTtlMs" must be a number of milliseconds from 0.');
-  }
-  if (typeof force !== 'boolean') throw new ClientConfigError('"force" must be true or false.');
-  if (typeof patient !== 'boolean') {
-    throw new ClientConfigError('"patient" must be true or false.');
   }
 }

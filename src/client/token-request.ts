@@ -183,7 +183,7 @@ function refusal(status: number, json: JsonObject, broker: string): TokenRequest
 }
 
 /** One token request to one broker. */
-interface Exchange {
+interface TokenRequest {
   /** The broker's URL without a slash at the end. */
   readonly broker: string;
   readonly peerId: string;
@@ -213,13 +213,13 @@ export interface GrantedToken {
  *
  * @throws {TokenRequestError}
  */
-export async function requestToken(exchange: Exchange): Promise<GrantedToken> {
-  const { broker, clock, timeoutMs, skewMs } = exchange;
+export async function requestToken(request: TokenRequest): Promise<GrantedToken> {
+  const { broker, clock, timeoutMs, skewMs } = request;
   const sentAt = clock.now();
   const { accessToken, lifeSeconds } = await withDeadline(
     clock,
     timeoutMs,
-    (signal) => talk(exchange, signal),
+    (signal) => talk(request, signal),
     () => tooSlow(broker, timeoutMs),
   );
   if (lifeSeconds * 1_000 <= skewMs) {
@@ -232,10 +232,10 @@ export async function requestToken(exchange: Exchange): Promise<GrantedToken> {
   return { accessToken, expiresAt: sentAt + lifeSeconds * 1_000 };
 }
 
-async function talk(exchange: Exchange, signal: AbortSignal): Promise<Grant> {
-  const { broker, clock, fetch } = exchange;
+async function talk(request: TokenRequest, signal: AbortSignal): Promise<Grant> {
+  const { broker, clock, fetch } = request;
   try {
-    const response = await fetch(`${broker}/oauth2/token`, requestInit(exchange, signal));
+    const response = await fetch(`${broker}/oauth2/token`, requestInit(request, signal));
     const { status, headers } = response;
     const failure = failureByStatus(status, headers, broker, clock.now());
     if (failure !== undefined) {
@@ -253,8 +253,8 @@ async function talk(exchange: Exchange, signal: AbortSignal): Promise<Grant> {
   }
 }
 
-function requestInit(exchange: Exchange, signal: AbortSignal): RequestInit {
-  const { broker, peerId, peerSecret, pastCaches } = exchange;
+function requestInit(request: TokenRequest, signal: AbortSignal): RequestInit {
+  const { broker, peerId, peerSecret, pastCaches } = request;
   // To this very machine, or to a network in which nobody can listen: not to a proxy.
   const dispatcher = broker.startsWith('http:') ? directDispatcher(undefined) : undefined;
   const init: RequestInit = {

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { calculateJwkThumbprint, type JWK } from 'jose';
 import { readOwn } from '../secrets/embedded/data-folder.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
+import { isObject } from '../tokens/json.js';
 
 /** Every way in which the embedded provider fails to start. */
 const KINDS = {
@@ -118,10 +119,6 @@ async function readIfPresent(path: string): Promise<string | undefined> {
 
 function systemCode(error: unknown): string {
   return isObject(error) && isText(error['code']) ? error['code'] : 'no code';
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }
 
 function isText(value: unknown): value is string {

@@ -1,5 +1,5 @@
 import { LOG_LEVELS, settingOf } from '../config/settings.js';
-import { redactFields } from '../operations/log.js';
+import { redactFields } from '../operations/log-fields.js';
 import { type Clock, systemClock } from '../tokens/time.js';
 import { redactText } from '../tokens/redaction.js';
 import { currentInvocation, timedProvider } from './invocation.js';

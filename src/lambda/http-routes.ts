@@ -20,8 +20,8 @@ import {
   type PeerAuthentication,
 } from '../serving/peer-login.js';
 import type { PeerRole } from '../peers/peers.js';
-import type { Core, GapWatch } from '../composition/core.js';
-import { createReadiness } from '../composition/broker-readiness.js';
+import { servingOptionsOf, type Core, type GapWatch } from '../composition/core.js';
+import { createReadiness } from '../composition/readiness.js';
 import { createServing } from '../serving/serving.js';
 import type { SecretStore, SecretVersion, VersionSelector } from '../secrets/secret-store.js';
 
@@ -175,23 +175,10 @@ export function createHttpRoutes({
   callerOf,
   observer,
 }: HttpRoutesOptions): Readonly<Record<HttpRoute, Endpoint>> {
-  const { config, clock, rotator } = core;
-  const { scope } = config.provider;
   const serving = createServing({
+    ...servingOptionsOf(core),
     store: reads,
-    tokenSecretId: config.secrets.tokenSecretId,
-    peersSecretId: config.secrets.peersSecretId,
-    clock,
-    ttlMs: config.cache.ttlSeconds * 1000,
-    skewMs: config.verification.clockSkewSeconds * 1000,
-    ...(scope !== undefined && { scope }),
-    login: new IamLogin({ peers: config.http.iamPeers, callerOf, observer }),
-    rotateNow: {
-      rotate: async () => {
-        const { versionId, result } = await rotator.rotate({ trigger: 'http' });
-        return { versionId, outcome: result };
-      },
-    },
+    login: new IamLogin({ peers: core.config.http.iamPeers, callerOf, observer }),
     observer,
   });
   const readiness = createReadiness(core, serving.tokenCache, NO_SCHEDULE);

@@ -1,6 +1,6 @@
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Clock } from '../tokens/time.js';
+import { startDeadline, type Clock } from '../tokens/time.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 
 const KINDS = {
@@ -77,23 +77,17 @@ export async function runInvocation<R>(
   context: FunctionContext,
   run: () => Promise<R>,
 ): Promise<R> {
-  const timeUp = new AbortController();
-  const ended = new AbortController();
   const limit = providerTime(context.getRemainingTimeInMillis());
-  clock.sleep(limit, ended.signal).then(
-    () => timeUp.abort(outOfTime(limit)),
-    // Rejected only because the invocation ended first.
-    () => undefined,
-  );
+  const deadline = startDeadline(clock, limit, () => outOfTime(limit));
   const invocation = {
     requestId: context.awsRequestId,
     startedAt: clock.now(),
-    providerSignal: timeUp.signal,
+    providerSignal: deadline.signal,
   };
   try {
     return await current.run(invocation, run);
   } finally {
-    ended.abort();
+    deadline.end();
   }
 }
 

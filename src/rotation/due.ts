@@ -1,4 +1,5 @@
 import { earlyKey, slotKey, findVersion, lastTaken, versionIdOf, watchdogKey } from './claim.js';
+import { backoff } from '../tokens/time.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 
 /** What is known of the current version. */
@@ -128,8 +129,7 @@ export function restUntil({ state, givenUp }: Attempt, now: number): number | un
   if (state !== 'new' || givenUp === undefined) return undefined;
   // A store's clock may be ahead of ours. Farther ahead than any pause is long, ours was set back.
   if (givenUp.lastAt - now > LONGEST_REST) return undefined;
-  const doublings = Math.min(Math.max(givenUp.count - QUICK_MINTS, 0), 20);
-  const rest = Math.min(FIRST_REST * 2 ** doublings, LONGEST_REST);
+  const rest = backoff(givenUp.count - QUICK_MINTS + 1, FIRST_REST, LONGEST_REST);
   const until = givenUp.lastAt + rest;
   return until > now ? until : undefined;
 }
@@ -174,7 +174,7 @@ const LONGEST_WAIT = 3_600_000;
 
 /** Milliseconds to wait after so many requests, from 1: ten minutes, doubling up to an hour. */
 export function askWait(count: number): number {
-  return Math.min(FIRST_WAIT * 2 ** Math.min(count - 1, 10), LONGEST_WAIT);
+  return backoff(count, FIRST_WAIT, LONGEST_WAIT);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { isStoreError, SecretStoreError, type SecretDescription } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/time.js';
+import { backoff, type Clock } from '../tokens/time.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import {
   LONGEST_REST,
@@ -337,8 +337,7 @@ export class RotationSchedule {
  */
 export function retryWait(error: unknown, failures: number, random: number): number {
   const { quick, longest } = patience(error);
-  const doublings = Math.min(Math.max(failures + 1 - quick, 0), 10);
-  const whole = Math.min(firstRetry(error) * 2 ** doublings, longest);
+  const whole = backoff(failures + 2 - quick, firstRetry(error), longest);
   return whole / 2 + (whole / 2) * random;
 }
 

@@ -1,4 +1,4 @@
-import type { Clock } from '../tokens/time.js';
+import { backoff, type Clock } from '../tokens/time.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 
@@ -168,8 +168,7 @@ export class TokenWatch {
 
   #retryLater(): void {
     const { clock, interval = INTERVAL } = this.options;
-    this.#nextAt =
-      clock.now() + Math.min(FIRST_RETRY * 2 ** Math.min(this.#failures, 10), interval);
     this.#failures += 1;
+    this.#nextAt = clock.now() + backoff(this.#failures, FIRST_RETRY, interval);
   }
 }

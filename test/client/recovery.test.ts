@@ -125,8 +125,9 @@ describe.each<TlsVersion>(['TLSv1.2', 'TLSv1.3'])(
         brokers: await broker.listen(),
         peer: { id: 'orders', secret: 'right-peer-secret' },
         clock,
-        timeoutMs: TIMEOUT,
-        skewMs: 60_000,
+        timeoutSeconds: TIMEOUT / 1_000,
+        skewSeconds: 60,
+        random: () => 0.5,
         fetch: (url, init) => fetch(url, { ...init, dispatcher: agent } as unknown as RequestInit),
       });
     });

@@ -258,6 +258,6 @@ test('probes of a broker that is not ready: one line when it changes, none for e
   // And that the token is too short for the schedule, which is known once it was read.
   expect(ofProbes().slice(1)).toMatchObject([
     { message: 'Ready again.' },
-    { message: expect.stringMatching(/^Ready, but not well\. A token lives/) },
+    { message: expect.stringMatching(/^Ready, degraded\. A token lives/) },
   ]);
 });

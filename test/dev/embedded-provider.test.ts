@@ -1,6 +1,5 @@
 import { lstat, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
@@ -15,6 +14,7 @@ import {
 } from '../../src/dev/embedded-provider.js';
 import { systemClock } from '../../src/tokens/time.js';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 const CLIENT_ID = 'dev-broker_1.0';
 const CLIENT_SECRET = 'dev secret:with+every/kind%of=character';
@@ -24,7 +24,7 @@ let dataDir: string;
 let running: EmbeddedProvider[] = [];
 
 beforeEach(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), 'embedded-provider-'));
+  dataDir = await mkdtemp(join(TEMPORARY, 'embedded-provider-'));
 });
 
 afterEach(async () => {

@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Database } from '../../src/secrets/embedded/database.js';
@@ -23,6 +22,7 @@ import {
   type Sample,
   type SpawnedBroker,
 } from './scene.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 /** How a part beside the matrix went. */
 export interface PartResult {
@@ -63,7 +63,7 @@ async function inWorld(
   act: (world: World, folder: string) => Promise<Omit<PartResult, 'part'>>,
 ): Promise<PartResult> {
   const world = await World.open(lives);
-  const folder = await mkdtemp(join(tmpdir(), 'faults-part-'));
+  const folder = await mkdtemp(join(TEMPORARY, 'faults-part-'));
   // Some brokers run as another user.
   await chmod(folder, 0o755);
   try {

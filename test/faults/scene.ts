@@ -22,6 +22,7 @@ import { writeSecret } from '../../src/composition/secret-file.js';
 import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
 import { FaultProxy, type Fault } from './fault-proxy.js';
 import { startSecretsManager } from './secrets-manager.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 /** The ways that can break. */
 export const PLACES = ['store', 'token endpoint', 'keys', 'client'] as const;
@@ -79,7 +80,7 @@ export class World {
   /** @param storeUrl where Secrets Manager is, instead of one in this process. */
   static async open(lives: Lives, storeUrl?: string): Promise<World> {
     process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
-    const folder = await mkdtemp(join(tmpdir(), 'faults-'));
+    const folder = await mkdtemp(join(TEMPORARY, 'faults-'));
     const certificates = { trusted: selfSignedCertificate(), other: selfSignedCertificate() };
     await writeFile(join(folder, 'ca.pem'), certificates.trusted.cert);
     const provider = await startProviderServer({ tokenLifeSeconds: lives.token });
@@ -308,8 +309,8 @@ export async function clientAsker(
     brokers: url,
     peer: PEER,
     allowInsecureHttp: true,
-    ttlMs: ttl * 1_000,
-    skewMs: skew * 1_000,
+    ttlSeconds: ttl,
+    skewSeconds: skew,
   };
   const child = spawn(process.execPath, [CLIENT_PEER, JSON.stringify(options)], {
     env: { ...BASE_ENVIRONMENT, ...env },

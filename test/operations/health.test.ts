@@ -242,7 +242,7 @@ test.each<[string, Partial<Source>, object]>([
   expect(response.body).toMatchObject({ status: 'degraded', details });
   expect(out.line).toMatchObject({
     level: 'warn',
-    message: expect.stringMatching(/^Ready, but not well\. \S/),
+    message: expect.stringMatching(/^Ready, degraded\. \S/),
   });
 });
 

@@ -54,6 +54,8 @@ export interface BrokerProcess {
 /** Where a process runs. Default: the folder of temporary files, so that nothing is ever written into the package. */
 export interface ProcessOptions {
   readonly cwd?: string;
+  /** The command line that {@link startBroker} runs. Default: {@link CLI}. */
+  readonly cli?: string;
   /** Written to its standard input, which is closed afterwards. */
   readonly input?: string;
 }
@@ -86,7 +88,7 @@ export async function startBroker(
   env: NodeJS.ProcessEnv = {},
   options: ProcessOptions = {},
 ): Promise<BrokerProcess> {
-  const started = start([CLI, ...args], env, options);
+  const started = start([options.cli ?? CLI, ...args], env, options);
   const { child, stdout, stderr, exit } = started;
   const isForPeople = args.includes('dev') && !args.includes('--json');
   const listeningIn = isForPeople ? readyInDevMode : listeningInLog;

@@ -145,10 +145,10 @@ function importsOurs({ imports }: NestModule, ours: Type): boolean {
 }
 
 /** Nest's injection token for the `ServiceTokenSource` of `ServiceClientModule`, for health and metrics. */
-export const SERVICE_TOKEN_SOURCE = Symbol('SERVICE_TOKEN_SOURCE');
+export const SERVICE_TOKEN_SOURCE = Symbol.for('service-token-broker/service-token-source');
 
 /** Nest's injection token for the `AuthorizedFetch` of `ServiceClientModule`. */
-export const AUTHORIZED_FETCH = Symbol('AUTHORIZED_FETCH');
+export const AUTHORIZED_FETCH = Symbol.for('service-token-broker/authorized-fetch');
 
 /** How `ServiceClientModule` is set up: where the service token comes from, and where tokens may go. */
 export type ServiceClientModuleOptions = Omit<AttachmentOptions, 'tokens'> &

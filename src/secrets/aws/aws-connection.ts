@@ -3,9 +3,8 @@ import type {
   SecretsManagerClient,
   SecretsManagerClientConfig,
 } from '@aws-sdk/client-secrets-manager';
-import { systemClock, type Clock, type DateReading } from '../../tokens/time.js';
-import { identityErrorOf, storeErrorOf, carriesValue, type AwsOperation } from './aws-errors.js';
-import { readFault } from './aws-fault.js';
+import { systemClock, withDeadline, type Clock, type DateReading } from '../../tokens/time.js';
+import { identityErrorOf, storeErrorOf, type AwsOperation } from './aws-errors.js';
 
 const PACKAGE = '@aws-sdk/client-secrets-manager';
 
@@ -106,7 +105,7 @@ export class AwsConnection {
         return { accessKeyId, region, accountId, expiresAt: expiration?.getTime() };
       });
     } catch (error) {
-      throw identityErrorOf(readFault(error, false));
+      throw identityErrorOf(error);
     }
   }
 
@@ -128,8 +127,7 @@ export class AwsConnection {
         return send({ ...link, options: { abortSignal } });
       });
     } catch (error) {
-      const fault = readFault(error, !carriesValue(operation));
-      throw storeErrorOf(fault, { operation, secretId, region: this.#region });
+      throw storeErrorOf(error, { operation, secretId, region: this.#region });
     }
   }
 
@@ -204,25 +202,12 @@ function clientConfig(
 }
 
 /** The SDK has no limit for retries and credentials together: an unreachable credentials endpoint could hang for ever. */
-async function within<T>(
-  milliseconds: number,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const controller = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => {
-      const error = new Error(`no answer within ${milliseconds} ms`);
-      error.name = 'TimeoutError';
-      controller.abort(error);
-      reject(error);
-    }, milliseconds);
+function within<T>(milliseconds: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  return withDeadline(systemClock, milliseconds, work, () => {
+    const error = new Error(`no answer within ${milliseconds} ms`);
+    error.name = 'TimeoutError';
+    return error;
   });
-  try {
-    return await Promise.race([work(controller.signal), limit]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /**

@@ -17,8 +17,7 @@ import {
 import { AwsConnection, type ConnectionOptions } from './aws-connection.js';
 import type { DescribeSecretResponse } from '@aws-sdk/client-secrets-manager';
 import { systemClock, type Clock } from '../../tokens/time.js';
-import { isArn } from './aws-errors.js';
-import { AwsFault } from './aws-fault.js';
+import { AwsFault, isArn } from './aws-errors.js';
 
 /** The two shapes in which Secrets Manager keeps a value. */
 export interface StoredValue {
@@ -357,13 +356,13 @@ class AwsStore implements SecretStore {
     error: unknown,
   ): Promise<void> {
     if (!isRefusal(error)) throw error;
-    const facts = error.cause instanceof AwsFault ? error.cause.facts : undefined;
+    const fault = error.cause instanceof AwsFault ? error.cause : undefined;
     const decide = (current: string | undefined): 'promoted' | 'conflict' | undefined => {
       // The SDK tried again after an answer was lost, and the refusal is of the later try: the first one did it.
-      if (current === versionId && (facts?.attempts ?? 1) > 1) return 'promoted';
+      if (current === versionId && (fault?.attempts ?? 1) > 1) return 'promoted';
       return current === expectedCurrent ? undefined : 'conflict';
     };
-    const verdict = facts?.labelHolder === undefined ? undefined : decide(facts.labelHolder);
+    const verdict = fault?.labelHolder === undefined ? undefined : decide(fault.labelHolder);
     const settled =
       verdict ??
       (await this.#lookUntil(secretId, error, (description) =>

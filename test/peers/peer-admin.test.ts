@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { addPeer, listPeers, removePeer } from '../../src/peers/peer-admin.js';
-import { createPeerDirectory } from '../../src/peers/peer-directory.js';
 import { authenticate } from '../../src/peers/peer-credentials.js';
+import { createPeerDirectory } from '../../src/peers/peer-directory.js';
 import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
 import {
   MemorySecretStore,

@@ -1,9 +1,9 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { createPeerDirectory, PEERS_LIFE } from '../../src/peers/peer-directory.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
+import { basic, createBroker, peerEntry, PEERS_SECRET, SECRETS, START } from '../serving/broker.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { VirtualClock } from '../support/virtual-clock.js';
-import { basic, createBroker, peerEntry, PEERS_SECRET, SECRETS, START } from './broker.js';
 
 const TTL = 300_000;
 const down = new SecretStoreError('STORE_UNAVAILABLE', 'Down.');

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { type EndpointAnswer, type EndpointRequest, headerOf } from '../../src/serving/endpoint.js';
-import type { MemorySecretStore } from '../support/memory-store.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
+import type { MemorySecretStore } from '../support/memory-store.js';
 import { basic, createBroker, PEERS_SECRET, SECRETS, TOKEN_SECRET, tokenAt } from './broker.js';
 
 const DAY = 86_400_000;
