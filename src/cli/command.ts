@@ -1,7 +1,7 @@
-import type { BrokerConfig } from '../config/broker-config.js';
-import { loadConfig } from '../config/load-config.js';
 import { createCore, type Core } from '../composition/core.js';
 import { openStore } from '../composition/open-store.js';
+import type { BrokerConfig } from '../config/broker-config.js';
+import { loadConfig } from '../config/load-config.js';
 import type { Coverage } from '../rotation/coverage.js';
 import type { RotationMode } from '../rotation/rotation.js';
 import { systemClock } from '../tokens/time.js';

@@ -4,12 +4,12 @@ import { isPeerId, PEER_ROLES } from '../peers/peers.js';
 import { BrokerError } from '../tokens/errors.js';
 import { parseUrl } from '../tokens/http.js';
 import { redactText } from '../tokens/redaction.js';
-import { tooManyOpenFiles } from './start-errors.js';
-import { processOutput, show, type Output } from './terminal.js';
 import type { CommandContext } from './command.js';
 import type { RotateOptions } from './rotate.js';
 import type { AddPeerOptions } from './secret-commands.js';
+import { tooManyOpenFiles } from './start-errors.js';
 import type { StatusOptions } from './status.js';
+import { processOutput, show, type Output } from './terminal.js';
 
 // Commands load what they need when they run: "--help" loads no configuration, and "status" no Nest.
 

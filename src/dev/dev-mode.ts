@@ -1,4 +1,4 @@
-import { relative, isAbsolute } from 'node:path';
+import { isAbsolute, relative } from 'node:path';
 import { plain, type Paint } from '../cli/terminal.js';
 import { runBroker } from '../composition/http-server.js';
 import { requireFreePort } from '../composition/listener.js';

@@ -1,20 +1,20 @@
+import { coverageOf } from '../../composition/core.js';
 import type { ProviderSettings } from '../../provider/client-credentials.js';
+import { boundedFetch } from '../../provider/provider-http.js';
 import type { ProviderMetadata } from '../../provider/token-provider.js';
+import { worstGap } from '../../rotation/coverage.js';
+import { oneLine } from '../../tokens/errors.js';
 import {
   createRemoteKeySet,
-  type KeySetState,
   explainToken,
+  type KeySetState,
   type TokenExplanation,
   type TokenVerifierOptions,
 } from '../../verification/index.js';
-import { ok, warning, type Examined, type Finding, failed, skipped } from './examination.js';
-import type { ExaminedBroker, ExaminedTokenSecret } from './examine-secrets.js';
-import { coverageOf } from '../../composition/core.js';
-import { oneLine } from '../../tokens/errors.js';
-import { worstGap } from '../../rotation/coverage.js';
 import { span } from '../terminal.js';
 import { adviceFor } from '../verify.js';
-import { boundedFetch } from '../../provider/provider-http.js';
+import { failed, ok, skipped, warning, type Examined, type Finding } from './examination.js';
+import type { ExaminedBroker, ExaminedTokenSecret } from './examine-secrets.js';
 
 /** The provider as it describes itself, with the settings that it was asked by. */
 interface ExaminedProvider {

@@ -1,8 +1,8 @@
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { findVersion } from '../../rotation/claim.js';
+import { gapOfStoreRotation, type Slots } from '../../rotation/coverage.js';
 import { PENDING_GRACE } from '../../rotation/repair.js';
 import { pendingLeftover, rotationMode } from '../../rotation/rotation.js';
-import { type Slots, gapOfStoreRotation } from '../../rotation/coverage.js';
 import type { SecretDescription } from '../../secrets/secret-store.js';
 import { instant, span } from '../terminal.js';
 import { failed, ok, skipped, warning, type Finding } from './examination.js';

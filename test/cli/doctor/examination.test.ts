@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { reportJson, reportLines } from '../../../src/cli/doctor/doctor.js';
 import {
   Examination,
   failed,
@@ -8,7 +9,6 @@ import {
   warning,
   type CheckReport,
 } from '../../../src/cli/doctor/examination.js';
-import { reportJson, reportLines } from '../../../src/cli/doctor/doctor.js';
 import { ConfigError } from '../../../src/config/check-settings.js';
 import { BrokerError } from '../../../src/tokens/errors.js';
 import { VirtualClock } from '../../support/virtual-clock.js';
