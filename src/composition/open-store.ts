@@ -64,7 +64,7 @@ export function storeMissing({ secrets }: BrokerConfig): BrokerError {
   return new BrokerError(
     'STORE_MISSING',
     'misconfigured',
-    `The data folder "${resolve(secrets.dataDir)}" holds no embedded store. Check BROKER_DATA_DIR. Where there never was one, the first command that writes creates it: service-token-broker credentials set`,
+    `The data folder "${resolve(secrets.dataDir)}" holds no embedded store. Check BROKER_DATA_DIR; to set up a new one: service-token-broker credentials set`,
   );
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { decodeJwt } from 'jose';
 import { ensureDevCustomerApp } from '../../src/dev/dev-logins.js';
-import { type EmbeddedProvider, startEmbeddedProvider } from '../../src/dev/embedded-provider.js';
+import { startEmbeddedProvider, type EmbeddedProvider } from '../../src/dev/embedded-provider.js';
 import {
   createRemoteKeySet,
   createTokenVerifier,

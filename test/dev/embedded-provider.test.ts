@@ -4,16 +4,16 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
 import * as client from 'openid-client';
-import { fixedPort } from '../support/fixed-port.js';
-import { LINKS, ODD_FILES } from '../support/odd-files.js';
 import { ensureDevCustomerApp } from '../../src/dev/dev-logins.js';
 import {
-  type EmbeddedProvider,
-  startEmbeddedProvider,
   loadOidcProvider,
+  startEmbeddedProvider,
+  type EmbeddedProvider,
 } from '../../src/dev/embedded-provider.js';
-import { systemClock } from '../../src/tokens/time.js';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
+import { systemClock } from '../../src/tokens/time.js';
+import { fixedPort } from '../support/fixed-port.js';
+import { LINKS, ODD_FILES } from '../support/odd-files.js';
 import { TEMPORARY } from '../support/temporary-folder.js';
 
 const CLIENT_ID = 'dev-broker_1.0';

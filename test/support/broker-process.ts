@@ -13,11 +13,11 @@ export function program(name: string): string {
 /** The command line. */
 export const CLI = program('cli');
 
-/** The machine's environment without any setting of a broker, on this machine alone and with free ports. */
+/** The machine's environment without a broker's settings and without colour, on this machine alone, with free ports. */
 export const BASE_ENVIRONMENT: NodeJS.ProcessEnv = {
   ...Object.fromEntries(
     Object.entries(process.env).filter(
-      ([name]) => !/^(?:BROKER_.*|PORT|HOST|NODE_OPTIONS)$/.test(name),
+      ([name]) => !/^(?:BROKER_.*|PORT|HOST|NODE_OPTIONS|FORCE_COLOR|NO_COLOR)$/.test(name),
     ),
   ),
   HOST: '127.0.0.1',
