@@ -5,9 +5,6 @@ import { readFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** As the scripts `start` and `serve` of package.json, and the README, start it. */
-const NODE_FLAGS = ['--max-semi-space-size=4'];
-
 const PATIENCE = 30_000;
 const POLL = 2;
 
@@ -18,7 +15,7 @@ const POLL = 2;
 export async function startBroker(build, command, env, logFile) {
   const startedAt = performance.now();
   const out = openSync(logFile, 'w');
-  const child = spawn(process.execPath, [...NODE_FLAGS, build.cli, command], {
+  const child = spawn(process.execPath, [build.cli, command], {
     env: { PATH: process.env.PATH, BROKER_LOG_FORMAT: 'json', ...env },
     stdio: ['ignore', out, 'inherit'],
   });

@@ -2,6 +2,7 @@ export {
   BrokerModule,
   type BrokerModuleAsyncOptions,
   type BrokerModuleOptions,
+  type BrokerOptionsFactory,
 } from './composition/broker.module.js';
 export { serveHttp, type RunningBroker } from './composition/http-server.js';
 export { BrokerRuntime, createRuntime, type RuntimeOptions } from './composition/runtime.js';

@@ -7,28 +7,33 @@ export {
 } from '../context/call-context.js';
 export { RunAsService } from '../context/run-as-service.js';
 export { BrokerError, type ErrorKind } from '../tokens/errors.js';
-export type { Clock } from '../tokens/time.js';
 export { CacheError } from '../tokens/refreshing-cache.js';
+export type { Clock } from '../tokens/time.js';
 export type { ServiceTokenSource, SuppliedToken, TokenDemand } from '../tokens/token-supply.js';
 export type { CustomerPrincipal, Principal, ServicePrincipal } from '../verification/index.js';
 export {
   asCustomer,
   asService,
+  attachAuthorization,
   type Acting,
+} from './attachment/attach-authorization.js';
+export {
+  AttachmentError,
   type ActingAs,
-} from './attachment/authorized-fetch.js';
-export type { AllowedOrigin } from './attachment/attachment-rules.js';
-export { attachAuthorization } from './attachment/attach-authorization.js';
-export { AttachmentError, type AttachmentErrorCode } from './attachment/attachment-rules.js';
-export type { AttachmentOptions, RefusedServiceToken } from './attachment/attachment-rules.js';
+  type AllowedOrigin,
+  type AttachmentErrorCode,
+  type AttachmentOptions,
+  type OtherOrigins,
+  type OutsideCalls,
+  type RefusedServiceToken,
+} from './attachment/attachment-rules.js';
 export {
   createAuthorizedFetch,
   type AuthorizedFetch,
   type AuthorizedFetchOptions,
   type AuthorizedRequestInit,
 } from './attachment/authorized-fetch.js';
-export type { AxiosLike } from './attachment/axios-dispatch.js';
-export type { OtherOrigins, OutsideCalls } from './attachment/attachment-rules.js';
+export type { AxiosLike } from './attachment/axios-request.js';
 export {
   ClientConfigError,
   TokenRequestError,
@@ -37,12 +42,13 @@ export {
 export type {
   BrokerFailed,
   BrokerSwitched,
+  PeerOptions,
   RefreshFailed,
   ServedStale,
   ServiceTokenClientObserver,
+  ServiceTokenClientOptions,
   TokenRefreshed,
 } from './client-options.js';
-export type { PeerOptions, ServiceTokenClientOptions } from './client-options.js';
 export {
   createServiceTokenClient,
   type ServiceTokenClient,

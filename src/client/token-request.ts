@@ -1,20 +1,67 @@
 import { isUtf8 } from 'node:buffer';
 import {
-  lostBody,
-  isTemporaryStatus,
-  retryAfterOf,
-  readBoundedBody,
-  clientSecretBasic,
   bareError,
+  clientSecretBasic,
   connectionFailure,
+  isTemporaryStatus,
+  lostBody,
+  readBoundedBody,
+  retryAfterOf,
 } from '../tokens/http.js';
 import { isJsonObject, parseStrictJson, type JsonObject } from '../tokens/json.js';
-import { TokenRequestError, ClientConfigError } from './client-errors.js';
-import { type Clock, withDeadline } from '../tokens/time.js';
+import { withDeadline, type Clock } from '../tokens/time.js';
+import { ClientConfigError, TokenRequestError } from './client-errors.js';
 import { directDispatcher } from './proxies.js';
 
-/** The largest answer that is read, in bytes. Real ones have one or two thousand. */
-const MAX_ANSWER_BYTES = 64 * 1024;
+/** One token request to one broker. */
+interface TokenRequest {
+  /** The broker's URL without a slash at the end. */
+  readonly broker: string;
+  readonly peerId: string;
+  readonly peerSecret: string;
+  /** Asks the broker to look past its own cache. */
+  readonly pastCaches: boolean;
+  readonly fetch: typeof globalThis.fetch;
+  readonly clock: Clock;
+  /** Milliseconds for all of it. */
+  readonly timeoutMs: number;
+  /** Life in milliseconds under which a token is of no use. */
+  readonly skewMs: number;
+}
+
+/** A token as it was granted. */
+export interface GrantedToken {
+  readonly accessToken: string;
+  /** In milliseconds since the Unix epoch, by our own clock. */
+  readonly expiresAt: number;
+}
+
+/**
+ * Asks one broker once: the client-credentials grant (RFC 6749 §4.4) with `client_secret_basic`. Follows no redirect.
+ *
+ * `expiresAt` counts from before the request was sent, so that it is never too late, and by `expires_in`, a span, so that it
+ * does not matter how far the clocks of the two machines are apart.
+ *
+ * @throws {TokenRequestError}
+ */
+export async function requestToken(request: TokenRequest): Promise<GrantedToken> {
+  const { broker, clock, timeoutMs, skewMs } = request;
+  const sentAt = clock.now();
+  const { accessToken, lifeSeconds } = await withDeadline(
+    clock,
+    timeoutMs,
+    (signal) => talk(request, signal),
+    () => tooSlow(broker, timeoutMs),
+  );
+  if (lifeSeconds * 1_000 <= skewMs) {
+    throw new TokenRequestError(
+      'BROKER_TOKEN_EXPIRED',
+      `The broker ${broker} served a token with ${Math.floor(lifeSeconds)} s left, and over ${skewMs / 1_000} s are ` +
+        'needed. Its /health/ready says whether rotation works.',
+    );
+  }
+  return { accessToken, expiresAt: sentAt + lifeSeconds * 1_000 };
+}
 
 /** What a broker granted. */
 interface Grant {
@@ -23,35 +70,49 @@ interface Grant {
   readonly lifeSeconds: number;
 }
 
-/** Real answers have no depth at all; the room is for members that somebody may add. */
-const MAX_DEPTH = 16;
+/** The largest answer that is read, in bytes. Real ones have one or two thousand. */
+const MAX_ANSWER_BYTES = 64 * 1024;
 
-/** Ten years. No token is meant to live that long, and beyond some life the instants are no dates any more. */
-const MAX_LIFE_SECONDS = 315_360_000;
+async function talk(request: TokenRequest, signal: AbortSignal): Promise<Grant> {
+  const { broker, clock, fetch } = request;
+  try {
+    const response = await fetch(`${broker}/oauth2/token`, requestInit(request, signal));
+    const { status, headers } = response;
+    const failure = failureByStatus(status, headers, broker, clock.now());
+    if (failure !== undefined) {
+      // Nobody reads the body; a failure to cancel it does not change the result.
+      response.body?.cancel().catch(() => undefined);
+      throw failure;
+    }
+    const body = await readBoundedBody(response, MAX_ANSWER_BYTES, () =>
+      invalidAnswer(broker, status, `it has more than ${MAX_ANSWER_BYTES} bytes`),
+    );
+    return readGrant(status, body, broker);
+  } catch (error) {
+    if (error instanceof TokenRequestError || error instanceof ClientConfigError) throw error;
+    throw noAnswer(error, broker);
+  }
+}
 
-/** RFC 6750 §2.1 `b64token`: what may follow `Bearer ` in a header. */
-const BEARER_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
-
-/** Error codes of RFC 6749 §4.1.2.1 and RFC 8628 §3.5 that mean "not now". */
-const TEMPORARY = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
-
-/** Error codes of a token endpoint: RFC 6749 §5.2 and RFC 8707 §2, and those above. */
-const OAUTH_ERRORS = new Set([
-  ...TEMPORARY,
-  'invalid_request',
-  'invalid_client',
-  'invalid_grant',
-  'unauthorized_client',
-  'unsupported_grant_type',
-  'invalid_scope',
-  'invalid_target',
-]);
-
-/** The statuses of a broker's refusals. Another one with an OAuth error is somebody else's. */
-const REFUSALS = new Set([400, 401, 403]);
-
-/** What a server answers that has no token endpoint at the path, whatever it says. A broker has one, and takes POST. */
-const NOTHING_THERE = new Set([404, 405, 410]);
+function requestInit(request: TokenRequest, signal: AbortSignal): RequestInit {
+  const { broker, peerId, peerSecret, pastCaches } = request;
+  // Plain http is allowed to this very machine and to networks in which nobody can listen, not to a proxy.
+  const dispatcher = broker.startsWith('http:') ? directDispatcher(undefined) : undefined;
+  const init: RequestInit = {
+    method: 'POST',
+    headers: {
+      accept: 'application/json',
+      authorization: clientSecretBasic(peerId, peerSecret),
+      'content-type': 'application/x-www-form-urlencoded',
+      ...(pastCaches && { 'cache-control': 'no-cache' }),
+    },
+    body: 'grant_type=client_credentials',
+    redirect: 'manual',
+    signal,
+  };
+  if (dispatcher !== undefined) init.dispatcher = dispatcher;
+  return init;
+}
 
 /**
  * What the status alone says; `undefined` when the body has to be read.
@@ -70,7 +131,7 @@ export function failureByStatus(
   if (status === 429) {
     return new TokenRequestError(
       'BROKER_THROTTLED',
-      `The broker ${broker} says that there were too many requests (429). It does so after too many wrong logins, too.`,
+      `The broker ${broker} answers that there were too many requests (429), which it does after too many wrong logins, too.`,
       options,
     );
   }
@@ -93,6 +154,36 @@ export function failureByStatus(
   return undefined;
 }
 
+/** Real answers have no nested members; somebody may add some. */
+const MAX_DEPTH = 16;
+
+/** Ten years. No real token lives that long, and far beyond that instants are not valid dates. */
+const MAX_LIFE_SECONDS = 315_360_000;
+
+/** RFC 6750 §2.1 `b64token`: what may follow `Bearer ` in a header. */
+const BEARER_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
+
+/** Error codes of RFC 6749 §4.1.2.1 and RFC 8628 §3.5 that mean "not now". */
+const TEMPORARY = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
+
+/** Error codes of a token endpoint: RFC 6749 §5.2 and RFC 8707 §2, and those above. */
+const OAUTH_ERRORS = new Set([
+  ...TEMPORARY,
+  'invalid_request',
+  'invalid_client',
+  'invalid_grant',
+  'unauthorized_client',
+  'unsupported_grant_type',
+  'invalid_scope',
+  'invalid_target',
+]);
+
+/** The statuses of a broker's refusals. Another one with an OAuth error is not a broker's. */
+const REFUSALS = new Set([400, 401, 403]);
+
+/** The statuses of a server without a token endpoint at the path, whatever the body. A broker has one, and takes POST. */
+const NOTHING_THERE = new Set([404, 405, 410]);
+
 /**
  * Reads a token response (RFC 6749 §5.1) or an error (§5.2), whatever content type it claims.
  *
@@ -106,7 +197,7 @@ export function readGrant(status: number, body: Buffer, broker: string): Grant {
     : ({ ok: false, fault: 'it is not UTF-8' } as const);
   if (NOTHING_THERE.has(status)) throw nothingThere(broker, status);
   const lost = lostBody(body.toString('utf8'));
-  // A gateway that refuses without a word is no broker; a success without a word was one.
+  // An empty refusal is a gateway's, not a broker's; an empty success was a broker's.
   if (lost === 'cut short' || (lost === 'empty' && status < 300)) {
     throw lostAnswer(broker, status, lost);
   }
@@ -127,12 +218,12 @@ export function readGrant(status: number, body: Buffer, broker: string): Grant {
   return { accessToken: token, lifeSeconds: life };
 }
 
-/** The answer of a broker that is none. @param fault what is wrong with it, without anything of its content. */
+/** A response that is not a token response. @param fault what is wrong with it, without any of its content. */
 function invalidAnswer(broker: string, status: number, fault: string): TokenRequestError {
   return new TokenRequestError(
     'BROKER_ANSWER_INVALID',
     `The broker ${broker} did not send a token response (status ${status}): ${fault}. If another service, a proxy, a ` +
-      'firewall or a login page answers, there is no broker at this URL. It is given without the path /oauth2/token.',
+      'firewall or a login page answers, there is no broker at this URL. Configure it without the path /oauth2/token.',
   );
 }
 
@@ -153,8 +244,8 @@ function lostAnswer(broker: string, status: number, lost: string): TokenRequestE
 }
 
 /**
- * Only what a broker says of the peer or its request, in a broker's own words, is a refusal that every broker would repeat.
- * Gateways, proxies and other services answer with an `error` of their own.
+ * Only an OAuth error about the peer or its request is a refusal that every broker would repeat. Gateways, proxies and other
+ * services answer with an `error` of their own.
  */
 function refusal(status: number, json: JsonObject, broker: string): TokenRequestError {
   const { error: code } = json;
@@ -182,97 +273,6 @@ function refusal(status: number, json: JsonObject, broker: string): TokenRequest
   );
 }
 
-/** One token request to one broker. */
-interface Exchange {
-  /** The broker's URL without a slash at the end. */
-  readonly broker: string;
-  readonly peerId: string;
-  readonly peerSecret: string;
-  /** Asks the broker to look past its own cache. */
-  readonly pastCaches: boolean;
-  readonly fetch: typeof globalThis.fetch;
-  readonly clock: Clock;
-  /** Milliseconds for all of it. */
-  readonly timeoutMs: number;
-  /** Life in milliseconds under which a token is of no use. */
-  readonly skewMs: number;
-}
-
-/** A token as it was granted. */
-export interface GrantedToken {
-  readonly accessToken: string;
-  /** In milliseconds since the Unix epoch, by our own clock. */
-  readonly expiresAt: number;
-}
-
-/**
- * Asks one broker once: the client-credentials grant (RFC 6749 §4.4) with `client_secret_basic`. Follows no redirect.
- *
- * When the token expires is counted from before the request was sent, so never later than it does; and by `expires_in`,
- * which is a span, so that it does not matter how far the clocks of the two machines are apart.
- *
- * @throws {TokenRequestError}
- */
-export async function requestToken(exchange: Exchange): Promise<GrantedToken> {
-  const { broker, clock, timeoutMs, skewMs } = exchange;
-  const sentAt = clock.now();
-  const { accessToken, lifeSeconds } = await withDeadline(
-    clock,
-    timeoutMs,
-    (signal) => talk(exchange, signal),
-    () => tooSlow(broker, timeoutMs),
-  );
-  if (lifeSeconds * 1_000 <= skewMs) {
-    throw new TokenRequestError(
-      'BROKER_TOKEN_EXPIRED',
-      `The broker ${broker} served a token with ${Math.floor(lifeSeconds)} s left, and over ${skewMs / 1_000} s are ` +
-        'needed. Its /health/ready says whether rotation works.',
-    );
-  }
-  return { accessToken, expiresAt: sentAt + lifeSeconds * 1_000 };
-}
-
-async function talk(exchange: Exchange, signal: AbortSignal): Promise<Grant> {
-  const { broker, clock, fetch } = exchange;
-  try {
-    const response = await fetch(`${broker}/oauth2/token`, requestInit(exchange, signal));
-    const { status, headers } = response;
-    const failure = failureByStatus(status, headers, broker, clock.now());
-    if (failure !== undefined) {
-      // Nobody reads the rest of it; a failure to cancel it changes nothing about the answer.
-      response.body?.cancel().catch(() => undefined);
-      throw failure;
-    }
-    const body = await readBoundedBody(response, MAX_ANSWER_BYTES, () =>
-      invalidAnswer(broker, status, `it has more than ${MAX_ANSWER_BYTES} bytes`),
-    );
-    return readGrant(status, body, broker);
-  } catch (error) {
-    if (error instanceof TokenRequestError || error instanceof ClientConfigError) throw error;
-    throw noAnswer(error, broker);
-  }
-}
-
-function requestInit(exchange: Exchange, signal: AbortSignal): RequestInit {
-  const { broker, peerId, peerSecret, pastCaches } = exchange;
-  // To this very machine, or to a network in which nobody can listen: not to a proxy.
-  const dispatcher = broker.startsWith('http:') ? directDispatcher(undefined) : undefined;
-  const init: RequestInit = {
-    method: 'POST',
-    headers: {
-      accept: 'application/json',
-      authorization: clientSecretBasic(peerId, peerSecret),
-      'content-type': 'application/x-www-form-urlencoded',
-      ...(pastCaches && { 'cache-control': 'no-cache' }),
-    },
-    body: 'grant_type=client_credentials',
-    redirect: 'manual',
-    signal,
-  };
-  if (dispatcher !== undefined) init.dispatcher = dispatcher;
-  return init;
-}
-
 function tooSlow(broker: string, timeoutMs: number): TokenRequestError {
   return new TokenRequestError(
     'BROKER_TIMEOUT',
@@ -286,8 +286,8 @@ function noAnswer(error: unknown, broker: string): TokenRequestError {
     const cause = bareError(error);
     return new TokenRequestError(
       'BROKER_UNEXPECTED',
-      `Talking to the broker ${broker} failed in an unforeseen way (${cause.message}). If "fetch" is the platform's ` +
-        'own, please report it with its stack.',
+      `The request to the broker ${broker} failed in an unexpected way (${cause.message}). If "fetch" is the ` +
+        "platform's own, please report it with its stack.",
       { cause },
     );
   }

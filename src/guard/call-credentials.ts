@@ -1,13 +1,9 @@
 import type { WebSocketAdapter, ExecutionContext } from '@nestjs/common';
-
-/** Any object: what other packages hand over is read by its shape, so that none of them has to be installed. */
-export function isRecord(value: unknown): value is Readonly<Record<PropertyKey, unknown>> {
-  return typeof value === 'object' && value !== null;
-}
+import { isObject } from '../tokens/json.js';
 
 /** What a method of an object returns; `undefined` when it has no such method. */
 export function callMethod(value: unknown, name: string, ...args: readonly unknown[]): unknown {
-  const method = isRecord(value) ? value[name] : undefined;
+  const method = isObject(value) ? value[name] : undefined;
   return typeof method === 'function' ? method.apply(value, args) : undefined;
 }
 
@@ -19,14 +15,14 @@ const NAME = 'authorization';
  * supported).
  */
 export function authorizationOfRequest(request: unknown): readonly unknown[] {
-  if (!isRecord(request)) return [];
-  const source = isRecord(request['raw']) ? request['raw'] : request;
+  if (!isObject(request)) return [];
+  const source = isObject(request['raw']) ? request['raw'] : request;
   // Node's `headers` keeps the first of two Authorization headers, silently; `rawHeaders` has both.
   const raw = rawValues(source['rawHeaders']);
   if (raw.length > 1) return raw;
   const { headers } = request;
   // With one raw header there is no second spelling to look for; an application may have replaced its value.
-  const isPlain = raw.length === 1 && isRecord(headers) && typeof headers[NAME] === 'string';
+  const isPlain = raw.length === 1 && isObject(headers) && typeof headers[NAME] === 'string';
   return isPlain ? [headers[NAME]] : headerValues(headers, NAME);
 }
 
@@ -35,10 +31,10 @@ export function authorizationOfRequest(request: unknown): readonly unknown[] {
  * for every other: {@link authorizationOfRequest} tells what is with it.
  */
 function onlyAuthorization(request: unknown): unknown {
-  if (!isRecord(request)) return undefined;
+  if (!isObject(request)) return undefined;
   const { raw, headers } = request;
-  const { rawHeaders } = isRecord(raw) ? raw : request;
-  if (!Array.isArray(rawHeaders) || !isRecord(headers)) return undefined;
+  const { rawHeaders } = isObject(raw) ? raw : request;
+  if (!Array.isArray(rawHeaders) || !isObject(headers)) return undefined;
   let count = 0;
   for (let index = 0; index < rawHeaders.length; index += 2) {
     if (isAuthorization(rawHeaders[index])) count += 1;
@@ -53,7 +49,7 @@ function onlyAuthorization(request: unknown): unknown {
  * @param name in lower case.
  */
 export function headerValues(headers: unknown, name: string): readonly unknown[] {
-  if (!isRecord(headers)) return [];
+  if (!isObject(headers)) return [];
   const { get, values } = headers;
   if (typeof get === 'function') {
     for (const spelling of [name, name.replaceAll(/\b[a-z]/g, (letter) => letter.toUpperCase())]) {
@@ -88,7 +84,7 @@ function listOf(value: unknown): readonly unknown[] {
   if (value === undefined || value === null || value === '') return [];
   if (value instanceof Uint8Array) return [Buffer.from(value).toString('latin1')];
   // An iterator of all values (the Fetch API, a Map) does not tell which of them are ours.
-  return typeof value === 'string' ? [value] : isRecord(value) && 'next' in value ? [] : [value];
+  return typeof value === 'string' ? [value] : isObject(value) && 'next' in value ? [] : [value];
 }
 
 /** What a call presents. */
@@ -155,7 +151,7 @@ export function keepHandshakes<Adapter extends Pick<WebSocketAdapter, 'bindClien
     bindClientConnect(server, (...args: unknown[]) => {
       const [client, request] = args;
       // The values alone: the request would keep its socket's whole history alive as long as the connection.
-      if (isRecord(client)) kept.set(client, authorizationOfRequest(request));
+      if (isObject(client)) kept.set(client, authorizationOfRequest(request));
       return callback(...args);
     });
   return adapter;
@@ -163,7 +159,7 @@ export function keepHandshakes<Adapter extends Pick<WebSocketAdapter, 'bindClien
 
 /** Every value of the handshake's `Authorization` header: kept, or on the client itself (socket.io). */
 export function authorizationOfHandshake(client: unknown): readonly unknown[] {
-  if (!isRecord(client)) return [];
+  if (!isObject(client)) return [];
   const own = kept.get(client);
   if (own !== undefined) return own;
   return authorizationOfRequest(client['request'] ?? client['handshake']);
@@ -242,26 +238,26 @@ const AUTHORIZATION_OF: Readonly<
  * of Apollo, what Nest calls `req` is the connection of graphql-ws, which holds the request of the handshake.
  */
 export function requestOfGraphql(context: unknown): unknown {
-  if (!isRecord(context)) return undefined;
+  if (!isObject(context)) return undefined;
   const { req, request, reply } = context;
   const candidates = [
     req,
     request,
-    isRecord(reply) ? reply['request'] : undefined,
+    isObject(reply) ? reply['request'] : undefined,
     ...[context, req].map((connection) => {
-      const extra = isRecord(connection) ? connection['extra'] : undefined;
-      return isRecord(extra) ? extra['request'] : undefined;
+      const extra = isObject(connection) ? connection['extra'] : undefined;
+      return isObject(extra) ? extra['request'] : undefined;
     }),
   ];
-  return candidates.find((candidate) => isRecord(candidate) && isRecord(candidate['headers']));
+  return candidates.find((candidate) => isObject(candidate) && isObject(candidate['headers']));
 }
 
 /** `Authorization` of the handshake or request, and of the payload of graphql-ws' `connection_init`, which browsers can set. */
 function authorizationOfGraphql(context: unknown): readonly unknown[] {
   const values = authorizationOfRequest(requestOfGraphql(context));
-  if (!isRecord(context)) return values;
+  if (!isObject(context)) return values;
   const parameters = [context, context['req']].flatMap((connection) =>
-    isRecord(connection) ? headerValues(connection['connectionParams'], 'authorization') : [],
+    isObject(connection) ? headerValues(connection['connectionParams'], 'authorization') : [],
   );
   return parameters.length === 0 ? values : [...new Set([...values, ...parameters])];
 }
@@ -273,22 +269,22 @@ function authorizationOfGraphql(context: unknown): readonly unknown[] {
  */
 export function messageHeaderValues(context: unknown, name: string): readonly unknown[] {
   const message = callMethod(context, 'getMessage');
-  const properties = isRecord(message) ? message['properties'] : undefined;
+  const properties = isObject(message) ? message['properties'] : undefined;
   const packet = callMethod(context, 'getPacket');
-  const packetProperties = isRecord(packet) ? packet['properties'] : undefined;
+  const packetProperties = isObject(packet) ? packet['properties'] : undefined;
   const carriers: readonly unknown[] = [
     callMethod(context, 'getMetadata'),
     callMethod(context, 'getHeaders'),
-    isRecord(message) ? message['headers'] : undefined,
-    isRecord(properties) ? properties['headers'] : undefined,
-    isRecord(packetProperties) ? packetProperties['userProperties'] : undefined,
+    isObject(message) ? message['headers'] : undefined,
+    isObject(properties) ? properties['headers'] : undefined,
+    isObject(packetProperties) ? packetProperties['userProperties'] : undefined,
     isGrpcMetadata(context) ? context : undefined,
   ];
   return carriers.flatMap((carrier) => headerValues(carrier, name));
 }
 
 function isGrpcMetadata(context: unknown): boolean {
-  return isRecord(context) && typeof context['getMap'] === 'function';
+  return isObject(context) && typeof context['getMap'] === 'function';
 }
 
 function taken(token: unknown): Credentials {

@@ -1,6 +1,6 @@
 import { BrokerError, type BrokerErrorOptions } from '../tokens/errors.js';
 import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
-import { isRecord } from './call-credentials.js';
+import { isObject } from '../tokens/json.js';
 
 /**
  * The guard or one of its decorators is used wrongly. Thrown where a decorator stands, at start-up, or by the first
@@ -167,7 +167,7 @@ export function lostMethod(handler: Declared, onClass: Declared): string | undef
 
 function prototypesOf(onClass: Declared): readonly object[] {
   const found: object[] = [];
-  for (let at: unknown = onClass.prototype; isRecord(at); at = Object.getPrototypeOf(at)) {
+  for (let at: unknown = onClass.prototype; isObject(at); at = Object.getPrototypeOf(at)) {
     if (at !== Object.prototype) found.push(at);
   }
   return found;

@@ -8,7 +8,6 @@ import {
 } from '@nestjs/common';
 import { throwError, type Observable } from 'rxjs';
 import { MessageRefusedException, SCOPE_TOKEN } from './access.js';
-import { isRecord } from './call-credentials.js';
 import { currentCallContext } from '../context/call-context.js';
 import type { Principal } from '../verification/principal.js';
 import { admissionOf } from './http-call.js';
@@ -20,6 +19,7 @@ import {
   type AllowedClient,
 } from './declarations.js';
 import { JwtGuard } from './jwt.guard.js';
+import { isObject } from '../tokens/json.js';
 
 /** Answers a refused message the way Nest answers a `WsException` or an `RpcException`. */
 @Catch(MessageRefusedException)
@@ -32,7 +32,7 @@ class MessageRefusedFilter implements ExceptionFilter<MessageRefusedException> {
 }
 
 function emit(client: unknown, answer: Readonly<Record<string, unknown>>): void {
-  if (!isRecord(client)) return;
+  if (!isObject(client)) return;
   // A native WebSocket has an `emit` too, which would only tell this process.
   if (typeof client['readyState'] === 'number' && typeof client['send'] === 'function') {
     client['send'](JSON.stringify({ event: 'exception', data: answer }));

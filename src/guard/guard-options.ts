@@ -1,32 +1,21 @@
-import type { Type, LoggerService } from '@nestjs/common';
+import { Logger, type Type } from '@nestjs/common';
 import type { CallTiming } from '../context/call-context.js';
 import { systemClock, type Clock } from '../tokens/time.js';
 import type { TokenVerifierOptions } from '../verification/verifier-options.js';
 import { createTokenVerifier, type TokenVerifier } from '../verification/verifier.js';
-import { checkChallengeOptions, type ChallengeOptions, type Refusal } from './access.js';
+import { checkChallengeOptions, type ChallengeOptions } from './access.js';
 import type { CredentialsOptions } from './call-credentials.js';
 import { GuardConfigError } from './declarations.js';
-import { errorCode } from '../tokens/errors.js';
-
-/** A call that was refused, for logs and metrics. Holds nothing of the token. */
-export interface RefusedCall {
-  /** Class and method, such as `OrdersController.list`. */
-  readonly handler: string;
-  /** `http`, `graphql`, `ws`, `rpc`, or the name of a kind of context that the guard does not know. */
-  readonly transport: string;
-  readonly refusal: Refusal;
-  /** What the verifier threw, when the token was refused by it or could not be verified. */
-  readonly error: unknown;
-}
+import { RefusalLog, type RefusedCall } from './refusal-log.js';
 
 /** How the guard answers, and where it looks for a token. */
 export interface GuardOptions extends ChallengeOptions, CredentialsOptions {
   /**
-   * Classes whose handlers the application's guard leaves alone, such as the controllers of other libraries: whoever reaches
-   * them is let in, unless a guard of their own says otherwise. They run for nobody: calls to other services are
-   * refused. A class that extends one of these is not meant. Controllers, resolvers and gateways alike; default none.
+   * Classes whose handlers the application's guard ignores, such as the controllers of other libraries: everybody is let in,
+   * unless a guard of their own refuses. They run for nobody: calls to other services are refused. Classes that extend
+   * these are not included. Controllers, resolvers and gateways alike; default none.
    *
-   * The application does not start when one of them has decorators of this package, or `@UseGuards(JwtGuard)`, or is nowhere in it.
+   * The application does not start when one of them has decorators of this package, or `@UseGuards(JwtGuard)`, or is not part of it.
    *
    * @example
    * ```ts
@@ -36,10 +25,13 @@ export interface GuardOptions extends ChallengeOptions, CredentialsOptions {
    * ```
    */
   readonly exclude?: readonly Type[];
-  /** Is told of each refused call. Default: a debug line for each, and a warning at most each 10 seconds while keys cannot be had. */
+  /**
+   * Notified of each refused call. Default: a debug line for each, and at most one warning each 10 seconds while keys are
+   * unavailable.
+   */
   readonly onRefused?: (call: RefusedCall) => void;
   /**
-   * How long after its response a call context lives on, for what a handler has started and not awaited, in seconds. From 0
+   * How long a call context lives after its response, for work that a handler has started and not awaited, in seconds. From 0
    * to 86400, default 60. Later calls to other services are refused, so that a timer or a connection that was made during a
    * customer's request does not act for that customer for hours.
    */
@@ -50,20 +42,37 @@ export interface GuardOptions extends ChallengeOptions, CredentialsOptions {
 export type JwtGuardModuleOptions = GuardOptions &
   (TokenVerifierOptions | { readonly verifier: TokenVerifier; readonly clock?: Clock });
 
-/** Options, checked. */
+/** Options that must be known before the others. */
+export interface JwtGuardModuleExtras {
+  /**
+   * Whether the guard stands before every handler of the application, so that one without a decorator is closed. Default
+   * `true`. With `false` it stands before those that have a decorator or `@UseGuards(JwtGuard)`, and all others are open.
+   */
+  readonly guardEveryHandler?: boolean;
+}
+
+/** Nest's injection token for {@link GuardSettings}. */
+export const GUARD_SETTINGS = Symbol('GuardSettings');
+
+/** The options, checked, and what all instances of the guard share. */
 export interface GuardSettings {
   readonly verifier: TokenVerifier;
-  readonly clock: Clock;
   readonly timing: CallTiming;
   readonly options: GuardOptions;
   readonly excluded: ReadonlySet<unknown>;
+  readonly everyHandler: boolean;
+  readonly refusalLog: RefusalLog;
 }
 
 /**
  * @throws {VerifierConfigError} when an option of the verifier is missing or wrong.
  * @throws {GuardConfigError} when one of the guard is.
  */
-export function readGuardSettings(options: JwtGuardModuleOptions): GuardSettings {
+export function readGuardSettings(
+  options: JwtGuardModuleOptions,
+  everyHandler: boolean,
+): GuardSettings {
+  refuseGlobal(options);
   checkChallengeOptions(options);
   for (const name of ['tokenFromRpc', 'tokenFromWs', 'onRefused'] as const) {
     if (options[name] !== undefined && typeof options[name] !== 'function') {
@@ -85,72 +94,18 @@ export function readGuardSettings(options: JwtGuardModuleOptions): GuardSettings
   }
   return {
     verifier,
-    clock,
     timing: { clock, graceMs: grace * 1_000 },
     options,
     excluded: new Set(exclude),
+    everyHandler,
+    refusalLog: new RefusalLog(new Logger('JwtGuard'), clock),
   };
 }
 
-/** So many handlers are named in one line. */
-const MOST_NAMES = 50;
-
-const WARNING_PAUSE_MILLISECONDS = 10_000;
-
-/**
- * The log lines of refused calls, when the application does not watch them itself. Anybody can cause a refusal, so that
- * what is loud is bounded: one warning at start of all handlers without a decorator, one for each that is found later, one
- * each 10 seconds while keys cannot be had.
- */
-export class RefusalLog {
-  readonly #undeclared = new Set<string>();
-  #nextWarningAt = Number.NEGATIVE_INFINITY;
-
-  constructor(
-    private readonly logger: Pick<LoggerService, 'warn' | 'debug'>,
-    private readonly clock: Pick<Clock, 'now'>,
-  ) {}
-
-  /** The handlers that no decorator says who may call, as the application has them when it starts. */
-  undeclared(handlers: readonly string[]): void {
-    const news = handlers.filter((handler) => !this.#undeclared.has(handler));
-    if (news.length === 0) return;
-    for (const handler of news) this.#undeclared.add(handler);
-    const shown = news.slice(0, MOST_NAMES).join(', ');
-    const others = news.length > MOST_NAMES ? ` and ${news.length - MOST_NAMES} more` : '';
-    this.logger.warn(
-      `Every call of these handlers is refused, because no decorator says who may call them: ${shown}${others}. Add AllowCustomer(), AllowService() or Public(), or name the classes of other libraries in "exclude".`,
-    );
-  }
-
-  refused(call: RefusedCall): void {
-    const { handler, transport, refusal, error } = call;
-    if (refusal.reason === 'NOT_DECLARED' || refusal.reason === 'UNKNOWN_CONTEXT') {
-      this.#warnOnce(call);
-    } else if (refusal.status === 503) {
-      this.#warnSometimes(error);
-    }
-    this.logger.debug?.(`Refused ${handler} (${transport}): ${refusal.status} ${refusal.reason}`);
-  }
-
-  #warnOnce({ handler, transport, refusal }: RefusedCall): void {
-    if (this.#undeclared.has(handler)) return;
-    this.#undeclared.add(handler);
-    this.logger.warn(
-      refusal.reason === 'NOT_DECLARED'
-        ? `Every call of ${handler} is refused, because no decorator says who may call it. Add AllowCustomer(), AllowService() or Public().`
-        : `Calls of ${handler} are refused: the guard does not know contexts of the kind "${transport}".`,
-    );
-  }
-
-  #warnSometimes(error: unknown): void {
-    const now = this.clock.now();
-    if (now < this.#nextWarningAt) return;
-    this.#nextWarningAt = now + WARNING_PAUSE_MILLISECONDS;
-    const cause: unknown = error instanceof Error ? error.cause : undefined;
-    const why = cause === undefined ? '' : ` The cause is ${errorCode(cause)}.`;
-    this.logger.warn(
-      `Calls are answered with 503: the keys of an issuer cannot be had.${why} Tokens whose keys are known go on working.`,
-    );
-  }
+/** @throws {GuardConfigError} for a former option: ignored, it would close handlers that were open. */
+export function refuseGlobal(options: object): void {
+  if (!('global' in options)) return;
+  throw new GuardConfigError(
+    '"global" of JwtGuardModule is now "guardEveryHandler": whether the guard stands before every handler of the application. The module itself is always global, as Nest means it.',
+  );
 }

@@ -15,12 +15,12 @@ import type { Declared } from './declarations.js';
 import {
   headerValues,
   callMethod,
-  isRecord,
   requestOfGraphql,
   transportOf,
   type Transport,
 } from './call-credentials.js';
 import type { ExecutionContext } from '@nestjs/common';
+import { isObject } from '../tokens/json.js';
 
 const CALL: unique symbol = Symbol('HttpCall');
 const IS_FRAMED: unique symbol = Symbol('isFramed');
@@ -71,15 +71,15 @@ class HttpCall extends CallLife implements CallFrame {
 
 /** The call that a request is; `undefined` where the HTTP server has no frames, see {@link openHttpFrames}. */
 function httpCallOf(request: unknown): HttpCall | undefined {
-  if (!isRecord(request)) return undefined;
+  if (!isObject(request)) return undefined;
   const { raw } = request;
-  const call = (isRecord(raw) ? raw : request)[CALL];
+  const call = (isObject(raw) ? raw : request)[CALL];
   return call instanceof HttpCall ? call : undefined;
 }
 
 /** What a request's headers say of the request that caused it. */
 export function correlationOfRequest(request: unknown): Correlation | undefined {
-  const headers = isRecord(request) ? request['headers'] : undefined;
+  const headers = isObject(request) ? request['headers'] : undefined;
   return readCorrelation((name) => headerValues(headers, name));
 }
 
@@ -310,7 +310,7 @@ export function callContextOf(context: ExecutionContext): CallContext | undefine
 /** Whom resolvers of the same GraphQL operation were let through for; `undefined` when none was. */
 export function operationOf(context: ExecutionContext): CallContext | undefined {
   const value: unknown = context.getArgByIndex(2);
-  return isRecord(value) ? operations.get(value) : undefined;
+  return isObject(value) ? operations.get(value) : undefined;
 }
 
 /** The HTTP request that a call is, or a GraphQL operation came with. */
@@ -323,7 +323,7 @@ export function callOf(context: ExecutionContext, transport: Transport): HttpCal
 function addOperation(context: ExecutionContext, callContext: CallContext): void {
   const call = callOf(context, 'graphql');
   const value: unknown = context.getArgByIndex(2);
-  if (isRecord(value)) operations.set(value, callContext);
+  if (isObject(value)) operations.set(value, callContext);
   if (call !== undefined) call.operation = callContext;
 }
 
@@ -331,5 +331,5 @@ function addOperation(context: ExecutionContext, callContext: CallContext): void
 function keyOf(context: ExecutionContext, transport: Transport): object {
   const args = context.getArgs();
   const request: unknown = transport === 'http' ? args[0] : undefined;
-  return isRecord(request) ? request : args;
+  return isObject(request) ? request : args;
 }

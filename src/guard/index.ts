@@ -5,8 +5,8 @@ export {
   runAsService,
   runInCallContext,
   runWithPrincipal,
+  type Correlation,
 } from '../context/call-context.js';
-export type { Correlation } from '../context/call-context.js';
 export { RunAsService } from '../context/run-as-service.js';
 export { BrokerError, type ErrorKind } from '../tokens/errors.js';
 export type { Clock } from '../tokens/time.js';
@@ -37,10 +37,22 @@ export {
   type TokenVerifierOptions,
   type VerifiedToken,
 } from '../verification/index.js';
-export { callContextOf } from './http-call.js';
-export type { ChallengeOptions } from './access.js';
-export type { CredentialsOptions } from './call-credentials.js';
-export { decideAccess, type AccessDecision } from './access.js';
+export {
+  CallRefusedException,
+  decideAccess,
+  GraphqlCallRefusedException,
+  MessageRefusedException,
+  type AccessDecision,
+  type ChallengeOptions,
+  type Refusal,
+} from './access.js';
+export { keepHandshakes, type CredentialsOptions } from './call-credentials.js';
+export {
+  GuardConfigError,
+  type AccessRequirement,
+  type AllowedClient,
+  type PrincipalRequirement,
+} from './declarations.js';
 export {
   AllowCustomer,
   AllowService,
@@ -49,16 +61,8 @@ export {
   RequireScopes,
   type AccessDecorator,
 } from './decorators.js';
-export { GuardConfigError } from './declarations.js';
-export {
-  CallRefusedException,
-  GraphqlCallRefusedException,
-  MessageRefusedException,
-} from './access.js';
-export { keepHandshakes } from './call-credentials.js';
-export { JwtGuardModule } from './jwt-guard.module.js';
-export { TOKEN_VERIFIER, type JwtGuardModuleExtras } from './jwt-guard.module.js';
+export type { GuardOptions, JwtGuardModuleExtras, JwtGuardModuleOptions } from './guard-options.js';
+export { callContextOf } from './http-call.js';
+export { JwtGuardModule, TOKEN_VERIFIER } from './jwt-guard.module.js';
 export { JwtGuard } from './jwt.guard.js';
-export type { Refusal } from './access.js';
-export type { AccessRequirement, AllowedClient, PrincipalRequirement } from './declarations.js';
-export type { GuardOptions, JwtGuardModuleOptions, RefusedCall } from './guard-options.js';
+export type { RefusedCall } from './refusal-log.js';

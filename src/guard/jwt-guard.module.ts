@@ -1,47 +1,39 @@
 import {
   ConfigurableModuleBuilder,
-  type DynamicModule,
   Inject,
   Module,
+  type DynamicModule,
   type NestModule,
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { APP_GUARD, DiscoveryModule, DiscoveryService, HttpAdapterHost } from '@nestjs/core';
-import { Gatekeeper, JwtGuard } from './jwt.guard.js';
-import { reviewHandlers, bringCallContexts, undeclaredHandlers } from './review.js';
 import {
+  GUARD_SETTINGS,
   readGuardSettings,
+  refuseGlobal,
   type GuardSettings,
+  type JwtGuardModuleExtras,
   type JwtGuardModuleOptions,
 } from './guard-options.js';
 import { openHttpFrames } from './http-call.js';
-
-/** What has to be known before the options are. */
-export interface JwtGuardModuleExtras {
-  /**
-   * Whether the guard stands before every handler of the application, so that one without a decorator is closed. Default
-   * `true`. With `false` it stands before those that have a decorator or `@UseGuards(JwtGuard)`, and all others are open.
-   */
-  readonly global?: boolean;
-}
+import { JwtGuard } from './jwt.guard.js';
+import { bringCallContexts, reviewHandlers, undeclaredHandlers } from './review.js';
 
 /** Nest's injection token for the verifier that the guard uses, for health and metrics of its keys. */
 export const TOKEN_VERIFIER = Symbol.for('service-token-broker/token-verifier');
 
-const SETTINGS = Symbol('GuardSettings');
-const IS_GLOBAL = Symbol('GuardIsGlobal');
-const REVIEW = Symbol('GuardReview');
 const OPTIONS = Symbol('JwtGuardModuleOptions');
 
 export const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<JwtGuardModuleOptions>({
   optionsInjectionToken: OPTIONS,
 })
   .setClassMethodName('forRoot')
-  .setExtras<JwtGuardModuleExtras>({ global: true }, withGuard)
+  .setExtras<JwtGuardModuleExtras>({ guardEveryHandler: true }, withGuard)
   .build();
 
 function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): DynamicModule {
-  const isGlobal = extras.global !== false;
+  refuseGlobal(extras);
+  const everyHandler = extras.guardEveryHandler !== false;
   return {
     ...definition,
     // The decorators name the guard in every module of the application.
@@ -49,28 +41,20 @@ function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): Dyn
     imports: [...(definition.imports ?? []), DiscoveryModule],
     providers: [
       ...(definition.providers ?? []),
-      { provide: SETTINGS, useFactory: readGuardSettings, inject: [OPTIONS] },
+      {
+        provide: GUARD_SETTINGS,
+        useFactory: (options: JwtGuardModuleOptions) => readGuardSettings(options, everyHandler),
+        inject: [OPTIONS],
+      },
       {
         provide: TOKEN_VERIFIER,
         useFactory: ({ verifier }: GuardSettings) => verifier,
-        inject: [SETTINGS],
-      },
-      {
-        provide: Gatekeeper,
-        useFactory: (settings: GuardSettings) => new Gatekeeper(settings),
-        inject: [SETTINGS],
+        inject: [GUARD_SETTINGS],
       },
       JwtGuard,
-      {
-        provide: REVIEW,
-        useFactory: (discovery: DiscoveryService, { excluded }: GuardSettings) =>
-          reviewHandlers(discovery, { isGlobal, excluded, guard: JwtGuard }),
-        inject: [DiscoveryService, SETTINGS],
-      },
-      { provide: IS_GLOBAL, useValue: isGlobal },
-      ...(isGlobal ? [{ provide: APP_GUARD, useExisting: JwtGuard }] : []),
+      ...(everyHandler ? [{ provide: APP_GUARD, useExisting: JwtGuard }] : []),
     ],
-    exports: [...(definition.exports ?? []), Gatekeeper, JwtGuard, TOKEN_VERIFIER],
+    exports: [...(definition.exports ?? []), GUARD_SETTINGS, JwtGuard, TOKEN_VERIFIER],
   };
 }
 
@@ -104,7 +88,8 @@ function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): Dyn
  * export class AppModule {}
  * ```
  *
- * `forRootAsync` takes `useFactory`, `inject` and `imports`; `global` stands beside them.
+ * `forRootAsync` takes `useFactory`, `inject` and `imports`, or `useClass` or `useExisting`; `guardEveryHandler` stands
+ * beside them.
  */
 @Module({})
 export class JwtGuardModule
@@ -114,11 +99,10 @@ export class JwtGuardModule
   constructor(
     @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
-    @Inject(SETTINGS) private readonly settings: GuardSettings,
-    @Inject(Gatekeeper) private readonly gatekeeper: Gatekeeper,
-    @Inject(IS_GLOBAL) private readonly isGlobal: boolean,
+    @Inject(GUARD_SETTINGS) private readonly settings: GuardSettings,
   ) {
     super();
+    reviewHandlers(discovery, settings, JwtGuard);
   }
 
   /** Called by Nest when the HTTP adapter is there and has no routes yet. */
@@ -129,7 +113,7 @@ export class JwtGuardModule
 
   /** Called by Nest when every provider is made. Better now than at somebody's first call. */
   onApplicationBootstrap(): void {
-    if (!this.isGlobal) return;
-    this.gatekeeper.announce(undeclaredHandlers(this.discovery, this.settings.excluded));
+    const { everyHandler, excluded, refusalLog } = this.settings;
+    if (everyHandler) refusalLog.undeclared(undeclaredHandlers(this.discovery, excluded));
   }
 }

@@ -1,6 +1,6 @@
 import { BrokerError } from '../tokens/errors.js';
 import { parseUrl, isLoopbackHost } from '../tokens/http.js';
-import { parsePastedJson, trimPasted } from '../tokens/json.js';
+import { isJsonObject, parseJsonObject, parsePastedJson, trimPasted } from '../tokens/json.js';
 import { ProviderError } from './provider-errors.js';
 
 /** The client credentials: what the provider knows the broker by. */
@@ -56,7 +56,7 @@ type Fields = Readonly<Record<string, unknown>>;
  * @throws {CredentialsSecretError} `CREDENTIALS_SECRET_INVALID`, naming the member at fault, never its value.
  */
 export function parseCredentialsSecret(text: string): CredentialsSecret {
-  const fields = parseObject(text);
+  const fields = parseJsonObject(text, invalidCredentials);
   return { credentials: readCredentials(fields), settings: readSettings(fields) };
 }
 
@@ -143,7 +143,7 @@ function readPrivateKey(value: unknown): PrivateJwk {
       `"private_key" is PEM, and a JWK is needed. To convert it: ${PEM_TO_JWK}`,
     );
   }
-  if (!isObject(jwk) || typeof jwk['kty'] !== 'string') {
+  if (!isJsonObject(jwk) || typeof jwk['kty'] !== 'string') {
     throw invalidCredentials('"private_key" must be a JWK, an object with "kty"');
   }
   if (typeof jwk['d'] !== 'string' || jwk['d'] === '') {
@@ -186,22 +186,6 @@ function parseNested(value: unknown): unknown {
     // Not JSON: the caller refuses the string for what it is.
     return value;
   }
-}
-
-function parseObject(text: string): Fields {
-  let value: unknown;
-  try {
-    value = parsePastedJson(text);
-  } catch {
-    // The parser's own message quotes the text, which holds secrets: it is not kept as the cause.
-    throw invalidCredentials('it is not JSON');
-  }
-  if (!isObject(value)) throw invalidCredentials('it is not a JSON object');
-  return value;
-}
-
-function isObject(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** How the broker proves its identity at the token endpoint (RFC 6749 §2.3.1, RFC 7523 §2.2). */

@@ -1,4 +1,4 @@
-import { type Clock, systemClock, type DateReading } from '../tokens/time.js';
+import { systemClock, waitFor, type Clock, type DateReading } from '../tokens/time.js';
 import { type DiscoveredServer, discover } from './discovery.js';
 import {
   type ProviderSettings,
@@ -159,7 +159,7 @@ class OAuthProvider implements TokenProvider {
     const shared = this.#discovered.get(settings, () =>
       discover(settings, this.#budget(undefined)),
     );
-    return unlessAborted(shared, signal);
+    return waitFor(shared, signal);
   }
 
   #budget(signal: AbortSignal | undefined): Budget {
@@ -266,13 +266,4 @@ function grantParameters({ audience, scope, resource }: ProviderSettings): URLSe
   if (scope !== undefined) parameters.set('scope', scope);
   for (const indicator of resource ?? []) parameters.append('resource', indicator);
   return parameters;
-}
-
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

@@ -7,7 +7,14 @@ import {
   parseUrl,
 } from '../tokens/http.js';
 import { ProviderError, connectionError, isProviderError } from './provider-errors.js';
-import { type Clock, dateReading, type DateReading } from '../tokens/time.js';
+import { isJsonObject, type JsonObject } from '../tokens/json.js';
+import {
+  backoff,
+  dateReading,
+  withDeadline,
+  type Clock,
+  type DateReading,
+} from '../tokens/time.js';
 import { displayUrl } from './client-credentials.js';
 
 /** The longest text of a provider that is repeated in a message, in characters. */
@@ -61,7 +68,7 @@ function sharesPart(text: string, secret: string): boolean {
 }
 
 /** The members of a JSON object that a provider sent. None of them has the type that it should have until it is read. */
-export type Members = Readonly<Record<string, unknown>>;
+export type Members = JsonObject;
 
 /** What came instead of a JSON object. */
 type NoMembers = 'no-json' | 'no-object' | 'empty' | 'cut short';
@@ -78,7 +85,7 @@ export async function readMembers(response: Response): Promise<Members | NoMembe
     // The parser's message quotes the text.
     return 'no-json';
   }
-  return isMembers(value) ? value : 'no-object';
+  return isJsonObject(value) ? value : 'no-object';
 }
 
 /** The body, or a part of it, was lost on the way: the next answer may be whole. */
@@ -122,10 +129,10 @@ export interface Complaint {
  * `__type` and `message`, Google's `error` object, and lists of `errors`.
  */
 export function complaintOf(members: Members): Complaint | undefined {
-  const nested = [members['error'], first(members['errors'])].find(isMembers);
+  const nested = [members['error'], first(members['errors'])].find(isJsonObject);
   const { error } = members;
   const code = firstText(
-    isMembers(error) ? undefined : error,
+    isJsonObject(error) ? undefined : error,
     members['errorCode'],
     members['__type'],
     nested?.['status'],
@@ -184,12 +191,8 @@ export function withoutCommonplaces(description: string): string {
   return description.replace(COMMONPLACES, ' ').trim();
 }
 
-function isMembers(value: unknown): value is Members {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function fieldsOf(value: unknown): Members {
-  return isMembers(value) ? value : {};
+  return isJsonObject(value) ? value : {};
 }
 
 function first(value: unknown): unknown {
@@ -221,7 +224,7 @@ function join(...parts: readonly unknown[]): string | undefined {
 const MAX_BODY_BYTES = 256 * 1024;
 
 /** One HTTP exchange with the provider. */
-interface Exchange {
+interface ProviderCall {
   readonly clock: Clock;
   /** Milliseconds for the whole exchange, the body included. */
   readonly timeoutMs: number;
@@ -247,12 +250,13 @@ interface FetchInit {
  * gives is complete: its body is in memory.
  */
 export function boundedFetch(
-  exchange: Exchange,
+  exchange: ProviderCall,
 ): (url: string, init: FetchInit) => Promise<Response> {
   return async (url, init) => {
     const subject = `The provider's ${exchange.what} (${displayUrl(new URL(url))})`;
     try {
-      return await withinTime(exchange, subject, async (signal) => {
+      const { clock, timeoutMs, signal: ending } = exchange;
+      const work = async (signal: AbortSignal): Promise<Response> => {
         const sentAt = exchange.clock.now();
         const response = await fetch(url, {
           method: init.method,
@@ -279,37 +283,13 @@ export function boundedFetch(
           status: response.status,
           headers: response.headers,
         });
-      });
+      };
+      return await withDeadline(clock, timeoutMs, work, () => tooSlow(subject, timeoutMs), ending);
     } catch (error) {
       if (error instanceof ProviderError || exchange.signal?.aborted) throw error;
       throw connectionError(error, subject);
     }
   };
-}
-
-async function withinTime<T>(
-  exchange: Exchange,
-  subject: string,
-  run: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const { clock, timeoutMs, signal } = exchange;
-  const timeUp = new AbortController();
-  const finished = new AbortController();
-  clock.sleep(timeoutMs, finished.signal).then(
-    () => timeUp.abort(tooSlow(subject, timeoutMs)),
-    // Rejected only because the exchange finished first.
-    () => undefined,
-  );
-  try {
-    return await run(signal ? AbortSignal.any([signal, timeUp.signal]) : timeUp.signal);
-  } catch (error) {
-    // Which error an aborted fetch or body rejects with differs between runtimes; the reason does not.
-    signal?.throwIfAborted();
-    timeUp.signal.throwIfAborted();
-    throw error;
-  } finally {
-    finished.abort();
-  }
 }
 
 function tooSlow(subject: string, timeoutMs: number): ProviderError {
@@ -424,7 +404,7 @@ interface PauseInput {
 export function decidePause(input: PauseInput): number | undefined {
   const { failures, attempts, remaining, retryAfterSeconds, random } = input;
   if (failures >= attempts) return undefined;
-  const ceiling = Math.min(BASE_PAUSE * 2 ** (failures - 1), MAX_PAUSE);
+  const ceiling = backoff(failures, BASE_PAUSE, MAX_PAUSE);
   const pause =
     retryAfterSeconds === undefined
       ? ceiling / 2 + (random * ceiling) / 2

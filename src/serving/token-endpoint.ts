@@ -1,126 +1,33 @@
+import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
+import { errorCode } from '../tokens/errors.js';
 import {
-  remainingLife,
-  type ServiceToken,
-  parseServiceToken,
-  TokenSecretError,
-} from '../tokens/service-token.js';
-import {
-  type CacheAnswer,
   CacheError,
   RefreshingCache,
+  type CacheAnswer,
   type CacheObserver,
 } from '../tokens/refreshing-cache.js';
 import {
-  bodylessAnswer,
-  jsonBytesAnswer,
-  type EndpointAnswer,
-  failureAnswer,
-  unavailableAnswer,
+  parseServiceToken,
+  remainingLife,
+  TokenSecretError,
+  type ServiceToken,
+} from '../tokens/service-token.js';
+import type { Clock } from '../tokens/time.js';
+import {
   asksForRead,
+  bodylessAnswer,
   errorAnswer,
+  failureAnswer,
+  jsonBytesAnswer,
   methodNotAllowed,
   queryOf,
+  unavailableAnswer,
   type Endpoint,
+  type EndpointAnswer,
   type EndpointRequest,
   type ServingObserver,
 } from './endpoint.js';
-import type { Clock } from '../tokens/time.js';
-import { errorCode } from '../tokens/errors.js';
 import type { PeerAuthentication } from './peer-login.js';
-import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
-
-/**
- * The members of a token answer: RFC 6749 §5.1. `expires_in` is the whole seconds of remaining life, `scope` all that the token
- * has, whatever was asked for.
- */
-export function tokenMembers(token: ServiceToken, now: number): Record<string, unknown> {
-  return {
-    access_token: token.accessToken,
-    token_type: token.tokenType,
-    expires_in: expiresIn(token, now),
-    ...(token.scope !== undefined && token.scope !== '' && { scope: token.scope }),
-  };
-}
-
-/** The entity tag of a version: its id, quoted (RFC 9110 §8.8.3). */
-export function entityTag(versionId: string): string {
-  // A version id is text of anybody's choice; what an entity tag cannot hold is escaped.
-  const opaque = /^[\x21\x23-\x7e]+$/.test(versionId) ? versionId : encodeURIComponent(versionId);
-  return `"${opaque}"`;
-}
-
-/** Whether an `If-None-Match` header names the entity tag: weak comparison, RFC 9110 §13.1.2. */
-export function matchesEntityTag(header: string, tag: string): boolean {
-  if (header.trim() === '*') return true;
-  return [...header.matchAll(/(?:W\/)?("[^"]*")/g)].some(([, candidate]) => candidate === tag);
-}
-
-interface Prepared {
-  readonly source: CacheAnswer<CurrentToken>;
-  readonly from: number;
-  /** The last millisecond at which `Age` and `expires_in` are still right. */
-  readonly until: number;
-  readonly answer: EndpointAnswer;
-}
-
-interface Body {
-  readonly token: ServiceToken;
-  readonly expiresIn: number;
-  readonly bytes: Buffer;
-}
-
-/** Answers with the token, made anew only when a second has passed or another token came. */
-export class TokenAnswers {
-  #prepared: Prepared | undefined;
-  #body: Body | undefined;
-
-  /** 200 with the token. @param now milliseconds since the Unix epoch. */
-  ok(source: CacheAnswer<CurrentToken>, now: number): EndpointAnswer {
-    const last = this.#prepared;
-    if (last?.source === source && now >= last.from && now <= last.until) return last.answer;
-    const { token } = source.value;
-    const answer = jsonBytesAnswer(200, this.#bytes(token, now), validators(source, now));
-    const until = Math.min(
-      token.expiresAt - expiresIn(token, now) * 1_000,
-      source.readAt + (ageSeconds(source, now) + 1) * 1_000 - 1,
-    );
-    this.#prepared = { source, from: now, until, answer };
-    return answer;
-  }
-
-  /** 304 for a peer that has this version already. */
-  notModified(source: CacheAnswer<CurrentToken>, now: number): EndpointAnswer {
-    return bodylessAnswer(304, validators(source, now));
-  }
-
-  #bytes(token: ServiceToken, now: number): Buffer {
-    const seconds = expiresIn(token, now);
-    if (this.#body?.token !== token || this.#body.expiresIn !== seconds) {
-      const bytes = Buffer.from(JSON.stringify(tokenMembers(token, now)));
-      this.#body = { token, expiresIn: seconds, bytes };
-    }
-    return this.#body.bytes;
-  }
-}
-
-function validators(source: CacheAnswer<CurrentToken>, now: number): readonly string[] {
-  return [
-    'ETag',
-    entityTag(source.value.versionId),
-    'Age',
-    String(ageSeconds(source, now)),
-    'X-Cache',
-    source.state,
-  ];
-}
-
-function ageSeconds(source: CacheAnswer<CurrentToken>, now: number): number {
-  return Math.max(0, Math.floor((now - source.readAt) / 1_000));
-}
-
-function expiresIn(token: ServiceToken, now: number): number {
-  return Math.max(0, Math.floor(remainingLife(token, now) / 1_000));
-}
 
 /** What the token endpoints work with. */
 export interface TokenEndpointOptions {
@@ -130,16 +37,16 @@ export interface TokenEndpointOptions {
   readonly observer: ServingObserver;
 }
 
-/** When a token with more life may be there, if no other time is known: seconds. */
+/** Seconds until a token with more life may be available, when no other time is known. */
 const RETRY_FOR_LIFE = 60;
 
 /**
  * `GET /v1/token`: the service token for a peer with HTTP Basic.
  *
  * - `ETag` is the version id; `If-None-Match` gives 304. `Age` is the seconds since the read, `X-Cache` the cache's state.
- * - `?min_ttl=SECONDS`: the least remaining life. Too little: 503 with `Retry-After`; more than the token ever had: 400.
+ * - `?min_ttl=SECONDS`: the least remaining life. With less: 503 with `Retry-After`; more than the token ever had: 400.
  * - `Cache-Control: no-cache` reads the store first, at most once a second for all peers together.
- * - Any other query is refused with 400: a credential does not belong into a URL.
+ * - Any other query is refused with 400: credentials do not belong in a URL.
  */
 export class TokenEndpoint implements Endpoint {
   readonly #options: TokenEndpointOptions;
@@ -155,14 +62,14 @@ export class TokenEndpoint implements Endpoint {
       return methodNotAllowed(['GET', 'HEAD']);
     }
     const { cache, clock, observer } = this.#options;
-    // A store that is slow costs the peer one wait, not one for the list of peers and then one for the token.
+    // Both reads at once: a slow store costs the peer one wait, not one for the peers and another for the token.
     const since = this.#options.login.waits?.() === true ? cache.prepare() : undefined;
     const login = await this.#options.login.withHeader(request, 'token');
     if ('refusal' in login) return login.refusal;
     const minTtl = readMinTtl(request.url);
     if (typeof minTtl !== 'number') return minTtl;
     const force = asksForRead(request);
-    let source: CacheAnswer<CurrentToken>;
+    let source: CacheAnswer<ServedToken>;
     try {
       source = await cache.get({ force, minTtlMs: minTtl * 1_000, since });
     } catch (error) {
@@ -178,8 +85,9 @@ export class TokenEndpoint implements Endpoint {
   }
 
   /**
-   * The answer to a plain GET with this `Authorization` header, if it is at hand: a warm cache, a known peer, the
-   * right secret. Otherwise `undefined`, nobody is told, and {@link answer} has to decide. Both say the same, byte for byte.
+   * The answer to a plain GET with this `Authorization` header, if it is decidable from the caches: a warm cache, a known
+   * peer, the right secret. It has the same bytes as that of {@link answer}. Otherwise `undefined`, and no observer is
+   * notified.
    */
   answerNow(authorization: string, request?: object): EndpointAnswer | undefined {
     const { login, cache, clock, observer } = this.#options;
@@ -206,7 +114,7 @@ export class TokenEndpoint implements Endpoint {
       return errorAnswer(
         400,
         'invalid_request',
-        `"min_ttl" is ${minTtl} s, and service tokens live ${Math.floor(whole)} s from the start.`,
+        `"min_ttl" is ${minTtl} s, but service tokens live only ${Math.floor(whole)} s.`,
       );
     }
     return unavailableAnswer(error.message, RETRY_FOR_LIFE);
@@ -235,8 +143,101 @@ function readMinTtl(url: string): number | EndpointAnswer {
   return Number(value);
 }
 
-/** The service token that is current, and the version of the token secret that holds it. */
-export interface CurrentToken {
+/**
+ * The members of a token answer (RFC 6749 §5.1). `expires_in` is the remaining life in whole seconds, `scope` every scope
+ * of the token, whatever was requested.
+ */
+export function tokenMembers(token: ServiceToken, now: number): Record<string, unknown> {
+  return {
+    access_token: token.accessToken,
+    token_type: token.tokenType,
+    expires_in: expiresIn(token, now),
+    ...(token.scope !== undefined && token.scope !== '' && { scope: token.scope }),
+  };
+}
+
+/** The entity tag of a version: its id, quoted (RFC 9110 §8.8.3). */
+export function entityTag(versionId: string): string {
+  // The store chooses the version id; what an entity tag cannot hold is escaped.
+  const opaque = /^[\x21\x23-\x7e]+$/.test(versionId) ? versionId : encodeURIComponent(versionId);
+  return `"${opaque}"`;
+}
+
+/** Whether an `If-None-Match` header names the entity tag: weak comparison, RFC 9110 §13.1.2. */
+export function matchesEntityTag(header: string, tag: string): boolean {
+  if (header.trim() === '*') return true;
+  return [...header.matchAll(/(?:W\/)?("[^"]*")/g)].some(([, candidate]) => candidate === tag);
+}
+
+interface Prepared {
+  readonly source: CacheAnswer<ServedToken>;
+  readonly from: number;
+  /** The last millisecond at which `Age` and `expires_in` are right. */
+  readonly until: number;
+  readonly answer: EndpointAnswer;
+}
+
+interface Body {
+  readonly token: ServiceToken;
+  readonly expiresIn: number;
+  readonly bytes: Buffer;
+}
+
+/** Answers with the token. One is used again until a second has passed or another token came. */
+export class TokenAnswers {
+  #prepared: Prepared | undefined;
+  #body: Body | undefined;
+
+  /** 200 with the token. @param now milliseconds since the Unix epoch. */
+  ok(source: CacheAnswer<ServedToken>, now: number): EndpointAnswer {
+    const last = this.#prepared;
+    if (last?.source === source && now >= last.from && now <= last.until) return last.answer;
+    const { token } = source.value;
+    const answer = jsonBytesAnswer(200, this.#bytes(token, now), validators(source, now));
+    const until = Math.min(
+      token.expiresAt - expiresIn(token, now) * 1_000,
+      source.readAt + (ageSeconds(source, now) + 1) * 1_000 - 1,
+    );
+    this.#prepared = { source, from: now, until, answer };
+    return answer;
+  }
+
+  /** 304 for a peer that has this version already. */
+  notModified(source: CacheAnswer<ServedToken>, now: number): EndpointAnswer {
+    return bodylessAnswer(304, validators(source, now));
+  }
+
+  #bytes(token: ServiceToken, now: number): Buffer {
+    const seconds = expiresIn(token, now);
+    if (this.#body?.token !== token || this.#body.expiresIn !== seconds) {
+      const bytes = Buffer.from(JSON.stringify(tokenMembers(token, now)));
+      this.#body = { token, expiresIn: seconds, bytes };
+    }
+    return this.#body.bytes;
+  }
+}
+
+function validators(source: CacheAnswer<ServedToken>, now: number): readonly string[] {
+  return [
+    'ETag',
+    entityTag(source.value.versionId),
+    'Age',
+    String(ageSeconds(source, now)),
+    'X-Cache',
+    source.state,
+  ];
+}
+
+function ageSeconds(source: CacheAnswer<ServedToken>, now: number): number {
+  return Math.max(0, Math.floor((now - source.readAt) / 1_000));
+}
+
+function expiresIn(token: ServiceToken, now: number): number {
+  return Math.max(0, Math.floor(remainingLife(token, now) / 1_000));
+}
+
+/** The current service token, and the version of the token secret that holds it. */
+export interface ServedToken {
   readonly token: ServiceToken;
   readonly versionId: string;
 }
@@ -250,13 +251,13 @@ interface TokenCacheOptions {
   readonly ttlMs?: number;
   readonly skewMs?: number;
   readonly random?: () => number;
-  /** The scopes of a token that does not say them itself. */
+  /** The scopes of a token that does not name its own. */
   readonly scope?: string;
   readonly observer?: CacheObserver;
 }
 
 /** The cache of the service token: what the broker serves from, with the freshness policy. */
-export type TokenCache = RefreshingCache<CurrentToken>;
+export type TokenCache = RefreshingCache<ServedToken>;
 
 /**
  * Makes the cache of the token secret's AWSCURRENT version.
@@ -282,7 +283,7 @@ async function readCurrentToken(
   store: Pick<SecretStore, 'read'>,
   secretId: string,
   scope: string | undefined,
-): Promise<CurrentToken> {
+): Promise<ServedToken> {
   try {
     const { value, versionId } = await store.read(secretId);
     const token = parseServiceToken(value);

@@ -1,4 +1,4 @@
-import type { Clock } from './time.js';
+import { backoff, type Clock } from './time.js';
 
 /** What the freshness policy needs to know. All instants and spans are in milliseconds. */
 export interface FreshnessInput {
@@ -72,7 +72,7 @@ const MAX_BACKOFF_WHEN_EMPTY = 15_000;
 
 /** When to try again after the `count`-th failure in a row: 1 s, 2 s, 4 s, … up to 30 s, and up to a quarter more. */
 export function retryInstant(now: number, count: number, random: number): number {
-  return now + Math.min(MAX_BACKOFF, FAILURE_MEMORY * 2 ** (count - 1)) * (1 + random / 4);
+  return now + backoff(count, FAILURE_MEMORY, MAX_BACKOFF) * (1 + random / 4);
 }
 
 /**

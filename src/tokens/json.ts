@@ -30,9 +30,14 @@ export function parseStrictJson(text: string, maxDepth: number): StrictJson {
   return { ok: true, value };
 }
 
-/** True for an object that is no array and not null. */
+/** True for any object, an array too: what other packages hand over is read by its shape. */
+export function isObject(value: unknown): value is Readonly<Record<PropertyKey, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+/** True for an object that is not an array. */
 export function isJsonObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isObject(value) && !Array.isArray(value);
 }
 
 const QUOTE = 0x22;
@@ -72,7 +77,7 @@ function endOfString(text: string, start: number): number {
 
 /** Own properties of all objects in the value, or `undefined` when one is called `__proto__`. */
 function countMembersKept(value: unknown): number | undefined {
-  if (typeof value !== 'object' || value === null) return 0;
+  if (!isObject(value)) return 0;
   let members = 0;
   if (!Array.isArray(value)) {
     // Copying such a member into another object by assignment would replace that object's prototype.
@@ -113,6 +118,23 @@ export function parsePastedJson(text: string): unknown {
 }
 
 /**
+ * The JSON object that a text holds, read as {@link parsePastedJson} does.
+ *
+ * @param invalid makes the error to throw, from half a sentence that quotes nothing of the text: "it is not JSON".
+ */
+export function parseJsonObject(text: string, invalid: (fault: string) => Error): JsonObject {
+  let value: unknown;
+  try {
+    value = parsePastedJson(text);
+  } catch {
+    // The parser's own message quotes the text, which may hold secrets: it is not kept as the cause.
+    throw invalid('it is not JSON');
+  }
+  if (!isJsonObject(value)) throw invalid('it is not a JSON object');
+  return value;
+}
+
+/**
  * Bytes as text: UTF-8, or UTF-16 with a byte-order mark, which is what PowerShell on Windows writes. Nothing is taken
  * off; a byte-order mark stays.
  *
@@ -149,7 +171,7 @@ const CAMEL_CASE = /^[a-z][A-Za-z0-9]*$/;
 export function withSnakeNames(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withSnakeNames);
   // A date, a URL or a hidden value says itself what it is in JSON.
-  if (typeof value !== 'object' || value === null || 'toJSON' in value) return value;
+  if (!isObject(value) || 'toJSON' in value) return value;
   return Object.fromEntries(
     Object.entries(value).map(([name, member]) => [snakeCase(name), withSnakeNames(member)]),
   );

@@ -1,5 +1,5 @@
 import { BrokerError } from './errors.js';
-import { parsePastedJson, trimPasted } from './json.js';
+import { parseJsonObject, trimPasted } from './json.js';
 
 /** A service token with what the broker knows about it: the content of the token secret. */
 export interface ServiceToken {
@@ -71,7 +71,7 @@ function instantText(milliseconds: number): string {
  *   never its value.
  */
 export function parseServiceToken(text: string): ServiceToken {
-  const fields = parseObject(text);
+  const fields = parseJsonObject(text, invalid);
   if (isRotationClaim(fields)) {
     throw new TokenSecretError(
       'TOKEN_SECRET_EMPTY',
@@ -150,7 +150,7 @@ interface RotationClaim {
 
 /** Reads the JSON text of a claim; `undefined` for a text that is not one. */
 export function parseRotationClaim(text: string): RotationClaim | undefined {
-  const fields = parseObject(text);
+  const fields = parseJsonObject(text, invalid);
   if (!isRotationClaim(fields)) return undefined;
   const instant = Date.parse(String(fields['claimed_at']));
   return {
@@ -161,20 +161,6 @@ export function parseRotationClaim(text: string): RotationClaim | undefined {
 
 function isRotationClaim(fields: Record<string, unknown>): boolean {
   return typeof fields[CLAIM_MEMBER] === 'string' && fields['access_token'] === undefined;
-}
-
-function parseObject(text: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = parsePastedJson(text);
-  } catch {
-    // The parser's own message quotes the text, which may be a token: it is not kept as the cause.
-    throw invalid('it is not JSON');
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalid('it is not a JSON object');
-  }
-  return value as Record<string, unknown>;
 }
 
 function requireText(fields: Record<string, unknown>, name: string): string {

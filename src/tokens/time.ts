@@ -97,28 +97,59 @@ export function dateReading(
 }
 
 /**
- * Runs `work` with a deadline that covers all of it.
+ * Milliseconds to wait after so many failures in a row: `first` after one, then twice as long each time, up to `longest`.
+ * Jitter is the caller's: some waits may be shorter, some must not be. Pure.
+ */
+export function backoff(failures: number, first: number, longest: number): number {
+  return Math.min(first * 2 ** Math.max(failures - 1, 0), longest);
+}
+
+/** A signal that is aborted when its time is up, unless `end` is called before. */
+export interface Deadline {
+  readonly signal: AbortSignal;
+  end(): void;
+}
+
+/** @param onTimeout makes the reason that the signal is aborted with, after so many milliseconds. */
+export function startDeadline(
+  clock: Clock,
+  milliseconds: number,
+  onTimeout: () => Error,
+): Deadline {
+  const timeUp = new AbortController();
+  const ended = new AbortController();
+  clock.sleep(milliseconds, ended.signal).then(
+    () => timeUp.abort(onTimeout()),
+    // Rejected only because the deadline was ended.
+    () => undefined,
+  );
+  return { signal: timeUp.signal, end: () => ended.abort() };
+}
+
+/**
+ * Runs `work` with a deadline that covers all of it. When it has passed, the work's signal is aborted, and the error of
+ * `onTimeout` is thrown even when the work ignores its signal.
  *
- * @param milliseconds after which `onTimeout` makes the error: the work is aborted with it, and it is thrown even when
- *   the work does not heed its signal.
+ * @param signal ends the work early, with its own reason.
  */
 export async function withDeadline<T>(
   clock: Clock,
   milliseconds: number,
   work: (signal: AbortSignal) => Promise<T>,
   onTimeout: () => Error,
+  signal?: AbortSignal,
 ): Promise<T> {
-  const ending = new AbortController();
-  const timer = new AbortController();
-  const deadline = clock.sleep(milliseconds, timer.signal).then((): never => {
-    const error = onTimeout();
-    ending.abort(error);
-    throw error;
-  });
+  signal?.throwIfAborted();
+  const deadline = startDeadline(clock, milliseconds, onTimeout);
+  const either = signal ? AbortSignal.any([signal, deadline.signal]) : deadline.signal;
   try {
-    return await Promise.race([work(ending.signal), deadline]);
+    return await waitFor(work(either), either);
+  } catch (error) {
+    // Which error an aborted fetch or body rejects with differs between runtimes; the reason does not.
+    either.throwIfAborted();
+    throw error;
   } finally {
-    timer.abort();
+    deadline.end();
   }
 }
 

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import type { CacheRequest } from './freshness.js';
 
 /**
  * Makes a {@link SuppliedToken} that is there to be sent, and not to be seen: the token is no property of its own, so
@@ -40,8 +41,8 @@ export interface SuppliedToken {
 
 /** What a caller asks of a {@link ServiceTokenSource}. */
 export interface TokenDemand {
-  /** Remaining life in milliseconds that the token must have. Default 0. */
-  readonly minTtlMs?: number;
+  /** Remaining life in seconds that the token must have. Default 0. */
+  readonly minTtlSeconds?: number;
   /** Ask again, past every cache, at most once a second. Default false. */
   readonly force?: boolean;
   /**
@@ -58,4 +59,23 @@ export interface TokenDemand {
 export interface ServiceTokenSource {
   /** @throws {BrokerError} of kind `retry` when none can be had now; of kind `misconfigured` when asking again is in vain. */
   getToken(demand?: TokenDemand): Promise<SuppliedToken>;
+}
+
+/**
+ * A demand as a cache takes it.
+ *
+ * @param invalid makes the error for a demand that is not one, from what is wrong with it.
+ */
+export function readDemand(
+  demand: TokenDemand,
+  invalid: (mistake: string) => Error,
+): Pick<CacheRequest, 'minTtlMs' | 'force' | 'patient'> {
+  const { minTtlSeconds = 0, force = false, patient = false } = demand;
+  if ('minTtlMs' in demand) throw invalid('"minTtlMs" is now "minTtlSeconds", in seconds.');
+  if (!Number.isFinite(minTtlSeconds) || minTtlSeconds < 0) {
+    throw invalid('"minTtlSeconds" must be a number of seconds from 0.');
+  }
+  if (typeof force !== 'boolean') throw invalid('"force" must be true or false.');
+  if (typeof patient !== 'boolean') throw invalid('"patient" must be true or false.');
+  return { minTtlMs: Math.round(minTtlSeconds * 1_000), force, patient };
 }

@@ -133,8 +133,8 @@ test('whatever the brokers do: no token past its life, one request in flight, Re
         const client: ServiceTokenClient = createServiceTokenClient({
           brokers: BROKERS,
           peer: { id: 'orders', secret: 'right-peer-secret' },
-          timeoutMs: TIMEOUT,
-          skewMs: SKEW,
+          timeoutSeconds: TIMEOUT / 1_000,
+          skewSeconds: SKEW / 1_000,
           fetch,
           clock,
           observer,

@@ -127,7 +127,7 @@ describe('a broker that is down', () => {
   });
 
   test('keeps to the deadline', async () => {
-    const scene = await rig({ rounds: 10, deadlineMs: 2 * TIMEOUT });
+    const scene = await rig({ rounds: 10, deadlineSeconds: (2 * TIMEOUT) / 1_000 });
     scene.brokers[0]?.always('token', answers.hang());
     const startedAt = scene.clock.now();
     const failure = await failureOf(releaseUntilEnded(scene, scene.client.getToken()));
@@ -244,7 +244,7 @@ describe('Retry-After', () => {
   });
 
   test('past the deadline ends the call, and nobody is asked before', async () => {
-    const { client, brokers, clock } = await rig({ deadlineMs: 5_000 });
+    const { client, brokers, clock } = await rig({ deadlineSeconds: 5 });
     brokers[0]?.next('token', answers.empty(503, { 'retry-after': '9' }));
     const first = await failureOf(client.getToken());
     expect(first).toMatchObject({ code: 'BROKER_UNAVAILABLE', retryAfterSeconds: 9 });

@@ -86,8 +86,8 @@ export async function rig(
     peer: { id: 'orders', secret: PEER_SECRET },
     clock,
     observer,
-    timeoutMs: TIMEOUT,
-    deadlineMs: 60_000,
+    timeoutSeconds: TIMEOUT / 1_000,
+    deadlineSeconds: 60,
     random: () => 0.5,
     ...options,
   });

@@ -48,13 +48,22 @@ describe('what is refused', () => {
     ['no secret', { ...good, peer: { id: 'orders', secret: '\n' } }, '"peer.secret"'],
     ['a secret that is none', { ...good, peer: { id: 'orders', secret: 7 } }, '"peer.secret"'],
     ['plain HTTP in words', { ...good, allowInsecureHttp: 'yes' }, '"allowInsecureHttp"'],
-    ['a ttl of nothing', { ...good, ttlMs: 0 }, '"ttlMs"'],
-    ['a ttl in words', { ...good, ttlMs: '5m' }, '"ttlMs"'],
-    ['a negative skew', { ...good, skewMs: -1 }, '"skewMs"'],
-    ['a skew that is no number', { ...good, skewMs: Number.NaN }, '"skewMs"'],
-    ['no time', { ...good, timeoutMs: 0 }, '"timeoutMs"'],
-    ['no end', { ...good, timeoutMs: Infinity }, '"timeoutMs"'],
-    ['less in all than for one', { ...good, timeoutMs: 9_000, deadlineMs: 8_999 }, 'from 9000'],
+    ['a ttl of nothing', { ...good, ttlSeconds: 0 }, '"ttlSeconds"'],
+    ['a ttl in words', { ...good, ttlSeconds: '5m' }, '"ttlSeconds"'],
+    ['a negative skew', { ...good, skewSeconds: -1 }, '"skewSeconds"'],
+    ['a skew that is no number', { ...good, skewSeconds: Number.NaN }, '"skewSeconds"'],
+    ['no time', { ...good, timeoutSeconds: 0 }, '"timeoutSeconds"'],
+    ['no end', { ...good, timeoutSeconds: Infinity }, '"timeoutSeconds"'],
+    ['less in all than for one', { ...good, timeoutSeconds: 9, deadlineSeconds: 8.999 }, 'from 9 '],
+    ['milliseconds', { ...good, deadlineSeconds: 15_000 }, 'seconds from 5 to 600'],
+    ['ttlMs', { ...good, ttlMs: 300_000 }, '"ttlMs" is now "ttlSeconds", in seconds.'],
+    ['skewMs', { ...good, skewMs: 0 }, '"skewMs" is now "skewSeconds", in seconds.'],
+    ['timeoutMs', { ...good, timeoutMs: 5 }, '"timeoutMs" is now "timeoutSeconds", in seconds.'],
+    [
+      'deadlineMs',
+      { ...good, deadlineMs: 9 },
+      '"deadlineMs" is now "deadlineSeconds", in seconds.',
+    ],
     ['no round', { ...good, rounds: 0 }, '"rounds"'],
     ['half a round', { ...good, rounds: 1.5 }, '"rounds"'],
     ['a fetch that is none', { ...good, fetch: {} }, '"fetch"'],
@@ -77,8 +86,8 @@ test('every mistake is reported, in one error', () => {
     brokers: ['https://a.internal', 'http://b.internal', 'https://A.internal/', 7],
     peer: { id: '', secret: 5 },
     allowInsecureHttp: 'no',
-    timeoutMs: 'soon',
-    deadlineMs: 0,
+    timeoutSeconds: 'soon',
+    deadlineSeconds: 0,
     timout: 1,
     round: 2,
   };
@@ -97,8 +106,8 @@ test('every mistake is reported, in one error', () => {
     '"brokers[3]" must be an absolute',
     '"peer.id" must be the id',
     '"peer.secret" must be the peer\'s',
-    '"timeoutMs" must be a number',
-    '"deadlineMs" must be a number',
+    '"timeoutSeconds" must be a number',
+    '"deadlineSeconds" must be a number',
   ]);
   expect((caught as Error).message).toMatch(
     /^The options have 8 mistakes:\n {2}- There is no option/,
@@ -111,7 +120,10 @@ test('as many mistakes are listed as are counted', () => {
     fc.string(),
   );
   const value = fc.oneof(text, fc.array(text), fc.integer(), fc.constant(undefined));
-  const name = fc.oneof(fc.constantFrom('brokers', 'ttlMs', 'rounds', 'clock', 'peer'), text);
+  const name = fc.oneof(
+    fc.constantFrom('brokers', 'ttlSeconds', 'ttlMs', 'rounds', 'clock', 'peer'),
+    text,
+  );
   fc.assert(
     fc.property(fc.dictionary(name, value, { noNullPrototype: true }), (options) => {
       const message = messageOf(() => createServiceTokenClient(options as never));
@@ -157,7 +169,7 @@ describe('what is taken', () => {
       fetch: globalThis.fetch,
       random: Math.random,
     });
-    expect(readClientOptions({ ...good, timeoutMs: 20_000 }).deadlineMs).toBe(20_000);
+    expect(readClientOptions({ ...good, timeoutSeconds: 20 }).deadlineMs).toBe(20_000);
   });
 
   test('a peer as its file has it', () => {

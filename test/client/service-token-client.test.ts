@@ -72,7 +72,7 @@ describe('a healthy broker', () => {
     await client.getToken();
     const warm = client.getToken();
     expect(client.getToken()).toBe(warm);
-    expect(await warm).toBe(await client.getToken({ minTtlMs: HOUR }));
+    expect(await warm).toBe(await client.getToken({ minTtlSeconds: HOUR / 1_000 }));
     expect(requests(brokers)).toEqual([1]);
   });
 
@@ -118,7 +118,7 @@ describe('a healthy broker', () => {
   });
 
   test('a token that has expired makes a plain request an ordinary one', async () => {
-    const { client, brokers, clock } = await rig({ rounds: 1, deadlineMs: 10_000 });
+    const { client, brokers, clock } = await rig({ rounds: 1, deadlineSeconds: 10 });
     await client.getToken();
     clock.advance(DAY + HOUR);
     await client.getToken();
@@ -190,7 +190,11 @@ describe('a healthy broker', () => {
     });
 
     test('does not wait without a token, nor beyond the deadline, nor after the clock was set back', async () => {
-      const impatient = await rig({ timeoutMs: 100, deadlineMs: 500, clock: new FakeClock() });
+      const impatient = await rig({
+        timeoutSeconds: 0.1,
+        deadlineSeconds: 0.5,
+        clock: new FakeClock(),
+      });
       const first = await impatient.client.getToken();
       expect(await impatient.client.getToken(demand)).toBe(first);
 
@@ -207,24 +211,26 @@ describe('a healthy broker', () => {
     });
   });
 
-  test('minTtlMs is a promise', async () => {
+  test('minTtlSeconds is a promise', async () => {
     const { client, brokers, clock } = await rig();
-    const token = await client.getToken({ minTtlMs: DAY });
+    const token = await client.getToken({ minTtlSeconds: DAY / 1_000 });
     clock.advance(2_000);
-    expect(await client.getToken({ minTtlMs: DAY - 2_000 })).toBe(token);
+    expect(await client.getToken({ minTtlSeconds: DAY / 1_000 - 2 })).toBe(token);
     expect(requests(brokers)).toEqual([1]);
-    expect((await client.getToken({ minTtlMs: DAY - 1_000 })).expiresAt).toBe(clock.now() + DAY);
-    const failure = await failureOf(client.getToken({ minTtlMs: DAY + 1 }));
+    const renewed = await client.getToken({ minTtlSeconds: DAY / 1_000 - 1 });
+    expect(renewed.expiresAt).toBe(clock.now() + DAY);
+    const failure = await failureOf(client.getToken({ minTtlSeconds: DAY / 1_000 + 0.001 }));
     expect(failure).toMatchObject({ code: 'TOKEN_LIFE_TOO_SHORT', kind: 'retry' });
     const [, second] = brokers[0]?.received('token') ?? [];
     expect(second?.headers['cache-control']).toBe('no-cache');
   });
 
   test.each([
-    [{ minTtlMs: -1 }, '"minTtlMs"'],
-    [{ minTtlMs: Number.NaN }, '"minTtlMs"'],
-    [{ minTtlMs: Infinity }, '"minTtlMs"'],
-    [{ minTtlMs: '60' }, '"minTtlMs"'],
+    [{ minTtlSeconds: -1 }, '"minTtlSeconds"'],
+    [{ minTtlSeconds: Number.NaN }, '"minTtlSeconds"'],
+    [{ minTtlSeconds: Infinity }, '"minTtlSeconds"'],
+    [{ minTtlSeconds: '60' }, '"minTtlSeconds"'],
+    [{ minTtlMs: 60_000 }, '"minTtlMs" is now "minTtlSeconds", in seconds.'],
     [{ force: 'yes' }, '"force"'],
     [{ patient: 1 }, '"patient"'],
   ])('a demand such as %j is refused', async (demand, words) => {
@@ -303,7 +309,7 @@ describe('what is told', () => {
       consecutiveFailures: 0,
       lastError: undefined,
     });
-    expect(told).toEqual([['refreshed', { broker, durationMs: 0, expiresAt }]]);
+    expect(told).toEqual([['refreshed', { broker, durationSeconds: 0, expiresAt }]]);
   });
 
   test('never shows the token or the secret', async () => {

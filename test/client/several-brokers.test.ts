@@ -116,7 +116,7 @@ describe('several brokers', () => {
   });
 
   test('when all name a time, the error names the earliest', async () => {
-    const { client, brokers } = await rig({ deadlineMs: 5_000 }, 2);
+    const { client, brokers } = await rig({ deadlineSeconds: 5 }, 2);
     brokers[0]?.always('token', answers.throttled('300'));
     brokers[1]?.always('token', answers.empty(503, { 'retry-after': '8' }));
     const failure = await failureOf(client.getToken());

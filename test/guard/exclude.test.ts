@@ -203,8 +203,13 @@ describe('the application does not start when an excluded class', () => {
   test.each<[string, Type, JwtGuardModuleExtras, RegExp]>([
     ['has a decorated handler', HalfDecorated, {}, /"exclude" names HalfDecorated.*decorators/],
     ['names the guard itself', GuardedByHand, {}, /"exclude" names GuardedByHand.*decorators/],
-    ['is nowhere in it', Nowhere, {}, /"exclude" names Nowhere, which is no controller/],
-    ['meets no global guard', LibraryController, { global: false }, /"exclude" has no effect/],
+    ['is nowhere in it', Nowhere, {}, /"exclude" names Nowhere, which is not a controller/],
+    [
+      'meets no guard of the application',
+      LibraryController,
+      { guardEveryHandler: false },
+      /"exclude" has no effect/,
+    ],
   ])('%s', async (_what, excluded, extras, message) => {
     const controllers = [HalfDecorated, GuardedByHand, LibraryController];
     const module = moduleOf({ controllers }, { exclude: [excluded], ...extras });
@@ -251,8 +256,10 @@ describe('handlers that no decorator says who may call', () => {
     expect(warnings(quiet)).toEqual([]);
   });
 
-  test('are not told where the guard is not global: they are open', async () => {
-    const { url, log } = await start(moduleOf({ controllers: [OwnController] }, { global: false }));
+  test('are not told where the guard does not guard every handler: they are open', async () => {
+    const { url, log } = await start(
+      moduleOf({ controllers: [OwnController] }, { guardEveryHandler: false }),
+    );
     expect(warnings(log)).toEqual([]);
     expect((await fetch(`${url}/own/forgotten`)).status).toBe(200);
   });

@@ -113,9 +113,10 @@ describe('contradictory decorators stop the start', () => {
   });
 
   test('and all of them are named at once', async () => {
-    const error: unknown = await createApp(moduleOf(all, { global: false }), 'fastify').catch(
-      (thrown: unknown) => thrown,
-    );
+    const error: unknown = await createApp(
+      moduleOf(all, { guardEveryHandler: false }),
+      'fastify',
+    ).catch((thrown: unknown) => thrown);
     const lines = (error as Error).message.split('\n');
     expect(lines.map((line) => line.split('.')[0])).toEqual(all.map(({ name }) => name));
   });
@@ -269,7 +270,30 @@ describe('options', () => {
   });
 });
 
-test('with "global" off: decorated handlers are guarded, others are not', async () => {
+describe('the former option "global" is refused', () => {
+  const refusal = expect.objectContaining({
+    code: 'GUARD_MISCONFIGURED',
+    message: expect.stringContaining('"global" of JwtGuardModule is now "guardEveryHandler"'),
+  });
+  const former = { global: false } as object;
+
+  test('of forRoot and forRootAsync, where they are called', () => {
+    expect(() => JwtGuardModule.forRoot({ ...options(), ...former })).toThrow(refusal);
+    const useFactory = (): JwtGuardModuleOptions => options();
+    expect(() => JwtGuardModule.forRootAsync({ useFactory, ...former })).toThrow(refusal);
+  });
+
+  test('of what a factory returns, at start', async () => {
+    const useFactory = (): JwtGuardModuleOptions => ({ ...options(), ...former });
+    const module = {
+      module: class FactoryModule {},
+      imports: [JwtGuardModule.forRootAsync({ useFactory })],
+    };
+    await expect(createApp(module, 'fastify')).rejects.toEqual(refusal);
+  });
+});
+
+test('with "guardEveryHandler" off: decorated handlers are guarded, others are not', async () => {
   @Controller('closed')
   @UseGuards(JwtGuard)
   class ClosedController {
@@ -279,7 +303,7 @@ test('with "global" off: decorated handlers are guarded, others are not', async 
     }
   }
   @Module({
-    imports: [OrdersModule.with({ ...options(), global: false })],
+    imports: [OrdersModule.with({ ...options(), guardEveryHandler: false })],
     controllers: [ClosedController],
   })
   class LocalModule {}
@@ -355,7 +379,7 @@ test('the guard may be imported once more, with options of its own', async () =>
     ...moduleOf([OrdersOfServices]),
     imports: [
       JwtGuardModule.forRoot(options()),
-      JwtGuardModule.forRoot({ ...options(), global: false }),
+      JwtGuardModule.forRoot({ ...options(), guardEveryHandler: false }),
     ],
   };
   await withApp(module, async (get) => {

@@ -1,13 +1,14 @@
 import { isProxy } from 'node:util/types';
 import { currentBehalf, currentCorrelation } from '../../context/call-context.js';
-import { directDispatcher } from '../proxies.js';
 import { ClientConfigError, readAll } from '../client-errors.js';
+import { directDispatcher } from '../proxies.js';
 import {
+  decideAttachment,
   originOf,
   plainOrigin,
   readAttachmentOptions,
+  type ActingAs,
   type AttachmentOptions,
-  decideAttachment,
 } from './attachment-rules.js';
 import { fetchTrail, type Trail } from './redirects.js';
 import {
@@ -16,151 +17,6 @@ import {
   sendAttached,
   type Exchange,
 } from './send-attached.js';
-
-/**
- * What `fetch` was called with: read once, so that what is decided on is what is sent, whatever the caller changes afterwards,
- * and whatever its objects give when they are read a second time or in another way.
- */
-interface FetchCall {
-  /** On whose behalf the caller says it is made, as it was given. */
-  readonly as: unknown;
-  /** The absolute URL; or what was given, when it is none. */
-  readonly url: string;
-  /** The first argument for `fetch`, which has no other URL than that. */
-  target(): string | Request;
-  /** The second one, without what is ours and without headers. */
-  readonly init: RequestInit;
-  readonly headers: FetchHeaders;
-  readonly signal: AbortSignal | null | undefined;
-  readonly body: unknown;
-}
-
-/** A copy of the request's headers, that can be added to. Names are in lower case. */
-interface FetchHeaders {
-  has(name: string): boolean;
-  /** @param name of a header that is not there, unless it was set here. */
-  set(name: string, value: string): void;
-  /** What `fetch` takes. */
-  readonly init: Headers | Record<string, string>;
-}
-
-type FetchInit = RequestInit & { readonly as?: unknown };
-
-/** Reads the arguments of `fetch`, and leaves them unchanged. */
-function readFetchCall(input: string | URL | Request, init: FetchInit | undefined): FetchCall {
-  if (init !== undefined && !isPlain(init)) {
-    // Its members may be inherited, as those of a Request are, and a spread leaves them out.
-    return readFetchCall(new Request(input, init), { as: init.as });
-  }
-  const url = urlOfRequest(input);
-  if (url === undefined && isForeignRequest(input)) {
-    return readFetchCall(textOf(input.url), { ...initOf(input), ...init });
-  }
-  const { as, headers, ...rest } = init ?? {};
-  if (url === undefined) {
-    const text = textOf(input);
-    return {
-      as,
-      url: text,
-      target: () => text,
-      init: rest,
-      headers: copyHeaders(headers),
-      signal: rest.signal,
-      body: rest.body,
-    };
-  }
-  const request = input as Request;
-  return {
-    as,
-    url,
-    // Copied when it is sent, which uses its body up.
-    target: () => (isBare(request) ? request : new Request(request)),
-    init: rest,
-    headers: copyHeaders(headers ?? request.headers),
-    signal: rest.signal === undefined ? request.signal : rest.signal,
-    body: rest.body ?? request.body,
-  };
-}
-
-/** As text, once: an object may show another one the next time. */
-function textOf(input: unknown): string {
-  return String(input);
-}
-
-/** The URL that the platform's `fetch` would go to, whatever the object says itself; `undefined` for what is not its Request. */
-function urlOfRequest(input: string | URL | Request): string | undefined {
-  if (typeof input === 'string' || !(input instanceof Request)) return undefined;
-  const own = Object.getOwnPropertyDescriptor(Request.prototype, 'url');
-  try {
-    return own?.get?.call(input) as string | undefined;
-  } catch {
-    // It has the prototype alone.
-    return undefined;
-  }
-}
-
-/** A Request without anything that could show another URL to a `fetch` of the caller's own. */
-function isBare(request: Request): boolean {
-  return (
-    Object.getPrototypeOf(request) === Request.prototype &&
-    Object.getOwnPropertyNames(request).length === 0 &&
-    !isProxy(request)
-  );
-}
-
-/** A Request of another implementation than the global one. */
-function isForeignRequest(input: string | URL | Request): input is Request {
-  return typeof input === 'object' && 'url' in input && 'headers' in input;
-}
-
-/** As options, which every implementation takes: its own Request is nothing to another one. */
-function initOf(request: Request): RequestInit {
-  const { method, headers, body, redirect, signal } = request;
-  const own: object = Object.assign({}, request);
-  return { ...own, method, headers, body, redirect, signal, ...(body && { duplex: 'half' }) };
-}
-
-function copyHeaders(headers: RequestInit['headers']): FetchHeaders {
-  return headers === undefined || isPlainRecord(headers)
-    ? new PlainHeaders({ ...headers })
-    : new CheckedHeaders(new Headers(headers));
-}
-
-/** Most calls have few headers, in a plain object, or none: `Headers` would check and sort them twice. */
-class PlainHeaders implements FetchHeaders {
-  constructor(readonly init: Record<string, string>) {}
-
-  has(name: string): boolean {
-    return Object.keys(this.init).some((key) => key.toLowerCase() === name);
-  }
-
-  set(name: string, value: string): void {
-    this.init[name] = value;
-  }
-}
-
-class CheckedHeaders implements FetchHeaders {
-  constructor(readonly init: Headers) {}
-
-  has(name: string): boolean {
-    return this.init.has(name);
-  }
-
-  set(name: string, value: string): void {
-    this.init.set(name, value);
-  }
-}
-
-function isPlainRecord(
-  headers: NonNullable<RequestInit['headers']>,
-): headers is Record<string, string> {
-  return isPlain(headers);
-}
-
-function isPlain(value: object): boolean {
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === null || prototype === Object.prototype;
-}
 
 /** `fetch`'s options, and on whose behalf the request is made. */
 export type AuthorizedRequestInit = RequestInit & {
@@ -179,10 +35,10 @@ type SendingFetch = (input: string | Request, init?: RequestInit) => Promise<Res
 /** How {@link createAuthorizedFetch} sends. */
 export interface AuthorizedFetchOptions extends AttachmentOptions {
   /**
-   * What sends the requests. Default: the global `fetch`, as it is when a request is made. Another one must drop the
-   * `Authorization` header on a redirect to another origin, as the Fetch standard demands (HTTP-redirect fetch), must not send to
-   * `http:` origins through a proxy, and tells by `redirected` and `url` of its `Response` where the answer comes from: without
-   * them, a refused request is not sent again.
+   * Sends the requests. Default: the global `fetch`, as it is when a request is made. Another one must drop the
+   * `Authorization` header on a redirect to another origin, as the Fetch standard demands (HTTP-redirect fetch), and must
+   * not send to `http:` origins through a proxy. It shows by `redirected` and `url` of its `Response` where the answer
+   * comes from: without them, a refused request is not sent again.
    */
   readonly fetch?: SendingFetch;
 }
@@ -190,16 +46,16 @@ export interface AuthorizedFetchOptions extends AttachmentOptions {
 /**
  * Makes a `fetch` that attaches the customer's token, or the service token, by the call context.
  *
- * Works as the `fetch` that it uses, and leaves what it is given unchanged. In addition:
+ * Works as the `fetch` that it uses, and leaves its arguments unchanged. In addition:
  * - It rejects with an `AttachmentError` before anything is sent when no token may be sent; with the source's error when
  *   there is none.
  * - An `Authorization` header that the caller sets is left alone.
  * - When the callee answers a service token with 401, and the source has or gets another one, the request is sent once
- *   more. A body that is a stream, or the body of a `Request`, is used up by the first time: then the 401 is the answer, and so
- *   it is after any redirect. A customer's token that was refused is never replaced.
+ *   more. A body that is a stream, or the body of a `Request`, is used up by the first time: then the 401 is returned, as
+ *   after any redirect. A customer's token that was refused is never replaced.
  * - A request with a token to an `http:` origin goes through no proxy.
- * - To listed origins, `traceparent`, `tracestate` and `x-request-id` of the call that is being handled go along, unless the
- *   caller sets them.
+ * - Requests to listed origins carry `traceparent`, `tracestate` and `x-request-id` of the call that is being handled, unless
+ *   the caller sets them.
  *
  * @throws {ClientConfigError} naming every option that is missing or wrong.
  *
@@ -251,11 +107,6 @@ function readFetch(
   throw new ClientConfigError('"fetch" must be a function.');
 }
 
-function avoidProxies(init: RequestInit): void {
-  const dispatcher = directDispatcher(init.dispatcher);
-  if (dispatcher !== undefined) init.dispatcher = dispatcher;
-}
-
 /** A request of `fetch` to a listed origin. */
 class FetchExchange implements Exchange<Response> {
   /** @param isPlain whether the URL begins with just the origin. */
@@ -275,12 +126,15 @@ class FetchExchange implements Exchange<Response> {
     const init: RequestInit = { ...call.init, headers: call.headers.init };
     if (authorization !== undefined) {
       call.headers.set('authorization', authorization);
-      if (this.origin.startsWith('http:')) avoidProxies(init);
+      if (this.origin.startsWith('http:')) {
+        const dispatcher = directDispatcher(init.dispatcher);
+        if (dispatcher !== undefined) init.dispatcher = dispatcher;
+      }
     }
     return fetch(this.#target(), init);
   }
 
-  /** In the notation that every parser of URLs reads in the same way. */
+  /** In the notation that every URL parser reads in the same way. */
   #target(): string | Request {
     const target = this.call.target();
     return this.isPlain || typeof target !== 'string' ? target : new URL(target).href;
@@ -303,46 +157,146 @@ class FetchExchange implements Exchange<Response> {
   }
 
   async discard({ body }: Response): Promise<void> {
-    // A connection that broke while the refusal was on its way is as good as one that is closed.
+    // A connection that broke on the way is as good as one that is closed.
     await body?.cancel().catch(() => undefined);
   }
 }
 
-/** On whose behalf a request is made: the service's own, or that of the customer in the call context. */
-export type ActingAs = 'service' | 'customer';
-
-/** Says on whose behalf a request of axios is made, whose own types know no `as`. */
-export interface Acting<As extends ActingAs> {
-  readonly as: As;
-  /** Never set. TypeScript takes an object for a mistake that has no name in common with axios' options. */
-  readonly timeout?: number;
+/**
+ * What `fetch` was called with: read once, so that the decision is about what is sent, even if the caller's objects change
+ * or return something else when they are read a second time.
+ */
+interface FetchCall {
+  /** `as` as the caller gave it. */
+  readonly as: unknown;
+  /** The absolute URL; or what was given, when it is not one. */
+  readonly url: string;
+  /** The first argument for `fetch`, which has no other URL than that. */
+  target(): string | Request;
+  /** The second one, without what is ours and without headers. */
+  readonly init: RequestInit;
+  readonly headers: FetchHeaders;
+  readonly signal: AbortSignal | null | undefined;
+  readonly body: unknown;
 }
 
-/**
- * For the configuration of a request of axios: it is made as the service itself, also when a customer is in the call
- * context. With `fetch`, write `as: 'service'`.
- *
- * `http(url, config)` writes into what it is given, and this cannot be written to: spread it there.
- *
- * @example
- * ```ts
- * import { asService } from 'service-token-broker/client';
- *
- * await http.get('https://ledger.internal/entries', asService);
- * await http.post('https://ledger.internal/entries', entry, { ...asService, timeout: 2_000 });
- * ```
- */
-export const asService: Acting<'service'> = Object.freeze({ as: 'service' });
+type FetchInit = RequestInit & { readonly as?: unknown };
 
-/**
- * For the configuration of a request of axios: it is made on behalf of the customer in the call context, and is an error
- * when there is none, instead of going out as the service. With `fetch`, write `as: 'customer'`.
- *
- * @example
- * ```ts
- * import { asCustomer } from 'service-token-broker/client';
- *
- * await http.get('https://billing.internal/invoices', asCustomer);
- * ```
- */
-export const asCustomer: Acting<'customer'> = Object.freeze({ as: 'customer' });
+/** Reads the arguments of `fetch`, and leaves them unchanged. */
+function readFetchCall(input: string | URL | Request, init: FetchInit | undefined): FetchCall {
+  if (init !== undefined && !isPlain(init)) {
+    // Its members may be inherited, as those of a Request are, and a spread leaves them out.
+    return readFetchCall(new Request(input, init), { as: init.as });
+  }
+  const url = urlOfRequest(input);
+  if (url === undefined && isForeignRequest(input)) {
+    return readFetchCall(textOf(input.url), { ...initOf(input), ...init });
+  }
+  const { as, headers, ...rest } = init ?? {};
+  if (url === undefined) {
+    const text = textOf(input);
+    return {
+      as,
+      url: text,
+      target: () => text,
+      init: rest,
+      headers: copyHeaders(headers),
+      signal: rest.signal,
+      body: rest.body,
+    };
+  }
+  const request = input as Request;
+  return {
+    as,
+    url,
+    // Copied when it is sent, which uses its body up.
+    target: () => (isBare(request) ? request : new Request(request)),
+    init: rest,
+    headers: copyHeaders(headers ?? request.headers),
+    signal: rest.signal === undefined ? request.signal : rest.signal,
+    body: rest.body ?? request.body,
+  };
+}
+
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
+/** As text, once: an object may show another one the next time. */
+function textOf(input: unknown): string {
+  return String(input);
+}
+
+/** The URL that the platform's `fetch` would go to, whatever the object says itself; `undefined` for what is not its Request. */
+function urlOfRequest(input: string | URL | Request): string | undefined {
+  if (typeof input === 'string' || !(input instanceof Request)) return undefined;
+  const own = Object.getOwnPropertyDescriptor(Request.prototype, 'url');
+  try {
+    return own?.get?.call(input) as string | undefined;
+  } catch {
+    // It has the prototype alone.
+    return undefined;
+  }
+}
+
+/** A Request without anything that could show another URL to a `fetch` of the caller's own. */
+function isBare(request: Request): boolean {
+  return (
+    Object.getPrototypeOf(request) === Request.prototype &&
+    Object.getOwnPropertyNames(request).length === 0 &&
+    !isProxy(request)
+  );
+}
+
+/** A Request of another implementation than the global one. */
+function isForeignRequest(input: string | URL | Request): input is Request {
+  return typeof input === 'object' && 'url' in input && 'headers' in input;
+}
+
+/** As options, which every implementation takes: it does not know the Request of another one. */
+function initOf(request: Request): RequestInit {
+  const { method, headers, body, redirect, signal } = request;
+  const own: object = Object.assign({}, request);
+  return { ...own, method, headers, body, redirect, signal, ...(body && { duplex: 'half' }) };
+}
+
+/** A copy of the request's headers, that can be added to. Names are in lower case. */
+interface FetchHeaders {
+  has(name: string): boolean;
+  /** @param name of a header that is not there, unless it was set here. */
+  set(name: string, value: string): void;
+  /** What `fetch` takes. */
+  readonly init: Headers | Record<string, string>;
+}
+
+function copyHeaders(headers: RequestInit['headers']): FetchHeaders {
+  return headers === undefined || isPlain(headers)
+    ? new PlainHeaders({ ...(headers as Record<string, string> | undefined) })
+    : new CheckedHeaders(new Headers(headers));
+}
+
+/** Most calls have few headers, in a plain object, or none: `Headers` would check and sort them twice. */
+class PlainHeaders implements FetchHeaders {
+  constructor(readonly init: Record<string, string>) {}
+
+  has(name: string): boolean {
+    return Object.keys(this.init).some((key) => key.toLowerCase() === name);
+  }
+
+  set(name: string, value: string): void {
+    this.init[name] = value;
+  }
+}
+
+class CheckedHeaders implements FetchHeaders {
+  constructor(readonly init: Headers) {}
+
+  has(name: string): boolean {
+    return this.init.has(name);
+  }
+
+  set(name: string, value: string): void {
+    this.init.set(name, value);
+  }
+}

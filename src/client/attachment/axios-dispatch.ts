@@ -1,13 +1,12 @@
 import { createRequire } from 'node:module';
-import { isCancelled, type Cancellation } from './send-attached.js';
-import { originOf, plainOrigin, type AllowedOrigins } from './attachment-rules.js';
-import { parseUrl } from '../../tokens/http.js';
+import type { AxiosAdapter, AxiosAnswer, AxiosLike, AxiosRequest } from './axios-request.js';
+import { isCancelled } from './send-attached.js';
 
-/** How the requests of one axios instance go on, behind what attaches tokens to them. */
+/** Sends the requests of one axios instance, after the token was attached. */
 export interface AxiosDispatch {
-  /** The URL that a request goes to, by axios' own rules; its `params` are left out. */
+  /** The URL that a request goes to, by axios' own rules, without its `params`. */
   readonly urlOf: (config: AxiosRequest) => string;
-  /** Hands a request, which has gone through interceptors and transformations, to the adapter that it names. */
+  /** Gives a request, after interceptors and transformations, to the adapter that it names. */
   send(config: AxiosRequest, adapter: unknown): Promise<AxiosAnswer>;
   /** Rejects with axios' own error for a request that was cancelled. */
   endCancelled(config: AxiosRequest): Promise<AxiosAnswer>;
@@ -15,23 +14,23 @@ export interface AxiosDispatch {
   readonly ready: Promise<void>;
   /** What an adapter is; `other` before {@link ready}. */
   adapterKind(adapter: unknown, config: AxiosRequest): AdapterKind;
-  /** Whether this axios would hand a request to an https: origin to a proxy as it is, instead of through a tunnel. */
-  showsProxies(config: LookedAt): boolean | Promise<boolean>;
+  /** Whether this axios would give a request to an https: origin to a proxy as it is, instead of through a tunnel. */
+  showsProxies(config: ProxyDecision): boolean | Promise<boolean>;
 }
 
 /**
- * - `http`: axios' own for Node's http, which tells of each redirect before it follows it.
+ * - `http`: axios' own for Node's http, which announces each redirect before it follows it.
  * - `fetch`: axios' own for `fetch`, with the environment of the request's configuration.
  * - `other`: everything else.
  */
 export type AdapterKind = 'http' | 'fetch' | 'other';
 
 /** What decides whether a request goes through a proxy. */
-type LookedAt = Partial<
+type ProxyDecision = Partial<
   Pick<AxiosRequest, 'url' | 'baseURL' | 'proxy' | 'adapter' | 'allowAbsoluteUrls'>
 >;
 
-/** What axios makes of the name of an adapter, or of a list of names. */
+/** The adapter that axios finds for a name, or for a list of names. */
 type AdapterLookup = (adapter: unknown, config: Pick<AxiosRequest, 'env'>) => AxiosAdapter;
 
 export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
@@ -47,7 +46,7 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
       transformResponse: [],
     }) as Promise<AxiosAnswer>;
   const send = (config: AxiosRequest, adapter: unknown): Promise<AxiosAnswer> => {
-    // Adapters count on axios not to call them for what was cancelled before.
+    // Adapters rely on axios not to call them for what was cancelled before.
     if (isCancelled(config)) return sendBare(config, adapter);
     if (adapterOf === undefined) {
       return typeof adapter === 'function'
@@ -71,14 +70,14 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
     if (found === own.http) return 'http';
     return found === ownAdapter(lookup, 'fetch', config) ? 'fetch' : 'other';
   };
-  let tunnels: boolean | undefined;
   const lookUp = async (): Promise<void> => {
     const lookup = await findAdapterLookup(instance);
     own.http = lookup && ownAdapter(lookup, 'http', {});
     own.fetch = lookup && ownAdapter(lookup, 'fetch', {});
     adapterOf = lookup;
   };
-  const looked = lookUp();
+  const ready = lookUp();
+  let tunnels: boolean | undefined;
   return {
     urlOf: ({ url, baseURL, allowAbsoluteUrls }) =>
       bare.getUri({
@@ -87,8 +86,8 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
         allowAbsoluteUrls,
       }),
     send: (config, adapter) =>
-      adapterOf === undefined ? looked.then(() => send(config, adapter)) : send(config, adapter),
-    ready: looked,
+      adapterOf === undefined ? ready.then(() => send(config, adapter)) : send(config, adapter),
+    ready,
     endCancelled: (config) => sendBare(config, config.adapter),
     adapterKind: (adapter, config) =>
       adapterOf === undefined ? 'other' : kindOf(adapterOf, adapter, config),
@@ -107,7 +106,7 @@ export function createAxiosDispatch(instance: AxiosLike): AxiosDispatch {
 const A_PROXY = { protocol: 'http', host: '127.0.0.1', port: 9 };
 
 /**
- * Asks axios for the request that it would send, and sends nothing. To a proxy that is to read it, it says the whole URL in the
+ * Asks axios for the request that it would send, and sends nothing. For a proxy that reads it, the whole URL stands in the
  * place of the path (RFC 9112 §3.2.2); versions before 1.16.1 do so for https: as well.
  */
 async function isShownToProxy(bare: AxiosLike, config: object): Promise<boolean> {
@@ -123,6 +122,43 @@ async function isShownToProxy(bare: AxiosLike, config: object): Promise<boolean>
     // It ends with that error; with another one, nothing would be sent either.
     .catch(() => undefined);
   return typeof path === 'string' && !path.startsWith('/');
+}
+
+/**
+ * axios itself looks up the names of adapters: the very copy that the instance is made of, whose errors the instance's users
+ * know. There may be two, since CommonJS loads another build. For instances of a further copy there is no lookup, and
+ * `bare` sends, at the cost of a second request through axios.
+ */
+async function findAdapterLookup(instance: AxiosLike): Promise<AdapterLookup | undefined> {
+  for (const load of [importAxios, requireAxios]) {
+    const axios = await load();
+    if (axios?.interceptors.request.constructor === instance.interceptors.request.constructor) {
+      return (adapter, config) =>
+        axios.getAdapter(
+          adapter as Parameters<typeof axios.getAdapter>[0],
+          config as never,
+        ) as never;
+    }
+  }
+  return undefined;
+}
+
+type Axios = typeof import('axios').default;
+
+function importAxios(): Promise<Axios | undefined> {
+  return import('axios').then(
+    (module) => module.default,
+    // axios is installed where this package cannot resolve it.
+    () => undefined,
+  );
+}
+
+async function requireAxios(): Promise<Axios | undefined> {
+  try {
+    return createRequire(import.meta.url)('axios') as Axios;
+  } catch {
+    return undefined;
+  }
 }
 
 function ownAdapter(
@@ -153,21 +189,6 @@ async function sendObserved(
   }
 }
 
-/** What a `fetch` was asked, and where its answer came from. */
-interface FetchOutcome {
-  readonly asked: string;
-  readonly redirected: boolean;
-  readonly url: string;
-}
-
-/** By the request that axios gives to `fetch` and shows as `request`: its own answer does not tell. */
-const outcomes = new WeakMap<object, FetchOutcome>();
-
-/** What came of the request that an answer of axios shows; `undefined` when it was not sent by `fetch`. */
-export function fetchOutcomeOf({ request }: AxiosAnswer): FetchOutcome | undefined {
-  return typeof request === 'object' && request !== null ? outcomes.get(request) : undefined;
-}
-
 type Fetch = typeof globalThis.fetch;
 
 function observedEnv({ env }: Pick<AxiosRequest, 'env'>): object {
@@ -191,7 +212,7 @@ function observed(fetch: Fetch | undefined): Fetch {
 function observe(fetch: Fetch): Fetch {
   return async (input, init) => {
     const response = await fetch(input, init);
-    // Only of a refusal it is asked which way it came.
+    // Only for a refusal it matters which way it came.
     if (response.status === 401 && typeof input === 'object' && 'url' in input) {
       const { redirected, url } = response;
       outcomes.set(input, { asked: input.url, redirected, url });
@@ -200,171 +221,17 @@ function observe(fetch: Fetch): Fetch {
   };
 }
 
-/**
- * Names of adapters are looked up by axios itself: by the very copy that the instance is made of, whose errors the
- * instance's users know. There may be two, since CommonJS loads another build. For instances of a further copy there is no
- * lookup, and `bare` does the work, with what a request through axios costs once more.
- */
-async function findAdapterLookup(instance: AxiosLike): Promise<AdapterLookup | undefined> {
-  for (const load of [importAxios, requireAxios]) {
-    const axios = await load();
-    if (axios?.interceptors.request.constructor === instance.interceptors.request.constructor) {
-      return (adapter, config) =>
-        axios.getAdapter(
-          adapter as Parameters<typeof axios.getAdapter>[0],
-          config as never,
-        ) as never;
-    }
-  }
-  return undefined;
+/** What `fetch` was asked for, and where its answer came from. */
+interface FetchOutcome {
+  readonly asked: string;
+  readonly redirected: boolean;
+  readonly url: string;
 }
 
-type Axios = typeof import('axios').default;
+/** By the request that axios gives to `fetch` and shows as `request`: its own answer does not say. */
+const outcomes = new WeakMap<object, FetchOutcome>();
 
-function importAxios(): Promise<Axios | undefined> {
-  return import('axios').then(
-    (module) => module.default,
-    // Where axios is installed out of this package's sight.
-    () => undefined,
-  );
+/** What came of the request that an answer of axios shows; `undefined` when it was not sent by `fetch`. */
+export function fetchOutcomeOf({ request }: AxiosAnswer): FetchOutcome | undefined {
+  return typeof request === 'object' && request !== null ? outcomes.get(request) : undefined;
 }
-
-async function requireAxios(): Promise<Axios | undefined> {
-  try {
-    return createRequire(import.meta.url)('axios') as Axios;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Where a request of axios goes. */
-export interface AxiosDestination {
-  /** Scheme, host and port; `undefined` when it goes to no such place. */
-  readonly origin: string | undefined;
-  /** What axios is to send it by, which leads there whatever else the configuration says: `params` are added to it. */
-  readonly url: AxiosRequest['url'];
-  readonly baseURL: AxiosRequest['baseURL'];
-  /** A user name or a password stands in the URL, which axios sends as `Authorization`. */
-  readonly hasCredentials: boolean;
-}
-
-/**
- * Where a request goes.
- *
- * @param urlOf gives the URL by axios' own rules. It is asked only for what is not plain to see: it costs more than the rest.
- */
-export function destinationOf(
-  config: AxiosRequest,
-  origins: AllowedOrigins,
-  urlOf: (config: AxiosRequest) => string,
-): AxiosDestination {
-  pin(config);
-  const { url, baseURL } = config;
-  // A Unix socket leads wherever it leads, whatever the URL says.
-  if (config.socketPath) return { origin: undefined, url, baseURL, hasCredentials: false };
-  const origin = seenOrigin(config, origins);
-  if (origin !== undefined) return { origin, url, baseURL, hasCredentials: false };
-  const whole = urlOf(config);
-  return {
-    origin: originOf(whole),
-    url: whole,
-    baseURL: undefined,
-    hasCredentials: hasCredentials(whole),
-  };
-}
-
-/** What decides where axios goes. */
-const DECISIVE = ['url', 'baseURL', 'allowAbsoluteUrls', 'socketPath'] as const;
-
-/**
- * Makes values of what may be getters, so that what is looked at is what is sent. Recent versions of axios do so themselves, and give
- * an object without prototype.
- */
-function pin(config: AxiosRequest): void {
-  if (Object.getPrototypeOf(config) === null) return;
-  for (const name of DECISIVE) {
-    const value = config[name];
-    if (value === undefined && !(name in config)) continue;
-    Object.defineProperty(config, name, {
-      value,
-      configurable: true,
-      enumerable: true,
-      writable: true,
-    });
-  }
-}
-
-/** `/orders`, `orders/1`, `orders?open`; nothing that could be an absolute URL. */
-const PATH = /^(?:\/(?!\/)|[\w-]+(?:[/?]|$))/;
-
-/** The listed origin that is plain to see in the URL; for a path, in its `baseURL`. */
-function seenOrigin({ url, baseURL }: AxiosRequest, origins: AllowedOrigins): string | undefined {
-  if (typeof url !== 'string') return undefined;
-  if (!baseURL) return plainOrigin(url, origins);
-  // Of an object, axios would make a text of its own.
-  if (typeof baseURL !== 'string') return undefined;
-  return PATH.test(url) ? plainOrigin(`${baseURL}/`, origins) : undefined;
-}
-
-function hasCredentials(url: string): boolean {
-  const parsed = url.includes('@') ? parseUrl(url) : undefined;
-  return parsed !== undefined && `${parsed.username}${parsed.password}` !== '';
-}
-
-// The parts of axios that are used here, by shape: axios is an optional peer, and the types of those who do not use it
-// must not need it.
-
-/** What `attachAuthorization` needs of an axios instance. Every instance made by `axios.create` has it, and axios itself. */
-export interface AxiosLike {
-  readonly defaults: object;
-  readonly interceptors: {
-    readonly request: {
-      use(
-        onFulfilled: <Config extends AxiosRequest>(config: Config) => Config,
-        onRejected: null,
-        options: { synchronous: boolean },
-      ): number;
-      eject(id: number): void;
-    };
-  };
-  create(): AxiosLike;
-  request(config: object): Promise<object>;
-  getUri(config: object): string;
-}
-
-/** A request's configuration, as interceptors and adapters get it: axios makes one for each request. */
-export interface AxiosRequest extends Cancellation {
-  readonly headers: AxiosRequestHeaders;
-  adapter?: unknown;
-  url?: string | URL | undefined;
-  baseURL?: string | undefined;
-  beforeRedirect?: unknown;
-  proxy?: unknown;
-  httpAgent?: unknown;
-  fetchOptions?: unknown;
-  env?: object | undefined;
-  readonly method?: string;
-  readonly transport?: unknown;
-  readonly allowAbsoluteUrls?: boolean | undefined;
-  readonly socketPath?: unknown;
-  readonly auth?: unknown;
-  readonly data?: unknown;
-  readonly as?: unknown;
-}
-
-/** `AxiosHeaders`: names in any case. */
-export interface AxiosRequestHeaders {
-  has(name: string): boolean;
-  set(name: string, value: string): unknown;
-  delete(name: string): unknown;
-}
-
-/** `AxiosResponse`. */
-export interface AxiosAnswer {
-  readonly status: number;
-  readonly data: unknown;
-  config: unknown;
-  request?: unknown;
-}
-
-export type AxiosAdapter = (config: AxiosRequest) => Promise<AxiosAnswer>;

@@ -1,14 +1,130 @@
-import {
-  AttachmentError,
-  type AttachmentSettings,
-  type RefusedServiceToken,
-  type Attachment,
-  type RefusedAttachment,
-} from './attachment-rules.js';
+import { isAnyArrayBuffer } from 'node:util/types';
+import type { Correlation } from '../../context/call-context.js';
 import { tell } from '../../tokens/errors.js';
 import type { ServiceTokenSource, SuppliedToken } from '../../tokens/token-supply.js';
-import type { Correlation } from '../../context/call-context.js';
-import { isAnyArrayBuffer } from 'node:util/types';
+import {
+  AttachmentError,
+  type Attachment,
+  type AttachmentSettings,
+  type RefusedAttachment,
+  type RefusedServiceToken,
+} from './attachment-rules.js';
+
+/** One request of axios or fetch. */
+export interface Exchange<Answer> {
+  /** The callee. */
+  readonly origin: string;
+  readonly cancellation: Cancellation;
+  /**
+   * Sends it. Resolves with whatever comes back, a refusal too.
+   *
+   * @param authorization the value of the `Authorization` header; `undefined` to leave it as it is.
+   */
+  send(authorization: string | undefined): Promise<Answer>;
+  /** Ends a request that was cancelled, in the way that the sender's users know. Sends nothing. */
+  endCancelled(): Promise<Answer>;
+  /** Whether the callee itself refused the token: 401, and not from another origin that redirects led to. */
+  isRefused(answer: Answer): boolean;
+  /**
+   * Whether a request with this answer may be sent a second time: with the same body, and only when it is known that no
+   * redirect led it to another origin, nor to what it may have changed already.
+   */
+  mayRepeat(answer: Answer): boolean;
+  /** Releases the connection of an answer that nobody will read. */
+  discard(answer: Answer): Promise<void>;
+}
+
+/** Sends a request with what was decided for it. */
+export function sendAttached<Answer>(
+  settings: AttachmentSettings,
+  attachment: Exclude<Attachment, RefusedAttachment>,
+  exchange: Exchange<Answer>,
+): Promise<Answer> {
+  if (attachment.kind === 'service-token') return sendWithServiceToken(settings, exchange);
+  return exchange.send(
+    attachment.kind === 'customer-token' ? bearerHeader(attachment.token) : undefined,
+  );
+}
+
+/**
+ * Sends a request with the service token. When the callee refuses the token, and another one is available, it is sent once
+ * more with that; in every other case the refusal is returned.
+ */
+async function sendWithServiceToken<Answer>(
+  { tokens, onRefused }: AttachmentSettings,
+  exchange: Exchange<Answer>,
+): Promise<Answer> {
+  const { cancellation, origin } = exchange;
+  let supplied: SuppliedToken | undefined;
+  try {
+    supplied = await untilCancelled(cancellation, tokens.getToken());
+  } catch (error) {
+    if (typeof error === 'object' && error !== null) sourceFailures.add(error);
+    throw error;
+  }
+  if (supplied === undefined) return exchange.endCancelled();
+  const answer = await exchange.send(headerOf(supplied));
+  if (!exchange.isRefused(answer)) return answer;
+
+  const renewal = await untilCancelled(cancellation, renew(tokens, supplied.accessToken));
+  if (renewal === undefined) {
+    await exchange.discard(answer);
+    return exchange.endCancelled();
+  }
+  const outcome = decideOutcome(renewal, exchange.mayRepeat(answer));
+  if (onRefused !== undefined) {
+    tell(() => onRefused({ origin, outcome, error: renewal.error }));
+  }
+  if (outcome !== 'retried') return answer;
+  const authorization = bearerHeader(renewal.token);
+  await exchange.discard(answer);
+  return exchange.send(authorization);
+}
+
+const sourceFailures = new WeakSet();
+
+/** Whether an error is what the source of the service token threw for a request. */
+export function isSourceFailure(error: object): boolean {
+  return sourceFailures.has(error);
+}
+
+/** What came of looking for another token: one, none, or an error. */
+interface Renewal {
+  readonly token?: string;
+  readonly error?: unknown;
+}
+
+/**
+ * Looks for a token other than the one that was refused. The source reads anew at most once a second, however many
+ * requests are refused: of those that were refused together, one may find what another has got. A token that is refused
+ * within its first second may have been replaced: the rest of that second is waited for.
+ */
+async function renew(tokens: ServiceTokenSource, refusedToken: string): Promise<Renewal> {
+  try {
+    const current = await tokens.getToken();
+    if (current.accessToken !== refusedToken) return { token: current.accessToken };
+    const renewed = await tokens.getToken({ force: true, patient: true });
+    return renewed.accessToken === refusedToken ? {} : { token: renewed.accessToken };
+  } catch (error) {
+    // The callee's refusal tells the caller more than the broker's troubles, which the source reports itself.
+    return { error };
+  }
+}
+
+function decideOutcome(renewal: Renewal, isRepeatable: boolean): RefusedServiceToken['outcome'] {
+  if (renewal.error !== undefined) return 'refresh-failed';
+  if (renewal.token === undefined) return 'no-newer-token';
+  return isRepeatable ? 'retried' : 'not-repeatable';
+}
+
+/** The header of a token is made and checked once, for as long as its source gives the same object. */
+const headers = new WeakMap<SuppliedToken, string>();
+
+function headerOf(supplied: SuppliedToken): string {
+  let header = headers.get(supplied);
+  if (header === undefined) headers.set(supplied, (header = bearerHeader(supplied.accessToken)));
+  return header;
+}
 
 /** RFC 6750 §2.1: what a bearer token may consist of. */
 const B64TOKEN = /^[A-Za-z0-9\-._~+/]+=*$/;
@@ -22,7 +138,7 @@ export function bearerHeader(token: unknown): string {
   if (typeof token === 'string' && B64TOKEN.test(token)) return `Bearer ${token}`;
   throw new AttachmentError(
     'TOKEN_NOT_SENDABLE',
-    'What should be sent as the token is no bearer token (RFC 6750 §2.1). Look at what the token source or the call context was given.',
+    'What should be sent as the token is not a bearer token (RFC 6750 §2.1). Check what the token source or the call context was given.',
   );
 }
 
@@ -75,127 +191,10 @@ async function race<T>(cancellation: Cancellation, promise: Promise<T>): Promise
   }
 }
 
-/** One request, in the hands of who can send it: axios or fetch. */
-export interface Exchange<Answer> {
-  /** Whom it goes to. */
-  readonly origin: string;
-  readonly cancellation: Cancellation;
-  /**
-   * Sends it. Resolves with whatever comes back, a refusal too.
-   *
-   * @param authorization the value of the `Authorization` header; `undefined` to leave it as it is.
-   */
-  send(authorization: string | undefined): Promise<Answer>;
-  /** Ends a request that was cancelled, in the way that the sender's users know. Sends nothing. */
-  endCancelled(): Promise<Answer>;
-  /** Whether the callee itself refused the token: 401, and not from where a redirect led to. */
-  isRefused(answer: Answer): boolean;
-  /**
-   * Whether a request with this answer may be sent a second time: with the same body, and only when it is known that no
-   * redirect led it to another origin, nor to what it may have changed already.
-   */
-  mayRepeat(answer: Answer): boolean;
-  /** Lets go of an answer that nobody will read. */
-  discard(answer: Answer): Promise<void>;
-}
-
-/** Sends a request with what was decided for it. */
-export function sendAttached<Answer>(
-  settings: AttachmentSettings,
-  attachment: Exclude<Attachment, RefusedAttachment>,
-  exchange: Exchange<Answer>,
-): Promise<Answer> {
-  if (attachment.kind === 'service-token') return sendWithServiceToken(settings, exchange);
-  return exchange.send(
-    attachment.kind === 'customer-token' ? bearerHeader(attachment.token) : undefined,
-  );
-}
-
-/**
- * Sends a request with the service token. When the callee refuses the token, and another one can be had, it is sent once
- * more with that; in every other case the refusal is the answer.
- */
-async function sendWithServiceToken<Answer>(
-  { tokens, onRefused }: AttachmentSettings,
-  exchange: Exchange<Answer>,
-): Promise<Answer> {
-  const { cancellation, origin } = exchange;
-  let supplied: SuppliedToken | undefined;
-  try {
-    supplied = await untilCancelled(cancellation, tokens.getToken());
-  } catch (error) {
-    if (typeof error === 'object' && error !== null) failures.add(error);
-    throw error;
-  }
-  if (supplied === undefined) return exchange.endCancelled();
-  const answer = await exchange.send(headerOf(supplied));
-  if (!exchange.isRefused(answer)) return answer;
-
-  const renewal = await untilCancelled(cancellation, renew(tokens, supplied.accessToken));
-  if (renewal === undefined) {
-    await exchange.discard(answer);
-    return exchange.endCancelled();
-  }
-  const outcome = decideOutcome(renewal, exchange.mayRepeat(answer));
-  if (onRefused !== undefined) {
-    tell(() => onRefused({ origin, outcome, error: renewal.error }));
-  }
-  if (outcome !== 'retried') return answer;
-  const authorization = bearerHeader(renewal.token);
-  await exchange.discard(answer);
-  return exchange.send(authorization);
-}
-
-const failures = new WeakSet();
-
-/** Whether an error says that the source of the service token had none for a request. */
-export function isSourceFailure(error: object): boolean {
-  return failures.has(error);
-}
-
-/** The header of a token is made and checked once, for as long as its source gives the same object. */
-const headers = new WeakMap<SuppliedToken, string>();
-
-function headerOf(supplied: SuppliedToken): string {
-  let header = headers.get(supplied);
-  if (header === undefined) headers.set(supplied, (header = bearerHeader(supplied.accessToken)));
-  return header;
-}
-
-/** What came of looking for another token: one, none, or an error. */
-interface Renewal {
-  readonly token?: string;
-  readonly error?: unknown;
-}
-
-/** What is done about a refusal. */
-function decideOutcome(renewal: Renewal, isRepeatable: boolean): RefusedServiceToken['outcome'] {
-  if (renewal.error !== undefined) return 'refresh-failed';
-  if (renewal.token === undefined) return 'no-newer-token';
-  return isRepeatable ? 'retried' : 'not-repeatable';
-}
-
-/**
- * Looks for a token other than the one that was refused. The source asks for a new one at most once a second, however
- * many requests are refused; one of those that were refused together may find what another has got. A token that is refused
- * within its first second is worth the wait for the rest of it: it may have been replaced.
- */
-async function renew(tokens: ServiceTokenSource, refusedToken: string): Promise<Renewal> {
-  try {
-    const current = await tokens.getToken();
-    if (current.accessToken !== refusedToken) return { token: current.accessToken };
-    const renewed = await tokens.getToken({ force: true, patient: true });
-    return renewed.accessToken === refusedToken ? {} : { token: renewed.accessToken };
-  } catch (error) {
-    // The callee's refusal tells the caller more than the broker's troubles, which the source reports by itself.
-    return { error };
-  }
-}
-
 type Header = readonly [name: string, value: string];
 
 /**
- * The headers that carry a correlation on: those that the request does not have already. A `tracestate` belongs to its
+ * The headers that pass a correlation on: those that the request does not have already. A `tracestate` belongs to its
  * `traceparent` (W3C Trace Context §3.3), so that it never goes with another one.
  *
  * @param correlation as `readCorrelation` made it: nothing malformed is in it.
@@ -204,18 +203,18 @@ export function correlationHeaders(
   { traceparent, tracestate, requestId }: Correlation = {},
   has: (name: string) => boolean,
 ): readonly Header[] {
-  const headers: Header[] = [];
+  const found: Header[] = [];
   if (traceparent !== undefined && !has('traceparent') && !has('tracestate')) {
-    headers.push(['traceparent', traceparent]);
-    if (tracestate !== undefined) headers.push(['tracestate', tracestate]);
+    found.push(['traceparent', traceparent]);
+    if (tracestate !== undefined) found.push(['tracestate', tracestate]);
   }
-  if (requestId !== undefined && !has('x-request-id')) headers.push(['x-request-id', requestId]);
-  return headers;
+  if (requestId !== undefined && !has('x-request-id')) found.push(['x-request-id', requestId]);
+  return found;
 }
 
 /**
- * True for a body that can be sent a second time with the same bytes. Everything that is not known to be so counts as
- * used up by the first time: streams, iterators, form data made of streams.
+ * True for a body that can be sent a second time with the same bytes. Everything else counts as used up by the first time:
+ * streams, iterators, form data made of streams.
  */
 export function isRepeatableBody(body: unknown): boolean {
   return (

@@ -181,7 +181,7 @@ export class Database implements Sql {
         const locked = error instanceof SecretStoreError && error.code === 'STORE_BUSY';
         if (!locked || attempt === ATTEMPTS) throw error;
       }
-      await keepingAlive(this.#clock.sleep(retryDelay(attempt, Math.random())));
+      await this.#clock.sleep(retryDelay(attempt, Math.random()));
     }
   }
 
@@ -225,7 +225,7 @@ export class Database implements Sql {
       this.exec('COMMIT');
       return result;
     } catch (error) {
-      // After some errors, a full disk among them, SQLite has rolled back by itself.
+      // After some errors, a full disk among them, SQLite has already rolled back.
       if (this.#connection.inTransaction) this.exec('ROLLBACK');
       throw error;
     }
@@ -269,14 +269,4 @@ function plainRow(row: Record<string, unknown>): SqlRow {
     plain[name] = types.isArrayBuffer(value) ? Buffer.from(value) : (value as SqlValue);
   }
   return plain;
-}
-
-/** A clock's wait lets the process end; half of a store call is no moment for that. */
-async function keepingAlive(wait: Promise<void>): Promise<void> {
-  const handle = setInterval(() => undefined, 60_000);
-  try {
-    await wait;
-  } finally {
-    clearInterval(handle);
-  }
 }

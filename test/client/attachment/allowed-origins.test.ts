@@ -39,7 +39,7 @@ describe('the allow-list', () => {
     ['a fragment', [{ origin: 'https://a.internal/#' }], /must end after the port/],
     ['a password', [{ origin: 'https://u:hunter2@a.internal' }], /user name or a password/],
     ['a wildcard', [{ origin: 'https://*.internal' }], /no wildcards/],
-    ['plain http', [{ origin: 'http://billing' }], /use https, or say allowInsecureHttp/],
+    ['plain http', [{ origin: 'http://billing' }], /use https, or set allowInsecureHttp/],
     ['http to what looks local', [{ origin: 'http://localhost.evil.example' }], /use https/],
     [
       'a flag that is text',

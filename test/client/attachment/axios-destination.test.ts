@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import axios, { type AxiosRequestConfig } from 'axios';
 import { fc } from '../../support/properties.js';
 import { readAllowedOrigins } from '../../../src/client/attachment/attachment-rules.js';
-import { destinationOf, type AxiosRequest } from '../../../src/client/attachment/axios-dispatch.js';
+import { destinationOf, type AxiosRequest } from '../../../src/client/attachment/axios-request.js';
 
 const A = 'https://a.internal';
 const B = 'https://b.internal:8443';

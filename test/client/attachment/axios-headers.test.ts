@@ -3,7 +3,7 @@ import { AxiosHeaders } from 'axios';
 import {
   putAuthorization,
   removeAuthorization,
-} from '../../../src/client/attachment/attach-authorization.js';
+} from '../../../src/client/attachment/axios-request.js';
 
 test('the header is there as if axios had set it, and gone afterwards, under any name', () => {
   const headers = new AxiosHeaders({ Accept: 'application/json', 'X-Own': '1' });

@@ -131,7 +131,7 @@ describe('what a request gets', () => {
   test.each<[Situation, RegExp]>([
     [{ origin: STRANGER }, /https:\/\/api\.stranger\.example, .*"origins".*send-without-token/],
     [{ origin: STRANGER, as: 'service' }, /Add its origin there, or leave "as" out/],
-    [{ origin: undefined }, /no absolute http or https URL/],
+    [{ origin: undefined }, /not an absolute http or https URL/],
     [
       { origin: LEDGER, by: customer },
       /https:\/\/ledger\.internal .*acceptsCustomers: true.*as: 'service'/,

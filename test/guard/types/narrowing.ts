@@ -96,8 +96,8 @@ RequireScopes();
 AllowCustomer('ann');
 
 JwtGuardModule.forRoot(options);
-JwtGuardModule.forRoot({ verifier, global: false, realm: 'orders' });
-JwtGuardModule.forRootAsync({ useFactory: () => options, global: false });
+JwtGuardModule.forRoot({ verifier, guardEveryHandler: false, realm: 'orders' });
+JwtGuardModule.forRootAsync({ useFactory: () => options, guardEveryHandler: false });
 // @ts-expect-error: neither a verifier nor issuers
 JwtGuardModule.forRoot({ realm: 'orders' });
 // @ts-expect-error: a mistyped option

@@ -1,6 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
+import { authenticate, parseBasicCredentials } from '../../src/peers/peer-credentials.js';
+import { parsePeers } from '../../src/peers/peers.js';
+import { peerEntry } from '../serving/broker.js';
 import { fc } from '../support/properties.js';
-import { parseBasicCredentials } from '../../src/peers/peer-credentials.js';
 
 const encode = (text: string | Buffer): string => Buffer.from(text).toString('base64');
 
@@ -58,12 +60,81 @@ describe('what is refused', () => {
     expect(parseBasicCredentials(header)).toBeUndefined();
   });
 
-  test('a header that is read can be written in no other way with the same scheme', () => {
+  test('every accepted header is the only way to write its credentials', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[A-Za-z0-9+/]{2,12}={0,2}$/), (encoded) => {
         if (parseBasicCredentials(`Basic ${encoded}`) === undefined) return;
         expect(Buffer.from(encoded, 'base64').toString('base64')).toBe(encoded);
       }),
     );
+  });
+});
+
+/** As long as a secret that the broker makes. */
+const SECRET_LIKE = 'x'.repeat(43);
+
+const peers = parsePeers(
+  JSON.stringify({
+    peers: {
+      orders: peerEntry('right', ['token']),
+      retired: peerEntry('right', ['token'], false),
+      slip: { ...peerEntry('right', ['token']), enabled: 'true' },
+      'no id': peerEntry('right', ['token']),
+      [SECRET_LIKE]: { ...peerEntry('right', ['token']), enabled: 'true' },
+    },
+  }),
+);
+const [orders, retired] = [peers.byId.get('orders'), peers.byId.get('retired')];
+
+describe('authenticate', () => {
+  test.each([
+    ['the right secret', 'orders', 'right', { ok: true, peer: orders }],
+    ['a wrong secret', 'orders', 'wrong', { ok: false, reason: 'wrong_secret', peer: orders }],
+    ['no secret', 'orders', '', { ok: false, reason: 'wrong_secret', peer: orders }],
+    ['an unknown peer', 'nobody', 'right', { ok: false, reason: 'unknown_peer', peer: undefined }],
+    [
+      'a name of the prototype',
+      'toString',
+      '',
+      { ok: false, reason: 'unknown_peer', peer: undefined },
+    ],
+    [
+      'an id in another case',
+      'Orders',
+      'right',
+      { ok: false, reason: 'unknown_peer', peer: undefined },
+    ],
+    [
+      'a malformed entry',
+      'slip',
+      'right',
+      { ok: false, reason: 'malformed_peer', peer: { id: 'slip' } },
+    ],
+    [
+      'an entry whose id cannot be one, and is not logged',
+      'no id',
+      'right',
+      { ok: false, reason: 'unknown_peer', peer: undefined },
+    ],
+    [
+      'an entry whose id looks like a secret, and is not logged',
+      SECRET_LIKE,
+      'right',
+      { ok: false, reason: 'unknown_peer', peer: undefined },
+    ],
+    ['a disabled peer', 'retired', 'right', { ok: false, reason: 'disabled_peer', peer: retired }],
+    [
+      'a disabled peer, wrong',
+      'retired',
+      'wrong',
+      { ok: false, reason: 'wrong_secret', peer: retired },
+    ],
+  ])('%s', (_, id, secret, expected) => {
+    expect(authenticate(peers, { id, secret })).toEqual(expected);
+  });
+
+  test('the stored digest is not accepted as a secret', () => {
+    const digest = orders?.secretSha256.toString('base64url') ?? '';
+    expect(authenticate(peers, { id: 'orders', secret: digest }).ok).toBe(false);
   });
 });

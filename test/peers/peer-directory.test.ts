@@ -1,9 +1,9 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { createPeerDirectory, PEERS_LIFE } from '../../src/peers/peer-directory.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
+import { basic, createBroker, peerEntry, PEERS_SECRET, SECRETS, START } from '../serving/broker.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { VirtualClock } from '../support/virtual-clock.js';
-import { basic, createBroker, peerEntry, PEERS_SECRET, SECRETS, START } from './broker.js';
 
 const TTL = 300_000;
 const down = new SecretStoreError('STORE_UNAVAILABLE', 'Down.');
@@ -81,7 +81,7 @@ describe('a list that cannot be read any more', () => {
   });
 });
 
-test('malformed entries are told when they are read first, and when they change', async () => {
+test('malformed entries are reported when first read, and when they change', async () => {
   const { clock, store, directory, onMalformed } = setUp();
   const read = async (entry: object): Promise<void> => {
     store.edit(PEERS_SECRET, listOf(entry));

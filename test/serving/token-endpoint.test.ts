@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
 import { entityTag, matchesEntityTag, TokenAnswers } from '../../src/serving/token-endpoint.js';
+import { fc } from '../support/properties.js';
 import { START, tokenAt } from './broker.js';
 
 const versionId = '5f0c8a3e-0000-4000-8000-000000000001';

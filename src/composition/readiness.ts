@@ -6,42 +6,46 @@ import type {
   RotationReadiness,
   TokenReadiness,
 } from '../operations/health.js';
-import type { RotationSchedule, ScheduleStanding } from '../rotation/rotation-schedule.js';
-import { MOST_MISSED } from '../rotation/coverage.js';
-import type { Refusal, TokenWatch } from '../rotation/token-watch.js';
 import type { PeerDirectory } from '../peers/peer-directory.js';
-import type { CurrentToken, TokenCache } from '../serving/token-endpoint.js';
+import { MOST_MISSED } from '../rotation/coverage.js';
+import type { RotationSchedule, ScheduleStanding } from '../rotation/rotation-schedule.js';
+import type { Refusal, TokenWatch } from '../rotation/token-watch.js';
+import type { ServedToken, TokenCache } from '../serving/token-endpoint.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { CacheStatus } from '../tokens/refreshing-cache.js';
-import { type Core, coverageOf, type GapWatch } from './core.js';
+import { coverageOf, type Core, type GapWatch } from './core.js';
 
 /**
- * How long health waits for a newer token while one can be served, in milliseconds: less than a probe does, so that a slow
- * store makes no broker unready that serves.
+ * How long health waits for a newer token while one can be served, in milliseconds: less than a probe waits, so that a
+ * slow store does not make a broker unready that serves.
  */
 const LONGEST_WAIT = 500;
 
-/**
- * What health says, from the caches and from what this process remembers of rotations.
- *
- * @param others `directory` is not given where peers are known in another way than by the peers secret, `watch` where
- *   nobody verifies the current token again.
- */
+/** How long after its start a slot's rotation counts as late, in milliseconds. */
+const LATE = 60_000;
+
+/** What else {@link createReadiness} may know. */
+interface ReadinessParts {
+  /** Left out where the peers are not read from the peers secret. */
+  readonly directory?: PeerDirectory;
+  /** Left out where nobody verifies the current token again. */
+  readonly watch?: TokenWatch;
+  readonly clockWatch?: ClockWatch;
+  readonly schedule?: RotationSchedule;
+  /** Whether the process was told to stop. Default: never. */
+  readonly isStopping?: () => boolean;
+}
+
+/** What health says, from the caches and from what this process remembers of rotations. */
 export function createReadiness(
   core: Core,
   cache: TokenCache,
   gap: GapWatch,
-  others: {
-    readonly directory?: PeerDirectory;
-    readonly watch?: TokenWatch;
-    readonly clockWatch?: ClockWatch;
-    readonly schedule?: RotationSchedule;
-  } = {},
+  { directory, watch, clockWatch, schedule, isStopping = () => false }: ReadinessParts = {},
 ): ReadinessSource {
   const { config, clock, rotator, slots } = core;
-  const { directory, watch, clockWatch, schedule } = others;
-
   return {
+    isStopping,
     tokenState: async () => {
       try {
         const { value, state } = await cache.get({ waitMs: LONGEST_WAIT });
@@ -60,7 +64,7 @@ export function createReadiness(
       if (!config.rotation.enabled) return undefined;
       const latest = rotator.outcomes.latest();
       const success = rotator.outcomes.latestSuccess();
-      // A token that is younger than the failure: another replica, or Secrets Manager, has rotated since.
+      // A token younger than the failure: another replica, or Secrets Manager, has rotated since.
       const servedMintedAt = cache.status().value?.token.generatedAt;
       const standing = schedule?.standing(servedMintedAt);
       const mintedAt = standing?.mintedAt ?? servedMintedAt ?? 0;
@@ -80,7 +84,7 @@ export function createReadiness(
       };
     },
     coverage: (): CoverageReadiness | undefined => {
-      const current: CurrentToken | undefined = cache.status().value;
+      const current: ServedToken | undefined = cache.status().value;
       const worst = gap.current();
       if (current === undefined || worst === undefined) return undefined;
       const { covered, explanation } = coverageOf(current.token, worst, config);
@@ -92,16 +96,13 @@ export function createReadiness(
   };
 }
 
-/** How long a slot may have begun before it is told that its rotation is late, in milliseconds. */
-const WORTH_A_WORD = 60_000;
-
-/** What is said of a schedule that does not keep up; `undefined` when it does. Pure. */
+/** What health says of a schedule that falls behind; `undefined` when it does not. */
 function lateness(
   { dueSince, missed, error }: ScheduleStanding,
   now: number,
 ): Pick<RotationReadiness, 'missedSlots' | 'dueSince' | 'code' | 'reason'> | undefined {
   if (dueSince === undefined) return undefined;
-  if (missed === undefined && now - dueSince < WORTH_A_WORD) return undefined;
+  if (missed === undefined && now - dueSince < LATE) return undefined;
   const since = new Date(missed?.since ?? dueSince).toISOString();
   const what =
     missed === undefined
@@ -122,7 +123,8 @@ function lateness(
 }
 
 /**
- * Where nobody has read the list since a read failed, nobody knows whether it can be read by now: a failure is told for one time to live, before or after now, since the clock may have been set back.
+ * A failed read is reported for one time to live: nobody may have read the list since, and then nobody knows whether it
+ * can be read by now. Before or after now, since the clock may have been set back.
  */
 function peersReadiness(
   directory: PeerDirectory,
@@ -149,7 +151,7 @@ function peersReadiness(
   };
 }
 
-/** Served on: it does no harm, and a receiver with other rules may accept it. */
+/** The token is still served: a receiver with other rules may accept it. */
 function refused(served: TokenReadiness, { code, reason }: Refusal): TokenReadiness {
   const also = served.reason === undefined ? '' : ` ${served.reason}`;
   return {
@@ -162,7 +164,7 @@ function refused(served: TokenReadiness, { code, reason }: Refusal): TokenReadin
 
 function stale(
   remainingSeconds: number,
-  { consecutiveFailures, lastError }: CacheStatus<CurrentToken>,
+  { consecutiveFailures, lastError }: CacheStatus<ServedToken>,
 ): TokenReadiness {
   const served = { ok: true, stale: true, remainingSeconds };
   if (consecutiveFailures === 0) {
@@ -179,7 +181,7 @@ function stale(
   };
 }
 
-/** Without a token the reason is usually the rotation's: that is what somebody has to mend. */
+/** Without a token the cause is usually a failed rotation: that is what needs fixing. */
 function wordsOf(error: unknown, { rotator }: Core): string {
   const latest = rotator.outcomes.latest();
   const rotation =

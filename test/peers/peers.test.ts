@@ -1,25 +1,25 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
 import {
-  addPeer,
+  withPeer,
   hashPeerSecret,
   hasRole,
   listMalformed,
-  listPeers,
+  summarizePeers,
   NO_PEERS,
   parsePeers,
-  removePeer,
+  withoutPeer,
   serializePeers,
 } from '../../src/peers/peers.js';
-import { peerEntry, START } from './broker.js';
+import { peerEntry, START } from '../serving/broker.js';
+import { fc } from '../support/properties.js';
 
 const with1 = (entry: unknown): string => JSON.stringify({ peers: { orders: entry } });
 
-describe('addPeer', () => {
+describe('withPeer', () => {
   test('makes a secret of 256 bits and keeps only its digest', () => {
     const bytes = Buffer.alloc(32, 7);
-    const { peers, secret } = addPeer(NO_PEERS, 'orders', ['token'], START, () => bytes);
+    const { peers, secret } = withPeer(NO_PEERS, 'orders', ['token'], START, () => bytes);
     expect(secret).toBe(bytes.toString('base64url'));
     expect(JSON.parse(serializePeers(peers))).toEqual({
       peers: {
@@ -44,34 +44,37 @@ describe('addPeer', () => {
     ['orders', [], 'PEER_ROLE_INVALID'],
     ['orders', ['root'], 'PEER_ROLE_INVALID'],
   ])('refuses the id %j with the roles %j', (id, roles, code) => {
-    expect(() => addPeer(NO_PEERS, id, roles, START, randomBytes)).toThrow(
+    expect(() => withPeer(NO_PEERS, id, roles, START, randomBytes)).toThrow(
       expect.objectContaining({ code, kind: 'rejected' }),
     );
   });
 
   test('refuses an id that is taken', () => {
-    const { peers } = addPeer(NO_PEERS, 'orders', ['token'], START, randomBytes);
-    expect(() => addPeer(peers, 'orders', ['token'], START, randomBytes)).toThrow(
+    const { peers } = withPeer(NO_PEERS, 'orders', ['token'], START, randomBytes);
+    expect(() => withPeer(peers, 'orders', ['token'], START, randomBytes)).toThrow(
       expect.objectContaining({ code: 'PEER_EXISTS' }),
     );
   });
 });
 
-test('removePeer takes one peer off, and says when there is none', () => {
-  const { peers } = addPeer(NO_PEERS, 'orders', ['token'], START, randomBytes);
-  expect(removePeer(peers, 'orders').byId.size).toBe(0);
-  expect(() => removePeer(peers, 'nobody')).toThrow(
+test('withoutPeer removes one peer, and refuses an unknown id', () => {
+  const { peers } = withPeer(NO_PEERS, 'orders', ['token'], START, randomBytes);
+  expect(withoutPeer(peers, 'orders').byId.size).toBe(0);
+  expect(() => withoutPeer(peers, 'nobody')).toThrow(
     expect.objectContaining({ code: 'PEER_UNKNOWN', message: 'There is no peer "nobody".' }),
   );
   for (const id of ['not an id', 'A-secret_of_43_characters'.padEnd(43, 'x')]) {
-    expect(() => removePeer(peers, id)).toThrow('There is no such peer.');
+    expect(() => withoutPeer(peers, id)).toThrow('There is no such peer.');
   }
 });
 
 test('members that this version does not know survive an edit, and unknown roles grant nothing', () => {
   const entry = { ...peerEntry('secret', ['token', 'auditor']), team: 'payments' };
   const peers = parsePeers(JSON.stringify({ version: 2, peers: { orders: entry } }));
-  const edited = removePeer(addPeer(peers, 'other', ['admin'], START, randomBytes).peers, 'other');
+  const edited = withoutPeer(
+    withPeer(peers, 'other', ['admin'], START, randomBytes).peers,
+    'other',
+  );
   expect(JSON.parse(serializePeers(edited))).toEqual({ version: 2, peers: { orders: entry } });
   const orders = edited.byId.get('orders');
   expect(orders && hasRole(orders, 'token')).toBe(true);
@@ -83,11 +86,11 @@ test('names of built-in members are ids like any other', () => {
   let peers = NO_PEERS;
   for (const id of ids) {
     expect(peers.byId.has(id)).toBe(false);
-    peers = addPeer(peers, id, ['token'], START, randomBytes).peers;
+    peers = withPeer(peers, id, ['token'], START, randomBytes).peers;
   }
   const again = parsePeers(serializePeers(peers));
-  expect(listPeers(again).map(({ id }) => id)).toEqual([...ids].sort());
-  expect(removePeer(again, '__proto__').byId.has('__proto__')).toBe(false);
+  expect(summarizePeers(again).map(({ id }) => id)).toEqual([...ids].sort());
+  expect(withoutPeer(again, '__proto__').byId.has('__proto__')).toBe(false);
 });
 
 test('adding and removing in any order leaves what was not removed', () => {
@@ -95,12 +98,14 @@ test('adding and removing in any order leaves what was not removed', () => {
   fc.assert(
     fc.property(fc.uniqueArray(id, { maxLength: 8 }), fc.func(fc.boolean()), (ids, isRemoved) => {
       const added = ids.reduce(
-        (peers, id) => addPeer(peers, id, ['token'], START, randomBytes).peers,
+        (peers, id) => withPeer(peers, id, ['token'], START, randomBytes).peers,
         NO_PEERS,
       );
-      const removed = ids.filter((id) => isRemoved(id)).reduce(removePeer, added);
+      const removed = ids.filter((id) => isRemoved(id)).reduce(withoutPeer, added);
       const left = ids.filter((id) => !isRemoved(id)).sort((one, other) => (one < other ? -1 : 1));
-      expect(listPeers(parsePeers(serializePeers(removed))).map((peer) => peer.id)).toEqual(left);
+      expect(summarizePeers(parsePeers(serializePeers(removed))).map((peer) => peer.id)).toEqual(
+        left,
+      );
     }),
     { numRuns: 50 },
   );
@@ -108,7 +113,7 @@ test('adding and removing in any order leaves what was not removed', () => {
 
 test('the list shows no digest', () => {
   const peers = parsePeers(with1(peerEntry('secret', ['token'], false)));
-  expect(listPeers(peers)).toEqual([
+  expect(summarizePeers(peers)).toEqual([
     { id: 'orders', roles: ['token'], enabled: false, createdAt: Date.parse('2026-01-01') },
   ]);
 });
@@ -130,7 +135,7 @@ describe('parsePeers refuses, without repeating what it read', () => {
   });
 });
 
-describe('a malformed entry is no peer, and its value is not repeated', () => {
+describe('a malformed entry is not a peer, and its value is not repeated', () => {
   const good = peerEntry('secret', ['token']);
   test.each([
     ['a peer that is text', with1('canary'), 'it must be an object'],
@@ -172,7 +177,7 @@ describe('a malformed entry is no peer, and its value is not repeated', () => {
     expect(JSON.stringify(listMalformed(peers))).not.toContain('canary');
   });
 
-  test('an id that cannot be one is not repeated either: it may be a secret', () => {
+  test('an invalid id is not repeated either: it may be a secret', () => {
     const peers = parsePeers(JSON.stringify({ peers: { 'canary canary': good } }));
     expect(listMalformed(peers)).toEqual([
       { reason: 'the id has characters that are not allowed, or is too long' },
@@ -190,40 +195,40 @@ describe('a malformed entry is no peer, and its value is not repeated', () => {
     expect(listMalformed(peers)).toEqual([
       isShown ? { id, reason } : { reason: `an entry whose id looks like a secret: ${reason}` },
     ]);
-    const add = (): unknown => addPeer(peers, id, ['token'], START, randomBytes);
+    const add = (): unknown => withPeer(peers, id, ['token'], START, randomBytes);
     expect(add).toThrow(isShown ? `malformed entry "${id}"` : 'malformed entry with this id');
-    expect(removePeer(peers, id).malformed.size).toBe(0);
+    expect(withoutPeer(peers, id).malformed.size).toBe(0);
   });
 
-  test('a peer whose id is as long as a secret is one like any other', () => {
+  test('a peer whose id is as long as a secret is valid', () => {
     const id = 'x'.repeat(43);
-    const { peers } = addPeer(NO_PEERS, id, ['token'], START, randomBytes);
-    expect(listPeers(peers)).toMatchObject([{ id }]);
+    const { peers } = withPeer(NO_PEERS, id, ['token'], START, randomBytes);
+    expect(summarizePeers(peers)).toMatchObject([{ id }]);
   });
 
-  test('the other peers are as they were', () => {
+  test('the other peers are unaffected', () => {
     const peers = parsePeers(JSON.stringify({ peers: { orders: 'canary', billing: good } }));
-    expect(listPeers(peers).map(({ id }) => id)).toEqual(['billing']);
+    expect(summarizePeers(peers).map(({ id }) => id)).toEqual(['billing']);
   });
 
   test('it survives an edit, is not added again, and can be removed', () => {
     const entries = { orders: { ...good, enabled: 'false' }, 'not an id': 1 };
     const peers = parsePeers(JSON.stringify({ peers: entries }));
-    const { peers: edited } = addPeer(peers, 'billing', ['token'], START, randomBytes);
-    expect(JSON.parse(serializePeers(removePeer(edited, 'billing')))).toEqual({ peers: entries });
-    expect(() => addPeer(edited, 'orders', ['token'], START, randomBytes)).toThrow(
+    const { peers: edited } = withPeer(peers, 'billing', ['token'], START, randomBytes);
+    expect(JSON.parse(serializePeers(withoutPeer(edited, 'billing')))).toEqual({ peers: entries });
+    expect(() => withPeer(edited, 'orders', ['token'], START, randomBytes)).toThrow(
       expect.objectContaining({
         code: 'PEER_EXISTS',
         message: expect.stringContaining('malformed entry "orders" already: "enabled" must be'),
       }),
     );
-    const removed = ['orders', 'not an id'].reduce(removePeer, edited);
+    const removed = ['orders', 'not an id'].reduce(withoutPeer, edited);
     expect(removed.malformed.size).toBe(0);
-    expect(listPeers(removed).map(({ id }) => id)).toEqual(['billing']);
+    expect(summarizePeers(removed).map(({ id }) => id)).toEqual(['billing']);
   });
 });
 
-test('what editors and pasting leave around the list and a digest is dropped', () => {
+test('white space and byte-order marks around the list and a digest are ignored', () => {
   const digest = hashPeerSecret('secret').toString('base64url');
   const pasted = { ...peerEntry('secret', ['token']), secret_sha256: `\ufeff${digest}\r\n` };
   const { byId, malformed } = parsePeers(`\ufeff${with1(pasted)}\r\n`);
