@@ -24,7 +24,7 @@ import {
   type TokenOverrides,
 } from './test-tokens.js';
 import { PROVIDER_SHAPES, type TestClaims } from './provider-shapes.js';
-import type { JWK } from 'jose';
+import type { JsonWebKey as JWK } from 'node:crypto';
 
 /** An answer in place of the issuer's own. */
 export interface EndpointAnswer {

@@ -7,7 +7,7 @@ import {
   createHmac,
 } from 'node:crypto';
 import { promisify } from 'node:util';
-import type { JWK } from 'jose';
+import type { JsonWebKey as JWK } from 'node:crypto';
 import { BrokerError } from '../tokens/errors.js';
 import { type TestClaims, PROVIDER_SHAPES, type TokenFacts } from './provider-shapes.js';
 import type { TokenRejectionCode, ProfileName } from '../verification/index.js';

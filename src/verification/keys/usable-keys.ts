@@ -1,5 +1,5 @@
 import { createPublicKey } from 'node:crypto';
-import type { JWK } from 'jose';
+import type { JsonWebKey as JWK } from 'node:crypto';
 import { isJsonObject, type JsonObject } from '../../tokens/json.js';
 
 /** What a signature algorithm asks of its key (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2). */

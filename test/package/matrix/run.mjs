@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
@@ -181,7 +181,9 @@ const PROJECTS = {
     await project.compiles('bundler', { module: 'esnext', moduleResolution: 'bundler' });
   },
   'the broker, with npx in an empty folder': async (project) => {
-    await project.serves(`npx --yes ${BROKER} dev`);
+    // npx takes an absolute path for a program.
+    project.copy(BROKER, 'broker.tgz');
+    await project.serves('npx --yes ./broker.tgz dev');
   },
   'the broker, installed': async (project) => {
     project.write('package.json', { private: true });
@@ -213,7 +215,7 @@ class Project {
 
   copy(file, to) {
     mkdirSync(dirname(join(this.#folder, to)), { recursive: true });
-    cpSync(join(here, file), join(this.#folder, to));
+    cpSync(resolve(here, file), join(this.#folder, to));
   }
 
   /** Strictly: with a peer in a version that does not fit, npm refuses. */
