@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import {
-  isStoreError,
   CLAIM_LABEL,
+  isStoreError,
   versionWithLabel,
   type SecretStore,
   type SecretVersion,
 } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/time.js';
 import { parseRotationClaim, serializeRotationClaim } from '../tokens/service-token.js';
+import type { Clock } from '../tokens/time.js';
 
 /**
  * The last taken number of a sequence without gaps, found by galloping and then binary search: hundreds cost some twenty

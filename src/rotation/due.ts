@@ -1,6 +1,6 @@
-import { earlyKey, slotKey, findVersion, lastTaken, versionIdOf, watchdogKey } from './claim.js';
 import { backoff } from '../tokens/time.js';
 import type { SecretStore } from '../secrets/secret-store.js';
+import { earlyKey, findVersion, lastTaken, slotKey, versionIdOf, watchdogKey } from './claim.js';
 
 /** What is known of the current version. */
 export interface CurrentToken {

@@ -1,14 +1,14 @@
 import {
-  isStoreError,
   CLAIM_LABEL,
+  isStoreError,
   versionWithLabel,
   type SecretDescription,
   type SecretStore,
 } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/time.js';
 import { parseRotationClaim, TokenSecretError } from '../tokens/service-token.js';
+import type { Clock } from '../tokens/time.js';
 import { CLAIM_LEASE, findVersion } from './claim.js';
-import { RotationError, pendingLeftover, rotationMode } from './rotation.js';
+import { pendingLeftover, RotationError, rotationMode } from './rotation.js';
 
 /**
  * A pending version that is younger, in milliseconds, may belong to a rotation that still runs: 15 minutes, the longest

@@ -1,18 +1,18 @@
 import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/time.js';
+import type { Slots } from './coverage.js';
 import {
+  decideDue,
+  decideWatch,
   nextAttempt,
+  REFUSED,
   restUntil,
   type Attempt,
-  decideDue,
-  REFUSED,
   type CurrentToken,
   type Due,
-  decideWatch,
 } from './due.js';
 import { pendingLeftover, rotationMode, type RotationMode } from './rotation.js';
 import type { Rotator } from './rotator.js';
-import type { Slots } from './coverage.js';
 
 /** What a rotation would do now. */
 export interface PlannedRotation {

@@ -1,21 +1,3 @@
-import { isStoreError, SecretStoreError, type SecretDescription } from '../secrets/secret-store.js';
-import { backoff, type Clock } from '../tokens/time.js';
-import { BrokerError, errorCode } from '../tokens/errors.js';
-import {
-  LONGEST_REST,
-  QUICK_MINTS,
-  decideDue,
-  type CurrentToken,
-  type Due,
-  askWait,
-  decideWatch,
-  restUntil,
-  type Asked,
-} from './due.js';
-import { rotationMode, type RotationMode } from './rotation.js';
-import { Rotator } from './rotator.js';
-import { missedSlots, MOST_MISSED, type MissedSlots, type Slots } from './coverage.js';
-import { type Refusal, TokenWatch } from './token-watch.js';
 import {
   Inject,
   Injectable,
@@ -27,6 +9,24 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
+import { isStoreError, SecretStoreError, type SecretDescription } from '../secrets/secret-store.js';
+import { BrokerError, errorCode } from '../tokens/errors.js';
+import { backoff, type Clock } from '../tokens/time.js';
+import { missedSlots, MOST_MISSED, type MissedSlots, type Slots } from './coverage.js';
+import {
+  askWait,
+  decideDue,
+  decideWatch,
+  LONGEST_REST,
+  QUICK_MINTS,
+  restUntil,
+  type Asked,
+  type CurrentToken,
+  type Due,
+} from './due.js';
+import { rotationMode, type RotationMode } from './rotation.js';
+import { Rotator } from './rotator.js';
+import { TokenWatch, type Refusal } from './token-watch.js';
 
 /** What the schedule works with. */
 interface RotationScheduleOptions {

@@ -1,4 +1,4 @@
-import { type SecretDescription, versionWithLabel } from '../secrets/secret-store.js';
+import { versionWithLabel, type SecretDescription } from '../secrets/secret-store.js';
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 
 /** The four steps of Secrets Manager's rotation contract, in their order. */

@@ -1,14 +1,14 @@
 import { decodeJwt, type JWTPayload } from 'jose';
-import { BrokerError } from '../tokens/errors.js';
-import { scopeOf, scopeOfClaims, type ServiceToken } from '../tokens/service-token.js';
 import {
   parseCredentialsSecret,
-  type ClientCredentials,
   resolveProviderSettings,
+  type ClientCredentials,
   type ProviderSettings,
 } from '../provider/client-credentials.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
+import { BrokerError } from '../tokens/errors.js';
+import { scopeOf, scopeOfClaims, type ServiceToken } from '../tokens/service-token.js';
 import type { Clock } from '../tokens/time.js';
 import type { TokenVerifier } from '../verification/verifier.js';
 

@@ -1,6 +1,6 @@
-import { backoff, type Clock } from '../tokens/time.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
+import { backoff, type Clock } from '../tokens/time.js';
 
 /** Receivers refuse the current service token, by what this process knows. */
 export interface Refusal {

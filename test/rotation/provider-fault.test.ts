@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { ProviderError } from '../../src/provider/provider-errors.js';
 import { MOST_CLAIMS, slotKey } from '../../src/rotation/claim.js';
-import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
 import { createSlots } from '../../src/rotation/coverage.js';
-import { SecretStoreError, CLAIM_LABEL, versionWithLabel } from '../../src/secrets/secret-store.js';
-import { KeyFetchError, KeysUnavailableError } from '../../src/verification/verification-errors.js';
+import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
+import { CLAIM_LABEL, SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
 import { BrokerError } from '../../src/tokens/errors.js';
+import { KeyFetchError, KeysUnavailableError } from '../../src/verification/verification-errors.js';
 import { HOUR, rejected, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
 
 const SECOND = 1_000;
@@ -64,9 +64,9 @@ async function simulate(fault: Fault, lasts: number, count: number, random: numb
   clock.set(SLOT);
   const ends = SLOT + lasts;
   let asks = 0;
-  let isRotated = false;
+  const slotState = { isRotated: false };
   store.after = ({ method }) => {
-    if (method === 'promote') isRotated = true;
+    if (method === 'promote') slotState.isRotated = true;
   };
   const failing = async (): Promise<void> => {
     if (clock.now() >= ends) return;
@@ -93,7 +93,7 @@ async function simulate(fault: Fault, lasts: number, count: number, random: numb
       clock,
       random: () => random,
     });
-    while (!isRotated) {
+    while (!slotState.isRotated) {
       await schedule.check();
       await clock.sleep(SECOND);
     }

@@ -1,22 +1,22 @@
-import { SecretStoreError } from '../secret-store.js';
 import type {
   SecretsManagerClient,
   SecretsManagerClientConfig,
 } from '@aws-sdk/client-secrets-manager';
 import { systemClock, withDeadline, type Clock, type DateReading } from '../../tokens/time.js';
+import { SecretStoreError } from '../secret-store.js';
 import { identityErrorOf, storeErrorOf, type AwsOperation } from './aws-errors.js';
 
 const PACKAGE = '@aws-sdk/client-secrets-manager';
 
 /** What the adapter uses of the SDK. */
-export type Sdk = typeof import('@aws-sdk/client-secrets-manager');
+type Sdk = typeof import('@aws-sdk/client-secrets-manager');
 
 /**
  * Loads the SDK, an optional peer dependency: only those who keep secrets at AWS install it.
  *
  * @throws {SecretStoreError} `STORE_UNAVAILABLE`, misconfigured, when it is not installed.
  */
-export async function loadSdk(): Promise<Sdk> {
+async function loadSdk(): Promise<Sdk> {
   try {
     return await import('@aws-sdk/client-secrets-manager');
   } catch (error) {
@@ -29,7 +29,7 @@ export async function loadSdk(): Promise<Sdk> {
 }
 
 /** How long AWS may take, in milliseconds. */
-export interface AwsTimeouts {
+interface AwsTimeouts {
   /** For the TCP and TLS connection of one attempt. */
   readonly connect: number;
   /** For one attempt: the request and its answer. Also how long the answer's body may stand still. */
@@ -39,7 +39,7 @@ export interface AwsTimeouts {
 }
 
 /** Two seconds to connect, five for an attempt, fifteen for everything together. */
-export const DEFAULT_TIMEOUTS: AwsTimeouts = { connect: 2_000, request: 5_000, total: 15_000 };
+const DEFAULT_TIMEOUTS: AwsTimeouts = { connect: 2_000, request: 5_000, total: 15_000 };
 
 /** Where and how Secrets Manager is reached. What is not given comes by the SDK's standard chain. */
 export interface ConnectionOptions {
@@ -65,7 +65,7 @@ export interface AwsIdentity {
 }
 
 /** What a call gets to make its request with. */
-export interface CallTools {
+interface CallTools {
   readonly sdk: Sdk;
   readonly client: SecretsManagerClient;
   /** To be passed to `client.send`. */

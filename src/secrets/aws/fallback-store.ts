@@ -1,5 +1,5 @@
-import { systemClock, type Clock, withDeadline } from '../../tokens/time.js';
 import { errorCode, tell } from '../../tokens/errors.js';
+import { systemClock, withDeadline, type Clock } from '../../tokens/time.js';
 import {
   isStoreError,
   SecretStoreError,
@@ -12,7 +12,7 @@ import {
 import { isArn } from './aws-errors.js';
 
 /** A Region with replicas of the secrets. */
-export interface FallbackRegion {
+interface FallbackRegion {
   readonly region: string;
   readonly store: SecretStore;
 }
@@ -26,7 +26,7 @@ export interface FallbackObserver {
 }
 
 /** Options of {@link createFallbackStore}. */
-export interface FallbackOptions {
+interface FallbackOptions {
   /** Default: the machine's. */
   readonly clock?: Clock;
   /**

@@ -1,17 +1,17 @@
+import type { Clock } from '../../tokens/time.js';
 import {
-  SecretStoreError,
+  CLAIM_LABEL,
   encodeValue,
   requireNewSecretId,
   requireVersionId,
-  CLAIM_LABEL,
+  SecretStoreError,
   type SecretDescription,
   type SecretStore,
   type SecretVersion,
   type VersionSelector,
 } from '../secret-store.js';
-import { blobOf, textOf, type Sql, type SqlRow, type Database } from './database.js';
+import { blobOf, textOf, type Database, type Sql, type SqlRow } from './database.js';
 import { sameCode, type Envelope } from './envelope.js';
-import type { Clock } from '../../tokens/time.js';
 
 /** Which version has a label, by label. Each label stands on at most one version. */
 type Labels = ReadonlyMap<string, string>;

@@ -1,18 +1,18 @@
-import { SecretStoreError, type SecretStore } from '../secret-store.js';
-import { textOf, type Sql, Database } from './database.js';
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, chmod, lstat, open } from 'node:fs/promises';
 import { systemClock, type Clock } from '../../tokens/time.js';
+import { SecretStoreError, type SecretStore } from '../secret-store.js';
 import { databaseFile, explained, prepareDataFolder, publish, sizeOf } from './data-folder.js';
+import { Database, textOf, type Sql } from './database.js';
 import { EmbeddedSecretStore } from './embedded-store.js';
-import { Envelope, KEY_BYTES, sameCode, resolveMasterKey } from './envelope.js';
+import { Envelope, KEY_BYTES, resolveMasterKey, sameCode } from './envelope.js';
 
 /** The schema that this code writes, in SQLite's `user_version`. */
-export const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 1;
 
 /** Marks the file as a store of ours, in SQLite's `application_id`: "STBk". */
-export const APPLICATION_ID = 0x53_54_42_6b;
+const APPLICATION_ID = 0x53_54_42_6b;
 
 /** The statements of the schema. SQLite keeps their text, and nothing else may be in the file. */
 const TABLES: readonly string[] = [
@@ -46,7 +46,7 @@ const TABLES: readonly string[] = [
 ];
 
 /** What identifies a store and its master key. */
-export interface StoreIdentity {
+interface StoreIdentity {
   readonly storeId: Buffer;
   readonly keyCheck: Buffer;
 }
@@ -68,7 +68,7 @@ export function createSchema(sql: Sql, identity: StoreIdentity): void {
  * @throws {SecretStoreError} `STORE_CORRUPT` for a damaged file or a database of something else,
  *   `STORE_VERSION_UNSUPPORTED` for one that a newer release wrote, `STORE_TAMPERED` when its identity is missing.
  */
-export function inspectStore(sql: Sql, file: string): StoreIdentity {
+function inspectStore(sql: Sql, file: string): StoreIdentity {
   const application = pragma(sql, 'application_id');
   const version = Number(pragma(sql, 'user_version'));
   if (application !== APPLICATION_ID || version < 1) {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import {
   chmod,
   cp,
@@ -14,7 +15,6 @@ import {
   truncate,
   writeFile,
 } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Database } from '../../../src/secrets/embedded/database.js';
 import { openEmbeddedStore } from '../../../src/secrets/embedded/open-embedded-store.js';

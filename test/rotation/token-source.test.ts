@@ -2,15 +2,15 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { decodeJwt } from 'jose';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
 import { serviceTokenOf, TokenSource } from '../../src/rotation/token-source.js';
-import { systemClock } from '../../src/tokens/time.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import {
   parseServiceToken,
   serializeServiceToken,
   type ServiceToken,
 } from '../../src/tokens/service-token.js';
-import { fc } from '../support/properties.js';
+import { systemClock } from '../../src/tokens/time.js';
 import { MemorySecretStore } from '../support/memory-store.js';
+import { fc } from '../support/properties.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00.000Z');

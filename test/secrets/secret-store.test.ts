@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
 import {
   encodeValue,
   MAX_VALUE_BYTES,
   requireNewSecretId,
   requireVersionId,
 } from '../../src/secrets/secret-store.js';
+import { fc } from '../support/properties.js';
 
 describe('encodeValue', () => {
   test('gives bytes that decode to the same text, for all Unicode text within the limit', () => {

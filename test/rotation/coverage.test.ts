@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import type { SecretDescription } from '../../src/secrets/secret-store.js';
 import { createSlots, gapOfStoreRotation, worstGap } from '../../src/rotation/coverage.js';
+import type { SecretDescription } from '../../src/secrets/secret-store.js';
 import { HOUR } from './rotation-fixture.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00Z');

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { ROTATION_STEPS, decideStep } from '../../src/rotation/rotation.js';
+import { decideStep, ROTATION_STEPS } from '../../src/rotation/rotation.js';
 import type { SecretDescription } from '../../src/secrets/secret-store.js';
 
 const describeSecret = (

@@ -1,4 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
+import { slotKey, versionIdOf } from '../../src/rotation/claim.js';
+import { createSlots } from '../../src/rotation/coverage.js';
 import type { Attempt, Due } from '../../src/rotation/due.js';
 import {
   decidePlan,
@@ -6,8 +8,6 @@ import {
   type PlanInput,
   type RotationPlan,
 } from '../../src/rotation/rotation-plan.js';
-import { createSlots } from '../../src/rotation/coverage.js';
-import { slotKey, versionIdOf } from '../../src/rotation/claim.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { HOUR, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
 
