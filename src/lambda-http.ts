@@ -6,7 +6,7 @@ import { createHttpFunction, type HttpHandler } from './lambda/http-function.js'
  * user that calls is the peer, if `BROKER_HTTP_IAM_PEERS` lists it.
  *
  * Serves `GET /v1/token`, `POST /oauth2/token`, `POST /v1/rotate` and `GET /health/ready`, with the answers that the
- * broker gives over HTTP. Whoever may invoke the function past its endpoint can claim to be anybody: grant
+ * broker gives over HTTP. A caller that invokes the function past its endpoint can claim any identity: grant
  * `lambda:InvokeFunction` only under the condition `lambda:InvokedViaFunctionUrl`, or to API Gateway.
  */
 export const handler: HttpHandler = createHttpFunction();

@@ -53,7 +53,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
       showError(output, error);
       exitCode = 1;
     } finally {
-      // A request that nobody answers must not hold the process up.
+      // An unanswered request must not hold the process up.
       setTimeout(() => process.exit(), 1_000).unref();
     }
   };
@@ -224,7 +224,7 @@ function readBrokerUrl(text: string): string {
 /** What writing fails with when the reader of a pipe, a terminal or a socket has left. */
 const READER_LEFT: ReadonlySet<string> = new Set(['EPIPE', 'EIO', 'ECONNRESET']);
 
-/** Keeps a command running when nobody reads its output any more, as with `| head`: its exit code stays its own. */
+/** Keeps a command running, with its own exit code, when its output is no longer read, as with `| head`. */
 function surviveClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {

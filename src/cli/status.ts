@@ -260,7 +260,7 @@ export function judgeHealth(url: string, isReady: boolean, body: unknown): Broke
   }));
   const token = fields(fields(fields(body)['details'])['token']);
   const remaining = token['remaining_seconds'];
-  // The broker's main port tells its status to everybody, and nothing else.
+  // The broker's main port shows its status to everybody, and nothing else.
   const isTerse = statusOf(body) !== undefined && Object.keys(fields(body)).length === 1;
   const hint =
     isTerse && state !== 'ready'
@@ -295,6 +295,6 @@ function printable(value: unknown): string {
 
 function failureOf(error: unknown): string {
   const { name } = fields(error);
-  if (name === 'SyntaxError') return 'what answers there is no broker';
+  if (name === 'SyntaxError') return 'the response is not from a broker';
   return systemCode(error) ?? (typeof name === 'string' ? name : 'unknown reason');
 }

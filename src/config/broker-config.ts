@@ -7,13 +7,13 @@ export interface HttpConfig {
   readonly host: string;
   /** The URL peers reach the broker by; the issuer of its RFC 8414 metadata. */
   readonly publicUrl: string | undefined;
-  /** Where health and metrics are with all details; `undefined` when they have no listener of their own. */
+  /** The listener of health and metrics with all details; `undefined` when there is none. */
   readonly management: { readonly port: number; readonly host: string } | undefined;
   /** The peers of the HTTP function on AWS Lambda; empty when there are none. */
   readonly iamPeers: readonly IamPeer[];
   /** `undefined` means by the process's limit of open files. */
   readonly maxConnections: number | undefined;
-  /** How long the broker goes on serving after a signal to stop. */
+  /** How long the broker keeps serving after a signal to stop. */
   readonly shutdownDelaySeconds: number;
 }
 
@@ -30,14 +30,14 @@ interface SecretsConfig {
   readonly peersSecretId: string;
 }
 
-/** Who mints the service token. What is `undefined` here may stand in the credentials secret. */
+/** Who mints the service token. What is `undefined` here may be in the credentials secret. */
 export interface ProviderConfig {
   readonly issuer: string | undefined;
   readonly tokenEndpoint: string | undefined;
   readonly jwksUri: string | undefined;
   readonly audience: string | undefined;
   readonly scope: string | undefined;
-  /** Empty when none is to be asked for. */
+  /** Empty when none is asked for. */
   readonly resource: readonly string[];
   /** `undefined` means by what the credentials secret holds. */
   readonly clientAuthentication: Settings['BROKER_CLIENT_AUTHENTICATION'];
@@ -46,7 +46,7 @@ export interface ProviderConfig {
   readonly allowInsecureHttp: boolean;
 }
 
-/** How a token is told to be genuine, and a service's. */
+/** How service tokens are verified and classified. */
 interface VerificationConfig {
   readonly profile: Settings['BROKER_PROFILE'];
   /** `undefined` when every client id counts. */
@@ -55,7 +55,7 @@ interface VerificationConfig {
   readonly customerClientIds: readonly string[] | undefined;
   /** Audiences that may stand beside ours; `null` allows any. */
   readonly otherAudiences: readonly string[] | null;
-  /** `undefined` when `JWT` and none count as well. */
+  /** `undefined` when `JWT` and a missing `typ` are accepted too. */
   readonly typ: Settings['BROKER_TOKEN_TYP'];
   readonly clockSkewSeconds: number;
 }
@@ -68,11 +68,11 @@ interface RotationConfig {
   readonly cron: string;
   /** Remaining life under which the token is rotated early. */
   readonly minRemainingSeconds: number;
-  /** Age of a token under which nobody gets another by asking; 0 for none. */
+  /** Age of a token under which a request for a rotation mints none; 0 for no limit. */
   readonly manualIntervalSeconds: number;
 }
 
-/** The configuration of the broker: read once, checked once, and frozen all the way down. */
+/** The configuration of the broker: read once, checked once, and deeply frozen. */
 export interface BrokerConfig {
   readonly http: HttpConfig;
   readonly secrets: SecretsConfig;
@@ -85,7 +85,7 @@ export interface BrokerConfig {
     readonly format: Settings['BROKER_LOG_FORMAT'];
   };
   readonly dev: { readonly providerPort: number };
-  /** What is not wrong, but probably not meant either. One sentence each, to be logged at start. */
+  /** What is allowed, but probably a slip. One sentence each, logged at start. */
   readonly warnings: readonly string[];
 }
 

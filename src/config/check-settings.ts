@@ -8,130 +8,28 @@ import { SETTINGS_SCHEMA } from './schema.js';
 import { fileKey, SETTING_NAMES, settingOf, type SettingName } from './settings.js';
 import { HIDDEN } from './values.js';
 
-/** One mistake in the configuration. */
-export interface ConfigMistake {
-  /** The environment variable, or `BROKER_CONFIG` for a mistake of the file itself. */
-  readonly name: string;
-  /** Where the value came from, when that is not the environment: the file and its key. */
-  readonly source?: string;
-  /** What was given, as text; `(hidden)` for secret settings, `undefined` when nothing was. */
-  readonly given?: string;
-  /** What is wrong with it, when that is not plain from `allowed`. */
-  readonly problem?: string;
-  /** What is allowed. */
-  readonly allowed: string;
-  /** What is wrong as a whole sentence without its full stop, where `NAME is VALUE` would not say it. */
-  readonly sentence?: string;
-}
-
-/**
- * The configuration cannot be used. It carries every mistake, not only the first.
- *
- * `code` is `CONFIG_INVALID`, `kind` is `misconfigured`. Secret values are never shown.
- */
-export class ConfigError extends BrokerError {
-  declare readonly code: 'CONFIG_INVALID';
-  /** Every mistake, in the order of the settings. */
-  readonly mistakes: readonly ConfigMistake[];
-  /** The mistakes for people, one sentence or two each; behind them the hints. */
-  readonly lines: readonly string[];
-
-  /** @param hints what is no mistake, and may be why there is one: misspelt variables. One sentence each. */
-  constructor(mistakes: readonly ConfigMistake[], hints: readonly string[] = []) {
-    const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`;
-    const told = mistakes.map((mistake) => oneLine(describe(mistake)));
-    const beside = hints.map(oneLine);
-    super(
-      'CONFIG_INVALID',
-      'misconfigured',
-      [
-        `The configuration has ${count}:`,
-        ...told.map((line) => `  - ${line}`),
-        // Not in the list, whose lines are counted: what has no effect is no mistake.
-        ...beside.map((hint) => `Note: ${hint}`),
-        'Correct them and start again; "service-token-broker serve --help" lists every setting.',
-      ].join('\n'),
-    );
-    this.lines = [...told, ...beside];
-    this.mistakes = mistakes;
-  }
-}
-
-function describe({ name, source, given, problem, allowed, sentence }: ConfigMistake): string {
-  if (sentence !== undefined) {
-    return `${sentence}${sentence.endsWith('?') ? '' : '.'} Allowed: ${allowed}.`;
-  }
-  const from = source === undefined ? '' : ` (${source})`;
-  const what = given === undefined ? '' : ` is ${given}`;
-  const why = problem === undefined ? '' : `: ${problem}`;
-  return `${name}${from}${what}${why}. Allowed: ${allowed}.`;
-}
-
-/** The name that was probably meant, or `undefined` when nothing is near. */
-export function suggest(given: string, names: readonly string[]): string | undefined {
-  const wanted = plain(given);
-  let best: { name: string; distance: number } | undefined;
-  for (const name of names) {
-    const distance = editDistance(wanted, plain(name));
-    if (best === undefined || distance < best.distance) best = { name, distance };
-  }
-  // A third of the letters wrong is a slip; more is another word.
-  return best !== undefined && best.distance <= Math.floor(wanted.length / 3)
-    ? best.name
-    : undefined;
-}
-
-/** `secretStore`, `secret-store` and `BROKER_SECRET_STORE` are the same name, written differently. */
-function plain(name: string): string {
-  return name
-    .toLowerCase()
-    .replace(/[^a-z0-9]/g, '')
-    .replace(/^broker(?=.)/, '');
-}
-
-/** How many letters must be added, removed, replaced or swapped with their neighbour (optimal string alignment). */
-function editDistance(from: string, to: string): number {
-  const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, column) => column)];
-  const at = (row: number, column: number): number => rows[row]?.[column] ?? Infinity;
-  for (let row = 1; row <= from.length; row += 1) {
-    rows[row] = [row];
-    for (let column = 1; column <= to.length; column += 1) {
-      const same = from[row - 1] === to[column - 1];
-      const swapped = from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1];
-      (rows[row] as number[])[column] = Math.min(
-        at(row - 1, column) + 1,
-        at(row, column - 1) + 1,
-        at(row - 1, column - 1) + (same ? 0 : 1),
-        swapped ? at(row - 2, column - 2) + 1 : Infinity,
-      );
-    }
-  }
-  return at(from.length, to.length);
-}
-
-/** Defaults that replace the built-in ones. Environment and file still win. */
+/** Defaults that replace the built-in ones. Environment and file take precedence. */
 export type SettingDefaults = Readonly<Partial<Record<SettingName, string>>>;
 
-/** What a configuration file says. */
+/** A configuration file, read. */
 export interface ConfigFile {
-  /** How the file is named in mistakes. */
+  /** The file's name in mistakes. */
   readonly path: string;
-  /** The text of every setting that is in it. */
+  /** The text of each setting in it. */
   readonly texts: ReadonlyMap<SettingName, string>;
   readonly mistakes: readonly ConfigMistake[];
 }
 
-/** What the settings are made of. */
+/** Where the settings come from. */
 interface GivenSettings {
-  /** White space and line ends around a value are dropped; an empty variable counts as not given. */
+  /** White space and line ends around a value are dropped; an empty variable counts as missing. */
   readonly env: NodeJS.ProcessEnv;
   readonly file?: ConfigFile;
   readonly defaults?: SettingDefaults;
 }
 
 /**
- * Checks the settings: environment variables first, then the file, then defaults. It reads nothing by itself, and
- * needs no YAML.
+ * Checks the settings: environment variables first, then the file, then defaults. Needs neither the disk nor YAML.
  *
  * @throws {ConfigError} `CONFIG_INVALID` with every mistake at once.
  */
@@ -161,7 +59,7 @@ export function checkSettings({ env, file, defaults = {} }: GivenSettings): Brok
   return groupSettings(result.data, unknown);
 }
 
-/** How mistakes say that a value came from the file. */
+/** The source of a value from the file, as mistakes name it. */
 export function sourceOf(name: SettingName, path: string): string {
   return `${fileKey(name)} in ${path}`;
 }
@@ -196,11 +94,11 @@ function problemOf(
       problem: `Kubernetes sets it for the Service "${service}": give the pod "enableServiceLinks: false", or the Service another name`,
     };
   }
-  // Our own messages only: the library's may quote what was given.
+  // Only messages of this room: the library's may quote the value.
   return issue.code === 'custom' ? { problem: issue.message } : {};
 }
 
-/** What was given, short enough to read, and without what was pasted into the wrong setting. */
+/** A given value, shortened, and without a secret that was pasted into the wrong setting. */
 function shown(text: string): string {
   const safe = redactText(text);
   return JSON.stringify(safe.length > 80 ? `${safe.slice(0, 80)}…` : safe);
@@ -212,7 +110,108 @@ function oneEach(mistakes: readonly ConfigMistake[]): readonly ConfigMistake[] {
   return [...seen.values()];
 }
 
-/** People look for the client credentials among the variables; they are told where those live. */
+/** A mistake in the configuration. */
+export interface ConfigMistake {
+  /** The environment variable, or `BROKER_CONFIG` for a mistake of the file itself. */
+  readonly name: string;
+  /** The file and its key, when the value came from there. */
+  readonly source?: string;
+  /** The given value as text; `(hidden)` for secret settings, `undefined` when there was none. */
+  readonly given?: string;
+  /** What is wrong with it, when `allowed` does not show it. */
+  readonly problem?: string;
+  /** What is allowed. */
+  readonly allowed: string;
+  /** What is wrong as a whole sentence without its full stop, instead of `NAME is VALUE`. */
+  readonly sentence?: string;
+}
+
+/**
+ * The configuration cannot be used. It carries every mistake, not only the first.
+ *
+ * `code` is `CONFIG_INVALID`, `kind` is `misconfigured`. Secret values are never shown.
+ */
+export class ConfigError extends BrokerError {
+  declare readonly code: 'CONFIG_INVALID';
+  /** Every mistake, in the order of the settings. */
+  readonly mistakes: readonly ConfigMistake[];
+  /** The mistakes for people, a sentence or two each, followed by the hints. */
+  readonly lines: readonly string[];
+
+  /** @param hints possible causes that are no mistakes: misspelt variables. One sentence each. */
+  constructor(mistakes: readonly ConfigMistake[], hints: readonly string[] = []) {
+    const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`;
+    const sentences = mistakes.map((mistake) => oneLine(describe(mistake)));
+    const notes = hints.map(oneLine);
+    super(
+      'CONFIG_INVALID',
+      'misconfigured',
+      [
+        `The configuration has ${count}:`,
+        ...sentences.map((sentence) => `  - ${sentence}`),
+        // Not in the list: the count above it is of mistakes.
+        ...notes.map((note) => `Note: ${note}`),
+        'Correct them and start again; "service-token-broker serve --help" lists every setting.',
+      ].join('\n'),
+    );
+    this.lines = [...sentences, ...notes];
+    this.mistakes = mistakes;
+  }
+}
+
+function describe({ name, source, given, problem, allowed, sentence }: ConfigMistake): string {
+  if (sentence !== undefined) {
+    return `${sentence}${sentence.endsWith('?') ? '' : '.'} Allowed: ${allowed}.`;
+  }
+  const from = source === undefined ? '' : ` (${source})`;
+  const what = given === undefined ? '' : ` is ${given}`;
+  const why = problem === undefined ? '' : `: ${problem}`;
+  return `${name}${from}${what}${why}. Allowed: ${allowed}.`;
+}
+
+/** The name that was probably meant; `undefined` when none is near. */
+export function suggest(given: string, names: readonly string[]): string | undefined {
+  const wanted = plain(given);
+  let best: { name: string; distance: number } | undefined;
+  for (const name of names) {
+    const distance = editDistance(wanted, plain(name));
+    if (best === undefined || distance < best.distance) best = { name, distance };
+  }
+  // A third of the letters wrong is a slip; more is another word.
+  return best !== undefined && best.distance <= Math.floor(wanted.length / 3)
+    ? best.name
+    : undefined;
+}
+
+/** The same for `secretStore`, `secret-store` and `BROKER_SECRET_STORE`. */
+function plain(name: string): string {
+  return name
+    .toLowerCase()
+    .replace(/[^a-z0-9]/g, '')
+    .replace(/^broker(?=.)/, '');
+}
+
+/** How many letters must be added, removed, replaced or swapped with their neighbour (optimal string alignment). */
+function editDistance(from: string, to: string): number {
+  const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, column) => column)];
+  const at = (row: number, column: number): number => rows[row]?.[column] ?? Infinity;
+  for (let row = 1; row <= from.length; row += 1) {
+    rows[row] = [row];
+    for (let column = 1; column <= to.length; column += 1) {
+      const same = from[row - 1] === to[column - 1];
+      const swapped = from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1];
+      (rows[row] as number[])[column] = Math.min(
+        at(row - 1, column) + 1,
+        at(row, column - 1) + 1,
+        at(row - 1, column - 1) + (same ? 0 : 1),
+        swapped ? at(row - 2, column - 2) + 1 : Infinity,
+      );
+    }
+  }
+  return at(from.length, to.length);
+}
+
+/** People look for the client credentials among the variables. */
 const CREDENTIALS_VARIABLE = /^BROKER_CLIENT_(?:ID|SECRETS?|KEY)$/;
 
 function unknownVariables(env: NodeJS.ProcessEnv): readonly string[] {
@@ -224,7 +223,7 @@ function unknownVariables(env: NodeJS.ProcessEnv): readonly string[] {
     .map((name) => {
       const near = suggest(name, known);
       if (CREDENTIALS_VARIABLE.test(name)) {
-        return `${name} is not a setting and has no effect: client credentials belong into the credentials secret (BROKER_CREDENTIALS_SECRET_ID).`;
+        return `${name} is not a setting and has no effect: client credentials belong in the credentials secret (BROKER_CREDENTIALS_SECRET_ID).`;
       }
       const hint = near === undefined ? '' : ` Did you mean ${near}?`;
       return `${name} is not a setting and has no effect.${hint}`;
@@ -238,8 +237,8 @@ const isLink = (text: string): boolean =>
   /^(?:tcp|udp|sctp):\/\/(?:[\d.]+|\[[\da-f:.]+\]):\d{1,5}$/.test(text);
 
 /**
- * The variables that Kubernetes puts into every pod for each Service of its namespace: their names behind the Service's,
- * and what their values look like. https://kubernetes.io/docs/tutorials/services/connect-applications-service/
+ * The variables that Kubernetes puts into every pod for each Service of its namespace: how their names end, and the form
+ * of their values. https://kubernetes.io/docs/tutorials/services/connect-applications-service/
  */
 const SERVICE_LINKS: readonly (readonly [RegExp, (text: string) => boolean])[] = [
   [/_SERVICE_HOST$/, isAddress],
@@ -251,7 +250,7 @@ const SERVICE_LINKS: readonly (readonly [RegExp, (text: string) => boolean])[] =
   [/_PORT$/, isLink],
 ];
 
-/** The Service that Kubernetes has set a variable for; `undefined` when somebody else has. */
+/** The Service that Kubernetes has set a variable for; `undefined` for any other variable. */
 function serviceOf(name: string, text: string): string | undefined {
   const link = SERVICE_LINKS.find(([form, isValue]) => form.test(name) && isValue(text));
   return link && name.replace(link[0], '').toLowerCase().replaceAll('_', '-');

@@ -13,6 +13,82 @@ import {
 } from './check-settings.js';
 import { fileKey, SETTING_NAMES, type SettingName } from './settings.js';
 
+/** Options of {@link loadConfig}. */
+export interface LoadConfigOptions {
+  /** The environment, usually `process.env`. An empty variable counts as missing. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Reads the file that `BROKER_CONFIG` names. Default: from the disk, as UTF-8, or UTF-16 with a byte-order mark. */
+  readonly readFile?: (path: string) => string;
+  /** Defaults that replace the built-in ones. Environment and file take precedence. */
+  readonly defaults?: SettingDefaults;
+}
+
+/**
+ * Reads the configuration: environment variables first, then the YAML file that `BROKER_CONFIG` names, then defaults.
+ *
+ * @throws {ConfigError} `CONFIG_INVALID` with every mistake at once.
+ *
+ * @example
+ * ```ts
+ * import { loadConfig } from 'service-token-broker/server';
+ *
+ * const config = loadConfig({ env: process.env });
+ * console.log(config.http.port); // 3000
+ * ```
+ */
+export function loadConfig(options: LoadConfigOptions): BrokerConfig {
+  const { env, readFile = readFromDisk, defaults } = options;
+  const path = trimPasted(env['BROKER_CONFIG'] ?? '');
+  return checkSettings({
+    env,
+    ...(path !== '' && { file: readConfigFile(path, readFile) }),
+    ...(defaults && { defaults }),
+  });
+}
+
+function readConfigFile(path: string, readFile: (path: string) => string): ConfigFile {
+  let text: string;
+  try {
+    text = readFile(path);
+  } catch (error) {
+    return fileMistake(path, `it cannot be read (${codeOf(error)})`);
+  }
+  return parseConfigFile(text, path);
+}
+
+function codeOf(error: unknown): string {
+  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
+  return typeof code === 'string' && code !== '' ? code : 'for an unknown reason';
+}
+
+function readFromDisk(path: string): string {
+  const text = decodeText(readRegularFile(path));
+  if (text === undefined) throw unusable('not text in UTF-8');
+  return text;
+}
+
+/** Follows links, which Kubernetes mounts files as. Does not wait for a pipe or a device. */
+function readRegularFile(path: string): Uint8Array {
+  const requireFile = (instead: string | undefined): void => {
+    if (instead !== undefined) throw unusable(`it is ${instead}, where a regular file is needed`);
+  };
+  // Before opening: a socket cannot be opened, and opening a device may have an effect.
+  requireFile(otherThanFile(statSync(path)));
+  // Windows has no such flag: undefined counts as none of the bits.
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    requireFile(otherThanFile(fstatSync(file)));
+    return readFileSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** @param why takes the place of Node's code, which the message shows. */
+function unusable(why: string): Error {
+  return Object.assign(new Error(why), { code: why });
+}
+
 const BY_KEY: ReadonlyMap<string, SettingName> = new Map(
   SETTING_NAMES.map((name) => [fileKey(name), name]),
 );
@@ -20,10 +96,10 @@ const BY_KEY: ReadonlyMap<string, SettingName> = new Map(
 const ALLOWED_FILE = 'a YAML 1.2 file of settings, one `key: value` each';
 
 /**
- * Reads the YAML text of a configuration file. Values become the text that the environment variable would have: a
- * list is joined by commas, and an empty value counts as not given.
+ * Reads the YAML text of a configuration file. Values become the text that the environment variable would have: a list
+ * is joined by commas, and an empty value counts as missing.
  *
- * @param path how the file is named in mistakes.
+ * @param path the file's name in mistakes.
  */
 function parseConfigFile(content: string, path: string): ConfigFile {
   const text = content.replace(/^\ufeff/, '');
@@ -38,7 +114,7 @@ function parseConfigFile(content: string, path: string): ConfigFile {
   try {
     keys = document.toJS({ maxAliasCount: 0 }) ?? {};
   } catch {
-    // The only failure left: an alias. The parser's message quotes it, so it is not kept.
+    // An alias is the only possible failure. The parser's message quotes it, so it is not kept.
     return fileMistake(path, 'it has aliases, which settings do not need');
   }
   if (typeof keys !== 'object' || keys === null || Array.isArray(keys)) {
@@ -47,7 +123,7 @@ function parseConfigFile(content: string, path: string): ConfigFile {
   return readKeys(keys, path);
 }
 
-/** The answer for a file that cannot be used at all. */
+/** The result for a file that cannot be used at all. */
 function fileMistake(path: string, problem: string): ConfigFile {
   const mistake = { name: 'BROKER_CONFIG', given: `"${path}"`, problem, allowed: ALLOWED_FILE };
   return { path, texts: new Map(), mistakes: [mistake] };
@@ -72,7 +148,7 @@ function textOf(value: unknown): string | undefined {
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
   if (!Array.isArray(value)) return undefined;
   const items = value.map((item: unknown) => (Array.isArray(item) ? undefined : textOf(item)));
-  // A comma inside an item would turn it into two.
+  // A comma inside an item would split it.
   return items.every((item) => item !== undefined && !item.includes(','))
     ? items.join(',')
     : undefined;
@@ -101,80 +177,4 @@ function nestedValue(name: SettingName, path: string): ConfigMistake {
     problem: 'it is neither a single value nor a list of single values without commas',
     allowed: 'a single value, or a list where several are allowed',
   };
-}
-
-/** What {@link loadConfig} reads from. */
-export interface LoadConfigOptions {
-  /** The environment, usually `process.env`. An empty variable counts as not given. */
-  readonly env: NodeJS.ProcessEnv;
-  /** Reads the file that `BROKER_CONFIG` names. Default: from the disk, as UTF-8, or UTF-16 with a byte-order mark. */
-  readonly readFile?: (path: string) => string;
-  /** Defaults that replace the built-in ones: dev mode listens on 127.0.0.1. Environment and file still win. */
-  readonly defaults?: SettingDefaults;
-}
-
-/**
- * Reads the configuration: environment variables first, then the YAML file that `BROKER_CONFIG` names, then defaults.
- *
- * @throws {ConfigError} `CONFIG_INVALID` with every mistake at once.
- *
- * @example
- * ```ts
- * import { loadConfig } from 'service-token-broker/server';
- *
- * const config = loadConfig({ env: process.env });
- * console.log(config.http.port); // 3000
- * ```
- */
-export function loadConfig(options: LoadConfigOptions): BrokerConfig {
-  const { env, readFile = readFromDisk, defaults } = options;
-  const path = trimPasted(env['BROKER_CONFIG'] ?? '');
-  return checkSettings({
-    env,
-    ...(path !== '' && { file: readConfigFile(path, readFile) }),
-    ...(defaults && { defaults }),
-  });
-}
-
-function readFromDisk(path: string): string {
-  const text = decodeText(readRegularFile(path));
-  if (text === undefined) throw unusable('not text in UTF-8');
-  return text;
-}
-
-/** Links are followed: Kubernetes mounts files as such. A pipe or a device is not waited for. */
-function readRegularFile(path: string): Uint8Array {
-  const requireFile = (instead: string | undefined): void => {
-    if (instead !== undefined) throw unusable(`it is ${instead}, where a regular file is needed`);
-  };
-  // Before it is opened: sockets cannot be, and opening a device may do something.
-  requireFile(otherThanFile(statSync(path)));
-  // Windows has no such flag: undefined counts as none of the bits.
-  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    requireFile(otherThanFile(fstatSync(file)));
-    return readFileSync(file);
-  } finally {
-    closeSync(file);
-  }
-}
-
-/** @param why stands where Node's code would, which people see. */
-function unusable(why: string): Error {
-  return Object.assign(new Error(why), { code: why });
-}
-
-function readConfigFile(path: string, readFile: (path: string) => string): ConfigFile {
-  let text: string;
-  try {
-    text = readFile(path);
-  } catch (error) {
-    return fileMistake(path, `it cannot be read (${codeOf(error)})`);
-  }
-  return parseConfigFile(text, path);
-}
-
-function codeOf(error: unknown): string {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
-  return typeof code === 'string' && code !== '' ? code : 'for an unknown reason';
 }

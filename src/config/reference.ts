@@ -6,7 +6,7 @@ interface ConfigReferenceRow {
   readonly name: string;
   /** The key in the file that `BROKER_CONFIG` names; `undefined` for `BROKER_CONFIG` itself. */
   readonly fileKey: string | undefined;
-  /** The default text, or what happens when nothing is given. */
+  /** The default text, or a description of the default. */
   readonly default: string;
   /** True when `default` is a value, false when it describes one. */
   readonly defaultIsValue: boolean;
@@ -22,7 +22,7 @@ export const CONFIG_REFERENCE: readonly ConfigReferenceRow[] = [
     default: 'none',
     defaultIsValue: false,
     allowed: 'the path of a YAML file',
-    does: 'A file of settings. Environment variables win over it; a key it should not have is a mistake.',
+    does: 'A file of settings. Environment variables take precedence; an unknown key is a mistake.',
   },
   ...SETTING_NAMES.map((name): ConfigReferenceRow => {
     const setting = settingOf(name);

@@ -17,12 +17,12 @@ type OptionalName = {
     : Name;
 }[SettingName];
 
-/** Every setting, read and checked, under its variable's name. */
+/** Every setting, read and checked, by its variable's name. */
 export type Settings = { readonly [Name in Exclude<SettingName, OptionalName>]: ValueOf<Name> } & {
   readonly [Name in OptionalName]?: ValueOf<Name>;
 };
 
-/** A rule between settings. It is checked as soon as the settings it names are good, whatever the others are. */
+/** A rule between settings. It is checked when the settings it names are valid, whatever the others are. */
 interface Rule {
   readonly of: SettingName;
   readonly and: readonly SettingName[];
@@ -96,7 +96,7 @@ function distinct(of: SettingName & `${string}_SECRET_ID`, other: typeof of): Ru
   };
 }
 
-/** True when two ids name one secret. A name and an ARN are compared by name: the account and Region are the same. */
+/** True when two ids name one secret. A name and an ARN are compared by name, as of one account and Region. */
 export function sameSecret(one: string, other: string): boolean {
   if (one === other) return true;
   if (isArn(one) === isArn(other)) return false;
@@ -117,7 +117,7 @@ function fieldSchema(name: SettingName): z.ZodType<unknown, string | undefined> 
 
 const fields = z.object(Object.fromEntries(SETTING_NAMES.map((name) => [name, fieldSchema(name)])));
 
-/** The one schema. It takes the text of every setting, defaults included, and gives {@link Settings}. */
+/** Takes the text of every setting, defaults included, and gives {@link Settings}. */
 export const SETTINGS_SCHEMA = RULES.reduce<z.ZodType>(
   (schema, { of, and, holds, problem }) =>
     schema.refine((settings) => holds(settings as Settings), {

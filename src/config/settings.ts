@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import * as values from './values.js';
 
-/** The classification profiles that {@link SETTINGS} allows; each is one of `src/verification/`. */
+/** The classification profiles of `src/verification/` that the configuration can name. */
 export const PROFILE_NAMES = [
   'rfc9068',
   'auth0',
@@ -21,7 +21,7 @@ export const PROFILE_NAMES = [
   'authentik',
 ] as const;
 
-/** The profiles whose claims cannot tell a service token from a customer token: they need the list of client ids. */
+/** The profiles whose claims do not tell service tokens from customer tokens: they need the list of client ids. */
 export const UNDECIDABLE_PROFILES: ReadonlySet<string> = new Set(['zitadel', 'authentik']);
 
 /** How the broker authenticates to the provider. */
@@ -31,15 +31,15 @@ export const CLIENT_AUTHENTICATION_METHODS = [
   'private_key_jwt',
 ] as const;
 
-/** The levels of the log, from the most talkative to none. */
+/** The levels of the log, from the most verbose to none. */
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
 interface Setting {
   /** Reads the text of the value. */
   readonly reads: z.ZodType<unknown, string>;
-  /** The text that is read when none is given; without one, the setting is optional. */
+  /** The default text. Without one the setting is optional. */
   readonly default?: string;
-  /** Shown as the default when there is no text for it. */
+  /** Describes the default where it is no text. */
   readonly defaultNote?: string;
   readonly allowed: string;
   readonly does: string;
@@ -50,7 +50,7 @@ interface Setting {
 const URL_ALLOWED =
   'an https URL; http only for localhost, 127.0.0.0/8 and [::1], or with BROKER_ALLOW_INSECURE_HTTP=true';
 
-/** Every setting: the one source of the schema, the defaults, the table in docs/configuration.md and `serve --help`. */
+/** Every setting: the source of the schema, the defaults, the table in docs/configuration.md and `serve --help`. */
 export const SETTINGS = {
   PORT: {
     reads: values.wholeNumber(0, 65_535),
@@ -60,7 +60,7 @@ export const SETTINGS = {
   },
   HOST: {
     reads: values.host,
-    // A container is reached by its own address, never by its loopback: anything else would look dead in one.
+    // A container is reached by its own address, never by its loopback.
     default: '0.0.0.0',
     allowed: 'an IP address or a host name',
     does: 'The address the broker listens on. The default is every IPv4 address, as containers need; dev mode listens on 127.0.0.1.',
@@ -285,10 +285,10 @@ export const SETTINGS = {
 /** The name of a setting's environment variable. */
 export type SettingName = keyof typeof SETTINGS;
 
-/** Every setting's name, in the order they are documented in. */
+/** Every setting's name, in the order of the documentation. */
 export const SETTING_NAMES = Object.keys(SETTINGS) as readonly SettingName[];
 
-/** What is known of a setting, whichever it is. */
+/** A setting by its name. */
 export function settingOf(name: SettingName): Setting {
   return SETTINGS[name];
 }

@@ -1,50 +1,17 @@
 import { isIP } from 'node:net';
 import { inspect } from 'node:util';
 import { Cron } from 'croner';
+// The whole namespace: bundlers then leave out what is not used, zod's translations above all.
 import * as z from 'zod';
 import { isLoopbackHost, parseUrl } from '../tokens/http.js';
 
-/** What is shown in place of a secret setting. */
-export const HIDDEN = '(hidden)';
-
 /**
- * Bytes that do not show themselves: printed, logged, inspected, spread or turned into JSON, they read `(hidden)`.
- * The only way to them is {@link HiddenBytes.reveal}.
- */
-export class HiddenBytes {
-  readonly #bytes: Uint8Array;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = Uint8Array.from(bytes);
-  }
-
-  /** A copy of the bytes. Whoever asks for it answers for where it goes. */
-  reveal(): Uint8Array {
-    return Uint8Array.from(this.#bytes);
-  }
-
-  toString(): string {
-    return HIDDEN;
-  }
-
-  toJSON(): string {
-    return HIDDEN;
-  }
-
-  [inspect.custom](): string {
-    return HIDDEN;
-  }
-}
-
-// The whole namespace: bundlers then leave out what is not used, zod's translations above all.
-
-/**
- * Schemas that read one setting from its text. A message is given only where the list of what is allowed does not
- * already say it; no message quotes the text.
+ * A schema that reads one setting from its text. It has a message only where the list of allowed values does not say
+ * enough; no message quotes the text.
  */
 type Reader<Value> = z.ZodType<Value, string>;
 
-/** Something is wrong with the text: says what, or `undefined` when nothing is. */
+/** What is wrong with a text; `undefined` when nothing is. */
 type Problem = (text: string) => string | undefined;
 
 function checked(problem: Problem): z.ZodString {
@@ -65,7 +32,7 @@ export function wholeNumber(least: number, most: number): Reader<number> {
     .pipe(z.number().min(least).max(most));
 }
 
-/** One of some words. */
+/** One of several words. */
 export function oneOf<const Word extends string>(words: readonly Word[]): Reader<Word> {
   return z.enum(words);
 }
@@ -113,7 +80,7 @@ export const awsRegion: Reader<string> = checked((text) =>
     : 'each one must be the name of a Region, such as eu-west-1',
 );
 
-/** A peer that AWS IAM knows: who it is, and what it may do. */
+/** A peer that AWS IAM authenticates. */
 export interface IamPeer {
   /** The ARN of a role or a user. */
   readonly arn: string;
@@ -131,7 +98,7 @@ export const iamPeer: Reader<IamPeer> = checked((text) =>
   return { arn, roles: roles.split('+') as ('token' | 'admin')[] };
 });
 
-/** An http or https URL; whether http is allowed, is decided where the other settings are known. */
+/** An http or https URL; a rule between settings decides whether http is allowed. */
 export function url(options: { readonly query: boolean }): Reader<string> {
   return checked((text) => {
     const parsed = parseUrl(text);
@@ -153,7 +120,7 @@ export const resourceUri: Reader<string> = checked((text) =>
     : 'each one must be an absolute URI without a fragment',
 );
 
-/** Whom a client assertion is for (RFC 7523 §3): a word for one of the provider's own URLs, or a URI as it is. */
+/** The audience of a client assertion (RFC 7523 §3): a word for one of the provider's URLs, or a URI. */
 export const assertionAudience: Reader<string> = checked((text) =>
   text === 'issuer' ||
   text === 'token_endpoint' ||
@@ -167,10 +134,10 @@ export const scope: Reader<string> = z
   .string()
   .regex(/^[\x21\x23-\x5B\x5D-\x7E]+( [\x21\x23-\x5B\x5D-\x7E]+)*$/);
 
-/** A date to look ahead from that does not move, so that an expression is good today and tomorrow alike. */
+/** A fixed date to look ahead from, so that an expression is valid today and tomorrow alike. */
 const ANY_YEAR = new Date(Date.UTC(2024, 0, 1));
 
-/** A cron expression of five or six fields that comes true at some time. */
+/** A cron expression of five or six fields that matches some date. */
 export const cronExpression: Reader<string> = checked((text) => {
   const fields = text.trim().split(/\s+/).length;
   if (fields !== 5 && fields !== 6) return `it has ${fields} fields`;
@@ -182,7 +149,7 @@ export const cronExpression: Reader<string> = checked((text) => {
     return 'it is not a cron expression';
   }
   // No date matches, such as on February 30.
-  return next === null ? 'it never comes true' : undefined;
+  return next === null ? 'it matches no date' : undefined;
 });
 
 /** True for `http://localhost`, `127.0.0.0/8` and `[::1]`, and for every https URL. */
@@ -190,4 +157,36 @@ export function isSecureOrLoopback(text: string): boolean {
   const { protocol, hostname } = new URL(text);
   if (protocol === 'https:') return true;
   return isLoopbackHost(hostname);
+}
+
+/** Shown in place of a secret setting. */
+export const HIDDEN = '(hidden)';
+
+/**
+ * Bytes that are never shown by accident: printed, logged, inspected, spread or turned into JSON, they read `(hidden)`.
+ * Only {@link HiddenBytes.reveal} returns them.
+ */
+export class HiddenBytes {
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = Uint8Array.from(bytes);
+  }
+
+  /** A copy of the bytes. The caller is responsible for where it goes. */
+  reveal(): Uint8Array {
+    return Uint8Array.from(this.#bytes);
+  }
+
+  toString(): string {
+    return HIDDEN;
+  }
+
+  toJSON(): string {
+    return HIDDEN;
+  }
+
+  [inspect.custom](): string {
+    return HIDDEN;
+  }
 }

@@ -152,7 +152,7 @@ interface Login {
   readonly secret: string;
 }
 
-/** The login in a file; `undefined` when the file is missing or damaged, and has to be written anew. */
+/** The login in a file; `undefined` when the file is missing or damaged, and has to be written again. */
 async function readLogin(file: string): Promise<Login | undefined> {
   try {
     const { id, secret } = JSON.parse((await readOwn(file)).toString('utf8')) as Record<

@@ -1,5 +1,4 @@
 import { isAbsolute, relative } from 'node:path';
-import { plain, type Paint } from '../cli/terminal.js';
 import { runBroker } from '../composition/http-server.js';
 import { requireFreePort } from '../composition/listener.js';
 import { openStore } from '../composition/open-store.js';
@@ -28,6 +27,9 @@ const DEFAULTS = {
   // Nobody bills its mints, and whoever tries "rotate" wants to see another token.
   BROKER_MANUAL_ROTATION_SECONDS: '0',
 } as const;
+
+/** Adds colour or weight to a text where they are shown. */
+type Paint = (tone: 'bad' | 'strong' | 'warning', text: string) => string;
 
 /**
  * Runs a whole broker in one process until it is stopped: embedded store, embedded provider with the broker as its
@@ -195,7 +197,7 @@ export interface Running {
  * The lines to try, ready to be pasted into a shell, within 100 columns as far as paths allow. They read the secrets
  * from their files and show none. Pure.
  */
-export function tryLines(running: Running, paint: Paint = plain): string {
+export function tryLines(running: Running, paint: Paint): string {
   const { url, issuer, peerFile, customerFile, command } = running;
   const say = (text: string): string => paint('strong', text);
   return [

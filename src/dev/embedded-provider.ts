@@ -17,8 +17,8 @@ import type { DevCredentials } from './dev-logins.js';
 import { EmbeddedProviderError, loadSigningKey, type SigningKey } from './embedded-provider-key.js';
 
 /**
- * The grant by which the embedded provider mints customer tokens: whoever knows the customer client's secret names the
- * person, and nobody logs in. A real provider must never have such a grant.
+ * The grant by which the embedded provider mints customer tokens: the client that has the secret names the person, and
+ * nobody logs in. A real provider must never have such a grant.
  */
 export const CUSTOMER_GRANT = 'urn:service-token-broker:dev-customer';
 

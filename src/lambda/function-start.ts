@@ -130,7 +130,7 @@ export function readHttpFunctionConfig(env: NodeJS.ProcessEnv): BrokerConfig {
   throw new ConfigError([
     {
       name: 'BROKER_HTTP_IAM_PEERS',
-      problem: 'it is missing, so that nobody could ask for the service token',
+      problem: 'it is missing, so nobody could ask for the service token',
       allowed: settingOf('BROKER_HTTP_IAM_PEERS').allowed,
     },
   ]);

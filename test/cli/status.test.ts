@@ -68,11 +68,11 @@ describe('what a broker says of itself', () => {
   });
 });
 
-test('what is no broker is a finding, not an error', async () => {
+test('a response that is not from a broker is a finding, not an error', async () => {
   const server = createServer((_request, response) => response.end('<html>'));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const words = `no answer at ${url} (what answers there is no broker)`;
+  const words = `no answer at ${url} (the response is not from a broker)`;
   expect(await askBroker(url)).toEqual({ url, state: 'no answer', words, reasons: [] });
   await new Promise((resolve) => {
     server.close(resolve);

@@ -257,7 +257,7 @@ describe('values', () => {
     ['BROKER_ROTATION', 'true'],
     ['BROKER_ROTATION_CRON', '@daily', 'it has 1 fields'],
     ['BROKER_ROTATION_CRON', '0 99 * * *', 'it is not a cron expression'],
-    ['BROKER_ROTATION_CRON', '0 3 30 2 *', 'it never comes true'],
+    ['BROKER_ROTATION_CRON', '0 3 30 2 *', 'it matches no date'],
     [
       'BROKER_MIN_REMAINING_SECONDS',
       '360',
@@ -432,13 +432,13 @@ describe('what is said', () => {
     });
     expect(config.warnings).toEqual([
       'BROKER_CACHE_TTL is not a setting and has no effect.',
-      'BROKER_CLIENT_SECRET is not a setting and has no effect: client credentials belong into the credentials secret (BROKER_CREDENTIALS_SECRET_ID).',
+      'BROKER_CLIENT_SECRET is not a setting and has no effect: client credentials belong in the credentials secret (BROKER_CREDENTIALS_SECRET_ID).',
       'BROKER_ISUER is not a setting and has no effect. Did you mean BROKER_ISSUER?',
       'BROKER_ZZZZZZ is not a setting and has no effect.',
     ]);
   });
 
-  test('unknown variables are told beside a mistake, which they may be the reason of', () => {
+  test('unknown variables are named beside a mistake, since they may be its cause', () => {
     const { message, mistakes, lines } = mistakesOf({ PORT: 'x', BROKER_ISSUERR: 'x' });
     expect(message).toContain('The configuration has a mistake:');
     expect(mistakes.map(({ name }) => name)).toEqual(['PORT']);
@@ -541,7 +541,7 @@ describe('what Kubernetes sets for each Service', () => {
     expect(load({ [name]: value }).warnings).toHaveLength(1);
   });
 
-  test('is told as such where it meets a setting', () => {
+  test('is named as such where it meets a setting', () => {
     const { message } = mistakesOf(links('broker-dev-provider', '10.96.14.2'));
     expect(message).toContain('The configuration has a mistake:');
     expect(message).toContain(
@@ -687,7 +687,7 @@ describe('the file', () => {
     },
   );
 
-  test('an unknown key is told with its file, as a sentence', () => {
+  test('an unknown key is named with its file, as a sentence', () => {
     const { path, env } = { path: 'settings.yaml', env: { BROKER_CONFIG: 'settings.yaml' } };
     const readFile = (): string => 'issuerr: x\nzzzzzzzz: 1';
     const { message } = mistakesOf(env, { readFile });

@@ -162,7 +162,7 @@ test('nothing is printed on the terminal', () => {
 });
 
 describe('the login of the application', () => {
-  test('is private, stays, and is made anew when its file is damaged', async () => {
+  test('is private, stays, and is replaced when its file is damaged', async () => {
     const made = await ensureDevCustomerApp(dataDir);
     expect(made).toMatchObject({ clientId: 'dev-customer-app', file: expect.any(String) });
     expect(JSON.parse(await readFile(made.file, 'utf8'))).toEqual({

@@ -17,6 +17,9 @@ const usual: Running = {
   customerFile: './.broker/dev-customer-app.json',
 };
 
+const linesOf = (running: Running): readonly string[] =>
+  tryLines(running, (_tone, text) => text).split('\n');
+
 describe('the line for the command line beside dev mode', () => {
   test.each<[string, Partial<Running>, string]>([
     ['as usual', {}, 'node dist/cli.js status'],
@@ -35,12 +38,12 @@ describe('the line for the command line beside dev mode', () => {
     ],
     ['a path with a space', { command: '../my app/cli.js' }, "node '../my app/cli.js' status"],
   ])('%s', (_what, other, line) => {
-    expect(tryLines({ ...usual, ...other }).split('\n')).toContain(`  ${line}`);
+    expect(linesOf({ ...usual, ...other })).toContain(`  ${line}`);
   });
 });
 
 test('every line fits 100 columns, with the default ports and folder', () => {
-  const lines = tryLines(usual).split('\n');
+  const lines = linesOf(usual);
   expect(lines.length).toBeGreaterThan(15);
   expect(lines.filter((line) => line.length > 100)).toEqual([]);
 });
@@ -49,9 +52,7 @@ test('a login is read from a path with anything in it, by a shell', async () => 
   const folder = await mkdtemp(join(await temporaryFolder(), `it's "a" $HOME \`x\` `));
   const file = join(folder, 'peer.json');
   await writeFile(file, '{"id":"demo","secret":"right"}');
-  const line = tryLines({ ...usual, peerFile: file })
-    .split('\n')
-    .find((one) => one.startsWith('  login='));
+  const line = linesOf({ ...usual, peerFile: file }).find((one) => one.startsWith('  login='));
   const { stdout } = await promisify(execFile)('sh', ['-c', `${line}; printf %s "$login"`]);
   expect(stdout).toBe('demo:right');
 });

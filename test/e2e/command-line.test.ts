@@ -88,7 +88,7 @@ describe('the command line', () => {
     });
   });
 
-  test('refuses credentials that are none, and keeps those that are', async () => {
+  test('refuses invalid credentials, and keeps valid ones', async () => {
     expect(await run(['credentials', 'set'], '{"client_id":"broker"}')).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('CREDENTIALS_SECRET_INVALID'),
@@ -104,7 +104,7 @@ describe('the command line', () => {
     });
   });
 
-  test('a wrong client secret is told apart from a provider that is down', async () => {
+  test('a wrong client secret is not taken for a provider that is down', async () => {
     await run(['credentials', 'set'], '{"client_id":"broker","client_secret":"wrong"}');
     const { code, value } = await json(['rotate']);
     expect(code).toBe(1);
@@ -161,7 +161,7 @@ describe('the command line', () => {
     expect(await readdir(elsewhere)).toEqual([]);
   });
 
-  test('verify says which address did not answer, and the settings that stand in for it', async () => {
+  test('verify names the address that did not answer, and the settings that replace it', async () => {
     const gone = await startProviderServer();
     const input = await gone.token();
     await gone.close();
@@ -198,7 +198,7 @@ describe('the command line', () => {
     }
   });
 
-  test('a token that receivers would refuse is told with what was expected and what it has', async () => {
+  test('a token that receivers would refuse is reported with what was expected and what it has', async () => {
     const { code, stderr } = await runCommand(['rotate'], { ...env, BROKER_AUDIENCE: 'urn:other' });
     expect(code).toBe(1);
     expect(stderr).toContain('expected: "urn:other"');
@@ -341,7 +341,7 @@ describe('the command line', () => {
     expect(asked).toMatchObject({ code: 2, stdout: expect.stringContaining('"USAGE"') });
   });
 
-  test('nobody reads on: it ends by itself, without an exception', async () => {
+  test('a closed pipe ends it without an exception', async () => {
     const child = spawn(process.execPath, [CLI, 'serve', '--help'], { env: BASE_ENVIRONMENT });
     child.stdout.destroy();
     let stderr = '';

@@ -4,7 +4,7 @@ import { runCommand, startBroker } from '../support/broker-process.js';
 import { startProviderServer } from '../support/provider-server.js';
 import { temporaryFolder } from './folders.js';
 
-test('a token that does not outlive the schedule is told at start, in health and by status', async () => {
+test('a token that does not outlive the schedule is reported at start, in health and by status', async () => {
   const provider = await startProviderServer({ tokenLifeSeconds: 86_400 });
   const env = {
     BROKER_DATA_DIR: join(await temporaryFolder(), 'data'),

@@ -34,7 +34,7 @@ describe('a limit of open files that is too low to start', () => {
     [40, 'cli.js', ['serve']],
     [64, 'cli.js', ['serve']],
     [128, 'main.js', []],
-  ])('%i is told with what to do (%s)', async (limit, file, args) => {
+  ])('%i is reported with what to do (%s)', async (limit, file, args) => {
     const { child, written } = await startLimited(limit, [CLI.replace('cli.js', file), ...args]);
     expect(await once(child, 'close')).toEqual([1, null]);
     expect(written.err).toMatch(/^The limit of open files of this process is reached\. [^\n]+\n/);

@@ -145,7 +145,7 @@ describe('development mode', () => {
     expect(status.stdout).toContain(`ready at ${broker.url}`);
   });
 
-  test('beside a broker that runs already, its port is told first, and how to move both', async () => {
+  test('beside a running broker, its port is named first, and how to move both', async () => {
     const { port } = new URL(broker.url);
     const env = { PORT: port, BROKER_DEV_PROVIDER_PORT: new URL(issuer).port };
     const other = join(await temporaryFolder(), 'data');
@@ -156,7 +156,7 @@ describe('development mode', () => {
     );
   });
 
-  test('a port in use is told with the way out', async () => {
+  test('a port in use is reported with what to do', async () => {
     const folder = join(await temporaryFolder(), 'data');
     const taken: Server = createServer();
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
@@ -188,7 +188,7 @@ describe('development mode', () => {
 });
 
 describe('a second start', () => {
-  test('reuses the token, the keys and the peer; a lost peer file is made anew', async () => {
+  test('reuses the token, the keys and the peer; a lost peer file is replaced', async () => {
     const dataDir = join(await temporaryFolder(), 'data');
     const env = { BROKER_DATA_DIR: dataDir };
     const first = await startBroker(['dev'], env);

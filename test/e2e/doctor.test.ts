@@ -127,7 +127,7 @@ describe('a broker in order', () => {
     expect(await currentVersion()).toBe(before);
   });
 
-  test('is told to people on a line for each check', async () => {
+  test('is shown to people on a line for each check', async () => {
     const { code, stdout } = await run(['doctor']);
     expect(code).toBe(0);
     const lines = stdout.trimEnd().split('\n');
@@ -136,7 +136,7 @@ describe('a broker in order', () => {
     expect(lines.at(-1)).toMatch(/^Nothing failed\. /);
   });
 
-  test('mints on trial when it is told to, and keeps nothing of it', async () => {
+  test('mints on trial with --mint, and keeps nothing of it', async () => {
     const minted = provider.received('token').length;
     const { exit, of } = await doctor({}, '--mint');
     expect(exit).toBe(0);
@@ -147,7 +147,7 @@ describe('a broker in order', () => {
     expect(provider.received('token')).toHaveLength(minted + 1);
   });
 
-  test('by a schedule that a token does not outlive, it is warned of', async () => {
+  test('warns of a schedule that a token does not outlive', async () => {
     const { exit, of } = await doctor({ BROKER_ROTATION_CRON: '0 3 * * 1' });
     expect(exit).toBe(0);
     expect(of('coverage')).toMatchObject({ state: 'warning' });
@@ -158,7 +158,7 @@ describe('a broken setup', () => {
   /** Everything after the check that is to blame. */
   const after = (check: string): string[] => ALL.slice(ALL.indexOf(check) + 1);
 
-  test('mistakes of the configuration are told all at once', async () => {
+  test('mistakes of the configuration are listed all at once', async () => {
     const { exit, in: all, of } = await doctor({ PORT: 'http', BROKER_PROFILE: 'none' });
     expect(exit).toBe(1);
     expect(all('failed')).toEqual(['configuration']);
@@ -173,7 +173,7 @@ describe('a broken setup', () => {
     });
   });
 
-  test('a setting that is none is warned of', async () => {
+  test('an unknown setting is a warning', async () => {
     const { exit, of } = await doctor({ BROKER_AUDIENCES: 'x' });
     expect(exit).toBe(0);
     expect(of('configuration')).toMatchObject({
@@ -300,7 +300,7 @@ describe('a broken setup', () => {
     });
   });
 
-  test('public keys that cannot be had', async () => {
+  test('public keys that are not available', async () => {
     provider.always('jwks', answers.html(200));
     const { exit, in: all, of } = await doctor();
     expect(exit).toBe(1);

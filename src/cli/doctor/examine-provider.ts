@@ -16,13 +16,13 @@ import { adviceFor } from '../verify.js';
 import { failed, ok, skipped, warning, type Examined, type Finding } from './examination.js';
 import type { ExaminedBroker, ExaminedTokenSecret } from './examine-secrets.js';
 
-/** The provider as it describes itself, with the settings that it was asked by. */
+/** The provider's metadata, and the settings it was asked with. */
 interface ExaminedProvider {
   readonly settings: ProviderSettings;
   readonly metadata: ProviderMetadata;
 }
 
-/** Whether the provider is known and describes itself. @throws {BrokerError} */
+/** Whether the provider is known, and its metadata is available. @throws {BrokerError} */
 export async function examineProvider({
   source,
   provider,
@@ -39,7 +39,7 @@ export async function examineProvider({
   };
 }
 
-/** Whether the provider's public keys can be had and used. @throws {BrokerError} */
+/** Whether the provider's public keys can be fetched and used. @throws {BrokerError} */
 export async function examineKeys(
   { clock }: ExaminedBroker,
   { settings, metadata }: ExaminedProvider,
@@ -55,22 +55,22 @@ export async function examineKeys(
 
 /** Whether the provider publishes keys to verify with. Pure. */
 export function judgeKeys({ keyIds, ignored }: Pick<KeySetState, 'keyIds' | 'ignored'>): Finding {
-  const left = ignored.map(
+  const unusable = ignored.map(
     ({ keyId, reason }) =>
       `${keyId ?? 'one without an id'} (${reason === 'roca' ? 'ROCA, CVE-2017-15361' : reason})`,
   );
-  const unused = left.length === 0 ? '' : ` Not used: ${left.join(', ')}.`;
+  const unused = unusable.length === 0 ? '' : ` Not used: ${unusable.join(', ')}.`;
   if (keyIds.length > 0) return ok(`Published, by their ids: ${keyIds.join(', ')}.${unused}`);
   return warning(
     `The provider publishes no key with an id.${unused}`,
-    'Whether its tokens can be verified all the same is shown by "classification".',
+    '"classification" shows whether its tokens can be verified all the same.',
   );
 }
 
 /**
- * Mints a token and verifies it the way receivers do. It is not kept, so that what it is refused for is told here.
+ * Mints a token and verifies it as receivers do. The token is not kept; the finding says why receivers would refuse it.
  *
- * @param isWanted false: nothing is asked of the provider, which counts every token it mints.
+ * @param isWanted false: mints nothing, since the provider counts every token.
  * @throws {BrokerError}
  */
 export async function examineMint(
@@ -110,9 +110,9 @@ export async function examineClassification(
 }
 
 /**
- * Whether receivers take the token for a service's. Pure.
+ * Whether receivers accept the token as a service token. Pure.
  *
- * @param options the rules it was held to; with them the finding says what receivers need.
+ * @param options the rules that it was verified by; with them the finding says what receivers need.
  */
 export function judgeExplanation(
   explanation: TokenExplanation,
@@ -143,7 +143,7 @@ export function judgeExplanation(
   };
 }
 
-/** What the broker's own token says of itself, and the rules it was held to. */
+/** The claims of the broker's own token, and the rules that it was verified by. */
 function tokenDetails({ seen, rules }: TokenExplanation): readonly string[] {
   const { iss = 'none', aud = [], typ = 'none' } = seen;
   return [
@@ -175,24 +175,25 @@ export function judgeCoverage(coverage: ReturnType<typeof coverageOf> | undefine
   return coverage.covered ? ok(coverage.explanation) : warning(coverage.explanation);
 }
 
-/** From here on a difference is worth a word, in milliseconds; a clock that is synchronized stays far below. */
-const WORTH_A_WORD = 30_000;
+/** A difference from which there is a warning, in milliseconds; a synchronized clock stays far below. */
+const NOTABLE_SKEW = 30_000;
+/** How long the provider may take to answer, in milliseconds. */
 const TIMEOUT = 5_000;
 
-/** What {@link judgeClock} judges by. Instants and spans in milliseconds. */
+/** A response's `Date`, and this machine's clock around it. Instants and spans in milliseconds. */
 export interface ClockReading {
   /** The provider's `Date` header (RFC 9110 §6.6.1). */
   readonly date: string | null;
-  /** The `Age` header of an answer that a cache on the way gave (RFC 9111 §5.1). */
+  /** The `Age` header, if a cache on the way answered (RFC 9111 §5.1). */
   readonly age: string | null;
-  /** When the request was sent, and when its answer was there, by this machine's clock. */
+  /** When the request was sent, and when it was answered, by this machine's clock. */
   readonly sentAt: number;
   readonly answeredAt: number;
   /** The difference that verification tolerates: BROKER_CLOCK_SKEW_SECONDS. */
   readonly tolerated: number;
 }
 
-/** Asks the provider for the time of day. @throws {BrokerError} */
+/** Compares this machine's clock with the provider's, and with Secrets Manager's. @throws {BrokerError} */
 export async function examineClock(
   { clock, config, clockWatch }: ExaminedBroker,
   { metadata }: ExaminedProvider,
@@ -214,8 +215,8 @@ export async function examineClock(
 }
 
 /**
- * How far this machine's clock is from the provider's. What the journey and the whole seconds of the header may hide
- * counts in favour of the clock. Pure.
+ * How far this machine's clock is from the provider's. The time on the network and the header's whole seconds count in
+ * favour of the clock. Pure.
  */
 export function judgeClock(reading: ClockReading): Finding {
   const { date, age, sentAt, answeredAt, tolerated } = reading;
@@ -224,7 +225,7 @@ export function judgeClock(reading: ClockReading): Finding {
   if (!Number.isFinite(shown)) {
     return skipped('The provider sends no Date header: the clocks cannot be compared.');
   }
-  // The provider's time when it answered lies within the second that starts at the header's; ours within the journey.
+  // The provider answered within the second that starts at the header's time, and between our two instants.
   const ahead = sentAt - (shown + 1_000);
   const behind = shown - answeredAt;
   const skew = Math.max(ahead, behind, 0);
@@ -233,7 +234,7 @@ export function judgeClock(reading: ClockReading): Finding {
   if (skew > tolerated) {
     return failed(`${found}, more than BROKER_CLOCK_SKEW_SECONDS tolerates.`, action);
   }
-  return skew > WORTH_A_WORD
+  return skew > NOTABLE_SKEW
     ? warning(`${found}.`, action)
     : ok(`This machine's clock and the provider's differ by ${span(skew)} at most.`);
 }

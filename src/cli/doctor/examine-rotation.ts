@@ -49,8 +49,8 @@ function judgeStoreRotation({ storeRotation = {} }: SecretDescription, now: numb
 }
 
 /**
- * Whether Secrets Manager may invoke the rotation function. Its policy is shown by Lambda alone, which the broker does
- * not talk to: that the function did its work lately is the proof, and without that the check is not made. Pure.
+ * Whether Secrets Manager may invoke the rotation function. Only Lambda shows its policy, and the broker does not call
+ * Lambda: a recent rotation is the proof, and without one the check is skipped. Pure.
  */
 export function judgeFunction(description: SecretDescription, now: number): Finding {
   if (rotationMode(description) !== 'secrets-manager') {
@@ -90,7 +90,7 @@ export async function examinePending(
 /**
  * Whether a failed rotation has left a pending version behind. Pure.
  *
- * @param stagedAt when the version got its value, in milliseconds since the Unix epoch; `undefined` while it has none.
+ * @param stagedAt when the version got its value, in milliseconds since the Unix epoch; `undefined` if it has none.
  */
 export function judgePending(
   description: SecretDescription,

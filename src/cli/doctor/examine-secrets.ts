@@ -92,7 +92,7 @@ export interface ExaminedSecret {
   readonly wasRead: boolean;
 }
 
-/** The token secret, which may be there before its first token is. */
+/** The token secret, which may exist before its first token. */
 export interface ExaminedTokenSecret extends ExaminedSecret {
   readonly current: { readonly token: ServiceToken; readonly versionId: string } | undefined;
 }
@@ -196,13 +196,13 @@ export async function examinePeers({
   };
 }
 
-/** Whether anybody may have the token, and nobody is refused by a slip of the hand. Pure. */
+/** Whether any peer may get the token, and no entry is malformed. Pure. */
 export function judgePeers(peers: Peers, secretId: string): Finding {
   const malformed = listMalformed(peers);
   if (malformed.length > 0) {
     const entries = malformed.map(({ id, reason }) => `${id ?? '(no id)'}: ${reason}`);
     return failed(
-      `"${secretId}" has malformed entries, with which nobody can log in (${entries.join('; ')}).`,
+      `"${secretId}" has malformed entries, which cannot log in (${entries.join('; ')}).`,
       'Correct them in the secret store, or: service-token-broker peers remove ID, and add the peer again.',
     );
   }
@@ -211,11 +211,11 @@ export function judgePeers(peers: Peers, secretId: string): Finding {
   if (enabled.length > 0) {
     const disabled = all.length - enabled.length;
     return ok(
-      `"${secretId}" lets ${enabled.length} in${disabled === 0 ? '' : `; ${disabled} disabled`}.`,
+      `"${secretId}" has ${enabled.length} enabled peer${enabled.length === 1 ? '' : 's'}${disabled === 0 ? '' : `, ${disabled} disabled`}.`,
     );
   }
   return warning(
-    `"${secretId}" lets nobody have the service token.`,
+    `"${secretId}" has no enabled peer: nobody can get the service token.`,
     'Add a peer: service-token-broker peers add ID',
   );
 }
@@ -237,7 +237,7 @@ export function judgeEncryption(secrets: Readonly<Record<string, ExaminedSecret>
   return ok(`Decrypted: ${parts.join(', ')}.`);
 }
 
-/** What a Region's replica of the token secret answered. */
+/** A Region's answer for its replica of the token secret. */
 interface RegionAnswer {
   readonly region: string;
   /** The version that is current there, or the code of the error. */
@@ -267,7 +267,7 @@ export async function examineFallbackRegions(
   return judgeFallbackRegions(answers, current?.versionId);
 }
 
-/** Whether the replicas can stand in. Pure. @param currentId what is current in the own Region, if anything is. */
+/** Whether the replicas can stand in. Pure. @param currentId the current version in the home Region, if any. */
 export function judgeFallbackRegions(
   answers: readonly RegionAnswer[],
   currentId: string | undefined,

@@ -64,9 +64,9 @@ describe('peers', () => {
     { id, secretSha256: Buffer.alloc(32), roles: ['token'], enabled, createdAt: NOW },
   ];
   test.each([
-    ['none', [], 'warning', 'lets nobody'],
-    ['all disabled', [peer('a', false)], 'warning', 'lets nobody'],
-    ['some', [peer('a', true), peer('b', false)], 'ok', 'lets 1 in; 1 disabled'],
+    ['none', [], 'warning', 'has no enabled peer'],
+    ['all disabled', [peer('a', false)], 'warning', 'has no enabled peer'],
+    ['some', [peer('a', true), peer('b', false)], 'ok', 'has 1 enabled peer, 1 disabled'],
   ] as const)('%s', (_what, peers, state, says) => {
     const finding = judgePeers({ ...NO_PEERS, byId: new Map(peers) }, 'peers');
     expect(finding.state).toBe(state);

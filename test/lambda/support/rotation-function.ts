@@ -38,7 +38,7 @@ export type LogLine = Readonly<Record<string, unknown>> & { readonly message: st
 /** What a test may choose. */
 export interface SceneOptions extends MemoryStoreOptions {
   readonly provider?: ProviderServerOptions;
-  /** Settings besides those that every function here has; `undefined` takes one away. */
+  /** Settings beyond those that every function here has; `undefined` takes one away. */
   readonly env?: NodeJS.ProcessEnv;
   /** False for a token secret that has never had a value. Default: true. */
   readonly hasCurrent?: boolean;
