@@ -66,7 +66,7 @@ export function requirementOf(handler: Declared, onClass: Declared): AccessRequi
   const lost = lostMethod(handler, onClass);
   if (lost !== undefined) {
     throw new GuardConfigError(
-      `${onClass.name}.${lost}: a decorator has replaced the method, and with it what the guard's decorators below it say. Put them above it, or make it copy the method's metadata.`,
+      `${onClass.name}.${lost}: a decorator has replaced the method, and the guard's decorators below it are lost. Put them above it, or make it copy the method's metadata.`,
     );
   }
   const reading: RequirementReading =
@@ -120,13 +120,13 @@ export function readRequirement(
 function contradictionIn(who: readonly Who[], scopes: readonly string[]): string | undefined {
   const isPublic = who.some(({ says }) => says === 'public');
   if (isPublic && who.some(({ says }) => says !== 'public')) {
-    return 'Public() stands beside AllowCustomer() or AllowService(). Keep one of them.';
+    return 'Public() is used together with AllowCustomer() or AllowService(). Keep one of them.';
   }
   if (isPublic && scopes.length > 0) {
     return 'RequireScopes() applies to a public handler, for which no token is read. Remove Public(), or the scopes.';
   }
   if (who.filter(({ says }) => says === 'service').length > 1) {
-    return 'AllowService() stands twice. Name all clients in one.';
+    return 'AllowService() is used twice. Name all clients in one.';
   }
   if (who.length === 0 && scopes.length > 0) {
     return 'RequireScopes() does not say who may call. Add AllowCustomer(), AllowService(), or both.';

@@ -33,7 +33,7 @@ const failed = (
 ): RememberedFailure => remember(error, last, at, 0);
 
 describe('remember', () => {
-  test('what passes by itself may be tried again at once', () => {
+  test('a temporary failure may be retried at once', () => {
     expect(failed(down, NOW)).toEqual({ error: down, at: NOW, count: 1, restUntil: NOW });
     expect(failed(down, NOW, failed(down, NOW)).count).toBe(2);
   });
@@ -59,7 +59,7 @@ describe('remember', () => {
     },
   );
 
-  test('a rest from before the clock was set back is none', () => {
+  test('a rest from before the clock was set back does not count', () => {
     const failure = failed(busy(60), NOW);
     expect(isResting(failure, NOW, false)).toBe(true);
     expect(isResting(failure, NOW + 59_999, false)).toBe(true);
@@ -98,7 +98,7 @@ describe('lineUp', () => {
   });
 });
 
-test('however many hang, each is asked in turn', () => {
+test('however many hang, each is asked', () => {
   // A request lines the brokers up anew, and has time for three that hang.
   for (const count of [2, 4, 6]) {
     let now = NOW;
@@ -291,7 +291,7 @@ describe('several brokers', () => {
     ['of a gateway', answers.json(403, { error: 'Forbidden', message: 'canary-in-body' })],
     ['in the form of OAuth, of a gateway', answers.oauthError(401, 'unauthorized')],
     ['of another method', answers.oauthError(405, 'invalid_request')],
-    ['of a page that is gone', answers.oauthError(410, 'invalid_client')],
+    ['of a page that was removed', answers.oauthError(410, 'invalid_client')],
   ])('an error %s is no refusal: the next is asked', async (_what, answer) => {
     const { client, brokers } = await rig({}, 2);
     brokers[0]?.always('token', answer);
@@ -316,12 +316,12 @@ describe('several brokers', () => {
       { code: 'BROKER_ANSWER_INVALID' },
       { code: 'BROKER_UNAVAILABLE' },
     ]);
-    // What will not pass by itself is not asked in every round.
+    // A broker with a lasting failure is not asked in every round.
     expect(requests(brokers)).toEqual([3, 1, 3]);
     expect(clock.pauses).toEqual([250, 500]);
   });
 
-  test('when none will answer before something is changed, it says so', async () => {
+  test('the error says when none will answer before something is changed', async () => {
     const { client, brokers } = await rig({}, 2);
     for (const broker of brokers) broker.always('token', answers.html(200));
     const failure = await failureOf(client.getToken());

@@ -96,7 +96,7 @@ describe('refusalOf', () => {
     expect(EXPIRED).toMatchObject({ status: 401, error: 'invalid_token', reason: 'TOKEN_EXPIRED' });
   });
 
-  test('keys that cannot be had, in whole seconds', () => {
+  test('keys that are unavailable, in whole seconds', () => {
     expect(DOWN).toMatchObject({ status: 503, retryAfterSeconds: 3 });
   });
 
@@ -160,11 +160,11 @@ describe('readRequirement', () => {
   });
 
   test.each<[string, readonly AccessDeclaration[], readonly AccessDeclaration[], RegExp]>([
-    ['public and customer', [PUBLIC, CUSTOMER], [], /Public\(\) stands beside/],
-    ['public and service', [], [SERVICE, PUBLIC], /Public\(\) stands beside/],
+    ['public and customer', [PUBLIC, CUSTOMER], [], /Public\(\) is used together/],
+    ['public and service', [], [SERVICE, PUBLIC], /Public\(\) is used together/],
     ['public and scopes', [PUBLIC, scopes('a')], [], /applies to a public handler/],
     ['public class, scopes', [scopes('a')], [PUBLIC], /applies to a public handler/],
-    ['service twice', [SERVICE, JOB], [], /AllowService\(\) stands twice/],
+    ['service twice', [SERVICE, JOB], [], /AllowService\(\) is used twice/],
     ['scopes alone', [scopes('a')], [], /does not say who/],
     ['scopes alone on the class', [], [scopes('a')], /does not say who/],
   ])('%s contradict', (_, onHandler, onClass, words) => {

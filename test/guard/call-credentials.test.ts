@@ -34,7 +34,7 @@ describe('readBearer', () => {
     [['DPoP abc']],
     [['abc']],
     [[' Bearer abc']],
-  ])('%j is none', (values) => {
+  ])('%j counts as none', (values) => {
     expect(readBearer(values)).toEqual({ kind: 'none' });
   });
 
@@ -133,7 +133,7 @@ describe('authorizationOfRequest', () => {
   });
 });
 
-/** Header names and values in turn, repeated ones included: no HTTP client of Node.js sends them. */
+/** Header names and values, alternating, repeated ones included: no HTTP client of Node.js sends them. */
 type Headers = readonly (readonly [string, string])[];
 
 /** @returns the status, as the answer's body names it; 200 where the body is the handler's. */

@@ -77,7 +77,7 @@ describe('the token', () => {
     expect([callee.arrivals, ledger.arrivals]).toEqual([[], []]);
   });
 
-  test('is not sent when it is none; nor is it shown', async () => {
+  test('is not sent when it is not a bearer token; nor is it shown', async () => {
     const { callee, send } = await rig({ tokens: new ScriptedTokens(`x\r\n${CUSTOMER_TOKEN}`) });
     const error: unknown = await send(callee.origin).catch((reason: unknown) => reason);
     expect(error).toMatchObject({ code: 'TOKEN_NOT_SENDABLE' });
@@ -85,14 +85,14 @@ describe('the token', () => {
     expect(callee.arrivals).toEqual([]);
   });
 
-  test('cannot be had: the source’s own error, and nothing is sent', async () => {
+  test('is unavailable: the source’s own error, and nothing is sent', async () => {
     const down = new Error('the broker is down');
     const { callee, send } = await rig({ tokens: new ScriptedTokens(down) });
     await expect(send(callee.origin)).rejects.toBe(down);
     expect(callee.arrivals).toEqual([]);
   });
 
-  test('goes to no other origin, which is let pass when the options say so', async () => {
+  test('goes to no other origin, even with otherOrigins: send-without-token', async () => {
     const stranger = await startCallee();
     const { send } = await rig({ otherOrigins: 'send-without-token' });
     await runInCallContext(CUSTOMER_CALL, () => send(stranger.origin, { headers: { a: '1' } }));
@@ -484,7 +484,7 @@ describe('a redirect', () => {
     expect([first.tokens(), second.tokens()]).toEqual([['Bearer token', undefined], [undefined]]);
   });
 
-  test('is not followed when the caller says so', async () => {
+  test('is not followed with redirect: manual or error', async () => {
     const { first, second, send } = await redirecting((_, other) => other);
     const response = await send(first.origin, { redirect: 'manual' });
     expect([response.status, response.headers.get('location')]).toEqual([302, second.origin]);

@@ -114,7 +114,7 @@ describe('where a request of axios goes', () => {
   });
 });
 
-test('the header is there as if axios had set it, and gone afterwards, under any name', () => {
+test('the header is there as if axios had set it, and removed afterwards, under any name', () => {
   const headers = new AxiosHeaders({ Accept: 'application/json', 'X-Own': '1' });
   putAuthorization(headers, 'Bearer a.b.c');
   expect(headers.get('authorization')).toBe('Bearer a.b.c');
