@@ -14,7 +14,7 @@ const MOST_MINTS = 1;
  * and a real provider. In the first hour nothing is due; in the middle of the second a slot begins.
  */
 export async function measureHours(build, tell) {
-  const real = await build.load('tokens/clock.js');
+  const real = await build.load('tokens/time.js');
   const startOfTime = Date.now();
   let now = startOfTime;
   // Waits are for real machines (a busy database, a provider that has to be asked again): they take real time.

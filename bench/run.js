@@ -7,6 +7,7 @@ import { measureHours } from './hour.js';
 import { lambdaRows } from './lambda.js';
 import { measureLoad } from './load.js';
 import { guardRows } from './guard.js';
+import { measureProduction } from './production.js';
 import { measureStarts } from './start.js';
 import { table } from './table.js';
 import { verificationRows } from './verification.js';
@@ -19,6 +20,7 @@ const parts = {
   load: () => measureLoad(build, flags, tell),
   hour: () => measureHours(build, tell),
   start: () => measureStarts(build, flags, tell),
+  production: () => measureProduction(build, flags, tell),
   verification: () => verificationRows({ build, rounds: flags.rounds, tell }),
   guard: () => guardRows(build, flags, tell),
   'client-token': () => clientTokenRows({ build, rounds: flags.rounds, tell }),

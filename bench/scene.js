@@ -22,10 +22,10 @@ export async function setScene(build, settings = {}) {
     [
       'config/load-config.js',
       'composition/open-store.js',
-      'dev/dev-credentials.js',
+      'dev/dev-logins.js',
       'dev/embedded-provider.js',
-      'serving/peer-admin.js',
-      'tokens/clock.js',
+      'peers/peer-admin.js',
+      'tokens/time.js',
     ].map((path) => build.load(path)),
   );
   const given = { HOST: '127.0.0.1', PORT: '0', BROKER_DATA_DIR: folder.path, ...settings };

@@ -5,9 +5,6 @@ import { readFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** As the scripts `start` and `serve` of package.json, and the README, start it. */
-const NODE_FLAGS = ['--max-semi-space-size=4'];
-
 const PATIENCE = 30_000;
 const POLL = 2;
 
@@ -18,7 +15,7 @@ const POLL = 2;
 export async function startBroker(build, command, env, logFile) {
   const startedAt = performance.now();
   const out = openSync(logFile, 'w');
-  const child = spawn(process.execPath, [...NODE_FLAGS, build.cli, command], {
+  const child = spawn(process.execPath, [build.cli, command], {
     env: { PATH: process.env.PATH, BROKER_LOG_FORMAT: 'json', ...env },
     stdio: ['ignore', out, 'inherit'],
   });
@@ -35,9 +32,12 @@ export async function startBroker(build, command, env, logFile) {
 }
 
 /** Milliseconds from the start of a process to its end. */
-export async function runToEnd(args) {
+export async function runToEnd(args, env = {}) {
   const startedAt = performance.now();
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(process.execPath, args, {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   const [code] = await once(child, 'exit');
   if (code !== 0) throw new Error(`node ${args.join(' ')} ended with ${code}.`);
   return performance.now() - startedAt;

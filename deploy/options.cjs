@@ -4,8 +4,8 @@ const { createHash } = require('node:crypto');
 const { Mistake, readSchedule } = require('./schedule.cjs');
 
 /**
- * What the parameters of serverless.yml mean to CloudFormation, and whether they can be right: lists out of texts with
- * commas, and which optional parts the stack has. serverless.yml and the files beside this one read it as
+ * Translates the parameters of serverless.yml for CloudFormation, and checks them: splits lists at
+ * commas, and decides which optional parts the stack has. serverless.yml and the files beside this one read it as
  * `${file(deploy/options.cjs):NAME}`.
  */
 module.exports = async ({ options, resolveVariable, resolveConfigurationProperty }) => {
@@ -14,7 +14,7 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
   const sections = await resolveConfigurationProperty(['params']);
   const defaults = sections.default;
 
-  /** The values of the parameters. What osls misses, it says so itself. */
+  /** The values of the parameters. osls itself reports missing ones. */
   const given = {};
   const unresolved = [];
   for (const name of [...NEEDED, ...Object.keys(defaults)]) {
@@ -53,7 +53,7 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
   const people = [...administrators, ROOT_USER];
 
   return {
-    /** Throws when a parameter is wrong: with all mistakes at once. Everything else answers whatever is given. */
+    /** Throws when a parameter is wrong, with all mistakes at once. Everything else accepts any values. */
     get checked() {
       if (mistakes.length > 0) throw refusal(mistakes);
       return stage;
@@ -69,7 +69,7 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
     missingInWords: spanInWords(rotation.missing.period * rotation.missing.periods),
     expiringSeconds: rotation.expiringSeconds,
 
-    /** Whom the secrets' resource policies do not deny. */
+    /** The principals that the secrets' resource policies do not deny. */
     mayReadToken: [arnOf('RotationRole'), arnOf('HttpRole'), ...brokerRoles, ...people],
     mayWriteToken: [arnOf('RotationRole'), ...people],
     mayReadCredentials: [arnOf('RotationRole'), ...people],
@@ -109,7 +109,7 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
       ...regions.map((name) => replicaArn(name, stage, 'peers')),
     ],
 
-    /** The stack's endpoint leads to its own Region alone. */
+    /** The stack's endpoint reaches only its own Region. */
     fallbackRegions: endpoint ? '' : regions.join(','),
 
     subscriptions:
@@ -139,7 +139,7 @@ const VIA_SECRETS_MANAGER = {
 
 /**
  * A statement of a resource's policy for principals by their ARNs. It names their accounts, so that a role need not exist
- * yet, and may be made anew.
+ * yet, and may be recreated.
  */
 function statementFor(sid, arns, actions, conditions = {}) {
   const accounts = new Set(arns.map((arn) => `${arn.split(':').slice(0, 5).join(':')}:root`));
@@ -156,7 +156,7 @@ function statementFor(sid, arns, actions, conditions = {}) {
 }
 
 /**
- * What the functions' own policies have to say for principals of other accounts. A permission names its principal, which
+ * What the functions' own policies must allow for principals of other accounts. A permission names its principal, which
  * for one of the stack's own account would allow the call past IAM: those are left out, by a condition, because the
  * stack's account is known only when it is deployed.
  */
@@ -169,7 +169,7 @@ function permissionsForOtherAccounts(peers, brokerRoles) {
     Conditions[Condition] = {
       'Fn::Not': [{ 'Fn::Equals': [{ Ref: 'AWS::AccountId' }, account] }],
     };
-    // The same id for the same principal, wherever it stands in the list.
+    // The same id for the same principal, whatever its place in the list.
     const id = createHash('sha256').update(arn).digest('hex').slice(0, 10);
     Resources[`${title}${id}`] = {
       Type: 'AWS::Lambda::Permission',
@@ -187,7 +187,7 @@ function permissionsForOtherAccounts(peers, brokerRoles) {
       InvokedViaFunctionUrl: true,
     });
   }
-  // Secrets Manager asks this of whoever calls RotateSecret.
+  // Secrets Manager requires this of every caller of RotateSecret.
   for (const arn of brokerRoles) {
     permit('BrokerLetsRotate', arn, 'RotationLambdaFunction', { Action: 'lambda:InvokeFunction' });
   }
@@ -226,7 +226,7 @@ const LISTS = [
   'subnetIds',
 ];
 
-/** As the broker's own settings have them; `npm test` compares the two. */
+/** As in the broker's own settings; `npm test` compares the two. */
 const PROFILES = [
   'rfc9068',
   'auth0',
@@ -247,7 +247,7 @@ const PROFILES = [
 ];
 const CLIENT_AUTHENTICATIONS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
 
-/** What CloudWatch Logs keeps logs for (PutRetentionPolicy). */
+/** The retention times that CloudWatch Logs accepts (PutRetentionPolicy). */
 const RETENTIONS = [
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288,
   3653,
@@ -256,7 +256,7 @@ const RETENTIONS = [
 const ROLE_OR_USER =
   /^arn:aws[a-z-]*:iam::\d{12}:(?:role|user)\/(?:[!-+\--~]+\/)?[\w+=.@-]{1,128}$/;
 const PEER = new RegExp(`^(?:(?:token|admin|token\\+admin)=)?${ROLE_OR_USER.source.slice(1)}`);
-/** Wildcards stand in the name, never in the account: that would let in the accounts of strangers. */
+/** Wildcards may be in the name, never in the account: that would let in other people's accounts. */
 const ROLES_OR_USERS = /^arn:aws[a-z-]*:iam::\d{12}:(?:(?:role|user)\/[!-+\--~]+|root)$/;
 const REGION = /^[a-z]{2,8}(?:-[a-z]{2,12}){1,3}-\d{1,2}$/;
 const EMAIL = /^[^\s@,<>"]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+$/;
@@ -371,12 +371,12 @@ function refusal(mistakes) {
   const error = new Error(
     `The parameters of serverless.yml cannot be right; nothing was packaged.\n${mistakes.map((text) => `    - ${text}`).join('\n')}`,
   );
-  // osls prints the stack, which leads to nothing that a reader of the message could change.
+  // osls prints the stack trace, which does not help a reader of the message.
   error.stack = error.message;
   return error;
 }
 
-/** Where the schedule cannot be read, which `checked` tells. */
+/** For a schedule that cannot be read, which `checked` reports. */
 const UNKNOWN_ALARM = { period: 300, periods: 1, isSeen: false };
 
 function spanInWords(seconds) {
@@ -409,7 +409,7 @@ const ENDPOINT_URL = {
   ],
 };
 
-/** The last way in, whatever else is locked: never denied. */
+/** The last resort: never denied. */
 const ROOT_USER = { 'Fn::Sub': 'arn:${AWS::Partition}:iam::${AWS::AccountId}:root' };
 
 function arnOf(logicalId) {

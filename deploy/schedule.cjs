@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * The parameters `schedule`, `window` and `tokenLifetime`: what Secrets Manager takes, by its user guide ("Rotation
- * schedules") and its API reference (RotationRulesType), and when alarms have to ring so that somebody can still act.
+ * The parameters `schedule`, `window` and `tokenLifetime`: what Secrets Manager accepts, by its user guide ("Rotation
+ * schedules") and its API reference (RotationRulesType), and when alarms must fire so that somebody can still act.
  * All spans are in milliseconds.
  */
 
@@ -14,7 +14,7 @@ const DAY = 24 * HOUR;
 const SHORTEST_PERIOD = 4 * HOUR;
 const LONGEST_PERIOD = 999 * DAY;
 
-/** What a token must outlive besides the gap between two rotations: the peers' caches, and the clocks' difference. */
+/** What a token must outlive besides the gap between two rotations: the peers' caches, and the clock skew. */
 const CACHES_AND_CLOCKS = 5 * MINUTE + MINUTE;
 
 /** CloudWatch looks back a day with short periods, and a week with periods of an hour. */
@@ -24,7 +24,7 @@ const LONG_LOOK_BACK = 7 * DAY;
 const MONTHS = ['JAN', 'FEB', 'MAR', 'APR', 'MAY', 'JUN', 'JUL', 'AUG', 'SEP', 'OCT', 'NOV', 'DEC'];
 const WEEKDAYS = ['SUN', 'MON', 'TUE', 'WED', 'THU', 'FRI', 'SAT'];
 
-/** A parameter is wrong. The message ends in what is allowed. */
+/** A parameter is wrong. The message ends with what is allowed. */
 class Mistake extends Error {}
 
 /**
@@ -49,8 +49,8 @@ function readSchedule({ schedule, window, tokenLifetime }) {
 }
 
 /**
- * When the alarms ring: half-way, or an hour, after the gap is over; and while half of what is left then, and half an
- * hour to notice it, is still to come. Neither rings while rotations are in time, and both before the token ends.
+ * When the alarms fire: the first an hour, or half of the remaining life, after the gap; the second while half of what is left
+ * then, and half an hour to notice it, remains. Neither fires while rotations are on time, and both fire before the token ends.
  */
 function alarmsFor(gap, life) {
   const slack = life - gap;
@@ -62,7 +62,7 @@ function alarmsFor(gap, life) {
     missing: {
       period: period / 1000,
       periods: Math.min(periods, LONG_LOOK_BACK / period),
-      /** False where CloudWatch cannot look back so far, or could tell only when the token has ended. */
+      /** False if CloudWatch cannot look back so far, or could notice only after the token has ended. */
       isSeen:
         periods * period <= (period === HOUR ? LONG_LOOK_BACK : SHORT_LOOK_BACK) &&
         (periods + 1) * period < life,
@@ -108,7 +108,7 @@ function readCron(schedule) {
   const isDue = days === '?' ? weekdayTest(schedule, weekdays) : monthdayTest(schedule, days);
 
   const starts = [];
-  // Eight years have every pair of a date and a weekday that the limits below allow.
+  // Eight years contain every pair of a date and a weekday that the limits below allow.
   for (let day = Date.UTC(2024, 0, 1); day < Date.UTC(2032, 0, 1); day += DAY) {
     const date = new Date(day);
     if (!monthSet.has(date.getUTCMonth() + 1) || !isDue(date)) continue;

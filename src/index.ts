@@ -1,40 +1,11 @@
-export { systemClock, type Clock } from './tokens/time.js';
 export {
   BrokerError,
   errorCode,
   type BrokerErrorOptions,
   type ErrorKind,
 } from './tokens/errors.js';
-export {
-  decideFreshness,
-  REFRESH_FROM,
-  refreshAge,
-  type Freshness,
-  type FreshnessInput,
-} from './tokens/freshness.js';
 export { redactText } from './tokens/redaction.js';
-export {
-  parseServiceToken,
-  remainingLife,
-  serializeServiceToken,
-  TokenSecretError,
-  type ServiceToken,
-} from './tokens/service-token.js';
-export {
-  CLAIM_LABEL,
-  SecretStore,
-  versionWithLabel,
-  type PutPendingOptions,
-  type SecretDescription,
-  type SecretLabel,
-  type SecretVersion,
-  type VersionSelector,
-} from './secrets/secret-store.js';
-export {
-  isStoreError,
-  SecretStoreError,
-  type SecretStoreErrorCode,
-} from './secrets/secret-store.js';
+export { systemClock, type Clock } from './tokens/time.js';
 export {
   classify,
   createRemoteKeySet,

@@ -2,6 +2,7 @@ export {
   BrokerModule,
   type BrokerModuleAsyncOptions,
   type BrokerModuleOptions,
+  type BrokerOptionsFactory,
 } from './composition/broker.module.js';
 export { serveHttp, type RunningBroker } from './composition/http-server.js';
 export { BrokerRuntime, createRuntime, type RuntimeOptions } from './composition/runtime.js';
@@ -14,3 +15,23 @@ export {
   openEmbeddedStore,
   type EmbeddedStoreOptions,
 } from './secrets/embedded/open-embedded-store.js';
+export {
+  isStoreError,
+  SecretStore,
+  SecretStoreError,
+  versionWithLabel,
+  type PutPendingOptions,
+  type SecretDescription,
+  type SecretLabel,
+  type SecretStoreErrorCode,
+  type SecretVersion,
+  type VersionSelector,
+} from './secrets/secret-store.js';
+export { BrokerError, errorCode, type ErrorKind } from './tokens/errors.js';
+export {
+  parseServiceToken,
+  remainingLife,
+  TokenSecretError,
+  type ServiceToken,
+} from './tokens/service-token.js';
+export { systemClock, type Clock } from './tokens/time.js';

@@ -1,68 +1,22 @@
-import { InvalidArgumentError, CommanderError, Command, Option } from 'commander';
-import { isPeerId, PEER_ROLES } from '../peers/peers.js';
-import { parseUrl } from '../tokens/http.js';
-import {
-  type Output,
-  readConfig,
-  type CommandContext,
-  processOutput,
-  showError,
-} from './command.js';
 import { readFileSync } from 'node:fs';
-import { configReferenceText } from '../config/reference.js';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { isPeerId, PEER_ROLES } from '../peers/peers.js';
+import { BrokerError } from '../tokens/errors.js';
+import { parseUrl } from '../tokens/http.js';
+import { redactText } from '../tokens/redaction.js';
+import type { CommandContext } from './command.js';
+import type { RotateOptions } from './rotate.js';
 import type { AddPeerOptions } from './secret-commands.js';
+import { tooManyOpenFiles } from './start-errors.js';
+import type { StatusOptions } from './status.js';
+import { processOutput, show, type Output } from './terminal.js';
 
-/** The id of a peer that is to be added. @throws {InvalidArgumentError} */
-export function readPeerId(text: string): string {
-  if (isPeerId(text)) return text;
-  throw new InvalidArgumentError('Allowed are letters, digits, ".", "_" and "-", at most 64.');
-}
+// Commands load what they need when they run: "--help" loads no configuration, and "status" no Nest.
 
-/** The URL of a broker. @throws {InvalidArgumentError} */
-export function readBrokerUrl(text: string): string {
-  const url = parseUrl(text);
-  if (url?.protocol === 'http:' || url?.protocol === 'https:') return text;
-  throw new InvalidArgumentError('It must be an http or https URL, such as http://127.0.0.1:3000.');
-}
-
-/** Of a pipe, a terminal, and a socket. */
-const READER_IS_GONE: ReadonlySet<string> = new Set(['EPIPE', 'EIO', 'ECONNRESET']);
-
-/**
- * Lets a command go on when nobody reads what it writes any more, as with `| head`: what it does is done, and its exit
- * code stays its own. Without this the process would end with an exception.
- */
-export function outliveClosedPipes(
-  streams: readonly NodeJS.WritableStream[] = [process.stdout, process.stderr],
-): void {
-  for (const stream of streams) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (!READER_IS_GONE.has(error.code ?? '')) throw error;
-    });
-  }
-}
-
-/** Whether a call asks for JSON. Read from the call itself, because one that is wrong may not have been understood. */
-export function asksForJson(argv: readonly string[]): boolean {
-  const end = argv.indexOf('--');
-  return (end === -1 ? argv : argv.slice(0, end)).includes('--json');
-}
-
-/** Tells programs of a wrong call; people were told already, on standard error. */
-export function showUsageError(output: Output, { code, message }: CommanderError): void {
-  if (!output.json) return;
-  const words =
-    code === 'commander.help' ? 'no command was given' : message.replace(/^error: /, '');
-  const error = { code: 'USAGE', kind: 'rejected', message: words };
-  output.out(`${JSON.stringify({ error }, null, 2)}\n`);
-}
-
-const { version } = JSON.parse(
-  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-) as { version: string };
-
-/** A command's work; false means that it did what it was asked, and what it found is bad. */
+/** A command's work. False means that it ran, and found something bad. */
 type Action = (context: CommandContext) => Promise<boolean | void>;
+
+type Run = (action: Action) => Promise<void>;
 
 const ENVIRONMENT = `
 Configuration comes from environment variables, and from the YAML file that BROKER_CONFIG names:
@@ -79,10 +33,19 @@ one JSON value to standard output, an error as {"error":{"code","kind","message"
  */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
-  outliveClosedPipes();
-  const program = new Command('service-token-broker');
+  surviveClosedPipes();
+  const program = new Command('service-token-broker')
+    .description(
+      'Mints, keeps, rotates and serves the service token that services call each other with.',
+    )
+    .version(packageVersion())
+    .option('--json', 'write JSON, for programs')
+    .addHelpText('after', ENVIRONMENT)
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError('(add --help for what is allowed)')
+    .exitOverride();
 
-  const run = async (action: Action): Promise<void> => {
+  const run: Run = async (action) => {
     const output = processOutput(program.opts<{ json?: boolean }>().json === true);
     try {
       if ((await action({ env: process.env, output })) === false) exitCode = 1;
@@ -90,29 +53,22 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
       showError(output, error);
       exitCode = 1;
     } finally {
-      exitSoon();
+      // A request that nobody answers must not hold the process up.
+      setTimeout(() => process.exit(), 1_000).unref();
     }
   };
-
-  program
-    .description(
-      'Mints, keeps, rotates and serves the service token that services call each other with.',
-    )
-    .version(version)
-    .option('--json', 'write JSON, for programs')
-    .addHelpText('after', ENVIRONMENT)
-    .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('(add --help for what is allowed)')
-    .exitOverride();
   const runServer: Run = async (action) => {
     await run(action);
-    // A reader of standard output that hangs, or a connection to a store that does, must not keep the process.
+    // Neither must a reader of standard output that hangs, nor a connection to a store that does.
     if (exitCode === 0) process.exit(0);
   };
-  addServers(program, runServer);
+  const settings = argv.includes('serve')
+    ? (await import('../config/reference.js')).configReferenceText()
+    : '';
+  addServers(program, runServer, settings);
   addRotation(program, run);
   addExamination(program, run);
-  addPeers(program, run);
+  addSecrets(program, run);
 
   try {
     await program.parseAsync(argv);
@@ -120,25 +76,19 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return 0;
-    showUsageError(processOutput(asksForJson(argv)), error);
+    if (asksForJson(argv)) showUsageError(error);
     return 2;
   }
 }
 
-/** Ends the process a second after its command, although a request that nobody answers may still hold it up. */
-function exitSoon(): void {
-  setTimeout(() => process.exit(), 1_000).unref();
-}
-
-type Run = (action: Action) => Promise<void>;
-
-function addServers(program: Command, runServer: Run): void {
+function addServers(program: Command, run: Run, settings: string): void {
   program
     .command('serve')
     .description('run the broker: serve the service token to peers, and rotate it on schedule')
-    .addHelpText('after', () => `\nConfiguration:\n${configReferenceText()}`)
+    .addHelpText('after', `\nConfiguration:\n${settings}`)
     .action(() =>
-      runServer(async (context) => {
+      run(async (context) => {
+        const { readConfig } = await import('./command.js');
         const { runBroker } = await import('../composition/http-server.js');
         await runBroker(readConfig(context));
       }),
@@ -147,13 +97,11 @@ function addServers(program: Command, runServer: Run): void {
     .command('dev')
     .description('run the broker with an embedded store and provider: for development only')
     .action(() =>
-      runServer(async ({ env, output }) => {
+      run(async ({ env, output }) => {
         const { runDevMode } = await import('../dev/dev-mode.js');
-        if (!output.json) return runDevMode(env, output.out);
-        /* For programs standard output is the log alone, an object a line. */ return runDevMode(
-          { ...env, BROKER_LOG_FORMAT: 'json' },
-          output.err,
-        );
+        if (!output.json) return runDevMode(env, output.out, output.paint);
+        // Programs find the log alone on standard output, one object a line.
+        return runDevMode({ ...env, BROKER_LOG_FORMAT: 'json' }, output.err, output.paintError);
       }),
     );
 }
@@ -173,13 +121,13 @@ function addRotation(program: Command, run: Run): void {
     )
     .option(
       '--force',
-      'rotate also when the token is of a moment ago; with --repair: clear it even if a rotation may still be working on it',
+      'rotate even when the token was minted a moment ago; with --repair: clear it even if a rotation may still be working on it',
     )
     .action((options: RotateOptions) => {
       if (options.force === true && options.dryRun === true) {
         rotate.error("error: option '--force' does not go with '--dry-run'");
       }
-      return run(async (context) => rotateAction(context, options));
+      return run(async (context) => (await import('./rotate.js')).rotateCommand(context, options));
     });
   program
     .command('status')
@@ -188,27 +136,13 @@ function addRotation(program: Command, run: Run): void {
     )
     .option(
       '--url <url>',
-      'where a broker runs that is asked as well (default: this machine, at BROKER_MANAGEMENT_PORT or PORT)',
+      'a running broker to ask as well (default: this machine, at BROKER_MANAGEMENT_PORT or PORT)',
       readBrokerUrl,
     )
     .option('--show-token', 'print the service token, which is a secret')
-    .action((options: { url?: string; showToken?: boolean }) =>
+    .action((options: StatusOptions) =>
       run(async (context) => (await import('./status.js')).statusCommand(context, options)),
     );
-}
-
-interface RotateOptions {
-  readonly dryRun?: boolean;
-  readonly repair?: boolean;
-  readonly force?: boolean;
-}
-
-async function rotateAction(context: CommandContext, options: RotateOptions): Promise<void> {
-  if (options.dryRun === true) return (await import('./rotate.js')).planCommand(context);
-  if (options.repair === true) {
-    return (await import('./rotate.js')).repairCommand(context, options.force === true);
-  }
-  return (await import('./rotate.js')).rotateCommand(context, options.force === true);
 }
 
 function addExamination(program: Command, run: Run): void {
@@ -233,7 +167,8 @@ function addExamination(program: Command, run: Run): void {
     );
 }
 
-function addPeers(program: Command, run: Run): void {
+function addSecrets(program: Command, run: Run): void {
+  const commands = () => import('./secret-commands.js');
   const peers = program.command('peers').description('who may ask for the service token');
   peers
     .command('add')
@@ -247,22 +182,18 @@ function addPeers(program: Command, run: Run): void {
     .option('--secret-file <file>', 'where id and secret go (default: "<id>-peer.json")')
     .option('--show-secret', 'print the secret instead of writing a file')
     .action((id: string, options: AddPeerOptions) =>
-      run(async (context) =>
-        (await import('./secret-commands.js')).addPeerCommand(context, id, options),
-      ),
+      run(async (context) => (await commands()).addPeerCommand(context, id, options)),
     );
   peers
     .command('list')
     .description('list the peers')
-    .action(() =>
-      run(async (context) => (await import('./secret-commands.js')).listPeersCommand(context)),
-    );
+    .action(() => run(async (context) => (await commands()).listPeersCommand(context)));
   peers
     .command('remove')
     .description('remove a peer; brokers refuse it once their cached list is refreshed')
     .argument('<id>')
     .action((id: string) =>
-      run(async (context) => (await import('./secret-commands.js')).removePeerCommand(context, id)),
+      run(async (context) => (await commands()).removePeerCommand(context, id)),
     );
   program
     .command('credentials')
@@ -273,8 +204,67 @@ function addPeers(program: Command, run: Run): void {
     )
     .option('--file <file>', 'where the JSON is; "-" is standard input', '-')
     .action((options: { file: string }) =>
-      run(async (context) =>
-        (await import('./secret-commands.js')).setCredentialsCommand(context, options),
-      ),
+      run(async (context) => (await commands()).setCredentialsCommand(context, options.file)),
     );
+}
+
+/** The id of a peer that is to be added. @throws {InvalidArgumentError} */
+function readPeerId(text: string): string {
+  if (isPeerId(text)) return text;
+  throw new InvalidArgumentError('Allowed are letters, digits, ".", "_" and "-", at most 64.');
+}
+
+/** The URL of a broker. @throws {InvalidArgumentError} */
+function readBrokerUrl(text: string): string {
+  const url = parseUrl(text);
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') return text;
+  throw new InvalidArgumentError('It must be an http or https URL, such as http://127.0.0.1:3000.');
+}
+
+/** What writing fails with when the reader of a pipe, a terminal or a socket has left. */
+const READER_LEFT: ReadonlySet<string> = new Set(['EPIPE', 'EIO', 'ECONNRESET']);
+
+/** Keeps a command running when nobody reads its output any more, as with `| head`: its exit code stays its own. */
+function surviveClosedPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (!READER_LEFT.has(error.code ?? '')) throw error;
+    });
+  }
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** Shows why a command failed. An unexpected error is shown redacted, with its stack. */
+function showError(output: Output, error: unknown): void {
+  const { code, kind, message } = describeError(error);
+  if (output.json) return show(output, { error: { code, kind, message } }, []);
+  const more = kind === 'retry' ? '; trying again later may help' : '';
+  output.err(`${message}\n${output.paintError('faint', `(${code}${more})`)}\n`);
+}
+
+function describeError(error: unknown): Pick<BrokerError, 'code' | 'kind' | 'message'> {
+  if (error instanceof BrokerError) return error;
+  const tooMany = tooManyOpenFiles(error);
+  if (tooMany !== undefined) {
+    return { code: 'TOO_MANY_OPEN_FILES', kind: 'misconfigured', message: tooMany };
+  }
+  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { code: 'UNEXPECTED', kind: 'bug', message: redactText(message) };
+}
+
+/** Whether a call asks for JSON: read from its words, since a wrong call has no parsed options. */
+function asksForJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--');
+  return (end === -1 ? argv : argv.slice(0, end)).includes('--json');
+}
+
+/** Reports a wrong call to programs; people find it on standard error already. */
+function showUsageError({ code, message }: CommanderError): void {
+  const words =
+    code === 'commander.help' ? 'no command was given' : message.replace(/^error: /, '');
+  show(processOutput(true), { error: { code: 'USAGE', kind: 'rejected', message: words } }, []);
 }

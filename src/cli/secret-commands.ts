@@ -1,13 +1,13 @@
-import type { Core } from '../composition/core.js';
 import {
-  requireNoFile,
-  writeSecretFile,
   readTextInput,
+  requireNoFile,
   writeSecret,
+  writeSecretFile,
 } from '../composition/secret-file.js';
 import { addPeer, listPeers, removePeer } from '../peers/peer-admin.js';
-import { withCore, type CommandContext, instant, show } from './command.js';
 import { parseCredentialsSecret } from '../provider/client-credentials.js';
+import { withCore, type CommandContext } from './command.js';
+import { instant, minute, plain, show, table, type Paint } from './terminal.js';
 
 /** Options of `peers add`. */
 export interface AddPeerOptions {
@@ -20,7 +20,7 @@ export interface AddPeerOptions {
 /** A login that fails makes a broker read the list again, at most every 5 seconds. */
 const KNOWN_WHEN = 'Running brokers accept it at once; after another failed login, within 5 s.';
 
-/** `peers add`: adds a peer and hands out its secret, which is kept nowhere. */
+/** `peers add`: adds a peer and hands out its secret; the broker keeps a hash of it. */
 export async function addPeerCommand(
   context: CommandContext,
   id: string,
@@ -28,56 +28,68 @@ export async function addPeerCommand(
 ): Promise<void> {
   const { output } = context;
   const file = options.showSecret === true ? undefined : (options.secretFile ?? `${id}-peer.json`);
-  // Looked at first: a peer whose secret could not be written would have to be removed again.
+  // Before the peer is added: one whose secret cannot be written would have to be removed again.
   if (file !== undefined) await requireNoFile(file);
   const added = `Added the peer ${id} (roles: ${options.role.join(', ')}).`;
-  const add = async ({ store, config, clock }: Core): Promise<void> => {
-    const admin = { store, secretId: config.secrets.peersSecretId, clock };
-    const { secret } = await addPeer(admin, id, options.role);
-    if (file === undefined) {
-      show(output, { id, secret, roles: options.role }, [
+  await withCore(
+    context,
+    async ({ store, config, clock }) => {
+      const admin = { store, secretId: config.secrets.peersSecretId, clock };
+      const { secret } = await addPeer(admin, id, options.role);
+      if (file === undefined) {
+        const lines = [added, KNOWN_WHEN, 'Its secret, which is shown only now:', secret];
+        show(output, { id, secret, roles: options.role }, lines);
+        return;
+      }
+      try {
+        await writeSecretFile(file, `${JSON.stringify({ id, secret }, null, 2)}\n`);
+      } catch (error) {
+        await removePeer(admin, id);
+        throw error;
+      }
+      show(output, { id, roles: options.role, secret_file: file }, [
         added,
+        `Its id and secret are in ${file} (mode 0600), and nowhere else: hand the file to the service.`,
         KNOWN_WHEN,
-        'Its secret, which is shown only now:',
-        secret,
       ]);
-      return;
-    }
-    try {
-      await writeSecretFile(file, `${JSON.stringify({ id, secret }, null, 2)}\n`);
-    } catch (error) {
-      await removePeer(admin, id);
-      throw error;
-    }
-    show(output, { id, roles: options.role, secret_file: file }, [
-      added,
-      `Its id and secret are in ${file} (mode 0600), and nowhere else: hand the file to the service.`,
-      KNOWN_WHEN,
-    ]);
-  };
-  await withCore(context, add, { makes: 'store' });
+    },
+    { creates: 'store' },
+  );
 }
 
 /** `peers list`: who may ask for the service token. */
 export async function listPeersCommand(context: CommandContext): Promise<void> {
   await withCore(context, async ({ store, config }) => {
     const list = await listPeers({ store, secretId: config.secrets.peersSecretId });
-    const lines = [
-      ...list.peers.map(
-        ({ id, roles, enabled }) =>
-          `${id}\t${roles.join(', ')}\t${enabled ? 'enabled' : 'disabled'}`,
-      ),
-      ...list.malformed.map(
-        ({ id, reason }) => `${id ?? '(no id)'}\tmalformed, and refused: ${reason}`,
-      ),
-    ];
     const peers = list.peers.map((peer) => ({ ...peer, createdAt: instant(peer.createdAt) }));
-    show(
-      context.output,
-      { ...list, peers },
-      lines.length > 0 ? lines : ['No peers yet. Add one: service-token-broker peers add ID'],
-    );
+    show(context.output, { ...list, peers }, peerLines(list, context.output.paint));
   });
+}
+
+/** The peers as a table, and what is wrong with malformed entries. Pure. */
+export function peerLines(
+  { peers, malformed }: Awaited<ReturnType<typeof listPeers>>,
+  paint: Paint = plain,
+): readonly string[] {
+  if (peers.length + malformed.length === 0) {
+    return ['No peers yet. Add one: service-token-broker peers add ID'];
+  }
+  const rows = [
+    ...peers.map(({ id, roles, enabled, createdAt }) => [
+      id,
+      roles.join(', '),
+      enabled ? 'enabled' : 'disabled',
+      minute(createdAt),
+    ]),
+    ...malformed.map(({ id }) => [id ?? '(no id)', '-', 'malformed', '-']),
+  ];
+  return [
+    ...table(['ID', 'ROLES', 'STATE', 'ADDED (UTC)'], rows, paint),
+    ...malformed.map(
+      ({ id, reason }) =>
+        `${paint('bad', 'Malformed, and refused:')} ${id ?? '(no id)'}: ${reason}`,
+    ),
+  ];
 }
 
 /** `peers remove`: the peer is refused from now on. */
@@ -91,26 +103,29 @@ export async function removePeerCommand(context: CommandContext, id: string): Pr
 }
 
 /**
- * `credentials set`: writes the credentials secret, for stores that people cannot edit otherwise. What is written is
- * checked first, so that a mistake does not replace credentials that work.
+ * `credentials set`: writes the credentials secret. The text is checked first, so that a mistake does not replace
+ * credentials that work.
+ *
+ * @param file its path; `-` is standard input.
  */
-export async function setCredentialsCommand(
-  context: CommandContext,
-  options: { readonly file: string },
-): Promise<void> {
+export async function setCredentialsCommand(context: CommandContext, file: string): Promise<void> {
+  const { output } = context;
   const text = await readTextInput({
-    path: options.file,
+    path: file,
     what: 'the client credentials (JSON)',
-    tell: (line) => context.output.err(`${line}\n`),
+    tell: (line) => output.err(`${line}\n`),
   });
-  const { credentials } = parseCredentialsSecret(text);
-  const write = async ({ store, config }: Core): Promise<void> => {
-    const { credentialsSecretId } = config.secrets;
-    const versionId = await writeSecret(store, credentialsSecretId, text);
-    show(context.output, { client_id: credentials.clientId, version_id: versionId }, [
-      `The credentials secret "${credentialsSecretId}" holds the credentials of client ${credentials.clientId}.`,
-      'The next rotation uses them. Try them now: service-token-broker rotate',
-    ]);
-  };
-  await withCore(context, write, { makes: 'store' });
+  const { clientId } = parseCredentialsSecret(text).credentials;
+  await withCore(
+    context,
+    async ({ store, config }) => {
+      const { credentialsSecretId } = config.secrets;
+      const versionId = await writeSecret(store, credentialsSecretId, text);
+      show(output, { client_id: clientId, version_id: versionId }, [
+        `The credentials secret "${credentialsSecretId}" holds the credentials of client ${clientId}.`,
+        'The next rotation uses them. Try them now: service-token-broker rotate',
+      ]);
+    },
+    { creates: 'store' },
+  );
 }

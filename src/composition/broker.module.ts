@@ -1,83 +1,53 @@
 import {
+  ConfigurableModuleBuilder,
   Inject,
   Module,
   type BeforeApplicationShutdown,
+  type ConfigurableModuleAsyncOptions,
+  type ConfigurableModuleOptionsFactory,
   type DynamicModule,
-  type FactoryProvider,
-  type ModuleMetadata,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
 } from '@nestjs/common';
 import type { BrokerConfig } from '../config/broker-config.js';
-import { type OperationsEndpoints, OperationsModule } from '../operations/operations.module.js';
-import { OpenEndpoints } from '../operations/health.js';
+import {
+  OpenEndpoints,
+  OperationsModule,
+  type OperationsEndpoints,
+} from '../operations/operations.module.js';
 import { RotationModule } from '../rotation/rotation-schedule.js';
 import { ServingModule } from '../serving/serving.module.js';
 import { ManagementServer } from './listener.js';
 import { BrokerRuntime, createRuntime, type RuntimeOptions } from './runtime.js';
 
-/** How {@link BrokerModule} is set up. */
+/** Options of {@link BrokerModule}. */
 export interface BrokerModuleOptions extends RuntimeOptions {
   /** What `loadConfig` returns. */
   readonly config: BrokerConfig;
 }
 
-/** How to come by the {@link BrokerModuleOptions} when they depend on other providers. */
-export interface BrokerModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
-  readonly useFactory: FactoryProvider<BrokerModuleOptions>['useFactory'];
-  readonly inject?: FactoryProvider['inject'];
-}
+/** What a class for `useClass` and `useExisting` implements: `createBrokerOptions()`. */
+export type BrokerOptionsFactory = ConfigurableModuleOptionsFactory<
+  BrokerModuleOptions,
+  'createBrokerOptions'
+>;
 
-/** How often it is looked whether a read is due, in milliseconds. A look costs nothing. */
-const LOOK_INTERVAL = 1_000;
-
-/** Makes the runtime, keeps its caches warm, and closes its store when the application has stopped serving. */
-@Module({})
-class BrokerRuntimeModule
-  implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
-{
-  #warming: NodeJS.Timeout | undefined;
-
-  constructor(@Inject(BrokerRuntime) private readonly runtime: BrokerRuntime) {}
-
-  static register(
-    provider: Omit<FactoryProvider<BrokerRuntime>, 'provide'>,
-    imports: ModuleMetadata['imports'] = [],
-  ): DynamicModule {
-    return {
-      module: BrokerRuntimeModule,
-      imports,
-      providers: [{ provide: BrokerRuntime, ...provider }],
-      exports: [BrokerRuntime],
-    };
-  }
-
-  /** From here on nobody waits for a read that could have been made before. Does not keep the process alive. */
-  onApplicationBootstrap(): void {
-    const { serving } = this.runtime;
-    serving.keepWarm();
-    this.#warming = setInterval(() => serving.keepWarm(), LOOK_INTERVAL).unref();
-  }
-
-  beforeApplicationShutdown(): void {
-    clearInterval(this.#warming);
-  }
-
-  async onApplicationShutdown(): Promise<void> {
-    await this.runtime.core.close();
-  }
-}
+/** Options of `BrokerModule.forRootAsync`: `useFactory` with `inject`, `useClass` or `useExisting`, and `imports`. */
+export type BrokerModuleAsyncOptions = ConfigurableModuleAsyncOptions<
+  BrokerModuleOptions,
+  'createBrokerOptions'
+>;
 
 /**
  * The broker inside a Nest application: its routes, its schedule, its health and metrics.
  *
  * The routes are at the application's root: `POST /oauth2/token`, `GET /v1/token`, `POST /v1/rotate`,
  * `GET /.well-known/oauth-authorization-server`, `/health/live`, `/health/ready`, `/metrics`. Call
- * `app.enableShutdownHooks()`, so that a running rotation ends and the store is closed when the application goes.
+ * `app.enableShutdownHooks()`, so that a running rotation ends and the store is closed when the application stops.
  *
- * On the application's port `/health/ready` says its status alone, and peers with the role `admin` get the details and the
- * metrics; with `BROKER_MANAGEMENT_PORT` all of it is open on a listener of its own as well. `HOST`, `PORT` and the
- * settings of the log of requests are the application's business.
+ * On the application's port `/health/ready` shows its status alone, and peers with the role `admin` get the details and
+ * the metrics; with `BROKER_MANAGEMENT_PORT` everything is also open on a listener of its own. `HOST`, `PORT` and the
+ * settings of the request log have no effect: they are the application's.
  *
  * @example
  * ```ts
@@ -92,37 +62,39 @@ class BrokerRuntimeModule
 export class BrokerModule {
   /** With options that are known now. @throws {BrokerError} at start, when the store cannot be opened. */
   static forRoot(options: BrokerModuleOptions): DynamicModule {
-    return BrokerModule.forRootAsync({ useFactory: () => options });
-  }
-
-  /** With options that other providers give. @throws {BrokerError} at start, when the store cannot be opened. */
-  static forRootAsync(options: BrokerModuleAsyncOptions): DynamicModule {
-    const { useFactory, inject = [], imports } = options;
-    return compose(
-      BrokerRuntimeModule.register(
-        {
-          useFactory: async (...dependencies: unknown[]) => {
-            const { config, ...replaced } = await useFactory(...dependencies);
-            return createRuntime(config, replaced);
-          },
-          inject,
-        },
-        imports,
-      ),
-    );
+    return compose(BrokerRuntimeModule.forRoot(options));
   }
 
   /**
-   * Around a runtime that is made already. The application closes its store.
+   * With options that other providers give.
    *
-   * @param options `opensDetails`: whether the details of health and the metrics are open to everybody who reaches the
-   *   application's port. Default false.
+   * @throws {BrokerError} at start, when the store cannot be opened.
+   * @example
+   * ```ts
+   * import { BrokerModule, loadConfig, type BrokerOptionsFactory } from 'service-token-broker/server';
+   *
+   * class BrokerOptions implements BrokerOptionsFactory {
+   *   createBrokerOptions = () => ({ config: loadConfig({ env: process.env }) });
+   * }
+   *
+   * BrokerModule.forRootAsync({ useClass: BrokerOptions });
+   * ```
+   */
+  static forRootAsync(options: BrokerModuleAsyncOptions): DynamicModule {
+    return compose(BrokerRuntimeModule.forRootAsync(options));
+  }
+
+  /**
+   * Around a runtime that exists already. The application closes its store.
+   *
+   * @param options `opensDetails`: whether everybody who reaches the application's port sees the details of health and
+   *   the metrics. Default: false.
    */
   static forRuntime(
     runtime: BrokerRuntime,
     { opensDetails = false }: { readonly opensDetails?: boolean } = {},
   ): DynamicModule {
-    return compose(BrokerRuntimeModule.register({ useFactory: () => runtime }), opensDetails);
+    return compose(BrokerRuntimeModule.forRoot(runtime), opensDetails);
   }
 }
 
@@ -130,14 +102,6 @@ function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicMod
   const fromRuntime = { imports: [runtimeModule], inject: [BrokerRuntime] };
   return {
     module: BrokerModule,
-    providers: [
-      {
-        provide: ManagementServer,
-        useFactory: ({ core }: BrokerRuntime, endpoints: OperationsEndpoints) =>
-          new ManagementServer(core.config.http.management, endpoints),
-        inject: [BrokerRuntime, OpenEndpoints],
-      },
-    ],
     imports: [
       runtimeModule,
       ServingModule.registerAsync({
@@ -162,6 +126,62 @@ function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicMod
         }),
       }),
     ],
+    providers: [
+      {
+        provide: ManagementServer,
+        inject: [BrokerRuntime, OpenEndpoints],
+        useFactory: ({ core }: BrokerRuntime, endpoints: OperationsEndpoints) =>
+          new ManagementServer(core.config.http.management, endpoints),
+      },
+    ],
     exports: [runtimeModule],
   };
+}
+
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<
+  BrokerModuleOptions | BrokerRuntime
+>()
+  .setClassMethodName('forRoot')
+  .setFactoryMethodName('createBrokerOptions')
+  .build();
+
+/** How often it is checked whether a read is due, in milliseconds. A check costs nothing. */
+const WARMING_INTERVAL = 1_000;
+
+/** Makes the runtime, keeps its caches warm, and closes its store when the application has stopped serving. */
+@Module({
+  providers: [
+    {
+      provide: BrokerRuntime,
+      inject: [MODULE_OPTIONS_TOKEN],
+      useFactory: (given: BrokerModuleOptions | BrokerRuntime) =>
+        'core' in given ? given : createRuntime(given.config, given),
+    },
+  ],
+  exports: [BrokerRuntime],
+})
+class BrokerRuntimeModule
+  extends ConfigurableModuleClass
+  implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
+{
+  #warming: NodeJS.Timeout | undefined;
+
+  constructor(@Inject(BrokerRuntime) private readonly runtime: BrokerRuntime) {
+    super();
+  }
+
+  /** From here on reads are made before anybody waits for them. Does not keep the process alive. */
+  onApplicationBootstrap(): void {
+    const { serving } = this.runtime;
+    serving.keepWarm();
+    this.#warming = setInterval(() => serving.keepWarm(), WARMING_INTERVAL).unref();
+  }
+
+  beforeApplicationShutdown(): void {
+    clearInterval(this.#warming);
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.runtime.core.close();
+  }
 }

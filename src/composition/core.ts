@@ -1,226 +1,38 @@
-import { BrokerError } from '../tokens/errors.js';
-import type { ServiceToken } from '../tokens/service-token.js';
-import {
-  type IssuerOptions,
-  createRemoteKeySet,
-  type RemoteKeySet,
-  type TokenVerifierOptions,
-  createTokenVerifier,
-  type KeySetState,
-} from '../verification/index.js';
-import { peekToken, type TokenSight } from '../verification/explain.js';
 import type { BrokerConfig } from '../config/broker-config.js';
-import type { ProviderSettings } from '../provider/client-credentials.js';
-import type { TokenProvider } from '../provider/token-provider.js';
-import { type Clock, fetchWithDates, type DateReading, systemClock } from '../tokens/time.js';
 import type { ClockSource } from '../operations/clock-watch.js';
+import type { ProviderSettings } from '../provider/client-credentials.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
-import { type RotationObserver, rotationMode } from '../rotation/rotation.js';
-import { Rotator } from '../rotation/rotator.js';
+import type { TokenProvider } from '../provider/token-provider.js';
 import {
-  createSlots,
-  type Slots,
   checkCoverage,
-  type Coverage,
+  createSlots,
   worstGap,
+  type Coverage,
+  type Slots,
   type WorstGap,
 } from '../rotation/coverage.js';
+import { rotationMode, type RotationObserver } from '../rotation/rotation.js';
+import { Rotator } from '../rotation/rotator.js';
 import { TokenSource } from '../rotation/token-source.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
-import type { SecretStore, SecretDescription } from '../secrets/secret-store.js';
+import type { SecretDescription, SecretStore } from '../secrets/secret-store.js';
+import type { ServingOptions } from '../serving/serving.js';
+import { BrokerError } from '../tokens/errors.js';
+import type { ServiceToken } from '../tokens/service-token.js';
+import { fetchWithDates, systemClock, type Clock, type DateReading } from '../tokens/time.js';
+import { peekToken, type TokenSight } from '../verification/explain.js';
+import {
+  createRemoteKeySet,
+  createTokenVerifier,
+  type IssuerOptions,
+  type KeySetState,
+  type RemoteKeySet,
+  type TokenVerifierOptions,
+} from '../verification/index.js';
 import { KeysUnavailableError } from '../verification/verification-errors.js';
 import { openStore } from './open-store.js';
 
-/** The part of an issuer's options that receivers copy. */
-export type ReceiverOptions = Omit<
-  IssuerOptions,
-  'keys' | 'algorithms' | 'maxTokenLifetimeSeconds'
->;
-
-/**
- * Runs a check of a token that the broker has minted itself, and adds to a refusal what the token says of itself, and
- * what to set when only its further audiences are refused.
- *
- * The verifier never quotes what it refuses, because it judges strangers' tokens. What the provider has put into the
- * broker's own is no secret, and whoever has to fix the provider's settings needs to see it.
- *
- * @param options the rules that the check applies; asked when the check has failed.
- * @throws {BrokerError} with the code of what the check throws, which is the cause. It is no `TokenRejectedError`, since
- *   that one promises to quote no token.
- */
-export async function withOwnClaims<R>(
-  token: ServiceToken,
-  check: () => Promise<R>,
-  options: () => ReceiverOptions | undefined = () => undefined,
-): Promise<R> {
-  try {
-    return await check();
-  } catch (error) {
-    if (!(error instanceof BrokerError) || error.kind !== 'rejected') throw error;
-    const sight = peekToken(token.accessToken, 0);
-    const rules = options();
-    const advice = rules === undefined ? undefined : audienceAdvice(sight.aud ?? [], rules);
-    const message = [
-      error.message,
-      ownClaims(sight),
-      ...(advice === undefined ? [] : [advice]),
-      'Which rules it is held to: service-token-broker doctor --mint',
-    ].join(' ');
-    throw new BrokerError(error.code, error.kind, message, { cause: error });
-  }
-}
-
-/**
- * What to do about a token that is for us and for others that nobody has listed: the broker's setting and the option of
- * receivers. `undefined` when the audiences are not what is wrong. Pure.
- */
-export function audienceAdvice(
-  aud: readonly string[],
-  options: Pick<ReceiverOptions, 'audiences' | 'otherAudiences'>,
-): string | undefined {
-  const ours = listOf(options.audiences);
-  const { otherAudiences = [] } = options;
-  if (otherAudiences === null || !aud.some((name) => ours.includes(name))) return undefined;
-  const others = aud.filter((name) => !ours.includes(name));
-  const unlisted = others.filter((name) => !otherAudiences.includes(name));
-  if (unlisted.length === 0) return undefined;
-  const all = [...new Set([...otherAudiences, ...unlisted])];
-  return (
-    `The token is also for ${unlisted.map(quote).join(', ')}. Best take that out of the token at the provider. ` +
-    `If it has to stay: set BROKER_OTHER_AUDIENCES=${all.join(',')} here, and otherAudiences: ${listText(all)} in every receiver's guard.`
-  );
-}
-
-/**
- * The options that a receiver's guard needs to accept a token, as text to paste into an entry of `issuers`. Pure.
- *
- * @param aud the token's audiences.
- */
-export function receiversNeed(options: ReceiverOptions, aud: readonly string[]): string {
-  const { issuer, audiences, profile, typ, serviceClientIds, customerClientIds } = options;
-  const ours = audiences === null ? aud.slice(0, 1) : listOf(audiences);
-  const others = aud.filter((name) => !ours.includes(name));
-  const members = [
-    `issuer: ${quote(issuer)}`,
-    `audiences: ${ours.length === 0 ? 'null' : ours.length === 1 ? ours.map(quote).join() : listText(ours)}`,
-    ...(others.length === 0 ? [] : [`otherAudiences: ${listText(others)}`]),
-    `profile: ${quote(typeof profile === 'string' ? profile : profile.name)}`,
-    ...(typ === undefined ? [] : [`typ: ${quote(typ)}`]),
-    ...(serviceClientIds ? [`serviceClientIds: ${listText(serviceClientIds)}`] : []),
-    ...(customerClientIds ? [`customerClientIds: ${listText(customerClientIds)}`] : []),
-  ];
-  return `Receivers need: { ${members.join(', ')}, keys }${
-    audiences === null && aud.length > 1
-      ? ' (or another of its audiences as their own; BROKER_AUDIENCE is not set, so that none was checked)'
-      : ''
-  }`;
-}
-
-function ownClaims({ iss, aud, typ }: TokenSight): string {
-  const said = [
-    iss === undefined ? 'no "iss"' : `"iss" ${JSON.stringify(iss)}`,
-    aud === undefined || aud.length === 0
-      ? 'no "aud"'
-      : `"aud" ${aud.map((name) => JSON.stringify(name)).join(', ')}`,
-    typ === undefined ? 'no "typ"' : `"typ" ${JSON.stringify(typ)}`,
-  ];
-  return `The token has ${said.join(', ')}.`;
-}
-
-function listOf(audiences: IssuerOptions['audiences']): readonly string[] {
-  return typeof audiences === 'string' ? [audiences] : (audiences ?? []);
-}
-
-function listText(names: readonly string[]): string {
-  return `[${names.map(quote).join(', ')}]`;
-}
-
-/** A text as the documentation's code has it, in single quotes. */
-function quote(text: string): string {
-  return `'${text.replaceAll(/[\\']/g, String.raw`\$&`)}'`;
-}
-
-/** What the configuration says of the provider. */
-export function configuredSettings({ provider }: BrokerConfig): Partial<ProviderSettings> {
-  const { resource, ...settings } = provider;
-  // An empty list of resources says nothing; as a setting it would hide what the credentials secret says.
-  return resource.length > 0 ? { ...settings, resource } : settings;
-}
-
-/** The provider's public keys, at the address that the provider tells. */
-export function providerKeys(
-  provider: TokenProvider,
-  settings: ProviderSettings,
-  clock: Clock,
-  onDate?: (reading: DateReading) => void,
-): RemoteKeySet {
-  return createRemoteKeySet({
-    jwksUri: async () => {
-      try {
-        return (await provider.metadata(settings)).jwksUri;
-      } catch (error) {
-        throw withWayOut(error, settings);
-      }
-    },
-    clock,
-    ...(onDate && { fetch: fetchWithDates(clock, onDate) }),
-    allowInsecureHttp: settings.allowInsecureHttp === true,
-  });
-}
-
-/** How the provider's tokens are verified: the same way here and in every receiver. */
-export function verifierOptionsOf(
-  config: BrokerConfig,
-  settings: ProviderSettings,
-  keys: RemoteKeySet,
-  clock: Clock,
-): TokenVerifierOptions {
-  const { profile, otherAudiences, typ, clockSkewSeconds } = config.verification;
-  const { serviceClientIds, customerClientIds } = config.verification;
-  return {
-    issuers: [
-      {
-        issuer: settings.issuer,
-        audiences: expectedAudiences(settings),
-        otherAudiences,
-        profile,
-        keys,
-        ...(typ && { typ }),
-        ...(serviceClientIds && { serviceClientIds }),
-        ...(customerClientIds && { customerClientIds }),
-      },
-    ],
-    clock,
-    clockSkewSeconds,
-  };
-}
-
-/** What the service token must be for: what was asked for. Null where nothing was: then its audience is not checked. */
-function expectedAudiences(settings: ProviderSettings): readonly string[] | null {
-  const { audience, resource = [] } = settings;
-  if (audience !== undefined) return [audience];
-  return resource.length > 0 ? resource : null;
-}
-
-/** Only where the broker itself asks are there settings that make asking unnecessary, and only both together. */
-function withWayOut(error: unknown, { tokenEndpoint, jwksUri }: ProviderSettings): unknown {
-  const wasAsked = tokenEndpoint === undefined || jwksUri === undefined;
-  if (!wasAsked || !(error instanceof BrokerError)) return error;
-  const { code, kind, message, retryAfterSeconds } = error;
-  // Whoever finds out that discovery does not work says what to set instead; and these two are not cured by not asking.
-  if (
-    ['PROVIDER_DISCOVERY_FAILED', 'PROVIDER_TLS_FAILED', 'PROVIDER_ISSUER_MISMATCH'].includes(code)
-  ) {
-    return error;
-  }
-  const told = `${message} Or set both BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI.`;
-  return new BrokerError(code, kind, told, {
-    cause: error,
-    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
-  });
-}
-
-/** What can be replaced when the broker is put together; everything else follows from the configuration. */
+/** What can be replaced in a {@link Core}; everything else follows from the configuration. */
 export interface CoreOptions {
   /** Default: the store that the configuration names. */
   readonly store?: SecretStore;
@@ -229,34 +41,34 @@ export interface CoreOptions {
   /** Default: an OAuth provider over HTTP. */
   readonly provider?: TokenProvider;
   readonly observer?: RotationObserver;
-  /** Told when another Region had to answer a read. */
+  /** Notified when another Region had to answer a read. */
   readonly storeObserver?: FallbackObserver;
-  /** Told the absolute path of the data folder when an embedded store was made in it. */
+  /** Called with the absolute path of the data folder when an embedded store was created in it. */
   readonly onNewStore?: (dataDir: string) => void;
   /** Notified of the `Date` of each answer of the provider and of Secrets Manager. */
   readonly onDate?: (source: ClockSource, reading: DateReading) => void;
 }
 
-/** The broker without HTTP: what every door needs to rotate the service token and to look at it. */
+/** The broker without HTTP: what every door needs to rotate and to examine the service token. */
 export interface Core {
   readonly config: BrokerConfig;
   readonly clock: Clock;
   readonly store: SecretStore;
   readonly source: TokenSource;
   readonly rotator: Rotator;
-  /** Verifies a token as receivers do. Rejects with a BrokerError of kind `rejected` for one that they refuse. */
+  /** Verifies a token as receivers do. Rejects with a BrokerError of kind `rejected` for one that they would refuse. */
   readonly verify: (token: ServiceToken) => Promise<void>;
   readonly slots: Slots;
   /** How tokens of a provider are verified: the options of `createTokenVerifier`. */
   readonly verifierOptions: (settings: ProviderSettings) => TokenVerifierOptions;
   /** State of the provider's keys; `undefined` until they were needed. */
   readonly keysState: () => KeySetState | undefined;
-  /** Fetches the provider's keys when their age asks for it; another text than before says that others are in use. */
+  /** Fetches the provider's keys when they are due. @returns a text that changes with the keys. */
   readonly freshKeys: () => Promise<string>;
   readonly close: () => Promise<void>;
 }
 
-/** Puts the broker's core together. @throws {BrokerError} when the store cannot be opened. */
+/** Makes the broker's core. @throws {BrokerError} when the store cannot be opened. */
 export async function createCore(config: BrokerConfig, options: CoreOptions = {}): Promise<Core> {
   const { clock = systemClock, observer, storeObserver, onNewStore, onDate } = options;
   const onProviderDate = onDate && ((reading: DateReading) => onDate('provider', reading));
@@ -328,8 +140,8 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
 }
 
 /**
- * Runs a verification for a rotation. It comes back seldom, so that it does not wait for the backoff of the keys as well:
- * where they are unavailable they are fetched, unless the provider has asked to wait.
+ * Runs a verification for a rotation. Rotations are rare, so keys that are unavailable are fetched without waiting for
+ * their backoff, unless the provider has asked to wait.
  */
 async function withFreshKeys(
   verify: () => Promise<void>,
@@ -344,7 +156,7 @@ async function withFreshKeys(
       await verify();
     } catch (again) {
       if (!(again instanceof KeysUnavailableError) || isAskedToWait(again)) throw again;
-      // Without the backoff, which would be taken for the provider's wish.
+      // Without the backoff, which would be taken for the provider's Retry-After.
       throw new BrokerError(again.code, again.kind, again.message, { cause: again });
     }
   }
@@ -354,7 +166,103 @@ function isAskedToWait({ cause }: KeysUnavailableError): boolean {
   return cause instanceof BrokerError && cause.retryAfterSeconds !== undefined;
 }
 
-/** The coverage check for a token, with what the configuration says of caches and clocks. */
+/** What serving takes from a core: its store, its settings, and its rotator. */
+export function servingOptionsOf({ config, store, clock, rotator }: Core): ServingOptions {
+  const { secrets, cache, verification, provider, http } = config;
+  return {
+    store,
+    tokenSecretId: secrets.tokenSecretId,
+    peersSecretId: secrets.peersSecretId,
+    clock,
+    ttlMs: cache.ttlSeconds * 1000,
+    skewMs: verification.clockSkewSeconds * 1000,
+    ...(provider.scope !== undefined && { scope: provider.scope }),
+    ...(http.publicUrl !== undefined && { publicUrl: http.publicUrl }),
+    rotator,
+  };
+}
+
+/** The provider's settings from the configuration. */
+export function configuredSettings({ provider }: BrokerConfig): Partial<ProviderSettings> {
+  const { resource, ...settings } = provider;
+  // An empty list of resources would override that of the credentials secret.
+  return resource.length > 0 ? { ...settings, resource } : settings;
+}
+
+/** The provider's public keys, at the address from its metadata. */
+export function providerKeys(
+  provider: TokenProvider,
+  settings: ProviderSettings,
+  clock: Clock,
+  onDate?: (reading: DateReading) => void,
+): RemoteKeySet {
+  return createRemoteKeySet({
+    jwksUri: async () => {
+      try {
+        return (await provider.metadata(settings)).jwksUri;
+      } catch (error) {
+        throw withWayOut(error, settings);
+      }
+    },
+    clock,
+    ...(onDate && { fetch: fetchWithDates(clock, onDate) }),
+    allowInsecureHttp: settings.allowInsecureHttp === true,
+  });
+}
+
+/** How the provider's tokens are verified: the same way here and in every receiver. */
+export function verifierOptionsOf(
+  config: BrokerConfig,
+  settings: ProviderSettings,
+  keys: RemoteKeySet,
+  clock: Clock,
+): TokenVerifierOptions {
+  const { profile, otherAudiences, typ, clockSkewSeconds } = config.verification;
+  const { serviceClientIds, customerClientIds } = config.verification;
+  return {
+    issuers: [
+      {
+        issuer: settings.issuer,
+        audiences: expectedAudiences(settings),
+        otherAudiences,
+        profile,
+        keys,
+        ...(typ && { typ }),
+        ...(serviceClientIds && { serviceClientIds }),
+        ...(customerClientIds && { customerClientIds }),
+      },
+    ],
+    clock,
+    clockSkewSeconds,
+  };
+}
+
+/** What the service token must be for: what was requested. Null when nothing was: then its audience is not checked. */
+function expectedAudiences(settings: ProviderSettings): readonly string[] | null {
+  const { audience, resource = [] } = settings;
+  if (audience !== undefined) return [audience];
+  return resource.length > 0 ? resource : null;
+}
+
+/** Adds to a failure of discovery the two settings that together make it unnecessary. */
+function withWayOut(error: unknown, { tokenEndpoint, jwksUri }: ProviderSettings): unknown {
+  const isDiscovered = tokenEndpoint === undefined || jwksUri === undefined;
+  if (!isDiscovered || !(error instanceof BrokerError)) return error;
+  const { code, kind, message, retryAfterSeconds } = error;
+  // The first says so already; the other two are not solved by skipping discovery.
+  if (
+    ['PROVIDER_DISCOVERY_FAILED', 'PROVIDER_TLS_FAILED', 'PROVIDER_ISSUER_MISMATCH'].includes(code)
+  ) {
+    return error;
+  }
+  const told = `${message} Or set both BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI.`;
+  return new BrokerError(code, kind, told, {
+    cause: error,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  });
+}
+
+/** The coverage check for a token, with the configured times of caches and clocks. */
 export function coverageOf(
   token: Pick<ServiceToken, 'generatedAt' | 'expiresAt'>,
   { period, window }: WorstGap,
@@ -369,19 +277,19 @@ export function coverageOf(
   });
 }
 
-/** The worst gap between two rotations, as far as this process knows it. */
+/** The worst gap between two rotations, as far as this process knows. */
 export interface GapWatch {
-  /** False when somebody else rotates: then the broker's own slots say nothing. */
-  ownSlotsCount(): boolean;
+  /** False when somebody else rotates: then the broker's own slots mean nothing. */
+  readonly ownSlotsCount: () => boolean;
   /** `undefined` when Secrets Manager rotates by a schedule that cannot be read. */
-  current(): WorstGap | undefined;
-  /** The store has described the token secret anew. */
-  learn(description: SecretDescription): void;
+  readonly current: () => WorstGap | undefined;
+  /** Takes in a new description of the token secret. */
+  readonly learn: (description: SecretDescription) => void;
 }
 
-/** Takes the broker's own schedule for what counts until the store says otherwise. */
+/** Assumes the broker's own schedule until the store says otherwise. */
 export function createGapWatch(slots: Slots, clock: Clock): GapWatch {
-  // Walking through a year of the schedule takes a moment: better now than while a peer waits, and not every time.
+  // Walking through a year of the schedule takes a moment: once, and before a peer waits.
   const own = { period: slots.longestPeriod(clock.now()), window: 0 };
   let gap: WorstGap | undefined = own;
   let learnt = '';
@@ -398,4 +306,113 @@ export function createGapWatch(slots: Slots, clock: Clock): GapWatch {
       isOurs = rotationMode(description) === 'broker';
     },
   };
+}
+
+/** The part of an issuer's options that receivers copy. */
+export type ReceiverOptions = Omit<
+  IssuerOptions,
+  'keys' | 'algorithms' | 'maxTokenLifetimeSeconds'
+>;
+
+/**
+ * Runs a check of a token that the broker has minted, and adds to a refusal the token's `iss`, `aud` and `typ`, and what
+ * to set when only its further audiences are refused.
+ *
+ * The verifier never quotes what it refuses, because it verifies strangers' tokens. The claims of the broker's own token
+ * are no secret, and whoever has to fix the provider's settings needs them.
+ *
+ * @param options the rules that the check applies; called when the check has failed.
+ * @throws {BrokerError} with the code of the check's error, which is the cause; never a `TokenRejectedError`, which
+ *   promises to quote no token.
+ */
+export async function withOwnClaims<R>(
+  token: ServiceToken,
+  check: () => Promise<R>,
+  options: () => ReceiverOptions | undefined = () => undefined,
+): Promise<R> {
+  try {
+    return await check();
+  } catch (error) {
+    if (!(error instanceof BrokerError) || error.kind !== 'rejected') throw error;
+    const sight = peekToken(token.accessToken, 0);
+    const rules = options();
+    const advice = rules === undefined ? undefined : audienceAdvice(sight.aud ?? [], rules);
+    const message = [
+      error.message,
+      ownClaims(sight),
+      ...(advice === undefined ? [] : [advice]),
+      'Which rules it is held to: service-token-broker doctor --mint',
+    ].join(' ');
+    throw new BrokerError(error.code, error.kind, message, { cause: error });
+  }
+}
+
+/**
+ * What to do about a token with audiences beside ours that nobody has listed: the broker's setting and the receivers'
+ * option. `undefined` when the audiences are not the problem.
+ */
+export function audienceAdvice(
+  aud: readonly string[],
+  options: Pick<ReceiverOptions, 'audiences' | 'otherAudiences'>,
+): string | undefined {
+  const ours = listOf(options.audiences);
+  const { otherAudiences = [] } = options;
+  if (otherAudiences === null || !aud.some((name) => ours.includes(name))) return undefined;
+  const others = aud.filter((name) => !ours.includes(name));
+  const unlisted = others.filter((name) => !otherAudiences.includes(name));
+  if (unlisted.length === 0) return undefined;
+  const all = [...new Set([...otherAudiences, ...unlisted])];
+  return (
+    `The token is also for ${unlisted.map(quote).join(', ')}. Best take that out of the token at the provider. ` +
+    `If it has to stay: set BROKER_OTHER_AUDIENCES=${all.join(',')} here, and otherAudiences: ${listText(all)} in every receiver's guard.`
+  );
+}
+
+/**
+ * The options with which a receiver's guard accepts a token, as text to paste into an entry of `issuers`.
+ *
+ * @param aud the token's audiences.
+ */
+export function receiversNeed(options: ReceiverOptions, aud: readonly string[]): string {
+  const { issuer, audiences, profile, typ, serviceClientIds, customerClientIds } = options;
+  const ours = audiences === null ? aud.slice(0, 1) : listOf(audiences);
+  const others = aud.filter((name) => !ours.includes(name));
+  const members = [
+    `issuer: ${quote(issuer)}`,
+    `audiences: ${ours.length === 0 ? 'null' : ours.length === 1 ? ours.map(quote).join() : listText(ours)}`,
+    ...(others.length === 0 ? [] : [`otherAudiences: ${listText(others)}`]),
+    `profile: ${quote(typeof profile === 'string' ? profile : profile.name)}`,
+    ...(typ === undefined ? [] : [`typ: ${quote(typ)}`]),
+    ...(serviceClientIds ? [`serviceClientIds: ${listText(serviceClientIds)}`] : []),
+    ...(customerClientIds ? [`customerClientIds: ${listText(customerClientIds)}`] : []),
+  ];
+  return `Receivers need: { ${members.join(', ')}, keys }${
+    audiences === null && aud.length > 1
+      ? ' (or another of its audiences as their own; BROKER_AUDIENCE is not set, so that none was checked)'
+      : ''
+  }`;
+}
+
+function ownClaims({ iss, aud, typ }: TokenSight): string {
+  const said = [
+    iss === undefined ? 'no "iss"' : `"iss" ${JSON.stringify(iss)}`,
+    aud === undefined || aud.length === 0
+      ? 'no "aud"'
+      : `"aud" ${aud.map((name) => JSON.stringify(name)).join(', ')}`,
+    typ === undefined ? 'no "typ"' : `"typ" ${JSON.stringify(typ)}`,
+  ];
+  return `The token has ${said.join(', ')}.`;
+}
+
+function listOf(audiences: IssuerOptions['audiences']): readonly string[] {
+  return typeof audiences === 'string' ? [audiences] : (audiences ?? []);
+}
+
+function listText(names: readonly string[]): string {
+  return `[${names.map(quote).join(', ')}]`;
+}
+
+/** A text in single quotes, as in the documentation's code. */
+function quote(text: string): string {
+  return `'${text.replaceAll(/[\\']/g, String.raw`\$&`)}'`;
 }

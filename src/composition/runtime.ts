@@ -1,20 +1,26 @@
-import type { TokenCache } from '../serving/token-endpoint.js';
 import { BrokerError } from '../tokens/errors.js';
+import type { BrokerConfig } from '../config/broker-config.js';
+import { ClockWatch } from '../operations/clock-watch.js';
+import type { ReadinessSource } from '../operations/health.js';
+import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
+import { BrokerMetrics } from '../operations/metrics.js';
+import { RotationSchedule } from '../rotation/rotation-schedule.js';
+import { TokenWatch } from '../rotation/token-watch.js';
+import type { ServingObserver } from '../serving/endpoint.js';
+import { createServing, type Serving } from '../serving/serving.js';
+import type { TokenCache } from '../serving/token-endpoint.js';
 import {
   createSuppliedToken,
   readDemand,
   type ServiceTokenSource,
 } from '../tokens/token-supply.js';
-import type { BrokerConfig } from '../config/broker-config.js';
-import { ClockWatch } from '../operations/clock-watch.js';
-import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
-import { BrokerMetrics } from '../operations/metrics.js';
-import type { ReadinessSource } from '../operations/health.js';
-import { RotationSchedule } from '../rotation/rotation-schedule.js';
-import { TokenWatch } from '../rotation/token-watch.js';
-import { createServing, type Serving } from '../serving/serving.js';
-import type { ServingObserver } from '../serving/endpoint.js';
-import { createCore, type Core, type CoreOptions, createGapWatch } from './core.js';
+import {
+  createCore,
+  createGapWatch,
+  servingOptionsOf,
+  type Core,
+  type CoreOptions,
+} from './core.js';
 import {
   cacheObserver,
   clockObserver,
@@ -24,23 +30,9 @@ import {
   servingObserver,
   watchObserver,
 } from './observers.js';
-import { createReadiness } from './broker-readiness.js';
+import { createReadiness } from './readiness.js';
 
-/** The service token for callers in the broker's own process: from the cache that peers are served from. */
-export function createServiceTokenSource(cache: TokenCache): ServiceTokenSource {
-  return {
-    getToken: async (demand = {}) => {
-      const request = readDemand(
-        demand,
-        (mistake) => new BrokerError('CLIENT_MISCONFIGURED', 'misconfigured', mistake),
-      );
-      const { accessToken, expiresAt } = (await cache.get(request)).value.token;
-      return createSuppliedToken(accessToken, expiresAt);
-    },
-  };
-}
-
-/** What can be replaced when the broker is put together. */
+/** What can be replaced in a {@link BrokerRuntime}. */
 export interface RuntimeOptions extends Pick<CoreOptions, 'store' | 'clock' | 'provider'> {
   /** Default: as the configuration says, on standard output. */
   readonly log?: BrokerLogger;
@@ -71,32 +63,36 @@ export interface BrokerRuntime {
   readonly servingObserver: ServingObserver;
   readonly readiness: ReadinessSource;
   readonly schedule: RotationSchedule;
-  /** Verifies the current token again and again. */
+  /** Verifies the current token from time to time. */
   readonly watch: TokenWatch;
-  /** Makes `/health/ready` answer 503 from now on: the process was told to stop. */
+  /** Makes `/health/ready` answer 503 from now on, because the process stops. */
   readonly failReadiness: () => void;
 }
 
 /** Nest's injection token for the {@link BrokerRuntime}. */
 export const BrokerRuntime = Symbol('BrokerRuntime');
 
-/** Puts the broker together. Nothing runs yet. @throws {BrokerError} when the store cannot be opened. */
+/**
+ * Makes the whole broker. Nothing runs yet.
+ *
+ * @throws {BrokerError} when the store cannot be opened.
+ */
 export async function createRuntime(
   config: BrokerConfig,
   options: RuntimeOptions = {},
 ): Promise<BrokerRuntime> {
   const log = options.log ?? createLogger(config.log);
-  // The gauges are read when metrics are scraped, by when everything below exists.
+  // The gauges are read when metrics are scraped, when everything below exists.
   const metrics: BrokerMetrics = new BrokerMetrics({
     tokenRemainingSeconds: () => {
-      const expiresAt = serving.tokenCache.status().expiresAt;
+      const { expiresAt } = tokenCache.status();
       return expiresAt === undefined ? undefined : (expiresAt - core.clock.now()) / 1000;
     },
-    tokenGeneratedAt: () => serving.tokenCache.status().value?.token.generatedAt,
+    tokenGeneratedAt: () => tokenCache.status().value?.token.generatedAt,
     jwksStatus: () => core.keysState()?.status,
     droppedLogLines: () => droppedLines(log),
     clockOffsetSeconds: (source) => clockWatch.offsetSeconds(source),
-    tokenAccepted: () => watch.accepts(serving.tokenCache.status().value?.versionId),
+    tokenAccepted: () => watch.accepts(tokenCache.status().value?.versionId),
   });
   const clockWatch = new ClockWatch(
     config.verification.clockSkewSeconds * 1000,
@@ -109,7 +105,12 @@ export async function createRuntime(
       ...rotations,
       rotationEnded: (outcome, error) => {
         rotations.rotationEnded?.(outcome, error);
-        if (outcome.result !== 'failed') watch.expire();
+        if (outcome.result === 'failed') return;
+        watch.expire();
+        // Its endpoint does so itself.
+        if (outcome.trigger === 'http') return;
+        tokenCache.invalidate();
+        tokenCache.refresh();
       },
     },
     storeObserver: fallbackObserver(log, metrics),
@@ -117,24 +118,8 @@ export async function createRuntime(
     onNewStore: (dataDir) => log.info({ dataDir }, 'made a new secret store'),
   });
   const observer = servingObserver(log, metrics);
-  const { tokenSecretId, peersSecretId } = config.secrets;
-  const { scope } = config.provider;
-  const { publicUrl } = config.http;
   const serving = createServing({
-    store: core.store,
-    tokenSecretId,
-    peersSecretId,
-    clock: core.clock,
-    ttlMs: config.cache.ttlSeconds * 1000,
-    skewMs: config.verification.clockSkewSeconds * 1000,
-    ...(scope !== undefined && { scope }),
-    ...(publicUrl !== undefined && { publicUrl }),
-    rotateNow: {
-      rotate: async () => {
-        const { versionId, result } = await core.rotator.rotate({ trigger: 'http' });
-        return { versionId, outcome: result };
-      },
-    },
+    ...servingOptionsOf(core),
     observer,
     tokenReads: cacheObserver('token', log, metrics),
     peerReads: cacheObserver('peers', log, metrics),
@@ -150,38 +135,14 @@ export async function createRuntime(
   });
   const gap = createGapWatch(core.slots, core.clock);
   const schedule = new RotationSchedule({
-    rotator: {
-      current: () => core.rotator.current(),
-      describe: () => core.rotator.describe(),
-      restFor: (key) => core.rotator.restFor(key),
-      rotate: async (request) => {
-        const rotated = await core.rotator.rotate(request);
-        // Whoever asks this replica next gets the new token, and not the cached one for another few minutes.
-        tokenCache.invalidate();
-        tokenCache.refresh();
-        return rotated;
-      },
-    },
+    rotator: core.rotator,
     slots: core.slots,
     minimumRemaining: config.rotation.minRemainingSeconds * 1000,
     clock: core.clock,
     refusal: () => watch.refusal(),
-    observer: {
-      ...scheduleObserver(log, metrics),
-      described: (description) => gap.learn(description),
-    },
+    observer: { ...scheduleObserver(log, metrics), described: gap.learn },
   });
   let isStopping = false;
-  const { peerDirectory: directory } = serving;
-  const readiness = Object.assign(
-    createReadiness(core, tokenCache, gap, {
-      directory,
-      watch,
-      clockWatch,
-      ...(config.rotation.enabled && { schedule }),
-    }),
-    { isStopping: () => isStopping },
-  );
   return {
     core,
     log,
@@ -189,11 +150,31 @@ export async function createRuntime(
     serving,
     tokens: createServiceTokenSource(tokenCache),
     servingObserver: observer,
-    readiness,
+    readiness: createReadiness(core, tokenCache, gap, {
+      directory: serving.peerDirectory,
+      watch,
+      clockWatch,
+      ...(config.rotation.enabled && { schedule }),
+      isStopping: () => isStopping,
+    }),
     schedule,
     watch,
     failReadiness: () => {
       isStopping = true;
+    },
+  };
+}
+
+/** The service token for callers in the broker's own process: from the cache that peers are served from. */
+export function createServiceTokenSource(cache: TokenCache): ServiceTokenSource {
+  return {
+    getToken: async (demand = {}) => {
+      const request = readDemand(
+        demand,
+        (mistake) => new BrokerError('CLIENT_MISCONFIGURED', 'misconfigured', mistake),
+      );
+      const { accessToken, expiresAt } = (await cache.get(request)).value.token;
+      return createSuppliedToken(accessToken, expiresAt);
     },
   };
 }

@@ -1,12 +1,12 @@
-import { BrokerError, oneLine } from '../tokens/errors.js';
 import { isIP } from 'node:net';
 import type * as z from 'zod';
+import { BrokerError, oneLine } from '../tokens/errors.js';
 import { trimPasted } from '../tokens/json.js';
 import { redactText } from '../tokens/redaction.js';
 import { groupSettings, type BrokerConfig } from './broker-config.js';
-import { HIDDEN } from './values.js';
 import { SETTINGS_SCHEMA } from './schema.js';
 import { fileKey, SETTING_NAMES, settingOf, type SettingName } from './settings.js';
+import { HIDDEN } from './values.js';
 
 /** One mistake in the configuration. */
 export interface ConfigMistake {

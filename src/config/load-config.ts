@@ -1,17 +1,17 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { parseDocument } from 'yaml';
+import { otherThanFile } from '../secrets/embedded/data-folder.js';
+import { decodeText, trimPasted } from '../tokens/json.js';
+import type { BrokerConfig } from './broker-config.js';
 import {
+  checkSettings,
   sourceOf,
+  suggest,
   type ConfigFile,
   type ConfigMistake,
-  suggest,
-  checkSettings,
   type SettingDefaults,
 } from './check-settings.js';
 import { fileKey, SETTING_NAMES, type SettingName } from './settings.js';
-import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
-import type { BrokerConfig } from './broker-config.js';
-import { otherThanFile } from '../secrets/embedded/data-folder.js';
-import { decodeText, trimPasted } from '../tokens/json.js';
 
 const BY_KEY: ReadonlyMap<string, SettingName> = new Map(
   SETTING_NAMES.map((name) => [fileKey(name), name]),

@@ -1,8 +1,8 @@
 import * as z from 'zod';
 import {
   SETTING_NAMES,
-  SETTINGS,
   settingOf,
+  SETTINGS,
   UNDECIDABLE_PROFILES,
   type SettingName,
 } from './settings.js';

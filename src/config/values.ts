@@ -1,5 +1,5 @@
-import { inspect } from 'node:util';
 import { isIP } from 'node:net';
+import { inspect } from 'node:util';
 import { Cron } from 'croner';
 import * as z from 'zod';
 import { isLoopbackHost, parseUrl } from '../tokens/http.js';

@@ -1,156 +1,71 @@
-import type { BrokerConfig } from '../config/broker-config.js';
-import { SETTINGS } from '../config/settings.js';
-import { CUSTOMER_GRANT, startEmbeddedProvider } from './embedded-provider.js';
-import { relative } from 'node:path';
-import { openStore } from '../composition/open-store.js';
-import { requireFreePort } from '../composition/listener.js';
+import { isAbsolute, relative } from 'node:path';
+import { plain, type Paint } from '../cli/terminal.js';
 import { runBroker } from '../composition/http-server.js';
+import { requireFreePort } from '../composition/listener.js';
+import { openStore } from '../composition/open-store.js';
 import type { BrokerRuntime } from '../composition/runtime.js';
+import type { BrokerConfig } from '../config/broker-config.js';
 import { loadConfig } from '../config/load-config.js';
-import { systemClock } from '../tokens/time.js';
+import { SETTINGS } from '../config/settings.js';
 import { BrokerError } from '../tokens/errors.js';
+import { systemClock } from '../tokens/time.js';
 import {
-  ensureDevCredentials,
-  rememberDevProvider,
-  ensureDevCustomerApp,
   ensureDemoPeer,
+  ensureDevCredentials,
+  ensureDevCustomerApp,
+  rememberDevProvider,
 } from './dev-logins.js';
-
-const RULE = '='.repeat(78);
-const DEFAULT_PORT = SETTINGS.PORT.default;
-const DEFAULT_DATA_DIR = SETTINGS.BROKER_DATA_DIR.default;
-
-/** What dev mode says before anything else. */
-export function banner(config: BrokerConfig): string {
-  return [
-    '',
-    RULE,
-    '  DEVELOPMENT MODE. Not for production: the provider is embedded and speaks plain',
-    '  HTTP, its key and the master key are files beside the data they protect, and the',
-    '  peer "demo" may do everything. Customer tokens are minted without a login.',
-    `  Data folder: ${config.secrets.dataDir}`,
-    RULE,
-    '',
-    '',
-  ].join('\n');
-}
-
-/** Absolute paths of the files that say how to log in. */
-export interface LoginFiles {
-  readonly peer: string;
-  readonly customerApp: string;
-}
-
-/** What runs, and where. */
-export interface Running {
-  readonly url: string;
-  readonly issuer: string;
-  readonly dataDir: string;
-  /** The file of the command line, as it can be called from the working folder. */
-  readonly command: string;
-}
-
-/**
- * The lines to try, ready to be pasted into a shell.
- *
- * @param files their secrets are read by the lines, and never shown.
- */
-export function tryLines(running: Running, files: LoginFiles): string {
-  const { url, issuer } = running;
-  const login = loginFrom('demo', files.peer);
-  const customerApp = loginFrom('dev-customer-app', files.customerApp);
-  return [
-    '',
-    `The broker is ready at ${url}, the embedded provider at ${issuer}. Try:`,
-    '',
-    `  curl -s ${login} ${url}/v1/token`,
-    `  curl -s ${login} -d grant_type=client_credentials ${url}/oauth2/token`,
-    `  curl -s ${login} -X POST ${url}/v1/rotate`,
-    '',
-    'A customer token, to call your own services with (nobody logs in: development only):',
-    '',
-    `  curl -s ${customerApp} -d grant_type=${CUSTOMER_GRANT} -d subject=ann ${issuer}/token`,
-    '',
-    'The command line works beside it, from the same folder:',
-    '',
-    `  ${settingsFor(running)}node ${quoted(withSlashes(running.command))} status`,
-    '',
-    'Stop it with Ctrl+C. A second start reuses everything.',
-    '',
-    '',
-  ].join('\n');
-}
-
-/** What the command line has to be told, because it is not as usual. */
-function settingsFor({ url, dataDir }: Running): string {
-  // A URL leaves out the port that is usual for HTTP.
-  const port = new URL(url).port || '80';
-  return [
-    ...(port === DEFAULT_PORT ? [] : [`PORT=${port} `]),
-    ...(dataDir === DEFAULT_DATA_DIR ? [] : [`BROKER_DATA_DIR=${quoted(dataDir)} `]),
-  ].join('');
-}
-
-/** For a shell, where that is needed. */
-function quoted(text: string): string {
-  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-/** A path of Windows as every shell there takes it, without quotes: backslashes mean something else in some. */
-function withSlashes(path: string): string {
-  return path.replaceAll('\\', '/');
-}
-
-function loginFrom(id: string, file: string): string {
-  const path = withSlashes(file).replaceAll("'", "\\'");
-  return `-u "${id}:$(node -p "require('${path}').secret")"`;
-}
+import { CUSTOMER_GRANT, startEmbeddedProvider } from './embedded-provider.js';
 
 /** The audience of dev mode's service tokens, unless BROKER_AUDIENCE names another. */
 const DEV_AUDIENCE = 'https://services.example.test';
 /** A little more than a day, so that a daily rotation covers it. */
 const DEV_TOKEN_LIFETIME_SECONDS = 90_000;
 
+const DEFAULTS = {
+  HOST: '127.0.0.1',
+  BROKER_LOG_FORMAT: 'text',
+  // Nobody bills its mints, and whoever tries "rotate" wants to see another token.
+  BROKER_MANUAL_ROTATION_SECONDS: '0',
+} as const;
+
 /**
- * Runs a whole broker in one process until it is told to stop: embedded store, embedded provider with the broker as its
+ * Runs a whole broker in one process until it is stopped: embedded store, embedded provider with the broker as its
  * client, a first rotation, a peer `demo`, and a client that gets customer tokens. A second start on the same data
  * folder reuses all of it. For development only.
  *
- * @param write where the banner and the lines to try go.
+ * @param write takes the banner and the lines to try.
+ * @param paint for what `write` takes.
  * @throws {BrokerError} when it cannot start.
  */
 export async function runDevMode(
   env: NodeJS.ProcessEnv,
   write: (text: string) => void,
+  paint: Paint,
 ): Promise<void> {
-  const defaults = {
-    HOST: '127.0.0.1',
-    BROKER_LOG_FORMAT: 'text',
-    // Nobody bills its mints, and whoever tries "rotate" wants to see another token.
-    BROKER_MANUAL_ROTATION_SECONDS: '0',
-  };
-  const given = loadConfig({ env, defaults });
+  const given = loadConfig({ env, defaults: DEFAULTS });
+  const { dataDir } = given.secrets;
   requireEmbedded(given);
-  write(banner(given));
+  write(banner(dataDir, paint));
   await requirePort(given);
   const clock = systemClock;
   const store = await openStore(given, clock);
   try {
-    const { clientId, clientSecret } = await ensureDevCredentials(store, given);
-    const customerApp = await ensureDevCustomerApp(given.secrets.dataDir);
+    const client = await ensureDevCredentials(store, given);
+    const customerClient = await ensureDevCustomerApp(dataDir);
     const audience = given.provider.audience ?? DEV_AUDIENCE;
     const provider = await startEmbeddedProvider({
+      ...client,
       port: given.dev.providerPort,
-      dataDir: given.secrets.dataDir,
-      clientId,
-      clientSecret,
-      customerClient: customerApp,
+      dataDir,
+      customerClient,
       audience,
       accessTokenTtlSeconds: DEV_TOKEN_LIFETIME_SECONDS,
     });
+    const { issuer } = provider;
     try {
-      await rememberDevProvider(store, given, { issuer: provider.issuer, audience });
-      const config = withProvider(given, provider.issuer, audience);
+      await rememberDevProvider(store, given, { issuer, audience });
+      const config = withProvider(given, issuer, audience);
       let peerFile = '';
       await runBroker(config, {
         store,
@@ -164,11 +79,13 @@ export async function runDevMode(
             tryLines(
               {
                 url,
-                issuer: provider.issuer,
-                dataDir: given.secrets.dataDir,
+                issuer,
+                dataDir,
                 command: relative(process.cwd(), process.argv[1] ?? ''),
+                peerFile: fromHere(peerFile),
+                customerFile: fromHere(customerClient.file),
               },
-              { peer: peerFile, customerApp: customerApp.file },
+              paint,
             ),
           ),
       });
@@ -190,7 +107,7 @@ function requireEmbedded(config: BrokerConfig): void {
   );
 }
 
-/** Looked at first: when a broker runs already, the embedded provider's port is taken too, and less telling. */
+/** Checked first: when a broker runs already, the embedded provider's port is taken too, and that message helps less. */
 async function requirePort({ http }: BrokerConfig): Promise<void> {
   const other = http.port < 64_000 ? http.port + 1_000 : http.port - 1_000;
   await requireFreePort(
@@ -224,12 +141,13 @@ function withProvider(config: BrokerConfig, issuer: string, audience: string): B
       otherAudiences: [],
       typ: undefined,
     },
-    warnings: [
-      ...config.warnings,
-      ...(named === undefined || named === issuer
-        ? []
-        : [`Dev mode uses its embedded provider; BROKER_ISSUER (${named}) has no effect.`]),
-    ],
+    warnings:
+      named === undefined || named === issuer
+        ? config.warnings
+        : [
+            ...config.warnings,
+            `Dev mode uses its embedded provider; BROKER_ISSUER (${named}) has no effect.`,
+          ],
   };
 }
 
@@ -243,4 +161,100 @@ async function firstRotation({ schedule, core }: BrokerRuntime): Promise<void> {
     'bug',
     `The first rotation failed (${latest?.code ?? 'no outcome'}): ${latest?.message ?? 'see the log'}`,
   );
+}
+
+const RULE = '='.repeat(78);
+
+function banner(dataDir: string, paint: Paint): string {
+  return [
+    '',
+    paint('warning', RULE),
+    `  ${paint('bad', 'DEVELOPMENT MODE. Not for production')}: the provider is embedded and speaks plain`,
+    '  HTTP, its key and the master key are files beside the data they protect, and the',
+    '  peer "demo" may do everything. Customer tokens are minted without a login.',
+    `  Data folder: ${dataDir}`,
+    paint('warning', RULE),
+    '',
+    '',
+  ].join('\n');
+}
+
+/** What runs, and where. Paths are as they can be used in the working folder. */
+export interface Running {
+  readonly url: string;
+  readonly issuer: string;
+  readonly dataDir: string;
+  /** The command line's file. */
+  readonly command: string;
+  /** The files that say how to log in: `{"id","secret"}`. */
+  readonly peerFile: string;
+  readonly customerFile: string;
+}
+
+/**
+ * The lines to try, ready to be pasted into a shell, within 100 columns as far as paths allow. They read the secrets
+ * from their files and show none. Pure.
+ */
+export function tryLines(running: Running, paint: Paint = plain): string {
+  const { url, issuer, peerFile, customerFile, command } = running;
+  const say = (text: string): string => paint('strong', text);
+  return [
+    '',
+    say(`The broker is ready at ${url}, the embedded provider at ${issuer}. Try:`),
+    '',
+    `  ${loginLine('login', 'demo', peerFile)}`,
+    `  curl -s -u "$login" ${url}/v1/token`,
+    `  curl -s -u "$login" -d grant_type=client_credentials ${url}/oauth2/token`,
+    `  curl -s -u "$login" -X POST ${url}/v1/rotate`,
+    '',
+    say('A customer token, to call your own services with (nobody logs in: development only):'),
+    '',
+    `  ${loginLine('app', 'dev-customer-app', customerFile)}`,
+    `  curl -s -u "$app" -d grant_type=${CUSTOMER_GRANT} \\`,
+    `    -d subject=ann ${issuer}/token`,
+    '',
+    say('The command line works beside it, from the same folder:'),
+    '',
+    `  ${settingsFor(running)}node ${quoted(withSlashes(command))} status`,
+    '',
+    'Stop it with Ctrl+C. A second start reuses everything.',
+    '',
+    '',
+  ].join('\n');
+}
+
+/** Sets a shell variable to what `curl -u` takes. */
+function loginLine(variable: string, id: string, file: string): string {
+  const path = withSlashes(file)
+    .replaceAll("'", "\\'")
+    .replaceAll(/["$`]/g, String.raw`\$&`);
+  return `${variable}="${id}:$(node -p "require('${path}').secret")"`;
+}
+
+/** The settings that the command line needs because they are not the defaults. */
+function settingsFor({ url, dataDir }: Running): string {
+  // A URL leaves out HTTP's default port.
+  const port = new URL(url).port || '80';
+  return [
+    ...(port === SETTINGS.PORT.default ? [] : [`PORT=${port} `]),
+    ...(dataDir === SETTINGS.BROKER_DATA_DIR.default
+      ? []
+      : [`BROKER_DATA_DIR=${quoted(dataDir)} `]),
+  ].join('');
+}
+
+/** A path below the working folder, relative to it and as `require` takes it; any other as it is. */
+function fromHere(file: string): string {
+  const path = relative(process.cwd(), file);
+  return isAbsolute(path) || path.startsWith('..') ? file : `./${path}`;
+}
+
+/** For a shell, where that is needed. */
+function quoted(text: string): string {
+  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** A Windows path in the form that every shell there takes without quotes. */
+function withSlashes(path: string): string {
+  return path.replaceAll('\\', '/');
 }

@@ -1,4 +1,3 @@
-import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 import { generateKeyPair, randomUUID } from 'node:crypto';
 import { link, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,28 +5,26 @@ import { promisify } from 'node:util';
 import { calculateJwkThumbprint, type JWK } from 'jose';
 import { readOwn } from '../secrets/embedded/data-folder.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
+import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
+import { systemCode } from '../tokens/http.js';
 import { isObject } from '../tokens/json.js';
 
-/** Every way in which the embedded provider fails to start. */
 const KINDS = {
   /** Another program listens on the port. */
   PORT_IN_USE: 'misconfigured',
   /** The host is not one of this machine's loopback addresses, or listening fails otherwise. */
   DEV_PROVIDER_ADDRESS_INVALID: 'misconfigured',
-  /** the optional package `oidc-provider` is missing or does not load. */
+  /** The package `oidc-provider` is missing or does not load. */
   DEV_PROVIDER_NOT_INSTALLED: 'misconfigured',
   /** The key file cannot be read, written or understood. */
   DEV_PROVIDER_KEY_INVALID: 'misconfigured',
 } as const satisfies Record<string, ErrorKind>;
 
-/** The stable codes of {@link EmbeddedProviderError}. */
-type EmbeddedProviderErrorCode = keyof typeof KINDS;
-
 /** The embedded provider of dev mode cannot start. */
 export class EmbeddedProviderError extends BrokerError {
-  declare readonly code: EmbeddedProviderErrorCode;
+  declare readonly code: keyof typeof KINDS;
 
-  constructor(code: EmbeddedProviderErrorCode, message: string, options: BrokerErrorOptions = {}) {
+  constructor(code: keyof typeof KINDS, message: string, options: BrokerErrorOptions = {}) {
     super(code, KINDS[code], message, options);
   }
 }
@@ -42,11 +39,11 @@ export interface SigningKey extends JWK {
 }
 
 /**
- * The signing key of the embedded provider, made at the first start and kept in `dev-provider.json` (mode 0600), so
- * that tokens of an earlier start stay valid. Processes that start together end up with the same key.
+ * The signing key of the embedded provider, created at the first start and kept in `dev-provider.json` (mode 0600), so
+ * that tokens of an earlier start stay valid. Processes that start together share one key.
  *
  * @throws {EmbeddedProviderError} `DEV_PROVIDER_KEY_INVALID`.
- * @throws {SecretStoreError} `STORE_UNAVAILABLE` when a link or a pipe stands in its place.
+ * @throws {SecretStoreError} `STORE_UNAVAILABLE` when a link or a pipe has its name.
  */
 export async function loadSigningKey(dataDir: string): Promise<SigningKey> {
   const path = join(dataDir, KEY_FILE);
@@ -56,7 +53,19 @@ export async function loadSigningKey(dataDir: string): Promise<SigningKey> {
     return parseKeyFile(text, path);
   } catch (error) {
     if (error instanceof EmbeddedProviderError || error instanceof SecretStoreError) throw error;
-    throw invalidKey(`${path} cannot be read or written (${systemCode(error)})`, error);
+    throw invalidKey(
+      `${path} cannot be read or written (${systemCode(error) ?? 'no code'})`,
+      error,
+    );
+  }
+}
+
+async function readIfPresent(path: string): Promise<string | undefined> {
+  try {
+    return (await readOwn(path)).toString('utf8');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
   }
 }
 
@@ -65,7 +74,7 @@ async function createKeyFile(path: string): Promise<string> {
   const temporary = `${path}.${randomUUID()}`;
   try {
     await writeDurably(temporary, text);
-    // A link never replaces: of several processes the first one's key stays, whole, and the others read it.
+    // A link never replaces: the key of the first process stays, whole, and the others read it.
     await link(temporary, path);
     return text;
   } catch (error) {
@@ -106,19 +115,6 @@ function parseKeyFile(text: string, path: string): SigningKey {
     throw invalidKey(`${path} holds no private RSA key`);
   }
   return key as unknown as SigningKey;
-}
-
-async function readIfPresent(path: string): Promise<string | undefined> {
-  try {
-    return (await readOwn(path)).toString('utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
-function systemCode(error: unknown): string {
-  return isObject(error) && isText(error['code']) ? error['code'] : 'no code';
 }
 
 function isText(value: unknown): value is string {

@@ -20,7 +20,7 @@ import { JwtGuard } from './jwt.guard.js';
 import { bringCallContexts, reviewHandlers, undeclaredHandlers } from './review.js';
 
 /** Nest's injection token for the verifier that the guard uses, for health and metrics of its keys. */
-export const TOKEN_VERIFIER = Symbol('TOKEN_VERIFIER');
+export const TOKEN_VERIFIER = Symbol.for('service-token-broker/token-verifier');
 
 const OPTIONS = Symbol('JwtGuardModuleOptions');
 

@@ -1,72 +1,16 @@
-import { LOG_LEVELS, settingOf } from '../config/settings.js';
-import { redactFields } from '../operations/log.js';
-import { type Clock, systemClock } from '../tokens/time.js';
-import { redactText } from '../tokens/redaction.js';
-import { currentInvocation, timedProvider } from './invocation.js';
 import { createCore, type Core } from '../composition/core.js';
 import type { BrokerConfig } from '../config/broker-config.js';
+import { checkSettings, ConfigError } from '../config/check-settings.js';
+import { LOG_LEVELS, settingOf } from '../config/settings.js';
+import { redactFields } from '../operations/log-fields.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 import type { SecretStore } from '../secrets/secret-store.js';
-import { checkSettings, ConfigError } from '../config/check-settings.js';
+import { redactText } from '../tokens/redaction.js';
+import { systemClock, type Clock } from '../tokens/time.js';
+import { currentInvocation, timedProvider } from './invocation.js';
 
-type Level = (typeof LOG_LEVELS)[number];
-
-/** The levels that a function writes. */
-type FunctionLogLevel = Extract<Level, 'debug' | 'info' | 'warn' | 'error'>;
-
-/** Options of {@link createFunctionLog}. */
-interface FunctionLogOptions {
-  readonly clock: Clock;
-  /** The least important level that is written. */
-  readonly level: Level;
-  /** Takes each line, with its line feed. Default: standard output. */
-  readonly write?: (line: string) => void;
-}
-
-/**
- * Writes one line.
- *
- * @param fields what is redacted before.
- * @param plain what is written as it is: only what is safe by construction, such as an ARN that redaction would take
- *   for a secret.
- */
-export type FunctionLog = (
-  level: FunctionLogLevel,
-  message: string,
-  fields?: object,
-  plain?: Readonly<Record<string, string | number | undefined>>,
-) => void;
-
-/**
- * The log of a function: one JSON object per line, with the members that Lambda's own JSON lines have (`timestamp`,
- * `level`, `requestId`, `message`), so that one query finds both and Lambda's log levels apply. Tokens and secrets are
- * redacted in the message, in fields at any depth, and in errors with their causes.
- */
-function createFunctionLog(options: FunctionLogOptions): FunctionLog {
-  const { clock, level: least, write = writeToStandardOutput } = options;
-  const threshold = LOG_LEVELS.indexOf(least);
-  return (level, message, fields = {}, plain = {}) => {
-    if (LOG_LEVELS.indexOf(level) < threshold) return;
-    const line = {
-      timestamp: new Date(clock.now()).toISOString(),
-      level,
-      service: 'service-token-broker',
-      requestId: currentInvocation()?.requestId,
-      ...redactFields(fields),
-      ...plain,
-      message: redactText(message),
-    };
-    write(`${JSON.stringify(line)}\n`);
-  };
-}
-
-/** A pipe there, and so written at once: the process may be frozen, or ended, as soon as the handler has answered. */
-function writeToStandardOutput(line: string): void {
-  process.stdout.write(line);
-}
-
-/** What can be replaced in a function; everything else follows from its environment. */
+/** The replaceable parts of a function; the rest follows from its environment. */
 export interface FunctionOptions {
   /** Default: `process.env`. */
   readonly env?: NodeJS.ProcessEnv;
@@ -89,7 +33,7 @@ interface StartedFunction {
 /** A function before its start. */
 interface NewFunction {
   readonly clock: Clock;
-  /** For what goes wrong before the configuration says what to log. */
+  /** For errors before the configuration is read. */
   readonly firstLog: FunctionLog;
   /** Reads the configuration and puts the broker's core together. @throws {BrokerError} */
   readonly start: () => Promise<StartedFunction>;
@@ -100,14 +44,13 @@ export function prepareFunction(
   options: FunctionOptions,
   readConfig: (env: NodeJS.ProcessEnv) => BrokerConfig,
 ): NewFunction {
-  const { env = process.env, clock = systemClock, store, write } = options;
-  const sink = { clock, ...(write && { write }) };
+  const { env = process.env, clock = systemClock, store } = options;
   return {
     clock,
-    firstLog: createFunctionLog({ ...sink, level: 'info' }),
+    firstLog: createFunctionLog(options, 'info'),
     start: async () => {
       const config = readConfig(env);
-      const log = createFunctionLog({ ...sink, level: config.log.level });
+      const log = createFunctionLog(options, config.log.level);
       for (const warning of config.warnings) log('warn', warning);
       const core = await createCore(config, {
         clock,
@@ -134,10 +77,16 @@ export function prepareFunction(
   };
 }
 
-/** Milliseconds since the invocation began, as a field of the log. */
-export function elapsed(clock: Clock): { readonly durationMilliseconds?: number } {
-  const invocation = currentInvocation();
-  return invocation ? { durationMilliseconds: clock.now() - invocation.startedAt } : {};
+/** Starts at the first call, and gives all later calls the same result. After a failed start the next call tries again. */
+export function startOnce<T>(start: () => Promise<T>): () => Promise<T> {
+  let started: Promise<T> | undefined;
+  return () => {
+    started ??= start().catch((error: unknown) => {
+      started = undefined;
+      throw error;
+    });
+    return started;
+  };
 }
 
 /** A function has no disk to keep secrets on, and nothing runs in it between two invocations. */
@@ -187,17 +136,59 @@ export function readHttpFunctionConfig(env: NodeJS.ProcessEnv): BrokerConfig {
   ]);
 }
 
+type Level = (typeof LOG_LEVELS)[number];
+
+/** The levels that a function writes. */
+type FunctionLogLevel = Extract<Level, 'debug' | 'info' | 'warn' | 'error'>;
+
 /**
- * Starts something at the first call, and gives all later calls the same. A start that fails is not kept: the next call
- * tries again.
+ * Writes one line.
+ *
+ * @param fields are redacted.
+ * @param plain is written as it is: only what is safe by construction, such as an ARN that redaction would take for a
+ *   secret.
  */
-export function startOnce<T>(start: () => Promise<T>): () => Promise<T> {
-  let started: Promise<T> | undefined;
-  return () => {
-    started ??= start().catch((error: unknown) => {
-      started = undefined;
-      throw error;
-    });
-    return started;
+export type FunctionLog = (
+  level: FunctionLogLevel,
+  message: string,
+  fields?: object,
+  plain?: Readonly<Record<string, string | number | undefined>>,
+) => void;
+
+/**
+ * The log of a function: one JSON object per line, with the members that Lambda's own JSON lines have (`timestamp`,
+ * `level`, `requestId`, `message`), so that one query finds both and Lambda's log levels apply. Tokens and secrets are
+ * redacted in the message, in fields at any depth, and in errors with their causes.
+ *
+ * @param least the least important level that is written.
+ */
+function createFunctionLog(
+  { clock = systemClock, write = writeToStandardOutput }: FunctionOptions,
+  least: Level,
+): FunctionLog {
+  const threshold = LOG_LEVELS.indexOf(least);
+  return (level, message, fields = {}, plain = {}) => {
+    if (LOG_LEVELS.indexOf(level) < threshold) return;
+    const line = {
+      timestamp: new Date(clock.now()).toISOString(),
+      level,
+      service: 'service-token-broker',
+      requestId: currentInvocation()?.requestId,
+      ...redactFields(fields),
+      ...plain,
+      message: redactText(message),
+    };
+    write(`${JSON.stringify(line)}\n`);
   };
+}
+
+/** Standard output is a pipe there, and so written at once: after its answer the process may be frozen, or ended. */
+function writeToStandardOutput(line: string): void {
+  process.stdout.write(line);
+}
+
+/** The log's field for the milliseconds since the invocation began. */
+export function elapsed(clock: Clock): { readonly durationMilliseconds?: number } {
+  const invocation = currentInvocation();
+  return invocation ? { durationMilliseconds: clock.now() - invocation.startedAt } : {};
 }

@@ -1,27 +1,27 @@
 import {
-  headerOf,
-  type EndpointAnswer,
-  type EndpointRequest,
-  type ServingObserver,
   failureAnswer,
+  headerOf,
   notFound,
   plainPath,
   type Endpoint,
+  type EndpointAnswer,
+  type EndpointRequest,
+  type ServingObserver,
 } from '../serving/endpoint.js';
-import { FunctionError, shownError, runInvocation, type FunctionContext } from './invocation.js';
 import {
-  type FunctionLog,
-  readHttpFunctionConfig,
   elapsed,
   prepareFunction,
-  type FunctionOptions,
+  readHttpFunctionConfig,
   startOnce,
+  type FunctionLog,
+  type FunctionOptions,
 } from './function-start.js';
 import { AwaitedReads, createHttpRoutes, isHttpRoute, type HttpRoute } from './http-routes.js';
+import { FunctionError, runInvocation, shownError, type FunctionContext } from './invocation.js';
 
 /**
- * What is used of an HTTP event: payload format 2.0, as function URLs and HTTP APIs of API Gateway send it. AWS writes
- * `requestContext`; everything else is the caller's.
+ * The part of an HTTP event that is used: payload format 2.0, as function URLs and HTTP APIs of API Gateway send it. AWS
+ * writes `requestContext`; everything else is the caller's.
  */
 export interface HttpEvent {
   readonly version: '2.0';
@@ -34,7 +34,7 @@ export interface HttpEvent {
     readonly http: { readonly method: string; readonly sourceIp?: string };
     /** `$default`, or the name that an HTTP API puts in front of the path. */
     readonly stage?: string;
-    /** What AWS IAM says of the caller; there is none behind an endpoint that it does not authorize. */
+    /** The caller by AWS IAM; missing behind an endpoint that it does not authorize. */
     readonly authorizer?: { readonly iam?: { readonly userArn?: string } } | null;
   };
 }
@@ -47,115 +47,6 @@ export interface HttpResult {
   readonly isBase64Encoded: false;
 }
 
-/** Whether an event is one that {@link toRequest} understands. @throws {FunctionError} `FUNCTION_EVENT_INVALID` */
-function requireHttpEvent(event: unknown): asserts event is HttpEvent {
-  const { version, rawPath, requestContext } = membersOf(event);
-  const { method } = membersOf(membersOf(requestContext)['http']);
-  if (version === '2.0' && typeof rawPath === 'string' && typeof method === 'string') return;
-  throw new FunctionError(
-    'FUNCTION_EVENT_INVALID',
-    'This is not an HTTP event with payload format 2.0. Put a function URL or an HTTP API of API Gateway before this function.',
-  );
-}
-
-/** The event as a request to an endpoint. Its `source` is the event, of which only `requestContext` is to be believed. */
-function toRequest(event: HttpEvent): EndpointRequest {
-  const { requestContext, rawQueryString = '', body } = event;
-  const { method, sourceIp = '' } = requestContext.http;
-  const bytes = Buffer.from(body ?? '', event.isBase64Encoded === true ? 'base64' : 'utf8');
-  return {
-    method,
-    url: `${pathOf(event)}${rawQueryString === '' ? '' : `?${rawQueryString}`}`,
-    headers: {
-      ...Object.fromEntries(
-        Object.entries(event.headers ?? {}).map(([name, value]) => [name.toLowerCase(), [value]]),
-      ),
-      // What the endpoint is to judge by is what came, whatever was announced.
-      'content-length': [String(bytes.length)],
-    },
-    remoteAddress: sourceIp,
-    encrypted: true,
-    source: event,
-    ...(bytes.length > 0 && { body: formOf(bytes.toString('utf8')) }),
-  };
-}
-
-/** The path without the stage of an HTTP API. */
-function pathOf({ rawPath, requestContext: { stage = '$default' } }: HttpEvent): string {
-  const prefix = `/${stage}`;
-  const staged = stage !== '$default' && rawPath.startsWith(`${prefix}/`);
-  return staged ? rawPath.slice(prefix.length) : rawPath;
-}
-
-/** The ARN of the caller, as AWS IAM has found it out. Nothing that the caller wrote is looked at. */
-function callerOf({ source }: EndpointRequest): string | undefined {
-  const { authorizer } = membersOf(membersOf(source)['requestContext']);
-  const { userArn } = membersOf(membersOf(authorizer)['iam']);
-  return typeof userArn === 'string' && userArn !== '' ? userArn : undefined;
-}
-
-/**
- * An endpoint's answer as a result. Lambda counts the body's length by itself, and leaves it to the function to send
- * none after HEAD.
- */
-function toResult(
-  answer: EndpointAnswer,
-  method: string,
-  more: Readonly<Record<string, string>>,
-): HttpResult {
-  const headers: Record<string, string> = {};
-  for (let index = 0; index < answer.headers.length; index += 2) {
-    const name = answer.headers[index] ?? '';
-    if (name !== 'Content-Length') headers[name] = headerOf(answer, name) ?? '';
-  }
-  return {
-    statusCode: answer.status,
-    headers: { ...headers, ...more },
-    body: method === 'HEAD' ? '' : answer.body.toString('utf8'),
-    isBase64Encoded: false,
-  };
-}
-
-/** The form as a framework's parser gives it: texts, and lists for what is repeated. */
-function formOf(text: string): Readonly<Record<string, string | readonly string[]>> {
-  const form = new URLSearchParams(text);
-  return Object.fromEntries(
-    [...new Set(form.keys())].map((name) => {
-      const values = form.getAll(name);
-      return [name, values.length > 1 ? values : (values[0] ?? '')];
-    }),
-  );
-}
-
-function membersOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null
-    ? (value as Readonly<Record<string, unknown>>)
-    : {};
-}
-
-/** Tells the log of the HTTP function what peers ask for. Who asked is in the line of the request. */
-function httpObserver(
-  log: FunctionLog,
-  onPeer: (request: object, peerId: string) => void,
-): ServingObserver {
-  return {
-    loggedIn: (peerId, source) => {
-      if (source !== undefined) onPeer(source, peerId);
-    },
-    tokenUnavailable: (peer, error) =>
-      log('warn', 'the service token could not be served', { err: error }, { peer }),
-    loginFailed: (reason, _peer, remoteAddress) =>
-      log('warn', 'a peer could not log in', {}, { reason, remoteAddress }),
-    roleMissing: (peer, role) =>
-      log('warn', 'a peer asked for what it has no role for', {}, { peer, role }),
-    rotated: (peer, versionId, outcome) =>
-      log('info', 'a peer rotated the service token', {}, { peer, versionId, outcome }),
-    rotationFailed: (peer, error) =>
-      log('warn', 'a rotation that a peer asked for failed', { err: error }, { peer }),
-    failed: (error) => log('error', 'an unexpected error while answering', { err: error }),
-  };
-}
-
 /** The handler of the HTTP function: payload format 2.0 in and out. */
 export type HttpHandler = (event: unknown, context: FunctionContext) => Promise<HttpResult>;
 
@@ -166,8 +57,8 @@ interface Started {
 }
 
 /**
- * Makes the handler of the HTTP function. Configuration, clients and caches are kept from one invocation to the next; a
- * start that fails is answered with 503, and tried again by the next one.
+ * Makes the handler of the HTTP function. Configuration, clients and caches are kept from one invocation to the next. A
+ * failed start is answered with 503; the next invocation tries again.
  */
 export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
   const { clock, firstLog, start } = prepareFunction(options, readHttpFunctionConfig);
@@ -180,7 +71,7 @@ export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
     return { routes: createHttpRoutes({ core, reads, callerOf, observer }), reads, log };
   });
 
-  /** The answer, with the log that is configured; before the start, that is the first one. */
+  /** The answer, with the configured log; before the start, with the first one. */
   async function answer(
     request: EndpointRequest,
     path: string,
@@ -205,7 +96,7 @@ export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
         const request = toRequest(event);
         const path = plainPath(pathOf(event));
         const { answered, log } = await answer(request, path);
-        // Who called is written as it is: AWS has authenticated it, and role names look like secrets to redaction.
+        // The caller is written as it is: AWS has authenticated it, and redaction takes role names for secrets.
         const who = { peer: peers.get(event), caller: callerOf(request) };
         const what = {
           method: /^[A-Z]{1,16}$/.test(request.method) ? request.method : 'OTHER',
@@ -224,4 +115,113 @@ export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
         throw shownError(error);
       }
     });
+}
+
+/** @throws {FunctionError} `FUNCTION_EVENT_INVALID` */
+function requireHttpEvent(event: unknown): asserts event is HttpEvent {
+  const { version, rawPath, requestContext } = membersOf(event);
+  const { method } = membersOf(membersOf(requestContext)['http']);
+  if (version === '2.0' && typeof rawPath === 'string' && typeof method === 'string') return;
+  throw new FunctionError(
+    'FUNCTION_EVENT_INVALID',
+    'This is not an HTTP event with payload format 2.0. Put a function URL or an HTTP API of API Gateway before this function.',
+  );
+}
+
+/** The event as a request to an endpoint. Its `source` is the event, of which only `requestContext` is trusted. */
+function toRequest(event: HttpEvent): EndpointRequest {
+  const { requestContext, rawQueryString = '', body } = event;
+  const { method, sourceIp = '' } = requestContext.http;
+  const bytes = Buffer.from(body ?? '', event.isBase64Encoded === true ? 'base64' : 'utf8');
+  return {
+    method,
+    url: `${pathOf(event)}${rawQueryString === '' ? '' : `?${rawQueryString}`}`,
+    headers: {
+      ...Object.fromEntries(
+        Object.entries(event.headers ?? {}).map(([name, value]) => [name.toLowerCase(), [value]]),
+      ),
+      // The length of what came, whatever was announced.
+      'content-length': [String(bytes.length)],
+    },
+    remoteAddress: sourceIp,
+    encrypted: true,
+    source: event,
+    ...(bytes.length > 0 && { body: formOf(bytes.toString('utf8')) }),
+  };
+}
+
+/** The path without the stage of an HTTP API. */
+function pathOf({ rawPath, requestContext: { stage = '$default' } }: HttpEvent): string {
+  const prefix = `/${stage}`;
+  const staged = stage !== '$default' && rawPath.startsWith(`${prefix}/`);
+  return staged ? rawPath.slice(prefix.length) : rawPath;
+}
+
+/** The caller's ARN by AWS IAM. Nothing that the caller wrote is read. */
+function callerOf({ source }: EndpointRequest): string | undefined {
+  const { authorizer } = membersOf(membersOf(source)['requestContext']);
+  const { userArn } = membersOf(membersOf(authorizer)['iam']);
+  return typeof userArn === 'string' && userArn !== '' ? userArn : undefined;
+}
+
+/**
+ * An endpoint's answer as a result. Lambda adds the body's length, and leaves it to the function to send no body after
+ * HEAD.
+ */
+function toResult(
+  answer: EndpointAnswer,
+  method: string,
+  more: Readonly<Record<string, string>>,
+): HttpResult {
+  const headers: Record<string, string> = {};
+  for (let index = 0; index < answer.headers.length; index += 2) {
+    const name = answer.headers[index] ?? '';
+    if (name !== 'Content-Length') headers[name] = headerOf(answer, name) ?? '';
+  }
+  return {
+    statusCode: answer.status,
+    headers: { ...headers, ...more },
+    body: method === 'HEAD' ? '' : answer.body.toString('utf8'),
+    isBase64Encoded: false,
+  };
+}
+
+/** The form as a framework's parser gives it: texts, and lists for repeated names. */
+function formOf(text: string): Readonly<Record<string, string | readonly string[]>> {
+  const form = new URLSearchParams(text);
+  return Object.fromEntries(
+    [...new Set(form.keys())].map((name) => {
+      const values = form.getAll(name);
+      return [name, values.length > 1 ? values : (values[0] ?? '')];
+    }),
+  );
+}
+
+function membersOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null
+    ? (value as Readonly<Record<string, unknown>>)
+    : {};
+}
+
+/** Logs what peers ask for. Who asked is in the line of the request. */
+function httpObserver(
+  log: FunctionLog,
+  onPeer: (request: object, peerId: string) => void,
+): ServingObserver {
+  return {
+    loggedIn: (peerId, source) => {
+      if (source !== undefined) onPeer(source, peerId);
+    },
+    tokenUnavailable: (peer, error) =>
+      log('warn', 'the service token could not be served', { err: error }, { peer }),
+    loginFailed: (reason, _peer, remoteAddress) =>
+      log('warn', 'a peer could not log in', {}, { reason, remoteAddress }),
+    roleMissing: (peer, role) =>
+      log('warn', 'a peer asked for what it has no role for', {}, { peer, role }),
+    rotated: (peer, versionId, outcome) =>
+      log('info', 'a peer rotated the service token', {}, { peer, versionId, outcome }),
+    rotationFailed: (peer, error) =>
+      log('warn', 'a rotation that a peer asked for failed', { err: error }, { peer }),
+    failed: (error) => log('error', 'an unexpected error while answering', { err: error }),
+  };
 }

@@ -1,34 +1,170 @@
-import { withSnakeNames } from '../tokens/json.js';
+import { servingOptionsOf, type Core, type GapWatch } from '../composition/core.js';
+import { createReadiness } from '../composition/readiness.js';
+import type { IamPeer } from '../config/values.js';
 import type { ReadinessSource } from '../operations/health.js';
+import type { PeerRole } from '../peers/peers.js';
+import type { SecretStore, SecretVersion, VersionSelector } from '../secrets/secret-store.js';
 import {
+  errorAnswer,
+  guarded,
   jsonAnswer,
   methodNotAllowed,
+  parameterOf,
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
-  parameterOf,
   type Form,
-  errorAnswer,
   type ServingObserver,
-  guarded,
 } from '../serving/endpoint.js';
-import { redactText } from '../tokens/redaction.js';
-import type { IamPeer } from '../config/values.js';
 import {
   roleMissingAnswer,
   type LoginResult,
   type PeerAuthentication,
 } from '../serving/peer-login.js';
-import type { PeerRole } from '../peers/peers.js';
-import type { Core, GapWatch } from '../composition/core.js';
-import { createReadiness } from '../composition/broker-readiness.js';
 import { createServing } from '../serving/serving.js';
-import type { SecretStore, SecretVersion, VersionSelector } from '../secrets/secret-store.js';
+import { withSnakeNames } from '../tokens/json.js';
+import { redactText } from '../tokens/redaction.js';
+
+/** The paths that the HTTP function serves. */
+const HTTP_ROUTES = ['/v1/token', '/oauth2/token', '/v1/rotate', '/health/ready'] as const;
+
+export type HttpRoute = (typeof HTTP_ROUTES)[number];
+
+/** Whether the function serves a path. */
+export function isHttpRoute(path: string): path is HttpRoute {
+  return (HTTP_ROUTES as readonly string[]).includes(path);
+}
+
+interface HttpRoutesOptions {
+  readonly core: Core;
+  readonly reads: AwaitedReads;
+  /** The caller's ARN by AWS IAM. */
+  readonly callerOf: (request: EndpointRequest) => string | undefined;
+  readonly observer: ServingObserver;
+}
+
+/** A function runs no schedule. */
+const NO_SCHEDULE: GapWatch = {
+  ownSlotsCount: () => false,
+  current: () => undefined,
+  learn: () => undefined,
+};
+
+/** The endpoints of the HTTP function: those of the broker, for peers that AWS IAM knows. */
+export function createHttpRoutes({
+  core,
+  reads,
+  callerOf,
+  observer,
+}: HttpRoutesOptions): Readonly<Record<HttpRoute, Endpoint>> {
+  const serving = createServing({
+    ...servingOptionsOf(core),
+    store: reads,
+    login: new IamLogin({ peers: core.config.http.iamPeers, callerOf, observer }),
+    observer,
+  });
+  const readiness = createReadiness(core, serving.tokenCache, NO_SCHEDULE);
+  return {
+    '/v1/token': serving.token,
+    '/oauth2/token': serving.oauth,
+    '/v1/rotate': serving.rotate,
+    '/health/ready': guarded(new ReadyEndpoint(readiness), observer),
+  };
+}
+
+const ASSUMED_ROLE = /^(arn:aws[a-z-]*):sts::(\d{12}):assumed-role\/([^/]+)\/[^/]+$/;
+const ROLE = /^(arn:aws[a-z-]*:iam::\d{12}:role)\/(?:.*\/)?([^/]+)$/;
 
 /**
- * `GET /health/ready`: 200 when a token with remaining life can be served, else 503 with the reason, in the form that
- * the broker's own health endpoint has. Of rotation a function that only serves knows nothing. It waits for the store as
- * long as a peer would: a cold start takes longer than the probes of containers wait.
+ * The principal of an ARN: the role of a session; a role without its path, which a session's ARN does not have and by
+ * which no two roles of an account differ. Any other ARN is returned as it is. Pure.
+ *
+ * @example
+ * ```ts
+ * principalArn('arn:aws:sts::123456789012:assumed-role/orders/i-0abc'); // 'arn:aws:iam::123456789012:role/orders'
+ * principalArn('arn:aws:iam::123456789012:role/services/orders'); // 'arn:aws:iam::123456789012:role/orders'
+ * ```
+ */
+export function principalArn(arn: string): string {
+  const [, partition, account, role] = ASSUMED_ROLE.exec(arn) ?? [];
+  if (role !== undefined) return `${partition}:iam::${account}:role/${role}`;
+  return arn.replace(ROLE, '$1/$2');
+}
+
+interface IamLoginOptions {
+  readonly peers: readonly IamPeer[];
+  /** The caller's ARN by AWS IAM; `undefined` when there is none. */
+  readonly callerOf: (request: EndpointRequest) => string | undefined;
+  readonly observer: ServingObserver;
+}
+
+/**
+ * Accepts peers that AWS IAM has authenticated before the function was invoked. Only what AWS says of the caller counts,
+ * never a header or a parameter. A caller that is not on the list is refused, whatever its rights in AWS.
+ */
+export class IamLogin implements PeerAuthentication {
+  readonly #roles = new Map<string, Set<PeerRole>>();
+  readonly #callerOf: IamLoginOptions['callerOf'];
+  readonly #observer: ServingObserver;
+
+  constructor({ peers, callerOf, observer }: IamLoginOptions) {
+    // A peer that is named twice has the roles of both.
+    for (const { arn, roles } of peers) {
+      const id = principalArn(arn);
+      this.#roles.set(id, new Set([...(this.#roles.get(id) ?? []), ...roles]));
+    }
+    this.#callerOf = callerOf;
+    this.#observer = observer;
+  }
+
+  async withHeader(request: EndpointRequest, role: PeerRole): Promise<LoginResult> {
+    const caller = this.#callerOf(request);
+    if (caller === undefined) {
+      this.#observer.loginFailed?.('missing', undefined, request.remoteAddress);
+      return refuse('The endpoint does not name the caller. It must be authorized by AWS IAM.');
+    }
+    const id = principalArn(caller);
+    const roles = this.#roles.get(id);
+    if (roles === undefined) {
+      this.#observer.loginFailed?.('unknown_peer', undefined, request.remoteAddress);
+      return refuse('The IAM role or user that calls is not a peer of this broker.');
+    }
+    this.#observer.loggedIn?.(id, request.source);
+    if (roles.has(role)) return { peer: { id } };
+    this.#observer.roleMissing?.(id, role);
+    return { refusal: roleMissingAnswer(role) };
+  }
+
+  /** AWS IAM has authenticated the caller: a client secret would be a second method (RFC 6749 §2.3). */
+  async withHeaderOrForm(
+    request: EndpointRequest,
+    form: Form,
+    role: PeerRole,
+  ): Promise<LoginResult> {
+    if (parameterOf(form, 'client_secret') === undefined) return this.withHeader(request, role);
+    return {
+      refusal: errorAnswer(
+        400,
+        'invalid_request',
+        'AWS IAM authenticates the caller here. Send no client secret.',
+      ),
+    };
+  }
+
+  /** No `Authorization` header decides here: AWS has checked it already. */
+  now(): undefined {
+    return undefined;
+  }
+}
+
+function refuse(description: string): { readonly refusal: EndpointAnswer } {
+  return { refusal: errorAnswer(403, 'unauthorized_client', description) };
+}
+
+/**
+ * `GET /health/ready`: 200 when a token with remaining life can be served, else 503 with the reason, in the form of the
+ * broker's own health endpoint, without rotation, which this function does not run. It waits for the store as long as a
+ * peer would: a cold start takes longer than the probes of containers wait.
  */
 class ReadyEndpoint implements Endpoint {
   constructor(private readonly source: Pick<ReadinessSource, 'tokenState'>) {}
@@ -51,161 +187,9 @@ class ReadyEndpoint implements Endpoint {
   }
 }
 
-const ASSUMED_ROLE = /^(arn:aws[a-z-]*):sts::(\d{12}):assumed-role\/([^/]+)\/[^/]+$/;
-const ROLE = /^(arn:aws[a-z-]*:iam::\d{12}:role)\/(?:.*\/)?([^/]+)$/;
-
 /**
- * Who an ARN stands for: the role of an assumed role, without its session; a role without its path, which the ARN of a
- * session does not have, and which no two roles of an account differ by. Everything else as it is.
- *
- * @example
- * ```ts
- * principalArn('arn:aws:sts::123456789012:assumed-role/orders/i-0abc'); // 'arn:aws:iam::123456789012:role/orders'
- * principalArn('arn:aws:iam::123456789012:role/services/orders'); // 'arn:aws:iam::123456789012:role/orders'
- * ```
- */
-export function principalArn(arn: string): string {
-  const [, partition, account, role] = ASSUMED_ROLE.exec(arn) ?? [];
-  if (role !== undefined) return `${partition}:iam::${account}:role/${role}`;
-  return arn.replace(ROLE, '$1/$2');
-}
-
-/** What {@link IamLogin} works with. */
-interface IamLoginOptions {
-  readonly peers: readonly IamPeer[];
-  /** The ARN that AWS IAM says the caller of a request has; `undefined` when it says nothing. */
-  readonly callerOf: (request: EndpointRequest) => string | undefined;
-  readonly observer: ServingObserver;
-}
-
-/**
- * Lets peers in that AWS IAM has authenticated before the function was invoked. Only what AWS says of the caller counts,
- * never a header or a parameter; whoever is not on the list is refused, whatever AWS would let them do.
- */
-export class IamLogin implements PeerAuthentication {
-  readonly #roles = new Map<string, Set<PeerRole>>();
-  readonly #callerOf: IamLoginOptions['callerOf'];
-  readonly #observer: ServingObserver;
-
-  constructor({ peers, callerOf, observer }: IamLoginOptions) {
-    // A peer that is named twice has the roles of both.
-    for (const { arn, roles } of peers) {
-      const id = principalArn(arn);
-      this.#roles.set(id, new Set([...(this.#roles.get(id) ?? []), ...roles]));
-    }
-    this.#callerOf = callerOf;
-    this.#observer = observer;
-  }
-
-  async withHeader(request: EndpointRequest, role: PeerRole): Promise<LoginResult> {
-    const caller = this.#callerOf(request);
-    if (caller === undefined) {
-      this.#observer.loginFailed?.('missing', undefined, request.remoteAddress);
-      return refuse('The endpoint does not tell who calls. It must be authorized by AWS IAM.');
-    }
-    const id = principalArn(caller);
-    const roles = this.#roles.get(id);
-    if (roles === undefined) {
-      this.#observer.loginFailed?.('unknown_peer', undefined, request.remoteAddress);
-      return refuse('The IAM role or user that calls is not a peer of this broker.');
-    }
-    this.#observer.loggedIn?.(id, request.source);
-    if (roles.has(role)) return { peer: { id } };
-    this.#observer.roleMissing?.(id, role);
-    return { refusal: roleMissingAnswer(role) };
-  }
-
-  /** AWS IAM has authenticated the caller: a client secret besides is one too many (RFC 6749 §2.3). */
-  async withHeaderOrForm(
-    request: EndpointRequest,
-    form: Form,
-    role: PeerRole,
-  ): Promise<LoginResult> {
-    if (parameterOf(form, 'client_secret') === undefined) return this.withHeader(request, role);
-    return {
-      refusal: errorAnswer(
-        400,
-        'invalid_request',
-        'AWS IAM authenticates the caller here. Send no client secret.',
-      ),
-    };
-  }
-
-  /** Nothing can be told from an `Authorization` header: AWS has judged it already. */
-  now(): undefined {
-    return undefined;
-  }
-}
-
-function refuse(description: string): { readonly refusal: EndpointAnswer } {
-  return { refusal: errorAnswer(403, 'unauthorized_client', description) };
-}
-
-/** The paths that the HTTP function serves. */
-const HTTP_ROUTES = ['/v1/token', '/oauth2/token', '/v1/rotate', '/health/ready'] as const;
-
-/** One of the paths that the HTTP function serves. */
-export type HttpRoute = (typeof HTTP_ROUTES)[number];
-
-/** Whether the function serves a path. */
-export function isHttpRoute(path: string): path is HttpRoute {
-  return (HTTP_ROUTES as readonly string[]).includes(path);
-}
-
-/** What {@link createHttpRoutes} works with. */
-interface HttpRoutesOptions {
-  readonly core: Core;
-  readonly reads: AwaitedReads;
-  /** The ARN that AWS IAM says the caller of a request has. */
-  readonly callerOf: (request: EndpointRequest) => string | undefined;
-  readonly observer: ServingObserver;
-}
-
-/** A function runs no schedule, and knows none. */
-const NO_SCHEDULE: GapWatch = {
-  ownSlotsCount: () => false,
-  current: () => undefined,
-  learn: () => undefined,
-};
-
-/** The endpoints of the HTTP function: those of the broker, for peers that AWS IAM knows. */
-export function createHttpRoutes({
-  core,
-  reads,
-  callerOf,
-  observer,
-}: HttpRoutesOptions): Readonly<Record<HttpRoute, Endpoint>> {
-  const { config, clock, rotator } = core;
-  const { scope } = config.provider;
-  const serving = createServing({
-    store: reads,
-    tokenSecretId: config.secrets.tokenSecretId,
-    peersSecretId: config.secrets.peersSecretId,
-    clock,
-    ttlMs: config.cache.ttlSeconds * 1000,
-    skewMs: config.verification.clockSkewSeconds * 1000,
-    ...(scope !== undefined && { scope }),
-    login: new IamLogin({ peers: config.http.iamPeers, callerOf, observer }),
-    rotateNow: {
-      rotate: async () => {
-        const { versionId, result } = await rotator.rotate({ trigger: 'http' });
-        return { versionId, outcome: result };
-      },
-    },
-    observer,
-  });
-  const readiness = createReadiness(core, serving.tokenCache, NO_SCHEDULE);
-  return {
-    '/v1/token': serving.token,
-    '/oauth2/token': serving.oauth,
-    '/v1/rotate': serving.rotate,
-    '/health/ready': guarded(new ReadyEndpoint(readiness), observer),
-  };
-}
-
-/**
- * The reads of a secret store, and when they have ended. A cache reads behind an answer; but a function is frozen as
- * soon as it has answered, and a read that is under way then breaks off at some later time.
+ * The reads of a secret store, and when they have ended. A cache reads in the background, but a function is frozen as
+ * soon as it has answered, and a read under way would break off at some later time.
  */
 export class AwaitedReads implements Pick<SecretStore, 'read'> {
   readonly #running = new Set<Promise<unknown>>();
@@ -214,14 +198,14 @@ export class AwaitedReads implements Pick<SecretStore, 'read'> {
 
   read(secretId: string, selector?: VersionSelector): Promise<SecretVersion> {
     const read = this.store.read(secretId, selector);
-    // Whoever asked for the read gets its error.
+    // The caller gets the error.
     const forget = (): boolean => this.#running.delete(ended);
     const ended: Promise<unknown> = read.then(forget, forget);
     this.#running.add(ended);
     return read;
   }
 
-  /** Resolves when no read is under way, however they end. */
+  /** Resolves when no read is under way. Never rejects. */
   async settled(): Promise<void> {
     await Promise.all(this.#running);
   }

@@ -1,45 +1,9 @@
-import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { startDeadline, type Clock } from '../tokens/time.js';
 import type { TokenProvider } from '../provider/token-provider.js';
+import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
+import { startDeadline, type Clock } from '../tokens/time.js';
 
-const KINDS = {
-  /** The event is not one that this function is for. */
-  FUNCTION_EVENT_INVALID: 'rejected',
-  /** The event names another secret than the configured token secret. */
-  FUNCTION_SECRET_UNEXPECTED: 'misconfigured',
-  /** The provider had not answered when the function's time was nearly up. */
-  FUNCTION_OUT_OF_TIME: 'retry',
-  /** What nobody foresaw; the log line before says more. */
-  FUNCTION_FAILED: 'bug',
-} as const satisfies Record<string, ErrorKind>;
-
-/** The stable codes of {@link FunctionError}. */
-type FunctionErrorCode = keyof typeof KINDS;
-
-/** A function on AWS Lambda could not do what it was invoked for. Messages name what is wrong, never a value of the event. */
-export class FunctionError extends BrokerError {
-  declare readonly code: FunctionErrorCode;
-
-  constructor(code: FunctionErrorCode, message: string, options: BrokerErrorOptions = {}) {
-    super(code, KINDS[code], message, options);
-  }
-}
-
-/**
- * What a function rejects with. Lambda logs that as it is, redacted by nobody: only the broker's own errors, whose texts
- * are free of tokens and secrets, are let through.
- */
-export function shownError(error: unknown): BrokerError {
-  return error instanceof BrokerError
-    ? error
-    : new FunctionError(
-        'FUNCTION_FAILED',
-        'An unexpected error ended the invocation. The log line before this one says more.',
-      );
-}
-
-/** What is used of the context object that Lambda passes to a handler. */
+/** The part of Lambda's context object that is used. */
 export interface FunctionContext {
   /** The id of the invocation. */
   readonly awsRequestId: string;
@@ -47,31 +11,31 @@ export interface FunctionContext {
   getRemainingTimeInMillis(): number;
 }
 
-/** The invocation that runs. */
+/** A running invocation. */
 interface Invocation {
   readonly requestId: string;
   /** When it began, in milliseconds since the Unix epoch. */
   readonly startedAt: number;
-  /** Aborted while enough time is left to keep what the provider has minted, and to answer. */
+  /** Aborted while enough time is left to stage a minted token, and to answer. */
   readonly providerSignal: AbortSignal;
 }
 
 /** Kept back for the secret store and for the answer, in milliseconds. */
 const RESERVE = 5_000;
 
-/** How long the provider may take, of the milliseconds that are left: all but five seconds, and at least the half. */
+/** How many of the remaining milliseconds the provider may take: all but five seconds, and at least half. Pure. */
 export function providerTime(remaining: number): number {
   return Math.max(0, remaining - Math.min(RESERVE, remaining / 2));
 }
 
 const current = new AsyncLocalStorage<Invocation>();
 
-/** The invocation that the caller runs in; `undefined` outside of any. */
+/** The invocation that the caller runs in, if any. */
 export function currentInvocation(): Invocation | undefined {
   return current.getStore();
 }
 
-/** Runs one invocation. What it starts and does not await must not outlive it: Lambda freezes the process. */
+/** Runs one invocation. It has to await all that it starts: Lambda freezes the process afterwards. */
 export async function runInvocation<R>(
   clock: Clock,
   context: FunctionContext,
@@ -99,7 +63,7 @@ function outOfTime(limit: number): FunctionError {
   );
 }
 
-/** A provider whose calls end before the invocation that made them: what is minted can still be staged then. */
+/** A provider whose calls end early enough before the invocation does to stage what was minted. */
 export function timedProvider(provider: TokenProvider): TokenProvider {
   return {
     mint: (settings, credentials, signal) =>
@@ -111,4 +75,37 @@ export function timedProvider(provider: TokenProvider): TokenProvider {
 function withInvocation(signal: AbortSignal | undefined): AbortSignal | undefined {
   const limit = currentInvocation()?.providerSignal;
   return signal && limit ? AbortSignal.any([signal, limit]) : (signal ?? limit);
+}
+
+const KINDS = {
+  /** The event is of another kind than the function is for. */
+  FUNCTION_EVENT_INVALID: 'rejected',
+  /** The event names another secret than the configured token secret. */
+  FUNCTION_SECRET_UNEXPECTED: 'misconfigured',
+  /** The provider had not answered when the function's time was nearly up. */
+  FUNCTION_OUT_OF_TIME: 'retry',
+  /** An unexpected error; the log line before says more. */
+  FUNCTION_FAILED: 'bug',
+} as const satisfies Record<string, ErrorKind>;
+
+/** A function on AWS Lambda could not do its work. Messages name what is wrong, never a value of the event. */
+export class FunctionError extends BrokerError {
+  declare readonly code: keyof typeof KINDS;
+
+  constructor(code: keyof typeof KINDS, message: string, options: BrokerErrorOptions = {}) {
+    super(code, KINDS[code], message, options);
+  }
+}
+
+/**
+ * The error that a function rejects with. Lambda logs it unredacted, so only the broker's own errors pass, whose texts are
+ * free of tokens and secrets.
+ */
+export function shownError(error: unknown): BrokerError {
+  return error instanceof BrokerError
+    ? error
+    : new FunctionError(
+        'FUNCTION_FAILED',
+        'An unexpected error ended the invocation. The log line before this one says more.',
+      );
 }

@@ -1,11 +1,10 @@
-import { sameSecret } from '../config/schema.js';
-import { ROTATION_STEPS, type RotationStep } from '../rotation/rotation.js';
-import { VERSION_ID_LENGTH, isStoreError } from '../secrets/secret-store.js';
-import { FunctionError, shownError, runInvocation, type FunctionContext } from './invocation.js';
+import type { Core } from '../composition/core.js';
 import type { BrokerConfig } from '../config/broker-config.js';
+import { sameSecret } from '../config/schema.js';
 import { REFUSED } from '../rotation/due.js';
 import type { RotationSteps, StepCall } from '../rotation/rotation-steps.js';
-import type { Core } from '../composition/core.js';
+import { ROTATION_STEPS, type RotationStep } from '../rotation/rotation.js';
+import { isStoreError, VERSION_ID_LENGTH } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import {
   parseServiceToken,
@@ -14,31 +13,122 @@ import {
   type ServiceToken,
 } from '../tokens/service-token.js';
 import {
-  readFunctionConfig,
-  type FunctionLog,
   elapsed,
   prepareFunction,
-  type FunctionOptions,
+  readFunctionConfig,
   startOnce,
+  type FunctionLog,
+  type FunctionOptions,
 } from './function-start.js';
+import { FunctionError, runInvocation, shownError, type FunctionContext } from './invocation.js';
 
-/** What Secrets Manager invokes a rotation function with. */
+/**
+ * The handler of a rotation function. It resolves with nothing: Secrets Manager only looks at whether it succeeded. It
+ * also takes `{"Probe":"token"}`, which logs the current token's remaining life, and whether receivers accept it.
+ */
+export type RotationHandler = (event: unknown, context: FunctionContext) => Promise<void>;
+
+/**
+ * Makes the handler of a rotation function. Configuration, clients, the provider's metadata and its keys are kept from
+ * one invocation to the next. After a failed start the next invocation tries again.
+ */
+export function createRotationFunction(options: FunctionOptions = {}): RotationHandler {
+  const { clock, firstLog, start } = prepareFunction(options, readFunctionConfig);
+  const started = startOnce(start);
+
+  /** Never rejects: a retry could not help before the schedule does, and a missing line raises the alarm. */
+  async function probe(): Promise<void> {
+    try {
+      const { core, log } = await started();
+      await probeToken(core, log);
+    } catch (error) {
+      firstLog('error', 'the service token could not be probed', { ...elapsed(clock), err: error });
+    }
+  }
+
+  return (event, context) =>
+    runInvocation(clock, context, async () => {
+      let log = firstLog;
+      let call: RotationEvent | undefined;
+      if (isProbe(event)) return probe();
+      try {
+        call = readRotationEvent(event);
+        const { core, log: configured } = await started();
+        log = configured;
+        requireTokenSecret(call, core.config);
+        await runStep(core.rotator.steps, call, log);
+      } catch (error) {
+        const { step, versionId } = call ?? {};
+        log('error', 'rotation step failed', { step, versionId, ...elapsed(clock), err: error });
+        throw shownError(error);
+      }
+    });
+}
+
+async function runStep(
+  steps: RotationSteps,
+  { step, versionId, rotationToken }: RotationEvent,
+  log: FunctionLog,
+): Promise<void> {
+  const call: StepCall = {
+    managed: true,
+    ...(rotationToken !== undefined && { rotationToken }),
+  };
+  try {
+    await steps[step](versionId, call);
+  } catch (error) {
+    // A staged token that receivers refuse must not stay pending: every retry would adopt it again, and a pending
+    // leftover keeps Secrets Manager from starting another rotation.
+    if (step !== 'createSecret' && errorCode(error) === 'ROTATION_TOKEN_REJECTED') {
+      log('warn', 'the pending version is given up', { step, versionId, err: error });
+      await steps.giveUp(versionId);
+    }
+    throw error;
+  }
+}
+
+/** Logs how long the current token lives, and whether receivers accept it. A secret without a token has no life left. */
+async function probeToken(core: Core, log: FunctionLog): Promise<void> {
+  const { store, config, clock, verify } = core;
+  let token: ServiceToken;
+  try {
+    token = parseServiceToken((await store.read(config.secrets.tokenSecretId)).value);
+  } catch (error) {
+    if (!(error instanceof TokenSecretError) && !isStoreError(error, 'VERSION_NOT_FOUND'))
+      throw error;
+    log('warn', 'service token probed', { err: error }, { remainingSeconds: 0 });
+    return;
+  }
+  try {
+    await verify(token);
+  } catch (error) {
+    const isRefused = error instanceof BrokerError && error.kind === 'rejected';
+    log('warn', isRefused ? REFUSED : 'the service token could not be verified', {
+      code: errorCode(error),
+      err: error,
+    });
+  }
+  const remainingSeconds = Math.max(0, Math.floor(remainingLife(token, clock.now()) / 1000));
+  log('info', 'service token probed', elapsed(clock), { remainingSeconds });
+}
+
+/** The event that Secrets Manager invokes a rotation function with. */
 interface RotationEvent {
   readonly step: RotationStep;
   /** The secret's ARN. */
   readonly secretId: string;
-  /** ClientRequestToken: the id of the version that the rotation brings. */
+  /** ClientRequestToken: the id of the new version. */
   readonly versionId: string;
-  /** RotationToken: sensitive; passed on to PutSecretValue as it came, and never logged. */
+  /** RotationToken: sensitive; passed on to PutSecretValue unchanged, and never logged. */
   readonly rotationToken: string | undefined;
 }
 
-/** Lengths in characters, as the API reference of Secrets Manager has them. */
+/** Lengths in characters, by the API reference of Secrets Manager. */
 const SECRET_ID_LENGTH = { min: 1, max: 2_048 } as const;
 const ROTATION_TOKEN_LENGTH = { min: 1, max: 256 } as const;
 
 /**
- * Reads a rotation event. Members that are not known are left alone: Secrets Manager has added one before.
+ * Reads a rotation event. Unknown members are ignored: Secrets Manager has added one before.
  *
  * @throws {FunctionError} `FUNCTION_EVENT_INVALID`, naming the member, never its value.
  */
@@ -59,7 +149,7 @@ export function readRotationEvent(event: unknown): RotationEvent {
   };
 }
 
-/** The event of the stack's schedule, which asks the rotation function to look at the current token. */
+/** Whether it is the event of the stack's schedule, which asks for a look at the current token. */
 function isProbe(event: unknown): boolean {
   return typeof event === 'object' && event !== null && 'Probe' in event && event.Probe === 'token';
 }
@@ -91,9 +181,18 @@ function invalid(what: string): FunctionError {
   );
 }
 
+function requireTokenSecret({ secretId }: RotationEvent, { secrets }: BrokerConfig): void {
+  if (isConfiguredSecret(secretId, secrets.tokenSecretId)) return;
+  throw new FunctionError(
+    'FUNCTION_SECRET_UNEXPECTED',
+    `The event is for another secret than the token secret "${secrets.tokenSecretId}". ` +
+      'Set BROKER_TOKEN_SECRET_ID to the secret that this function rotates, and let each secret have a function of its own.',
+  );
+}
+
 /**
- * Whether an event's secret is the configured one, each given by name or by ARN, with the random characters at its end
- * or without. A name is taken for one of the function's own account and Region.
+ * Whether an event's secret is the configured one, each given by name or by ARN, with or without the random characters
+ * at its end. A name counts as one of the function's own account and Region. Pure.
  */
 export function isConfiguredSecret(secretId: string, configured: string): boolean {
   if (sameSecret(secretId, configured)) return true;
@@ -107,104 +206,4 @@ function splitArn(secretId: string): { readonly place: string; readonly name: st
   if (!secretId.startsWith('arn:')) return undefined;
   const parts = secretId.split(':');
   return { place: parts.slice(0, 6).join(':'), name: parts.slice(6).join(':') };
-}
-
-/**
- * The handler of a rotation function. It resolves with nothing: Secrets Manager only looks whether it succeeded. Besides
- * the events of a rotation it takes `{"Probe":"token"}`, which writes the current token's remaining life to the log, and
- * whether receivers accept it.
- */
-export type RotationHandler = (event: unknown, context: FunctionContext) => Promise<void>;
-
-/**
- * Makes the handler of a rotation function. Configuration, clients, the provider's metadata and its keys are kept from
- * one invocation to the next; a start that fails is tried again by the next one.
- */
-export function createRotationFunction(options: FunctionOptions = {}): RotationHandler {
-  const { clock, firstLog, start } = prepareFunction(options, readFunctionConfig);
-  const started = startOnce(start);
-
-  /** Never rejects: nobody would repeat it sooner than the schedule, and a missing line rings the alarm. */
-  async function probe(): Promise<void> {
-    try {
-      const { core, log } = await started();
-      await probeToken(core, log);
-    } catch (error) {
-      firstLog('error', 'the service token could not be probed', { ...elapsed(clock), err: error });
-    }
-  }
-
-  return (event, context) =>
-    runInvocation(clock, context, async () => {
-      let log = firstLog;
-      let call: RotationEvent | undefined;
-      if (isProbe(event)) return probe();
-      try {
-        call = readRotationEvent(event);
-        const { core, log: configured } = await started();
-        log = configured;
-        requireTokenSecret(call, core.config);
-        await runStep(core.rotator.steps, call, log);
-      } catch (error) {
-        const { step, versionId } = call ?? {};
-        log('error', 'rotation step failed', { step, versionId, ...elapsed(clock), err: error });
-        throw shownError(error);
-      }
-    });
-}
-
-function requireTokenSecret({ secretId }: RotationEvent, { secrets }: BrokerConfig): void {
-  if (isConfiguredSecret(secretId, secrets.tokenSecretId)) return;
-  throw new FunctionError(
-    'FUNCTION_SECRET_UNEXPECTED',
-    `The event is for another secret than the token secret "${secrets.tokenSecretId}". ` +
-      'Set BROKER_TOKEN_SECRET_ID to the secret that this function rotates, and let each secret have a function of its own.',
-  );
-}
-
-async function runStep(
-  steps: RotationSteps,
-  { step, versionId, rotationToken }: RotationEvent,
-  log: FunctionLog,
-): Promise<void> {
-  const call: StepCall = {
-    managed: true,
-    ...(rotationToken !== undefined && { rotationToken }),
-  };
-  try {
-    await steps[step](versionId, call);
-  } catch (error) {
-    // A staged token that receivers refuse must not stay pending: every retry would only adopt it again, and a pending
-    // leftover keeps Secrets Manager from ever beginning another rotation.
-    if (step !== 'createSecret' && errorCode(error) === 'ROTATION_TOKEN_REJECTED') {
-      log('warn', 'the pending version is given up', { step, versionId, err: error });
-      await steps.giveUp(versionId);
-    }
-    throw error;
-  }
-}
-
-/** Writes how long the current token lives, and whether receivers accept it. What holds no token has no life left. */
-async function probeToken(core: Core, log: FunctionLog): Promise<void> {
-  const { store, config, clock, verify } = core;
-  let token: ServiceToken;
-  try {
-    token = parseServiceToken((await store.read(config.secrets.tokenSecretId)).value);
-  } catch (error) {
-    if (!(error instanceof TokenSecretError) && !isStoreError(error, 'VERSION_NOT_FOUND'))
-      throw error;
-    log('warn', 'service token probed', { err: error }, { remainingSeconds: 0 });
-    return;
-  }
-  try {
-    await verify(token);
-  } catch (error) {
-    const isRefused = error instanceof BrokerError && error.kind === 'rejected';
-    log('warn', isRefused ? REFUSED : 'the service token could not be verified', {
-      code: errorCode(error),
-      err: error,
-    });
-  }
-  const remainingSeconds = Math.max(0, Math.floor(remainingLife(token, clock.now()) / 1000));
-  log('info', 'service token probed', elapsed(clock), { remainingSeconds });
 }

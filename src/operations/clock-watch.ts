@@ -1,7 +1,7 @@
-import { nextOffset, offsetBounds, type DateReading } from '../tokens/time.js';
 import { tell } from '../tokens/errors.js';
+import { nextOffset, offsetBounds, type DateReading } from '../tokens/time.js';
 
-/** Whose clock ours is compared with. */
+/** The clocks that this machine's is compared with. */
 export const CLOCK_SOURCES = ['provider', 'store'] as const;
 export type ClockSource = (typeof CLOCK_SOURCES)[number];
 
@@ -12,22 +12,22 @@ type ClockState = 'ok' | 'behind' | 'ahead';
 export interface ClockObserver {
   /** With each answer that has a `Date`. @param offsetSeconds positive while this machine's clock is behind. */
   read?(source: ClockSource, state: ClockState, offsetSeconds: number): void;
-  /** When the state is another than before. */
+  /** When the state has changed. */
   changed?(source: ClockSource, state: ClockState, offsetSeconds: number): void;
 }
 
-/** Whether this machine's clock agrees with the others'. It never makes the broker unready. */
+/** Whether this machine's clock agrees with the others. It never makes the broker unready. */
 export interface ClockReadiness {
   readonly ok: boolean;
-  /** What is wrong and what to do, in words. */
+  /** What is wrong and what to do. */
   readonly reason?: string;
   readonly code?: string;
 }
 
-/** A difference from which a clock that NTP sets is broken, in milliseconds. `doctor` warns from here on, too. */
-const WORTH_A_WORD = 30_000;
-/** Below it the whole seconds of the header and the servers' own clocks differ. */
-const LEAST = 2_000;
+/** The most that is tolerated, in milliseconds: no clock that NTP sets is off by more. `doctor` uses it, too. */
+const MOST_TOLERATED = 30_000;
+/** The least that is tolerated: the header has whole seconds, and the servers' own clocks differ. */
+const LEAST_TOLERATED = 2_000;
 
 const NAMES = { provider: "the provider's", store: "the secret store's" } as const;
 
@@ -37,10 +37,10 @@ interface Known {
 }
 
 /**
- * Compares this machine's clock with the `Date` of the answers that the broker gets anyway. It corrects nothing: who is wrong
- * is for a person to say.
+ * Compares this machine's clock with the `Date` header of the answers that the broker gets anyway. It corrects nothing:
+ * either clock may be wrong.
  *
- * A clock that is behind makes `expires_in` too long; one that is ahead makes tokens count as expired too early.
+ * A clock that is behind makes `expires_in` too long; one that is ahead makes tokens expire too early.
  */
 export class ClockWatch {
   readonly #tolerated: number;
@@ -49,11 +49,11 @@ export class ClockWatch {
 
   /** @param skewMs what verification tolerates (`BROKER_CLOCK_SKEW_SECONDS`), in milliseconds. */
   constructor(skewMs: number, observer: ClockObserver = {}) {
-    this.#tolerated = Math.min(Math.max(skewMs, LEAST), WORTH_A_WORD);
+    this.#tolerated = Math.min(Math.max(skewMs, LEAST_TOLERATED), MOST_TOLERATED);
     this.#observer = observer;
   }
 
-  /** Takes a reading in. */
+  /** Adds a reading. */
   read(source: ClockSource, reading: DateReading): void {
     const bounds = offsetBounds(reading);
     if (bounds === undefined) return;
@@ -95,7 +95,7 @@ function wordsOf(source: ClockSource, state: ClockState, offset: number): string
   const seconds = Math.round(Math.abs(offset) / 1_000);
   const [where, harm] =
     state === 'behind'
-      ? ['behind', 'Tokens are said to live for that much longer than they do.']
+      ? ['behind', 'Clients are told that tokens live that much longer than they do.']
       : ['ahead of', 'Tokens count as expired that much too early.'];
   return `This machine's clock is ${seconds} s ${where} ${NAMES[source]} (the Date of its answers). ${harm} Synchronize it (NTP).`;
 }

@@ -1,27 +1,27 @@
-import { looksSecret } from '../tokens/redaction.js';
 import {
+  collectDefaultMetrics,
   Counter,
-  type CounterConfiguration,
-  type LabelValues,
   Gauge,
   Histogram,
   Registry,
-  collectDefaultMetrics,
+  type CounterConfiguration,
+  type LabelValues,
 } from 'prom-client';
 import { isSuccess } from '../rotation/rotation.js';
+import { looksSecret } from '../tokens/redaction.js';
 import { CLOCK_SOURCES, type ClockSource } from './clock-watch.js';
 
 /** Word characters only: codes such as `STORE_THROTTLED`, words such as `wrong_secret` or `secrets-manager`. */
 const LABEL = /^[A-Za-z0-9_-]{1,48}$/;
 
 /**
- * Lets words through as metric labels, up to a number of different ones. Callers pass stable codes; a mistake of theirs
- * must neither put a secret into a label nor make a series for every request.
+ * Limits what becomes a metric label. Callers pass stable codes; a mistake of theirs must neither put a secret into a
+ * label nor create a series for every request.
  */
 export class BoundedLabel {
   readonly #seen = new Set<string>();
 
-  /** @param most how many different words are let through. Default: 100. */
+  /** @param most how many different words are accepted. Default: 100. */
   constructor(private readonly most = 100) {}
 
   /** The word, or `other`. */
@@ -34,8 +34,8 @@ export class BoundedLabel {
 }
 
 /**
- * A counter for what happens with every request. The library looks a series up by text that it makes of the labels
- * anew each time; here that is done once per series and scrape, and counting is an addition.
+ * A counter for what happens with every request: counting is an addition. prom-client would build a text from the labels
+ * each time to find the series; here it does so once per series and scrape.
  */
 class Tally<Label extends string> {
   readonly #series = new Map<string, { readonly labels: LabelValues<Label>; count: number }>();
@@ -52,7 +52,7 @@ class Tally<Label extends string> {
     });
   }
 
-  /** Counts one. @param labels with their names in the same order each time. */
+  /** Counts one. @param labels their names in the same order each time. */
   add(labels: LabelValues<Label>): void {
     let key = '';
     for (const name in labels) key += `${labels[name]} `;
@@ -62,21 +62,21 @@ class Tally<Label extends string> {
   }
 }
 
-/** The start of every metric's name. */
+/** The prefix of every metric's name. */
 export const METRICS_PREFIX = 'service_token_broker_';
 
 /** Which secret was read. */
 export type SecretRole = 'token' | 'peers' | 'credentials';
 
-/** What is asked when metrics are scraped. No answer may cost a read of the store or a call to the provider. */
+/** What is read when metrics are scraped. Nothing here may read the store or call the provider. */
 export interface MetricsSources {
   /** Remaining life of the cached service token in seconds; `undefined` while none is cached. */
   readonly tokenRemainingSeconds?: () => number | undefined;
   /** When the cached service token was minted, in milliseconds since the Unix epoch. */
   readonly tokenGeneratedAt?: () => number | undefined;
-  /** Whether receivers accept the cached service token; `undefined` while nobody knows. */
+  /** Whether receivers accept the cached service token; `undefined` while that is unknown. */
   readonly tokenAccepted?: () => boolean | undefined;
-  /** State of the provider's keys; `undefined` until they were needed. */
+  /** State of the provider's keys; `undefined` until they are needed. */
   readonly jwksStatus?: () => JwksStatus | undefined;
   /** Lines of the log that were dropped since the start. */
   readonly droppedLogLines?: () => number;
@@ -88,7 +88,7 @@ export interface MetricsSources {
 const JWKS_STATUSES = ['empty', 'fresh', 'stale', 'expired'] as const;
 type JwksStatus = (typeof JWKS_STATUSES)[number];
 
-/** What {@link BrokerMetrics.recordHttpRequest} counts: a line of the request log is one. */
+/** A finished request: the part of a request record that is counted. */
 interface CountedRequest {
   readonly route: string;
   readonly method: string;
@@ -98,8 +98,8 @@ interface CountedRequest {
 }
 
 /**
- * The broker's metrics, in a registry of their own. Names and labels are stable: alarms hang on them. Labels hold
- * words of ours, stable codes and ids of known peers; never a token, a message, or text from outside.
+ * The broker's metrics, in a registry of their own. Names and labels are stable: alarms depend on them. Labels hold
+ * the broker's own words and stable codes; never a token, a message, or text from outside.
  */
 export class BrokerMetrics {
   /** Everything that `GET /metrics` shows. */
@@ -242,43 +242,43 @@ export class BrokerMetrics {
     this.#tokensUnavailable.inc({ code: this.#code.of(code) });
   }
 
-  /** Counts a failed login. @param reason one of the words of the serving room. */
+  /** Counts a failed login. @param reason a stable word, such as `wrong_secret`. */
   recordPeerLoginFailure(reason: string): void {
     this.#loginFailures.inc({ reason: this.#word.of(reason) });
   }
 
-  /** Counts a caller's connection. @param change 1 when it was opened, -1 when it was closed. */
+  /** Counts a connection. @param change 1 when it was opened, -1 when it was closed. */
   recordConnection(change: 1 | -1): void {
     this.#connections.inc(change);
   }
 
-  /** Counts a connection that was more than the limit allows. */
+  /** Counts a connection beyond the limit. */
   recordConnectionRefused(how: 'answered' | 'reset'): void {
     this.#connectionsRefused.inc({ how });
   }
 
-  /** Notes whether the process can open files and connections. */
+  /** Records whether the process can open files and connections. */
   recordDescriptors(areExhausted: boolean): void {
     this.#descriptorsExhausted.set(areExhausted ? 1 : 0);
   }
 
-  /** Counts a read that ended well. */
+  /** Counts a successful read. */
   recordStoreRead(secret: SecretRole, durationMilliseconds: number): void {
     this.#storeReads.inc({ secret, code: 'OK' });
     this.#storeReadDuration.observe({ secret }, durationMilliseconds / 1000);
   }
 
-  /** Counts a read that failed. @param code a stable error code. */
+  /** Counts a failed read. @param code a stable error code. */
   recordStoreReadFailure(secret: SecretRole, code: string): void {
     this.#storeReads.inc({ secret, code: this.#code.of(code) });
   }
 
-  /** Counts a read that another Region answered. @param region as it is configured. */
+  /** Counts a read that another Region answered. @param region as configured. */
   recordFallbackRead(region: string): void {
     this.#fallbackReads.inc({ region: this.#word.of(region) });
   }
 
-  /** Counts a token that was asked of the provider. @param code `OK`, or a stable error code. */
+  /** Counts a token request to the provider. @param code `OK`, or a stable error code. */
   recordProviderMint(code: string): void {
     this.#mints.inc({ code: this.#code.of(code) });
   }
@@ -293,7 +293,7 @@ export class BrokerMetrics {
     this.#rotationSteps.inc({ step: this.#word.of(step), outcome: this.#word.of(outcome) });
   }
 
-  /** Counts a rotation that ended, and remembers when the last one ended well; a mere request is none. */
+  /** Counts a rotation that ended, and remembers when the last one succeeded. */
   recordRotation(outcome: {
     readonly trigger: string;
     readonly result: string;
@@ -349,7 +349,7 @@ const CLOCK_HELP =
   "How many seconds this machine's clock is behind that of the provider or of the secret store; negative when it is ahead, NaN while it is not known.";
 const JWKS_HELP = "State of the provider's keys: 1 for the state they are in, 0 for the others.";
 
-/** Prometheus's own word for a value that is not known. Comparisons with it are false, so no alarm goes off. */
+/** Prometheus's value for what is unknown. Comparisons with it are false, so no alarm goes off. */
 const UNKNOWN = Number.NaN;
 
 function seconds(milliseconds: number | undefined): number {

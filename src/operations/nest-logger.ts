@@ -1,8 +1,20 @@
 import { inspect } from 'node:util';
 import type { LoggerService } from '@nestjs/common';
-import { isError, NEST_LEVELS, type BrokerLogger } from './log.js';
+import type { Level } from 'pino';
+import type { BrokerLogger } from './log.js';
+import { isError } from './log-fields.js';
 
-/** Nest tells every route and module it starts. That is for those who look for a fault in the wiring. */
+/** pino's level for each of Nest's. */
+const NEST_LEVELS = {
+  verbose: 'trace',
+  debug: 'debug',
+  log: 'info',
+  warn: 'warn',
+  error: 'error',
+  fatal: 'fatal',
+} as const satisfies Record<string, Level>;
+
+/** Contexts in which Nest logs every route and module that it starts. */
 const WIRING: ReadonlySet<string> = new Set([
   'InstanceLoader',
   'NestApplication',
@@ -12,8 +24,8 @@ const WIRING: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Sends Nest's own lines, and those of its `Logger`, through the broker's log. What Nest says about its wiring is
- * logged as `debug`.
+ * Sends Nest's own lines, and those of its `Logger`, through the broker's log. Lines about routes and modules that start
+ * are logged as `debug`.
  *
  * @example
  * ```ts

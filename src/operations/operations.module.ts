@@ -1,42 +1,62 @@
 import {
   All,
+  ConfigurableModuleBuilder,
   Controller,
   Inject,
+  Module,
   Req,
   Res,
   SetMetadata,
   VERSION_NEUTRAL,
-  Module,
 } from '@nestjs/common';
+import { HealthCheckService, HealthIndicatorService, TerminusModule } from '@nestjs/terminus';
+import { Registry } from 'prom-client';
 import {
-  respond,
-  type FrameworkReply,
-  type FrameworkRequest,
-  guarded,
   COMMON_HEADERS,
+  guarded,
   jsonAnswer,
   methodNotAllowed,
+  respond,
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
+  type FrameworkReply,
+  type FrameworkRequest,
 } from '../serving/endpoint.js';
-import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
-import {
-  OwnPort,
-  HealthReport,
-  ConfigurableModuleClass,
-  MODULE_OPTIONS_TOKEN,
-  OpenEndpoints,
-  OperationsClock,
-  type OperationsOptions,
-  ReadinessWatch,
-  ReadinessSource,
-} from './health.js';
-import { Registry } from 'prom-client';
 import type { PeerAuthentication } from '../serving/peer-login.js';
-import { BrokerMetrics } from './metrics.js';
-import { TerminusModule } from '@nestjs/terminus';
-import { systemClock } from '../tokens/time.js';
+import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
+import { systemClock, type Clock } from '../tokens/time.js';
+import { HealthReport, isReady, type ReadinessSource } from './health.js';
+import type { BrokerMetrics } from './metrics.js';
+
+/** What health and metrics are about. */
+interface OperationsOptions {
+  readonly readiness: ReadinessSource;
+  readonly metrics: BrokerMetrics;
+  /** Default: the machine's. */
+  readonly clock?: Clock;
+  /**
+   * Who asks on the application's own port: without credentials `/health/ready` shows its status alone, and only a peer
+   * with the role `admin` gets the details and the metrics. Without this they are open to everybody.
+   */
+  readonly login?: Pick<PeerAuthentication, 'withHeader'>;
+}
+
+/** `GET /health/live`, `/health/ready` and `/metrics`. */
+export interface OperationsEndpoints {
+  /** 200 while the process answers at all. A restart fixes nothing else. */
+  readonly live: Endpoint;
+  /** 200 when a token with remaining life can be served; else 503. */
+  readonly ready: Endpoint;
+  /** Everything in the Prometheus text format 0.0.4. */
+  readonly metrics: Endpoint;
+}
+
+/** Nest's injection token for the {@link OperationsEndpoints} with every detail, for a listener of their own. */
+export const OpenEndpoints = Symbol('OpenEndpoints');
+
+/** Nest's injection token for the endpoints on the application's own port. */
+const OwnPort = Symbol('OwnPort');
 
 /** Health and metrics on the application's own port. */
 @SetMetadata(DECIDES_ACCESS_ITSELF, true)
@@ -60,30 +80,55 @@ class HealthController {
   }
 }
 
-/** `GET /health/live`, `/health/ready` and `/metrics`. */
-export interface OperationsEndpoints {
-  /** 200 for as long as the process answers at all. A restart fixes nothing else. */
-  readonly live: Endpoint;
-  /** 200 when a token with remaining life can be served; else 503. */
-  readonly ready: Endpoint;
-  /** Everything in the Prometheus text format 0.0.4. */
-  readonly metrics: Endpoint;
-}
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } =
+  new ConfigurableModuleBuilder<OperationsOptions>().setClassMethodName('forRoot').build();
 
-/** What {@link openEndpoints} works with. */
-interface OpenEndpointsOptions {
-  readonly report: Pick<HealthReport, 'make'>;
-  readonly metrics: Pick<BrokerMetrics, 'registry'>;
-  /** Told of an error that nobody foresaw; the caller got 500. */
-  readonly onFailed?: (error: unknown) => void;
-}
+/**
+ * `GET /health/live`, `/health/ready` and `/metrics`, for Fastify and Express. Exports {@link OpenEndpoints}.
+ *
+ * @example
+ * ```ts
+ * OperationsModule.forRoot({ readiness, metrics: new BrokerMetrics() });
+ * ```
+ */
+@Module({
+  // Terminus would log an error for every probe; what changes is logged here instead.
+  imports: [TerminusModule.forRoot({ logger: false })],
+  controllers: [HealthController],
+  providers: [
+    {
+      provide: HealthReport,
+      inject: [HealthCheckService, HealthIndicatorService, MODULE_OPTIONS_TOKEN],
+      useFactory: (
+        health: HealthCheckService,
+        indicators: HealthIndicatorService,
+        { readiness, clock = systemClock }: OperationsOptions,
+      ) => new HealthReport(health, indicators, readiness, clock),
+    },
+    {
+      provide: OpenEndpoints,
+      inject: [HealthReport, MODULE_OPTIONS_TOKEN],
+      useFactory: (report: HealthReport, { metrics }: OperationsOptions) =>
+        openEndpoints(report, metrics),
+    },
+    {
+      provide: OwnPort,
+      inject: [HealthReport, OpenEndpoints, MODULE_OPTIONS_TOKEN],
+      useFactory: (
+        report: HealthReport,
+        open: OperationsEndpoints,
+        { login }: OperationsOptions,
+      ) => (login === undefined ? open : publicEndpoints(open, report, login)),
+    },
+  ],
+  exports: [OpenEndpoints],
+})
+export class OperationsModule extends ConfigurableModuleClass {}
 
 /** With every detail, for a listener that only insiders reach. */
-function openEndpoints(options: OpenEndpointsOptions): OperationsEndpoints {
-  const { report, metrics, onFailed } = options;
-  const observer = onFailed === undefined ? {} : { failed: onFailed };
+function openEndpoints(report: HealthReport, { registry }: BrokerMetrics): OperationsEndpoints {
   const got = (answer: () => EndpointAnswer | Promise<EndpointAnswer>): Endpoint =>
-    guarded(onlyGet(answer), observer);
+    guarded(onlyGet(answer), { failed: (error) => report.failed(error) });
   return {
     live: got(() => jsonAnswer(200, { status: 'ok' })),
     ready: got(async () => {
@@ -91,7 +136,7 @@ function openEndpoints(options: OpenEndpointsOptions): OperationsEndpoints {
       return jsonAnswer(isReady(result.status) ? 200 : 503, { ...result });
     }),
     metrics: got(async () => {
-      const body = Buffer.from(await metrics.registry.metrics());
+      const body = Buffer.from(await registry.metrics());
       const headers = [
         'Content-Type',
         Registry.PROMETHEUS_CONTENT_TYPE,
@@ -105,13 +150,13 @@ function openEndpoints(options: OpenEndpointsOptions): OperationsEndpoints {
 }
 
 /**
- * For a listener that everybody reaches: `/health/ready` says `{ "status": "ok" | "degraded" | "error" }` and nothing
- * else, since the reasons name secrets, codes, and what the provider says. A peer with the role `admin` gets everything,
+ * For a listener that anybody may reach: `/health/ready` shows `{ "status": "ok" | "degraded" | "error" }` and nothing
+ * else, since the reasons name secrets, codes and the provider's words. A peer with the role `admin` gets everything,
  * and nobody else gets metrics.
  */
 function publicEndpoints(
   open: OperationsEndpoints,
-  report: Pick<HealthReport, 'make'>,
+  report: HealthReport,
   login: Pick<PeerAuthentication, 'withHeader'>,
 ): OperationsEndpoints {
   const forAdmins = async (
@@ -134,10 +179,6 @@ function publicEndpoints(
   };
 }
 
-function isReady(status: string): boolean {
-  return status === 'ok' || status === 'degraded';
-}
-
 function onlyGet(
   answer: (request: EndpointRequest) => EndpointAnswer | Promise<EndpointAnswer>,
 ): Endpoint {
@@ -148,53 +189,3 @@ function onlyGet(
         : methodNotAllowed(['GET', 'HEAD']),
   };
 }
-
-/**
- * `GET /health/live`, `/health/ready` and `/metrics`, for Fastify and Express. Exports {@link OpenEndpoints}.
- *
- * @example
- * ```ts
- * OperationsModule.forRoot({ readiness, metrics: new BrokerMetrics() });
- * ```
- */
-@Module({
-  // Terminus would log an error for every probe; what changes is logged here instead.
-  imports: [TerminusModule.forRoot({ logger: false })],
-  controllers: [HealthController],
-  providers: [
-    ReadinessWatch,
-    HealthReport,
-    {
-      provide: ReadinessSource,
-      useFactory: ({ readiness }: OperationsOptions) => readiness,
-      inject: [MODULE_OPTIONS_TOKEN],
-    },
-    {
-      provide: BrokerMetrics,
-      useFactory: ({ metrics }: OperationsOptions) => metrics,
-      inject: [MODULE_OPTIONS_TOKEN],
-    },
-    {
-      provide: OperationsClock,
-      useFactory: ({ clock }: OperationsOptions) => clock ?? systemClock,
-      inject: [MODULE_OPTIONS_TOKEN],
-    },
-    {
-      provide: OpenEndpoints,
-      useFactory: (report: HealthReport, metrics: BrokerMetrics, watch: ReadinessWatch) =>
-        openEndpoints({ report, metrics, onFailed: (error) => watch.fault(error) }),
-      inject: [HealthReport, BrokerMetrics, ReadinessWatch],
-    },
-    {
-      provide: OwnPort,
-      useFactory: (
-        open: OperationsEndpoints,
-        report: HealthReport,
-        { login }: OperationsOptions,
-      ) => (login === undefined ? open : publicEndpoints(open, report, login)),
-      inject: [OpenEndpoints, HealthReport, MODULE_OPTIONS_TOKEN],
-    },
-  ],
-  exports: [OpenEndpoints],
-})
-export class OperationsModule extends ConfigurableModuleClass {}

@@ -1,66 +1,29 @@
-import { symbols, type DestinationStream, type Level } from 'pino';
-import { isoTime, type BrokerLogger } from './log.js';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { plainPath } from '../serving/endpoint.js';
 import { looksSecret } from '../tokens/redaction.js';
+import { plainLines, type BrokerLogger } from './log.js';
 
-/** A value that is written as it is. */
-type PlainValue = string | number | boolean | undefined;
-
-/** Writes one line: level, time, the logger's bindings, the fields, and the message. */
-type WritePlainLine = <Fields extends { readonly [Name in keyof Fields]: PlainValue }>(
-  level: Level,
-  fields: Fields,
-  message: string,
-) => void;
-
-/**
- * A short way to the log for lines that are written for every request: the same bytes that the log would write, at a
- * fraction of the cost. Nothing is redacted: for fields that are safe by construction only.
- */
-export function plainLines(log: BrokerLogger): WritePlainLine {
-  const { [symbols.streamSym]: destination, [symbols.chindingsSym]: bindings } = internalsOf(log);
-  return (level, fields, message) => {
-    if (!log.isLevelEnabled(level)) return;
-    const members = JSON.stringify(fields).slice(1, -1);
-    destination.write(
-      `{"level":"${level}","time":"${isoTime(Date.now())}"${bindings}${members === '' ? '' : `,${members}`},"message":${JSON.stringify(message)}}\n`,
-    );
-  };
-}
-
-/** What pino keeps under its published symbols, without saying so in its types. */
-interface Internals {
-  readonly [symbols.streamSym]: DestinationStream;
-  /** The bindings as JSON members, with a comma in front. */
-  readonly [symbols.chindingsSym]: string;
-}
-
-function internalsOf(log: BrokerLogger): Internals {
-  return log as BrokerLogger & Internals;
-}
-
-/** What a room may add to the line of a request. Never anything that came from outside and was not checked. */
+/** What others may add to the line of a request. Never anything from outside that was not checked. */
 interface RequestFields {
   /** The id of the peer, once it is authenticated. */
   readonly peer?: string;
   /** Why the request failed: a stable code. */
   readonly code?: string;
-  /** The `X-Cache` of an answer whose headers Node does not keep; otherwise it is read from the answer. */
+  /** The `X-Cache` of an answer whose headers Node does not keep. Default: read from the answer. */
   readonly cache?: string;
 }
 
 /** One finished request. */
 export interface RequestRecord extends RequestFields {
   readonly requestId: string;
-  /** A usual method, or `OTHER`. */
+  /** A common method, or `OTHER`. */
   readonly method: string;
   /** One of the known routes, or `other`. */
   readonly route: string;
-  /** The status that was sent; `undefined` when the caller went before any was. */
+  /** The status that was sent; `undefined` when the caller disconnected before. */
   readonly status: number | undefined;
-  /** True when the caller went before the answer was complete. */
+  /** Whether the caller disconnected before the answer was complete. */
   readonly aborted: boolean;
   /** From the arrival of the request's head to the end of the answer. */
   readonly durationMilliseconds: number;
@@ -72,13 +35,13 @@ interface RequestLogOptions {
   readonly log: BrokerLogger;
   /** The paths that are logged as they are. Default: {@link KNOWN_ROUTES}. */
   readonly routes?: readonly string[];
-  /** Told about every request, also those whose line the level hides. */
+  /** Called with every request, also those whose line the level hides. */
   readonly onRequest?: (record: RequestRecord) => void;
   /** Milliseconds that only go forward. Default: `performance.now`. */
   readonly monotonic?: () => number;
   /**
-   * False when whoever answers sends {@link requestIdHeader} too: a header that is set before the others costs more than
-   * one that is sent along with them. Default: true.
+   * False when the handler sends {@link requestIdHeader} itself: a header that is sent with the others costs less than one
+   * that is set before. Default: true.
    */
   readonly setsHeader?: boolean;
 }
@@ -97,7 +60,7 @@ const KNOWN_ROUTES: readonly string[] = [
   '/metrics',
 ];
 
-/** Asked every few seconds by machines: logged only where somebody looks for details. What they find is logged as it changes. */
+/** Routes that machines ask every few seconds: their lines are `debug`. Changes of health are logged elsewhere. */
 const QUIET = /^\/(?:health\/|metrics$)/;
 
 const METHODS: ReadonlySet<string> = new Set([
@@ -117,33 +80,28 @@ interface Watched {
   readonly fields: RequestFields;
 }
 
-/** Where a watched request keeps what belongs to it: a property costs less than an entry of a WeakMap. */
+/** A property of the request: it costs less than an entry of a WeakMap. */
 const WATCHED = Symbol('request log');
 
 type WatchedRequest = IncomingMessage & { [WATCHED]?: Watched };
 
-/** Adds fields to the line of a request; does nothing for a request that is not watched. */
+/** Adds fields to the line of a request, if it is watched. */
 export function annotate(request: IncomingMessage, fields: RequestFields): void {
   const entry = (request as WatchedRequest)[WATCHED];
   if (entry !== undefined) Object.assign(entry.fields, fields);
 }
 
-/** The id of a watched request, for other lines that belong to it. */
-export function requestIdOf(request: IncomingMessage): string | undefined {
-  return (request as WatchedRequest)[WATCHED]?.requestId;
-}
-
-/** The header that a watched request is answered with, name and value in turn. */
+/** The header of the answer to a watched request: its name and its value. */
 export function requestIdHeader(request: IncomingMessage): readonly string[] {
-  const id = requestIdOf(request);
+  const id = (request as WatchedRequest)[WATCHED]?.requestId;
   return id === undefined ? [] : ['X-Request-Id', id];
 }
 
 /**
- * One line per request, on Node's own request and response, so that it sees what Fastify, Express and a plain listener
- * do alike, requests that were aborted included. It is put in front of the server's other listeners.
+ * Logs one line per request, aborted ones included. It listens to Node's own request and response, so that it is the same
+ * with Fastify, Express and a plain server; add it before the server's other listeners.
  *
- * The raw URL, the query and the headers are never written.
+ * The raw URL, the query and the headers are never logged.
  *
  * @example
  * ```ts
@@ -153,7 +111,7 @@ export function requestIdHeader(request: IncomingMessage): readonly string[] {
  */
 export function createRequestLog(options: RequestLogOptions): RequestLog {
   const { onRequest, monotonic = () => performance.now(), setsHeader = true } = options;
-  // Every field below is one of ours, a number, an address, or checked: there is nothing to redact.
+  // Every field below is ours, a number, an address, or checked: there is nothing to redact.
   const write = plainLines(options.log);
   const routes: ReadonlySet<string> = new Set(options.routes ?? KNOWN_ROUTES);
 
@@ -162,12 +120,12 @@ export function createRequestLog(options: RequestLogOptions): RequestLog {
     const entry: Watched = { requestId: requestId(request.rawHeaders), fields: {} };
     (request as WatchedRequest)[WATCHED] = entry;
     if (setsHeader) response.setHeader('X-Request-Id', entry.requestId);
-    // Routers rewrite the URL, and a closed socket forgets its address.
+    // Read now: routers rewrite the URL, and a closed socket has no address.
     const route = routeOf(request.url ?? '', routes);
     const method = methodOf(request.method ?? '');
     const remoteAddress = request.socket.remoteAddress ?? '';
 
-    // Emitted once, whether the answer was sent or the caller went.
+    // Emitted once, whether the answer was sent or the caller disconnected.
     response.on('close', () => {
       const cache = entry.fields.cache ?? response.getHeader('X-Cache');
       const record: RequestRecord = {
@@ -182,16 +140,15 @@ export function createRequestLog(options: RequestLogOptions): RequestLog {
         ...entry.fields,
       };
       onRequest?.(record);
-      writeRecord(write, record);
+      write(levelOf(record), record, 'request');
     });
   };
 }
 
-function writeRecord(write: WritePlainLine, record: RequestRecord): void {
-  const { route, status = 0 } = record;
-  // A 503 is a state, of which its own line tells once; any other is a fault each time.
-  const isFault = status >= 500 && status !== 503;
-  write(isFault ? 'warn' : QUIET.test(route) ? 'debug' : 'info', record, 'request');
+function levelOf({ route, status = 0 }: RequestRecord): 'warn' | 'info' | 'debug' {
+  // A 503 is a state, which has its own line; any other failure is a bug.
+  if (status >= 500 && status !== 503) return 'warn';
+  return QUIET.test(route) ? 'debug' : 'info';
 }
 
 function routeOf(url: string, routes: ReadonlySet<string>): string {
@@ -199,14 +156,13 @@ function routeOf(url: string, routes: ReadonlySet<string>): string {
   return routes.has(path) ? path : 'other';
 }
 
-/** A listener may be asked with a method of the caller's own making. */
 function methodOf(method: string): string {
   return METHODS.has(method) ? method : 'OTHER';
 }
 
-/** The caller's own id if it is sane, and not a secret that was put into the wrong header. */
+/** The caller's id, if it is short, plain, and does not look like a secret in the wrong header; else a new one. */
 function requestId(rawHeaders: readonly string[]): string {
-  // Node's parsed headers cost more to make than the rest of the line.
+  // Node's parsed headers would cost more than the rest of the line.
   for (let index = 0; index < rawHeaders.length; index += 2) {
     if (rawHeaders[index]?.length !== 12) continue;
     if (rawHeaders[index]?.toLowerCase() !== 'x-request-id') continue;

@@ -1,16 +1,16 @@
 import type { Clock } from '../tokens/time.js';
 import { isPeerId } from './peers.js';
 
-/** The ceilings of {@link LoginThrottle}. */
+/** The limits of a {@link LoginThrottle}. */
 export interface LoginThrottleOptions {
   readonly clock: Clock;
-  /** The span in which failures are counted, in milliseconds. Default 60 000. */
+  /** The time in which failures are counted, in milliseconds. Default: 60 000. */
   readonly windowMs?: number;
-  /** Failures per window of one address with one id. Default 10. */
+  /** Failures per window of one address with one id. Default: 10. */
   readonly perPeer?: number;
-  /** Failures per window of one address, whatever the id. Default 50. */
+  /** Failures per window of one address with any id. Default: 50. */
   readonly perAddress?: number;
-  /** How many counters of each sort are kept; the one untouched for longest goes first. Default 10 000. */
+  /** How many counters of each kind are kept; the least recently used is dropped first. Default: 10 000. */
   readonly capacity?: number;
 }
 
@@ -22,12 +22,11 @@ interface Counter {
 /**
  * Counts failed logins by address and claimed id, and by address alone.
  *
- * It judges failures only: whoever presents the right secret is let in, whatever others did from the same address.
- * Behind a load balancer all peers share one, and a neighbour that is left with an old secret must not lock out the
- * rest. Nothing is lost by that, as a secret of 256 random bits is not found by trying. What the limit protects is the
- * secret store and the log, which failures cost something.
+ * It only limits failures: the right secret is always accepted. Behind a load balancer all peers share one address, and
+ * a peer with an outdated secret must not lock out the others. The limit protects the secret store and the log; a
+ * secret of 256 random bits cannot be guessed.
  *
- * Known and unknown ids are counted alike, so that the limit does not tell which ids exist.
+ * Known and unknown ids are counted alike, so that the limit does not reveal which ids exist.
  */
 export class LoginThrottle {
   readonly #clock: Clock;
@@ -40,7 +39,7 @@ export class LoginThrottle {
     this.#clock = options.clock;
     this.#windowMs = options.windowMs ?? 60_000;
     this.#pairs = new Counters(options.perPeer ?? 10, capacity);
-    // Apart from the pairs, so that a flood of invented ids does not push the addresses out.
+    // Separate from the pairs, so that a flood of invented ids does not push the addresses out.
     this.#addresses = new Counters(options.perAddress ?? 50, capacity);
   }
 
@@ -48,13 +47,13 @@ export class LoginThrottle {
    * Counts a failure.
    *
    * @param id the claimed id; `undefined` when none could be read.
-   * @param soonMs when the answer may be another one: milliseconds until a newer list of peers is read. An id that has
-   *   not failed too often itself is not asked to wait longer because of its neighbours.
-   * @returns the whole seconds to wait when there were too many, otherwise `undefined`.
+   * @param soonMs milliseconds until a newer list of peers is read, which may decide differently. An id that has not
+   *   failed too often itself waits no longer than that because of others at its address.
+   * @returns the whole seconds to wait when there were too many failures, otherwise `undefined`.
    */
   fail(remoteAddress: string, id: string | undefined, soonMs = Infinity): number | undefined {
     const now = this.#clock.now();
-    // Ids that no peer can have share one counter: their length is the attacker's choice.
+    // Ids that no peer can have share one counter: an attacker chooses their length.
     const pair = `${remoteAddress} ${id !== undefined && isPeerId(id) ? id : ''}`;
     const own = this.#pairs.add(pair, now, this.#windowMs);
     const shared = this.#addresses.add(remoteAddress, now, this.#windowMs);
@@ -62,13 +61,13 @@ export class LoginThrottle {
     return own > 0 || shared > 0 ? Math.max(1, Math.ceil(wait / 1_000)) : undefined;
   }
 
-  /** How many counters are kept at this moment. */
+  /** How many counters are kept. */
   get size(): number {
     return this.#pairs.size + this.#addresses.size;
   }
 }
 
-/** Counters in the order of their last use: a Map keeps the order in which keys were set. */
+/** Counters in the order of their last use, as a Map keeps the order in which keys were set. */
 class Counters {
   readonly #counters = new Map<string, Counter>();
 
@@ -81,11 +80,11 @@ class Counters {
     return this.#counters.size;
   }
 
-  /** Counts one more; milliseconds until the window ends when that is too many, otherwise 0. */
+  /** Counts one more. @returns milliseconds until the window ends when that is too many, otherwise 0. */
   add(key: string, now: number, windowMs: number): number {
     const known = this.#counters.get(key);
     const age = known === undefined ? windowMs : now - known.startedAt;
-    // A negative age means that the clock was set back: begin again rather than wait for it to catch up.
+    // A negative age means that the clock was set back: start a new window rather than wait for it to catch up.
     const running = known !== undefined && age >= 0 && age < windowMs;
     const counter = running ? known : { startedAt: now, failures: 0 };
     counter.failures += 1;

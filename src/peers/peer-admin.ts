@@ -1,19 +1,19 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/time.js';
 import { BrokerError } from '../tokens/errors.js';
+import type { Clock } from '../tokens/time.js';
 import { readPeers } from './peer-directory.js';
 import {
-  addPeer as withPeer,
   hashPeerSecret,
   hasPeer,
   listMalformed,
-  listPeers as summarize,
   NO_PEERS,
   parsePeers,
   PeersError,
-  removePeer as withoutPeer,
   serializePeers,
+  summarizePeers,
+  withoutPeer,
+  withPeer,
   type MalformedPeer,
   type Peers,
   type PeerSummary,
@@ -22,16 +22,23 @@ import {
 /** Where the list of peers is kept and edited. */
 interface PeerAdminOptions {
   readonly store: SecretStore;
-  /** The id of the peers secret. The first peer that is added creates it. */
+  /** The id of the peers secret. Adding the first peer creates it. */
   readonly secretId: string;
   readonly clock: Clock;
 }
 
-/** A peer as it was added. */
+/** A peer that was added. */
 interface AddedPeer {
   readonly id: string;
-  /** 256 random bits as base64url. Kept nowhere: show it once. */
+  /** 256 random bits as base64url. Stored nowhere: show it once. */
   readonly secret: string;
+}
+
+/** What the peers secret holds. */
+interface PeerList {
+  readonly peers: readonly PeerSummary[];
+  /** Entries that are not valid peers, with which nobody logs in. */
+  readonly malformed: readonly MalformedPeer[];
 }
 
 const DESCRIPTION = 'Peers of the service token broker: who may ask for the service token.';
@@ -40,27 +47,28 @@ const MAX_ATTEMPTS = 8;
 /**
  * Adds a peer with a new random secret.
  *
- * @throws {PeersError} `PEER_ID_INVALID`, `PEER_ROLE_INVALID`, `PEER_EXISTS`, `PEERS_INVALID`, `PEERS_BUSY`; or what
- *   the store says.
+ * @throws {PeersError} `PEER_ID_INVALID`, `PEER_ROLE_INVALID`, `PEER_EXISTS`, `PEERS_INVALID`, `PEERS_BUSY`; or a
+ *   `SecretStoreError`.
  */
 export async function addPeer(
   options: PeerAdminOptions,
   id: string,
   roles: readonly string[],
 ): Promise<AddedPeer> {
-  const result = await edit(
+  const { secret } = await edit(
     options,
     (peers) => withPeer(peers, id, roles, options.clock.now(), randomBytes),
-    (peers, { secret }) => peers.byId.get(id)?.secretSha256.equals(hashPeerSecret(secret)) === true,
+    (peers, added) =>
+      peers.byId.get(id)?.secretSha256.equals(hashPeerSecret(added.secret)) === true,
   );
-  return { id, secret: result.secret };
+  return { id, secret };
 }
 
 /**
  * Removes a peer, or a malformed entry. Running brokers refuse it after their cache's time to live, as long as they can
  * read the list.
  *
- * @throws {PeersError} `PEER_UNKNOWN`, `PEERS_INVALID`, `PEERS_BUSY`; or what the store says.
+ * @throws {PeersError} `PEER_UNKNOWN`, `PEERS_INVALID`, `PEERS_BUSY`; or a `SecretStoreError`.
  */
 export async function removePeer(options: PeerAdminOptions, id: string): Promise<void> {
   await edit(
@@ -70,20 +78,13 @@ export async function removePeer(options: PeerAdminOptions, id: string): Promise
   );
 }
 
-/** What the peers secret holds. */
-interface PeerList {
-  readonly peers: readonly PeerSummary[];
-  /** Entries that are no peers, with which nobody logs in. */
-  readonly malformed: readonly MalformedPeer[];
-}
-
-/** The entries by id; none when the secret does not exist yet. Digests are left out. */
+/** The entries by id, without digests; none when the secret does not exist yet. */
 export async function listPeers(
   options: Pick<PeerAdminOptions, 'store' | 'secretId'>,
 ): Promise<PeerList> {
   try {
     const peers = await readPeers(options.store, options.secretId);
-    return { peers: summarize(peers), malformed: listMalformed(peers) };
+    return { peers: summarizePeers(peers), malformed: listMalformed(peers) };
   } catch (error) {
     if (isStoreError(error, 'SECRET_NOT_FOUND')) return { peers: [], malformed: [] };
     throw error;
@@ -91,9 +92,9 @@ export async function listPeers(
 }
 
 /**
- * Read, change, write; from the start again when somebody else wrote in between, or an answer was lost. Every round
- * looks first whether the round before took effect after all: the first version of an empty secret may become current
- * by itself, and a write whose answer is lost has still been made.
+ * Reads, changes and writes the list; starts again when somebody else wrote in between, or an answer was lost. Each
+ * round first checks whether the one before took effect after all: the first version of an empty secret may become
+ * current on its own, and a write whose answer is lost may have been made.
  */
 async function edit<R extends { readonly peers: Peers }>(
   options: PeerAdminOptions,
@@ -109,7 +110,7 @@ async function edit<R extends { readonly peers: Peers }>(
     if (attempt === MAX_ATTEMPTS) break;
     result = change(current.peers);
     try {
-      // Only now: a change that is refused makes no secret.
+      // Only now: a change that is refused creates no secret.
       if (!current.exists) await store.create(secretId, DESCRIPTION);
       await write(store, secretId, current.versionId, serializePeers(result.peers));
       return result;
@@ -128,13 +129,10 @@ async function edit<R extends { readonly peers: Peers }>(
   );
 }
 
-interface Current {
-  readonly exists: boolean;
-  readonly peers: Peers;
-  readonly versionId: string | undefined;
-}
-
-async function readCurrent(store: SecretStore, secretId: string): Promise<Current> {
+async function readCurrent(
+  store: SecretStore,
+  secretId: string,
+): Promise<{ exists: boolean; peers: Peers; versionId: string | undefined }> {
   try {
     const { value, versionId } = await store.read(secretId);
     return { exists: true, peers: parsePeers(value), versionId };
@@ -156,7 +154,7 @@ async function write(
   try {
     await store.promote(secretId, versionId, expected);
   } finally {
-    // Left behind, AWSPENDING would be the sign of an unfinished rotation.
+    // AWSPENDING would look like an unfinished rotation.
     await store.clearPending(secretId, versionId);
   }
 }

@@ -1,16 +1,13 @@
 import { timingSafeEqual } from 'node:crypto';
 import { hashPeerSecret, mayBeShown, type Peer, type Peers } from './peers.js';
 
-/** What a peer presents: its id and its secret, as text. */
+/** What a peer presents: its id and its secret. */
 export interface PeerCredentials {
   readonly id: string;
   readonly secret: string;
 }
 
-/**
- * Longer credentials are not the broker's: an id has at most 64 characters, a secret has 43. The room above that is
- * for form encoding.
- */
+/** An id has at most 64 characters, a secret has 43; the rest leaves room for form encoding. */
 const MAX_HEADER_LENGTH = 1_024;
 
 const BASIC = /^basic +([A-Za-z0-9+/]+={0,2})$/i;
@@ -18,12 +15,12 @@ const FORM_ESCAPE = /[%+]/;
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * Reads the value of an `Authorization: Basic` header: RFC 7617, with id and secret form-encoded as RFC 6749 §2.3.1
- * has it. For the ids and secrets of this broker the form encoding changes nothing, so clients that leave it out
- * (curl, most HTTP libraries) are understood as well.
+ * Parses the value of an `Authorization: Basic` header (RFC 7617), with id and secret form-encoded (RFC 6749 §2.3.1).
+ * Form encoding does not change this broker's ids and secrets, so clients that leave it out (curl, most HTTP libraries)
+ * are understood as well.
  *
- * Strict, so that there is one way to write a pair: canonical base64 with padding, valid UTF-8, well-formed escapes,
- * a colon, an id, a secret, no control characters.
+ * Strict, so that a pair can be written in one way only: canonical base64 with padding, valid UTF-8, well-formed
+ * escapes, a colon, an id, a secret, no control characters.
  *
  * @returns `undefined` for everything else.
  */
@@ -67,22 +64,20 @@ function hasControlCharacter(text: string): boolean {
   return false;
 }
 
-/**
- * Who presents the credentials. The reason of a failure is for metrics and logs; a caller is never told which it was.
- */
+/** Who presents the credentials. The reason of a failure is for metrics and logs, never for the caller. */
 export type Authentication =
   | { readonly ok: true; readonly peer: Peer }
   | {
       readonly ok: false;
       readonly reason: 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
-      /** The peer that was named, when it is on the list. Only such an id may be logged. */
+      /** The peer that was named, if it is on the list. Other ids are not logged. */
       readonly peer: Pick<Peer, 'id'> | undefined;
     };
 
-/** What an unknown peer's secret is compared with, so that it takes the same time. No text has this digest. */
+/** What the secret of an unknown peer is compared with, so that it takes as long. No text has this digest. */
 const NOBODY = Buffer.alloc(32);
 
-/** Decides in constant time whether the credentials are those of an enabled peer: one hash, one comparison. */
+/** Decides in constant time whether the credentials are those of an enabled peer, by one hash and one comparison. */
 export function authenticate(peers: Peers, { id, secret }: PeerCredentials): Authentication {
   const peer = peers.byId.get(id);
   const matches = timingSafeEqual(hashPeerSecret(secret), peer?.secretSha256 ?? NOBODY);

@@ -1,7 +1,7 @@
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/time.js';
-import { RefreshingCache, type CacheObserver } from '../tokens/refreshing-cache.js';
 import { tell } from '../tokens/errors.js';
+import { RefreshingCache, type CacheObserver } from '../tokens/refreshing-cache.js';
+import type { Clock } from '../tokens/time.js';
 import { listMalformed, NO_PEERS, parsePeers, type MalformedPeer, type Peers } from './peers.js';
 
 /** Where the peers are read from. Spans in milliseconds. */
@@ -10,11 +10,11 @@ interface PeerDirectoryOptions {
   /** The id of the peers secret. */
   readonly secretId: string;
   readonly clock: Clock;
-  /** How long a list is served. Default 300 000. */
+  /** How long a list is served. Default: 300 000. */
   readonly ttlMs?: number;
   readonly random?: () => number;
   readonly observer?: CacheObserver;
-  /** Told of the entries that are no peers, whenever they are others than before. */
+  /** Notified of the malformed entries when they change. */
   readonly onMalformed?: (malformed: readonly MalformedPeer[]) => void;
 }
 
@@ -22,32 +22,31 @@ interface PeerDirectoryOptions {
 export type PeerDirectory = RefreshingCache<Peers>;
 
 /**
- * How long a list is served after its last good read, in milliseconds: a day, as long as a service token usually lives.
- * An outage of the store must not stop the serving earlier than the tokens themselves end; but a list that is never
- * read again would keep a peer in that was removed or disabled, for ever.
+ * How long a list is served after its last successful read, in milliseconds: a day, the usual life of a service token.
+ * During an outage of the store, serving must not stop before the tokens themselves expire; but without an end, a peer
+ * that was removed or disabled would be let in forever.
  */
 export const PEERS_LIFE = 86_400_000;
 
 /**
- * The least time between two reads that failed logins may cause. Low enough that a peer just added need not wait for
- * the time to live, high enough that a flood of bad logins costs the store twelve reads a minute.
+ * The least time between two reads that failed logins may cause, in milliseconds. A peer just added need not wait for
+ * the time to live, and a flood of bad logins costs the store twelve reads a minute.
  */
 export const REREAD_INTERVAL = 5_000;
 
 /**
- * Makes the cache of the peers secret. A secret without a value is an empty list; one that does not exist is an
- * error, since its name may be wrong. A peer that is removed or disabled is refused after the time to live at the
- * latest, or after {@link PEERS_LIFE} while the list cannot be read; then nobody can log in.
+ * Makes the cache of the peers secret. A peer that is removed or disabled is refused after the time to live, or after
+ * {@link PEERS_LIFE} while the list cannot be read; then nobody can log in. Reads fail as those of {@link readPeers}.
  */
 export function createPeerDirectory(options: PeerDirectoryOptions): PeerDirectory {
   const { store, secretId, clock, ttlMs, random, observer, onMalformed } = options;
-  let told = '[]';
+  let reported = '[]';
   const read = async (): Promise<Peers> => {
     const peers = await readPeers(store, secretId);
     const malformed = listMalformed(peers);
-    const news = JSON.stringify(malformed);
-    if (news !== told && malformed.length > 0) tell(() => onMalformed?.(malformed));
-    told = news;
+    const current = JSON.stringify(malformed);
+    if (current !== reported && malformed.length > 0) tell(() => onMalformed?.(malformed));
+    reported = current;
     return peers;
   };
   return new RefreshingCache({
@@ -63,7 +62,8 @@ export function createPeerDirectory(options: PeerDirectoryOptions): PeerDirector
 }
 
 /**
- * Reads the list of peers from the store.
+ * Reads the list of peers. A secret without a value is an empty list; one that does not exist is an error, since its
+ * name may be wrong.
  *
  * @throws a `SecretStoreError`, or a `PeersError` `PEERS_INVALID`.
  */

@@ -1,11 +1,11 @@
-import { trimPasted, isJsonObject, parseJsonObject } from '../tokens/json.js';
 import { hash } from 'node:crypto';
 import { BrokerError, type ErrorKind } from '../tokens/errors.js';
+import { isJsonObject, parseJsonObject, trimPasted } from '../tokens/json.js';
 
-/** What a peer may do: have the service token, or rotate it. One does not include the other. */
+/** What a peer may do: get the service token, or rotate it. Neither includes the other. */
 export type PeerRole = 'token' | 'admin';
 
-/** Every role there is. */
+/** Every role. */
 export const PEER_ROLES: readonly PeerRole[] = ['token', 'admin'];
 
 /** A service that may ask the broker for the service token. */
@@ -20,28 +20,109 @@ export interface Peer {
   readonly createdAt: number;
 }
 
+/** The content of the peers secret. */
+export interface Peers {
+  readonly byId: ReadonlyMap<string, Peer>;
+  /**
+   * Entries that are not valid peers, by id, with what is wrong. Nobody logs in with them: a typing error refuses one
+   * peer, neither affects the others nor keeps an old list in service.
+   */
+  readonly malformed: ReadonlyMap<string, string>;
+  /** The JSON object as it was read, so that members this version does not know survive an edit. */
+  readonly document: Readonly<Record<string, unknown>>;
+}
+
+/** What may be shown of a peer. */
+export type PeerSummary = Omit<Peer, 'secretSha256'>;
+
+/** What may be shown of an entry that is not a valid peer. */
+export interface MalformedPeer {
+  /** Left out when no peer can have it, or when it looks like a secret that was pasted into the wrong place. */
+  readonly id?: string;
+  /** The member that is wrong, never a value. */
+  readonly reason: string;
+}
+
+const KINDS = {
+  /** The peers secret does not hold a list of peers. */
+  PEERS_INVALID: 'misconfigured',
+  /** The id has characters that are not allowed, or is too long. */
+  PEER_ID_INVALID: 'rejected',
+  /** No role, or one that does not exist. */
+  PEER_ROLE_INVALID: 'rejected',
+  /** A peer has the id already. */
+  PEER_EXISTS: 'rejected',
+  /** No peer has the id. */
+  PEER_UNKNOWN: 'rejected',
+  /** Others kept changing the peers secret. */
+  PEERS_BUSY: 'retry',
+} as const satisfies Record<string, ErrorKind>;
+
+/** The stable codes of {@link PeersError}. */
+type PeersErrorCode = keyof typeof KINDS;
+
+/** The list of peers could not be read or changed. */
+export class PeersError extends BrokerError {
+  declare readonly code: PeersErrorCode;
+
+  constructor(code: PeersErrorCode, message: string, cause?: unknown) {
+    super(code, KINDS[code], message, { cause });
+  }
+}
+
+/** The list of a secret without a value: nobody may ask yet. */
+export const NO_PEERS: Peers = {
+  byId: new Map(),
+  malformed: new Map(),
+  document: { peers: {} },
+};
+
 const PEER_ID = /^[A-Za-z0-9._-]{1,64}$/;
-/** 32 bytes in base64url: a digest, and every secret that the broker has made. */
+/** 32 bytes in base64url: a digest, and every secret that the broker makes. */
 const BASE64URL_32_BYTES = /^[A-Za-z0-9_-]{43}$/;
 
-/** True for an id that a peer can have: 1 to 64 letters, digits, dots, underscores and hyphens. */
+/** Whether a peer can have the id: 1 to 64 letters, digits, dots, underscores and hyphens. */
 export function isPeerId(id: string): boolean {
   return PEER_ID.test(id);
 }
 
-/**
- * True for a peer's id that looks like a secret of the broker's making. Where no peer has it, a secret may have slipped
- * into the wrong place: then it is not shown.
- */
-function looksLikeSecret(id: string): boolean {
-  return BASE64URL_32_BYTES.test(id);
+/** Whether an id that no valid peer has may be shown. One that looks like the broker's secrets may be a secret. */
+export function mayBeShown(id: string): boolean {
+  return isPeerId(id) && !BASE64URL_32_BYTES.test(id);
+}
+
+/** Whether a peer has the role. */
+export function hasRole(peer: Peer, role: PeerRole): boolean {
+  return peer.roles.includes(role);
+}
+
+/** The digest that is stored of a peer's secret: 32 bytes. */
+export function hashPeerSecret(secret: string): Buffer {
+  return hash('sha256', secret, 'buffer');
 }
 
 /**
- * Reads one entry of the peers secret: `{ "secret_sha256", "roles", "enabled", "created_at" }`.
+ * Reads the JSON text of the peers secret:
+ * `{ "peers": { "<id>": { "secret_sha256", "roles", "enabled", "created_at" } } }`.
  *
- * @returns the peer, or what is wrong: the member at fault, never a value.
+ * @throws {PeersError} `PEERS_INVALID` when it is no such list; the message never repeats a value. An entry that is not
+ *   a valid peer is not an error: it is among the `malformed`.
  */
+export function parsePeers(text: string): Peers {
+  const document = parseJsonObject(text, invalid);
+  const entries = document['peers'];
+  if (!isJsonObject(entries)) throw invalid('"peers" must be an object');
+  const byId = new Map<string, Peer>();
+  const malformed = new Map<string, string>();
+  for (const [id, entry] of Object.entries(entries)) {
+    const peer = parsePeer(id, entry);
+    if (typeof peer === 'string') malformed.set(id, peer);
+    else byId.set(id, peer);
+  }
+  return { byId, malformed, document };
+}
+
+/** A peer, or what is wrong with the entry: the member, never a value. */
 function parsePeer(id: string, entry: unknown): Peer | string {
   if (!isPeerId(id)) return 'the id has characters that are not allowed, or is too long';
   if (!isJsonObject(entry)) return 'it must be an object';
@@ -60,87 +141,11 @@ function parsePeer(id: string, entry: unknown): Peer | string {
   return { id, secretSha256, roles, enabled, createdAt: instant };
 }
 
-/** The content of the peers secret. */
-export interface Peers {
-  readonly byId: ReadonlyMap<string, Peer>;
-  /**
-   * Entries that are no peers, by id, and why: nobody logs in with them. One slip of the hand refuses one peer, so that
-   * neither the others suffer from it, nor is an old list served on in its place.
-   */
-  readonly malformed: ReadonlyMap<string, string>;
-  /** The JSON object as it was read, so that members this version does not know survive an edit. */
-  readonly document: Readonly<Record<string, unknown>>;
-}
-
-/** What may be shown of a peer. */
-export type PeerSummary = Omit<Peer, 'secretSha256'>;
-
-/** What may be shown of an entry that is no peer. */
-export interface MalformedPeer {
-  /** Not given when it cannot be a peer's, or looks like a secret: one may have slipped into the wrong place. */
-  readonly id?: string;
-  /** The member at fault, never a value. */
-  readonly reason: string;
-}
-
-const KINDS = {
-  /** The peers secret does not hold a list of peers. */
-  PEERS_INVALID: 'misconfigured',
-  /** The id has characters that are not allowed, or is too long. */
-  PEER_ID_INVALID: 'rejected',
-  /** No role, or one that does not exist. */
-  PEER_ROLE_INVALID: 'rejected',
-  /** A peer has the id already. */
-  PEER_EXISTS: 'rejected',
-  /** No peer has the id. */
-  PEER_UNKNOWN: 'rejected',
-  /** Others changed the peers secret all the time. */
-  PEERS_BUSY: 'retry',
-} as const satisfies Record<string, ErrorKind>;
-
-/** The stable codes of {@link PeersError}. */
-type PeersErrorCode = keyof typeof KINDS;
-
-/** The list of peers could not be read or changed. */
-export class PeersError extends BrokerError {
-  declare readonly code: PeersErrorCode;
-
-  constructor(code: PeersErrorCode, message: string, cause?: unknown) {
-    super(code, KINDS[code], message, { cause });
-  }
-}
-
-/** A secret without a value: nobody may ask yet. */
-export const NO_PEERS: Peers = {
-  byId: new Map(),
-  malformed: new Map(),
-  document: { peers: {} },
-};
-
-/** The digest that is kept of a peer's secret: 32 bytes. */
-export function hashPeerSecret(secret: string): Buffer {
-  return hash('sha256', secret, 'buffer');
-}
-
-/**
- * Reads the JSON text of the peers secret:
- * `{ "peers": { "<id>": { "secret_sha256", "roles", "enabled", "created_at" } } }`. An entry that is no peer is kept
- * apart.
- *
- * @throws {PeersError} `PEERS_INVALID` for what is no list at all; it never repeats a value.
- */
-export function parsePeers(text: string): Peers {
-  const document = parseJsonObject(text, invalid);
-  const entries = document['peers'];
-  if (!isJsonObject(entries)) throw invalid('"peers" must be an object');
-  const byId = new Map<string, Peer>();
-  const malformed = new Map<string, string>();
-  for (const [id, entry] of Object.entries(entries)) {
-    const peer = parsePeer(id, entry);
-    if (typeof peer === 'string') malformed.set(id, peer);
-    else byId.set(id, peer);
-  }
-  return { byId, malformed, document };
+function invalid(what: string): PeersError {
+  return new PeersError(
+    'PEERS_INVALID',
+    `The peers secret does not hold a list of peers: ${what}. Correct it in the secret store.`,
+  );
 }
 
 /** The JSON text of a list of peers, for the peers secret. */
@@ -148,22 +153,38 @@ export function serializePeers(peers: Peers): string {
   return JSON.stringify(peers.document);
 }
 
+/** Whether the list has an entry with the id, malformed or not. */
+export function hasPeer(peers: Peers, id: string): boolean {
+  return peers.byId.has(id) || peers.malformed.has(id);
+}
+
 /**
- * Adds a peer with a new secret. The secret is in the result and nowhere else: show it once.
+ * The list with one more peer, and the peer's new secret, which is stored nowhere: show it once.
  *
  * @param now milliseconds since the Unix epoch.
  * @param randomBytes a source of cryptographically random bytes, such as `crypto.randomBytes`.
  * @throws {PeersError} `PEER_ID_INVALID`, `PEER_ROLE_INVALID`, `PEER_EXISTS`.
  */
-export function addPeer(
+export function withPeer(
   peers: Peers,
   id: string,
   roles: readonly string[],
   now: number,
   randomBytes: (size: number) => Uint8Array,
 ): { readonly peers: Peers; readonly secret: string } {
-  requirePeerId(id);
-  requireRoles(roles);
+  if (!isPeerId(id)) {
+    throw new PeersError(
+      'PEER_ID_INVALID',
+      'A peer id has 1 to 64 characters: letters, digits, ".", "_" and "-".',
+    );
+  }
+  const known: readonly string[] = PEER_ROLES;
+  if (roles.length === 0 || !roles.every((role) => known.includes(role))) {
+    throw new PeersError(
+      'PEER_ROLE_INVALID',
+      `A peer has one or more roles of: ${known.join(', ')}.`,
+    );
+  }
   if (hasPeer(peers, id)) {
     const fault = peers.malformed.get(id);
     const shown = mayBeShown(id) ? `"${id}"` : 'with this id';
@@ -184,17 +205,12 @@ export function addPeer(
   return { peers: withEntries(peers, [...entriesOf(peers), [id, entry]]), secret };
 }
 
-/** Whether the list has an entry with the id, malformed or not. */
-export function hasPeer(peers: Peers, id: string): boolean {
-  return peers.byId.has(id) || peers.malformed.has(id);
-}
-
 /**
- * Takes a peer off the list, or a malformed entry.
+ * The list without a peer, or without a malformed entry.
  *
  * @throws {PeersError} `PEER_UNKNOWN`.
  */
-export function removePeer(peers: Peers, id: string): Peers {
+export function withoutPeer(peers: Peers, id: string): Peers {
   if (!hasPeer(peers, id)) {
     throw new PeersError(
       'PEER_UNKNOWN',
@@ -204,50 +220,6 @@ export function removePeer(peers: Peers, id: string): Peers {
   return withEntries(
     peers,
     entriesOf(peers).filter(([other]) => other !== id),
-  );
-}
-
-/** The peers by id, without their digests. */
-export function listPeers(peers: Peers): readonly PeerSummary[] {
-  return [...peers.byId.values()]
-    .map(({ id, roles, enabled, createdAt }) => ({ id, roles, enabled, createdAt }))
-    .sort((one, other) => (one.id < other.id ? -1 : 1));
-}
-
-/** The entries that are no peers, by id. */
-export function listMalformed(peers: Peers): readonly MalformedPeer[] {
-  return [...peers.malformed]
-    .sort(([one], [other]) => (one < other ? -1 : 1))
-    .map(([id, reason]) => {
-      if (mayBeShown(id)) return { id, reason };
-      return { reason: isPeerId(id) ? `an entry whose id looks like a secret: ${reason}` : reason };
-    });
-}
-
-/** Whether an id that no peer has may be repeated: what is not one, or looks like a secret, may be a secret. */
-export function mayBeShown(id: string): boolean {
-  return isPeerId(id) && !looksLikeSecret(id);
-}
-
-/** Whether a peer may do what the role stands for. */
-export function hasRole(peer: Peer, role: PeerRole): boolean {
-  return peer.roles.includes(role);
-}
-
-function requirePeerId(id: string): void {
-  if (isPeerId(id)) return;
-  throw new PeersError(
-    'PEER_ID_INVALID',
-    'A peer id has 1 to 64 characters: letters, digits, ".", "_" and "-".',
-  );
-}
-
-function requireRoles(roles: readonly string[]): void {
-  const known: readonly string[] = PEER_ROLES;
-  if (roles.length > 0 && roles.every((role) => known.includes(role))) return;
-  throw new PeersError(
-    'PEER_ROLE_INVALID',
-    `A peer has one or more roles of: ${known.join(', ')}.`,
   );
 }
 
@@ -261,9 +233,19 @@ function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
   return parsePeers(JSON.stringify({ ...peers.document, peers: Object.fromEntries(entries) }));
 }
 
-function invalid(what: string): PeersError {
-  return new PeersError(
-    'PEERS_INVALID',
-    `The peers secret does not hold a list of peers: ${what}. Correct it in the secret store.`,
-  );
+/** The peers by id, without their digests. */
+export function summarizePeers(peers: Peers): readonly PeerSummary[] {
+  return [...peers.byId.values()]
+    .map(({ id, roles, enabled, createdAt }) => ({ id, roles, enabled, createdAt }))
+    .sort((one, other) => (one.id < other.id ? -1 : 1));
+}
+
+/** The malformed entries by id. */
+export function listMalformed(peers: Peers): readonly MalformedPeer[] {
+  return [...peers.malformed]
+    .sort(([one], [other]) => (one < other ? -1 : 1))
+    .map(([id, reason]) => {
+      if (mayBeShown(id)) return { id, reason };
+      return { reason: isPeerId(id) ? `an entry whose id looks like a secret: ${reason}` : reason };
+    });
 }

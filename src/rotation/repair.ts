@@ -22,7 +22,7 @@ export interface RepairInput {
   readonly description: SecretDescription;
   /** When the pending version got its value; `undefined` while it has none. */
   readonly stagedAt: number | undefined;
-  /** When a replica last claimed a mint; `undefined` when none did. */
+  /** When a replica last claimed a mint; `undefined` without a claim. */
   readonly claimedAt: number | undefined;
   /** Clears a version of any age. */
   readonly force: boolean;
@@ -131,7 +131,7 @@ async function openClaim(
     const current = await findVersion(store, secretId, currentId);
     return (current?.createdAt ?? 0) >= claimedAt ? undefined : claimedAt;
   } catch (error) {
-    // Gone since, or no claim after all: then it keeps nobody waiting.
+    // Deleted since, or not a claim: then no replica waits for it.
     if (isStoreError(error, 'VERSION_NOT_FOUND') || error instanceof TokenSecretError) {
       return undefined;
     }

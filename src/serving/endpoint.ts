@@ -1,10 +1,10 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
+import type { MalformedPeer, PeerRole } from '../peers/peers.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { CacheState } from '../tokens/refreshing-cache.js';
-import type { MalformedPeer, PeerRole } from '../peers/peers.js';
 
-/** What an endpoint needs to know about a request, whichever server received it. */
+/** A request, whichever server received it. */
 export interface EndpointRequest {
   /** Upper case, as sent. */
   readonly method: string;
@@ -12,30 +12,30 @@ export interface EndpointRequest {
   readonly url: string;
   /** Every value of every header by lower-case name: `IncomingMessage.headersDistinct`. */
   readonly headers: NodeJS.Dict<string[]>;
-  /** The address of the caller, as far as the server trusts what it was told about it. */
+  /** The address of the caller, by the server's own rules about proxies. */
   readonly remoteAddress: string;
-  /** The server's own request. Endpoints only hand it to their observer, so that a log line finds its peer. */
+  /** The server's own request. Endpoints only pass it to their observer, which adds the peer to its log line. */
   readonly source?: object;
   /** True when the connection that reached this process is encrypted. */
   readonly encrypted: boolean;
-  /** The body as the framework's parser left it; `undefined` when there was none that it parses. */
+  /** The body as the framework parsed it; `undefined` when there was none that it parses. */
   readonly body?: unknown;
 }
 
 /** A complete answer. */
 export interface EndpointAnswer {
   readonly status: number;
-  /** Names and values in turn, as `ServerResponse.writeHead` takes them. */
+  /** Names and values alternating, as `ServerResponse.writeHead` takes them. */
   readonly headers: readonly string[];
   readonly body: Buffer;
 }
 
-/** What every endpoint is. */
+/** Answers the requests of a route. */
 export interface Endpoint {
   answer(request: EndpointRequest): Promise<EndpointAnswer>;
 }
 
-/** The error codes of the HTTP surface: RFC 6749 §5.2 and RFC 8707 §2, and what they do not name. */
+/** The error codes of the HTTP surface: those of RFC 6749 §5.2 and RFC 8707 §2, and the broker's own. */
 type HttpErrorCode =
   | 'invalid_request'
   | 'invalid_client'
@@ -51,8 +51,8 @@ type HttpErrorCode =
   | 'server_error';
 
 /**
- * Headers of everything the broker says. Tokens must not be kept by caches (RFC 6749 §5.1, which also asks for
- * `Pragma`), and nothing here is meant to be guessed into another content type.
+ * Headers of every answer. Caches must not keep tokens (RFC 6749 §5.1, which also requires `Pragma`), and no client
+ * guesses another content type.
  */
 export const COMMON_HEADERS: readonly string[] = [
   'Cache-Control',
@@ -74,7 +74,7 @@ export function jsonAnswer(
   return jsonBytesAnswer(status, Buffer.from(JSON.stringify(body)), headers);
 }
 
-/** An answer whose JSON is made already. */
+/** An answer with a body that is JSON already. */
 export function jsonBytesAnswer(
   status: number,
   body: Buffer,
@@ -99,7 +99,7 @@ export function bodylessAnswer(status: number, headers: readonly string[]): Endp
   return { status, headers: [...COMMON_HEADERS, ...headers], body: EMPTY };
 }
 
-/** An error as RFC 6749 §5.2 writes it. The description goes to the caller: it never repeats what was sent. */
+/** An error in the form of RFC 6749 §5.2. @param description for the caller; it never repeats what was sent. */
 export function errorAnswer(
   status: number,
   error: HttpErrorCode,
@@ -109,13 +109,13 @@ export function errorAnswer(
   return jsonAnswer(status, { error, error_description: description }, headers);
 }
 
-/** 405 with the methods that the route has. */
+/** 405 with the methods of the route. */
 export function methodNotAllowed(allowed: readonly string[]): EndpointAnswer {
   const methods = allowed.join(', ');
   return errorAnswer(405, 'method_not_allowed', `This path takes ${methods}.`, ['Allow', methods]);
 }
 
-/** 404 for a path that is none of the broker's. */
+/** 404 for a path that the broker does not have. */
 export function notFound(): EndpointAnswer {
   return errorAnswer(404, 'not_found', 'There is nothing at this path.');
 }
@@ -129,11 +129,11 @@ export function headerOf(answer: EndpointAnswer, name: string): string | undefin
   return undefined;
 }
 
-/** Sends an answer. A HEAD request gets the headers alone, and Node leaves the body out by itself. */
+/** Sends an answer. For a HEAD request Node leaves the body out. */
 export function writeAnswer(response: ServerResponse, answer: EndpointAnswer): void {
-  // The types ask for a mutable array; Node only reads it.
+  // The type is a mutable array, but Node only reads it.
   response.writeHead(answer.status, answer.headers as string[]);
-  // The same bytes, as text: Node sends text in one piece with the head, and a buffer as a second one.
+  // The same bytes as text, which Node sends in one piece with the head; a buffer would be a second one.
   response.end(answer.body.toString('latin1'), 'latin1');
 }
 
@@ -153,7 +153,7 @@ export function toEndpointRequest(
   };
 }
 
-/** The path of a request target, without the query and without a slash at the end: with one it means the same. */
+/** The path of a request target, without the query and without a trailing slash, which makes no difference. */
 export function plainPath(url: string): string {
   const path = url.split('?', 1)[0] ?? '';
   return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
@@ -165,27 +165,27 @@ export function queryOf(url: string): URLSearchParams {
   return new URLSearchParams(start < 0 ? '' : url.slice(start + 1));
 }
 
-/** True when the caller wants an answer past every cache: `Cache-Control: no-cache` (RFC 9111 §5.2.1.4). */
+/** Whether the caller wants an answer that no cache gave: `Cache-Control: no-cache` (RFC 9111 §5.2.1.4). */
 export function asksForRead(request: Pick<EndpointRequest, 'headers'>): boolean {
   const directives = request.headers['cache-control']?.join(',').toLowerCase().split(',') ?? [];
   return directives.some((directive) => directive.trim() === 'no-cache');
 }
 
-/** When to come back, in seconds, if the error does not say: what passes by itself, and what a person must mend. */
+/** Seconds for `Retry-After`, if the error has none: for what is temporary, and for what a person must fix. */
 const RETRY_SOON = 5;
 const RETRY_LATER = 60;
-/** The broker itself reads the store again after so long at most, whatever the store asks for. */
+/** The most for a failure of the store: the broker itself reads the store again by then. */
 const RETRY_LATEST = 15;
 
 /**
  * The answer to a failure that is not the caller's: 503 `temporarily_unavailable` with `Retry-After`, or 500
- * `server_error` for what should not happen.
+ * `server_error` for a bug.
  *
- * @param description what the caller may know. An error's own message is for operators.
+ * @param description for the caller. An error's own message is for operators.
  */
 export function failureAnswer(error: unknown, description: string): EndpointAnswer {
   if (!(error instanceof BrokerError) || error.kind === 'bug' || error.kind === 'rejected') {
-    return errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
+    return bugAnswer();
   }
   const fallback = error.kind === 'retry' ? RETRY_SOON : RETRY_LATER;
   const latest = error instanceof SecretStoreError ? RETRY_LATEST : Number.POSITIVE_INFINITY;
@@ -201,7 +201,12 @@ export function unavailableAnswer(description: string, seconds: number): Endpoin
   ]);
 }
 
-/** An endpoint that answers 500 instead of throwing, and tells the observer why. */
+/** 500 `server_error` for a bug. */
+export function bugAnswer(): EndpointAnswer {
+  return errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
+}
+
+/** An endpoint that answers 500 instead of throwing, and notifies the observer. */
 export function guarded(endpoint: Endpoint, observer: ServingObserver): Endpoint {
   return {
     async answer(request) {
@@ -209,33 +214,33 @@ export function guarded(endpoint: Endpoint, observer: ServingObserver): Endpoint
         return await endpoint.answer(request);
       } catch (error) {
         observer.failed?.(error);
-        return errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
+        return bugAnswer();
       }
     },
   };
 }
 
-/** What Fastify and Express add to Node's request, as far as it is used here. */
+/** What is used here of a request of Fastify or Express. */
 export interface FrameworkRequest {
-  /** Fastify's way to Node's request; Express's request is Node's itself. */
+  /** Fastify: Node's request. Express's request is Node's. */
   readonly raw?: IncomingMessage;
   /** The caller's address, by the framework's own rules about proxies. */
   readonly ip?: string;
-  /** Express: the URL before any router took its prefix off. */
+  /** Express: the URL before a router removed its prefix. */
   readonly originalUrl?: string;
   readonly body?: unknown;
 }
 
-/** What Fastify and Express add to Node's response, as far as it is used here. */
+/** What is used here of a response of Fastify or Express. */
 export interface FrameworkReply {
   readonly raw?: ServerResponse;
-  /** Fastify: takes the reply out of the framework's hands. */
+  /** Fastify: leaves the reply to the handler. */
   hijack?(): unknown;
 }
 
 /**
- * Lets an endpoint answer a request that a framework received. The answer is written to Node's response itself, so that
- * it has the same bytes whatever the framework.
+ * Lets an endpoint answer a framework's request. The answer is written to Node's response, so that it has the same bytes
+ * with every framework.
  */
 export async function respond(
   endpoint: Endpoint,
@@ -250,7 +255,7 @@ export function send(answer: EndpointAnswer, reply: FrameworkReply): void {
   const response = reply.raw ?? reply;
   if (!(response instanceof ServerResponse)) throw new TypeError('Not a response of node:http.');
   reply.hijack?.();
-  // The peer may have gone while the store was read.
+  // The peer may have disconnected while the store was read.
   if (response.headersSent || response.destroyed) return;
   writeAnswer(response, answer);
 }
@@ -265,53 +270,52 @@ function endpointRequest(request: FrameworkRequest): EndpointRequest {
   });
 }
 
-/** Why a login failed. For metrics and logs alone: the caller is never told. */
+/** Why a login failed. For metrics and logs, never for the caller. */
 export type LoginFailure =
   'missing' | 'malformed' | 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
 
 /**
- * Is told what the endpoints do, for metrics, logs and audit. A `peerId` is always the id of a peer that is on the
- * list, so it may be a log field or a metric label. No method may throw, and none is given a token or a secret.
+ * Notified of what the endpoints do, for metrics, logs and audit. A `peerId` is always the id of a peer on the list, so
+ * it may be a log field or a metric label. No method may throw, and none gets a token or a secret.
  */
 export interface ServingObserver {
   /** A peer proved who it is. @param source the request, as the server received it. */
   loggedIn?(peerId: string, source: object | undefined): void;
   /** A peer got the service token, or 304 because it has it already. */
   tokenServed?(peerId: string, state: CacheState, status: 200 | 304): void;
-  /** A peer that may have the token could not get it. */
+  /** A peer with the role for the token could not get it. */
   tokenUnavailable?(peerId: string, error: unknown): void;
-  /** @param peerId the peer that was named, when it is on the list. */
+  /** @param peerId the peer that was named, if it is on the list. */
   loginFailed?(reason: LoginFailure, peerId: string | undefined, remoteAddress: string): void;
-  /** A failed login was answered with 429. It was not told to `loginFailed`. */
+  /** A failed login was answered with 429. `loginFailed` is not called for it. */
   loginThrottled?(peerId: string | undefined, remoteAddress: string): void;
-  /** A peer asked for what it has no role for. */
+  /** A peer does not have the role for what it asked. */
   roleMissing?(peerId: string, role: PeerRole): void;
   /** Nobody could log in, because the peers could not be read. */
   peersUnavailable?(error: unknown): void;
-  /** The list that was read has entries that are no peers, and they are others than before. */
+  /** The malformed entries of the list have changed. */
   peersMalformed?(malformed: readonly MalformedPeer[]): void;
   /** A peer rotated the token. */
   rotated?(peerId: string, versionId: string, outcome: string): void;
   /** A rotation that a peer asked for failed. */
   rotationFailed?(peerId: string, error: unknown): void;
-  /** An error that nobody foresaw; the caller got 500. */
+  /** A bug; the caller got 500. */
   failed?(error: unknown): void;
 }
 
-/** The largest form that is read, in bytes. A token request has a few hundred. */
+/** The largest form that is accepted, in bytes. A token request has a few hundred. */
 const MAX_FORM_BYTES = 16_384;
 
-/** The parameters of a token request: every value that was sent, none of them empty. */
+/** The parameters of a token request: every value that was sent and is not empty. */
 export type Form = ReadonlyMap<string, readonly string[]>;
 
-/** What may be sent more than once: RFC 8707 §2 for `resource`, and the like for `audience`. */
+/** Parameters that may be sent more than once: `resource` (RFC 8707 §2), and so `audience`. */
 const REPEATABLE = new Set(['resource', 'audience']);
 
 /**
- * The form of a token request (RFC 6749 §3.2), or the refusal of what is not one. The body comes from the framework's
- * parser: an object of strings, and of arrays for repeated parameters.
- *
- * A parameter without a value counts as left out (RFC 6749 §3.2).
+ * The form of a token request (RFC 6749 §3.2), or the refusal of what is not one. The framework has parsed the body into
+ * an object of strings, with arrays for repeated parameters. Parameters without a value count as left out (RFC 6749
+ * §3.2).
  */
 export function readForm(request: EndpointRequest): Form | EndpointAnswer {
   const [type = ''] = request.headers['content-type'] ?? [];
@@ -331,7 +335,7 @@ export function readForm(request: EndpointRequest): Form | EndpointAnswer {
     if (!values.every(isWellFormed)) return malformed('The form is malformed.');
     const filled = values.filter((value) => value !== '');
     if (values.length > 1 && !REPEATABLE.has(name)) {
-      // The name is the sender's text, and is not repeated.
+      // Does not repeat the name, which the caller chose.
       return malformed('A parameter is given more than once.');
     }
     if (filled.length > 0) form.set(name, filled);
@@ -345,8 +349,8 @@ export function parameterOf(form: Form, name: string): string | undefined {
 }
 
 /**
- * Parsers leave an escape that is none, or whose bytes are not UTF-8, as it was, or put U+FFFD in its place. No
- * parameter of a token request has use for a text that looks like either.
+ * Parsers keep an invalid percent-escape unchanged, or replace it by U+FFFD. No valid parameter of a token request looks
+ * like either.
  */
 function isWellFormed(value: unknown): value is string {
   if (typeof value !== 'string' || value.includes('\uFFFD')) return false;

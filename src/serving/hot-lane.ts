@@ -4,24 +4,22 @@ import {
   type RequestListener,
   type Server,
   type ServerOptions,
-  type ServerResponse,
 } from 'node:http';
 import { writeAnswer, type EndpointAnswer } from './endpoint.js';
 import type { TokenEndpoint } from './token-endpoint.js';
 
-/** The answer to a request, if it is at hand. The request is left untouched. */
+/** The answer to a request, if it is ready. The request is left untouched. */
 type HotLane = (request: IncomingMessage) => EndpointAnswer | undefined;
 
 /** Options of {@link createHotLane}. */
 interface HotLaneOptions {
-  /** Is told of every answer. Returns headers to send in front of its own, names and values in turn. */
+  /** Called with every answer. Returns headers to send before the answer's own, names and values alternating. */
   readonly onAnswer?: (request: IncomingMessage, answer: EndpointAnswer) => readonly string[];
 }
 
 /**
- * The short way for what peers ask nearly always: a plain `GET /v1/token` with the right credentials and a warm cache.
- * It is answered from prepared bytes, the same that the framework's way would send. Everything else, failed logins
- * included, takes the framework's way.
+ * Answers what peers nearly always ask: a plain `GET /v1/token` with the right credentials and a warm cache. The bytes
+ * are prepared, and the same as through the framework. Everything else, failed logins included, is left to the framework.
  */
 export function createHotLane(
   endpoint: Pick<TokenEndpoint, 'answerNow'>,
@@ -64,15 +62,15 @@ function plainAuthorization(rawHeaders: readonly string[]): string | undefined {
 }
 
 /**
- * A server factory for Fastify with the hot lane in front. While the server closes, every request goes to Fastify,
- * which answers it and ends the connection.
+ * A server factory for Fastify with the hot lane in front. While the server closes, Fastify answers every request and
+ * ends the connection.
  *
  * @param makeServer makes the server itself. Default: `createServer` of `node:http`.
  *
  * @example
  * ```ts
  * new FastifyAdapter({
- *   serverFactory: hotLaneServerFactory(createHotLane(serving.tokenEndpoint)),
+ *   serverFactory: hotLaneServerFactory(createHotLane(serving.token)),
  *   return503OnClosing: false, // requests that are on their way at shutdown are answered
  * });
  * ```
@@ -83,48 +81,21 @@ export function hotLaneServerFactory(
 ): (handler: RequestListener, options: Record<string, unknown>) => Server {
   return (handler, options) => {
     const httpOptions = typeof options['http'] === 'object' ? options['http'] : null;
-    const send = createSender(() => !server.listening);
     const server = makeServer(httpOptions ?? {}, (request, response) => {
       const answer = server.listening ? lane(request) : undefined;
-      if (answer === undefined) handler(request, response);
-      else send(response, answer);
+      if (answer === undefined) return handler(request, response);
+      // A connection that is in use when the server closes would hold it open until it times out.
+      if (!server.listening) response.shouldKeepAlive = false;
+      writeAnswer(response, answer);
     });
-    // With a factory Fastify sets none of these itself. Its zero for "not configured" would switch Node's own
-    // protection against slow requests off, so that stays as Node has it.
+    // With a factory Fastify sets none of these itself. Its zero means "not configured", and would switch off Node's own
+    // protection against slow requests.
     server.keepAliveTimeout = positive(options['keepAliveTimeout']) ?? server.keepAliveTimeout;
     server.requestTimeout = positive(options['requestTimeout']) ?? server.requestTimeout;
     server.timeout = positive(options['connectionTimeout']) ?? server.timeout;
     server.maxRequestsPerSocket = positive(options['maxRequestsPerSocket']) ?? null;
     return server;
   };
-}
-
-type Send = (response: ServerResponse, answer: EndpointAnswer) => void;
-
-/**
- * Sends the answers of one turn of the event loop together, at its end. A peer that waits is woken by the first byte,
- * which costs the sender more than all else; answers that follow at once find it awake.
- */
-function createSender(closing: () => boolean): Send {
-  let waiting: [ServerResponse, EndpointAnswer][] = [];
-  const sendAll = (): void => {
-    const turn = waiting;
-    waiting = [];
-    for (const [response, answer] of turn) {
-      // The peer may have gone in the meantime.
-      if (response.headersSent || response.destroyed) continue;
-      writeAnswer(response, closing() ? lastAnswer(answer) : answer);
-    }
-  };
-  return (response, answer) => {
-    if (waiting.length === 0) setImmediate(sendAll);
-    waiting.push([response, answer]);
-  };
-}
-
-/** Without this a connection that was in use when the server closed would hold it open until it times out. */
-function lastAnswer(answer: EndpointAnswer): EndpointAnswer {
-  return { ...answer, headers: [...answer.headers, 'Connection', 'close'] };
 }
 
 function positive(value: unknown): number | undefined {

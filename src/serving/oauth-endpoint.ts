@@ -2,29 +2,29 @@ import { errorCode } from '../tokens/errors.js';
 import type { CacheRequest } from '../tokens/refreshing-cache.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import {
-  failureAnswer,
-  parameterOf,
-  readForm,
-  type Form,
   asksForRead,
   errorAnswer,
+  failureAnswer,
   jsonAnswer,
   methodNotAllowed,
+  notFound,
+  parameterOf,
+  plainPath,
+  readForm,
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
-  notFound,
-  plainPath,
+  type Form,
 } from './endpoint.js';
-import { tokenMembers, type TokenEndpointOptions, type TokenCache } from './token-endpoint.js';
+import { tokenMembers, type TokenCache, type TokenEndpointOptions } from './token-endpoint.js';
 
 /**
  * `POST /oauth2/token`: the token endpoint of RFC 6749 for the client-credentials grant, so that any OAuth client
  * library gets the service token. A peer authenticates with `client_secret_basic` or `client_secret_post`, not both.
  *
- * There is one service token, so a request can only ask for what it is: `scope` must be among its scopes, `resource`
- * (RFC 8707) and `audience` among its audiences. The answer names all its scopes (RFC 6749 §5.1), also when fewer were asked
- * for. Errors are those of RFC 6749 §5.2 and RFC 8707 §2.
+ * There is one service token, so a request can only ask for that: `scope` must be among its scopes, `resource` (RFC 8707)
+ * and `audience` among its audiences. The answer names every scope (RFC 6749 §5.1), also when fewer were requested.
+ * Errors are those of RFC 6749 §5.2 and RFC 8707 §2.
  *
  * As at `GET /v1/token`, the request header `Cache-Control: no-cache` reads the store first, at most once a second.
  */
@@ -91,7 +91,7 @@ function refuseGrant(form: Form): EndpointAnswer | undefined {
   return errorAnswer(400, 'unsupported_grant_type', 'The only grant is client_credentials.');
 }
 
-/** RFC 6749 §5.2: the refusal of a scope that the token does not have. Where nobody has told its scopes, it has none. */
+/** Refuses scopes that the token does not have (RFC 6749 §5.2). Without known scopes it has none. */
 function lackOfScope(token: ServiceToken, form: Form): EndpointAnswer | undefined {
   const scopes = words(token.scope ?? '');
   const asked = words(parameterOf(form, 'scope') ?? '');
@@ -113,12 +113,12 @@ function words(text: string): readonly string[] {
 /** What the metadata says about the broker. */
 interface MetadataOptions {
   /**
-   * The URL under which peers reach the broker, without query or fragment: the issuer. When it is not given it is made of
-   * the request: the `Host` header, `https` only if the connection that reached this process is encrypted, and what
-   * stands before `/.well-known/` in the path, such as the global prefix of a Nest application.
+   * The URL under which peers reach the broker, without query or fragment: the issuer. Default: from the request, by the
+   * `Host` header, `https` if the connection to this process is encrypted, and the path before `/.well-known/`, such as
+   * the global prefix of a Nest application.
    */
   readonly publicUrl?: string;
-  /** Where the service token is, whose scopes are published. */
+  /** The service token, whose scopes are published. */
   readonly cache: TokenCache;
   /** The scopes to publish while there is no token, separated by spaces. */
   readonly scope?: string;
@@ -128,16 +128,16 @@ interface MetadataOptions {
 const HOST =
   /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$/;
 
-/** Where RFC 8414 §3 has the metadata of an issuer without a path. */
+/** The path of the metadata of an issuer without a path: RFC 8414 §3. */
 export const WELL_KNOWN = '/.well-known/oauth-authorization-server';
 
 /**
- * `GET /.well-known/oauth-authorization-server`: the metadata of RFC 8414. The metadata of an issuer with a path is also
- * where RFC 8414 §3.1 has it: for `https://example.com/broker` at `/.well-known/oauth-authorization-server/broker`.
+ * `GET /.well-known/oauth-authorization-server`: the metadata of RFC 8414. With an issuer that has a path it is also at the
+ * path of RFC 8414 §3.1: for `https://example.com/broker` at `/.well-known/oauth-authorization-server/broker`.
  *
- * A client must only believe an issuer that is the URL it asked (RFC 8414 §3.3), so an issuer made of `Host` tells it
- * nothing that it did not say itself, and the answer is kept by no cache. Forwarded headers are never used. Behind a
- * proxy that ends TLS, or that changes the host or the path, set `publicUrl`.
+ * A client only accepts an issuer that matches the URL it asked (RFC 8414 §3.3), so an issuer from its own `Host` header
+ * is safe: the answer is not cached, and forwarded headers are never used. Behind a proxy that ends TLS, or changes the
+ * host or the path, set `publicUrl`.
  */
 export class MetadataEndpoint implements Endpoint {
   readonly #publicUrl: string | undefined;
@@ -163,7 +163,7 @@ export class MetadataEndpoint implements Endpoint {
     if (issuer === undefined) {
       return errorAnswer(400, 'invalid_request', 'The Host header must name a host.');
     }
-    const scopes = (await this.#scope()).split(' ').filter((name) => name !== '');
+    const scopes = words(await this.#scope());
     return jsonAnswer(200, {
       issuer,
       token_endpoint: `${issuer}/oauth2/token`,
@@ -175,20 +175,20 @@ export class MetadataEndpoint implements Endpoint {
     });
   }
 
-  /** The scopes of the token that was read last. Nobody waits for a newer one here: no credentials were shown. */
+  /** The scopes of the token that was read last. A request without credentials does not cause another read. */
   async #scope(): Promise<string> {
     const last = this.#cache.status().value;
     if (last !== undefined) return last.token.scope ?? '';
     try {
       return (await this.#cache.get()).value.token.scope ?? '';
     } catch {
-      // The cache's observer logs why; it must not keep a client from the metadata.
+      // The cache's observer logs why. Clients get the metadata all the same.
       return this.#fallback;
     }
   }
 }
 
-/** What stands in a path before and after the well-known part of it. */
+/** A path before and after its well-known part. */
 function aroundWellKnown(path: string): readonly [before: string, after: string] {
   const at = path.indexOf(WELL_KNOWN);
   return at < 0 ? ['', ''] : [path.slice(0, at), path.slice(at + WELL_KNOWN.length)];

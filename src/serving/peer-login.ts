@@ -1,49 +1,49 @@
+import type { LoginThrottle } from '../peers/login-throttle.js';
 import {
-  type Form,
+  authenticate,
+  parseBasicCredentials,
+  type Authentication,
+  type PeerCredentials,
+} from '../peers/peer-credentials.js';
+import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
+import { hasRole, isPeerId, type Peer, type PeerRole, type Peers } from '../peers/peers.js';
+import type { CacheAnswer } from '../tokens/refreshing-cache.js';
+import {
   errorAnswer,
-  type EndpointAnswer,
-  type EndpointRequest,
   failureAnswer,
   parameterOf,
+  type EndpointAnswer,
+  type EndpointRequest,
+  type Form,
   type LoginFailure,
   type ServingObserver,
 } from './endpoint.js';
-import { type Peer, type PeerRole, hasRole, isPeerId, type Peers } from '../peers/peers.js';
-import type { CacheAnswer } from '../tokens/refreshing-cache.js';
-import {
-  authenticate,
-  type Authentication,
-  parseBasicCredentials,
-  type PeerCredentials,
-} from '../peers/peer-credentials.js';
-import type { LoginThrottle } from '../peers/login-throttle.js';
-import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
 
 /** The peer, or the answer to give instead. */
 export type LoginResult =
   { readonly peer: Pick<Peer, 'id'> } | { readonly refusal: EndpointAnswer };
 
-/** How endpoints learn which peer asks, and whether it has the role that they are for. */
+/** How endpoints learn which peer asks, and whether it has the role they require. */
 export interface PeerAuthentication {
-  /** By the head of the request alone. */
+  /** By the request's headers alone. */
   withHeader(request: EndpointRequest, role: PeerRole): Promise<LoginResult>;
 
-  /** By the head of a token request or by its form (RFC 6749 §2.3.1), never by both. */
+  /** By the headers of a token request or by its form (RFC 6749 §2.3.1), never by both. */
   withHeaderOrForm(request: EndpointRequest, form: Form, role: PeerRole): Promise<LoginResult>;
 
-  /** Whether a login has to wait for a read now. Without it: never. */
+  /** Whether a login would have to wait for a read. Default: never. */
   waits?(): boolean;
 
-  /** The peer of an `Authorization` header, if it can be told at once and everything is right; tells nobody. */
+  /** The peer of an `Authorization` header, if decidable from the cache and admitted; notifies no observer. */
   now(authorization: string, role: PeerRole): Pick<Peer, 'id'> | undefined;
 }
 
-/** The answer to a peer that is known, and has no role for what it asks. */
+/** The answer to a known peer without the role. */
 export function roleMissingAnswer(role: PeerRole): EndpointAnswer {
   return errorAnswer(403, 'unauthorized_client', `This peer does not have the role "${role}".`);
 }
 
-/** What a login needs. */
+/** What {@link PeerLogin} works with. */
 interface PeerLoginOptions {
   readonly directory: PeerDirectory;
   readonly throttle: LoginThrottle;
@@ -57,21 +57,21 @@ const CHALLENGE: readonly string[] = [
 ];
 
 /**
- * Lets peers in. A failed login looks the same whatever was wrong: 401 `invalid_client`, and 429 when there are too
- * many. Only a peer that proved who it is learns that it lacks a role: 403.
+ * Authenticates peers by the peers secret. Every failed login gets the same answer: 401 `invalid_client`, or 429 when
+ * there were too many. Only a peer that proved who it is learns that it lacks a role: 403.
  */
 export class PeerLogin implements PeerAuthentication {
   readonly #directory: PeerDirectory;
   readonly #observer: ServingObserver;
   readonly #throttle: LoginThrottle;
 
-  constructor(options: PeerLoginOptions) {
-    this.#directory = options.directory;
-    this.#observer = options.observer;
-    this.#throttle = options.throttle;
+  constructor({ directory, observer, throttle }: PeerLoginOptions) {
+    this.#directory = directory;
+    this.#observer = observer;
+    this.#throttle = throttle;
   }
 
-  /** Logs in with the `Authorization` header, which must be there exactly once. */
+  /** Logs in with the `Authorization` header, of which there must be exactly one. */
   async withHeader(request: EndpointRequest, role: PeerRole): Promise<LoginResult> {
     const values = request.headers['authorization'] ?? [];
     const [header] = values;
@@ -89,7 +89,7 @@ export class PeerLogin implements PeerAuthentication {
     return this.withCredentials(credentials, request, role);
   }
 
-  /** Logs in with an id and a secret, wherever they were. */
+  /** Logs in with an id and a secret, from wherever they came. */
   async withCredentials(
     credentials: PeerCredentials,
     request: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
@@ -150,24 +150,23 @@ export class PeerLogin implements PeerAuthentication {
     return result.ok && hasRole(result.peer, role) ? result.peer : undefined;
   }
 
-  /** Nothing was presented. Never refused with 429: some clients wait for the challenge before they send credentials. */
+  /** Nothing was presented. Never 429: some clients wait for the challenge before they send credentials. */
   missing(remoteAddress: string): LoginResult {
     this.#observer.loginFailed?.('missing', undefined, remoteAddress);
     return refuse(unauthorizedAnswer());
   }
 
   /**
-   * A peer that was added a moment ago is not on the cached list yet. Every failed login looks at a newer one, before
-   * anybody is told to come back later, and known id or not, so that the time it takes tells nothing; the directory limits
-   * how often that reads the store.
+   * A peer that was just added is not on the cached list yet. Every failed login checks a newer list before it is refused,
+   * whether the id is known or not, so that timing reveals nothing; the directory limits how often that reads the store.
    */
   async #againstNewerList(
     credentials: PeerCredentials,
     readAt: number,
   ): Promise<Authentication | undefined> {
-    // Any id on the list passes this test, so nothing is read for what cannot be on any list.
+    // An id that no list can have costs no read.
     if (!isPeerId(credentials.id)) return undefined;
-    // If the read fails this answers with the list at hand, unless that has just become too old to be served.
+    // If the read fails, this is the cached list, unless that has just become too old to be served.
     const newer = await this.#directory.get({ force: true });
     return newer.readAt === readAt ? undefined : authenticate(newer.value, credentials);
   }
@@ -184,7 +183,7 @@ export class PeerLogin implements PeerAuthentication {
     return refuse(roleMissingAnswer(role));
   }
 
-  /** Credentials in two places: whichever were taken, another part of the system might have taken the others. */
+  /** Credentials in two places are refused: another part of the system might take the others. */
   #ambiguous({ remoteAddress }: EndpointRequest, description: string): LoginResult {
     const throttled = this.#throttled(undefined, undefined, remoteAddress);
     if (throttled !== undefined) return throttled;
@@ -192,7 +191,7 @@ export class PeerLogin implements PeerAuthentication {
     return refuse(errorAnswer(400, 'invalid_request', description));
   }
 
-  /** Counts a failure, and refuses when there were too many. */
+  /** Counts a failure. @returns the refusal when there were too many. */
   #throttled(
     peer: Pick<Peer, 'id'> | undefined,
     id: string | undefined,
@@ -219,7 +218,7 @@ export class PeerLogin implements PeerAuthentication {
   }
 }
 
-/** One for every failed login. */
+/** The same for every failed login. */
 function unauthorizedAnswer(): EndpointAnswer {
   return errorAnswer(
     401,

@@ -12,20 +12,17 @@ import {
 import type { PeerAuthentication } from './peer-login.js';
 import type { TokenCache } from './token-endpoint.js';
 
-/** What a rotation came to. */
-interface RotateNowResult {
-  /** The version that is current now, or will be. */
-  readonly versionId: string;
-  /**
-   * What the rotator says was done, in its own word; `requested` when the rotation goes on elsewhere, `recent` when the
-   * current version is of a moment ago and nothing was done.
-   */
-  readonly outcome: string;
-}
-
-/** Rotates the service token now: the port behind `POST /v1/rotate`. It rejects with a `BrokerError`. */
+/** What rotates the service token: the part of the `Rotator` that `POST /v1/rotate` calls. */
 export interface RotateNow {
-  rotate(): Promise<RotateNowResult>;
+  /**
+   * @returns `versionId`: the version that is current now, or will be. `result`: what was done; `requested` when the
+   *   rotation goes on elsewhere, `recent` when the current version is so new that nothing was done.
+   * @throws {BrokerError}
+   */
+  rotate(request: { readonly trigger: 'http' }): Promise<{
+    readonly versionId: string;
+    readonly result: string;
+  }>;
 }
 
 /** What the rotation endpoint works with. */
@@ -34,18 +31,18 @@ interface RotateEndpointOptions {
   readonly cache: TokenCache;
   readonly observer: ServingObserver;
   /** Without it the route answers 404: this broker does not rotate. */
-  readonly rotateNow: RotateNow | undefined;
+  readonly rotator: RotateNow | undefined;
 }
 
 /**
- * `POST /v1/rotate`: rotates now, for a peer with the role `admin`. Requests that come while a rotation runs join it
- * (outcome `joined`); those that come a moment after one get its version (outcome `recent`), and nothing is minted.
- * The answer names the new version, never the token; the next `GET /v1/token` serves it. Where Secrets Manager rotates
- * the secret, the answer is 202 (RFC 9110 §15.3.3): it was asked to, and serves the new version when it is done.
+ * `POST /v1/rotate`: rotates now, for a peer with the role `admin`. Requests during a rotation join it (outcome
+ * `joined`); those shortly after one get its version (outcome `recent`), and nothing is minted. The answer names the new
+ * version, never the token; the next `GET /v1/token` serves it. Where Secrets Manager rotates the secret, the answer is
+ * 202 (RFC 9110 §15.3.3): the rotation was requested, and the new version is served when it is done.
  */
 export class RotateEndpoint implements Endpoint {
   readonly #options: RotateEndpointOptions;
-  #running: Promise<RotateNowResult> | undefined;
+  #running: ReturnType<RotateNow['rotate']> | undefined;
 
   constructor(options: RotateEndpointOptions) {
     this.#options = options;
@@ -53,40 +50,40 @@ export class RotateEndpoint implements Endpoint {
 
   /** Answers a request; takes as long as a rotation takes. */
   async answer(request: EndpointRequest): Promise<EndpointAnswer> {
-    const { login, observer, rotateNow } = this.#options;
-    if (rotateNow === undefined) {
+    const { login, observer, rotator } = this.#options;
+    if (rotator === undefined) {
       return errorAnswer(404, 'not_found', 'This broker does not rotate the service token.');
     }
     if (request.method !== 'POST') return methodNotAllowed(['POST']);
-    const result = await login.withHeader(request, 'admin');
-    if ('refusal' in result) return result.refusal;
+    const admitted = await login.withHeader(request, 'admin');
+    if ('refusal' in admitted) return admitted.refusal;
     try {
       const joins = this.#running !== undefined;
-      this.#running ??= this.#rotate(rotateNow).finally(() => {
+      this.#running ??= this.#rotate(rotator).finally(() => {
         this.#running = undefined;
       });
-      const { versionId, outcome: own } = await this.#running;
+      const { versionId, result: own } = await this.#running;
       const outcome = joins && own !== 'requested' && own !== 'recent' ? 'joined' : own;
-      observer.rotated?.(result.peer.id, versionId, outcome);
+      observer.rotated?.(admitted.peer.id, versionId, outcome);
       const status = outcome === 'requested' ? 202 : 200;
       return jsonAnswer(status, { version_id: versionId, outcome });
     } catch (error) {
-      observer.rotationFailed?.(result.peer.id, error);
+      observer.rotationFailed?.(admitted.peer.id, error);
       return rotationFailure(error);
     }
   }
 
-  async #rotate(rotateNow: RotateNow): Promise<RotateNowResult> {
+  async #rotate(rotator: RotateNow): ReturnType<RotateNow['rotate']> {
     try {
-      return await rotateNow.rotate();
+      return await rotator.rotate({ trigger: 'http' });
     } finally {
-      // After a failure too: the token may have changed all the same, if only the answer was lost.
+      // After a failure too: if only the answer was lost, the token has changed all the same.
       this.#options.cache.invalidate();
     }
   }
 }
 
-/** An admin is told what happened: messages of the broker's errors hold neither tokens nor secrets. */
+/** An admin gets the error's own message: those of the broker hold neither tokens nor secrets. */
 function rotationFailure(error: unknown): EndpointAnswer {
   const description = error instanceof BrokerError ? `${error.message} (${error.code})` : '';
   return error instanceof BrokerError && error.kind === 'rejected'

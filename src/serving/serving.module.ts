@@ -1,117 +1,79 @@
 import {
   All,
+  Catch,
+  ConfigurableModuleBuilder,
   Controller,
+  HttpException,
   Inject,
+  Module,
   Req,
   Res,
   SetMetadata,
   VERSION_NEUTRAL,
-  Module,
-  type DynamicModule,
-  type FactoryProvider,
-  type ModuleMetadata,
-  Catch,
-  HttpException,
   type ArgumentsHost,
   type ExceptionFilter,
 } from '@nestjs/common';
 import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
-import { WELL_KNOWN } from './oauth-endpoint.js';
+import { isObject } from '../tokens/json.js';
 import {
-  respond,
-  type FrameworkReply,
-  type FrameworkRequest,
+  bugAnswer,
   errorAnswer,
   notFound,
-  type EndpointAnswer,
+  respond,
   send,
+  type EndpointAnswer,
+  type FrameworkReply,
+  type FrameworkRequest,
   type ServingObserver,
 } from './endpoint.js';
+import { WELL_KNOWN } from './oauth-endpoint.js';
 import { Serving } from './serving.js';
 
-/** What OAuth client libraries discover. */
+/** The routes. Each endpoint decides by itself who may have its answer, so a guard of the application lets them pass. */
 @SetMetadata(DECIDES_ACCESS_ITSELF, true)
 @Controller({ version: VERSION_NEUTRAL })
-class MetadataController {
+class ServingController {
   constructor(@Inject(Serving) private readonly serving: Serving) {}
+
+  @All('v1/token')
+  token(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.token, request, reply);
+  }
+
+  @All('oauth2/token')
+  oauth(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.oauth, request, reply);
+  }
+
+  @All('v1/rotate')
+  rotate(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.rotate, request, reply);
+  }
 
   // Fastify and Express write "the rest of the path" differently, and an issuer's path is short.
   @All(['', '/:one', '/:one/:two', '/:one/:two/:three'].map((path) => WELL_KNOWN + path))
-  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+  metadata(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
     return respond(this.serving.metadata, request, reply);
   }
 }
 
-/** The token endpoint for OAuth client libraries. */
-@SetMetadata(DECIDES_ACCESS_ITSELF, true)
-@Controller({ version: VERSION_NEUTRAL })
-class OauthController {
-  constructor(@Inject(Serving) private readonly serving: Serving) {}
+const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<Serving>({
+  optionsInjectionToken: Serving,
+}).build();
 
-  @All('oauth2/token')
-  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
-    return respond(this.serving.oauth, request, reply);
-  }
-}
-
-/** Rotate now, for admins. */
-@SetMetadata(DECIDES_ACCESS_ITSELF, true)
-@Controller({ version: VERSION_NEUTRAL })
-class RotateController {
-  constructor(@Inject(Serving) private readonly serving: Serving) {}
-
-  @All('v1/rotate')
-  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
-    return respond(this.serving.rotate, request, reply);
-  }
-}
-
-/** The service token for a peer with HTTP Basic. */
-@SetMetadata(DECIDES_ACCESS_ITSELF, true)
-@Controller({ version: VERSION_NEUTRAL })
-class TokenController {
-  constructor(@Inject(Serving) private readonly serving: Serving) {}
-
-  @All('v1/token')
-  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
-    return respond(this.serving.token, request, reply);
-  }
-}
-
-/** How to come by the {@link Serving} when it depends on other providers. */
-interface ServingModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
-  readonly useFactory: FactoryProvider<Serving>['useFactory'];
-  readonly inject?: FactoryProvider['inject'];
-}
-
-/** The routes of the broker's peers, for Fastify and Express. Exports {@link Serving}. */
-@Module({})
-export class ServingModule {
-  /** The routes over endpoints that are made already. */
-  static register(serving: Serving): DynamicModule {
-    return ServingModule.registerAsync({ useFactory: () => serving });
-  }
-
-  /** The routes over endpoints that Nest makes. */
-  static registerAsync(options: ServingModuleAsyncOptions): DynamicModule {
-    return {
-      module: ServingModule,
-      imports: options.imports ?? [],
-      controllers: [TokenController, OauthController, RotateController, MetadataController],
-      providers: [
-        { provide: Serving, useFactory: options.useFactory, inject: options.inject ?? [] },
-      ],
-      exports: [Serving],
-    };
-  }
-}
+/** The routes of the broker's peers, for Fastify and Express: `register(serving)`, or `registerAsync` with a factory. */
+@Module({
+  controllers: [ServingController],
+  exports: [Serving],
+})
+export class ServingModule extends ConfigurableModuleClass {}
 
 /**
- * Puts the framework's own errors (no such route, a body that cannot be parsed, one that is too large) into the JSON
- * of the endpoints. The framework's texts repeat the URL that was asked for, which may hold a token; these do not.
+ * Answers the framework's own errors (no such route, a body that cannot be parsed, one that is too large) with the JSON
+ * of the endpoints. The framework's texts repeat the requested URL, which may hold a token; these do not.
  *
- * For an application that is nothing but a broker: `app.useGlobalFilters(new ServingErrorFilter(observer))`. Inside
- * another application the errors of the framework are that application's business.
+ * For an application that is only a broker: `app.useGlobalFilters(new ServingErrorFilter(observer))`. Inside another
+ * application its own filters apply.
  */
 @Catch()
 export class ServingErrorFilter implements ExceptionFilter {
@@ -121,7 +83,7 @@ export class ServingErrorFilter implements ExceptionFilter {
     this.answer(exception, host.switchToHttp().getResponse<FrameworkReply>());
   }
 
-  /** Answers what failed before Nest was asked. */
+  /** Answers what failed before Nest was called. */
   answer(exception: unknown, reply: FrameworkReply): void {
     const status = statusOf(exception);
     if (status >= 500) this.observer.failed?.(exception);
@@ -129,11 +91,10 @@ export class ServingErrorFilter implements ExceptionFilter {
   }
 }
 
-/** The status of Nest's exceptions, and of those that Fastify and Express raise themselves. */
+/** The status of an exception of Nest, Fastify or Express. */
 function statusOf(exception: unknown): number {
   if (exception instanceof HttpException) return exception.getStatus();
-  if (typeof exception !== 'object' || exception === null) return 500;
-  const status: unknown = 'statusCode' in exception ? exception.statusCode : undefined;
+  const status = isObject(exception) ? exception['statusCode'] : undefined;
   return typeof status === 'number' && status >= 400 && status < 600 ? status : 500;
 }
 
@@ -142,10 +103,10 @@ function frameworkFailure(status: number): EndpointAnswer {
     case 404:
       return notFound();
     case 413:
-      // The rest of the body may still be on its way; it is not waited for.
+      // Does not wait for the rest of the body.
       return errorAnswer(413, 'invalid_request', 'The body is too large.', ['Connection', 'close']);
     case 415:
-      // RFC 6749 §5.2 knows 400 alone for a request that is not a form.
+      // RFC 6749 §5.2 has only 400 for a request that is not a form.
       return errorAnswer(400, 'invalid_request', 'The body must be a form, or absent.');
     case 503:
       return errorAnswer(503, 'temporarily_unavailable', 'The broker is not ready.', [
@@ -155,6 +116,6 @@ function frameworkFailure(status: number): EndpointAnswer {
     default:
       return status < 500
         ? errorAnswer(status, 'invalid_request', 'The request is malformed.')
-        : errorAnswer(500, 'server_error', 'The broker failed. Its log says more.');
+        : bugAnswer();
   }
 }

@@ -1,40 +1,40 @@
-import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/time.js';
-import type { CacheObserver } from '../tokens/refreshing-cache.js';
-import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
 import { LoginThrottle } from '../peers/login-throttle.js';
-import { MetadataEndpoint, OauthEndpoint } from './oauth-endpoint.js';
 import { createPeerDirectory, type PeerDirectory } from '../peers/peer-directory.js';
-import { type PeerAuthentication, PeerLogin } from './peer-login.js';
+import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
+import type { CacheObserver } from '../tokens/refreshing-cache.js';
+import type { Clock } from '../tokens/time.js';
+import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
+import { MetadataEndpoint, OauthEndpoint } from './oauth-endpoint.js';
+import { PeerLogin, type PeerAuthentication } from './peer-login.js';
 import { RotateEndpoint, type RotateNow } from './rotate-endpoint.js';
 import { createTokenCache, type TokenCache, TokenEndpoint } from './token-endpoint.js';
 
-/** Everything that serving needs from outside. Spans in milliseconds. */
+/** Options of {@link createServing}. Spans in milliseconds. */
 export interface ServingOptions {
   readonly store: Pick<SecretStore, 'read'>;
   readonly tokenSecretId: string;
   readonly peersSecretId: string;
   readonly clock: Clock;
-  /** How long a read of either secret is served. Default 300 000. */
+  /** How long a read of either secret is served. Default: 300 000. */
   readonly ttlMs?: number;
-  /** Remaining life under which a token is not served. Default 60 000. */
+  /** Remaining life under which a token is not served. Default: 60 000. */
   readonly skewMs?: number;
-  /** From 0 up to, but not including, 1. Default `Math.random`. */
+  /** From 0 up to, but not including, 1. Default: `Math.random`. */
   readonly random?: () => number;
-  /** The scopes of a service token that does not say them itself, separated by spaces. */
+  /** The scopes of a service token that does not name its own, separated by spaces. */
   readonly scope?: string;
   /** The URL under which peers reach the broker; see `MetadataOptions`. */
   readonly publicUrl?: string;
   /** What `POST /v1/rotate` calls. Without it the route answers 404. */
-  readonly rotateNow?: RotateNow;
-  /** How peers are told. Default: by the peers secret. */
+  readonly rotator?: RotateNow;
+  /** How peers are authenticated. Default: by the peers secret. */
   readonly login?: PeerAuthentication;
   /** Default: a throttle with its own defaults. */
   readonly throttle?: LoginThrottle;
   readonly observer?: ServingObserver;
-  /** Is told of the reads of the token secret. */
+  /** Notified of the reads of the token secret. */
   readonly tokenReads?: CacheObserver;
-  /** Is told of the reads of the peers secret. */
+  /** Notified of the reads of the peers secret. */
   readonly peerReads?: CacheObserver;
 }
 
@@ -42,7 +42,7 @@ export interface ServingOptions {
 export interface Serving {
   readonly tokenCache: TokenCache;
   readonly peerDirectory: PeerDirectory;
-  /** How peers are told. */
+  /** How peers are authenticated. */
   readonly login: PeerAuthentication;
   /** `GET /v1/token`; its `answerNow` is for the hot lane. */
   readonly token: Endpoint & Pick<TokenEndpoint, 'answerNow'>;
@@ -53,8 +53,8 @@ export interface Serving {
   /** `GET /.well-known/oauth-authorization-server` */
   readonly metadata: Endpoint;
   /**
-   * Begins the reads that are due, so that nobody waits for them: called every second while the process lives, it keeps
-   * both caches warm at one read each 4 minutes, and finds out that the store works again. Never blocks, never throws.
+   * Starts the reads that are due, so that no peer waits for them. Called every second, it keeps both caches warm at one
+   * read each 4 minutes, and finds out when the store works again. Never blocks, never throws.
    */
   keepWarm(): void;
 }
@@ -65,9 +65,9 @@ const WARM_INTERVAL = 240_000;
 /** Nest's injection token for {@link Serving}. */
 export const Serving = Symbol('Serving');
 
-/** Puts the peer's view of the broker together. Nothing is read before somebody asks, or calls `keepWarm`. */
+/** Makes the endpoints of the broker's peers. Reads start on demand, or with `keepWarm`. */
 export function createServing(options: ServingOptions): Serving {
-  const { store, clock, ttlMs, skewMs, random, scope, publicUrl, rotateNow } = options;
+  const { store, clock, ttlMs, skewMs, random, scope, publicUrl, rotator } = options;
   const observer = options.observer ?? {};
   const cache = createTokenCache({
     store,
@@ -107,18 +107,18 @@ export function createServing(options: ServingOptions): Serving {
       },
     },
     oauth: guarded(new OauthEndpoint({ login, cache, clock, observer }), observer),
-    rotate: guarded(new RotateEndpoint({ login, cache, observer, rotateNow }), observer),
+    rotate: guarded(new RotateEndpoint({ login, cache, observer, rotator }), observer),
     metadata: guarded(new MetadataEndpoint({ publicUrl, cache, scope }), observer),
     keepWarm: () => {
       cache.refresh(WARM_INTERVAL);
-      // Where peers are known in another way nobody asks for the list; where none was ever added there is none.
+      // With another login nobody needs the list; before the first peer is added there is none.
       const isMissing = isStoreError(directory.status().lastError, 'SECRET_NOT_FOUND');
       if (options.login === undefined && !isMissing) directory.refresh(WARM_INTERVAL);
     },
   };
 }
 
-/** An observer that also says when reads succeed: what else is in the store can be read again then, too. */
+/** An observer that also reports successful reads: then the other secret can be read again, too. */
 function withRecovery(observer: CacheObserver = {}, recovered: () => void): CacheObserver {
   return {
     readSucceeded: (durationMs) => {

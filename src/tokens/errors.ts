@@ -16,6 +16,9 @@ export interface BrokerErrorOptions {
   retryAfterSeconds?: number;
 }
 
+/** On every copy of {@link BrokerError} in the process. */
+const MARK: unique symbol = Symbol.for('service-token-broker/error/1') as never;
+
 /**
  * The base of every error this package throws.
  *
@@ -24,7 +27,7 @@ export interface BrokerErrorOptions {
  *
  * @example
  * ```ts
- * import { BrokerError } from 'service-token-broker';
+ * import { BrokerError } from 'service-token-kit';
  *
  * try {
  *   await rotator.rotate();
@@ -41,6 +44,19 @@ export class BrokerError extends Error {
   readonly kind: ErrorKind;
   /** Seconds after which a new attempt makes sense, when known. */
   readonly retryAfterSeconds: number | undefined;
+
+  /** Both packages have a copy of this class, and the kit one for each module format: `instanceof` holds across them. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    if (Function.prototype[Symbol.hasInstance].call(this, value)) return true;
+    if (typeof value !== 'object' || value === null || !('constructor' in value)) return false;
+    for (let type: unknown = value.constructor; typeof type === 'function';) {
+      if (MARK in type && type.name === this.name) return true;
+      type = Object.getPrototypeOf(type);
+    }
+    return false;
+  }
+
+  static readonly [MARK] = true;
 
   constructor(code: string, kind: ErrorKind, message: string, options: BrokerErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });

@@ -6,7 +6,7 @@ export interface Actor {
   readonly subject: string;
   /** The actor's `iss`, when given. */
   readonly issuer: string | undefined;
-  /** Who acted before, when there was a chain; RFC 8693 advises against decisions based on it. */
+  /** The previous actor of a chain; RFC 8693 advises against decisions based on it. */
   readonly actor: Actor | undefined;
 }
 

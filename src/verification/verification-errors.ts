@@ -39,8 +39,8 @@ export type TokenRejectionCode =
   | 'TOKEN_SENDER_CONSTRAINED';
 
 /**
- * A token was refused. The message says why in plain words; it holds names of claims and configured values, and
- * nothing that was read from the token.
+ * A token was refused. The message says why, with names of claims and configured values, never with what was read from
+ * the token.
  */
 export class TokenRejectedError extends BrokerError {
   declare readonly code: TokenRejectionCode;
@@ -52,8 +52,8 @@ export class TokenRejectedError extends BrokerError {
 
 /**
  * The issuer's keys are not available, so that the token can be neither accepted nor refused. Answer HTTP 503 with
- * `Retry-After: retryAfterSeconds`, not 401. The cause is a {@link KeyFetchError}; there is none when the token's key is
- * unknown and the keys may not be fetched again yet.
+ * `Retry-After: retryAfterSeconds`, not 401. The cause is a {@link KeyFetchError}, or none when the token's key is unknown
+ * and the keys may not be fetched again yet.
  */
 export class KeysUnavailableError extends BrokerError {
   declare readonly code: 'KEYS_UNAVAILABLE';
@@ -69,8 +69,8 @@ export class KeysUnavailableError extends BrokerError {
  *
  * | code | meaning |
  * | --- | --- |
- * | `KEYS_URI_REFUSED` | the address is no absolute `https` URL (or loopback), or carries a password |
- * | `KEYS_URI_UNKNOWN` | the address could not be found out (discovery failed) |
+ * | `KEYS_URI_REFUSED` | the address is not an absolute `https` URL (or loopback), or carries a password |
+ * | `KEYS_URI_UNKNOWN` | the address is unknown, because discovery failed |
  * | `KEYS_UNREACHABLE` | no connection, or it broke |
  * | `KEYS_TIMEOUT` | no complete answer in time |
  * | `KEYS_HTTP_STATUS` | an answer other than 200; redirects are not followed |

@@ -10,9 +10,9 @@ import { DEFAULT_MAX_TOKEN_LENGTH } from './parsed-token.js';
 import { checkProfile, type ClassificationProfile } from './profiles/profile.js';
 import { isProfileName, PROFILE_NAMES, PROFILES, type ProfileName } from './profiles/providers.js';
 
-/** What a verifier knows of one issuer. */
+/** One trusted issuer. */
 export interface IssuerOptions {
-  /** The exact `iss` of its tokens: no slash more or less, same case. */
+  /** Exactly as in its tokens' `iss` claim: a slash or a capital letter makes another issuer. */
   readonly issuer: string;
   /**
    * Who we are: a token must name at least one of these in `aud`. `null` skips the check, for providers whose access
@@ -20,8 +20,8 @@ export interface IssuerOptions {
    */
   readonly audiences: string | readonly string[] | null;
   /**
-   * Audiences that may stand beside ours. A token for others too can be replayed at us by them, so that none is allowed
-   * by default. With Auth0 and the scope `openid`, list the tenant's userinfo address. `null` allows any.
+   * Audiences that may stand beside ours. Default: none, because another audience could replay the token here. With Auth0
+   * and the scope `openid`, list the tenant's userinfo address. `null` allows any.
    */
   readonly otherAudiences?: readonly string[] | null;
   /** Signature algorithms its tokens may use. Default: all of {@link SIGNATURE_ALGORITHMS}. */
@@ -65,9 +65,8 @@ export interface TokenVerifierOptions {
   /** The largest token, in characters. Default 16384. */
   readonly maxTokenLength?: number;
   /**
-   * How many verified tokens are remembered, so that a token that comes again is not judged from the start: from 1 to
-   * 1000000, default 10000. What is remembered is a hash of the token and who it speaks for, about 1 KB each. `null`
-   * remembers none.
+   * How many verified tokens are remembered, so that a repeated token is not judged from the start: from 1 to 1000000,
+   * default 10000. Stores a hash of the token and who it speaks for, about 1 KB each. `null` remembers none.
    */
   readonly cache?: { readonly maxEntries: number } | null;
 }
@@ -101,8 +100,7 @@ const DEFAULT_CACHE = { maxEntries: 10_000 };
 const DEFAULT_MAX_LIFETIME_SECONDS = 2_592_000;
 
 /**
- * Checks the options and fills in the defaults. What decides about safety has no default: a check is left out only by
- * an explicit `null`.
+ * Checks the options and fills in the defaults. Safety checks have no default: only an explicit `null` leaves one out.
  *
  * @throws {VerifierConfigError} naming the option.
  */
@@ -156,7 +154,7 @@ function readIssuer(at: string, options: IssuerOptions): IssuerRules {
   if (typeof issuer !== 'string' || issuer === '') {
     throw new VerifierConfigError(`${at}.issuer must be the issuer's exact "iss".`);
   }
-  // Callers without TypeScript, or with a cast, must not get a verifier that checks less.
+  // JavaScript callers must not get a verifier that checks less.
   const { find, atHand } = (keys ?? {}) as Partial<KeySet>;
   if (typeof find !== 'function' || typeof atHand !== 'function') {
     throw new VerifierConfigError(

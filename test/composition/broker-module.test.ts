@@ -1,19 +1,25 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Module, type INestApplication } from '@nestjs/common';
+import { Inject, Injectable, Module, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import request from 'supertest';
-import { BrokerModule } from '../../src/composition/broker.module.js';
+import {
+  BrokerModule,
+  type BrokerModuleAsyncOptions,
+  type BrokerModuleOptions,
+  type BrokerOptionsFactory,
+} from '../../src/composition/broker.module.js';
 import { BrokerRuntime } from '../../src/composition/runtime.js';
 import { writeSecret } from '../../src/composition/secret-file.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import { addPeer } from '../../src/peers/peer-admin.js';
+import { MemorySecretStore } from '../support/memory-store.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 const OPTIONS = Symbol('options');
 
@@ -24,7 +30,7 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
   let runtime: BrokerRuntime;
 
   beforeAll(async () => {
-    dataDir = await mkdtemp(join(tmpdir(), 'broker-module-'));
+    dataDir = await mkdtemp(join(TEMPORARY, 'broker-module-'));
     provider = await startProviderServer();
     const config = loadConfig({
       env: {
@@ -119,5 +125,65 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
     const health = await request(app.getHttpServer()).get('/health/ready');
     // The broker does not rotate by itself here, so a failed rotation by hand is no state of its health.
     expect(health.status).toBe(200);
+  });
+});
+
+describe('forRootAsync takes the options from', () => {
+  const given: BrokerModuleOptions = {
+    config: loadConfig({
+      env: { BROKER_ISSUER: 'https://issuer.test/', BROKER_AUDIENCE: 'https://services.test' },
+    }),
+    store: new MemorySecretStore(),
+    log: createLogger({ level: 'silent' }),
+  };
+
+  @Module({ providers: [{ provide: OPTIONS, useValue: given }], exports: [OPTIONS] })
+  class OptionsModule {}
+
+  @Injectable()
+  class Factory implements BrokerOptionsFactory {
+    constructor(@Inject(OPTIONS) private readonly options: BrokerModuleOptions) {}
+
+    async createBrokerOptions(): Promise<BrokerModuleOptions> {
+      return Promise.resolve(this.options);
+    }
+  }
+
+  @Module({ imports: [OptionsModule], providers: [Factory], exports: [Factory] })
+  class FactoryModule {}
+
+  test.each<[string, BrokerModuleAsyncOptions]>([
+    ['a function', { useFactory: () => given }],
+    ['a function that waits', { useFactory: () => Promise.resolve(given) }],
+    [
+      'a function of other providers',
+      {
+        imports: [OptionsModule],
+        inject: [OPTIONS],
+        useFactory: (options: BrokerModuleOptions) => options,
+      },
+    ],
+    ['a class', { imports: [OptionsModule], useClass: Factory }],
+    ['a provider that exists', { imports: [FactoryModule], useExisting: Factory }],
+  ])('%s', async (_, options) => {
+    const app = await NestFactory.create(BrokerModule.forRootAsync(options), { logger: false });
+    try {
+      await app.init();
+      const { core, log } = app.get<BrokerRuntime>(BrokerRuntime);
+      expect(core.config).toBe(given.config);
+      expect(core.store).toBe(given.store);
+      expect(log).toBe(given.log);
+      expect((await request(app.getHttpServer()).get('/health/live')).status).toBe(200);
+    } finally {
+      await app.close();
+    }
+  });
+
+  test('a function that fails: the application does not start, and says why', async () => {
+    const broken = BrokerModule.forRootAsync({
+      useFactory: () => Promise.reject(new Error('no options')),
+    });
+    const start = NestFactory.create(broken, { logger: false, abortOnError: false });
+    await expect(start).rejects.toThrow('no options');
   });
 });

@@ -1,7 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { HttpService } from '@nestjs/axios';
@@ -18,6 +17,7 @@ import { createLogger } from '../../src/operations/log.js';
 import { addPeer } from '../../src/peers/peer-admin.js';
 import { startTestIssuer, type TestIssuer } from '../../src/testing/index.js';
 import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 // One application that is everything: the broker, a guarded service, and a caller of others.
 
@@ -31,7 +31,7 @@ let url: string;
 let peer: { id: string; secret: string };
 
 beforeAll(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), 'in-process-'));
+  dataDir = await mkdtemp(join(TEMPORARY, 'in-process-'));
   [provider, issuer] = await Promise.all([startProviderServer(), startTestIssuer()]);
   callee = createServer((request, response) => {
     received.push(request.headers.authorization);

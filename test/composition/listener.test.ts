@@ -1,8 +1,13 @@
 import { once } from 'node:events';
 import type { RequestListener, ServerResponse } from 'node:http';
-import { connect, type AddressInfo, type Socket } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { createListener, type ListenerOptions } from '../../src/composition/listener.js';
+import {
+  createListener,
+  decideConnectionLimit,
+  descriptorLimit,
+  type ListenerOptions,
+} from '../../src/composition/listener.js';
 
 const closing: (() => void)[] = [];
 afterEach(() => {
@@ -204,7 +209,7 @@ describe('more connections than the limit', () => {
     return { ...listening, busy, answer: () => waiting.forEach((response) => response.end('ok')) };
   }
 
-  test('get 503 and when to come back, while health and metrics are answered', async () => {
+  test('get 503 with Retry-After, while health and metrics are answered', async () => {
     const { port, refused, busy, answer, open } = await full();
     const refusal = await new Peer(port).send(GET).closed;
     expect(refusal).toMatch(/^HTTP\/1.1 503 [^]*^Retry-After: 1\r\n[^]*^Connection: close\r$/m);
@@ -309,4 +314,28 @@ describe('draining', () => {
     expect(await busy.closed).toBe('');
     await closed;
   });
+});
+
+test.each([
+  [undefined, undefined, 4_096, false],
+  [undefined, 1_048_576, 4_096, false],
+  [undefined, 1_024, 928, false],
+  [undefined, 256, 160, false],
+  [undefined, 64, 1, false],
+  [10_000, 1_048_576, 10_000, false],
+  [10_000, undefined, 10_000, false],
+  [928, 1_024, 928, false],
+  [929, 1_024, 928, true],
+  [5, 64, 1, true],
+])('asked for %s, of %s files: %i connections', (asked, limit, max, hasWarning) => {
+  const decided = decideConnectionLimit(asked, limit);
+  expect(decided.max).toBe(max);
+  expect(decided.warning !== undefined).toBe(hasWarning);
+  if (hasWarning) expect(decided.warning).toContain(`at least ${(asked ?? 0) + 96}`);
+});
+
+test("the process's own limit is read where there is /proc", () => {
+  const limit = descriptorLimit();
+  if (process.platform === 'linux') expect(limit).toBeGreaterThan(0);
+  else expect(limit).toBeUndefined();
 });

@@ -116,7 +116,7 @@ describe('a management port', () => {
     expect(JSON.stringify(outside)).not.toMatch(/canary|STORE_|secret/i);
   });
 
-  test('that is taken is told by its name, and the broker does not start', async () => {
+  test('that is in use is named, and the broker does not start', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     closing.push(() => new Promise((resolve) => other.close(resolve)));
@@ -258,6 +258,6 @@ test('probes of a broker that is not ready: one line when it changes, none for e
   // And that the token is too short for the schedule, which is known once it was read.
   expect(ofProbes().slice(1)).toMatchObject([
     { message: 'Ready again.' },
-    { message: expect.stringMatching(/^Ready, but not well\. A token lives/) },
+    { message: expect.stringMatching(/^Ready, degraded\. A token lives/) },
   ]);
 });

@@ -1,15 +1,15 @@
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { decodeJwt } from 'jose';
 import { ensureDevCustomerApp } from '../../src/dev/dev-logins.js';
-import { type EmbeddedProvider, startEmbeddedProvider } from '../../src/dev/embedded-provider.js';
+import { startEmbeddedProvider, type EmbeddedProvider } from '../../src/dev/embedded-provider.js';
 import {
   createRemoteKeySet,
   createTokenVerifier,
   type TokenVerifier,
 } from '../../src/verification/index.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 const AUDIENCE = 'https://services.example.test';
 const SERVICE = { clientId: 'broker', clientSecret: 'secret-of-the-broker' };
@@ -25,7 +25,7 @@ const printed = (['log', 'info', 'warn', 'error'] as const).map((method) =>
 );
 
 beforeAll(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), 'customer-tokens-'));
+  dataDir = await mkdtemp(join(TEMPORARY, 'customer-tokens-'));
   const options = { ...SERVICE, customerClient: APP, audience: AUDIENCE };
   provider = await startEmbeddedProvider({ ...options, port: 0, dataDir });
   verifier = createTokenVerifier({

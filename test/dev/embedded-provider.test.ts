@@ -1,20 +1,20 @@
 import { lstat, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
 import * as client from 'openid-client';
-import { fixedPort } from '../support/fixed-port.js';
-import { LINKS, ODD_FILES } from '../support/odd-files.js';
 import { ensureDevCustomerApp } from '../../src/dev/dev-logins.js';
 import {
-  type EmbeddedProvider,
-  startEmbeddedProvider,
   loadOidcProvider,
+  startEmbeddedProvider,
+  type EmbeddedProvider,
 } from '../../src/dev/embedded-provider.js';
-import { systemClock } from '../../src/tokens/time.js';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
+import { systemClock } from '../../src/tokens/time.js';
+import { fixedPort } from '../support/fixed-port.js';
+import { LINKS, ODD_FILES } from '../support/odd-files.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 const CLIENT_ID = 'dev-broker_1.0';
 const CLIENT_SECRET = 'dev secret:with+every/kind%of=character';
@@ -22,9 +22,19 @@ const AUDIENCE = 'https://services.example.test';
 
 let dataDir: string;
 let running: EmbeddedProvider[] = [];
+/** A key file of an earlier start: making an RSA key is the slowest thing here. */
+let keyFile: string;
+
+beforeAll(async () => {
+  const earlier = await mkdtemp(join(TEMPORARY, 'embedded-provider-'));
+  await (await start({ dataDir: earlier })).close();
+  keyFile = await readFile(join(earlier, 'dev-provider.json'), 'utf8');
+  await rm(earlier, { recursive: true });
+});
 
 beforeEach(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), 'embedded-provider-'));
+  dataDir = await mkdtemp(join(TEMPORARY, 'embedded-provider-'));
+  await writeFile(join(dataDir, 'dev-provider.json'), keyFile, { mode: 0o600 });
 });
 
 afterEach(async () => {
@@ -136,6 +146,8 @@ describe('a token of the embedded provider', () => {
 });
 
 describe('the key file', () => {
+  beforeEach(() => rm(join(dataDir, 'dev-provider.json')));
+
   test('is private, and a second start signs with the same key', async () => {
     const first = await start({ port: fixedPort() });
     const { accessToken } = await oauth.mint({ issuer: first.issuer }, credentials);

@@ -1,13 +1,21 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { tryLines, type Running } from '../../src/dev/dev-mode.js';
+import { temporaryFolders } from '../support/temporary-folder.js';
+
+const temporaryFolder = temporaryFolders('welcome');
 
 const usual: Running = {
   url: 'http://127.0.0.1:3000',
   issuer: 'http://127.0.0.1:3001',
   dataDir: '.broker',
   command: 'dist/cli.js',
+  peerFile: './.broker/demo-peer.json',
+  customerFile: './.broker/dev-customer-app.json',
 };
-const files = { peer: '/data/demo-peer.json', customerApp: '/data/dev-customer-app.json' };
 
 describe('the line for the command line beside dev mode', () => {
   test.each<[string, Partial<Running>, string]>([
@@ -27,6 +35,23 @@ describe('the line for the command line beside dev mode', () => {
     ],
     ['a path with a space', { command: '../my app/cli.js' }, "node '../my app/cli.js' status"],
   ])('%s', (_what, other, line) => {
-    expect(tryLines({ ...usual, ...other }, files).split('\n')).toContain(`  ${line}`);
+    expect(tryLines({ ...usual, ...other }).split('\n')).toContain(`  ${line}`);
   });
+});
+
+test('every line fits 100 columns, with the default ports and folder', () => {
+  const lines = tryLines(usual).split('\n');
+  expect(lines.length).toBeGreaterThan(15);
+  expect(lines.filter((line) => line.length > 100)).toEqual([]);
+});
+
+test('a login is read from a path with anything in it, by a shell', async () => {
+  const folder = await mkdtemp(join(await temporaryFolder(), `it's "a" $HOME \`x\` `));
+  const file = join(folder, 'peer.json');
+  await writeFile(file, '{"id":"demo","secret":"right"}');
+  const line = tryLines({ ...usual, peerFile: file })
+    .split('\n')
+    .find((one) => one.startsWith('  login='));
+  const { stdout } = await promisify(execFile)('sh', ['-c', `${line}; printf %s "$login"`]);
+  expect(stdout).toBe('demo:right');
 });

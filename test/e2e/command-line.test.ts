@@ -1,11 +1,14 @@
 import { join } from 'node:path';
-import { spawn } from 'node:child_process';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
   BASE_ENVIRONMENT,
   CLI,
   runCommand,
+  runNode,
   startBroker,
   type CommandResult,
 } from '../support/broker-process.js';
@@ -211,7 +214,7 @@ describe('the command line', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(
       new RegExp(
-        `^Broker +degraded at ${broker.url}\\n +serves a token with 23 h 59 min left\\n +coverage: A token lives`,
+        `^Broker +degraded at ${broker.url}\\n +serves a token with 23 h \\d+ min left\\n +coverage: A token lives`,
         'm',
       ),
     );
@@ -267,6 +270,9 @@ describe('the command line', () => {
     expect(await json(['peers', 'list'])).toMatchObject({
       value: { peers: [{ id: 'orders', roles: ['token'], enabled: true }] },
     });
+    expect((await run(['peers', 'list'])).stdout).toMatch(
+      /^ID {6}ROLES {2}STATE {4}ADDED \(UTC\)\norders {2}token {2}enabled {2}\d{4}-\d\d-\d\d \d\d:\d\d\n$/,
+    );
 
     const broker = await startBroker(['serve'], { ...env, BROKER_CACHE_TTL_SECONDS: '1' });
     expect(await getToken(broker.url, basic(id, secret))).toMatchObject({ status: 200 });
@@ -328,6 +334,13 @@ describe('the command line', () => {
     });
   });
 
+  test('what stands behind "--" asks for no JSON', async () => {
+    const wrong = ['peers', 'add', '--', 'a b', '--json'];
+    expect(await run(wrong)).toMatchObject({ code: 2, stdout: '' });
+    const asked = await run(['--json', ...wrong]);
+    expect(asked).toMatchObject({ code: 2, stdout: expect.stringContaining('"USAGE"') });
+  });
+
   test('nobody reads on: it ends by itself, without an exception', async () => {
     const child = spawn(process.execPath, [CLI, 'serve', '--help'], { env: BASE_ENVIRONMENT });
     child.stdout.destroy();
@@ -335,5 +348,94 @@ describe('the command line', () => {
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
     const code = await new Promise((resolve) => child.once('close', resolve));
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  });
+});
+
+describe('colour', () => {
+  const ESCAPE = '\u001b[';
+  let env: NodeJS.ProcessEnv;
+
+  beforeAll(async () => {
+    env = { BROKER_DATA_DIR: join(await temporaryFolder(), 'data'), TERM: 'xterm-256color' };
+    await runCommand(['peers', 'add', 'orders', '--show-secret'], env);
+  });
+
+  /** Runs a command at a terminal, as `script` of util-linux makes one. */
+  const atTerminal = async (args: string, more: NodeJS.ProcessEnv = {}): Promise<string> => {
+    const { stdout } = await promisify(execFile)(
+      'script',
+      ['-qc', `"${process.execPath}" "${CLI}" ${args}; true`, '/dev/null'],
+      { env: { ...BASE_ENVIRONMENT, ...env, ...more } },
+    );
+    return stdout;
+  };
+
+  (process.platform === 'linux' ? test : test.skip)(
+    'is shown by a terminal, unless NO_COLOR is set, and never with --json',
+    async () => {
+      const shown = await atTerminal('doctor');
+      expect(shown).toContain(`${ESCAPE}32m ok ${ESCAPE}39m`);
+      expect(shown).toContain(`${ESCAPE}1m${ESCAPE}31mFAIL${ESCAPE}39m`);
+      expect(await atTerminal('peers list')).toContain(`${ESCAPE}1mID`);
+      for (const [args, more] of [
+        ['doctor', { NO_COLOR: '1' }],
+        ['doctor', { TERM: 'dumb' }],
+        ['--json doctor', {}],
+      ] as const) {
+        const written = await atTerminal(args, more);
+        expect(written).toContain('configuration');
+        expect(written).not.toContain(ESCAPE);
+      }
+    },
+  );
+
+  test('is not written into a pipe, unless FORCE_COLOR is set, and never as JSON', async () => {
+    for (const args of [['doctor'], ['status'], ['peers', 'list'], ['verify', 'x']]) {
+      const piped = await runCommand(args, { ...env, BROKER_AUDIENCES: 'x' });
+      expect(piped.stdout + piped.stderr).not.toContain(ESCAPE);
+      expect(piped.stdout + piped.stderr).not.toBe('');
+    }
+    const force = { ...env, FORCE_COLOR: '1' };
+    expect((await runCommand(['doctor'], force)).stdout).toContain(`${ESCAPE}32m ok `);
+    const { stdout } = await runCommand(['--json', 'doctor'], force);
+    expect(stdout).not.toContain(ESCAPE);
+    expect(JSON.parse(stdout)).toHaveProperty('checks');
+  });
+});
+
+describe('what a command loads', () => {
+  /** The files and packages that a command loads, by a hook that this process registers in the other. */
+  const loadedBy = async (args: readonly string[]): Promise<readonly string[]> => {
+    const folder = await temporaryFolder();
+    const list = join(folder, 'loaded.txt');
+    const hook = join(folder, 'hook.mjs');
+    await writeFile(
+      hook,
+      `import { appendFileSync } from 'node:fs';
+      import { register } from 'node:module';
+      import { isMainThread } from 'node:worker_threads';
+      if (isMainThread) register(import.meta.url);
+      export function load(url, context, next) {
+        appendFileSync(${JSON.stringify(list)}, url + '\\n');
+        return next(url, context);
+      }`,
+    );
+    await runNode(['--import', pathToFileURL(hook).href, CLI, ...args], {
+      BROKER_DATA_DIR: join(folder, 'data'),
+    });
+    return (await readFile(list, 'utf8')).trim().split('\n');
+  };
+
+  test('is nearly nothing for --help, and no Nest for status', async () => {
+    const help = await loadedBy(['--help']);
+    expect(help.filter((url) => url.includes('/node_modules/'))).toEqual(
+      help.filter((url) => url.includes('/node_modules/commander/')),
+    );
+    expect(help.length).toBeLessThan(25);
+    const status = await loadedBy(['status']);
+    expect(status.some((url) => url.endsWith('/cli/status.js'))).toBe(true);
+    expect(
+      status.filter((url) => /node_modules\/(?:@nestjs|@aws-sdk|fastify)\//.test(url)),
+    ).toEqual([]);
   });
 });

@@ -1,7 +1,10 @@
+import { execFile } from 'node:child_process';
+import { stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { runCommand, startBroker, type BrokerProcess } from '../support/broker-process.js';
@@ -41,6 +44,19 @@ describe('development mode', () => {
     expect(broker.stdout()).toContain('DEVELOPMENT MODE. Not for production');
     expect(broker.stdout() + broker.stderr()).not.toContain(secret);
     expect(broker.stderr()).toBe('');
+  });
+
+  test('prints lines that a shell takes as they are', async () => {
+    const lines = broker.stdout().split('\n');
+    const from = lines.findIndex((line) => line.startsWith('  login='));
+    const script = `curl() { printf '%s ' "$@"; echo; }\n${lines.slice(from, from + 4).join('\n')}`;
+    const { stdout } = await promisify(execFile)('sh', ['-c', script], { cwd: tmpdir() });
+    const { secret } = await demoPeer(dataDir);
+    expect(stdout.trimEnd().split(' \n')).toEqual([
+      `-s -u demo:${secret} ${broker.url}/v1/token`,
+      `-s -u demo:${secret} -d grant_type=client_credentials ${broker.url}/oauth2/token`,
+      `-s -u demo:${secret} -X POST ${broker.url}/v1/rotate`,
+    ]);
   });
 
   test('the demo peer is written for its owner alone', async () => {

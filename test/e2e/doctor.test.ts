@@ -167,7 +167,10 @@ describe('a broken setup', () => {
       details: [expect.stringContaining('PORT'), expect.stringContaining('BROKER_PROFILE')],
     });
     expect(all('skipped')).toEqual(after('configuration'));
-    expect(of('clock')?.message).toBe('It depends on "configuration".');
+    expect(of('clock')).toMatchObject({
+      message: 'It depends on "configuration".',
+      blocked_by: 'configuration',
+    });
   });
 
   test('a setting that is none is warned of', async () => {
@@ -201,6 +204,10 @@ describe('a broken setup', () => {
       code: 'STORE_MISSING',
       message: expect.stringMatching(/holds no embedded store.*BROKER_DATA_DIR/),
     });
+    const { stdout } = await run(['doctor'], { BROKER_DATA_DIR: folder });
+    expect(stdout).toMatch(
+      /^ ok {3}configuration .*\nFAIL {2}credentials .*service-token-broker credentials set \(STORE_MISSING\)\n\nFix "credentials" first: 14 other checks depend on it\.\n1 failed\. Warnings: 0, ok: 1, skipped: 14\.\n$/,
+    );
     expect(await readdir(folder)).toEqual([]);
   });
 

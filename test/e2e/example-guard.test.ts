@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -132,11 +133,11 @@ describe('tokens of the embedded provider at the example application', () => {
     }
   });
 
-  test('the line that dev mode prints asks for a customer token, and shows no secret', async () => {
-    const line = /^ +(curl .*dev-customer.*)$/m.exec(broker.stdout())?.[1] ?? '';
-    // A shell reads the line; what it would hand to curl is what is asked here.
-    const script = `curl() { printf '%s\\n' "$@"; }; ${line}`;
-    const { stdout } = await promisify(execFile)('sh', ['-c', script]);
+  test('the lines that dev mode prints ask for a customer token, and show no secret', async () => {
+    const lines = /^ +app=.*\n +curl .*dev-customer \\\n.*$/m.exec(broker.stdout())?.[0] ?? '';
+    // A shell reads the lines; what it would hand to curl is what is asked here.
+    const script = `curl() { printf '%s\\n' "$@"; }\n${lines}`;
+    const { stdout } = await promisify(execFile)('sh', ['-c', script], { cwd: tmpdir() });
     const words = stdout.trimEnd().split('\n');
     const [id = '', secret = ''] = (words[words.indexOf('-u') + 1] ?? '').split(':');
     const form = words.flatMap((word, at) => (words[at - 1] === '-d' ? [word] : []));

@@ -1,7 +1,7 @@
 import { afterAll } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 const made: string[] = [];
 
@@ -11,7 +11,7 @@ afterAll(async () => {
 
 /** An empty folder that lives as long as the test file. */
 export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'broker-e2e-'));
+  const folder = await mkdtemp(join(TEMPORARY, 'broker-e2e-'));
   made.push(folder);
   return folder;
 }

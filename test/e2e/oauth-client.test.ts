@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as client from 'openid-client';
 import { startDevBroker, type DevBroker } from '../support/dev-broker.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 let folder = '';
 let broker: DevBroker;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'oauth-client-'));
+  folder = await mkdtemp(join(TEMPORARY, 'oauth-client-'));
   broker = await startDevBroker(folder);
 });
 afterAll(async () => {

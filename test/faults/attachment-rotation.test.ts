@@ -1,5 +1,4 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
@@ -15,13 +14,14 @@ import { FakeClock } from '../../src/testing/index.js';
 import { basic } from '../e2e/peer-http.js';
 import { startDevBroker, type DevBroker } from '../support/dev-broker.js';
 import { startCalleeProcess, type CalleeProcess } from './attachment-callee.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 const SECOND = 1_000;
 
 let folder = '';
 let broker: DevBroker;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'attachment-'));
+  folder = await mkdtemp(join(TEMPORARY, 'attachment-'));
   broker = await startDevBroker(join(folder, 'data'));
 });
 afterAll(async () => {

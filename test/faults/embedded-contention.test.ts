@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { StoreProcess, type Answer } from './embedded-child.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
 
 const SECRET = 'service-token';
 const PROCESSES = 8;
@@ -23,7 +23,7 @@ const all = (call: (child: StoreProcess, index: number) => Promise<Answer>): Pro
   Promise.all(children.map(call));
 
 beforeAll(async () => {
-  parent = await mkdtemp(join(tmpdir(), 'embedded-contention-'));
+  parent = await mkdtemp(join(TEMPORARY, 'embedded-contention-'));
   dataDir = join(parent, 'data');
   children = Array.from({ length: PROCESSES }, () => new StoreProcess(dataDir));
 });

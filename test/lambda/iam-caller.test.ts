@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
-import { principalArn, IamLogin } from '../../src/lambda/http-routes.js';
+import { IamLogin, principalArn } from '../../src/lambda/http-routes.js';
 import type { PeerRole } from '../../src/peers/peers.js';
+import { fc } from '../support/properties.js';
 
 const ROLE = 'arn:aws:iam::123456789012:role/orders';
 

@@ -1,16 +1,16 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
+import { startOnce } from '../../src/lambda/function-start.js';
 import {
-  FunctionError,
   currentInvocation,
+  FunctionError,
   providerTime,
   runInvocation,
 } from '../../src/lambda/invocation.js';
-import { startOnce } from '../../src/lambda/function-start.js';
 import { FakeClock } from '../../src/testing/fake-clock.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { assertNoCanary, CANARIES } from '../support/canaries.js';
+import { fc } from '../support/properties.js';
 import { answers } from '../support/provider-answers.js';
 import {
   CREDENTIALS_SECRET,

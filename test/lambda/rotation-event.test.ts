@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
 import { FunctionError } from '../../src/lambda/invocation.js';
 import { isConfiguredSecret, readRotationEvent } from '../../src/lambda/rotation-function.js';
+import { fc } from '../support/properties.js';
 
 const ARN = 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:broker/token-AbCdEf';
 const VERSION = 'b1d0b3a2-0000-4000-8000-000000000001';

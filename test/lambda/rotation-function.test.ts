@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { answers } from '../support/provider-answers.js';
 import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { parseServiceToken } from '../../src/tokens/service-token.js';
+import { answers } from '../support/provider-answers.js';
 import {
   HOUR,
   hurriedClock,

@@ -52,7 +52,7 @@ describe('a watch over the clock', () => {
   });
 
   test.each([
-    ['behind', HOUR, /3600 s behind the provider's .* live for that much longer .*NTP/],
+    ['behind', HOUR, /3600 s behind the provider's .* live that much longer .*NTP/],
     ['ahead', -HOUR, /3599 s ahead of the provider's .* expired that much too early.*NTP/],
   ])('says what a clock that is %s does, and what to do', (_state, ahead, words) => {
     const { clocks } = watch();

@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { basename, dirname, join, normalize, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
@@ -194,5 +194,51 @@ describe('the rules of the house', () => {
       .filter((entry) => entry.isDirectory())
       .map((entry) => relative(join(root, 'test'), join(entry.parentPath, entry.name)));
     expect(folders.filter((folder) => !rooms.has(folder))).toEqual([]);
+  });
+
+  describe('as docs/architecture.md shows it', () => {
+    const page = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
+    const drawn = [...page.matchAll(/^ {2}(\w+) --> (\w+)$/gm)].map(([, from = '', to = '']) => ({
+      from,
+      to,
+    }));
+    const real = new Set(
+      imports
+        .filter(isOurs)
+        .map((one) => [roomOf(one.from), roomOf(targetOf(one))])
+        .filter(([from, to]) => from !== to && from !== 'doors')
+        .map((rooms) => rooms.join(' --> ')),
+    );
+    const isReachable = (from: string, to: string): boolean =>
+      drawn.some((one) => one.from === from && (one.to === to || isReachable(one.to, to)));
+
+    test('the rooms are those of src', () => {
+      const rooms = new Set(files.map(roomOf).filter((room) => room !== 'doors'));
+      const [, table = ''] = page.split('## The rooms');
+      const listed = [...(table.split('\n## ')[0] ?? '').matchAll(/^\| `(\w+)` /gm)].map(
+        ([, room = '']) => room,
+      );
+      expect(listed.toSorted()).toEqual([...rooms].toSorted());
+    });
+
+    test('the arrows are the imports: each one is real, and every import follows them', () => {
+      expect(drawn.length).toBeGreaterThan(15);
+      expect(drawn.filter(({ from, to }) => !real.has(`${from} --> ${to}`))).toEqual([]);
+      const undrawn = [...real].filter((one) => {
+        const [from = '', to = ''] = one.split(' --> ');
+        return !isReachable(from, to);
+      });
+      expect(undrawn).toEqual([]);
+    });
+
+    test('the files that it names exist', () => {
+      const named = [...page.matchAll(/`((?:[\w-]+\/)+[\w.-]+\.ts)`/g)].map(
+        ([, file = '']) => file,
+      );
+      expect(named.length).toBeGreaterThan(60);
+      expect(
+        named.filter((file) => !files.includes(file) && !existsSync(join(root, file))),
+      ).toEqual([]);
+    });
   });
 });

@@ -83,7 +83,7 @@ describe('the schedule', () => {
     const replicas = [newSchedule(), newSchedule(), newSchedule()];
     const checkAll = async (): Promise<void> => {
       await Promise.all(replicas.map((replica) => replica.check()));
-      clock.advance(15_000);
+      clock.advance(30_000);
     };
     const days = async (count: number): Promise<number> => {
       const before = provider.mints;

@@ -338,7 +338,8 @@ describe('a replica that is overtaken', () => {
   test.each(bothAfterPromote)('succeeds at every call, and mints nothing %j', async (options) => {
     let calls = 1;
     while (await overtake(calls, options.pendingStaysAfterPromote)) calls += 1;
-    expect(calls).toBeGreaterThan(10);
+    // A rotation that adopts what is staged makes seven.
+    expect(calls - 1).toBe(7);
   });
 
   test.each(bothAfterPromote)(

@@ -1,17 +1,17 @@
-import { Agent, get as httpGet, type IncomingMessage } from 'node:http';
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { Agent, get as httpGet, type IncomingMessage, type Server } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { createHotLane, hotLaneServerFactory } from '../../src/serving/hot-lane.js';
 import {
   basic,
   createBroker,
-  PEERS_SECRET,
   peerEntry,
+  PEERS_SECRET,
+  type RunningApp,
   SECRETS,
   send,
   startApp,
-  type RunningApp,
 } from './broker.js';
 
 const ORDERS = { authorization: basic('orders', SECRETS.orders) };
@@ -45,7 +45,7 @@ async function watched() {
 }
 
 describe('the hot lane', () => {
-  test('says the same as every other way, byte for byte', async () => {
+  test('answers with the same bytes as the frameworks', async () => {
     const broker = createBroker();
     const servers = [
       await start(broker.serving, 'fastify with the hot lane'),
@@ -111,7 +111,7 @@ describe('the hot lane', () => {
     expect((await send(port, 'GET', '/v1/token', ORDERS)).status).toBe(401);
   });
 
-  test('a peer that was added a moment ago gets in without waiting for the time to live', async () => {
+  test('a peer that was just added is admitted before the time to live is over', async () => {
     const { port, clock, store } = await watched();
     await send(port, 'GET', '/v1/token', ORDERS);
     store.edit(PEERS_SECRET, JSON.stringify({ peers: { fresh: peerEntry('fresh', ['token']) } }));
@@ -121,7 +121,7 @@ describe('the hot lane', () => {
     expect((await send(port, 'GET', '/v1/token', fresh)).status).toBe(200);
   });
 
-  test('what it throws is a 500 of one request, not the end of the process', async () => {
+  test('an exception is a 500 for one request, and does not end the process', async () => {
     const failed = jest.fn();
     const mistake = new Error('observer');
     const { serving } = createBroker({
@@ -216,5 +216,52 @@ describe('the server', () => {
       timeout: 30_000,
       maxRequestsPerSocket: 100,
     });
+  });
+});
+
+describe('answers to pipelined requests', () => {
+  const answer = (index: number) => ({
+    status: 200,
+    headers: ['Content-Type', 'text/plain', 'Content-Length', '1'],
+    body: Buffer.from(String(index)),
+  });
+
+  /** A server whose lane answers every request with its number, and whose framework says 500. */
+  async function numbered(onRequest: (server: Server, index: number) => void = () => undefined) {
+    let asked = 0;
+    const factory = hotLaneServerFactory(() => {
+      asked += 1;
+      onRequest(server, asked);
+      return answer(asked);
+    });
+    const server = factory((_request, response) => void response.writeHead(500).end(), {});
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').setEncoding('utf8');
+    return { server, socket };
+  }
+
+  const GET = 'GET /v1/token HTTP/1.1\r\nHost: broker\r\n\r\n';
+
+  test('come in the order of the requests, and leave the connection open', async () => {
+    const { server, socket } = await numbered();
+    socket.write(GET.repeat(3));
+    let text = '';
+    for await (const chunk of socket) {
+      text += String(chunk);
+      if (text.split('HTTP/1.1 200 OK').length === 4 && text.endsWith('3')) break;
+    }
+    expect(text.match(/\r\n\r\n[0-9]/g)).toEqual(['1', '2', '3'].map((n) => `\r\n\r\n${n}`));
+    expect(text).not.toMatch(/^connection: close/im);
+    server.close();
+  });
+
+  test('end their connections when the server is closed meanwhile', async () => {
+    const { server, socket } = await numbered((closing) => closing.close());
+    const closed = once(server, 'close');
+    socket.write(GET);
+    let text = '';
+    for await (const chunk of socket) text += String(chunk);
+    expect(text).toMatch(/^HTTP\/1.1 200 OK[^]*^Connection: close\r\n(?:[^]*\r\n)?\r\n1$/m);
+    await closed;
   });
 });

@@ -27,11 +27,8 @@ describe.each(SERVERS)('POST /v1/rotate on %s', (server) => {
     running = undefined;
   });
 
-  async function start(
-    rotateNow?: RotateNow,
-    observer = {},
-  ): Promise<TestBroker & { port: number }> {
-    const broker = createBroker({ rotateNow, observer });
+  async function start(rotator?: RotateNow, observer = {}): Promise<TestBroker & { port: number }> {
+    const broker = createBroker({ rotator, observer });
     running = await startApp(broker.serving, server);
     return { ...broker, port: running.port };
   }
@@ -40,7 +37,7 @@ describe.each(SERVERS)('POST /v1/rotate on %s', (server) => {
     const rotated = jest.fn();
     let rotate = (): string => '';
     const { port, store, versionId } = await start(
-      { rotate: () => Promise.resolve({ versionId: rotate(), outcome: 'rotated' }) },
+      { rotate: () => Promise.resolve({ versionId: rotate(), result: 'rotated' }) },
       { rotated },
     );
     rotate = () =>
@@ -63,7 +60,7 @@ describe.each(SERVERS)('POST /v1/rotate on %s', (server) => {
   test('answers 202 when the rotation goes on elsewhere', async () => {
     const versionId = 'd7a2b6c0-52a4-4b1e-9a3e-2f0f6a1f6b01';
     const { port } = await start({
-      rotate: () => Promise.resolve({ versionId, outcome: 'requested' }),
+      rotate: () => Promise.resolve({ versionId, result: 'requested' }),
     });
     const answer = await send(port, 'POST', '/v1/rotate', ADMIN);
     expect([answer.status, JSON.parse(answer.text)]).toEqual([
@@ -72,7 +69,7 @@ describe.each(SERVERS)('POST /v1/rotate on %s', (server) => {
     ]);
   });
 
-  test('only admins may, and the rotation is not even begun for others', async () => {
+  test('only admins may; for others no rotation starts', async () => {
     const rotate = jest.fn<RotateNow['rotate']>();
     const { port } = await start({ rotate });
     expect((await send(port, 'POST', '/v1/rotate', ORDERS)).status).toBe(403);
@@ -127,7 +124,7 @@ describe.each(SERVERS)('POST /v1/rotate on %s', (server) => {
       rotate: () => {
         calls += 1;
         if (calls === 1) throw new BrokerError('PROVIDER_DOWN', 'retry', 'The provider is down.');
-        return Promise.resolve({ versionId: 'version', outcome: 'rotated' });
+        return Promise.resolve({ versionId: 'version', result: 'rotated' });
       },
     });
     expect((await send(port, 'POST', '/v1/rotate', ADMIN)).status).toBe(503);
@@ -141,10 +138,10 @@ test('requests that come while a rotation runs share it, and the next one begins
   rotate.mockImplementation(
     () =>
       new Promise((resolve) => {
-        finish = (versionId) => resolve({ versionId, outcome: 'rotated' });
+        finish = (versionId) => resolve({ versionId, result: 'rotated' });
       }),
   );
-  const { serving } = createBroker({ rotateNow: { rotate } });
+  const { serving } = createBroker({ rotator: { rotate } });
   const ask = (): Promise<EndpointAnswer> =>
     serving.rotate.answer({
       method: 'POST',

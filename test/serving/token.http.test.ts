@@ -129,7 +129,7 @@ describe.each(SERVERS)('GET /v1/token on %s', (server) => {
     expect(never.status).toBe(400);
     expect(JSON.parse(never.text)).toMatchObject({
       error: 'invalid_request',
-      error_description: '"min_ttl" is 86401 s, and service tokens live 86400 s from the start.',
+      error_description: '"min_ttl" is 86401 s, but service tokens live only 86400 s.',
     });
   });
 

@@ -1,16 +1,23 @@
 import { afterAll } from '@jest/globals';
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
-/** The command line as `npm run build` has built it. */
-export const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+/** The path of a program that `bundle-programs.mjs`, beside this file, has bundled. */
+export function program(name: string): string {
+  const folder = process.env['TEST_PROGRAMS'];
+  if (folder === undefined) throw new Error('There is no build to test: run "npm run build".');
+  return join(folder, `${name}.js`);
+}
 
-/** The machine's environment without any setting of a broker, on this machine alone and with free ports. */
+/** The command line. */
+export const CLI = program('cli');
+
+/** The machine's environment without a broker's settings and without colour, on this machine alone, with free ports. */
 export const BASE_ENVIRONMENT: NodeJS.ProcessEnv = {
   ...Object.fromEntries(
     Object.entries(process.env).filter(
-      ([name]) => !/^(?:BROKER_.*|PORT|HOST|NODE_OPTIONS)$/.test(name),
+      ([name]) => !/^(?:BROKER_.*|PORT|HOST|NODE_OPTIONS|FORCE_COLOR|NO_COLOR)$/.test(name),
     ),
   ),
   HOST: '127.0.0.1',
@@ -54,6 +61,8 @@ export interface BrokerProcess {
 /** Where a process runs. Default: the folder of temporary files, so that nothing is ever written into the package. */
 export interface ProcessOptions {
   readonly cwd?: string;
+  /** The command line that {@link startBroker} runs. Default: {@link CLI}. */
+  readonly cli?: string;
   /** Written to its standard input, which is closed afterwards. */
   readonly input?: string;
 }
@@ -75,7 +84,7 @@ afterAll(async () => {
 });
 
 /**
- * Starts `node dist/cli.js ARGS` and waits until the broker listens. Free ports are taken unless `env` names some.
+ * Starts `service-token-broker ARGS` and waits until the broker listens. Free ports are taken unless `env` names some.
  *
  * @param args `['serve']` or `['dev']`.
  * @param env settings; nothing of the machine's own `BROKER_*`, `PORT` and `HOST` reaches the broker.
@@ -86,7 +95,7 @@ export async function startBroker(
   env: NodeJS.ProcessEnv = {},
   options: ProcessOptions = {},
 ): Promise<BrokerProcess> {
-  const started = start([CLI, ...args], env, options);
+  const started = start([options.cli ?? CLI, ...args], env, options);
   const { child, stdout, stderr, exit } = started;
   const isForPeople = args.includes('dev') && !args.includes('--json');
   const listeningIn = isForPeople ? readyInDevMode : listeningInLog;
@@ -120,7 +129,7 @@ export async function startBroker(
   };
 }
 
-/** Runs `node dist/cli.js ARGS` to its end, with the same environment as {@link startBroker}. */
+/** Runs `service-token-broker ARGS` to its end, with the same environment as {@link startBroker}. */
 export async function runCommand(
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},

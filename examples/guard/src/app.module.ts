@@ -1,5 +1,5 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { createRemoteKeySet, JwtGuardModule } from 'service-token-broker/guard';
+import { createRemoteKeySet, JwtGuardModule } from 'service-token-kit/guard';
 import { HealthController, OrdersController } from './orders.controller.js';
 import { Orders } from './orders.js';
 import type { Settings } from './settings.js';

@@ -18,7 +18,7 @@ import {
   RequireScopes,
   type CustomerPrincipal,
   type Principal,
-} from 'service-token-broker/guard';
+} from 'service-token-kit/guard';
 import { Orders, type Order } from './orders.js';
 
 @Controller('orders')

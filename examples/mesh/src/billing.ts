@@ -6,7 +6,7 @@ import {
   CurrentPrincipal,
   JwtGuardModule,
   type CustomerPrincipal,
-} from 'service-token-broker/guard';
+} from 'service-token-kit/guard';
 import { sayWhoCalls } from './say.js';
 import { serve } from './serve.js';
 import { guardOptions } from './settings.js';

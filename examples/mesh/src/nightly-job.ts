@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { HttpService } from '@nestjs/axios';
 import { Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { RunAsService, ServiceClientModule } from 'service-token-broker/client/nest';
+import { RunAsService, ServiceClientModule } from 'service-token-kit/client/nest';
 import { say } from './say.js';
 import { clientOptions, setting } from './settings.js';
 

@@ -2,13 +2,13 @@ import 'reflect-metadata';
 import { HttpService } from '@nestjs/axios';
 import { Controller, HttpCode, HttpException, Module, Post } from '@nestjs/common';
 import { isAxiosError } from 'axios';
-import { ServiceClientModule } from 'service-token-broker/client/nest';
+import { ServiceClientModule } from 'service-token-kit/client/nest';
 import {
   AllowCustomer,
   AllowService,
   JwtGuardModule,
   RequireScopes,
-} from 'service-token-broker/guard';
+} from 'service-token-kit/guard';
 import { say, sayWhoCalls } from './say.js';
 import { serve } from './serve.js';
 import { clientOptions, guardOptions, setting } from './settings.js';

@@ -1,4 +1,4 @@
-import { currentCallContext, currentCorrelation } from 'service-token-broker/guard';
+import { currentCallContext, currentCorrelation } from 'service-token-kit/guard';
 
 /** Writes who is calling, on whose behalf all that follows will run. */
 export function sayWhoCalls(service: string, route: string): void {

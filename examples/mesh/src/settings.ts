@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import type { JwtGuardModuleOptions } from 'service-token-broker/guard';
-import { createRemoteKeySet } from 'service-token-broker/guard';
-import type { ServiceClientModuleOptions } from 'service-token-broker/client/nest';
+import type { JwtGuardModuleOptions } from 'service-token-kit/guard';
+import { createRemoteKeySet } from 'service-token-kit/guard';
+import type { ServiceClientModuleOptions } from 'service-token-kit/client/nest';
 
 /** The setting of this name, which `main.ts` gives to each process. */
 export function setting(name: string): string {

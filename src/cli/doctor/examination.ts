@@ -1,15 +1,15 @@
 import { ConfigError } from '../../config/check-settings.js';
-import { systemClock, type Clock } from '../../tokens/time.js';
 import { BrokerError, oneLine } from '../../tokens/errors.js';
 import { redactText } from '../../tokens/redaction.js';
+import { systemClock, type Clock } from '../../tokens/time.js';
 
 /** What a check found. */
 export interface Finding {
-  /** `skipped`: it was not made, and the message says why. */
+  /** `skipped`: the check was not made, and the message says why. */
   readonly state: 'ok' | 'warning' | 'failed' | 'skipped';
   /** What was found, in whole sentences, on one line. Never holds a token or a secret. */
   readonly message: string;
-  /** What belongs to it, on a line each: every mistake of a configuration, every rule that a token was held to. */
+  /** One line each: every mistake of a configuration, every rule that a token was held to. */
   readonly details?: readonly string[];
   /** What to do, where the message does not say it. */
   readonly action?: string;
@@ -17,17 +17,19 @@ export interface Finding {
   readonly code?: string;
 }
 
-/** One check's line in the report. */
+/** A check and what it found. */
 export interface CheckReport extends Finding {
   readonly check: string;
+  /** The check to blame, where this one was skipped because it depends on it. */
+  readonly blockedBy?: string;
 }
 
-/** A finding, and what later checks need of it. Without a value, the checks that depend on it are skipped. */
+/** A finding, and its value for the checks that depend on it. Without a value they are skipped. */
 export interface Examined<Value> extends Finding {
   readonly value?: Value;
 }
 
-/** A check that was made, for the checks that depend on it. */
+/** What a check passes on to those that depend on it: its value, or the check to blame. */
 export type Outcome<Value> = { readonly value: Value } | { readonly blockedBy: string };
 
 type MaybeLater<T> = T | Promise<T>;
@@ -41,8 +43,8 @@ const TIME_TO_EXAMINE = 7_000;
 
 /**
  * Makes checks side by side, each as soon as what it needs is there, and keeps their reports. A check names the outcomes
- * it needs, and gets their values; when one of them has none, it is skipped and says which check is to blame. What has
- * not answered when the time is over is said to have failed.
+ * it needs, and gets their values; when one of them has none, it is skipped and names the check to blame. A check that
+ * has not ended when the time is over has failed.
  */
 export class Examination {
   readonly #reports: Promise<CheckReport>[] = [];
@@ -70,7 +72,7 @@ export class Examination {
     examine: (...values: ValuesOf<Needs>) => Promise<Examined<Value>> | Examined<Value>,
   ): Promise<Outcome<Value>> {
     const made = this.#make(needs, examine);
-    this.#reports.push(made.then(({ finding }) => ({ check: name, ...finding })));
+    this.#reports.push(made.then(({ value: _value, ...found }) => ({ check: name, ...found })));
     return made.then(({ value, blockedBy = name }) =>
       value === undefined ? { blockedBy } : { value },
     );
@@ -79,49 +81,37 @@ export class Examination {
   async #make<Value, const Needs extends readonly MaybeLater<Outcome<unknown>>[]>(
     needs: Needs,
     examine: (...values: ValuesOf<Needs>) => Promise<Examined<Value>> | Examined<Value>,
-  ): Promise<Made<Value>> {
-    const outcomes = await Promise.all(needs.map(async (need) => need));
-    const missing = outcomes.find((need) => 'blockedBy' in need);
-    if (missing !== undefined && 'blockedBy' in missing) {
-      const { blockedBy } = missing;
-      return { finding: skipped(`It depends on "${blockedBy}".`), value: undefined, blockedBy };
+  ): Promise<Examined<Value> & Pick<CheckReport, 'blockedBy'>> {
+    const values: unknown[] = [];
+    for (const outcome of await Promise.all(needs.map(async (need) => need))) {
+      if ('blockedBy' in outcome) {
+        const { blockedBy } = outcome;
+        return { ...skipped(`It depends on "${blockedBy}".`), blockedBy };
+      }
+      values.push(outcome.value);
     }
-    const values = outcomes.map((need) => ('value' in need ? need.value : undefined));
     try {
-      const examined = await Promise.race([
-        (async () => examine(...(values as ValuesOf<Needs>)))(),
-        this.#over,
-      ]);
-      const { value, ...finding } = examined === 'over' ? noAnswer<Value>() : examined;
-      return { finding, value };
+      const examined = (async () => examine(...(values as ValuesOf<Needs>)))();
+      const first = await Promise.race([examined, this.#over]);
+      return first === 'over' ? NO_ANSWER : first;
     } catch (error) {
-      return { finding: failure(error), value: undefined };
+      return failure(error);
     }
   }
 }
 
-interface Made<Value> {
-  readonly finding: Finding;
-  readonly value: Value | undefined;
-  /** The check to blame, where this one was skipped. */
-  readonly blockedBy?: string;
-}
-
-function noAnswer<Value>(): Examined<Value> {
-  return {
-    ...failed(
-      `No answer within ${TIME_TO_EXAMINE / 1000} s.`,
-      'See whether it can be reached from here: DNS, firewalls, proxies, VPC endpoints.',
-    ),
-    code: 'NO_ANSWER',
-  };
-}
+const NO_ANSWER: Finding = {
+  state: 'failed',
+  message: `No answer within ${TIME_TO_EXAMINE / 1000} s.`,
+  action: 'See whether it can be reached from here: DNS, firewalls, proxies, VPC endpoints.',
+  code: 'NO_ANSWER',
+};
 
 export function ok(message: string, action?: string): Finding {
   return { state: 'ok', message, ...(action !== undefined && { action }) };
 }
 
-/** Works for now, and somebody should look at it. */
+/** It works for now, and somebody should look at it. */
 export function warning(message: string, action?: string): Finding {
   return { state: 'warning', message, ...(action !== undefined && { action }) };
 }
@@ -134,12 +124,12 @@ export function skipped(message: string, action?: string): Finding {
   return { state: 'skipped', message, ...(action !== undefined && { action }) };
 }
 
-/** What was thrown, as a finding. The messages of the broker's own errors say what to do. */
+/** An error as a finding. The messages of the broker's own errors say what to do. */
 export function failure(error: unknown): Finding {
   if (error instanceof BrokerError) {
     const message = oneLine(error.message);
     if (!(error instanceof ConfigError)) return { state: 'failed', message, code: error.code };
-    // Its message is a list, which nobody reads when it is one line.
+    // Its message is a list, which is unreadable on one line.
     const { lines: details, code } = error;
     return { state: 'failed', message: 'It cannot be used as it is:', details, code };
   }

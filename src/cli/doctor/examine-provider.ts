@@ -1,20 +1,20 @@
+import { coverageOf } from '../../composition/core.js';
 import type { ProviderSettings } from '../../provider/client-credentials.js';
+import { boundedFetch } from '../../provider/provider-http.js';
 import type { ProviderMetadata } from '../../provider/token-provider.js';
+import { worstGap } from '../../rotation/coverage.js';
+import { oneLine } from '../../tokens/errors.js';
 import {
   createRemoteKeySet,
-  type KeySetState,
   explainToken,
+  type KeySetState,
   type TokenExplanation,
   type TokenVerifierOptions,
 } from '../../verification/index.js';
-import { ok, warning, type Examined, type Finding, failed, skipped } from './examination.js';
-import type { Patient, ExaminedTokenSecret } from './examine-secrets.js';
-import { coverageOf } from '../../composition/core.js';
-import { oneLine } from '../../tokens/errors.js';
-import { worstGap } from '../../rotation/coverage.js';
-import { span } from '../command.js';
+import { span } from '../terminal.js';
 import { adviceFor } from '../verify.js';
-import { boundedFetch } from '../../provider/provider-http.js';
+import { failed, ok, skipped, warning, type Examined, type Finding } from './examination.js';
+import type { ExaminedBroker, ExaminedTokenSecret } from './examine-secrets.js';
 
 /** The provider as it describes itself, with the settings that it was asked by. */
 interface ExaminedProvider {
@@ -26,7 +26,7 @@ interface ExaminedProvider {
 export async function examineProvider({
   source,
   provider,
-}: Patient): Promise<Examined<ExaminedProvider>> {
+}: ExaminedBroker): Promise<Examined<ExaminedProvider>> {
   const { settings } = await source.access();
   const metadata = await provider.metadata(settings);
   const isAsked = settings.tokenEndpoint === undefined || settings.jwksUri === undefined;
@@ -41,7 +41,7 @@ export async function examineProvider({
 
 /** Whether the provider's public keys can be had and used. @throws {BrokerError} */
 export async function examineKeys(
-  { clock }: Patient,
+  { clock }: ExaminedBroker,
   { settings, metadata }: ExaminedProvider,
 ): Promise<Finding> {
   const keys = createRemoteKeySet({
@@ -74,7 +74,7 @@ export function judgeKeys({ keyIds, ignored }: Pick<KeySetState, 'keyIds' | 'ign
  * @throws {BrokerError}
  */
 export async function examineMint(
-  { source, clock, config, verifierOptions }: Patient,
+  { source, clock, config, verifierOptions }: ExaminedBroker,
   { settings }: ExaminedProvider,
   isWanted: boolean,
 ): Promise<Finding> {
@@ -99,7 +99,7 @@ export async function examineMint(
 
 /** Verifies the current service token as a receiver does. @throws {BrokerError} */
 export async function examineClassification(
-  { verifierOptions }: Patient,
+  { verifierOptions }: ExaminedBroker,
   { settings }: ExaminedProvider,
   { current }: ExaminedTokenSecret,
 ): Promise<Finding> {
@@ -156,7 +156,7 @@ function tokenDetails({ seen, rules }: TokenExplanation): readonly string[] {
 
 /** Whether the current token outlives the worst gap between two rotations. */
 export function examineCoverage(
-  { config, slots, clock }: Patient,
+  { config, slots, clock }: ExaminedBroker,
   { current, description }: ExaminedTokenSecret,
 ): Finding {
   if (current === undefined) return skipped('There is no service token to measure.');
@@ -194,7 +194,7 @@ export interface ClockReading {
 
 /** Asks the provider for the time of day. @throws {BrokerError} */
 export async function examineClock(
-  { clock, config, clockWatch }: Patient,
+  { clock, config, clockWatch }: ExaminedBroker,
   { metadata }: ExaminedProvider,
 ): Promise<Finding> {
   const ask = boundedFetch({ clock, timeoutMs: TIMEOUT, signal: undefined, what: 'clock' });

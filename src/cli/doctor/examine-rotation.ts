@@ -1,12 +1,12 @@
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { findVersion } from '../../rotation/claim.js';
+import { gapOfStoreRotation, type Slots } from '../../rotation/coverage.js';
 import { PENDING_GRACE } from '../../rotation/repair.js';
 import { pendingLeftover, rotationMode } from '../../rotation/rotation.js';
-import { type Slots, gapOfStoreRotation } from '../../rotation/coverage.js';
 import type { SecretDescription } from '../../secrets/secret-store.js';
-import { instant, span } from '../command.js';
+import { instant, span } from '../terminal.js';
 import { failed, ok, skipped, warning, type Finding } from './examination.js';
-import type { Patient } from './examine-secrets.js';
+import type { ExaminedBroker } from './examine-secrets.js';
 
 /** Who rotates the token secret, and when. Pure. */
 export function judgeRotation(
@@ -76,7 +76,7 @@ export function judgeFunction(description: SecretDescription, now: number): Find
 
 /** Finds a pending version and its age. @throws {BrokerError} */
 export async function examinePending(
-  { store, config, clock }: Patient,
+  { store, config, clock }: ExaminedBroker,
   description: SecretDescription,
 ): Promise<Finding> {
   const pending = pendingLeftover(description);

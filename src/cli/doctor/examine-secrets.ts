@@ -1,32 +1,89 @@
+import { createCore, type Core } from '../../composition/core.js';
+import { openStore, storeIsMissing, storeMissing } from '../../composition/open-store.js';
+import type { BrokerConfig } from '../../config/broker-config.js';
+import { ClockWatch } from '../../operations/clock-watch.js';
+import { readPeers } from '../../peers/peer-directory.js';
+import { listMalformed, type Peers } from '../../peers/peers.js';
 import { parseCredentialsSecret } from '../../provider/client-credentials.js';
+import { createOAuthProvider } from '../../provider/oauth-provider.js';
+import type { TokenProvider } from '../../provider/token-provider.js';
+import type { AwsIdentity } from '../../secrets/aws/aws-connection.js';
+import { idInRegion } from '../../secrets/aws/fallback-store.js';
 import {
   isStoreError,
   type SecretDescription,
   type SecretVersion,
 } from '../../secrets/secret-store.js';
-import { readPeers } from '../../peers/peer-directory.js';
-import { listMalformed, type Peers } from '../../peers/peers.js';
+import { errorCode } from '../../tokens/errors.js';
 import { parseServiceToken, remainingLife, type ServiceToken } from '../../tokens/service-token.js';
-import { instant, span } from '../command.js';
+import { systemClock, type Clock } from '../../tokens/time.js';
+import { instant, span } from '../terminal.js';
 import {
   failed,
   failure,
   ok,
+  skipped,
   warning,
   type Examined,
   type Finding,
-  skipped,
 } from './examination.js';
-import { createCore, type Core } from '../../composition/core.js';
-import { openStore, storeIsMissing, storeMissing } from '../../composition/open-store.js';
-import type { BrokerConfig } from '../../config/broker-config.js';
-import { createOAuthProvider } from '../../provider/oauth-provider.js';
-import { ClockWatch } from '../../operations/clock-watch.js';
-import type { TokenProvider } from '../../provider/token-provider.js';
-import type { AwsIdentity } from '../../secrets/aws/aws-connection.js';
-import { systemClock, type Clock } from '../../tokens/time.js';
-import { idInRegion } from '../../secrets/aws/fallback-store.js';
-import { errorCode } from '../../tokens/errors.js';
+
+/** The broker that is examined: its core, with its provider. */
+export interface ExaminedBroker extends Core {
+  readonly provider: TokenProvider;
+  /** Compares this machine's clock with the `Date` of Secrets Manager's responses. */
+  readonly clockWatch: ClockWatch;
+}
+
+/**
+ * Whether the secret store can be used at all: AWS credentials and a Region, or the embedded store's file and key. A
+ * missing embedded store is not created, and neither is a secret.
+ *
+ * @throws {BrokerError}
+ */
+export async function examineStore(config: BrokerConfig): Promise<Examined<ExaminedBroker>> {
+  const clock = systemClock;
+  const finding =
+    config.secrets.store === 'aws' ? await examineIdentity(clock) : await findEmbedded(config);
+  if (finding.state === 'failed') return finding;
+  const clockWatch = new ClockWatch(config.verification.clockSkewSeconds * 1000);
+  const store = await openStore(config, clock, {
+    createsStore: false,
+    createsSecrets: false,
+    onDate: (reading) => clockWatch.read('store', reading),
+  });
+  // One attempt: the whole examination has seven seconds.
+  const provider = createOAuthProvider({ clock, attempts: 1 });
+  const core = await createCore(config, { store, clock, provider });
+  return { ...finding, value: { ...core, provider, clockWatch } };
+}
+
+async function findEmbedded(config: BrokerConfig): Promise<Finding> {
+  if (await storeIsMissing(config)) return failure(storeMissing(config));
+  const { dataDir, masterKey } = config.secrets;
+  return ok(
+    `The embedded store in "${dataDir}" opens with the key of ${masterKey === undefined ? 'its key file' : 'BROKER_MASTER_KEY'}.`,
+  );
+}
+
+async function examineIdentity(clock: Clock): Promise<Finding> {
+  const { findAwsIdentity } = await import('../../secrets/aws/aws-connection.js');
+  return judgeIdentity(await findAwsIdentity(), clock.now());
+}
+
+/** The credentials that the AWS SDK found. Pure. */
+export function judgeIdentity(identity: AwsIdentity, now: number): Finding {
+  const { accessKeyId, accountId, region, expiresAt } = identity;
+  const account = accountId === undefined ? '' : ` of account ${accountId}`;
+  const found = `Access key …${accessKeyId.slice(-4)}${account}, Region ${region}`;
+  if (expiresAt === undefined) return ok(`${found}.`);
+  return expiresAt > now
+    ? ok(`${found}, until ${instant(expiresAt)}.`)
+    : failed(
+        `${found}: expired at ${instant(expiresAt)}.`,
+        'Renew them: aws sso login, or a new AWS_SESSION_TOKEN.',
+      );
+}
 
 /** A secret that exists. */
 export interface ExaminedSecret {
@@ -44,7 +101,7 @@ export interface ExaminedTokenSecret extends ExaminedSecret {
 export async function examineCredentials({
   store,
   config,
-}: Patient): Promise<Examined<ExaminedSecret>> {
+}: ExaminedBroker): Promise<Examined<ExaminedSecret>> {
   const { credentialsSecretId } = config.secrets;
   const description = await store.describe(credentialsSecretId);
   let version: SecretVersion;
@@ -73,7 +130,7 @@ export async function examineTokenSecret({
   store,
   config,
   clock,
-}: Patient): Promise<Examined<ExaminedTokenSecret>> {
+}: ExaminedBroker): Promise<Examined<ExaminedTokenSecret>> {
   const { tokenSecretId } = config.secrets;
   const description = await store.describe(tokenSecretId);
   const value = { description, wasRead: false, current: undefined };
@@ -126,7 +183,10 @@ export function judgeTokenLife(
 }
 
 /** Existence, readability and shape of the peers secret. @throws {BrokerError} */
-export async function examinePeers({ store, config }: Patient): Promise<Examined<ExaminedSecret>> {
+export async function examinePeers({
+  store,
+  config,
+}: ExaminedBroker): Promise<Examined<ExaminedSecret>> {
   const { peersSecretId } = config.secrets;
   const description = await store.describe(peersSecretId);
   const peers = await readPeers(store, peersSecretId);
@@ -160,59 +220,21 @@ export function judgePeers(peers: Peers, secretId: string): Finding {
   );
 }
 
-/** The broker's core with the provider it uses; somebody has to close it. */
-export interface Patient extends Core {
-  readonly provider: TokenProvider;
-  /** What the answers of Secrets Manager say of this machine's clock. */
-  readonly clockWatch: ClockWatch;
-}
-
 /**
- * Whether the secret store can be used at all: AWS credentials and a Region, or the embedded store's file and key. An
- * embedded store that is not there is not created, and neither is a secret.
+ * Which keys protect the secrets, and whether this identity may decrypt with them: a value that was read is proof. Pure.
+ *
+ * @param secrets by their names in the report.
  */
-export async function examineStore(config: BrokerConfig): Promise<Examined<Patient>> {
-  const clock = systemClock;
-  const finding =
-    config.secrets.store === 'aws' ? await examineIdentity(clock) : await findEmbedded(config);
-  if (finding.state === 'failed') return finding;
-  const clockWatch = new ClockWatch(config.verification.clockSkewSeconds * 1000);
-  const store = await openStore(config, clock, {
-    createsStore: false,
-    createsSecrets: false,
-    onDate: (reading) => clockWatch.read('store', reading),
+export function judgeEncryption(secrets: Readonly<Record<string, ExaminedSecret>>): Finding {
+  const entries = Object.entries(secrets);
+  if (entries.every(([, { description }]) => description.encryptionKeyId === undefined)) {
+    return ok("The embedded store's own envelope encryption; AWS KMS is not used.");
+  }
+  const parts = entries.map(([name, { description, wasRead }]) => {
+    const key = description.encryptionKeyId ?? 'an unknown key';
+    return `${name} by ${key}${wasRead ? '' : ' (nothing to decrypt yet)'}`;
   });
-  // Once: the whole examination has seven seconds.
-  const provider = createOAuthProvider({ clock, attempts: 1 });
-  const core = await createCore(config, { store, clock, provider });
-  return { ...finding, value: { ...core, provider, clockWatch } };
-}
-
-async function findEmbedded(config: BrokerConfig): Promise<Finding> {
-  if (await storeIsMissing(config)) return failure(storeMissing(config));
-  const { dataDir, masterKey } = config.secrets;
-  return ok(
-    `The embedded store in "${dataDir}" opens with the key of ${masterKey === undefined ? 'its key file' : 'BROKER_MASTER_KEY'}.`,
-  );
-}
-
-async function examineIdentity(clock: Clock): Promise<Finding> {
-  const { findAwsIdentity } = await import('../../secrets/aws/aws-connection.js');
-  return judgeIdentity(await findAwsIdentity(), clock.now());
-}
-
-/** The credentials that the AWS SDK found. Pure. */
-export function judgeIdentity(identity: AwsIdentity, now: number): Finding {
-  const { accessKeyId, accountId, region, expiresAt } = identity;
-  const account = accountId === undefined ? '' : ` of account ${accountId}`;
-  const found = `Access key …${accessKeyId.slice(-4)}${account}, Region ${region}`;
-  if (expiresAt === undefined) return ok(`${found}.`);
-  return expiresAt > now
-    ? ok(`${found}, until ${instant(expiresAt)}.`)
-    : failed(
-        `${found}: expired at ${instant(expiresAt)}.`,
-        'Renew them: aws sso login, or a new AWS_SESSION_TOKEN.',
-      );
+  return ok(`Decrypted: ${parts.join(', ')}.`);
 }
 
 /** What a Region's replica of the token secret answered. */
@@ -224,7 +246,7 @@ interface RegionAnswer {
 
 /** Reads the token secret's replica in every fallback Region. */
 export async function examineFallbackRegions(
-  { secrets }: BrokerConfig,
+  { config: { secrets } }: ExaminedBroker,
   { current }: ExaminedTokenSecret,
 ): Promise<Finding> {
   const { awsFallbackRegions, tokenSecretId } = secrets;

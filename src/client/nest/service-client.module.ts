@@ -33,10 +33,10 @@ import type { ServiceTokenClientOptions } from '../client-options.js';
 import { createServiceTokenClient } from '../service-token-client.js';
 
 /** Nest's injection token for the `ServiceTokenSource` of `ServiceClientModule`, for health and metrics. */
-export const SERVICE_TOKEN_SOURCE = Symbol('SERVICE_TOKEN_SOURCE');
+export const SERVICE_TOKEN_SOURCE = Symbol.for('service-token-broker/service-token-source');
 
 /** Nest's injection token for the `AuthorizedFetch` of `ServiceClientModule`. */
-export const AUTHORIZED_FETCH = Symbol('AUTHORIZED_FETCH');
+export const AUTHORIZED_FETCH = Symbol.for('service-token-broker/authorized-fetch');
 
 /** How `ServiceClientModule` is set up: where the service token comes from, and where tokens may go. */
 export type ServiceClientModuleOptions = Omit<AttachmentOptions, 'tokens'> &

@@ -4,8 +4,7 @@ import type {
   SecretsManagerClientConfig,
 } from '@aws-sdk/client-secrets-manager';
 import { systemClock, withDeadline, type Clock, type DateReading } from '../../tokens/time.js';
-import { identityErrorOf, storeErrorOf, carriesValue, type AwsOperation } from './aws-errors.js';
-import { readFault } from './aws-fault.js';
+import { identityErrorOf, storeErrorOf, type AwsOperation } from './aws-errors.js';
 
 const PACKAGE = '@aws-sdk/client-secrets-manager';
 
@@ -13,7 +12,7 @@ const PACKAGE = '@aws-sdk/client-secrets-manager';
 export type Sdk = typeof import('@aws-sdk/client-secrets-manager');
 
 /**
- * Loads the SDK, which is an optional peer dependency: only who keeps secrets at AWS installs it.
+ * Loads the SDK, an optional peer dependency: only those who keep secrets at AWS install it.
  *
  * @throws {SecretStoreError} `STORE_UNAVAILABLE`, misconfigured, when it is not installed.
  */
@@ -59,7 +58,7 @@ export interface AwsIdentity {
   /** An identifier, not a secret: it stands in every CloudTrail record. */
   readonly accessKeyId: string;
   readonly region: string;
-  /** Not every source of credentials tells it. */
+  /** Not every source of credentials says. */
   readonly accountId: string | undefined;
   /** When temporary credentials end, in milliseconds since the Unix epoch. */
   readonly expiresAt: number | undefined;
@@ -106,7 +105,7 @@ export class AwsConnection {
         return { accessKeyId, region, accountId, expiresAt: expiration?.getTime() };
       });
     } catch (error) {
-      throw identityErrorOf(readFault(error, false));
+      throw identityErrorOf(error);
     }
   }
 
@@ -128,8 +127,7 @@ export class AwsConnection {
         return send({ ...link, options: { abortSignal } });
       });
     } catch (error) {
-      const fault = readFault(error, !carriesValue(operation));
-      throw storeErrorOf(fault, { operation, secretId, region: this.#region });
+      throw storeErrorOf(error, { operation, secretId, region: this.#region });
     }
   }
 
@@ -152,7 +150,7 @@ export class AwsConnection {
       sdk,
       client: this.#options.client ?? this.#ownClient(sdk),
     }));
-    // Loading may fail for want of file descriptors, which passes.
+    // A failure to load may pass, for example a lack of file descriptors.
     this.#link.catch(() => (this.#link = undefined));
     return this.#link;
   }
@@ -203,7 +201,7 @@ function clientConfig(
   };
 }
 
-/** The SDK has no limit for retries and credentials together: an unreachable credentials endpoint could hang for ever. */
+/** The SDK has no limit for retries and credentials together: an unreachable credentials endpoint could hang forever. */
 function within<T>(milliseconds: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   return withDeadline(systemClock, milliseconds, work, () => {
     const error = new Error(`no answer within ${milliseconds} ms`);
@@ -213,8 +211,8 @@ function within<T>(milliseconds: number, work: (signal: AbortSignal) => Promise<
 }
 
 /**
- * Finds credentials and a Region by the SDK's standard chain, as the store does. Whether AWS accepts them, and what they
- * may do, only a call to AWS shows.
+ * Finds credentials and a Region by the SDK's standard chain, as the store does. Only a call to AWS shows whether AWS
+ * accepts them.
  *
  * @throws {SecretStoreError} `STORE_CREDENTIALS` when the chain finds none.
  */

@@ -17,8 +17,7 @@ import {
 import { AwsConnection, type ConnectionOptions } from './aws-connection.js';
 import type { DescribeSecretResponse } from '@aws-sdk/client-secrets-manager';
 import { systemClock, type Clock } from '../../tokens/time.js';
-import { isArn } from './aws-errors.js';
-import { AwsFault } from './aws-fault.js';
+import { AwsFault, isArn } from './aws-errors.js';
 
 /** The two shapes in which Secrets Manager keeps a value. */
 export interface StoredValue {
@@ -47,7 +46,7 @@ export function decodeValue(secretId: string, stored: StoredValue): string {
   );
 }
 
-/** Secrets Manager's calls in our words: one call each, nothing decided. */
+/** Secrets Manager's calls, translated: one call each, without decisions. */
 export class SecretsApi {
   readonly #aws: AwsConnection;
 
@@ -82,7 +81,7 @@ export class SecretsApi {
     const output = await this.#aws.call('DescribeSecret', secretId, ({ sdk, client, options }) =>
       client.send(new sdk.DescribeSecretCommand({ SecretId: secretId }), options),
     );
-    // An answer whose body was lost must not pass for a secret without versions.
+    // A response whose body was lost must not look like a secret without versions.
     const { ARN, Name, VersionIdsToStages, RotationEnabled } = output;
     if ([ARN, Name, VersionIdsToStages, RotationEnabled].every((part) => part === undefined)) {
       throw incomplete(secretId, "the secret's ARN and name");
@@ -157,8 +156,8 @@ export class SecretsApi {
   }
 
   /**
-   * Starts a rotation with the function and the schedule that the secret has. It would also switch on again a rotation
-   * that somebody has switched off: only for secrets whose rotation is enabled.
+   * Starts a rotation with the function and the schedule that the secret has. It would also enable a rotation that is
+   * switched off: only for secrets whose rotation is enabled.
    */
   async rotate(secretId: string, versionId: string): Promise<void> {
     await this.#aws.call('RotateSecret', secretId, ({ sdk, client, options }) =>
@@ -202,7 +201,7 @@ function regionOfArn(arn: string | undefined): string | undefined {
 
 /** Options of {@link createAwsStore}. */
 export interface AwsStoreOptions extends ConnectionOptions {
-  /** For the pauses between looks at an answer that lags behind. Default: the machine's clock. */
+  /** For the pauses between reads that may lag behind. Default: the machine's clock. */
   readonly clock?: Clock;
 }
 
@@ -225,7 +224,7 @@ export function createAwsStore(options: AwsStoreOptions = {}): SecretStore {
   return new AwsStore(options);
 }
 
-/** How often, and how far apart in milliseconds, labels are looked at that contradict a refusal. */
+/** How often labels that contradict a refusal are read again, and how far apart in milliseconds. */
 const LOOKS = 4;
 const LOOK_PAUSE = 250;
 
@@ -243,7 +242,7 @@ class AwsStore implements SecretStore {
     try {
       return await this.#api.read(secretId, selector);
     } catch (error) {
-      // Secrets Manager has one exception for "no such secret" and "no such version", told apart by its words alone.
+      // Secrets Manager has one exception for "no such secret" and "no such version", distinguished only by its message.
       if (!isStoreError(error, 'SECRET_NOT_FOUND') || !(await this.#exists(secretId))) throw error;
       throw new SecretStoreError(
         'VERSION_NOT_FOUND',
@@ -259,7 +258,7 @@ class AwsStore implements SecretStore {
 
   async create(secretId: string, description: string): Promise<void> {
     if (isArn(secretId)) {
-      // AWS gives out ARNs; one that nobody has cannot be made to exist.
+      // AWS assigns ARNs: a secret cannot be created with one.
       await this.describe(secretId);
       return;
     }
@@ -293,7 +292,7 @@ class AwsStore implements SecretStore {
     versionId: string,
     expectedCurrent: string | undefined,
   ): Promise<void> {
-    // A version without a value, or without a label, is not told by DescribeSecret: only reading tells.
+    // DescribeSecret shows neither a version without a label nor whether one has a value: only reading does.
     const { labels } = await this.read(secretId, { versionId });
     if (expectedCurrent === versionId) {
       if (labels.includes('AWSCURRENT')) return;
@@ -338,7 +337,7 @@ class AwsStore implements SecretStore {
     }
   }
 
-  /** The second witness, for a read that found nothing. When it may not be asked, AWS's words stand. */
+  /** Confirms a read that found nothing. Without the permission to describe, AWS's message counts. */
   async #exists(secretId: string): Promise<boolean> {
     try {
       await this.describe(secretId);
@@ -349,7 +348,7 @@ class AwsStore implements SecretStore {
     }
   }
 
-  /** AWS refuses a lost race and a wrong parameter alike: the labels tell which it was. */
+  /** AWS refuses a lost race and a wrong parameter alike: the labels show which it was. */
   async #settlePromotion(
     secretId: string,
     versionId: string,
@@ -357,13 +356,13 @@ class AwsStore implements SecretStore {
     error: unknown,
   ): Promise<void> {
     if (!isRefusal(error)) throw error;
-    const facts = error.cause instanceof AwsFault ? error.cause.facts : undefined;
+    const fault = error.cause instanceof AwsFault ? error.cause : undefined;
     const decide = (current: string | undefined): 'promoted' | 'conflict' | undefined => {
-      // The SDK tried again after an answer was lost, and the refusal is of the later try: the first one did it.
-      if (current === versionId && (facts?.attempts ?? 1) > 1) return 'promoted';
+      // The SDK tried again after a lost response: the first try promoted, and the later one was refused.
+      if (current === versionId && (fault?.attempts ?? 1) > 1) return 'promoted';
       return current === expectedCurrent ? undefined : 'conflict';
     };
-    const verdict = facts?.labelHolder === undefined ? undefined : decide(facts.labelHolder);
+    const verdict = fault?.labelHolder === undefined ? undefined : decide(fault.labelHolder);
     const settled =
       verdict ??
       (await this.#lookUntil(secretId, error, (description) =>
@@ -373,8 +372,8 @@ class AwsStore implements SecretStore {
   }
 
   /**
-   * Looks at the labels until they explain the refusal: DescribeSecret may lag behind. When they never do, the
-   * refusal had another reason, and is thrown.
+   * Describes the secret until its labels explain the refusal: DescribeSecret may lag behind. If they never do, the refusal
+   * had another reason, and is thrown.
    */
   async #lookUntil<Verdict>(
     secretId: string,

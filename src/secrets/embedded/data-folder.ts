@@ -251,7 +251,7 @@ function requireFile(path: string, instead: string | undefined): void {
 }
 
 /**
- * Gives a finished file its real name, unless another process was faster; the temporary name is gone afterwards. So the
+ * Gives a finished file its real name, unless another process was faster; the temporary name is removed. So the
  * real name always stands for a complete file, and all processes that start at once agree on one.
  *
  * @returns false when the real name existed.

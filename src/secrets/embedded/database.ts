@@ -225,7 +225,7 @@ export class Database implements Sql {
       this.exec('COMMIT');
       return result;
     } catch (error) {
-      // After some errors, a full disk among them, SQLite has rolled back by itself.
+      // After some errors, a full disk among them, SQLite has already rolled back.
       if (this.#connection.inTransaction) this.exec('ROLLBACK');
       throw error;
     }

@@ -45,7 +45,7 @@ const TABLES: readonly string[] = [
   ) STRICT`,
 ];
 
-/** What identifies a store, and tells its master key. */
+/** What identifies a store and its master key. */
 export interface StoreIdentity {
   readonly storeId: Buffer;
   readonly keyCheck: Buffer;
@@ -63,10 +63,10 @@ export function createSchema(sql: Sql, identity: StoreIdentity): void {
 }
 
 /**
- * Makes sure that the file is a sound store of this schema, and tells who it is. Reads only.
+ * Makes sure that the file is a sound store of this schema, and returns its identity. Reads only.
  *
  * @throws {SecretStoreError} `STORE_CORRUPT` for a damaged file or a database of something else,
- *   `STORE_VERSION_UNSUPPORTED` for one that a newer release wrote, `STORE_TAMPERED` when its identity is gone.
+ *   `STORE_VERSION_UNSUPPORTED` for one that a newer release wrote, `STORE_TAMPERED` when its identity is missing.
  */
 export function inspectStore(sql: Sql, file: string): StoreIdentity {
   const application = pragma(sql, 'application_id');
@@ -87,7 +87,7 @@ export function inspectStore(sql: Sql, file: string): StoreIdentity {
     .rows('SELECT CAST(sql AS BLOB) AS statement FROM sqlite_schema WHERE sql IS NOT NULL')
     .map((row) => textOf(row, 'statement'));
   if (canonical(found) !== canonical(TABLES)) {
-    // A trigger or a view that somebody added would run with our statements.
+    // An added trigger or view would run with our statements.
     throw new SecretStoreError(
       'STORE_TAMPERED',
       `The tables of the secret store ${file} are not the ones that this package made. Find out who can write to the data folder, and restore the file from a backup. It was not changed.`,
@@ -220,7 +220,7 @@ async function openDatabase(file: string, clock: Clock): Promise<Database> {
   }
 }
 
-/** Tells whether this is our store and the right key before anything in the file is changed. */
+/** Checks that this is our store and the right key before anything in the file is changed. */
 async function unlock(database: Database, file: string, masterKey: Uint8Array): Promise<Envelope> {
   const { storeId, keyCheck } = await database.read((sql) => inspectStore(sql, file));
   const envelope = new Envelope(masterKey, storeId);

@@ -12,7 +12,7 @@ import { BrokerError } from '../../tokens/errors.js';
 import { KeyFetchError, type KeyFetchCode } from '../verification-errors.js';
 import { readKeyDocument, type KeyDocument } from './usable-keys.js';
 
-/** The platform's `fetch`, or something that behaves like it (a proxy agent, for example). */
+/** The platform's `fetch`, or a function that behaves like it, such as one that uses a proxy. */
 export type Fetch = typeof globalThis.fetch;
 
 /** How to fetch a JWKS. */
@@ -32,29 +32,10 @@ export interface FetchedKeys {
   readonly maxAgeSeconds: number | undefined;
 }
 
-const BYTE_ORDER_MARK = '\u{feff}';
-
-/**
- * The address of a JWKS: an absolute `https` URL without user and password. Plain `http` only to this machine, or when
- * allowed: whoever can change the answer can sign tokens.
- *
- * @throws {KeyFetchError} `KEYS_URI_REFUSED`.
- */
-export function readKeysUri(text: string, allowInsecureHttp: boolean): URL {
-  const uri = parseUrl(text);
-  if (uri === undefined) throw refusedUri('it is not an absolute URL');
-  if (uri.username !== '' || uri.password !== '') throw refusedUri('it carries a user or password');
-  if (uri.protocol === 'https:') return uri;
-  if (uri.protocol === 'http:' && (allowInsecureHttp || isLoopbackHost(uri.hostname))) return uri;
-  throw refusedUri(
-    'it must use https (plain http only to this machine, or with allowInsecureHttp)',
-  );
-}
-
 /**
  * Fetches a JWKS once. Follows no redirect: another address is the operator's decision.
  *
- * @throws {KeyFetchError} for every way in which that fails, the signal's own reason excepted.
+ * @throws {KeyFetchError} for every failure, or the signal's reason.
  */
 export async function fetchKeys(options: FetchKeysOptions): Promise<FetchedKeys> {
   const { signal } = options;
@@ -78,7 +59,7 @@ export async function fetchKeys(options: FetchKeysOptions): Promise<FetchedKeys>
   }
 }
 
-/** Why a fetch came to nothing, as far as the system tells: half a sentence, without anything of an answer. */
+/** Why a fetch failed, as half a sentence that quotes nothing of a response. */
 export function whyUnreachable(error: unknown): string {
   const failure = connectionFailure(error);
   if (failure === undefined) return 'it failed in an unforeseen way';
@@ -87,7 +68,7 @@ export function whyUnreachable(error: unknown): string {
     : failure.why;
 }
 
-/** The request, for messages: without a query, which may hold a secret, and not longer than a line. */
+/** The request, for messages: without its query, which may hold a secret, and cut to a line. */
 function asked({ origin, pathname }: URL): string {
   return `GET ${origin}${pathname}`.slice(0, 200);
 }
@@ -127,13 +108,21 @@ async function readBounded(response: Response, maxBytes: number): Promise<string
   return text;
 }
 
+const BYTE_ORDER_MARK = '\u{feff}';
+
 /**
- * Reads the answer as RFC 7517 lets it be read: what is wrong inside of one key is that key's matter. Only the outermost
- * object may not have a member twice, since nobody could say which list of keys is meant.
+ * Reads the response as RFC 7517 allows: what is wrong inside one key concerns that key alone. Only the outermost object
+ * must not have a member twice, as it would be open which list of keys is meant.
  */
 function readDocument(text: string): KeyDocument {
   const json = text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text;
-  const value = parseJson(json);
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    // The parser's own message quotes the answer, which may hold anything.
+    throw invalid('it is not JSON');
+  }
   const document = readKeyDocument(value);
   if (document === undefined) throw invalid('it must be an object with a list "keys"');
   if (countMembersWritten(json) !== Object.keys(Object(value)).length) {
@@ -142,16 +131,7 @@ function readDocument(text: string): KeyDocument {
   return document;
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // The parser's own message quotes the answer, which may hold anything.
-    throw invalid('it is not JSON');
-  }
-}
-
-/** How many members the outermost object of a valid JSON text has, with a member that stands twice counted twice. */
+/** How many members the outermost object of a valid JSON text has, duplicates included. */
 function countMembersWritten(json: string): number {
   let depth = 0;
   let members = 0;
@@ -171,17 +151,34 @@ function readMaxAge(headers: Headers): number | undefined {
   return seconds === undefined ? undefined : Number(seconds);
 }
 
-function refusedUri(what: string): KeyFetchError {
-  return new KeyFetchError(
-    'KEYS_URI_REFUSED',
-    `The address of the issuer's keys is refused: ${what}.`,
-  );
-}
-
 function invalid(what: string): KeyFetchError {
   return new KeyFetchError(
     'KEYS_INVALID',
     `What the issuer answered is not a JWKS: ${what}. Check that the address is its jwks_uri.`,
+  );
+}
+
+/**
+ * The address of a JWKS: an absolute `https` URL without user and password. Plain `http` only to this machine, or when
+ * allowed: whoever can change the answer can sign tokens.
+ *
+ * @throws {KeyFetchError} `KEYS_URI_REFUSED`.
+ */
+export function readKeysUri(text: string, allowInsecureHttp: boolean): URL {
+  const uri = parseUrl(text);
+  if (uri === undefined) throw refusedUri('it is not an absolute URL');
+  if (uri.username !== '' || uri.password !== '') throw refusedUri('it carries a user or password');
+  if (uri.protocol === 'https:') return uri;
+  if (uri.protocol === 'http:' && (allowInsecureHttp || isLoopbackHost(uri.hostname))) return uri;
+  throw refusedUri(
+    'it must use https (plain http only to this machine, or with allowInsecureHttp)',
+  );
+}
+
+function refusedUri(what: string): KeyFetchError {
+  return new KeyFetchError(
+    'KEYS_URI_REFUSED',
+    `The address of the issuer's keys is refused: ${what}.`,
   );
 }
 
@@ -197,7 +194,7 @@ export interface FetchFailure {
 }
 
 const FIRST_RETRY = 1000;
-/** The longest pause while there are no keys to verify with, however long the cooldown. */
+/** The longest pause while there are no keys to verify with, however long the cooldown is. */
 export const LONGEST_WITHOUT_KEYS = 15_000;
 const MAX_RETRY_AFTER_SECONDS = 300;
 
@@ -205,7 +202,7 @@ const MAX_RETRY_AFTER_SECONDS = 300;
  * Remembers a failure: the next attempt is due after 1, 2, 4 … seconds, or later when the provider asks for it, up to
  * five minutes.
  *
- * @param longest the longest pause by itself, in milliseconds.
+ * @param longest the longest pause without a `Retry-After`, in milliseconds.
  */
 export function failedFetch(
   thrown: unknown,
@@ -230,7 +227,7 @@ export function failedFetch(
   };
 }
 
-/** Whether a fetch may be tried. A clock that was set back must not lock the keys out for as long as the jump. */
+/** Whether a fetch may be tried. A clock that was set back must not lock the keys out until it catches up. */
 export function mayRetry(failure: FetchFailure | undefined, now: number): boolean {
   return failure === undefined || now >= failure.retryAt || now < failure.at;
 }
@@ -239,8 +236,7 @@ export function mayRetry(failure: FetchFailure | undefined, now: number): boolea
  * Whether a fetch failed so recently that the provider counts as down. An older failure says nothing about now: a key
  * may have been withdrawn since, at a provider that has long been up.
  *
- * Counted from when the next attempt was due, so that while requests come none waits for an attempt that runs behind
- * the answers.
+ * Counted from when the next attempt was due, so that under steady traffic no request waits for a background refresh.
  *
  * @param maxAge how long keys count as fresh.
  */

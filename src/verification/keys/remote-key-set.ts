@@ -28,51 +28,11 @@ import {
   type WantedKey,
 } from './key-set.js';
 
-/** How many looks may follow each other without a pause, after a quiet time. */
-const BURST = 4;
-
-/**
- * How often unknown keys may cause a look at the JWKS: a token bucket, filled by one look per cooldown. A provider that
- * changes its keys is looked at without delay; whoever invents key ids gets one look per cooldown, and {@link BURST} at
- * first. Instants and spans in milliseconds.
- */
-class LookBudget {
-  readonly #cooldown: number;
-  #looks = BURST;
-  #filledAt: number | undefined;
-
-  constructor(cooldown: number) {
-    this.#cooldown = cooldown;
-  }
-
-  /** Takes a look out of the budget. @returns false when there is none. */
-  take(now: number): boolean {
-    this.#fill(now);
-    if (this.#looks === 0) return false;
-    this.#looks -= 1;
-    return true;
-  }
-
-  /** When the next look is allowed; `now` when it is at once. */
-  nextAt(now: number): number {
-    this.#fill(now);
-    return this.#looks > 0 ? now : (this.#filledAt ?? now) + this.#cooldown;
-  }
-
-  #fill(now: number): void {
-    const elapsed = now - (this.#filledAt ?? now);
-    const earned = Math.floor(elapsed / this.#cooldown);
-    this.#looks = Math.min(BURST, this.#looks + Math.max(0, earned));
-    // While it is full no time counts; and a clock that was set back must not stop the filling for as long as the jump.
-    if (this.#filledAt === undefined || elapsed < 0 || this.#looks === BURST) this.#filledAt = now;
-    else this.#filledAt += earned * this.#cooldown;
-  }
-}
-
 /** How {@link createRemoteKeySet} fetches and keeps an issuer's keys. */
 export interface RemoteKeySetOptions {
   /**
-   * The issuer's `jwks_uri`, or a function that finds it out (discovery). The function is asked before every fetch, within the time-out.
+   * The issuer's `jwks_uri`, or a function that finds it (discovery), which is called before every fetch, within the
+   * time-out.
    */
   readonly jwksUri: string | (() => Promise<string>);
   /** Default: the clock of the machine. */
@@ -80,19 +40,19 @@ export interface RemoteKeySetOptions {
   /** Default: the platform's `fetch`. */
   readonly fetch?: Fetch;
   /**
-   * How long keys are used without asking again. The provider's `Cache-Control` may shorten it (never below the
+   * How long keys are used before they are fetched again. The provider's `Cache-Control` may shorten it (never below the
    * cooldown), and never lengthens it: this bounds how long a withdrawn key is trusted. Default 600 seconds.
    */
   readonly maxAgeSeconds?: number;
   /**
    * How long keys past their age are still used while the provider cannot be reached. Longer survives longer outages;
-   * shorter bounds how long somebody who blocks the way to the provider keeps a withdrawn key alive.
-   * Default 3600 seconds; 0 to use none.
+   * shorter limits how long an attacker who blocks the provider keeps a withdrawn key alive. Default 3600 seconds; 0 to use
+   * none.
    */
   readonly staleSeconds?: number;
   /**
-   * How often unknown key ids may cause a fetch: once in this time, and after a failed one not before it is over. Up to
-   * four fetches may follow each other after a quiet time. Default 30 seconds.
+   * How often unknown key ids may cause a fetch: once in this time, and not within this time after a failed one. Up to four
+   * fetches may follow each other after a quiet time. Default 30 seconds.
    */
   readonly cooldownSeconds?: number;
   /** The longest a fetch may take, discovery and body included. Default 5 seconds. */
@@ -105,91 +65,20 @@ export interface RemoteKeySetOptions {
   readonly random?: () => number;
 }
 
-/** The options with their defaults; spans in milliseconds. */
-interface RemoteKeySetSettings {
-  /** Rejects with a `KeyFetchError`, and with nothing else. */
-  readonly findUri: () => Promise<URL>;
-  readonly clock: Clock;
-  readonly fetch: Fetch;
-  readonly maxAge: number;
-  readonly stale: number;
-  readonly cooldown: number;
-  readonly timeout: number;
-  readonly maxBytes: number;
-  readonly random: () => number;
-}
-
-/**
- * Fills in the defaults.
- *
- * @throws {VerifierConfigError} for numbers out of range.
- * @throws {KeyFetchError} `KEYS_URI_REFUSED` for a fixed address that may not be used.
- */
-function readRemoteOptions(options: RemoteKeySetOptions): RemoteKeySetSettings {
-  const { jwksUri, allowInsecureHttp = false } = options;
-  return {
-    findUri: uriFinder(jwksUri, allowInsecureHttp),
-    clock: options.clock ?? systemClock,
-    fetch: options.fetch ?? globalThis.fetch,
-    maxAge: milliseconds('maxAgeSeconds', options.maxAgeSeconds ?? 600, 1),
-    stale: milliseconds('staleSeconds', options.staleSeconds ?? 3600, 0),
-    cooldown: milliseconds('cooldownSeconds', options.cooldownSeconds ?? 30, 1),
-    timeout: milliseconds('timeoutSeconds', options.timeoutSeconds ?? 5, 0.001),
-    maxBytes: atLeast('maxBytes', options.maxBytes ?? 262_144, 1),
-    random: options.random ?? Math.random,
-  };
-}
-
-function uriFinder(
-  jwksUri: RemoteKeySetOptions['jwksUri'],
-  allowInsecureHttp: boolean,
-): () => Promise<URL> {
-  if (typeof jwksUri === 'function') {
-    return async () => readKeysUri(await found(jwksUri), allowInsecureHttp);
-  }
-  const uri = readKeysUri(jwksUri, allowInsecureHttp);
-  return async () => uri;
-}
-
-async function found(jwksUri: () => Promise<string>): Promise<string> {
-  try {
-    return await jwksUri();
-  } catch (error) {
-    // What is not ours may quote anything: only the system's code is told of it.
-    const why = error instanceof BrokerError ? error.message : `${whyUnreachable(error)}.`;
-    throw new KeyFetchError(
-      'KEYS_URI_UNKNOWN',
-      `The address of the issuer's keys could not be found out: ${why}`,
-      { cause: error },
-    );
-  }
-}
-
-function milliseconds(name: string, seconds: number, least: number): number {
-  return atLeast(name, seconds, least) * 1000;
-}
-
-function atLeast(name: string, value: number, least: number): number {
-  if (!Number.isFinite(value) || value < least) {
-    throw new VerifierConfigError(`"${name}" must be a number, at least ${least}.`);
-  }
-  return value;
-}
-
 /** Keys that are fetched from the issuer. */
 export interface RemoteKeySet extends KeySet {
   /**
-   * Fetches the keys now (or joins the fetch that is under way), for a check at start or by `doctor`.
+   * Fetches the keys now, or joins the fetch in flight: for a check at start or by `doctor`.
    *
-   * @throws {KeysUnavailableError} when that fails; keys that are at hand stay in use.
+   * @throws {KeysUnavailableError} when that fails; keys at hand stay in use.
    */
   refresh(signal?: AbortSignal): Promise<void>;
   /**
-   * Fetches the keys when their age asks for it, and else does nothing: for a process that keeps them fresh on its own,
-   * without tokens to verify. Call it every minute or so, and compare `state().changes` with what it was before.
+   * Fetches the keys when their age asks for it: for a process that keeps them fresh without tokens to verify. Call it
+   * every minute or so, and compare `state().changes` with its value before.
    *
-   * Resolves when that fetch has ended, also when it failed: `state().lastError` has the reason. After a failure it
-   * respects the same pauses as everybody else.
+   * Resolves when that fetch has ended, also when it failed: `state().lastError` has the reason. After a failure it makes
+   * the same pauses as `find`.
    *
    * @param signal ends this wait, not the fetch.
    *
@@ -211,20 +100,20 @@ export interface RemoteKeySet extends KeySet {
 /**
  * An issuer's keys over HTTP (RFC 7517 §5), kept as fresh as needed and fetched as rarely as possible.
  *
- * - One fetch is in flight at a time; everybody who needs it shares it.
- * - From 80 % of their age keys are fetched again behind the answer.
+ * - One fetch is in flight at a time; all callers share it.
+ * - From 80 % of their age keys are fetched again in the background.
  * - An unknown key causes a fetch: one per cooldown, and up to four without a pause after a quiet time, so that keys
  *   that the provider has just changed are found at once. A flood of invented ids reaches the provider once per
- *   cooldown. While only that prevents a look, the key may just be new: {@link KeysUnavailableError}, with the seconds
- *   until the next look. Refused is what a look has not found.
+ *   cooldown. While the cooldown prevents a fetch, the key may be new: {@link KeysUnavailableError}, with the seconds until
+ *   the next one. A token is rejected only after a fetch did not bring its key.
  * - A signature that does not fit causes a fetch when the keys are older than the cooldown: a provider may have replaced
  *   a key under the same id, or have no ids.
- * - While the provider is down, keys that are at hand go on working until `staleSeconds` after their age; an unknown id
- *   then is answered with {@link KeysUnavailableError} rather than a refusal, since the key may just be new. A failed
- *   fetch says so for as long as keys count as fresh; after that the next answer waits for a fetch again.
+ * - While the provider is down, keys at hand stay in use until `staleSeconds` after their age; an unknown id then causes
+ *   {@link KeysUnavailableError} rather than a rejection, as the key may be new. The provider counts as down for one
+ *   `maxAgeSeconds` after a failed fetch; after that the next call waits for a fetch again.
  * - With no keys at hand, failed fetches are repeated after 1, 2, 4 … seconds, up to the cooldown and 15 seconds, or later
- *   when the provider asks for it (`Retry-After`, at most five minutes).
- * - A fetched JWKS replaces the keys as a whole, also by none: what is gone from it is no longer trusted.
+ *   when the provider asks for it (`Retry-After` in seconds or as a date, at most five minutes).
+ * - A fetched JWKS replaces all keys, even by none: what is no longer in it is no longer trusted.
  *
  * @throws {VerifierConfigError} for numbers out of range; {@link KeyFetchError} `KEYS_URI_REFUSED` for an address that
  *   is not `https`.
@@ -292,7 +181,7 @@ class FetchedKeySet implements RemoteKeySet {
   ): Promise<VerificationKey | undefined> {
     const { clock, cooldown } = this.#settings;
     const age = clock.now() - (this.#held?.fetchedAt ?? clock.now());
-    // Never early: almost every bad signature is just that, and must not use up what new keys are found with.
+    // Never early: most bad signatures are forged, and must not use up the looks that find new keys.
     const isYoung = age >= 0 && age < cooldown;
     if (!isYoung && (this.#inFlight !== undefined || this.#takeLook())) {
       await waitFor(this.#refresh(), signal);
@@ -352,7 +241,7 @@ class FetchedKeySet implements RemoteKeySet {
     const { clock, stale } = this.#settings;
     const now = clock.now();
     const held = this.#held;
-    // After a clock was set back the stale time runs from now on, and not from the end of the jump.
+    // After a clock was set back, the stale time counts from now, not from when the clock catches up.
     if (held !== undefined && now < held.fetchedAt) {
       held.usableUntil = Math.min(held.usableUntil, now + stale);
     }
@@ -396,7 +285,7 @@ class FetchedKeySet implements RemoteKeySet {
     return Math.max(allowed, failure.at + cooldown, failure.retryAt);
   }
 
-  /** Starts a fetch or joins the one under way. Never rejects: the outcome is kept in the fields. */
+  /** Starts a fetch or joins the one in flight. Never rejects: the fields keep the outcome. */
   #refresh(): Promise<void> {
     this.#inFlight ??= this.#attempt().finally(() => {
       this.#inFlight = undefined;
@@ -445,7 +334,7 @@ class FetchedKeySet implements RemoteKeySet {
     const message =
       error === undefined
         ? `The issuer published no key for the token when its keys were last fetched. They are fetched again in ${seconds} s at the earliest: too many unknown keys were asked for.`
-        : `The issuer's keys cannot be had at the moment. ${error.message}`;
+        : `The issuer's keys are not available at the moment. ${error.message}`;
     return new KeysUnavailableError(message, { cause: error, retryAfterSeconds: seconds });
   }
 }
@@ -457,4 +346,115 @@ function mayBeNew(match: KeyMatch): boolean {
 
 function timedOut(): KeyFetchError {
   return new KeyFetchError('KEYS_TIMEOUT', "The issuer's keys did not arrive in time.");
+}
+
+/** How many looks may follow each other without a pause, after a quiet time. */
+const BURST = 4;
+
+/**
+ * How often unknown keys may cause a look at the JWKS: a token bucket, filled by one look per cooldown. Changed keys are
+ * found without delay; invented key ids cause one look per cooldown, and {@link BURST} at first. Milliseconds.
+ */
+class LookBudget {
+  readonly #cooldown: number;
+  #looks = BURST;
+  #filledAt: number | undefined;
+
+  constructor(cooldown: number) {
+    this.#cooldown = cooldown;
+  }
+
+  /** Takes a look out of the budget. @returns false when there is none. */
+  take(now: number): boolean {
+    this.#fill(now);
+    if (this.#looks === 0) return false;
+    this.#looks -= 1;
+    return true;
+  }
+
+  /** When the next look is allowed; `now` when it is at once. */
+  nextAt(now: number): number {
+    this.#fill(now);
+    return this.#looks > 0 ? now : (this.#filledAt ?? now) + this.#cooldown;
+  }
+
+  #fill(now: number): void {
+    const elapsed = now - (this.#filledAt ?? now);
+    const earned = Math.floor(elapsed / this.#cooldown);
+    this.#looks = Math.min(BURST, this.#looks + Math.max(0, earned));
+    // While it is full no time counts; and a clock that was set back must not stop the filling until it catches up.
+    if (this.#filledAt === undefined || elapsed < 0 || this.#looks === BURST) this.#filledAt = now;
+    else this.#filledAt += earned * this.#cooldown;
+  }
+}
+
+/** The options with their defaults; spans in milliseconds. */
+interface RemoteKeySetSettings {
+  /** Rejects with a `KeyFetchError`, and with nothing else. */
+  readonly findUri: () => Promise<URL>;
+  readonly clock: Clock;
+  readonly fetch: Fetch;
+  readonly maxAge: number;
+  readonly stale: number;
+  readonly cooldown: number;
+  readonly timeout: number;
+  readonly maxBytes: number;
+  readonly random: () => number;
+}
+
+/**
+ * Fills in the defaults.
+ *
+ * @throws {VerifierConfigError} for numbers out of range.
+ * @throws {KeyFetchError} `KEYS_URI_REFUSED` for a fixed address that may not be used.
+ */
+function readRemoteOptions(options: RemoteKeySetOptions): RemoteKeySetSettings {
+  const { jwksUri, allowInsecureHttp = false } = options;
+  return {
+    findUri: uriFinder(jwksUri, allowInsecureHttp),
+    clock: options.clock ?? systemClock,
+    fetch: options.fetch ?? globalThis.fetch,
+    maxAge: milliseconds('maxAgeSeconds', options.maxAgeSeconds ?? 600, 1),
+    stale: milliseconds('staleSeconds', options.staleSeconds ?? 3600, 0),
+    cooldown: milliseconds('cooldownSeconds', options.cooldownSeconds ?? 30, 1),
+    timeout: milliseconds('timeoutSeconds', options.timeoutSeconds ?? 5, 0.001),
+    maxBytes: atLeast('maxBytes', options.maxBytes ?? 262_144, 1),
+    random: options.random ?? Math.random,
+  };
+}
+
+function uriFinder(
+  jwksUri: RemoteKeySetOptions['jwksUri'],
+  allowInsecureHttp: boolean,
+): () => Promise<URL> {
+  if (typeof jwksUri === 'function') {
+    return async () => readKeysUri(await found(jwksUri), allowInsecureHttp);
+  }
+  const uri = readKeysUri(jwksUri, allowInsecureHttp);
+  return async () => uri;
+}
+
+async function found(jwksUri: () => Promise<string>): Promise<string> {
+  try {
+    return await jwksUri();
+  } catch (error) {
+    // An error of other code may quote anything: only the system's code is kept of it.
+    const why = error instanceof BrokerError ? error.message : `${whyUnreachable(error)}.`;
+    throw new KeyFetchError(
+      'KEYS_URI_UNKNOWN',
+      `The address of the issuer's keys is unknown: ${why}`,
+      { cause: error },
+    );
+  }
+}
+
+function milliseconds(name: string, seconds: number, least: number): number {
+  return atLeast(name, seconds, least) * 1000;
+}
+
+function atLeast(name: string, value: number, least: number): number {
+  if (!Number.isFinite(value) || value < least) {
+    throw new VerifierConfigError(`"${name}" must be a number, at least ${least}.`);
+  }
+  return value;
 }

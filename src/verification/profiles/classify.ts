@@ -21,6 +21,235 @@ import {
   personMark,
 } from './marks.js';
 
+/** The issuer's options besides its profile, and the token's header type. */
+export interface ClassifyOptions {
+  /** Clients that may have service tokens. Default: every client that the profile allows and the other list does not name. */
+  readonly serviceClientIds?: readonly string[] | undefined;
+  /** Clients that people use. Default: every client that the profile allows and the other list does not name. */
+  readonly customerClientIds?: readonly string[] | undefined;
+  /** `null` also takes tokens that are bound to a key. Default: they are refused. */
+  readonly senderConstraint?: null | undefined;
+  /** The header's `typ`, in lower case and without `application/`. */
+  readonly headerType?: string | undefined;
+}
+
+/** Why claims are neither a customer's nor a service's. */
+export type ClassificationRefusal =
+  | 'not-an-access-token'
+  | 'sender-constrained'
+  | 'neither-kind'
+  | 'both-kinds'
+  | 'client-not-allowed'
+  | 'claims-malformed';
+
+interface Decided {
+  readonly subject: string;
+  readonly scopes: readonly string[];
+  readonly actor: Actor | undefined;
+}
+
+/** Who the claims speak for. */
+export type Classification =
+  | ({ readonly kind: 'customer'; readonly clientId: string | undefined } & Decided)
+  | ({ readonly kind: 'service'; readonly clientId: string } & Decided)
+  | { readonly kind: 'rejected'; readonly reason: ClassificationRefusal };
+
+/**
+ * Decides who verified claims speak for. Fail-closed: marks of another kind of token, of both kinds or of neither are
+ * rejected. Call it only with claims whose signature, issuer, audience and times were checked, and with that issuer's
+ * profile.
+ *
+ * @param claims the token's claims.
+ * @param profile how the issuer marks its tokens.
+ * @param explanation receives the questions and their answers, in plain words and in order: names of claims, never their
+ *   values. Without it no words are made.
+ */
+export function classify(
+  claims: JsonObject,
+  profile: ClassificationProfile,
+  options: ClassifyOptions = {},
+  explanation?: string[],
+): Classification {
+  const reject = (reason: ClassificationRefusal, why: string): Classification => {
+    explanation?.push(why);
+    return { kind: 'rejected', reason };
+  };
+
+  const foreign = foreignMark(claims);
+  if (foreign !== undefined) return reject('not-an-access-token', `refused: ${foreign}`);
+  if (options.senderConstraint !== null && isSenderConstrained(claims)) {
+    return reject('sender-constrained', 'refused: it is bound to a key, which nobody checks here');
+  }
+
+  const clientId = readClientId(claims, profile.clientId);
+  if (!clientId.ok) return reject('claims-malformed', `refused: ${clientId.fault}`);
+  if (!isAccessToken(claims, clientId.value, profile, options.headerType)) {
+    const why = 'refused: its audience is its own client, as in an ID token';
+    return reject('not-an-access-token', why);
+  }
+  const actor = readActor(claims);
+  if (!actor.ok) return reject('claims-malformed', `refused: ${actor.fault}`);
+
+  const asked: Question = { claims, clientId: clientId.value, profile, options, explanation };
+  const isService = isServiceToken(asked);
+  const isCustomer = isCustomerToken(asked);
+  if (isService && isCustomer)
+    return reject('both-kinds', 'refused: it has the marks of both kinds');
+  if (!isService && !isCustomer) {
+    return reject('neither-kind', 'refused: it has the marks of neither kind');
+  }
+  const kind = isService ? 'service' : 'customer';
+  const barrier = barrierOfLists(clientId.value, kind, options);
+  if (barrier !== undefined) return reject('client-not-allowed', `refused: ${barrier}`);
+  const scopes = readScopes(claims, profile.scopes[kind]);
+  if (!scopes.ok) return reject('claims-malformed', `refused: ${scopes.fault}`);
+
+  explanation?.push(`decided: a ${kind} token, by profile "${profile.name}"`);
+  const subject = textOf(claims, 'sub') ?? clientId.value;
+  const decided = { scopes: scopes.value, actor: actor.value };
+  if (subject === undefined) return reject('claims-malformed', 'refused: it names no subject');
+  if (!isService) return { kind: 'customer', subject, clientId: clientId.value, ...decided };
+  // isServiceToken requires it; checked again for the type.
+  if (clientId.value === undefined) {
+    return reject('claims-malformed', 'refused: it names no client');
+  }
+  return { kind: 'service', subject, clientId: clientId.value, ...decided };
+}
+
+interface Question {
+  readonly claims: JsonObject;
+  readonly clientId: string | undefined;
+  readonly profile: ClassificationProfile;
+  readonly options: ClassifyOptions;
+  readonly explanation: string[] | undefined;
+}
+
+/** An ID token is meant for the client that it names; an access token may be, if it is marked as one. */
+function isAccessToken(
+  claims: JsonObject,
+  clientId: string | undefined,
+  { accessToken }: ClassificationProfile,
+  headerType: string | undefined,
+): boolean {
+  if (!isMeantForItsClient(claims, clientId)) return true;
+  if (isMarkedAsAccessToken(claims, headerType)) return true;
+  return accessToken?.every((condition) => meets(claims, condition, headerType)) ?? false;
+}
+
+function isServiceToken(asked: Question): boolean {
+  const { claims, clientId, options, profile } = asked;
+  if (!holdsAll('service', profile.service, asked)) return false;
+  if (!answer(asked, 'service', 'the claims name a client', clientId !== undefined)) return false;
+  if (!isFreeOf(personMark(claims), 'service', 'it has no mark of a person', asked)) return false;
+  return decidedByList('service', options.serviceClientIds, asked);
+}
+
+function isCustomerToken(asked: Question): boolean {
+  const { claims, clientId, options, profile } = asked;
+  if (profile.customer === 'never') {
+    return answer(asked, 'customer', 'the issuer has customers', false);
+  }
+  if (!holdsAll('customer', profile.customer, asked)) return false;
+  const subject = textOf(claims, 'sub');
+  if (!answer(asked, 'customer', 'the claims name a subject', subject !== undefined)) return false;
+  const client = clientAsSubject(claims) ?? subjectOnLists(subject, clientId, options);
+  if (!isFreeOf(client, 'customer', '"sub" is not a client', asked)) return false;
+  if (!isFreeOf(machineMark(claims), 'customer', 'it has no mark of a machine', asked)) {
+    return false;
+  }
+  return decidedByList('customer', options.customerClientIds, asked);
+}
+
+/** A service's token may have been exchanged by another client: then `sub` is not the client that the token names. */
+function subjectOnLists(
+  subject: string | undefined,
+  clientId: string | undefined,
+  { serviceClientIds }: ClassifyOptions,
+): string | undefined {
+  if (subject === undefined) return undefined;
+  if (subject === clientId) return '"sub" is the client';
+  return serviceClientIds?.includes(subject)
+    ? '"sub" is on the list for service tokens'
+    : undefined;
+}
+
+function holdsAll(
+  kind: 'service' | 'customer',
+  conditions: readonly Condition[],
+  asked: Question,
+): boolean {
+  return conditions.every((condition) =>
+    answer(asked, kind, condition, meets(asked.claims, condition, asked.options.headerType)),
+  );
+}
+
+/** @param mark what speaks against the kind. */
+function isFreeOf(
+  mark: string | undefined,
+  kind: 'service' | 'customer',
+  what: string,
+  asked: Question,
+): boolean {
+  return answer(asked, kind, what, mark === undefined, mark === undefined ? 'yes' : `no, ${mark}`);
+}
+
+function decidedByList(
+  kind: 'service' | 'customer',
+  list: readonly string[] | undefined,
+  asked: Question,
+): boolean {
+  if (asked.profile.decidedBy !== 'client-ids') return true;
+  const isOnList = asked.clientId !== undefined && (list?.includes(asked.clientId) ?? false);
+  return answer(asked, kind, `the client is on the list for ${kind} tokens`, isOnList);
+}
+
+/** @param came the answer in words, if it is more than yes or no. */
+function answer(
+  { claims, explanation }: Question,
+  kind: 'service' | 'customer',
+  what: string | Condition,
+  holds: boolean,
+  came = holds ? 'yes' : 'no',
+): boolean {
+  if (explanation !== undefined) {
+    explanation.push(
+      typeof what === 'string'
+        ? `${kind}: ${what}: ${came}`
+        : `${kind}: ${describeCondition(what)}: ${holds ? came : refutation(claims, what)}`,
+    );
+  }
+  return holds;
+}
+
+/** Why a condition does not hold; of an absent claim, only that it is absent. */
+function refutation(claims: JsonObject, condition: Condition): string {
+  const missing = missingClaims(claims, condition);
+  if (missing.length === 0) return 'no';
+  const names = missing.map((name) => `"${name}"`).join(' and ');
+  const absence = `${names} ${missing.length === 1 ? 'is' : 'are'} absent`;
+  return 'anyOf' in condition || 'allOf' in condition ? `no (${absence})` : absence;
+}
+
+/** Why the lists exclude the client. A client that only the other kind's list names is not of this kind. */
+function barrierOfLists(
+  clientId: string | undefined,
+  kind: 'service' | 'customer',
+  { serviceClientIds, customerClientIds }: ClassifyOptions,
+): string | undefined {
+  const isService = kind === 'service';
+  const [own, other] = isService
+    ? [serviceClientIds, customerClientIds]
+    : [customerClientIds, serviceClientIds];
+  const isOn = (list: readonly string[]): boolean =>
+    clientId !== undefined && list.includes(clientId);
+  if (own !== undefined) {
+    return isOn(own) ? undefined : `the client is not on the list for ${kind} tokens`;
+  }
+  return other !== undefined && isOn(other)
+    ? `the client is only on the list for ${isService ? 'customer' : 'service'} tokens`
+    : undefined;
+}
+
 /** A fact read from the claims, or `malformed` when they contradict themselves or have a wrong type. */
 type Fact<T> =
   { readonly ok: true; readonly value: T } | { readonly ok: false; readonly fault: string };
@@ -97,233 +326,4 @@ function readActor(claims: JsonObject): Fact<Actor | undefined> {
     return fault('"act.iss" must be a string');
   const before = readActor(value);
   return before.ok ? fact({ subject, issuer, actor: before.value }) : before;
-}
-
-/** What an issuer's options say beside its profile, and what the token's header says. */
-export interface ClassifyOptions {
-  /** Clients that may have service tokens. Undefined: every client that the profile takes for one, and the other list does not name. */
-  readonly serviceClientIds?: readonly string[] | undefined;
-  /** Clients that people use. Undefined: every client that the profile takes for one, and the other list does not name. */
-  readonly customerClientIds?: readonly string[] | undefined;
-  /** `null` also takes tokens that are bound to a key. Default: they are refused. */
-  readonly senderConstraint?: null | undefined;
-  /** The header's `typ`, in lower case and without `application/`. */
-  readonly headerType?: string | undefined;
-}
-
-/** Why claims are neither a customer's nor a service's. */
-export type ClassificationRefusal =
-  | 'not-an-access-token'
-  | 'sender-constrained'
-  | 'neither-kind'
-  | 'both-kinds'
-  | 'client-not-allowed'
-  | 'claims-malformed';
-
-interface Decided {
-  readonly subject: string;
-  readonly scopes: readonly string[];
-  readonly actor: Actor | undefined;
-}
-
-/** Who the claims speak for. */
-export type Classification =
-  | ({ readonly kind: 'customer'; readonly clientId: string | undefined } & Decided)
-  | ({ readonly kind: 'service'; readonly clientId: string } & Decided)
-  | { readonly kind: 'rejected'; readonly reason: ClassificationRefusal };
-
-/**
- * Decides who verified claims speak for. Fail-closed: signs of another kind of token, of both kinds or of neither are
- * refused. Call it only with claims whose signature, issuer, audience and times were checked, and with the profile that
- * belongs to that issuer.
- *
- * @param claims the token's claims.
- * @param profile how the issuer marks its tokens.
- * @param explanation is given what was asked and what came of it, in plain words and in order: names of claims, never their
- *   values. Without it no words are made.
- */
-export function classify(
-  claims: JsonObject,
-  profile: ClassificationProfile,
-  options: ClassifyOptions = {},
-  explanation?: string[],
-): Classification {
-  const reject = (reason: ClassificationRefusal, why: string): Classification => {
-    explanation?.push(why);
-    return { kind: 'rejected', reason };
-  };
-
-  const foreign = foreignMark(claims);
-  if (foreign !== undefined) return reject('not-an-access-token', `refused: ${foreign}`);
-  if (options.senderConstraint !== null && isSenderConstrained(claims)) {
-    return reject('sender-constrained', 'refused: it is bound to a key, which nobody checks here');
-  }
-
-  const clientId = readClientId(claims, profile.clientId);
-  if (!clientId.ok) return reject('claims-malformed', `refused: ${clientId.fault}`);
-  if (!isAccessToken(claims, clientId.value, profile, options.headerType)) {
-    const why = 'refused: its audience is its own client, as in an ID token';
-    return reject('not-an-access-token', why);
-  }
-  const actor = readActor(claims);
-  if (!actor.ok) return reject('claims-malformed', `refused: ${actor.fault}`);
-
-  const asked: Question = { claims, clientId: clientId.value, profile, options, explanation };
-  const isService = isServiceToken(asked);
-  const isCustomer = isCustomerToken(asked);
-  if (isService && isCustomer)
-    return reject('both-kinds', 'refused: it has the marks of both kinds');
-  if (!isService && !isCustomer) {
-    return reject('neither-kind', 'refused: it has the marks of neither kind');
-  }
-  const kind = isService ? 'service' : 'customer';
-  const barrier = barrierOfLists(clientId.value, kind, options);
-  if (barrier !== undefined) return reject('client-not-allowed', `refused: ${barrier}`);
-  const scopes = readScopes(claims, profile.scopes[kind]);
-  if (!scopes.ok) return reject('claims-malformed', `refused: ${scopes.fault}`);
-
-  explanation?.push(`decided: a ${kind} token, by profile "${profile.name}"`);
-  const subject = textOf(claims, 'sub') ?? clientId.value;
-  const decided = { scopes: scopes.value, actor: actor.value };
-  if (subject === undefined) return reject('claims-malformed', 'refused: it names no subject');
-  if (!isService) return { kind: 'customer', subject, clientId: clientId.value, ...decided };
-  // isServiceToken has made sure of it; asked again so that the type follows from the code.
-  if (clientId.value === undefined) {
-    return reject('claims-malformed', 'refused: it names no client');
-  }
-  return { kind: 'service', subject, clientId: clientId.value, ...decided };
-}
-
-interface Question {
-  readonly claims: JsonObject;
-  readonly clientId: string | undefined;
-  readonly profile: ClassificationProfile;
-  readonly options: ClassifyOptions;
-  readonly explanation: string[] | undefined;
-}
-
-/** Where nothing else tells, an ID token does: it is meant for the client that it names. */
-function isAccessToken(
-  claims: JsonObject,
-  clientId: string | undefined,
-  { accessToken }: ClassificationProfile,
-  headerType: string | undefined,
-): boolean {
-  if (!isMeantForItsClient(claims, clientId)) return true;
-  if (isMarkedAsAccessToken(claims, headerType)) return true;
-  return accessToken?.every((condition) => meets(claims, condition, headerType)) ?? false;
-}
-
-function isServiceToken(asked: Question): boolean {
-  const { claims, clientId, options, profile } = asked;
-  if (!holdsAll('service', profile.service, asked)) return false;
-  if (!answer(asked, 'service', 'the claims name a client', clientId !== undefined)) return false;
-  if (!isFreeOf(personMark(claims), 'service', 'it has no mark of a person', asked)) return false;
-  return decidedByList('service', options.serviceClientIds, asked);
-}
-
-function isCustomerToken(asked: Question): boolean {
-  const { claims, clientId, options, profile } = asked;
-  if (profile.customer === 'never') {
-    return answer(asked, 'customer', 'the issuer has customers', false);
-  }
-  if (!holdsAll('customer', profile.customer, asked)) return false;
-  const subject = textOf(claims, 'sub');
-  if (!answer(asked, 'customer', 'the claims name a subject', subject !== undefined)) return false;
-  const client = clientAsSubject(claims) ?? subjectOnLists(subject, clientId, options);
-  if (!isFreeOf(client, 'customer', '"sub" is not a client', asked)) return false;
-  if (!isFreeOf(machineMark(claims), 'customer', 'it has no mark of a machine', asked)) {
-    return false;
-  }
-  return decidedByList('customer', options.customerClientIds, asked);
-}
-
-/** A service's token may have been exchanged by another client: then `sub` is not the client that the token names. */
-function subjectOnLists(
-  subject: string | undefined,
-  clientId: string | undefined,
-  { serviceClientIds }: ClassifyOptions,
-): string | undefined {
-  if (subject === undefined) return undefined;
-  if (subject === clientId) return '"sub" is the client';
-  return serviceClientIds?.includes(subject)
-    ? '"sub" is on the list for service tokens'
-    : undefined;
-}
-
-/** @param mark what speaks against the kind. */
-function isFreeOf(
-  mark: string | undefined,
-  kind: 'service' | 'customer',
-  what: string,
-  asked: Question,
-): boolean {
-  return answer(asked, kind, what, mark === undefined, mark === undefined ? 'yes' : `no, ${mark}`);
-}
-
-function holdsAll(
-  kind: 'service' | 'customer',
-  conditions: readonly Condition[],
-  asked: Question,
-): boolean {
-  return conditions.every((condition) =>
-    answer(asked, kind, condition, meets(asked.claims, condition, asked.options.headerType)),
-  );
-}
-
-function decidedByList(
-  kind: 'service' | 'customer',
-  list: readonly string[] | undefined,
-  asked: Question,
-): boolean {
-  if (asked.profile.decidedBy !== 'client-ids') return true;
-  const isOnList = asked.clientId !== undefined && (list?.includes(asked.clientId) ?? false);
-  return answer(asked, kind, `the client is on the list for ${kind} tokens`, isOnList);
-}
-
-/** What the lists say against the client. A client that only the other kind's list names is not of this kind. */
-function barrierOfLists(
-  clientId: string | undefined,
-  kind: 'service' | 'customer',
-  { serviceClientIds, customerClientIds }: ClassifyOptions,
-): string | undefined {
-  const isService = kind === 'service';
-  const [own, other] = isService
-    ? [serviceClientIds, customerClientIds]
-    : [customerClientIds, serviceClientIds];
-  const isOn = (list: readonly string[]): boolean =>
-    clientId !== undefined && list.includes(clientId);
-  if (own !== undefined) {
-    return isOn(own) ? undefined : `the client is not on the list for ${kind} tokens`;
-  }
-  return other !== undefined && isOn(other)
-    ? `the client is only on the list for ${isService ? 'customer' : 'service'} tokens`
-    : undefined;
-}
-
-/** @param came the answer in words, where there is more to say than yes or no. */
-function answer(
-  { claims, explanation }: Question,
-  kind: 'service' | 'customer',
-  what: string | Condition,
-  holds: boolean,
-  came = holds ? 'yes' : 'no',
-): boolean {
-  if (explanation !== undefined) {
-    explanation.push(
-      typeof what === 'string'
-        ? `${kind}: ${what}: ${came}`
-        : `${kind}: ${describeCondition(what)}: ${holds ? came : refutation(claims, what)}`,
-    );
-  }
-  return holds;
-}
-
-/** Why a condition does not hold: of a claim that is not there nothing else is said. */
-function refutation(claims: JsonObject, condition: Condition): string {
-  const missing = missingClaims(claims, condition);
-  if (missing.length === 0) return 'no';
-  const names = missing.map((name) => `"${name}"`).join(' and ');
-  const absence = `${names} ${missing.length === 1 ? 'is' : 'are'} absent`;
-  return 'anyOf' in condition || 'allOf' in condition ? `no (${absence})` : absence;
 }

@@ -43,10 +43,10 @@ const LOGIN_GRANTS: ReadonlySet<string> = new Set([
   'urn:openid:params:grant_type:ciba',
 ]);
 
-/** Of a login, or of what goes on in its name. Hydra and Kinde also know the short form. */
+/** Of a login, or of a refresh in its name. Hydra and Kinde also know the short form. */
 const LOGIN_SCOPE = /(?:^| )(?:openid|offline|offline_access)(?: |$)/;
 
-/** What only a machine's token has. It speaks against a customer. */
+/** What only a machine's token has: speaks against a customer. */
 export function machineMark(claims: JsonObject): string | undefined {
   const found = machineMarkIn(claims);
   if (found !== undefined) return found;
@@ -90,7 +90,7 @@ function isBareKeycloakService(claims: JsonObject): boolean {
   );
 }
 
-/** The client that `sub` names as well: it is the subject of its own token. It speaks against a customer. */
+/** Where `sub` names the client, which is then the subject of its own token: speaks against a customer. */
 export function clientAsSubject(claims: JsonObject): string | undefined {
   const sub = textOf(claims, 'sub');
   if (sub === undefined) return undefined;
@@ -100,7 +100,7 @@ export function clientAsSubject(claims: JsonObject): string | undefined {
   return audiencesOf(claims).includes(sub) ? '"sub" is in "aud"' : undefined;
 }
 
-/** What only a person's token has. It speaks against a service. */
+/** What only a person's token has: speaks against a service. */
 export function personMark(claims: JsonObject): string | undefined {
   for (const name of SCOPE_CLAIMS) {
     if (anyText(claims, name, isLoginScope)) return `"${name}" has the scope of a login`;
@@ -136,7 +136,7 @@ const FOREIGN_TYPES: ReadonlySet<string> = new Set(
   ].flatMap((type) => [type, `${type}token`, `${type}+jwt`]),
 );
 
-/** What tells another kind of token: an ID token, a refresh or logout token, a client assertion. */
+/** The mark of another kind of token: an ID token, a refresh or logout token, a client assertion. */
 export function foreignMark(claims: JsonObject): string | undefined {
   for (const name of FOREIGN_CLAIMS) {
     if (own(claims, name) === undefined) continue;
@@ -161,7 +161,7 @@ export function foreignMark(claims: JsonObject): string | undefined {
   return undefined;
 }
 
-/** True for a token that is bound to a key (RFC 7800, RFC 8705, RFC 9449): who presents it has to prove that it has the key. */
+/** True for a token that is bound to a key (RFC 7800, RFC 8705, RFC 9449): its sender has to prove possession of the key. */
 export function isSenderConstrained(claims: JsonObject): boolean {
   return own(claims, 'cnf') !== undefined || payloadType(claims) === 'dpop';
 }
@@ -187,7 +187,7 @@ export function isMeantForItsClient(claims: JsonObject, clientId: string | undef
 const ACCESS_TOKEN_CLAIMS = ['scope', 'scp', 'gty', 'idtyp', 'azpacr', 'appidacr'] as const;
 
 /**
- * True for what says of itself that it is an access token.
+ * True for a token that is marked as an access token.
  *
  * @param headerType the header's `typ`, normalized.
  */
@@ -230,9 +230,7 @@ function anyText(claims: JsonObject, name: string, fits: (text: string) => boole
   return Array.isArray(value) && value.some((item) => typeof item === 'string' && fits(item));
 }
 
-const NO_TEXTS: readonly string[] = [];
-
 function audiencesOf(claims: JsonObject): readonly string[] {
   const aud = own(claims, 'aud');
-  return typeof aud === 'string' ? [aud] : (stringList(aud) ?? NO_TEXTS);
+  return typeof aud === 'string' ? [aud] : (stringList(aud) ?? []);
 }

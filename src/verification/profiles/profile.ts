@@ -2,15 +2,56 @@ import { VerifierConfigError } from '../verification-errors.js';
 import { isJsonObject, type JsonObject } from '../../tokens/json.js';
 
 /**
- * Where a client's id is found: a claim's name, or a claim that has a certain form. With `between`, the id is what
- * stands between the two texts; with `startsWith`, it is the whole claim. `otherwise` is a claim that counts only where no
- * source before it names a client.
+ * Where a client's id is found: a claim's name, or a claim of a certain form. With `between`, the id is what stands
+ * between the two texts; with `startsWith`, it is the whole claim. `otherwise` is a claim that counts only if no source
+ * before it names a client.
  */
 export type ClientIdSource =
   | string
   | { readonly otherwise: string }
   | { readonly claim: string; readonly between: readonly [before: string, after: string] }
   | { readonly claim: string; readonly startsWith: string };
+
+/**
+ * One thing a profile asks of the claims. Every form but `absent` is true only for own properties of the right type:
+ * a missing claim, or a list where a string is due, makes it false, also in the forms that ask for a difference. A claim
+ * that is `null` is missing. An `aud` that is a list of one is that one.
+ */
+export type Condition =
+  /** The claim is a non-empty string, a finite number, `true`, or a list or object that is not empty. */
+  | { readonly present: string }
+  /** The claim is there, whatever it is: also an empty text, list or object. */
+  | { readonly given: string }
+  /** There is no such claim. */
+  | { readonly absent: string }
+  /** The claim is a list of strings, which may be empty. */
+  | { readonly list: string }
+  /** The header's `typ` is this, in lower case and without `application/`. */
+  | { readonly headerType: string }
+  | { readonly claim: string; readonly equals: string }
+  | { readonly claim: string; readonly oneOf: readonly string[] }
+  | { readonly claim: string; readonly startsWith: string; readonly endsWith?: string }
+  | { readonly claim: string; readonly endsWith: string }
+  | { readonly claim: string; readonly contains: string }
+  /** Compared without regard to case, so that a capital letter does not get around it. */
+  | { readonly claim: string; readonly notStartsWith: string }
+  /** Equal to another claim, optionally behind a prefix, optionally without regard to case. */
+  | {
+      readonly claim: string;
+      readonly sameAs: string;
+      readonly prefix?: string;
+      readonly ignoreCase?: true;
+    }
+  /** Both claims are strings, and they differ. */
+  | { readonly claim: string; readonly differsFrom: string }
+  /** The claim is a list of strings with this one in it. */
+  | { readonly claim: string; readonly arrayIncludes: string }
+  /** The claim is a list of strings without this one in it. */
+  | { readonly claim: string; readonly arrayExcludes: string }
+  /** `aud` is this string, or a list with it: for providers that give each kind an audience of its own. */
+  | { readonly audienceIncludes: string }
+  | { readonly anyOf: readonly Condition[] }
+  | { readonly allOf: readonly Condition[] };
 
 /**
  * How one provider marks its tokens, as data. A token is a service token when all of `service` holds, a customer token
@@ -34,7 +75,7 @@ export interface ClassificationProfile {
   /** Short name for messages and metrics. */
   readonly name: string;
   /**
-   * Where the client's id is found. All sources that are there must agree; a service token must have one.
+   * Where the client's id is found. All sources that are present must agree; a service token must have one.
    */
   readonly clientId: readonly ClientIdSource[];
   /** What makes a service token: all of it. */
@@ -46,7 +87,7 @@ export interface ClassificationProfile {
    * and which has none of the usual signs (`scope`, `scp`, the type `at+jwt`). Default: such a token is refused.
    */
   readonly accessToken?: readonly Condition[];
-  /** Claims that hold scopes, as a text with spaces or as a list, for each kind. */
+  /** Claims that hold scopes, as space-separated text or as a list, for each kind. */
   readonly scopes: { readonly service: readonly string[]; readonly customer: readonly string[] };
   /**
    * `client-ids` where the provider's claims cannot tell the kinds apart. Then a token is a service token only for a
@@ -134,47 +175,6 @@ function checkCondition(at: string, condition: Condition): void {
 }
 
 /**
- * One thing a profile asks of the claims. Every form but `absent` is true only for own properties of the right type:
- * a missing claim, or a list where a string is due, makes it false, also in the forms that ask for a difference. A claim
- * that is `null` is missing. An `aud` that is a list of one is that one.
- */
-export type Condition =
-  /** The claim is a non-empty string, a finite number, `true`, or a list or object that is not empty. */
-  | { readonly present: string }
-  /** The claim is there, whatever it is: also an empty text, list or object. */
-  | { readonly given: string }
-  /** There is no such claim. */
-  | { readonly absent: string }
-  /** The claim is a list of strings, which may be empty. */
-  | { readonly list: string }
-  /** The header's `typ` is this, in lower case and without `application/`. */
-  | { readonly headerType: string }
-  | { readonly claim: string; readonly equals: string }
-  | { readonly claim: string; readonly oneOf: readonly string[] }
-  | { readonly claim: string; readonly startsWith: string; readonly endsWith?: string }
-  | { readonly claim: string; readonly endsWith: string }
-  | { readonly claim: string; readonly contains: string }
-  /** Compared without regard to case, so that a capital letter does not get around it. */
-  | { readonly claim: string; readonly notStartsWith: string }
-  /** Equal to another claim, optionally behind a prefix, optionally without regard to case. */
-  | {
-      readonly claim: string;
-      readonly sameAs: string;
-      readonly prefix?: string;
-      readonly ignoreCase?: true;
-    }
-  /** Both claims are strings, and they differ. */
-  | { readonly claim: string; readonly differsFrom: string }
-  /** The claim is a list of strings with this one in it. */
-  | { readonly claim: string; readonly arrayIncludes: string }
-  /** The claim is a list of strings without this one in it. */
-  | { readonly claim: string; readonly arrayExcludes: string }
-  /** `aud` is this string, or a list with it: for providers that give each kind an audience of its own. */
-  | { readonly audienceIncludes: string }
-  | { readonly anyOf: readonly Condition[] }
-  | { readonly allOf: readonly Condition[] };
-
-/**
  * Whether the claims meet the condition.
  *
  * @param headerType the header's `typ`, in lower case and without `application/`.
@@ -239,7 +239,14 @@ function textMeets(text: string, claims: JsonObject, condition: TextCondition): 
   );
 }
 
-/** The condition in plain words, made of the profile's own constants only. */
+function isPresent(value: unknown): boolean {
+  if (typeof value === 'string') return value !== '';
+  if (typeof value === 'number') return Number.isFinite(value);
+  if (typeof value === 'object') return value !== null && Object.keys(value).length > 0;
+  return value === true;
+}
+
+/** The condition in plain words, made of the profile's constants only. */
 export function describeCondition(condition: Condition): string {
   if ('anyOf' in condition) return `(${condition.anyOf.map(describeCondition).join(' or ')})`;
   if ('allOf' in condition) return `(${condition.allOf.map(describeCondition).join(' and ')})`;
@@ -275,8 +282,8 @@ function describeDemand(condition: Extract<Condition, { claim: string }>): strin
 }
 
 /**
- * The claims that a condition compares and that are not there: without them it cannot hold, and what it says of them
- * would mislead. Forms that ask whether a claim is there say so themselves.
+ * The claims that a condition compares and that are absent: without them it cannot hold, and its own words would mislead.
+ * Forms that ask whether a claim is present say so.
  */
 export function missingClaims(claims: JsonObject, condition: Condition): readonly string[] {
   const parts = 'anyOf' in condition ? condition.anyOf : 'allOf' in condition && condition.allOf;
@@ -308,11 +315,4 @@ export function stringList(value: unknown): readonly string[] | undefined {
   return Array.isArray(value) && value.every((item) => typeof item === 'string')
     ? value
     : undefined;
-}
-
-function isPresent(value: unknown): boolean {
-  if (typeof value === 'string') return value !== '';
-  if (typeof value === 'number') return Number.isFinite(value);
-  if (typeof value === 'object') return value !== null && Object.keys(value).length > 0;
-  return value === true;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { reportJson, reportLines } from '../../../src/cli/doctor/doctor.js';
 import {
   Examination,
   failed,
@@ -8,7 +9,6 @@ import {
   warning,
   type CheckReport,
 } from '../../../src/cli/doctor/examination.js';
-import { isHealthy, reportJson, reportLines } from '../../../src/cli/doctor/doctor.js';
 import { ConfigError } from '../../../src/config/check-settings.js';
 import { BrokerError } from '../../../src/tokens/errors.js';
 import { VirtualClock } from '../../support/virtual-clock.js';
@@ -38,8 +38,13 @@ describe('an examination', () => {
     }));
     await examination.check('last', [middle], () => ok('never'));
     expect((await examination.reports()).slice(2)).toEqual([
-      { check: 'middle', state: 'skipped', message: 'It depends on "broken".' },
-      { check: 'last', state: 'skipped', message: 'It depends on "broken".' },
+      {
+        check: 'middle',
+        state: 'skipped',
+        message: 'It depends on "broken".',
+        blockedBy: 'broken',
+      },
+      { check: 'last', state: 'skipped', message: 'It depends on "broken".', blockedBy: 'broken' },
     ]);
   });
 
@@ -127,7 +132,7 @@ test('the mistakes of a configuration stand on a line each, and so do the hints'
 describe('the report', () => {
   const reports: readonly CheckReport[] = [
     { check: 'configuration', ...ok('Without a mistake.') },
-    { check: 'clock', ...warning('It is late.', 'Mend it.') },
+    { check: 'clock', ...warning('It is late.', 'Fix it.') },
     { check: 'token secret', state: 'failed', message: 'Gone.', code: 'SECRET_NOT_FOUND' },
     { check: 'trial mint', ...skipped('Not wanted.', 'To try: --mint'), details: ['one', 'two'] },
   ];
@@ -135,7 +140,7 @@ describe('the report', () => {
   test('has a line for each check, with what to do and the code', () => {
     expect(reportLines(reports)).toEqual([
       ' ok   configuration  Without a mistake.',
-      'WARN  clock          It is late. Mend it.',
+      'WARN  clock          It is late. Fix it.',
       'FAIL  token secret   Gone. (SECRET_NOT_FOUND)',
       'skip  trial mint     Not wanted. To try: --mint',
       '                     - one',
@@ -150,8 +155,45 @@ describe('the report', () => {
     ['with a warning', reports.filter(({ state }) => state !== 'failed'), true],
     ['of nothing', [], true],
   ])('%s', (_what, some, healthy) => {
-    expect(isHealthy(some)).toBe(healthy);
     expect(reportJson(some)).toEqual({ ok: healthy, checks: some });
     expect(reportLines(some).at(-1)?.startsWith('Nothing failed.')).toBe(healthy);
+  });
+
+  test('counts the checks that a failed one holds up, and does not repeat its cause', () => {
+    const blocked = (check: string, blockedBy: string): CheckReport => ({
+      check,
+      ...skipped(`It depends on "${blockedBy}".`),
+      blockedBy,
+    });
+    const held: readonly CheckReport[] = [
+      { check: 'store', ...failed('There is none.', 'Make one.') },
+      blocked('a check with a long name', 'store'),
+      { check: 'keys', ...failed('There are none.') },
+      blocked('peers', 'store'),
+      blocked('classification', 'keys'),
+    ];
+    expect(reportLines(held)).toEqual([
+      'FAIL  store  There is none. Make one.',
+      'FAIL  keys   There are none.',
+      '',
+      'Fix "store" first: 2 other checks depend on it.',
+      'Fix "keys" first: 1 other check depends on it.',
+      '2 failed. Warnings: 0, ok: 0, skipped: 3.',
+    ]);
+    expect(reportJson(held)).toEqual({ ok: false, checks: held });
+  });
+
+  test('is painted by its states', () => {
+    const marked = reportLines(reports, (tone, text) => `<${tone}:${text}>`);
+    expect(marked.map((line) => /^<[^>]*>/.exec(line)?.[0])).toEqual([
+      '<good: ok >',
+      '<warning:WARN>',
+      '<bad:FAIL>',
+      '<faint:skip>',
+      undefined,
+      undefined,
+      undefined,
+      '<bad:1 failed>',
+    ]);
   });
 });

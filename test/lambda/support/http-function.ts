@@ -1,9 +1,9 @@
+import type { FunctionOptions } from '../../../src/lambda/function-start.js';
 import {
   createHttpFunction,
   type HttpEvent,
   type HttpResult,
 } from '../../../src/lambda/http-function.js';
-import type { FunctionOptions } from '../../../src/lambda/function-start.js';
 import { FakeClock } from '../../../src/testing/fake-clock.js';
 import { serializeServiceToken, type ServiceToken } from '../../../src/tokens/service-token.js';
 import { MemorySecretStore } from '../../support/memory-store.js';

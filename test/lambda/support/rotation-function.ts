@@ -1,9 +1,9 @@
 import { afterEach } from '@jest/globals';
-import { createRotationFunction } from '../../../src/lambda/rotation-function.js';
 import type { FunctionOptions } from '../../../src/lambda/function-start.js';
+import { createRotationFunction } from '../../../src/lambda/rotation-function.js';
 import type { RotationStep } from '../../../src/rotation/rotation.js';
-import { systemClock, type Clock } from '../../../src/tokens/time.js';
 import { serializeServiceToken, type ServiceToken } from '../../../src/tokens/service-token.js';
+import { systemClock, type Clock } from '../../../src/tokens/time.js';
 import { MemorySecretStore, type MemoryStoreOptions } from '../../support/memory-store.js';
 import {
   startProviderServer,

@@ -7,7 +7,6 @@ import {
   carriesValue,
   type AwsOperation,
 } from '../../../src/secrets/aws/aws-errors.js';
-import { readFault } from '../../../src/secrets/aws/aws-fault.js';
 import type { SecretStoreError } from '../../../src/secrets/secret-store.js';
 import { client, ROWS, thrown } from './failures.js';
 import { expectNoCanary } from './leaks.js';
@@ -20,8 +19,7 @@ function storeError(
   operation: AwsOperation = 'GetSecretValue',
   secretId = 'token',
 ): SecretStoreError {
-  const fault = readFault(error, !carriesValue(operation));
-  return storeErrorOf(fault, { operation, secretId, region: 'eu-central-1' });
+  return storeErrorOf(error, { operation, secretId, region: 'eu-central-1' });
 }
 
 describe('every failure has a code, a kind and a way out', () => {

@@ -104,8 +104,8 @@ describe('addresses', () => {
     const others = Object.assign(new Error('canary'), { code: 'ECONNREFUSED' });
     const name = Object.assign(new Error('canary'), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
     for (const [error, words] of [
-      [ours, 'could not be found out: GET https://a.test: no answer.'],
-      [others, 'could not be found out: the connection is refused (ECONNREFUSED).'],
+      [ours, 'is unknown: GET https://a.test: no answer.'],
+      [others, 'is unknown: the connection is refused (ECONNREFUSED).'],
       [name, 'its certificate is for another host name (ERR_TLS_CERT_ALTNAME_INVALID). Use a host'],
     ] as const) {
       const keys = bench().create({ jwksUri: async () => Promise.reject(error) });

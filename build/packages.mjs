@@ -1,0 +1,279 @@
+// Builds the two packages from src into dist-packages: `npm run build:packages`. With --pack their tarballs as well:
+// `npm run pack:all`. What has not changed since is not built again.
+import { execFileSync } from 'node:child_process';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, normalize, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { compile, hash, root, sourcesIn } from './compile.mjs';
+import { BROKER, brokerManifest, KIT, kitManifest } from './manifests.mjs';
+
+const src = join(root, 'src');
+const out = join(root, 'dist-packages');
+/** Loaded when something is to be built: that takes a second. */
+let ts;
+const types = join(out, 'types');
+const RECORD = join(out, '.built.json');
+/** The examples import the packages by their names, as applications do. */
+const LINKS = join(root, 'examples/node_modules');
+
+/** Packages that the command does not bundle: native code, and what most brokers never load. */
+const NOT_IN_COMMAND = ['@aws-sdk/*', 'libsql', 'oidc-provider'];
+/** Loaded by NestJS and Fastify where they are installed. The broker uses none of them. */
+const NOT_INSTALLED = [
+  '@fastify/multipart',
+  '@fastify/static',
+  '@fastify/view',
+  '@grpc/*',
+  '@mikro-orm/*',
+  '@nestjs/axios',
+  '@nestjs/microservices',
+  '@nestjs/mongoose',
+  '@nestjs/platform-express',
+  '@nestjs/sequelize',
+  '@nestjs/typeorm',
+  '@nestjs/websockets',
+  '@prisma/client',
+  'class-transformer',
+  'class-validator',
+  'mongoose',
+  'sequelize',
+  'typeorm',
+];
+
+/** Builds both packages, unless they are up to date. @returns whether they were built. */
+async function buildPackages() {
+  const inputs = hash(
+    ...sourcesIn(src).flatMap((file) => [file, read(join(src, file))]),
+    ...['compile.mjs', 'manifests.mjs', 'packages.mjs'].map((file) =>
+      read(join(root, 'build', file)),
+    ),
+    ...['package.json', 'package-lock.json', 'CHANGELOG.md', 'LICENSE', 'tsconfig.json'].map(
+      (file) => read(join(root, file)),
+    ),
+    ...[BROKER.name, KIT.name].map((name) => read(readme(name))),
+  );
+  if (existsSync(RECORD) && read(RECORD) === inputs) return false;
+  ({ default: ts } = await import('typescript'));
+  rmSync(out, { recursive: true, force: true });
+  const shared = JSON.parse(read(join(root, 'package.json')));
+  writeTypes([...KIT.entries, 'server.ts', 'lambda.ts']);
+  await buildKit(stage(KIT, kitManifest(shared)));
+  await buildBroker(stage(BROKER, brokerManifest(shared)));
+  rmSync(types, { recursive: true });
+  for (const { name } of [BROKER, KIT]) link(name);
+  writeFileSync(RECORD, inputs);
+  return true;
+}
+
+/** Makes a package's folder with its manifest, its pages, and the sources that its entries reach. */
+function stage({ name, entries }, manifest) {
+  const folder = join(out, name);
+  const files = reachable(entries);
+  for (const file of files) {
+    mkdirSync(dirname(join(folder, 'src', file)), { recursive: true });
+    copyFileSync(join(src, file), join(folder, 'src', file));
+  }
+  for (const file of ['CHANGELOG.md', 'LICENSE'])
+    copyFileSync(join(root, file), join(folder, file));
+  copyFileSync(readme(name), join(folder, 'README.md'));
+  writeJson(join(folder, 'package.json'), manifest);
+  return { folder, files };
+}
+
+/** The kit: a module for each source, as ES modules and as CommonJS, with their types. */
+async function buildKit({ folder, files }) {
+  const from = join(folder, 'src');
+  const [esm, cjs] = ['esm', 'cjs'].map((name) => join(folder, name));
+  await compile({ from, to: esm, files });
+  await compile({ from, to: cjs, files, module: 'commonjs' });
+  for (const format of [esm, cjs]) rmSync(join(format, '.compiled.json'));
+  // The same declarations; which modules they describe follows from the package.json beside them.
+  for (const format of [esm, cjs]) copyTypes(files, format);
+  // The folder alone is CommonJS.
+  writeJson(join(cjs, 'package.json'), { type: 'commonjs', sideEffects: false });
+  await bundleJose(cjs, files);
+}
+
+/** jose is an ES module, which jest cannot load in CommonJS mode: what is used of it stands in one file. */
+async function bundleJose(cjs, files) {
+  const { build } = await import('esbuild');
+  for (const file of files) {
+    const script = join(cjs, file.replace(/\.ts$/, '.js'));
+    const code = read(script);
+    if (!code.includes('require("jose")')) continue;
+    const path = relative(dirname(script), join(cjs, 'vendor/jose.js')).replaceAll('\\', '/');
+    writeFileSync(script, code.replaceAll('require("jose")', `require("./${path}")`));
+  }
+  await build({
+    stdin: { contents: "export { importJWK } from 'jose';", resolveDir: root },
+    outfile: join(cjs, 'vendor/jose.js'),
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20',
+    keepNames: true,
+    logLevel: 'warning',
+  });
+  const license = read(join(root, 'node_modules/jose/LICENSE.md'));
+  writeFileSync(join(cjs, 'vendor/LICENSE-jose.md'), license);
+}
+
+/** The broker: its command with all that it loads in one bundle, and the doors for applications without their packages. */
+async function buildBroker({ folder }) {
+  const from = join(folder, 'src');
+  const { build } = await import('esbuild');
+  const common = {
+    absWorkingDir: root,
+    outdir: join(folder, 'dist'),
+    bundle: true,
+    splitting: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    keepNames: true,
+    sourcemap: 'linked',
+    sourcesContent: false,
+    metafile: true,
+    logLevel: 'warning',
+  };
+  const { metafile } = await build({
+    ...common,
+    entryPoints: { cli: join(from, 'cli.ts'), main: join(from, 'main.ts') },
+    chunkNames: 'cli/[name]-[hash]',
+    external: [...NOT_IN_COMMAND, ...NOT_INSTALLED],
+    // The CommonJS packages in the bundle load modules of Node.js with it.
+    banner: {
+      js: "import { createRequire as createRequireOfBundle } from 'node:module';\nconst require = createRequireOfBundle(import.meta.url);",
+    },
+  });
+  await build({
+    ...common,
+    entryPoints: { server: join(from, 'server.ts'), lambda: join(from, 'lambda.ts') },
+    chunkNames: 'doors/[name]-[hash]',
+    packages: 'external',
+  });
+  writeFileSync(join(folder, 'dist/THIRD-PARTY-LICENSES.txt'), licensesOf(metafile));
+  copyTypes(reachable(['server.ts', 'lambda.ts']), join(folder, 'types'));
+}
+
+/** The licenses of the packages in a bundle. */
+function licensesOf({ inputs }) {
+  const folders = new Set(
+    Object.keys(inputs).flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file) ?? []),
+  );
+  return [...folders]
+    .toSorted()
+    .map((folder) => {
+      const { name, version, license } = JSON.parse(read(join(root, folder, 'package.json')));
+      const file = readdirSync(join(root, folder)).find((one) => /^licen[cs]e/i.test(one));
+      const text = file === undefined ? '' : `\n${read(join(root, folder, file))}`;
+      return `${name} ${version} (${license})\n${text}`;
+    })
+    .join(`\n${'-'.repeat(80)}\n`);
+}
+
+/** Writes the declarations of what some entries reach, with maps to the sources, for {@link copyTypes}. */
+function writeTypes(entries) {
+  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, root);
+  const program = ts.createProgram(
+    entries.map((entry) => join(src, entry)),
+    {
+      ...options,
+      noEmit: false,
+      declaration: true,
+      declarationMap: true,
+      emitDeclarationOnly: true,
+      rootDir: src,
+      outDir: types,
+    },
+  );
+  const { diagnostics } = program.emit();
+  if (diagnostics.length === 0) return;
+  throw new Error(
+    ts.formatDiagnostics(diagnostics, {
+      getCanonicalFileName: (name) => name,
+      getCurrentDirectory: () => root,
+      getNewLine: () => '\n',
+    }),
+  );
+}
+
+/** Copies the declarations of some sources into a folder beside a package's `src`. */
+function copyTypes(files, to) {
+  for (const file of files) {
+    const name = file.replace(/\.ts$/, '.d.ts');
+    const target = join(to, name);
+    mkdirSync(dirname(target), { recursive: true });
+    copyFileSync(join(types, name), target);
+    const map = JSON.parse(read(join(types, `${name}.map`)));
+    map.sources = [relative(dirname(target), join(to, '../src', file)).replaceAll('\\', '/')];
+    writeFileSync(`${target}.map`, JSON.stringify(map));
+  }
+}
+
+/** The sources that some of them import, directly or not, with themselves. */
+function reachable(entries) {
+  const found = new Set(entries);
+  for (const file of found) {
+    for (const { fileName } of ts.preProcessFile(read(join(src, file))).importedFiles) {
+      if (!fileName.startsWith('.')) continue;
+      const path = normalize(join(dirname(file), fileName)).replaceAll('\\', '/');
+      found.add(path.replace(/\.js$/, '.ts'));
+    }
+  }
+  return [...found];
+}
+
+function link(name) {
+  mkdirSync(LINKS, { recursive: true });
+  rmSync(join(LINKS, name), { recursive: true, force: true });
+  symlinkSync(join(out, name), join(LINKS, name), 'junction');
+}
+
+function pack() {
+  for (const file of readdirSync(out)) {
+    if (file.endsWith('.tgz')) rmSync(join(out, file));
+  }
+  const flags = ['--ignore-scripts', '--silent', '--pack-destination', '.'];
+  const folders = [BROKER, KIT].map(({ name }) => `./${name}`);
+  const windows = process.platform === 'win32';
+  return execFileSync('npm', ['pack', ...folders, ...flags], {
+    cwd: out,
+    encoding: 'utf8',
+    shell: windows,
+  })
+    .trim()
+    .split('\n');
+}
+
+function readme(name) {
+  return join(root, 'docs/packages', `${name}.md`);
+}
+
+function read(file) {
+  return readFileSync(file, 'utf8');
+}
+
+function writeJson(file, value) {
+  writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const startedAt = performance.now();
+  const built = await buildPackages();
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+  if (built) process.stdout.write(`Built ${BROKER.name} and ${KIT.name} in ${seconds} s.\n`);
+  if (process.argv.includes('--pack')) {
+    for (const file of pack()) process.stdout.write(`${join('dist-packages', file)}\n`);
+  }
+}

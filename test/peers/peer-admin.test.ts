@@ -1,0 +1,166 @@
+import { describe, expect, test } from '@jest/globals';
+import { addPeer, listPeers, removePeer } from '../../src/peers/peer-admin.js';
+import { authenticate } from '../../src/peers/peer-credentials.js';
+import { createPeerDirectory } from '../../src/peers/peer-directory.js';
+import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
+import {
+  MemorySecretStore,
+  type MemoryStoreOptions,
+  type StoreMethod,
+} from '../support/memory-store.js';
+import { VirtualClock } from '../support/virtual-clock.js';
+
+const secretId = 'broker/peers';
+
+type Admin = ReturnType<typeof setUp>['admin'];
+
+function setUp(options: MemoryStoreOptions = {}) {
+  const clock = new VirtualClock();
+  const store = new MemorySecretStore({ clock, ...options });
+  const admin = { store, secretId, clock };
+  const ids = async (): Promise<string[]> => (await listPeers(admin)).peers.map(({ id }) => id);
+  const accepts = async (id: string, secret: string): Promise<boolean> => {
+    const { value } = await createPeerDirectory({ store, secretId, clock }).get();
+    return authenticate(value, { id, secret }).ok;
+  };
+  return { store, admin, ids, accepts };
+}
+
+describe.each([
+  ['becomes current by itself', { firstVersionBecomesCurrent: true }],
+  ['does not', { firstVersionBecomesCurrent: false }],
+  [
+    'does not, and promoting takes AWSPENDING off',
+    { firstVersionBecomesCurrent: false, pendingStaysAfterPromote: false },
+  ],
+])('where the first version %s', (_, options) => {
+  test('a peer is added to a secret that does not exist, and then to the list', async () => {
+    const { admin, store, ids, accepts } = setUp(options);
+    expect(await ids()).toEqual([]);
+    const orders = await addPeer(admin, 'orders', ['token']);
+    const billing = await addPeer(admin, 'billing', ['token', 'admin']);
+    expect(orders.secret).toMatch(/^[A-Za-z0-9_-]{43}$/);
+    expect(await ids()).toEqual(['billing', 'orders']);
+    expect(await accepts('orders', orders.secret)).toBe(true);
+    expect(await accepts('billing', billing.secret)).toBe(true);
+    expect(await accepts('billing', orders.secret)).toBe(false);
+    expect(versionWithLabel(await store.describe(secretId), 'AWSPENDING')).toBeUndefined();
+  });
+
+  test('a secret without a value is an empty list', async () => {
+    const { admin, store, ids } = setUp(options);
+    store.seed(secretId);
+    expect(await ids()).toEqual([]);
+    await addPeer(admin, 'orders', ['token']);
+    expect(await ids()).toEqual(['orders']);
+  });
+
+  test('many at once: every peer is added with its own secret', async () => {
+    const { admin, ids, accepts } = setUp(options);
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    const added = await Promise.all(names.map((name) => addPeer(admin, name, ['token'])));
+    expect(await ids()).toEqual(names);
+    for (const { id, secret } of added) expect(await accepts(id, secret)).toBe(true);
+    await Promise.all(names.slice(1).map((name) => removePeer(admin, name)));
+    expect(await ids()).toEqual(['a']);
+  });
+
+  test.each<StoreMethod>(['putPending', 'promote', 'clearPending'])(
+    'the answer to %s is lost: the peer is there once, with the secret that is shown',
+    async (method) => {
+      const { admin, store, accepts, ids } = setUp(options);
+      store.after = (call) => {
+        if (call.method === method && call.nth === 1) {
+          throw new SecretStoreError('STORE_TIMEOUT', 'No answer in time.');
+        }
+      };
+      const { secret } = await addPeer(admin, 'orders', ['token']);
+      expect(await accepts('orders', secret)).toBe(true);
+      expect(await ids()).toEqual(['orders']);
+    },
+  );
+});
+
+test('a peer is removed; removing it again is an error', async () => {
+  const { admin, ids } = setUp();
+  await addPeer(admin, 'orders', ['token']);
+  await removePeer(admin, 'orders');
+  expect(await ids()).toEqual([]);
+  await expect(removePeer(admin, 'orders')).rejects.toMatchObject({ code: 'PEER_UNKNOWN' });
+});
+
+test.each([
+  ['removing a peer', 'PEER_UNKNOWN', (admin: Admin) => removePeer(admin, 'orders')],
+  ['a role that does not exist', 'PEER_ROLE_INVALID', (admin: Admin) => addPeer(admin, 'a', ['b'])],
+])('without a peers secret, %s creates none', async (_what, code, act) => {
+  const { admin, store } = setUp();
+  await expect(act(admin)).rejects.toMatchObject({ code });
+  expect(store.calls.create).toBe(0);
+});
+
+test('what cannot be read is not overwritten', async () => {
+  const { admin, store } = setUp();
+  store.seed(secretId, '{"peers":[]}');
+  await expect(addPeer(admin, 'billing', ['token'])).rejects.toMatchObject({
+    code: 'PEERS_INVALID',
+  });
+  expect(store.calls.putPending).toBe(0);
+});
+
+test('a malformed entry is listed as such, kept while others are edited, and removed when asked to', async () => {
+  const { admin, store, ids } = setUp();
+  store.seed(secretId, '{"peers":{"orders":{"secret_sha256":"?"}}}');
+  await addPeer(admin, 'billing', ['token']);
+  await addPeer(admin, 'shipping', ['token']);
+  await removePeer(admin, 'billing');
+  expect(await ids()).toEqual(['shipping']);
+  const { malformed } = await listPeers(admin);
+  expect(malformed).toEqual([
+    { id: 'orders', reason: '"secret_sha256" must be a SHA-256 digest in base64url' },
+  ]);
+  expect(JSON.parse((await store.read(secretId)).value)).toMatchObject({
+    peers: { orders: { secret_sha256: '?' } },
+  });
+  await expect(addPeer(admin, 'orders', ['token'])).rejects.toMatchObject({ code: 'PEER_EXISTS' });
+  await removePeer(admin, 'orders');
+  expect((await listPeers(admin)).malformed).toEqual([]);
+  await addPeer(admin, 'orders', ['token']);
+  expect(await ids()).toEqual(['orders', 'shipping']);
+});
+
+test('an error that is not temporary is not retried', async () => {
+  const { admin, store } = setUp();
+  store.before = ({ method }) => {
+    if (method === 'putPending') throw new SecretStoreError('STORE_ACCESS_DENIED', 'Denied.');
+  };
+  await expect(addPeer(admin, 'orders', ['token'])).rejects.toMatchObject({
+    code: 'STORE_ACCESS_DENIED',
+  });
+  expect(store.calls.putPending).toBe(1);
+});
+
+test('while others keep writing, attempts are limited', async () => {
+  const { admin, store } = setUp();
+  await addPeer(admin, 'orders', ['token']);
+  const { value } = await store.read(secretId);
+  store.before = ({ method }) => {
+    if (method === 'promote') store.edit(secretId, value);
+  };
+  await expect(addPeer(admin, 'billing', ['token'])).rejects.toMatchObject({
+    code: 'PEERS_BUSY',
+    kind: 'retry',
+    cause: { code: 'PROMOTE_CONFLICT' },
+  });
+  expect(store.calls.promote).toBe(1 + 8);
+});
+
+test('a store that is down: its error, after a limited number of attempts', async () => {
+  const { admin, store } = setUp();
+  store.before = ({ method }) => {
+    if (method === 'putPending') throw new SecretStoreError('STORE_UNAVAILABLE', 'Down.');
+  };
+  await expect(addPeer(admin, 'orders', ['token'])).rejects.toMatchObject({
+    code: 'STORE_UNAVAILABLE',
+  });
+  expect(store.calls.putPending).toBe(8);
+});
