@@ -209,7 +209,7 @@ const handshakes = new WeakMap<object, readonly unknown[]>();
  * @example
  * ```ts
  * import { WsAdapter } from '@nestjs/platform-ws';
- * import { keepHandshakes } from 'service-token-broker/guard';
+ * import { keepHandshakes } from 'service-token-kit/guard';
  *
  * app.useWebSocketAdapter(keepHandshakes(new WsAdapter(app)));
  * ```

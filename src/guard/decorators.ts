@@ -32,7 +32,7 @@ export type AccessDecorator = ClassDecorator & MethodDecorator;
  * @example
  * ```ts
  * import { Controller, Get } from '@nestjs/common';
- * import { AllowCustomer, CurrentPrincipal, type CustomerPrincipal } from 'service-token-broker/guard';
+ * import { AllowCustomer, CurrentPrincipal, type CustomerPrincipal } from 'service-token-kit/guard';
  *
  * @Controller('orders')
  * export class OrdersController {
@@ -60,7 +60,7 @@ export function AllowCustomer(): AccessDecorator {
  * @example
  * ```ts
  * import { Controller, Post } from '@nestjs/common';
- * import { AllowService } from 'service-token-broker/guard';
+ * import { AllowService } from 'service-token-kit/guard';
  *
  * @Controller('invoices')
  * export class InvoicesController {
@@ -100,7 +100,7 @@ function isText(value: unknown): value is string {
  *
  * @example
  * ```ts
- * import { Public } from 'service-token-broker/guard';
+ * import { Public } from 'service-token-kit/guard';
  *
  * class HealthController {
  *   @Public()
@@ -123,7 +123,7 @@ const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
  *
  * @example
  * ```ts
- * import { AllowService, RequireScopes } from 'service-token-broker/guard';
+ * import { AllowService, RequireScopes } from 'service-token-kit/guard';
  *
  * class InvoicesController {
  *   @AllowService()
@@ -151,7 +151,7 @@ export function RequireScopes(...scopes: readonly [string, ...string[]]): Access
  *
  * @example
  * ```ts
- * import { AllowCustomer, AllowService, CurrentPrincipal, type Principal } from 'service-token-broker/guard';
+ * import { AllowCustomer, AllowService, CurrentPrincipal, type Principal } from 'service-token-kit/guard';
  *
  * class OrdersController {
  *   @AllowCustomer()

@@ -96,7 +96,7 @@ function httpCallOf(request: unknown): HttpCall | undefined {
  * @example
  * ```ts
  * import type { CanActivate, ExecutionContext } from '@nestjs/common';
- * import { callContextOf, runInCallContext } from 'service-token-broker/guard';
+ * import { callContextOf, runInCallContext } from 'service-token-kit/guard';
  *
  * class MayShip implements CanActivate {
  *   canActivate(context: ExecutionContext) {
