@@ -12,20 +12,18 @@ import {
 } from './attachment-rules.js';
 import {
   createAxiosDispatch,
-  fetchOutcomeOf,
-  type AdapterKind,
-  type AxiosDispatch,
-} from './axios-dispatch.js';
-import {
   destinationOf,
+  fetchOutcomeOf,
   putAuthorization,
   removeAuthorization,
+  type AdapterKind,
   type AxiosAdapter,
   type AxiosAnswer,
   type AxiosDestination,
+  type AxiosDispatch,
   type AxiosLike,
   type AxiosRequest,
-} from './axios-request.js';
+} from './axios-dispatch.js';
 import { fetchTrail, RedirectWatch, shownTrail, type Trail } from './redirects.js';
 import {
   correlationHeaders,

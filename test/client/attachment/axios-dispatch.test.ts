@@ -6,7 +6,7 @@ import {
   type AxiosRequest,
   putAuthorization,
   removeAuthorization,
-} from '../../../src/client/attachment/axios-request.js';
+} from '../../../src/client/attachment/axios-dispatch.js';
 import { fc } from '../../support/properties.js';
 
 const A = 'https://a.internal';
