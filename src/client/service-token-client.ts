@@ -66,7 +66,7 @@ export interface ServiceTokenClient extends ServiceTokenSource {
  * @example
  * ```ts
  * import { readFile } from 'node:fs/promises';
- * import { createServiceTokenClient } from 'service-token-broker/client';
+ * import { createServiceTokenClient } from 'service-token-kit/client';
  *
  * const tokens = createServiceTokenClient({
  *   brokers: ['https://broker-1.internal', 'https://broker-2.internal'],

@@ -49,7 +49,7 @@ export interface BrokerRuntime {
    *
    * @example
    * ```ts
-   * import { ServiceClientModule } from 'service-token-broker/client/nest';
+   * import { ServiceClientModule } from 'service-token-kit/client/nest';
    * import { BrokerRuntime } from 'service-token-broker/server';
    *
    * ServiceClientModule.forRootAsync({

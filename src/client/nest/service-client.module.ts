@@ -161,7 +161,7 @@ function tokenSourceOf({ broker, tokens }: ServiceClientModuleOptions): ServiceT
  * ```ts
  * import { Injectable, Module } from '@nestjs/common';
  * import { HttpService } from '@nestjs/axios';
- * import { ServiceClientModule } from 'service-token-broker/client/nest';
+ * import { ServiceClientModule } from 'service-token-kit/client/nest';
  *
  * @Injectable()
  * class Invoices {

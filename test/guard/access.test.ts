@@ -1,13 +1,116 @@
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
-import { decideAccess } from '../../src/guard/access.js';
+import {
+  challengeOf,
+  checkChallengeOptions,
+  MALFORMED_CREDENTIALS,
+  NO_CREDENTIALS,
+  NOT_DECLARED,
+  refusalOf,
+  UNKNOWN_CONTEXT,
+  type Refusal,
+  decideAccess,
+} from '../../src/guard/access.js';
+import {
+  KeysUnavailableError,
+  TokenRejectedError,
+  VerifierConfigError,
+} from '../../src/verification/verification-errors.js';
 import {
   readRequirement,
   type AccessDeclaration,
   type AccessRequirement,
   type PrincipalRequirement,
 } from '../../src/guard/declarations.js';
-import type { CustomerPrincipal, ServicePrincipal } from '../../src/verification/principal.js';
+import { type CustomerPrincipal, type ServicePrincipal } from '../../src/verification/principal.js';
+import { fc } from '../support/properties.js';
+
+const EXPIRED = refusalOf(new TokenRejectedError('TOKEN_EXPIRED', 'secret words'));
+const DOWN = refusalOf(new KeysUnavailableError('secret words', { retryAfterSeconds: 2.1 }));
+const SCOPES: Refusal = {
+  status: 403,
+  error: 'insufficient_scope',
+  description: 'The access token lacks a scope.',
+  reason: 'SCOPE_MISSING',
+  scopes: ['a', 'b:c'],
+};
+
+describe('challengeOf', () => {
+  test.each([
+    [NO_CREDENTIALS, {}, 'Bearer'],
+    [NO_CREDENTIALS, { realm: 'orders' }, 'Bearer realm="orders"'],
+    [
+      MALFORMED_CREDENTIALS,
+      {},
+      'Bearer error="invalid_request", error_description="There must be exactly one Authorization header with exactly one bearer token."',
+    ],
+    [
+      EXPIRED,
+      { realm: 'orders' },
+      'Bearer realm="orders", error="invalid_token", error_description="The access token expired."',
+    ],
+    [
+      SCOPES,
+      { resourceMetadata: 'https://orders.example/.well-known/oauth-protected-resource' },
+      'Bearer error="insufficient_scope", error_description="The access token lacks a scope.", scope="a b:c", resource_metadata="https://orders.example/.well-known/oauth-protected-resource"',
+    ],
+    [NOT_DECLARED, { realm: 'orders' }, undefined],
+    [UNKNOWN_CONTEXT, {}, undefined],
+    [DOWN, { realm: 'orders' }, undefined],
+  ])('%j with %j', (refusal, options, header) => {
+    expect(refusal).toBeDefined();
+    expect(challengeOf(refusal as Refusal, options)).toBe(header);
+  });
+});
+
+describe('checkChallengeOptions', () => {
+  test.each([
+    {},
+    { realm: 'Orders of example.com' },
+    { resourceMetadata: 'https://orders.example/.well-known/oauth-protected-resource' },
+    { resourceMetadata: 'http://127.0.0.1:3000/meta?x=1' },
+  ])('%j is fine', (options) => {
+    expect(() => checkChallengeOptions(options)).not.toThrow();
+  });
+
+  test.each([
+    { realm: '' },
+    { realm: 'a"b' },
+    { realm: 'a\\b' },
+    { realm: 'a\r\nSet-Cookie: x=y' },
+    { realm: 'é' },
+    { resourceMetadata: '/relative' },
+    { resourceMetadata: 'http://orders.example/' },
+    { resourceMetadata: 'ftp://orders.example/' },
+    { resourceMetadata: 'https://orders.example/#part' },
+    { resourceMetadata: 'https://user:password@orders.example/' },
+    { resourceMetadata: 'https://orders.example/"\r\nX: y' },
+  ])('%j is refused', (options) => {
+    expect(() => checkChallengeOptions(options)).toThrow(
+      expect.objectContaining({ code: 'GUARD_MISCONFIGURED' }),
+    );
+  });
+});
+
+describe('refusalOf', () => {
+  test('an expired token', () => {
+    expect(EXPIRED).toMatchObject({ status: 401, error: 'invalid_token', reason: 'TOKEN_EXPIRED' });
+  });
+
+  test('keys that are unavailable, in whole seconds', () => {
+    expect(DOWN).toMatchObject({ status: 503, retryAfterSeconds: 3 });
+  });
+
+  test('the verifier’s words stay here', () => {
+    expect(JSON.stringify([EXPIRED, DOWN])).not.toContain('secret words');
+  });
+
+  test.each([new Error('other'), new VerifierConfigError('wrong'), undefined, 'text'])(
+    '%p is no refusal',
+    (error) => {
+      expect(refusalOf(error)).toBeUndefined();
+    },
+  );
+});
 
 const PUBLIC: AccessDeclaration = { says: 'public' };
 const CUSTOMER: AccessDeclaration = { says: 'customer' };
@@ -57,11 +160,11 @@ describe('readRequirement', () => {
   });
 
   test.each<[string, readonly AccessDeclaration[], readonly AccessDeclaration[], RegExp]>([
-    ['public and customer', [PUBLIC, CUSTOMER], [], /Public\(\) stands beside/],
-    ['public and service', [], [SERVICE, PUBLIC], /Public\(\) stands beside/],
+    ['public and customer', [PUBLIC, CUSTOMER], [], /Public\(\) is used together/],
+    ['public and service', [], [SERVICE, PUBLIC], /Public\(\) is used together/],
     ['public and scopes', [PUBLIC, scopes('a')], [], /applies to a public handler/],
     ['public class, scopes', [scopes('a')], [PUBLIC], /applies to a public handler/],
-    ['service twice', [SERVICE, JOB], [], /AllowService\(\) stands twice/],
+    ['service twice', [SERVICE, JOB], [], /AllowService\(\) is used twice/],
     ['scopes alone', [scopes('a')], [], /does not say who/],
     ['scopes alone on the class', [], [scopes('a')], /does not say who/],
   ])('%s contradict', (_, onHandler, onClass, words) => {

@@ -1,7 +1,13 @@
+import { Readable } from 'node:stream';
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../../support/properties.js';
-import { bearerHeader, correlationHeaders } from '../../../src/client/attachment/send-attached.js';
+import axios from 'axios';
+import {
+  bearerHeader,
+  correlationHeaders,
+  isRepeatableBody,
+} from '../../../src/client/attachment/send-attached.js';
 import { readCorrelation, type Correlation } from '../../../src/context/call-context.js';
+import { fc } from '../../support/properties.js';
 
 const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 
@@ -67,5 +73,39 @@ describe('the headers of a correlation', () => {
         }
       }),
     );
+  });
+});
+
+function form(): FormData {
+  const data = new FormData();
+  data.set('file', new Blob(['content']), 'file.txt');
+  return data;
+}
+
+describe('a body that can be sent twice', () => {
+  test.each<[string, unknown]>([
+    ['none', undefined],
+    ['null', null],
+    ['empty text', ''],
+    ['text', 'text'],
+    ['bytes', Buffer.from('bytes')],
+    ['a view', new Uint8Array(4)],
+    ['a buffer', new ArrayBuffer(4)],
+    ['a blob', new Blob(['content'])],
+    ['form data', form()],
+    ['parameters', new URLSearchParams('a=1')],
+  ])('%s', (_name, body) => {
+    expect(isRepeatableBody(body)).toBe(true);
+  });
+
+  test.each<[string, unknown]>([
+    ['a stream of Node', Readable.from(['a'])],
+    ['a stream of the web', new Blob(['a']).stream()],
+    ['form data that is a stream', axios.toFormData({ a: 1 })],
+    ['a generator', (async function* bytes() {})()],
+    ['an object', {}],
+    ['a number', 7],
+  ])('not %s', (_name, body) => {
+    expect(isRepeatableBody(body)).toBe(false);
   });
 });
