@@ -5,23 +5,14 @@ export {
   type BrokerErrorOptions,
   type ErrorKind,
 } from './tokens/errors.js';
-export {
-  decideFreshness,
-  REFRESH_FROM,
-  refreshAge,
-  type Freshness,
-  type FreshnessInput,
-} from './tokens/freshness.js';
 export { redactText } from './tokens/redaction.js';
 export {
   parseServiceToken,
   remainingLife,
-  serializeServiceToken,
   TokenSecretError,
   type ServiceToken,
 } from './tokens/service-token.js';
 export {
-  CLAIM_LABEL,
   SecretStore,
   versionWithLabel,
   type PutPendingOptions,
