@@ -41,8 +41,8 @@ export function chooseAuthentication(
   if (supported.includes('client_secret_post')) return 'client_secret_post';
   throw unsupported(
     `The provider lists neither client_secret_basic nor client_secret_post, but ${safeText(supported.join(', ')) ?? 'others'}. ` +
-      'It may want a private key: put "private_key" into the credentials secret in place of the client secret. If it takes one of the ' +
-      'two all the same, set BROKER_CLIENT_AUTHENTICATION.',
+      'It may want a private key: put "private_key" into the credentials secret in place of the client secret. If it accepts one of the ' +
+      'two anyway, set BROKER_CLIENT_AUTHENTICATION.',
   );
 }
 

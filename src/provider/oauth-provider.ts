@@ -175,7 +175,7 @@ async function requestToken(
 ): Promise<MintedToken> {
   const client: oauth.Client = {
     client_id: context.credentials.clientId,
-    // The library takes the time of client assertions from the machine.
+    // The library uses the machine's clock for client assertions.
     [oauth.clockSkew]: Math.round((clock.now() - systemClock.now()) / 1000),
   };
   const response = await oauth.clientCredentialsGrantRequest(

@@ -236,7 +236,7 @@ const ROWS: readonly Row[] = [
     todo: scopeAdvice,
   },
 
-  // The bare codes of RFC 6749 §5.2. Some providers (Auth0) send one of their own for a wrong secret; the status tells.
+  // The bare codes of RFC 6749 §5.2. Some providers (Auth0) send another one for a wrong secret; the status decides.
   { code: /^invalid_client$/, error: 'PROVIDER_INVALID_CLIENT', todo: credentialsAdvice },
   {
     code: /^unauthorized_client$/,
