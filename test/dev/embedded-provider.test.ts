@@ -93,7 +93,7 @@ describe('a token of the embedded provider', () => {
       jti: expect.any(String),
     });
     expect(Number(payload.exp) - Number(payload.iat)).toBe(3_600);
-    expect(minted).toMatchObject({ expiresInSeconds: 3_600, secretIndex: 0 });
+    expect(minted).toMatchObject({ expiresInSeconds: 3_600 });
     expect(provider.mintCount).toBe(1);
   });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
 import { ProviderError } from '../../src/provider/provider-errors.js';
 import { BASE_PAUSE, decidePause, MAX_PAUSE, retrying } from '../../src/provider/provider-http.js';
+import { fc } from '../support/properties.js';
 import { SteppingClock } from './stepping-clock.js';
 
 describe('decidePause', () => {

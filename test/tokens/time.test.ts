@@ -1,5 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
-import { nextOffset, offsetBounds, type DateReading } from '../../src/tokens/time.js';
+import {
+  backoff,
+  nextOffset,
+  offsetBounds,
+  waitFor,
+  withDeadline,
+  type DateReading,
+} from '../../src/tokens/time.js';
+import { FakeClock } from '../../src/testing/index.js';
 import { fc } from '../support/properties.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00Z');
@@ -72,4 +80,94 @@ describe('the offset of a clock', () => {
       ),
     );
   });
+});
+
+describe('backoff', () => {
+  test.each([
+    [0, 1_000],
+    [1, 1_000],
+    [2, 2_000],
+    [5, 16_000],
+    [6, 30_000],
+    [5_000, 30_000],
+  ])('after %d failures it waits %d ms', (failures, wait) => {
+    expect(backoff(failures, 1_000, 30_000)).toBe(wait);
+  });
+
+  test('is never longer than the longest, also at first', () => {
+    expect(backoff(1, 1_000, 500)).toBe(500);
+  });
+});
+
+describe('withDeadline', () => {
+  const tooLate = new Error('too late');
+  const hang = (): Promise<never> => new Promise(() => undefined);
+
+  test('gives what the work gives, and leaves no timer', async () => {
+    const clock = new FakeClock();
+    await expect(
+      withDeadline(
+        clock,
+        100,
+        async () => 'done',
+        () => tooLate,
+      ),
+    ).resolves.toBe('done');
+    await expect(
+      withDeadline(
+        clock,
+        100,
+        () => Promise.reject(new Error('broken')),
+        () => tooLate,
+      ),
+    ).rejects.toThrow('broken');
+    expect(clock.sleepers).toBe(0);
+  });
+
+  test('ends work that ignores its signal', async () => {
+    const clock = new FakeClock();
+    const late = withDeadline(clock, 100, hang, () => tooLate);
+    clock.advance(99);
+    expect(clock.sleepers).toBe(1);
+    clock.advance(1);
+    await expect(late).rejects.toBe(tooLate);
+  });
+
+  test('throws its own error, whatever the work makes of its signal', async () => {
+    const clock = new FakeClock();
+    const work = (signal: AbortSignal): Promise<never> =>
+      new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(new Error('AbortError')));
+      });
+    const late = withDeadline(clock, 100, work, () => tooLate);
+    clock.advance(100);
+    await expect(late).rejects.toBe(tooLate);
+  });
+
+  test("a caller's signal ends it with its own reason, and at once when it was aborted before", async () => {
+    const clock = new FakeClock();
+    const caller = new AbortController();
+    const stopped = withDeadline(clock, 100, hang, () => tooLate, caller.signal);
+    caller.abort(new Error('not wanted any more'));
+    await expect(stopped).rejects.toThrow('not wanted any more');
+    let calls = 0;
+    const count = async (): Promise<number> => (calls += 1);
+    await expect(withDeadline(clock, 100, count, () => tooLate, caller.signal)).rejects.toThrow(
+      'not wanted any more',
+    );
+    expect([calls, clock.sleepers]).toEqual([0, 0]);
+  });
+});
+
+test('a wait for a shared promise ends by its signal, and the promise goes on', async () => {
+  let finish: (value: string) => void = () => undefined;
+  const shared = new Promise<string>((resolve) => (finish = resolve));
+  const caller = new AbortController();
+  const wait = waitFor(shared, caller.signal);
+  const other = waitFor(shared, undefined);
+  caller.abort(new Error('gave up'));
+  await expect(wait).rejects.toThrow('gave up');
+  finish('done');
+  await expect(other).resolves.toBe('done');
+  await expect(waitFor(shared, caller.signal)).rejects.toThrow('gave up');
 });

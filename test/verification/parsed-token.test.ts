@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../../support/properties.js';
-import { TokenRejectedError } from '../../../src/verification/verification-errors.js';
-import { isCanonicalBase64url, parseToken } from '../../../src/verification/parsed-token.js';
+import { isCanonicalBase64url, parseToken } from '../../src/verification/parsed-token.js';
+import { TokenRejectedError } from '../../src/verification/verification-errors.js';
+import { fc } from '../support/properties.js';
 
 const encode = (value: unknown): string =>
   Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
