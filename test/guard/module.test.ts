@@ -194,6 +194,25 @@ describe('options', () => {
     });
   });
 
+  test('forRootAsync with a class that makes the options', async () => {
+    class GuardConfiguration {
+      create(): JwtGuardModuleOptions {
+        return options();
+      }
+    }
+    @Module({
+      imports: [
+        JwtGuardModule.forRootAsync({ useClass: GuardConfiguration, guardEveryHandler: false }),
+        { module: OrdersModule },
+      ],
+    })
+    class ClassModule {}
+    await withApp(ClassModule, async (get) => {
+      expect((await get('customer')).status).toBe(401);
+      expect((await get('undeclared')).status).toBe(200);
+    });
+  });
+
   test('a verifier that exists already, and the one that is used', async () => {
     const verifier = createTokenVerifier({ clock: issuer.clock, issuers: [issuer.options] });
     await withApp(OrdersModule.with({ verifier }), async (get, app) => {

@@ -20,7 +20,7 @@ import {
 
 /** `fetch`'s options, and on whose behalf the request is made. */
 export type AuthorizedRequestInit = RequestInit & {
-  /** Default: the customer in the call context; the service itself when there is none. */
+  /** Default: whom the call context names, the customer or a service; a request outside of one is refused. */
   readonly as?: ActingAs;
 };
 
