@@ -12,6 +12,7 @@ import { systemClock } from '../../src/tokens/time.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { fc } from '../support/properties.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
+import { VirtualClock } from '../support/virtual-clock.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00.000Z');
 const SECOND = NOW / 1000;
@@ -199,4 +200,48 @@ describe('a mint', () => {
       message: expect.stringContaining('"expires_in" is 0'),
     });
   });
+});
+
+test('the settings of a mint judge tokens for ten seconds, and then the secret as it stands', async () => {
+  const clock = new VirtualClock();
+  const store = new MemorySecretStore({ clock });
+  const audienceIs = (audience: string): string =>
+    JSON.stringify({
+      client_id: 'broker',
+      client_secret: 'right-secret',
+      issuer: 'https://provider.example.test',
+      audience,
+    });
+  store.seed('credentials', audienceIs('first'));
+  const judgedBy: (string | undefined)[] = [];
+  const source = new TokenSource({
+    store,
+    credentialsSecretId: 'credentials',
+    provider: {
+      mint: async () => ({ accessToken: jwt({ exp: clock.now() / 1000 + 3_600 }) }),
+      metadata: () => Promise.reject(new Error('no endpoint is needed here')),
+    },
+    configured: {},
+    createVerifier: ({ audience }) => ({
+      verify: () => {
+        judgedBy.push(audience);
+        return Promise.reject(new BrokerError('TOKEN_EXPIRED', 'rejected', 'expired'));
+      },
+      keyStates: () => new Map(),
+    }),
+    clock,
+  });
+  const token = await source.mint();
+  const judge = () => expect(source.verify(token)).rejects.toMatchObject({ code: 'TOKEN_EXPIRED' });
+  store.edit('credentials', audienceIs('second'));
+  clock.advance(9_999);
+  await judge();
+  clock.advance(1);
+  await judge();
+  // Neither does a clock that was set back keep them.
+  clock.advance(-20_000);
+  store.edit('credentials', audienceIs('third'));
+  await judge();
+  expect(judgedBy).toEqual(['first', 'second', 'third']);
+  expect(store.calls.read).toBe(3);
 });
