@@ -60,7 +60,7 @@ export async function storeIsMissing({ secrets }: BrokerConfig): Promise<boolean
 }
 
 /** What to say of a data folder without a store. Its path is absolute: most often it is a folder in the wrong place. */
-export function storeMissing({ secrets }: BrokerConfig): BrokerError {
+function storeMissing({ secrets }: BrokerConfig): BrokerError {
   return new BrokerError(
     'STORE_MISSING',
     'misconfigured',
