@@ -8,5 +8,8 @@ export default {
   testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/interop/'],
   // Ten times what the longest takes on a busy machine: a limit ends what hangs, it measures nothing.
   testTimeout: 180_000,
-  maxWorkers: 2,
+  globalSetup: '<rootDir>/test/support/bundle-programs.mjs',
+  testSequencer: '<rootDir>/test/support/sequencer.js',
+  // One more than most machines have cores: some tests wait.
+  maxWorkers: 3,
 };

@@ -27,27 +27,20 @@ const LINKS = join(root, 'examples/node_modules');
 
 /** Packages that the command does not bundle: native code, and what most brokers never load. */
 const NOT_IN_COMMAND = ['@aws-sdk/*', 'libsql', 'oidc-provider'];
-/** Loaded by NestJS and Fastify where they are installed. The broker uses none of them. */
-const NOT_INSTALLED = [
-  '@fastify/multipart',
-  '@fastify/static',
-  '@fastify/view',
-  '@grpc/*',
-  '@mikro-orm/*',
-  '@nestjs/axios',
-  '@nestjs/microservices',
-  '@nestjs/mongoose',
-  '@nestjs/platform-express',
-  '@nestjs/sequelize',
-  '@nestjs/typeorm',
-  '@nestjs/websockets',
-  '@prisma/client',
-  'class-transformer',
-  'class-validator',
-  'mongoose',
-  'sequelize',
-  'typeorm',
-];
+/** NestJS and Fastify load these where they are installed: hundreds of modules, of which the broker uses none. */
+const UNUSED =
+  /^(?:@fastify\/(?:multipart|static|view)|@grpc\/|@mikro-orm\/|@nestjs\/(?:axios|microservices|mongoose|platform-express|sequelize|typeorm|websockets)|@prisma\/client|class-transformer|class-validator|mongoose|sequelize|typeorm)(?:\/|$)/;
+
+/** To whoever loads one of them, it is not installed. */
+const withoutUnused = {
+  name: 'without what is unused',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: UNUSED }, ({ path }) => ({ path, namespace: 'unused' }));
+    onLoad({ filter: /^/, namespace: 'unused' }, ({ path }) => ({
+      contents: `throw Object.assign(new Error("The command is built without ${path}."), { code: "ERR_MODULE_NOT_FOUND" });`,
+    }));
+  },
+};
 
 /** Builds both packages, unless they are up to date. @returns whether they were built. */
 async function buildPackages() {
@@ -149,7 +142,8 @@ async function buildBroker({ folder }) {
     ...common,
     entryPoints: { cli: join(from, 'cli.ts'), main: join(from, 'main.ts') },
     chunkNames: 'cli/[name]-[hash]',
-    external: [...NOT_IN_COMMAND, ...NOT_INSTALLED],
+    external: NOT_IN_COMMAND,
+    plugins: [withoutUnused],
     // The CommonJS packages in the bundle load modules of Node.js with it.
     banner: {
       js: "import { createRequire as createRequireOfBundle } from 'node:module';\nconst require = createRequireOfBundle(import.meta.url);",

@@ -1,4 +1,5 @@
-import { coverageOf, receiversNeed, type Core } from '../composition/core.js';
+import { coverageOf, type Core } from '../composition/core.js';
+import { receiversNeed } from '../composition/own-token.js';
 import { worstGap, type Coverage } from '../rotation/coverage.js';
 import { repairPending } from '../rotation/repair.js';
 import {

@@ -1,10 +1,5 @@
-import {
-  audienceAdvice,
-  configuredSettings,
-  providerKeys,
-  receiversNeed,
-  verifierOptionsOf,
-} from '../composition/core.js';
+import { configuredSettings, providerKeys, verifierOptionsOf } from '../composition/core.js';
+import { audienceAdvice, receiversNeed } from '../composition/own-token.js';
 import { storeIsMissing } from '../composition/open-store.js';
 import { readTextInput } from '../composition/secret-file.js';
 import type { BrokerConfig, ProviderConfig } from '../config/broker-config.js';

@@ -1,6 +1,6 @@
 import { BrokerError, type BrokerErrorOptions, type ErrorKind, oneLine } from '../tokens/errors.js';
 
-/** Options of the client, or an argument, cannot be used. The message names each mistake and says what is allowed. */
+/** Options of the client, or an argument, are invalid. The message names each mistake and what is allowed. */
 export class ClientConfigError extends BrokerError {
   declare readonly code: 'CLIENT_MISCONFIGURED';
   /** Every mistake, one sentence or two each. */
@@ -19,9 +19,9 @@ export class ClientConfigError extends BrokerError {
 }
 
 /**
- * Reads several options, so that one error names what is wrong with any of them.
+ * Reads several options, so that one error names the mistakes of all.
  *
- * @param readers by the name of what each gives, or as a list; they throw a {@link ClientConfigError} for what cannot be used.
+ * @param readers by the name of the value that each returns, or as a list; they throw a {@link ClientConfigError} for a mistake.
  * @throws {ClientConfigError} with the mistakes of all of them.
  */
 export function readAll<Values extends object>(readers: {
@@ -41,7 +41,7 @@ export function readAll<Values extends object>(readers: {
   return values as Values;
 }
 
-/** Every way in which asking for the service token fails, with who has to act. */
+/** Every way in which a request for the service token fails, with who has to act. */
 const KINDS = {
   /** No connection to the broker, or it broke. */
   BROKER_UNREACHABLE: 'retry',
@@ -65,15 +65,15 @@ const KINDS = {
   BROKER_CREDENTIALS_REFUSED: 'misconfigured',
   /** The broker knows the peer, and refuses what it asks for: most often the peer lacks the role `token`. */
   BROKER_REQUEST_REFUSED: 'misconfigured',
-  /** The `fetch` function failed in a way that is not foreseen. */
+  /** The `fetch` function failed in an unexpected way. */
   BROKER_UNEXPECTED: 'bug',
-  /** Several brokers were asked in vain, and one of them at least may answer later. */
+  /** Several brokers failed, and one of them at least may answer later. */
   BROKERS_UNAVAILABLE: 'retry',
-  /** Several brokers were asked in vain, and none will answer before something is changed. */
+  /** Several brokers failed, and none will answer before something is changed. */
   BROKERS_MISCONFIGURED: 'misconfigured',
-  /** The function that gives the peer's secret failed. */
+  /** The function for the peer's secret failed. */
   PEER_SECRET_UNREADABLE: 'retry',
-  /** The function that gives the peer's secret gave something that cannot be one. */
+  /** The function for the peer's secret returned something that is not a secret. */
   PEER_SECRET_INVALID: 'misconfigured',
 } as const satisfies Record<string, ErrorKind>;
 
@@ -81,8 +81,8 @@ const KINDS = {
 export type TokenRequestErrorCode = keyof typeof KINDS;
 
 /**
- * The service token could not be had from a broker. Messages name brokers, statuses and options; never a secret, a
- * token or the body of an answer.
+ * No broker gave the service token. Messages name brokers, statuses and options; never a secret, a token or the body of an
+ * answer.
  */
 export class TokenRequestError extends BrokerError {
   declare readonly code: TokenRequestErrorCode;

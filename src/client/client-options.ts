@@ -53,7 +53,7 @@ export interface ServiceTokenClientOptions {
  *
  * @example
  * ```ts
- * import { createServiceTokenClient } from 'service-token-broker/client';
+ * import { createServiceTokenClient } from 'service-token-kit/client';
  *
  * const tokens = createServiceTokenClient({
  *   ...options,

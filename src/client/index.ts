@@ -33,7 +33,7 @@ export {
   type AuthorizedFetchOptions,
   type AuthorizedRequestInit,
 } from './attachment/authorized-fetch.js';
-export type { AxiosLike } from './attachment/axios-request.js';
+export type { AxiosLike } from './attachment/axios-dispatch.js';
 export {
   ClientConfigError,
   TokenRequestError,

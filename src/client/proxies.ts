@@ -2,13 +2,13 @@ import { Agent } from 'node:http';
 import { ClientConfigError } from './client-errors.js';
 import { isObject } from '../tokens/json.js';
 
-// Plain http is not encrypted, also not within the tunnel of a proxy. It is allowed to this very machine, and to networks in
+// Plain http is not encrypted, even within the tunnel of a proxy. It is allowed to this very machine, and to networks in
 // which nobody can listen: a proxy is in neither.
 
 /**
- * An agent to use in the place of one that leads through a proxy; `undefined` when the agent may be used.
+ * The agent to use instead of one that leads through a proxy; `undefined` when the agent may be used.
  *
- * @param agent what the request names; `undefined` for Node's own, which is one with `NODE_USE_ENV_PROXY`.
+ * @param agent what the request names; `undefined` for Node's own, which uses proxies with `NODE_USE_ENV_PROXY`.
  */
 export function directAgent(agent: unknown, globalAgent: Agent): Agent | undefined {
   return isProxyAgent(agent ?? globalAgent)
@@ -34,17 +34,17 @@ function isProxyAgent(agent: unknown): boolean {
   );
 }
 
-/** Where Node's own fetch and the package undici look for the dispatcher of requests that name none. */
+/** Where Node's own fetch and the package undici keep their default dispatcher. */
 const FIRST: unique symbol = Symbol.for('undici.globalDispatcher.1');
 const SECOND: unique symbol = Symbol.for('undici.globalDispatcher.2');
 const globals = globalThis as { readonly [FIRST]?: unknown; readonly [SECOND]?: unknown };
 
 /**
- * What `fetch` is to use as its `dispatcher`, so that a request does not go through a proxy; `undefined` when it does not go
- * through one as it is, as far as can be seen.
+ * The `dispatcher` for `fetch` with which a request does not go through a proxy; `undefined` when it goes through none
+ * anyway, as far as can be seen.
  *
  * @param dispatcher what the request names.
- * @throws {ClientConfigError} when it would, and there is no way around.
+ * @throws {ClientConfigError} when it cannot go around the proxy.
  */
 export function directDispatcher(dispatcher: unknown): Dispatcher | undefined {
   if (isObject(dispatcher)) return aroundProxy(dispatcher);
@@ -53,7 +53,7 @@ export function directDispatcher(dispatcher: unknown): Dispatcher | undefined {
 
 type Dispatcher = NonNullable<RequestInit['dispatcher']>;
 
-/** Those that were found to use no proxy: one is asked for with each request. */
+/** Dispatchers that were found to use no proxy: each request looks at one. */
 const withoutProxy = new WeakSet<object>();
 
 function aroundProxy(dispatcher: unknown): Dispatcher | undefined {

@@ -15,13 +15,13 @@ import {
   type ServiceTokenClientOptions,
 } from './client-options.js';
 
-/** How a client fares, for health checks. Instants in milliseconds since the Unix epoch. */
+/** The state of a client, for health checks. Instants in milliseconds since the Unix epoch. */
 export interface ServiceTokenClientStatus {
-  /** True when there is a token with more life than the skew: `getToken()` has something to give, whatever the brokers do. */
+  /** True with a token that lives longer than the skew: `getToken()` returns one, whatever the brokers do. */
   readonly usable: boolean;
-  /** The broker that gave the token; `undefined` while none ever came. */
+  /** The broker that gave the token; `undefined` before the first one. */
   readonly broker: string | undefined;
-  /** When the token was asked for. */
+  /** When the token was requested. */
   readonly readAt: number | undefined;
   readonly expiresAt: number | undefined;
   /** Failed refreshes since the last one that succeeded. */
@@ -30,14 +30,14 @@ export interface ServiceTokenClientStatus {
   readonly lastError: unknown;
 }
 
-/** The service token from a broker over HTTP. There is nothing to close: it keeps no timer and no open request. */
+/** The service token from a broker over HTTP. It keeps no timer and no open request: there is nothing to close. */
 export interface ServiceTokenClient extends ServiceTokenSource {
   /**
    * The service token, from memory when it is fresh: then no request is made, and the same promise is returned again.
    *
-   * @throws {TokenRequestError} when there is no token at hand and no broker gives one.
+   * @throws {TokenRequestError} when there is no usable token and no broker gives one.
    * @throws {CacheError} `TOKEN_LIFE_TOO_SHORT` when the token does not live as long as `demand.minTtlSeconds` asks for.
-   * @throws {ClientConfigError} for a demand that is none.
+   * @throws {ClientConfigError} for an invalid demand.
    */
   getToken(demand?: TokenDemand): Promise<SuppliedToken>;
   /** Starts nothing. */
@@ -47,26 +47,26 @@ export interface ServiceTokenClient extends ServiceTokenSource {
 /**
  * Makes a client of the broker: one for a process is enough, and shares one token among all its calls.
  *
- * It keeps the broker's own freshness policy. A token is used for five minutes (`ttlSeconds`) and asked for again behind the
- * answers from four minutes on; however many callers, one request is in flight. When no broker answers, the token is
- * served on for as long as it lives, and the refresh is retried after 1, 2, 4 … 30 seconds. `force` asks the broker to
- * read its store, at most once a second; with `patient` it waits for the rest of a second in which an ordinary read was
- * made, unless `deadlineSeconds` is shorter.
+ * It has the broker's own freshness policy. A token is used for five minutes (`ttlSeconds`) and refreshed in the background
+ * from four minutes on; however many callers, one request is in flight. When no broker answers, the token is served for
+ * as long as it lives, and the refresh is retried after 1, 2, 4 … 30 seconds. `force` asks the broker to read its store, at
+ * most once a second; with `patient` it waits for the rest of a second in which an ordinary read was made, unless
+ * `deadlineSeconds` is shorter.
  *
  * The brokers are asked in the order of the list: the first whenever it works, and last for a minute after it failed.
- * `Retry-After` is kept. A peer that is refused (400, 401, 403) is not tried again at another broker, nor at once: after 1 to 7
- * seconds, and a quarter, or as soon as it has another secret. While there is no token at hand, the next attempt is at most 15 seconds away,
- * whatever failed before.
+ * `Retry-After` is respected. A peer that is refused (400, 401, 403) is not tried at another broker, nor at once: after 1 to 7
+ * seconds, and a quarter, or as soon as it has another secret. Without a usable token the next attempt is at most 15
+ * seconds away, whatever failed before.
  *
- * A token's life is what the broker says is left of it (`expires_in`, RFC 6749 §5.1), counted by this machine's clock from
- * before the request was sent. The JWT is not decoded: its `exp` would be compared with a clock that may be minutes off.
+ * A token's life is `expires_in` (RFC 6749 §5.1), counted by this machine's clock from before the request was sent. The JWT
+ * is not decoded: its `exp` would be compared with a clock that may be minutes off.
  *
- * @throws {ClientConfigError} when an option cannot be used.
+ * @throws {ClientConfigError} when an option is invalid.
  *
  * @example
  * ```ts
  * import { readFile } from 'node:fs/promises';
- * import { createServiceTokenClient } from 'service-token-broker/client';
+ * import { createServiceTokenClient } from 'service-token-kit/client';
  *
  * const tokens = createServiceTokenClient({
  *   brokers: ['https://broker-1.internal', 'https://broker-2.internal'],
@@ -90,7 +90,7 @@ class BrokerClient implements ServiceTokenClient {
   readonly #settings: ClientSettings;
   readonly #asker: BrokerAsker;
   readonly #cache: RefreshingCache<Held>;
-  #toldOfStale = false;
+  #noticedStale = false;
 
   constructor(settings: ClientSettings) {
     const { clock, deadlineMs, random, skewMs, ttlMs } = settings;
@@ -103,7 +103,7 @@ class BrokerClient implements ServiceTokenClient {
       random,
       ttlMs,
       skewMs,
-      // A request ends by itself at its deadline, and says better why.
+      // A request ends at its own deadline, with a better error.
       readTimeoutMs: 2 * deadlineMs,
       patienceMs: deadlineMs,
       isSame: (one, other) => one.token.accessToken === other.token.accessToken,
@@ -134,7 +134,7 @@ class BrokerClient implements ServiceTokenClient {
 
   async #wait(demand: TokenDemand = {}): Promise<SuppliedToken> {
     const request = readDemand(demand, (mistake) => new ClientConfigError(mistake));
-    // Who forces a read has a token that was refused: an older one is no use, so that it is waited for.
+    // Who forces a read has a token that was refused: an older one is of no use.
     const waiting = request.force === true ? { waitMs: this.#settings.deadlineMs } : {};
     return this.#take(await this.#cache.get({ ...request, ...waiting })).token;
   }
@@ -147,8 +147,8 @@ class BrokerClient implements ServiceTokenClient {
   }
 
   #take({ state, value, readAt }: CacheAnswer<Held>): Held {
-    if (state === 'STALE' && !this.#toldOfStale) {
-      this.#toldOfStale = true;
+    if (state === 'STALE' && !this.#noticedStale) {
+      this.#noticedStale = true;
       const { expiresAt } = value.token;
       tell(() => this.#settings.observer.servedStale?.({ readAt, expiresAt }));
     }
@@ -156,7 +156,7 @@ class BrokerClient implements ServiceTokenClient {
   }
 
   #noteSuccess(durationMs: number): void {
-    this.#toldOfStale = false;
+    this.#noticedStale = false;
     const { value } = this.#cache.status();
     if (value === undefined) return;
     const { broker, token } = value;

@@ -1,186 +1,17 @@
 import { isUtf8 } from 'node:buffer';
 import {
-  lostBody,
-  isTemporaryStatus,
-  retryAfterOf,
-  readBoundedBody,
-  clientSecretBasic,
   bareError,
+  clientSecretBasic,
   connectionFailure,
+  isTemporaryStatus,
+  lostBody,
+  readBoundedBody,
+  retryAfterOf,
 } from '../tokens/http.js';
 import { isJsonObject, parseStrictJson, type JsonObject } from '../tokens/json.js';
-import { TokenRequestError, ClientConfigError } from './client-errors.js';
-import { type Clock, withDeadline } from '../tokens/time.js';
+import { withDeadline, type Clock } from '../tokens/time.js';
+import { ClientConfigError, TokenRequestError } from './client-errors.js';
 import { directDispatcher } from './proxies.js';
-
-/** The largest answer that is read, in bytes. Real ones have one or two thousand. */
-const MAX_ANSWER_BYTES = 64 * 1024;
-
-/** What a broker granted. */
-interface Grant {
-  readonly accessToken: string;
-  /** `expires_in`: the remaining life in seconds when the broker answered. */
-  readonly lifeSeconds: number;
-}
-
-/** Real answers have no depth at all; the room is for members that somebody may add. */
-const MAX_DEPTH = 16;
-
-/** Ten years. No token is meant to live that long, and beyond some life the instants are no dates any more. */
-const MAX_LIFE_SECONDS = 315_360_000;
-
-/** RFC 6750 §2.1 `b64token`: what may follow `Bearer ` in a header. */
-const BEARER_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
-
-/** Error codes of RFC 6749 §4.1.2.1 and RFC 8628 §3.5 that mean "not now". */
-const TEMPORARY = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
-
-/** Error codes of a token endpoint: RFC 6749 §5.2 and RFC 8707 §2, and those above. */
-const OAUTH_ERRORS = new Set([
-  ...TEMPORARY,
-  'invalid_request',
-  'invalid_client',
-  'invalid_grant',
-  'unauthorized_client',
-  'unsupported_grant_type',
-  'invalid_scope',
-  'invalid_target',
-]);
-
-/** The statuses of a broker's refusals. Another one with an OAuth error is somebody else's. */
-const REFUSALS = new Set([400, 401, 403]);
-
-/** What a server answers that has no token endpoint at the path, whatever it says. A broker has one, and takes POST. */
-const NOTHING_THERE = new Set([404, 405, 410]);
-
-/**
- * What the status alone says; `undefined` when the body has to be read.
- *
- * @param broker the broker's URL, for the message.
- * @param now milliseconds since the Unix epoch, for a `Retry-After` that is a date.
- */
-export function failureByStatus(
-  status: number,
-  headers: Headers,
-  broker: string,
-  now: number,
-): TokenRequestError | undefined {
-  const retryAfterSeconds = retryAfterOf(headers, now);
-  const options = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
-  if (status === 429) {
-    return new TokenRequestError(
-      'BROKER_THROTTLED',
-      `The broker ${broker} says that there were too many requests (429). It does so after too many wrong logins, too.`,
-      options,
-    );
-  }
-  if (isTemporaryStatus(status)) {
-    return new TokenRequestError(
-      'BROKER_UNAVAILABLE',
-      `The broker ${broker} cannot serve a token at the moment (status ${status}). Its log and /health/ready say why.`,
-      options,
-    );
-  }
-  // A fetch of the browser's kind hides the status of a redirect that it was told not to follow.
-  if ((status >= 300 && status < 400) || status === 0) {
-    return new TokenRequestError(
-      'BROKER_REDIRECTED',
-      `The broker ${broker} answers with a redirect (status ${status}). Redirects are never followed, because they ` +
-        "would carry the peer's secret along: configure the final URL. If it leads to a login page, there is no broker " +
-        'at this URL.',
-    );
-  }
-  return undefined;
-}
-
-/**
- * Reads a token response (RFC 6749 §5.1) or an error (§5.2), whatever content type it claims.
- *
- * @throws {TokenRequestError} `BROKER_CREDENTIALS_REFUSED`, `BROKER_REQUEST_REFUSED`, `BROKER_UNAVAILABLE`,
- *   `BROKER_NOT_FOUND`, `BROKER_ANSWER_INVALID`.
- */
-export function readGrant(status: number, body: Buffer, broker: string): Grant {
-  // A TextDecoder leaves out the byte-order mark that some proxies and files bring.
-  const json = isUtf8(body)
-    ? parseStrictJson(new TextDecoder().decode(body), MAX_DEPTH)
-    : ({ ok: false, fault: 'it is not UTF-8' } as const);
-  if (NOTHING_THERE.has(status)) throw nothingThere(broker, status);
-  const lost = lostBody(body.toString('utf8'));
-  // A gateway that refuses without a word is no broker; a success without a word was one.
-  if (lost === 'cut short' || (lost === 'empty' && status < 300)) {
-    throw lostAnswer(broker, status, lost);
-  }
-  if (lost !== undefined) throw invalidAnswer(broker, status, `it is ${lost}`);
-  if (!json.ok) throw invalidAnswer(broker, status, json.fault);
-  if (!isJsonObject(json.value)) throw invalidAnswer(broker, status, 'it is not a JSON object');
-  if (status !== 200) throw refusal(status, json.value, broker);
-  const { access_token: token, token_type: type, expires_in: life } = json.value;
-  if (typeof type !== 'string' || type.toLowerCase() !== 'bearer') {
-    throw invalidAnswer(broker, status, '"token_type" must be "Bearer"');
-  }
-  if (typeof token !== 'string' || !BEARER_TOKEN.test(token)) {
-    throw invalidAnswer(broker, status, '"access_token" must be a token fit for a header');
-  }
-  if (typeof life !== 'number' || !(Math.abs(life) <= MAX_LIFE_SECONDS)) {
-    throw invalidAnswer(broker, status, '"expires_in" must be a number of seconds');
-  }
-  return { accessToken: token, lifeSeconds: life };
-}
-
-/** The answer of a broker that is none. @param fault what is wrong with it, without anything of its content. */
-function invalidAnswer(broker: string, status: number, fault: string): TokenRequestError {
-  return new TokenRequestError(
-    'BROKER_ANSWER_INVALID',
-    `The broker ${broker} did not send a token response (status ${status}): ${fault}. If another service, a proxy, a ` +
-      'firewall or a login page answers, there is no broker at this URL. It is given without the path /oauth2/token.',
-  );
-}
-
-function nothingThere(broker: string, status: number): TokenRequestError {
-  return new TokenRequestError(
-    'BROKER_NOT_FOUND',
-    `There is no broker at this URL: ${broker} answers POST /oauth2/token with status ${status}. Compare host, port and ` +
-      "path with the broker's public URL, and look at what stands before it: a gateway may need another path.",
-  );
-}
-
-function lostAnswer(broker: string, status: number, lost: string): TokenRequestError {
-  return new TokenRequestError(
-    'BROKER_UNAVAILABLE',
-    `The broker ${broker} sent an answer that is ${lost} (status ${status}). Something on the way lost it, or there is no ` +
-      'broker at this URL.',
-  );
-}
-
-/**
- * Only what a broker says of the peer or its request, in a broker's own words, is a refusal that every broker would repeat.
- * Gateways, proxies and other services answer with an `error` of their own.
- */
-function refusal(status: number, json: JsonObject, broker: string): TokenRequestError {
-  const { error: code } = json;
-  if (typeof code !== 'string') return invalidAnswer(broker, status, 'it has no OAuth error code');
-  if (!OAUTH_ERRORS.has(code) || !REFUSALS.has(status)) {
-    return invalidAnswer(broker, status, 'its error is not that of a token endpoint');
-  }
-  if (TEMPORARY.has(code)) {
-    return new TokenRequestError(
-      'BROKER_UNAVAILABLE',
-      `The broker ${broker} cannot serve a token at the moment (${code}).`,
-    );
-  }
-  if (status === 401 || code === 'invalid_client') {
-    return new TokenRequestError(
-      'BROKER_CREDENTIALS_REFUSED',
-      `The broker ${broker} does not accept the peer's id and secret (status ${status}, ${code}). Compare them with ` +
-        'the file that "service-token-broker peers add" wrote.',
-    );
-  }
-  const advice = code === 'unauthorized_client' ? ' Give the peer the role "token".' : '';
-  return new TokenRequestError(
-    'BROKER_REQUEST_REFUSED',
-    `The broker ${broker} refuses to serve the token (status ${status}, ${code}).${advice}`,
-  );
-}
 
 /** One token request to one broker. */
 interface TokenRequest {
@@ -208,8 +39,8 @@ export interface GrantedToken {
 /**
  * Asks one broker once: the client-credentials grant (RFC 6749 §4.4) with `client_secret_basic`. Follows no redirect.
  *
- * When the token expires is counted from before the request was sent, so never later than it does; and by `expires_in`,
- * which is a span, so that it does not matter how far the clocks of the two machines are apart.
+ * `expiresAt` counts from before the request was sent, so that it is never too late, and by `expires_in`, a span, so that it
+ * does not matter how far the clocks of the two machines are apart.
  *
  * @throws {TokenRequestError}
  */
@@ -232,6 +63,16 @@ export async function requestToken(request: TokenRequest): Promise<GrantedToken>
   return { accessToken, expiresAt: sentAt + lifeSeconds * 1_000 };
 }
 
+/** What a broker granted. */
+interface Grant {
+  readonly accessToken: string;
+  /** `expires_in`: the remaining life in seconds when the broker answered. */
+  readonly lifeSeconds: number;
+}
+
+/** The largest answer that is read, in bytes. Real ones have one or two thousand. */
+const MAX_ANSWER_BYTES = 64 * 1024;
+
 async function talk(request: TokenRequest, signal: AbortSignal): Promise<Grant> {
   const { broker, clock, fetch } = request;
   try {
@@ -239,7 +80,7 @@ async function talk(request: TokenRequest, signal: AbortSignal): Promise<Grant> 
     const { status, headers } = response;
     const failure = failureByStatus(status, headers, broker, clock.now());
     if (failure !== undefined) {
-      // Nobody reads the rest of it; a failure to cancel it changes nothing about the answer.
+      // Nobody reads the body; a failure to cancel it does not change the result.
       response.body?.cancel().catch(() => undefined);
       throw failure;
     }
@@ -255,7 +96,7 @@ async function talk(request: TokenRequest, signal: AbortSignal): Promise<Grant> 
 
 function requestInit(request: TokenRequest, signal: AbortSignal): RequestInit {
   const { broker, peerId, peerSecret, pastCaches } = request;
-  // To this very machine, or to a network in which nobody can listen: not to a proxy.
+  // Plain http is allowed to this very machine and to networks in which nobody can listen, not to a proxy.
   const dispatcher = broker.startsWith('http:') ? directDispatcher(undefined) : undefined;
   const init: RequestInit = {
     method: 'POST',
@@ -273,6 +114,165 @@ function requestInit(request: TokenRequest, signal: AbortSignal): RequestInit {
   return init;
 }
 
+/**
+ * What the status alone says; `undefined` when the body has to be read.
+ *
+ * @param broker the broker's URL, for the message.
+ * @param now milliseconds since the Unix epoch, for a `Retry-After` that is a date.
+ */
+export function failureByStatus(
+  status: number,
+  headers: Headers,
+  broker: string,
+  now: number,
+): TokenRequestError | undefined {
+  const retryAfterSeconds = retryAfterOf(headers, now);
+  const options = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
+  if (status === 429) {
+    return new TokenRequestError(
+      'BROKER_THROTTLED',
+      `The broker ${broker} answers that there were too many requests (429), which it does after too many wrong logins, too.`,
+      options,
+    );
+  }
+  if (isTemporaryStatus(status)) {
+    return new TokenRequestError(
+      'BROKER_UNAVAILABLE',
+      `The broker ${broker} cannot serve a token at the moment (status ${status}). Its log and /health/ready say why.`,
+      options,
+    );
+  }
+  // A fetch of the browser's kind hides the status of a redirect that it was told not to follow.
+  if ((status >= 300 && status < 400) || status === 0) {
+    return new TokenRequestError(
+      'BROKER_REDIRECTED',
+      `The broker ${broker} answers with a redirect (status ${status}). Redirects are never followed, because they ` +
+        "would carry the peer's secret along: configure the final URL. If it leads to a login page, there is no broker " +
+        'at this URL.',
+    );
+  }
+  return undefined;
+}
+
+/** Real answers have no nested members; somebody may add some. */
+const MAX_DEPTH = 16;
+
+/** Ten years. No real token lives that long, and far beyond that instants are not valid dates. */
+const MAX_LIFE_SECONDS = 315_360_000;
+
+/** RFC 6750 §2.1 `b64token`: what may follow `Bearer ` in a header. */
+const BEARER_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
+
+/** Error codes of RFC 6749 §4.1.2.1 and RFC 8628 §3.5 that mean "not now". */
+const TEMPORARY = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
+
+/** Error codes of a token endpoint: RFC 6749 §5.2 and RFC 8707 §2, and those above. */
+const OAUTH_ERRORS = new Set([
+  ...TEMPORARY,
+  'invalid_request',
+  'invalid_client',
+  'invalid_grant',
+  'unauthorized_client',
+  'unsupported_grant_type',
+  'invalid_scope',
+  'invalid_target',
+]);
+
+/** The statuses of a broker's refusals. Another one with an OAuth error is not a broker's. */
+const REFUSALS = new Set([400, 401, 403]);
+
+/** The statuses of a server without a token endpoint at the path, whatever the body. A broker has one, and takes POST. */
+const NOTHING_THERE = new Set([404, 405, 410]);
+
+/**
+ * Reads a token response (RFC 6749 §5.1) or an error (§5.2), whatever content type it claims.
+ *
+ * @throws {TokenRequestError} `BROKER_CREDENTIALS_REFUSED`, `BROKER_REQUEST_REFUSED`, `BROKER_UNAVAILABLE`,
+ *   `BROKER_NOT_FOUND`, `BROKER_ANSWER_INVALID`.
+ */
+export function readGrant(status: number, body: Buffer, broker: string): Grant {
+  // A TextDecoder leaves out the byte-order mark that some proxies and files bring.
+  const json = isUtf8(body)
+    ? parseStrictJson(new TextDecoder().decode(body), MAX_DEPTH)
+    : ({ ok: false, fault: 'it is not UTF-8' } as const);
+  if (NOTHING_THERE.has(status)) throw nothingThere(broker, status);
+  const lost = lostBody(body.toString('utf8'));
+  // An empty refusal is a gateway's, not a broker's; an empty success was a broker's.
+  if (lost === 'cut short' || (lost === 'empty' && status < 300)) {
+    throw lostAnswer(broker, status, lost);
+  }
+  if (lost !== undefined) throw invalidAnswer(broker, status, `it is ${lost}`);
+  if (!json.ok) throw invalidAnswer(broker, status, json.fault);
+  if (!isJsonObject(json.value)) throw invalidAnswer(broker, status, 'it is not a JSON object');
+  if (status !== 200) throw refusal(status, json.value, broker);
+  const { access_token: token, token_type: type, expires_in: life } = json.value;
+  if (typeof type !== 'string' || type.toLowerCase() !== 'bearer') {
+    throw invalidAnswer(broker, status, '"token_type" must be "Bearer"');
+  }
+  if (typeof token !== 'string' || !BEARER_TOKEN.test(token)) {
+    throw invalidAnswer(broker, status, '"access_token" must be a token fit for a header');
+  }
+  if (typeof life !== 'number' || !(Math.abs(life) <= MAX_LIFE_SECONDS)) {
+    throw invalidAnswer(broker, status, '"expires_in" must be a number of seconds');
+  }
+  return { accessToken: token, lifeSeconds: life };
+}
+
+/** A response that is not a token response. @param fault what is wrong with it, without any of its content. */
+function invalidAnswer(broker: string, status: number, fault: string): TokenRequestError {
+  return new TokenRequestError(
+    'BROKER_ANSWER_INVALID',
+    `The broker ${broker} did not send a token response (status ${status}): ${fault}. If another service, a proxy, a ` +
+      'firewall or a login page answers, there is no broker at this URL. Configure it without the path /oauth2/token.',
+  );
+}
+
+function nothingThere(broker: string, status: number): TokenRequestError {
+  return new TokenRequestError(
+    'BROKER_NOT_FOUND',
+    `There is no broker at this URL: ${broker} answers POST /oauth2/token with status ${status}. Compare host, port and ` +
+      "path with the broker's public URL, and look at what stands before it: a gateway may need another path.",
+  );
+}
+
+function lostAnswer(broker: string, status: number, lost: string): TokenRequestError {
+  return new TokenRequestError(
+    'BROKER_UNAVAILABLE',
+    `The broker ${broker} sent an answer that is ${lost} (status ${status}). Something on the way lost it, or there is no ` +
+      'broker at this URL.',
+  );
+}
+
+/**
+ * Only an OAuth error about the peer or its request is a refusal that every broker would repeat. Gateways, proxies and other
+ * services answer with an `error` of their own.
+ */
+function refusal(status: number, json: JsonObject, broker: string): TokenRequestError {
+  const { error: code } = json;
+  if (typeof code !== 'string') return invalidAnswer(broker, status, 'it has no OAuth error code');
+  if (!OAUTH_ERRORS.has(code) || !REFUSALS.has(status)) {
+    return invalidAnswer(broker, status, 'its error is not that of a token endpoint');
+  }
+  if (TEMPORARY.has(code)) {
+    return new TokenRequestError(
+      'BROKER_UNAVAILABLE',
+      `The broker ${broker} cannot serve a token at the moment (${code}).`,
+    );
+  }
+  if (status === 401 || code === 'invalid_client') {
+    return new TokenRequestError(
+      'BROKER_CREDENTIALS_REFUSED',
+      `The broker ${broker} does not accept the peer's id and secret (status ${status}, ${code}). Compare them with ` +
+        'the file that "service-token-broker peers add" wrote.',
+    );
+  }
+  const advice = code === 'unauthorized_client' ? ' Give the peer the role "token".' : '';
+  return new TokenRequestError(
+    'BROKER_REQUEST_REFUSED',
+    `The broker ${broker} refuses to serve the token (status ${status}, ${code}).${advice}`,
+  );
+}
+
 function tooSlow(broker: string, timeoutMs: number): TokenRequestError {
   return new TokenRequestError(
     'BROKER_TIMEOUT',
@@ -286,8 +286,8 @@ function noAnswer(error: unknown, broker: string): TokenRequestError {
     const cause = bareError(error);
     return new TokenRequestError(
       'BROKER_UNEXPECTED',
-      `Talking to the broker ${broker} failed in an unforeseen way (${cause.message}). If "fetch" is the platform's ` +
-        'own, please report it with its stack.',
+      `The request to the broker ${broker} failed in an unexpected way (${cause.message}). If "fetch" is the ` +
+        "platform's own, please report it with its stack.",
       { cause },
     );
   }

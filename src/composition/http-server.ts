@@ -1,47 +1,47 @@
 import type { RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import type { HttpConfig, BrokerConfig } from '../config/broker-config.js';
+import type { BrokerConfig, HttpConfig } from '../config/broker-config.js';
+import { flushLogger } from '../operations/log.js';
 import { NestLogger } from '../operations/nest-logger.js';
 import { annotate, createRequestLog, requestIdHeader } from '../operations/request-log.js';
-import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
 import { headerOf, type FrameworkReply } from '../serving/endpoint.js';
+import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
 import { ServingErrorFilter } from '../serving/serving.module.js';
 import { isLoopbackHost } from '../tokens/http.js';
 import { BrokerModule } from './broker.module.js';
 import {
+  createListener,
   decideConnectionLimit,
   descriptorLimit,
-  watchDescriptors,
   listenError,
-  createListener,
-  type Listener,
-  type ListenerObserver,
   ManagementServer,
   urlOf,
+  watchDescriptors,
+  type Listener,
+  type ListenerObserver,
 } from './listener.js';
-import { type BrokerRuntime, createRuntime, type RuntimeOptions } from './runtime.js';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { flushLogger } from '../operations/log.js';
+import { createRuntime, type BrokerRuntime, type RuntimeOptions } from './runtime.js';
 
 /** A broker that listens. */
 export interface RunningBroker {
-  /** Where it listens, as a URL; with the port that was found when any free one was asked for. */
+  /** Where it listens, as a URL; with the actual port when any free one was requested. */
   readonly url: string;
   readonly port: number;
-  /** Where health and metrics are with all details; `undefined` without `BROKER_MANAGEMENT_PORT`. */
+  /** Where health and metrics are open with all details; `undefined` without `BROKER_MANAGEMENT_PORT`. */
   readonly managementUrl: string | undefined;
-  /** From now on every answer ends its connection. Connections are still accepted. */
+  /** From now on every answer ends its connection. New connections are still accepted. */
   endConnections(): void;
   /**
-   * Finishes the requests in flight and a running rotation, and closes the store. Connections that are still in use after
-   * `patienceMs` are closed. Default: 5,000.
+   * Finishes the requests in flight and a running rotation, and closes the store. Connections still in use after
+   * `patienceMs` milliseconds are closed. Default: 5,000.
    */
   close(patienceMs?: number): Promise<void>;
 }
 
-/** Bytes of a request body that are read at most: a form with credentials is far smaller. */
+/** The largest request body in bytes: a form with credentials is far smaller. */
 const BODY_LIMIT = 16_384;
 
 /**
@@ -72,9 +72,9 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   const errors = new ServingErrorFilter(servingObserver);
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
-    // A token URL is often written with one.
+    // A token URL is often written with a trailing slash.
     routerOptions: { ignoreTrailingSlash: true },
-    // A path that is no URL. Fastify's own answer repeats it, and it may hold a token.
+    // An invalid path. Fastify's own answer repeats it, and it may hold a token.
     frameworkErrors: (error: unknown, _request: unknown, reply: FrameworkReply) =>
       errors.answer(error, reply),
     serverFactory: (handler: RequestListener, options: Record<string, unknown>) =>
@@ -83,7 +83,7 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
         if (name !== undefined && id !== undefined) response.setHeader(name, id);
         handler(request, response);
       }, options),
-    // What is on its way at shutdown is answered, not refused.
+    // Requests in flight at shutdown are answered, not refused.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
   });
@@ -123,10 +123,10 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   };
 }
 
-/** Connections are refused no more when none was for this long, in milliseconds. */
+/** Refusing connections counts as over when none was refused for this long, in milliseconds. */
 const CALM = 10_000;
 
-/** Tells log and metrics of connections: a line when refusals begin, and one when they end. */
+/** Logs and counts connections: one line when refusals begin, and one when they end. */
 function watchConnections(
   max: number,
   { log, metrics }: BrokerRuntime,
@@ -172,26 +172,26 @@ const CLEAR_TEXT =
   'The broker listens beyond this machine, without TLS, and BROKER_PUBLIC_URL is not set: peers that reach it directly send their secrets in clear text. End TLS before it and set BROKER_PUBLIC_URL to the URL there, or set HOST=127.0.0.1.';
 
 /**
- * Whether only this machine is meant to reach the broker, as in development: then its own port shows the details of
- * health. A public URL says that something on this machine passes requests on; a management port, that they have their
- * own place.
+ * Whether only this machine reaches the broker, as in development: then its own port shows the details of health. With a
+ * public URL, a proxy on this machine passes requests on; with a management port, the details are there.
  */
 function isForThisMachine({ host, publicUrl, management }: HttpConfig): boolean {
   return publicUrl === undefined && management === undefined && isLoopbackHost(host.toLowerCase());
 }
 
-/** What a door may add to a broker that runs until it is told to stop. */
-export interface RunBrokerOptions extends RuntimeOptions {
+/** Options of {@link runBroker}. */
+interface RunBrokerOptions extends RuntimeOptions {
   /** Runs before the broker listens. */
   readonly prepare?: (runtime: BrokerRuntime) => Promise<void>;
-  /** Runs when it listens. */
+  /** Called when it listens. */
   readonly started?: (broker: RunningBroker) => void;
 }
 
-/** Milliseconds after the delay in which answers end their connections and new connections are still accepted. */
+/** After the delay, milliseconds in which answers end their connections and new connections are still accepted. */
 const GOODBYE = 1_000;
-/** Milliseconds after the delay until connections in use are closed, and until the process is ended whatever it waits for. */
+/** After the delay, milliseconds until connections in use are closed. */
 const PATIENCE = 7_500;
+/** After the delay, milliseconds until the process is ended, whatever it waits for. */
 const DEADLINE = 8_800;
 
 /**
@@ -234,7 +234,7 @@ export async function runBroker(
     }
     log.info({ signal: name }, 'the broker stops: finishing what is in flight');
     broker.endConnections();
-    // Without a delay nobody was told to go elsewhere: connections are closed as soon as they are idle.
+    // Without a delay no load balancer has noticed: connections are closed as soon as they are idle.
     if (delay > 0) await sleep(GOODBYE);
     await broker.close(delay > 0 ? PATIENCE - GOODBYE : PATIENCE);
     log.info('the broker has stopped');
@@ -252,14 +252,14 @@ function endProcessAfter(milliseconds: number): void {
   }, milliseconds).unref();
 }
 
-/** The coverage check at start. It reads the token through the cache, which is warm for the first peer then. */
+/** The coverage check at start. It reads the token through the cache, which is then warm for the first peer. */
 async function warnOfCoverage({ readiness, log }: BrokerRuntime): Promise<void> {
   await readiness.tokenState();
   const coverage = readiness.coverage();
   if (coverage?.ok === false) log.warn({ reason: coverage.reason }, 'coverage falls short');
 }
 
-/** Waits for the first signal to stop. The next one has its usual effect again: it ends the process at once. */
+/** Waits for the first signal to stop. The next one has its default effect: it ends the process at once. */
 function nextSignal(): { readonly received: Promise<string>; readonly ignore: () => void } {
   const names = ['SIGTERM', 'SIGINT'] as const;
   let onSignal: (name: string) => void = () => undefined;

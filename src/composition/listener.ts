@@ -1,3 +1,4 @@
+import { close, open, readFileSync } from 'node:fs';
 import {
   createServer,
   type IncomingMessage,
@@ -6,70 +7,70 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from 'node:http';
-import { type Socket, createServer as createTcpServer, type AddressInfo } from 'node:net';
-import {
-  errorAnswer,
-  writeAnswer,
-  type EndpointAnswer,
-  notFound,
-  plainPath,
-  toEndpointRequest,
-  type Endpoint,
-} from '../serving/endpoint.js';
-import { BrokerError } from '../tokens/errors.js';
+import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
 import type { HttpConfig } from '../config/broker-config.js';
 import type { OperationsEndpoints } from '../operations/operations.module.js';
-import { close, open, readFileSync } from 'node:fs';
+import {
+  errorAnswer,
+  notFound,
+  plainPath,
+  toEndpointRequest,
+  writeAnswer,
+  type Endpoint,
+  type EndpointAnswer,
+} from '../serving/endpoint.js';
+import { BrokerError } from '../tokens/errors.js';
+import { isObject } from '../tokens/json.js';
 
-/** Limits of a {@link Listener}. Spans in milliseconds. */
+/** Options of {@link createListener}. Spans in milliseconds. */
 export interface ListenerOptions {
   /**
-   * Connections that are served at the same time. When all are in use, the ones that have been idle the longest are
-   * closed; when none is idle, further ones get 503, except for health and metrics. Default: no limit.
+   * Connections that are served at the same time. For further ones an idle connection is closed, the oldest first; when
+   * none is idle they get 503, except for health and metrics. Default: no limit.
    */
   readonly maxConnections?: number;
   /** How long a request may take to arrive, and how long a caller may stop reading its answer. Default: 10,000. */
   readonly requestTimeoutMs?: number;
   /** How long a connection stays open between two requests. Default: 72,000, as Fastify has it. */
   readonly keepAliveTimeoutMs?: number;
-  /** How often slow connections are looked for. Default: 1,000. */
+  /** How often slow connections are checked. Default: 1,000. */
   readonly checkIntervalMs?: number;
-  /** Idle for less than this, a connection may be about to send a request, and is not closed for another. Default: 1,000. */
+  /** A connection idle for less may be about to send a request, and is not closed for another one. Default: 1,000. */
   readonly graceMs?: number;
   readonly observer?: ListenerObserver;
 }
 
-/** Is notified of connections. */
+/** Notified of connections. */
 export interface ListenerObserver {
   opened?(): void;
   closed?(): void;
-  /** A connection was more than the limit allows: `answered` with 503, or `reset` because even that is not possible. */
+  /** A connection was beyond the limit: `answered` with 503, or `reset` when even that is not possible. */
   refused?(how: 'answered' | 'reset'): void;
 }
 
-/** An HTTP server with the limits and the drain that every listener of the broker has. */
+/** An HTTP server with the broker's limits and its drain. */
 export interface Listener {
   readonly server: Server;
   /** From now on every answer ends its connection (`Connection: close`). Connections are still accepted. */
   readonly endConnections: () => void;
   /**
-   * Closes connections as soon as they are idle, and after `patienceMs` those in use too. The server itself is closed by
-   * whoever listens with it, before or after.
+   * Closes connections as soon as they are idle, and those in use after `patienceMs` milliseconds. The caller closes the
+   * server itself, before or after.
    */
   readonly drain: (patienceMs: number) => void;
 }
 
-/** Longer than the 60 seconds that load balancers keep an idle connection: the side that sends requests closes first. */
+/** Longer than the 60 seconds that load balancers keep an idle connection, so that they close it first. */
 const KEEP_ALIVE = 72_000;
 const REQUEST_TIMEOUT = 10_000;
 const CHECK_INTERVAL = 1_000;
-/** Connections beyond the limit, for health and metrics and to say no. */
+/** Connections beyond the limit, for health and metrics, and for answers of 503. */
 const RESERVE = 16;
 const GRACE = 1_000;
 const DRAIN_INTERVAL = 50;
 
-/** What is answered when everything else is refused. */
+/** Paths that are answered when everything else is refused. */
 const ALWAYS = /^\/(?:health\/|metrics(?:$|\?))/;
 
 interface Connection {
@@ -86,12 +87,12 @@ const CONNECTION = Symbol('connection');
 type TrackedSocket = Socket & { [CONNECTION]?: Connection };
 
 /**
- * Makes an HTTP server that closes what is slow, refuses more connections than it can serve, and can be drained.
+ * Makes an HTTP server that closes slow connections, refuses more than it can serve, and can be drained.
  *
  * - A request whose head or body has not arrived after `requestTimeoutMs` gets 408, and its connection is closed.
- * - A caller that takes none of its answer for that long is disconnected.
+ * - A caller that reads nothing of its answer for that long is disconnected.
  * - More than one `Host`, or an invalid one, is refused with 400 (RFC 9112 §3.2), and so is more than one
- *   `Content-Type` (RFC 9110 §5.3): whatever stands before the broker may have read the other one.
+ *   `Content-Type` (RFC 9110 §5.3): a proxy in front of the broker may have read the other one.
  *
  * @example
  * ```ts
@@ -158,7 +159,7 @@ export function createListener(
     const now = performance.now();
     for (const socket of sockets) {
       if (socket[CONNECTION]?.isExtra === true && isIdle(socket, now - grace)) socket.destroy();
-      // An answer that waits for its caller: Node closes the socket when nothing moves for this long.
+      // An answer that its caller does not read: Node closes the socket when nothing moves for this long.
       else if (socket.writableLength > 0 && socket.timeout !== requestTimeout) {
         socket.setTimeout(requestTimeout);
       }
@@ -176,7 +177,7 @@ export function createListener(
       const start = performance.now();
       const sweep = setInterval(() => {
         const now = performance.now();
-        // A caller may have sent its request the moment before: it gets its answer, which ends the connection.
+        // Requests that were just sent are answered, and their answers end the connection.
         server.closeIdleConnections();
         for (const socket of sockets) {
           if (now - start >= patienceMs || isIdle(socket, now - grace)) socket.destroy();
@@ -187,7 +188,7 @@ export function createListener(
   };
 }
 
-/** Counts a request to its connection until it is answered, or its caller has gone. */
+/** Counts a request to its connection until it is answered, or its caller has disconnected. */
 function begin(socket: TrackedSocket, response: ServerResponse): Connection | undefined {
   const connection = socket[CONNECTION];
   if (connection === undefined) return undefined;
@@ -216,10 +217,10 @@ function closeOneIdle(sockets: Set<TrackedSocket>, since: number): void {
   }
 }
 
-/** `uri-host [ ":" port ]` of RFC 3986 §3.2.2, as far as its characters go; it may be empty. */
+/** The characters of `uri-host [ ":" port ]` (RFC 3986 §3.2.2); it may be empty. */
 const HOST = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]*)?$/;
 
-/** The answer to headers that two readers could read in two ways. Read raw: Node's parsed ones keep the first only. */
+/** Refuses headers that two readers may read differently. Reads the raw ones: Node's parsed headers keep the first. */
 function refuseHeaders(rawHeaders: readonly string[]): EndpointAnswer | undefined {
   let hosts = 0;
   let contentTypes = 0;
@@ -241,13 +242,14 @@ function malformed(description: string): EndpointAnswer {
   return errorAnswer(400, 'invalid_request', description, ['Connection', 'close']);
 }
 
-/** The settings of the broker's own port. */
+/** The settings of the broker's port. */
 const MAIN_PORT = { port: 'PORT', host: 'HOST' };
 
 /**
- * Why a process cannot listen, with the way out. What is not about the address stays as it is.
+ * The error of a process that cannot listen, with what to do. Errors that are not about the address are returned as they
+ * are.
  *
- * @param names the settings that say where.
+ * @param names the settings of the address.
  */
 export function listenError(
   error: unknown,
@@ -256,8 +258,7 @@ export function listenError(
   advice = '',
   names: { readonly port: string; readonly host: string } = MAIN_PORT,
 ): unknown {
-  const code =
-    typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+  const code = isObject(error) ? error['code'] : undefined;
   if (code === 'EADDRINUSE') {
     return new BrokerError(
       'PORT_IN_USE',
@@ -278,9 +279,9 @@ export function listenError(
 }
 
 /**
- * Makes sure that a port can be listened on, for who has work to do before it listens itself.
+ * Checks that a port is free, before work that is only useful if it is.
  *
- * @param advice what to add when the port is taken.
+ * @param advice what to add when the port is in use.
  * @throws {BrokerError} `PORT_IN_USE`, `ADDRESS_UNUSABLE`.
  */
 export async function requireFreePort(host: string, port: number, advice: string): Promise<void> {
@@ -292,8 +293,8 @@ export async function requireFreePort(host: string, port: number, advice: string
 }
 
 /**
- * Health and metrics on a listener of their own, `BROKER_MANAGEMENT_PORT`, open to whoever reaches it. It listens before
- * the broker serves, and until it has served the last request.
+ * Health and metrics on a listener of their own, `BROKER_MANAGEMENT_PORT`, open to everybody who reaches it. It listens
+ * from before the broker serves until after its last request.
  */
 export class ManagementServer implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #address: HttpConfig['management'];
@@ -323,7 +324,7 @@ export class ManagementServer implements OnApplicationBootstrap, OnApplicationSh
     const { host, port } = this.#address;
     const { server } = createListener((request, response) => {
       const endpoint = this.#endpoints.get(plainPath(request.url ?? ''));
-      // None of the endpoints rejects: what goes wrong is their answer.
+      // The endpoints do not reject: they answer 500.
       void (endpoint?.answer(toEndpointRequest(request)) ?? Promise.resolve(notFound())).then(
         (answer) => writeAnswer(response, answer),
       );
@@ -341,7 +342,7 @@ export class ManagementServer implements OnApplicationBootstrap, OnApplicationSh
     this.#server = undefined;
     await new Promise((resolve) => {
       server.close(resolve);
-      // Scrapers keep their connections, and would hold the process.
+      // Scrapers keep their connections open, which would keep the process alive.
       server.closeAllConnections();
     });
   }
@@ -359,21 +360,22 @@ function managementError(error: Error, host: string, port: number): unknown {
   });
 }
 
-/** What the broker needs for itself: its files, its connections to store and provider, and those for health. */
+/** Descriptors for the broker itself: its files, its connections to store and provider, and those for health. */
 const OWN_DESCRIPTORS = 96;
 const MOST_CONNECTIONS = 4_096;
 const DESCRIPTOR_CHECK_INTERVAL = 5_000;
 
-/** How many connections a broker takes, and what to say about that. */
+/** How many connections a broker accepts, and a warning when they are fewer than configured. */
 interface ConnectionLimit {
   readonly max: number;
   readonly warning?: string;
 }
 
 /**
- * How many connections are taken: as many as were asked for, or 4,096, and never so many that none is left for the store.
+ * How many connections are accepted: as many as configured, or 4,096, and never so many that none is left for the store.
  *
- * @param limit the process's limit of open files; `undefined` when it is not known.
+ * @param asked `BROKER_MAX_CONNECTIONS`.
+ * @param limit the process's limit of open files; `undefined` when it is unknown.
  */
 export function decideConnectionLimit(
   asked: number | undefined,
@@ -384,23 +386,23 @@ export function decideConnectionLimit(
   if (asked === undefined || asked <= possible) return { max };
   return {
     max,
-    warning: `BROKER_MAX_CONNECTIONS is ${asked}, but this process may have ${limit} files open, so that it takes ${max} connections. Raise the limit (ulimit -n, LimitNOFILE) to at least ${asked + OWN_DESCRIPTORS}.`,
+    warning: `BROKER_MAX_CONNECTIONS is ${asked}, but this process may have ${limit} files open, so that it accepts ${max} connections. Raise the limit (ulimit -n, LimitNOFILE) to at least ${asked + OWN_DESCRIPTORS}.`,
   };
 }
 
-/** The process's limit of open files (`RLIMIT_NOFILE`); `undefined` on other systems than Linux, or without one. */
+/** The process's limit of open files (`RLIMIT_NOFILE`); `undefined` without one, or on other systems than Linux. */
 export function descriptorLimit(): number | undefined {
   try {
     const limits = readFileSync('/proc/self/limits', 'utf8');
     const found = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
     return found === undefined ? undefined : Number(found);
   } catch {
-    // No /proc here. The limit is not known then.
+    // No /proc: the limit is unknown.
     return undefined;
   }
 }
 
-/** Looks every 5 seconds whether a file can be opened, and notifies of changes. @returns ends it. */
+/** Checks every 5 seconds whether a file can be opened, and reports changes. @returns a function that ends it. */
 export function watchDescriptors(changed: (areExhausted: boolean) => void): () => void {
   let wereExhausted = false;
   const settle = (areExhausted: boolean): void => {

@@ -1,19 +1,19 @@
 import { IncomingMessage } from 'node:http';
-import { annotate } from '../operations/request-log.js';
 import type { ClockObserver } from '../operations/clock-watch.js';
 import type { BrokerLogger } from '../operations/log.js';
 import type { BrokerMetrics, SecretRole } from '../operations/metrics.js';
-import type { RotationObserver } from '../rotation/rotation.js';
+import { annotate } from '../operations/request-log.js';
 import type { RotationScheduleObserver } from '../rotation/rotation-schedule.js';
+import type { RotationObserver } from '../rotation/rotation.js';
 import type { TokenWatchObserver } from '../rotation/token-watch.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { ServingObserver } from '../serving/endpoint.js';
 import { errorCode } from '../tokens/errors.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
 
-/** What is added to a line about something that lasts. */
+/** What is added to a line about a state that lasts. */
 interface Repetition {
-  /** How often it has happened since it began. Not given the first time. */
+  /** How often it has happened since it began. Left out the first time. */
   readonly times?: number;
   /** Whole seconds since it began. */
   readonly lastedSeconds?: number;
@@ -31,8 +31,8 @@ const REMINDER = 300_000;
 const MOST_EPISODES = 1_000;
 
 /**
- * Keeps what happens with every request or attempt while a state lasts from being logged each time: it is logged when the
- * state begins, when its detail changes, as a reminder each five minutes, and once when it ends.
+ * Limits the log lines about a state that every request or attempt meets: one when it begins, when its detail changes, as
+ * a reminder each five minutes, and when it ends.
  *
  * @example
  * ```ts
@@ -46,12 +46,12 @@ export class Episodes {
   /** @param now milliseconds that only go forward. Default: `performance.now`. */
   constructor(private readonly now: () => number = () => performance.now()) {}
 
-  /** True while something lasts. For what asks with every request whether it has ended. */
+  /** Whether any state lasts: a cheap check for every request. */
   get areLasting(): boolean {
     return this.#lasting.size > 0;
   }
 
-  /** Notes that something happened. @returns what to add to its line, or `undefined` when none is due. */
+  /** Records that something happened. @returns what to add to its line, or `undefined` when no line is due. */
   happened(state: string, detail = ''): Repetition | undefined {
     const now = this.now();
     const episode = this.#lasting.get(state);
@@ -68,7 +68,7 @@ export class Episodes {
     return repetition(episode, now);
   }
 
-  /** Notes that a state has ended. @returns what to add to the line that says so; `undefined` if it did not last. */
+  /** Records that a state has ended. @returns what to add to its last line; `undefined` if the state did not last. */
   ended(state: string): Required<Repetition> | undefined {
     const episode = this.#lasting.get(state);
     if (episode === undefined) return undefined;
@@ -81,7 +81,7 @@ function repetition({ times, beganAt }: Episode, now: number): Required<Repetiti
   return { times, lastedSeconds: Math.floor((now - beganAt) / 1_000) };
 }
 
-/** Tells logs and metrics what rotations do. */
+/** Logs and counts rotations. */
 export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): RotationObserver {
   const episodes = new Episodes();
   return {
@@ -121,7 +121,7 @@ const MODE_WORDS = {
   'primary-region': 'the token secret is a replica; it is rotated in its primary Region',
 } as const;
 
-/** Tells log and metrics what the schedule finds out. */
+/** Logs and counts what the schedule finds. */
 export function scheduleObserver(
   log: BrokerLogger,
   metrics: BrokerMetrics,
@@ -156,7 +156,7 @@ export function scheduleObserver(
   };
 }
 
-/** Tells the log what the watch finds out about the current token. */
+/** Logs what verifying the current token again shows. */
 export function watchObserver(log: BrokerLogger): TokenWatchObserver {
   return {
     refused: ({ versionId, code, isCurable }, error) =>
@@ -173,7 +173,7 @@ export function watchObserver(log: BrokerLogger): TokenWatchObserver {
   };
 }
 
-/** Tells logs and metrics how far this machine's clock is off. */
+/** Logs and counts how far this machine's clock is off. */
 export function clockObserver(log: BrokerLogger, metrics: BrokerMetrics): ClockObserver {
   return {
     read: (source, state) => metrics.recordClockReading(source, state),
@@ -185,7 +185,7 @@ export function clockObserver(log: BrokerLogger, metrics: BrokerMetrics): ClockO
   };
 }
 
-/** Tells logs and metrics that another Region had to answer. */
+/** Logs and counts reads that another Region had to answer. */
 export function fallbackObserver(log: BrokerLogger, metrics: BrokerMetrics): FallbackObserver {
   const episodes = new Episodes();
   return {
@@ -205,7 +205,7 @@ export function fallbackObserver(log: BrokerLogger, metrics: BrokerMetrics): Fal
   };
 }
 
-/** Tells logs and metrics about the reads of one secret. */
+/** Logs and counts the reads of one secret. */
 export function cacheObserver(
   secret: SecretRole,
   log: BrokerLogger,
@@ -230,10 +230,10 @@ export function cacheObserver(
   };
 }
 
-/** Tells logs and metrics what peers ask for. What belongs to one request goes into that request's line. */
+/** Logs and counts what peers ask for. What belongs to one request goes into that request's line. */
 export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): ServingObserver {
   const episodes = new Episodes();
-  /** Apart: nobody says that these are over, and while something lasts each request asks whether it has ended. */
+  /** States whose end nobody reports. Separate, because each request checks whether one of the others has ended. */
   const endless = new Episodes();
   const over = (state: string, message: string, fields: object = {}): void => {
     const before = episodes.ended(state);
@@ -253,14 +253,14 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
     tokenUnavailable: (peer, error) => {
       const code = errorCode(error);
       metrics.recordTokenUnavailable(code);
-      // How much life is enough is the peer's own wish; everything else is the same for all.
+      // How much life is enough is the peer's choice; everything else is the same for all.
       const state = code === 'TOKEN_LIFE_TOO_SHORT' ? `life ${peer}` : 'token';
       const again = episodes.happened(state, code);
       if (again) log.warn({ peer, code, ...again }, 'the service token could not be served');
     },
     loginFailed: (reason, peer, remoteAddress) => {
       metrics.recordPeerLoginFailure(reason);
-      // Never throttled, so that only here anything limits its lines.
+      // Never throttled, so its lines are limited here.
       const again = reason === 'missing' ? endless.happened(`missing ${remoteAddress}`) : {};
       if (again) log.warn({ reason, peer, remoteAddress, ...again }, 'a peer could not log in');
     },
@@ -293,7 +293,7 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
   };
 }
 
-/** What tells one bug from another: its name, and where it came up. */
+/** What tells one bug from another: its name, and where it was thrown. */
 function originOf(error: unknown): string {
   if (!(error instanceof Error)) return typeof error;
   const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));

@@ -5,15 +5,15 @@ import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock, DateReading } from '../tokens/time.js';
 import { BrokerError } from '../tokens/errors.js';
 
-/** How {@link openStore} opens. */
+/** Options of {@link openStore}. */
 interface OpenStoreOptions {
-  /** Told when another Region had to answer. */
+  /** Notified when another Region had to answer. */
   readonly observer?: FallbackObserver;
-  /** Makes the embedded store where there is none. Default: true; when false, it has to be there. */
+  /** Creates the embedded store where there is none. Default: true; when false, it must exist. */
   readonly createsStore?: boolean;
   /** Creates the embedded store's secrets where they are missing. Default: true. */
   readonly createsSecrets?: boolean;
-  /** Told the absolute path of the data folder when a store was made in it. */
+  /** Called with the absolute path of the data folder when a store was created in it. */
   readonly onNewStore?: (dataDir: string) => void;
   /** Notified of the `Date` of each answer of Secrets Manager in the home Region. */
   readonly onDate?: (reading: DateReading) => void;
@@ -23,7 +23,7 @@ interface OpenStoreOptions {
  * Opens the secret store that the configuration names. Only that store's library is loaded.
  *
  * @throws {SecretStoreError}
- * @throws {BrokerError} `STORE_MISSING` when there is no embedded store, and none may be made.
+ * @throws {BrokerError} `STORE_MISSING` when there is no embedded store, and none may be created.
  */
 export async function openStore(
   config: BrokerConfig,
@@ -42,24 +42,24 @@ export async function openStore(
   });
   if (isMissing) options.onNewStore?.(resolve(dataDir));
   if (options.createsSecrets === false) return opened;
-  // Nobody but the broker can create secrets here; in Secrets Manager that is a matter of infrastructure.
+  // Only the broker can create secrets here; in Secrets Manager the infrastructure does.
   for (const [secretId, description] of secretsOf(config)) {
     await opened.create(secretId, description);
   }
   return opened;
 }
 
-/** True when the configuration names an embedded store, and the data folder holds none. */
+/** Whether the configuration names an embedded store, and the data folder holds none. */
 export async function storeIsMissing({ secrets }: BrokerConfig): Promise<boolean> {
   if (secrets.store !== 'embedded') return false;
   const { databaseFile, sizeOf } = await import('../secrets/embedded/data-folder.js');
   const file = databaseFile(secrets.dataDir);
   if ((await sizeOf(file)) !== undefined) return false;
-  // A log without its database is a store that was damaged, which opening it explains.
+  // A log without its database is a damaged store; opening it explains that.
   return (await sizeOf(`${file}-wal`)) === undefined;
 }
 
-/** What to say of a data folder without a store. Its path is absolute: most often it is a folder in the wrong place. */
+/** The error of a data folder without a store. Its path is absolute, since it is usually the wrong folder. */
 function storeMissing({ secrets }: BrokerConfig): BrokerError {
   return new BrokerError(
     'STORE_MISSING',

@@ -10,7 +10,7 @@ import type { PeerDirectory } from '../peers/peer-directory.js';
 import { MOST_MISSED } from '../rotation/coverage.js';
 import type { RotationSchedule, ScheduleStanding } from '../rotation/rotation-schedule.js';
 import type { Refusal, TokenWatch } from '../rotation/token-watch.js';
-import type { ServedToken, TokenCache } from '../serving/token-endpoint.js';
+import type { ServedToken, TokenCache } from '../serving/token-cache.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { CacheStatus } from '../tokens/refreshing-cache.js';
 import { coverageOf, type Core, type GapWatch } from './core.js';

@@ -8,7 +8,7 @@ import { RotationSchedule } from '../rotation/rotation-schedule.js';
 import { TokenWatch } from '../rotation/token-watch.js';
 import type { ServingObserver } from '../serving/endpoint.js';
 import { createServing, type Serving } from '../serving/serving.js';
-import type { TokenCache } from '../serving/token-endpoint.js';
+import type { TokenCache } from '../serving/token-cache.js';
 import {
   createSuppliedToken,
   readDemand,
@@ -49,7 +49,7 @@ export interface BrokerRuntime {
    *
    * @example
    * ```ts
-   * import { ServiceClientModule } from 'service-token-broker/client/nest';
+   * import { ServiceClientModule } from 'service-token-kit/client/nest';
    * import { BrokerRuntime } from 'service-token-broker/server';
    *
    * ServiceClientModule.forRootAsync({

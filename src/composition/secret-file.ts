@@ -1,13 +1,13 @@
+import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
-import { BrokerError } from '../tokens/errors.js';
-import { decodeText, trimPasted } from '../tokens/json.js';
-import { randomUUID } from 'node:crypto';
 import { versionWithLabel, type SecretStore } from '../secrets/secret-store.js';
+import { BrokerError } from '../tokens/errors.js';
+import { decodeText, isObject, trimPasted } from '../tokens/json.js';
 
 /**
- * Writes a secret into a new file that only its owner may read (mode 0600). An existing file is never replaced: it may
- * be the only copy of another secret.
+ * Writes a secret into a new file that only its owner may read (mode 0600). An existing file is never replaced: it may be
+ * the only copy of another secret.
  *
  * @throws {BrokerError} `FILE_EXISTS`, `FILE_NOT_WRITTEN`.
  */
@@ -31,11 +31,11 @@ export async function writeSecretFile(path: string, content: string): Promise<vo
   }
 }
 
-/** @throws {BrokerError} `FILE_EXISTS` when something has the path already. */
+/** @throws {BrokerError} `FILE_EXISTS` when the path exists already. */
 export async function requireNoFile(path: string): Promise<void> {
   let exists = true;
   try {
-    // Whatever it is: to open a pipe would wait for somebody who writes, and a link may lead nowhere.
+    // Not opened: a pipe would wait for a writer, and a link may lead nowhere.
     await lstat(path);
   } catch (error) {
     exists = codeOf(error) !== 'ENOENT';
@@ -43,17 +43,17 @@ export async function requireNoFile(path: string): Promise<void> {
   if (exists) throw fileExists(path);
 }
 
-/** A text that a person or a program gives. */
+/** A text from a person or a program. */
 interface TextInput {
   /** Where it is; `-` is standard input. */
   readonly path: string;
   /** What it is, for messages: `the token`. */
   readonly what: string;
-  /** Told what to do, when a person at a terminal has to type or paste it. */
+  /** Called with what to do, when a person has to type or paste it at a terminal. */
   readonly tell: (line: string) => void;
   /** Default: the process's own. */
   readonly stdin?: NodeJS.ReadableStream & { readonly isTTY?: boolean };
-  /** Whose keys end the input at a terminal. Default: the process's own. */
+  /** Decides which keys end the input at a terminal. Default: the process's own. */
   readonly platform?: NodeJS.Platform;
 }
 
@@ -88,9 +88,9 @@ function textOf(bytes: Uint8Array, source: string): string {
 async function readAll(input: TextInput, source: string): Promise<Uint8Array> {
   const { path, what, tell, stdin = process.stdin, platform = process.platform } = input;
   try {
-    // Pipes too, as a shell's <(…) is one: who names one waits for it.
+    // Pipes too, such as a shell's <(…): naming one means to wait for it.
     if (path !== '-') return await allOf(createReadStream(path), source, what);
-    // Nothing happens on a terminal until somebody types, which looks like a program that hangs.
+    // A program that waits at a terminal would look as if it hangs.
     if (stdin.isTTY === true) {
       const keys = platform === 'win32' ? 'Ctrl+Z and Enter' : 'Ctrl+D';
       tell(`Reading ${what} from standard input; end with ${keys}.`);
@@ -107,7 +107,7 @@ async function readAll(input: TextInput, source: string): Promise<Uint8Array> {
   }
 }
 
-/** More than any token or secret has, and little enough for memory: /dev/zero never ends. */
+/** More than any token or secret has. /dev/zero never ends. */
 const MOST_BYTES = 1_048_576;
 
 async function allOf(
@@ -141,15 +141,15 @@ function fileExists(path: string): BrokerError {
 }
 
 function codeOf(error: unknown): string {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
+  const code = isObject(error) ? error['code'] : undefined;
   return typeof code === 'string' && code !== '' ? code : 'unknown reason';
 }
 
 /**
- * Writes a secret that people keep, as a new version that is AWSCURRENT.
+ * Writes a secret that people edit, as a new version that is AWSCURRENT.
  *
  * @returns the version's id.
- * @throws {SecretStoreError} `PROMOTE_CONFLICT` when somebody else wrote it in the meantime; theirs stays.
+ * @throws {SecretStoreError} `PROMOTE_CONFLICT` when somebody else wrote it in the meantime; their version stays.
  */
 export async function writeSecret(
   store: SecretStore,
@@ -160,7 +160,7 @@ export async function writeSecret(
   const before = versionWithLabel(await store.describe(secretId), 'AWSCURRENT');
   await store.putPending(secretId, versionId, value);
   const after = versionWithLabel(await store.describe(secretId), 'AWSCURRENT');
-  // The first version of a secret may have become current by itself.
+  // The first version of a secret may become current on its own.
   if (after !== versionId) await store.promote(secretId, versionId, before);
   await store.clearPending(secretId, versionId);
   return versionId;

@@ -143,7 +143,7 @@ export const cronExpression: Reader<string> = checked((text) => {
   if (fields !== 5 && fields !== 6) return `it has ${fields} fields`;
   let next: Date | null;
   try {
-    next = new Cron(text, { timezone: 'UTC' }).nextRun(ANY_YEAR);
+    next = new Cron(text, { utcOffset: 0 }).nextRun(ANY_YEAR);
   } catch {
     // The library's message repeats the expression.
     return 'it is not a cron expression';

@@ -3,39 +3,10 @@ import { inspect, types } from 'node:util';
 import type { Clock } from '../tokens/time.js';
 import type { Principal } from '../verification/principal.js';
 
-/** How long a call context lives on after its call. */
-export interface CallTiming {
-  readonly clock: Clock;
-  /** Milliseconds. */
-  readonly graceMs: number;
-}
-
-/** When the contexts of one call end: some time after the call itself. */
-export class CallLife {
-  #endedAt: number | undefined = undefined;
-
-  constructor(private readonly timing: CallTiming) {}
-
-  /** Says that the call is over: its response was sent, or its handler has returned all it had to. */
-  end(): void {
-    this.#endedAt ??= this.timing.clock.now();
-  }
-
-  /** Also true while the clock shows a time before the end: a clock that was set back must not extend a life. */
-  get isOver(): boolean {
-    if (this.#endedAt === undefined) return false;
-    const sinceMs = this.timing.clock.now() - this.#endedAt;
-    return sinceMs < 0 || sinceMs >= this.timing.graceMs;
-  }
-}
-
-const ENDLESS = { isOver: false };
-
 /**
- * On whose behalf a call runs: who a verified token speaks for, and that token.
+ * On whose behalf a call runs: the principal of a verified token, and that token.
  *
- * The token is there to be passed on, and not to be seen: it is no property of its own, so that `JSON.stringify`,
- * `console.log`, a spread and `structuredClone` leave it out.
+ * The token is not an own property, so that `JSON.stringify`, `console.log`, a spread and `structuredClone` leave it out.
  */
 export class CallContext {
   readonly #principal: Principal;
@@ -53,17 +24,17 @@ export class CallContext {
     return this.#principal;
   }
 
-  /** The token as it came, for a call that is made on the principal's behalf. Never log it. */
+  /** The token as received, for calls on the principal's behalf. Never log it. */
   get token(): string {
     return this.#token;
   }
 
-  /** Whether the call ended so long ago that nothing may be done on its behalf any more. */
+  /** Whether the call ended so long ago that nothing may be done on its behalf. */
   get isOver(): boolean {
     return this.#life.isOver;
   }
 
-  /** `inspect` would call the getters when it is asked to show all. */
+  /** With `getters`, `inspect` would show the token. */
   [inspect.custom](): object {
     return { principal: this.principal };
   }
@@ -80,24 +51,61 @@ export class CallContext {
  */
 export type UnknownBehalf = 'outside' | 'unjudged' | 'refused' | 'nobody' | 'ended';
 
-/** On whose behalf code runs: a principal's, this service's own because somebody said so, or unknown. */
+/** On whose behalf code runs: a principal's, this service's by an explicit declaration, or unknown. */
 export type Behalf = CallContext | 'service' | UnknownBehalf;
 
-/** What the code of one call knows of it. */
+/**
+ * Ties the calls of one request together, by its headers. Passed on, and never trusted: the caller chooses it.
+ */
+export interface Correlation {
+  /** `traceparent` (W3C Trace Context, level 1, §3.2), in the form that the standard allows. */
+  readonly traceparent?: string;
+  /** `tracestate` (§3.3); only together with a `traceparent`. */
+  readonly tracestate?: string;
+  /** `X-Request-Id`: 1 to 128 visible characters of ASCII. */
+  readonly requestId?: string;
+}
+
+/** What the code of one call knows about it. */
 export interface CallFrame {
   readonly behalf: Behalf;
   readonly correlation: Correlation | undefined;
 }
 
-/**
- * One storage for all copies of this package in a process: the client of one copy has to see whom the guard of another
- * admitted.
- */
+/** How long a call context outlives its call. */
+export interface CallTiming {
+  readonly clock: Clock;
+  /** Milliseconds. */
+  readonly graceMs: number;
+}
+
+/** When the contexts of one call end: some time after the call itself. */
+export class CallLife {
+  #endedAt: number | undefined = undefined;
+
+  constructor(private readonly timing: CallTiming) {}
+
+  /** Ends the call: its response was sent, or its handler has returned everything. */
+  end(): void {
+    this.#endedAt ??= this.timing.clock.now();
+  }
+
+  /** Also true while the clock shows a time before the end: a clock that was set back must not extend a life. */
+  get isOver(): boolean {
+    if (this.#endedAt === undefined) return false;
+    const sinceMs = this.timing.clock.now() - this.#endedAt;
+    return sinceMs < 0 || sinceMs >= this.timing.graceMs;
+  }
+}
+
+const ENDLESS = { isOver: false };
+
+/** One storage for all copies of this package in a process: the client of one must see what the guard of another admitted. */
 const STORAGE: unique symbol = Symbol.for('service-token-broker/call-frame/2');
 const shared = globalThis as { [STORAGE]?: AsyncLocalStorage<CallFrame> };
 const storage = (shared[STORAGE] ??= new AsyncLocalStorage<CallFrame>());
 
-/** Runs a function, and everything it starts, in a frame. What the frame says may change while they run. */
+/** Runs a function, and everything it starts, in a frame, whose content may change meanwhile. */
 export function runInFrame<Result>(frame: CallFrame, run: () => Result): Result {
   return storage.run(frame, run);
 }
@@ -114,13 +122,26 @@ export function currentBehalf(): Behalf {
 }
 
 /**
- * Runs a function, and everything it starts, in a call context that was taken with {@link currentCallContext}. The
- * caller's own context is as before when it returns, also while the function's promise is pending.
+ * The call context of the calling code; `undefined` outside of guarded calls, in public handlers, in {@link runAsService},
+ * and after the call has ended.
+ */
+export function currentCallContext(): CallContext | undefined {
+  const behalf = currentBehalf();
+  return typeof behalf === 'object' ? behalf : undefined;
+}
+
+/** Ties the current call to the one that caused it, for logs and for calls to other services. */
+export function currentCorrelation(): Correlation | undefined {
+  return storage.getStore()?.correlation;
+}
+
+/**
+ * Runs a function, and everything it starts, in a call context from {@link currentCallContext}. The caller's context is
+ * unchanged when it returns, also while the function's promise is pending.
  *
- * The call context ends with the call that it was taken from: for work that outlives the call, such as a queue's, use
- * {@link runWithPrincipal}.
+ * The call context ends with its call: for work that outlives the call, such as a queue's, use {@link runWithPrincipal}.
  *
- * @param callContext `undefined` runs it on nobody's behalf: calls to other services are refused.
+ * @param callContext with `undefined`, calls to other services are refused.
  *
  * @example
  * ```ts
@@ -138,11 +159,11 @@ export function runInCallContext<Result>(
 }
 
 /**
- * Runs a function, and everything it starts, on behalf of a principal: for jobs that go on with a call that was accepted
+ * Runs a function, and everything it starts, on behalf of a principal: for jobs that continue a call that was accepted
  * earlier, for in-process queues, and for tests.
  *
- * The call context ends with the function: when it returns, or when the promise that it returns is settled. What it left
- * running is on nobody's behalf from then on.
+ * The call context ends when the function returns, or when the promise that it returns is settled. Whatever still runs
+ * then has no principal, and its calls to other services are refused.
  *
  * @param principal who the token speaks for. Take it from a verifier: nothing is verified here.
  * @param token the principal's token, which calls to other services will carry.
@@ -173,9 +194,9 @@ export function runWithPrincipal<Result>(
 }
 
 /**
- * Runs a function, and everything it starts, as this service itself: calls to other services carry the service token. For
- * jobs, and for work that a customer's request begins and that is not the customer's. {@link RunAsService} does the same
- * for a whole method.
+ * Runs a function, and everything it starts, as this service: calls to other services carry the service token. For jobs,
+ * and for work that a customer's request starts and that is not the customer's. {@link RunAsService} does the same for a
+ * method.
  *
  * @example
  * ```ts
@@ -192,33 +213,6 @@ function runFor<Result>(behalf: Behalf, run: () => Result): Result {
   return runInFrame({ behalf, correlation: currentCorrelation() }, run);
 }
 
-/**
- * The call context that the calling code runs in; `undefined` outside of guarded calls, in public handlers, in
- * {@link runAsService}, and after the call has ended.
- */
-export function currentCallContext(): CallContext | undefined {
-  const behalf = currentBehalf();
-  return typeof behalf === 'object' ? behalf : undefined;
-}
-
-/** What ties the call that is running to the one that caused it, for logs and for calls to other services. */
-export function currentCorrelation(): Correlation | undefined {
-  return storage.getStore()?.correlation;
-}
-
-/**
- * What ties the calls of one request together, as its headers came. It is carried along and never trusted: whoever
- * calls chooses it.
- */
-export interface Correlation {
-  /** `traceparent` (W3C Trace Context, level 1, §3.2), in the form that the standard allows. */
-  readonly traceparent?: string;
-  /** `tracestate` (§3.3); only together with a `traceparent`. */
-  readonly tracestate?: string;
-  /** `X-Request-Id`: 1 to 128 visible characters of ASCII. */
-  readonly requestId?: string;
-}
-
 /** Ids of zeros only and version `ff` are forbidden; versions after 00 may have further fields. */
 const IDS = '-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}';
 const TRACEPARENT = new RegExp(
@@ -228,11 +222,11 @@ const TRACESTATE = /^[\x20-\x7e]{1,512}$/;
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
 /**
- * Reads a correlation from headers. What is malformed, or there twice, is left out: a caller's mistake must not end a
- * call, and nothing that could split a header is carried on.
+ * Reads a correlation from headers. Malformed and duplicate headers are left out: a caller's mistake must not end a call,
+ * and nothing that could split a header is passed on.
  *
- * @param valuesOf gives every value of a header, whose name is in lower case.
- * @returns `undefined` when there is nothing to carry along.
+ * @param valuesOf returns every value of a header, by its name in lower case.
+ * @returns `undefined` when there is nothing to pass on.
  */
 export function readCorrelation(
   valuesOf: (name: string) => readonly unknown[],

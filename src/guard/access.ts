@@ -1,19 +1,19 @@
+import { HttpException, IntrinsicException } from '@nestjs/common';
+import { isLoopbackHost, parseUrl } from '../tokens/http.js';
+import type { Principal, ServicePrincipal } from '../verification/principal.js';
 import {
   KeysUnavailableError,
   TokenRejectedError,
   type TokenRejectionCode,
 } from '../verification/verification-errors.js';
-import type { Principal, ServicePrincipal } from '../verification/principal.js';
 import {
+  GuardConfigError,
   type AccessRequirement,
   type AllowedClient,
   type PrincipalRequirement,
-  GuardConfigError,
 } from './declarations.js';
-import { isLoopbackHost, parseUrl } from '../tokens/http.js';
-import { HttpException, IntrinsicException } from '@nestjs/common';
 
-/** Why a call is refused, whichever way it came. All texts are fixed words: nothing of them was read from the call. */
+/** Why a call is refused, over any transport. All texts are fixed: nothing in them comes from the call. */
 export interface Refusal {
   readonly status: 400 | 401 | 403 | 503;
   /** The error code of RFC 6750 §3.1; `undefined` where it asks for none, and for a handler that nobody may call. */
@@ -23,7 +23,7 @@ export interface Refusal {
     | 'insufficient_scope'
     | 'temporarily_unavailable'
     | undefined;
-  /** Words for the caller. */
+  /** For the caller. */
   readonly description: string;
   /** A stable code for logs and metrics: more exact than `error`, and not sent to the caller. */
   readonly reason: string;
@@ -59,40 +59,7 @@ export const NOT_DECLARED: Refusal = {
 /** A kind of context that the guard does not know. */
 export const UNKNOWN_CONTEXT: Refusal = { ...NOT_DECLARED, reason: 'UNKNOWN_CONTEXT' };
 
-/** What a caller may learn about its own token. Everything else is "not accepted". */
-const DESCRIPTIONS: Partial<Record<TokenRejectionCode, string>> = {
-  TOKEN_MALFORMED: 'The access token is malformed.',
-  TOKEN_TYPE_WRONG: 'The token is not an access token.',
-  TOKEN_EXPIRED: 'The access token expired.',
-  TOKEN_NOT_YET_VALID: 'The access token is not valid yet.',
-  TOKEN_AUDIENCE_WRONG: 'The access token is not meant for this resource.',
-  TOKEN_SENDER_CONSTRAINED:
-    'The access token is bound to a key and is not accepted as a bearer token.',
-};
-
-/** The refusal for what the verifier threw; `undefined` for an error that says nothing about the token. */
-export function refusalOf(error: unknown): Refusal | undefined {
-  if (error instanceof TokenRejectedError) {
-    return {
-      status: 401,
-      error: 'invalid_token',
-      description: DESCRIPTIONS[error.code] ?? 'The access token was not accepted.',
-      reason: error.code,
-    };
-  }
-  if (error instanceof KeysUnavailableError) {
-    return {
-      status: 503,
-      error: 'temporarily_unavailable',
-      description: 'The access token cannot be verified at the moment.',
-      reason: error.code,
-      retryAfterSeconds: Math.max(1, Math.ceil(error.retryAfterSeconds)),
-    };
-  }
-  return undefined;
-}
-
-/** Whether a call may go on. */
+/** Whether a call is allowed. */
 export type AccessDecision =
   { readonly allowed: true } | { readonly allowed: false; readonly refusal: Refusal };
 
@@ -154,12 +121,45 @@ function refuse(refusal: Refusal): AccessDecision {
   return { allowed: false, refusal };
 }
 
+/** What a caller is told about its own token. Everything else is "not accepted". */
+const DESCRIPTIONS: Partial<Record<TokenRejectionCode, string>> = {
+  TOKEN_MALFORMED: 'The access token is malformed.',
+  TOKEN_TYPE_WRONG: 'The token is not an access token.',
+  TOKEN_EXPIRED: 'The access token expired.',
+  TOKEN_NOT_YET_VALID: 'The access token is not valid yet.',
+  TOKEN_AUDIENCE_WRONG: 'The access token is not meant for this resource.',
+  TOKEN_SENDER_CONSTRAINED:
+    'The access token is bound to a key and is not accepted as a bearer token.',
+};
+
+/** The refusal for what the verifier threw; `undefined` for an error that says nothing about the token. */
+export function refusalOf(error: unknown): Refusal | undefined {
+  if (error instanceof TokenRejectedError) {
+    return {
+      status: 401,
+      error: 'invalid_token',
+      description: DESCRIPTIONS[error.code] ?? 'The access token was not accepted.',
+      reason: error.code,
+    };
+  }
+  if (error instanceof KeysUnavailableError) {
+    return {
+      status: 503,
+      error: 'temporarily_unavailable',
+      description: 'The access token cannot be verified at the moment.',
+      reason: error.code,
+      retryAfterSeconds: Math.max(1, Math.ceil(error.retryAfterSeconds)),
+    };
+  }
+  return undefined;
+}
+
 /** What the guard says about the resource it protects. */
 export interface ChallengeOptions {
   /** The `realm` of the challenge (RFC 9110 §11.5), for people. Default: none. */
   readonly realm?: string;
   /**
-   * Where the resource's metadata is, sent as `resource_metadata` (RFC 9728 §5.1), so that a client finds out which
+   * The URL of the resource's metadata, sent as `resource_metadata` (RFC 9728 §5.1), so that a client finds out which
    * authorization server to ask. An `https` URL, or `http` on loopback. Default: none.
    */
   readonly resourceMetadata?: string;
@@ -179,14 +179,19 @@ export function checkChallengeOptions({ realm, resourceMetadata }: ChallengeOpti
   }
 }
 
-/** The scopes of RFC 6749 §3.3. */
-export const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
-
 const QUOTABLE = /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/;
 
+function isMetadataUrl(text: string): boolean {
+  const url = typeof text === 'string' && QUOTABLE.test(text) ? parseUrl(text) : undefined;
+  if (url === undefined) return false;
+  const { protocol, hostname, hash, username, password } = url;
+  const isSafe = protocol === 'https:' || (protocol === 'http:' && isLoopbackHost(hostname));
+  return isSafe && `${hash}${username}${password}` === '';
+}
+
 /**
- * The `WWW-Authenticate` header of a refusal (RFC 6750 §3); `undefined` where the answer has none: a handler that
- * nobody may call, and keys that cannot be had.
+ * The `WWW-Authenticate` header of a refusal (RFC 6750 §3); `undefined` for a handler that nobody may call, and while keys
+ * are unavailable.
  */
 export function challengeOf(refusal: Refusal, options: ChallengeOptions): string | undefined {
   const { status, error, description, scopes } = refusal;
@@ -204,15 +209,7 @@ export function challengeOf(refusal: Refusal, options: ChallengeOptions): string
   return written.length === 0 ? 'Bearer' : `Bearer ${written.join(', ')}`;
 }
 
-function isMetadataUrl(text: string): boolean {
-  const url = typeof text === 'string' && QUOTABLE.test(text) ? parseUrl(text) : undefined;
-  if (url === undefined) return false;
-  const { protocol, hostname, hash, username, password } = url;
-  const isSafe = protocol === 'https:' || (protocol === 'http:' && isLoopbackHost(hostname));
-  return isSafe && `${hash}${username}${password}` === '';
-}
-
-/** What a refused call is told in JSON. */
+/** The JSON body of a refusal. */
 interface RefusalBody {
   readonly statusCode: number;
   readonly error?: string;
@@ -223,7 +220,7 @@ function bodyOf({ status, error, description }: Refusal): RefusalBody {
   return { statusCode: status, ...(error === undefined ? {} : { error }), message: description };
 }
 
-/** A refused call over HTTP. The headers of the answer are set already when it is thrown. */
+/** A refused call over HTTP. The guard sets the headers of the answer before it throws this. */
 export class CallRefusedException extends HttpException {
   /** Why. */
   readonly refusal: Refusal;
@@ -241,7 +238,7 @@ const GRAPHQL_CODES = {
   503: 'SERVICE_UNAVAILABLE',
 } as const satisfies Record<Refusal['status'], string>;
 
-/** A refused GraphQL field. The others of the same operation are not concerned. */
+/** A refused GraphQL field. Other fields of the operation are not affected. */
 export class GraphqlCallRefusedException extends CallRefusedException {
   /** What GraphQL servers copy into the error's `extensions`. */
   readonly extensions: Readonly<Record<string, unknown>>;
@@ -260,8 +257,8 @@ export class GraphqlCallRefusedException extends CallRefusedException {
 
 /**
  * A refused message of a WebSocket or a microservice. It is neither `WsException` nor `RpcException`, whose packages may not be
- * installed; the decorators bring a filter that answers as those two would be answered. Where that filter is
- * missing, Nest answers "Internal server error".
+ * installed; the decorators bring a filter that answers as Nest does for those two. Without that filter, Nest answers
+ * "Internal server error".
  */
 export class MessageRefusedException extends IntrinsicException {
   /** Why. */
@@ -273,7 +270,7 @@ export class MessageRefusedException extends IntrinsicException {
     this.refusal = refusal;
   }
 
-  /** What the other side is told. */
+  /** What the other side gets. */
   get answer(): Readonly<Record<string, unknown>> {
     const { scopes, retryAfterSeconds } = this.refusal;
     return {

@@ -3,8 +3,8 @@ import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
 import { isObject } from '../tokens/json.js';
 
 /**
- * The guard or one of its decorators is used wrongly. Thrown where a decorator stands, at start-up, or by the first
- * call of the handler: never does a mistake open a route. The message names the handler and what to change.
+ * The guard or one of its decorators is used wrongly. Thrown by the decorator, at start-up, or by the first call of the
+ * handler: a mistake never opens a route. The message names the handler and what to change.
  */
 export class GuardConfigError extends BrokerError {
   declare readonly code: 'GUARD_MISCONFIGURED';
@@ -43,6 +43,44 @@ export interface PrincipalRequirement {
   readonly scopes: readonly string[];
 }
 
+/** A class, or a method of one: what decorators stand on. */
+// oxlint-disable-next-line typescript/no-unsafe-function-type -- it is what Nest's ExecutionContext returns.
+export type Declared = Function;
+
+/** A handler's name for people. */
+export function nameOf(handler: Declared, onClass: Declared): string {
+  return `${onClass.name}.${handler.name}`;
+}
+
+/** Requirements that were read before, by handler and class. */
+const read = new WeakMap<Declared, WeakMap<Declared, AccessRequirement>>();
+
+/**
+ * Who may call a handler.
+ *
+ * @throws {GuardConfigError} when its decorators contradict one another.
+ */
+export function requirementOf(handler: Declared, onClass: Declared): AccessRequirement {
+  const known = read.get(handler)?.get(onClass);
+  if (known !== undefined) return known;
+  const lost = lostMethod(handler, onClass);
+  if (lost !== undefined) {
+    throw new GuardConfigError(
+      `${onClass.name}.${lost}: a decorator has replaced the method, and the guard's decorators below it are lost. Put them above it, or make it copy the method's metadata.`,
+    );
+  }
+  const reading: RequirementReading =
+    Reflect.getMetadata(DECIDES_ACCESS_ITSELF, onClass) === true
+      ? { requirement: { kind: 'public' } }
+      : readRequirement(declarationsOn(handler), declarationsOn(onClass));
+  if ('contradiction' in reading) {
+    throw new GuardConfigError(`${nameOf(handler, onClass)}: ${reading.contradiction}`);
+  }
+  const byClass = read.get(handler) ?? new WeakMap<Declared, AccessRequirement>();
+  read.set(handler, byClass.set(onClass, reading.requirement));
+  return reading.requirement;
+}
+
 /** A requirement, or why the declarations contradict one another. */
 type RequirementReading =
   { readonly requirement: AccessRequirement } | { readonly contradiction: string };
@@ -50,7 +88,7 @@ type RequirementReading =
 type Who = Exclude<AccessDeclaration, { says: 'scopes' }>;
 
 /**
- * Makes one requirement of what stands on a handler and on its class.
+ * Makes one requirement of the decorators on a handler and on its class.
  *
  * - Who may call: the handler's decorators, when it has any that say so, and otherwise the class's. They are never mixed.
  * - Scopes add up: those of the class and those of the handler are all required.
@@ -82,13 +120,13 @@ export function readRequirement(
 function contradictionIn(who: readonly Who[], scopes: readonly string[]): string | undefined {
   const isPublic = who.some(({ says }) => says === 'public');
   if (isPublic && who.some(({ says }) => says !== 'public')) {
-    return 'Public() stands beside AllowCustomer() or AllowService(). Keep one of them.';
+    return 'Public() is used together with AllowCustomer() or AllowService(). Keep one of them.';
   }
   if (isPublic && scopes.length > 0) {
     return 'RequireScopes() applies to a public handler, for which no token is read. Remove Public(), or the scopes.';
   }
   if (who.filter(({ says }) => says === 'service').length > 1) {
-    return 'AllowService() stands twice. Name all clients in one.';
+    return 'AllowService() is used twice. Name all clients in one.';
   }
   if (who.length === 0 && scopes.length > 0) {
     return 'RequireScopes() does not say who may call. Add AllowCustomer(), AllowService(), or both.';
@@ -104,19 +142,13 @@ function scopesOf(declarations: readonly AccessDeclaration[]): readonly string[]
   return declarations.flatMap((one) => (one.says === 'scopes' ? one.scopes : []));
 }
 
-/** A class, or a method of one: what decorators stand on. */
-// oxlint-disable-next-line typescript/no-unsafe-function-type -- it is what Nest's ExecutionContext returns.
-export type Declared = Function;
-
-/** As metadata, like Nest's own: a decorator that puts another function in a method's place carries it over. */
+/** As metadata, like Nest's own: a decorator that replaces a method carries it over. */
 const DECLARATIONS: unique symbol = Symbol.for('service-token-broker/declarations/1');
 
-/** How many decorators stood on a method, by the prototype of its class: what is done with the method takes none away. */
+/** How many decorators stood on a method, by the prototype of its class: survives replacement of the method. */
 const SAID: unique symbol = Symbol.for('service-token-broker/said/1');
 
-const read = new WeakMap<Declared, WeakMap<Declared, AccessRequirement>>();
-
-/** Adds what one decorator says. @returns whether it is the first to say something here. */
+/** Adds what one decorator says. @returns whether it is the first one here. */
 export function addDeclaration(target: Declared, declaration: AccessDeclaration): boolean {
   const before = Reflect.getOwnMetadata(DECLARATIONS, target) as
     readonly AccessDeclaration[] | undefined;
@@ -124,7 +156,7 @@ export function addDeclaration(target: Declared, declaration: AccessDeclaration)
   return before === undefined;
 }
 
-/** Counts a decorator that stands on a method, whatever is done with the method afterwards. */
+/** Counts a decorator of a method, even if the method is replaced afterwards. */
 export function countDeclaration(prototype: object, key: string | symbol): void {
   Reflect.defineMetadata(SAID, saidOn(prototype, key) + 1, prototype, key);
 }
@@ -133,7 +165,7 @@ function saidOn(prototype: object, key: string | symbol): number {
   return (Reflect.getOwnMetadata(SAID, prototype, key) as number | undefined) ?? 0;
 }
 
-/** What stands on a method or a class; for a class without anything of its own, on the nearest one that it extends. */
+/** What the decorators of a method or a class say; for a class without any, those of the nearest one that it extends. */
 export function declarationsOn(target: Declared): readonly AccessDeclaration[] {
   return (
     (Reflect.getMetadata(DECLARATIONS, target) as readonly AccessDeclaration[] | undefined) ?? []
@@ -141,8 +173,8 @@ export function declarationsOn(target: Declared): readonly AccessDeclaration[] {
 }
 
 /**
- * The method whose decorators are lost, all or some of them: another decorator, above them, has put a function in its
- * place and has not carried the metadata over. What is left, or what stands on the class, would decide instead.
+ * The method whose decorators are lost, all or some of them: another decorator, above them, has replaced the method
+ * without its metadata. The rest, or those of the class, would decide instead.
  *
  * @returns its name for people; `undefined` when nothing is lost.
  */
@@ -151,16 +183,19 @@ export function lostMethod(handler: Declared, onClass: Declared): string | undef
   const prototypes = prototypesOf(onClass);
   // A function that was put there on the instance, or for one call, is known by its name at best.
   const name = handler.name.replace(/^bound /, '');
-  const [prototype, keys] =
-    firstWith(prototypes, (one) => keysOf(one, handler)) ??
-    firstWith(prototypes, (one) => (Object.hasOwn(one, name) ? [name] : [])) ??
-    [];
-  if (prototype !== undefined) {
-    const lost = keys?.find((key) => saidOn(prototype, key) > kept);
+  const owner =
+    prototypes
+      .map((prototype) => ({ prototype, keys: keysOf(prototype, handler) }))
+      .find(({ keys }) => keys.length > 0) ??
+    prototypes
+      .filter((prototype) => Object.hasOwn(prototype, name))
+      .map((prototype) => ({ prototype, keys: [name] }))[0];
+  if (owner !== undefined) {
+    const lost = owner.keys.find((key) => saidOn(owner.prototype, key) > kept);
     return lost === undefined ? undefined : String(lost);
   }
-  const isAnyDeclared = prototypes.some((one) =>
-    Reflect.ownKeys(one).some((key) => saidOn(one, key) > 0),
+  const isAnyDeclared = prototypes.some((prototype) =>
+    Reflect.ownKeys(prototype).some((key) => saidOn(prototype, key) > 0),
   );
   return kept === 0 && isAnyDeclared ? handler.name : undefined;
 }
@@ -173,52 +208,8 @@ function prototypesOf(onClass: Declared): readonly object[] {
   return found;
 }
 
-type Keys = readonly (string | symbol)[];
-
-function firstWith(
-  prototypes: readonly object[],
-  keysIn: (prototype: object) => Keys,
-): readonly [object, Keys] | undefined {
-  for (const prototype of prototypes) {
-    const keys = keysIn(prototype);
-    if (keys.length > 0) return [prototype, keys];
-  }
-  return undefined;
-}
-
-function keysOf(owner: object, method: Declared): Keys {
+function keysOf(owner: object, method: Declared): readonly (string | symbol)[] {
   return Reflect.ownKeys(owner).filter(
     (key) => Object.getOwnPropertyDescriptor(owner, key)?.value === method,
   );
-}
-
-/**
- * Who may call a handler.
- *
- * @throws {GuardConfigError} when its decorators contradict one another.
- */
-export function requirementOf(handler: Declared, onClass: Declared): AccessRequirement {
-  const known = read.get(handler)?.get(onClass);
-  if (known !== undefined) return known;
-  const lost = lostMethod(handler, onClass);
-  if (lost !== undefined) {
-    throw new GuardConfigError(
-      `${onClass.name}.${lost}: a decorator has replaced the method, and with it what the guard's decorators below it say. Put them above it, or make it copy the method's metadata.`,
-    );
-  }
-  const reading: RequirementReading =
-    Reflect.getMetadata(DECIDES_ACCESS_ITSELF, onClass) === true
-      ? { requirement: { kind: 'public' } }
-      : readRequirement(declarationsOn(handler), declarationsOn(onClass));
-  if ('contradiction' in reading) {
-    throw new GuardConfigError(`${nameOf(handler, onClass)}: ${reading.contradiction}`);
-  }
-  const byClass = read.get(handler) ?? new WeakMap<Declared, AccessRequirement>();
-  read.set(handler, byClass.set(onClass, reading.requirement));
-  return reading.requirement;
-}
-
-/** A handler's name for people. */
-export function nameOf(handler: Declared, onClass: Declared): string {
-  return `${onClass.name}.${handler.name}`;
 }

@@ -1,16 +1,16 @@
 import {
   Catch,
-  type ArgumentsHost,
-  type ExceptionFilter,
   createParamDecorator,
   UseFilters,
   UseGuards,
+  type ArgumentsHost,
+  type ExceptionFilter,
 } from '@nestjs/common';
 import { throwError, type Observable } from 'rxjs';
-import { MessageRefusedException, SCOPE_TOKEN } from './access.js';
 import { currentCallContext } from '../context/call-context.js';
+import { isObject } from '../tokens/json.js';
 import type { Principal } from '../verification/principal.js';
-import { admissionOf } from './http-call.js';
+import { MessageRefusedException } from './access.js';
 import {
   addDeclaration,
   countDeclaration,
@@ -18,28 +18,8 @@ import {
   type AccessDeclaration,
   type AllowedClient,
 } from './declarations.js';
+import { admissionOf } from './http-call.js';
 import { JwtGuard } from './jwt.guard.js';
-import { isObject } from '../tokens/json.js';
-
-/** Answers a refused message the way Nest answers a `WsException` or an `RpcException`. */
-@Catch(MessageRefusedException)
-class MessageRefusedFilter implements ExceptionFilter<MessageRefusedException> {
-  catch(exception: MessageRefusedException, host: ArgumentsHost): Observable<never> | undefined {
-    if (host.getType() === 'rpc') return throwError(() => exception.answer);
-    emit(host.switchToWs().getClient<unknown>(), exception.answer);
-    return undefined;
-  }
-}
-
-function emit(client: unknown, answer: Readonly<Record<string, unknown>>): void {
-  if (!isObject(client)) return;
-  // A native WebSocket has an `emit` too, which would only tell this process.
-  if (typeof client['readyState'] === 'number' && typeof client['send'] === 'function') {
-    client['send'](JSON.stringify({ event: 'exception', data: answer }));
-  } else if (typeof client['emit'] === 'function') {
-    client['emit']('exception', answer);
-  }
-}
 
 /** A decorator for a handler, or for a class and so for all of its handlers. */
 export type AccessDecorator = ClassDecorator & MethodDecorator;
@@ -47,12 +27,12 @@ export type AccessDecorator = ClassDecorator & MethodDecorator;
 /**
  * Lets customers call. Together with {@link AllowService}: both.
  *
- * What stands on a handler replaces what stands on its class.
+ * A handler's decorators replace those of its class.
  *
  * @example
  * ```ts
  * import { Controller, Get } from '@nestjs/common';
- * import { AllowCustomer, CurrentPrincipal, type CustomerPrincipal } from 'service-token-broker/guard';
+ * import { AllowCustomer, CurrentPrincipal, type CustomerPrincipal } from 'service-token-kit/guard';
  *
  * @Controller('orders')
  * export class OrdersController {
@@ -69,18 +49,18 @@ export function AllowCustomer(): AccessDecorator {
 }
 
 /**
- * Lets services call: each of them, or only the clients that are named. Together with {@link AllowCustomer}: both.
+ * Lets services call: all of them, or only the named clients. Together with {@link AllowCustomer}: both.
  *
- * A client id is unique for its issuer alone. With several issuers name both, or any of them can make a client of that id.
- * For a list that comes from configuration give the list itself, not its elements: an empty list is refused, whereas no
- * arguments mean every service.
+ * A client id is unique within its issuer only. With several issuers name both, or any of them can make a client of that id.
+ * Pass a list from configuration as it is, not its elements: an empty list is refused, whereas no arguments mean every
+ * service.
  *
  * @throws {GuardConfigError} when a client is empty or the list is.
  *
  * @example
  * ```ts
  * import { Controller, Post } from '@nestjs/common';
- * import { AllowService } from 'service-token-broker/guard';
+ * import { AllowService } from 'service-token-kit/guard';
  *
  * @Controller('invoices')
  * export class InvoicesController {
@@ -102,12 +82,25 @@ export function AllowService(
   return declare({ says: 'service', clients: list.map(readClient) });
 }
 
+function readClient(client: unknown): AllowedClient {
+  if (isText(client)) return client;
+  const { clientId, issuer } = (client ?? {}) as { clientId?: unknown; issuer?: unknown };
+  if (isText(clientId) && isText(issuer)) return { clientId, issuer };
+  throw new GuardConfigError(
+    'AllowService() takes client ids, or { clientId, issuer }, none of them empty.',
+  );
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== '';
+}
+
 /**
- * Lets everybody call. No token is read, not even when one is sent: there is no principal.
+ * Lets everybody call. No token is read, even when one is sent: there is no principal.
  *
  * @example
  * ```ts
- * import { Public } from 'service-token-broker/guard';
+ * import { Public } from 'service-token-kit/guard';
  *
  * class HealthController {
  *   @Public()
@@ -119,15 +112,18 @@ export function Public(): AccessDecorator {
   return declare({ says: 'public' });
 }
 
+/** The scopes of RFC 6749 §3.3. */
+const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
+
 /**
- * Requires all of these scopes of whoever may call. Scopes on a class and on its handler add up. It stands beside
- * {@link AllowCustomer} or {@link AllowService}; without them it would not say who may call, which is an error.
+ * Requires all of these scopes of whoever may call. Scopes on a class and on its handler add up. It needs
+ * {@link AllowCustomer} or {@link AllowService} beside it: alone it does not say who may call, which is an error.
  *
  * @throws {GuardConfigError} for no scope, and for one that RFC 6749 §3.3 does not allow.
  *
  * @example
  * ```ts
- * import { AllowService, RequireScopes } from 'service-token-broker/guard';
+ * import { AllowService, RequireScopes } from 'service-token-kit/guard';
  *
  * class InvoicesController {
  *   @AllowService()
@@ -146,16 +142,16 @@ export function RequireScopes(...scopes: readonly [string, ...string[]]): Access
 }
 
 /**
- * The principal of the call, as a handler's parameter, in every kind of context. Narrow it by `kind` where the handler
- * lets in both.
+ * The principal of the call, as a handler's parameter, over any transport. Narrow it by `kind` where the handler allows
+ * both.
  *
- * In a GraphQL field resolver that no guard stands before, it is whom the operation was admitted for.
+ * In a GraphQL field resolver without a guard of its own, it is whom the operation was admitted for.
  *
  * @throws {GuardConfigError} on a handler that runs for nobody, such as a public one.
  *
  * @example
  * ```ts
- * import { AllowCustomer, AllowService, CurrentPrincipal, type Principal } from 'service-token-broker/guard';
+ * import { AllowCustomer, AllowService, CurrentPrincipal, type Principal } from 'service-token-kit/guard';
  *
  * class OrdersController {
  *   @AllowCustomer()
@@ -187,7 +183,7 @@ function declare(declaration: AccessDeclaration): AccessDecorator {
     const declared: unknown = descriptor === undefined ? target : descriptor.value;
     if (typeof declared !== 'function') {
       throw new GuardConfigError(
-        `${String(key)} is no method. The guard's decorators stand on classes and methods.`,
+        `${String(key)} is not a method. The guard's decorators are for classes and methods.`,
       );
     }
     if (key !== undefined) countDeclaration(target, key);
@@ -200,15 +196,22 @@ function declare(declaration: AccessDeclaration): AccessDecorator {
   };
 }
 
-function readClient(client: unknown): AllowedClient {
-  if (isText(client)) return client;
-  const { clientId, issuer } = (client ?? {}) as { clientId?: unknown; issuer?: unknown };
-  if (isText(clientId) && isText(issuer)) return { clientId, issuer };
-  throw new GuardConfigError(
-    'AllowService() takes client ids, or { clientId, issuer }, none of them empty.',
-  );
+/** Answers a refused message the way Nest answers a `WsException` or an `RpcException`. */
+@Catch(MessageRefusedException)
+class MessageRefusedFilter implements ExceptionFilter<MessageRefusedException> {
+  catch(exception: MessageRefusedException, host: ArgumentsHost): Observable<never> | undefined {
+    if (host.getType() === 'rpc') return throwError(() => exception.answer);
+    emit(host.switchToWs().getClient<unknown>(), exception.answer);
+    return undefined;
+  }
 }
 
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== '';
+function emit(client: unknown, answer: Readonly<Record<string, unknown>>): void {
+  if (!isObject(client)) return;
+  // A native WebSocket has an `emit` too, which sends nothing.
+  if (typeof client['readyState'] === 'number' && typeof client['send'] === 'function') {
+    client['send'](JSON.stringify({ event: 'exception', data: answer }));
+  } else if (typeof client['emit'] === 'function') {
+    client['emit']('exception', answer);
+  }
 }

@@ -19,7 +19,7 @@ export interface GuardOptions extends ChallengeOptions, CredentialsOptions {
    *
    * @example
    * ```ts
-   * import { JwtGuardModule } from 'service-token-broker/guard';
+   * import { JwtGuardModule } from 'service-token-kit/guard';
    *
    * JwtGuardModule.forRoot({ issuers, exclude: [PrometheusController] }); // the library's own class
    * ```

@@ -1,39 +1,38 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
+import type { ExecutionContext } from '@nestjs/common';
 import {
   CallLife,
   currentFrame,
+  readCorrelation,
   runInFrame,
   type Behalf,
   type CallContext,
   type CallFrame,
   type CallTiming,
-  readCorrelation,
   type Correlation,
 } from '../context/call-context.js';
-import type { Declared } from './declarations.js';
+import { isObject } from '../tokens/json.js';
 import {
-  headerValues,
   callMethod,
+  headerValues,
   requestOfGraphql,
   transportOf,
   type Transport,
 } from './call-credentials.js';
-import type { ExecutionContext } from '@nestjs/common';
-import { isObject } from '../tokens/json.js';
+import type { Declared } from './declarations.js';
 
 const CALL: unique symbol = Symbol('HttpCall');
-const IS_FRAMED: unique symbol = Symbol('isFramed');
 
-/** A call that was let through. */
+/** A call that was admitted. */
 interface Admission {
-  /** Who let it through: another application in this process may have other issuers. */
+  /** Which application's guard admitted it: another one in this process may have other issuers. */
   readonly by: object;
   /** To which handler. */
   readonly handler: Declared;
   readonly onClass: Declared;
   readonly callContext: CallContext;
-  /** Whose end an interceptor has to tell; `undefined` for a call that has an {@link HttpCall}. */
+  /** Ended by an interceptor; `undefined` for a call that has an {@link HttpCall}. */
   readonly life: CallLife | undefined;
 }
 
@@ -43,9 +42,9 @@ interface Admission {
  */
 class HttpCall extends CallLife implements CallFrame {
   admission: Admission | undefined = undefined;
-  /** Of the GraphQL operation that it carries: one token for all of its resolvers, also those that no guard stands before. */
+  /** Of the GraphQL operation that it carries: one token for all of its resolvers, also those without a guard. */
   operation: CallContext | undefined = undefined;
-  /** What the guard says of a request that it has not admitted. */
+  /** The state of a request that the guard has not admitted. */
   judgement: 'unjudged' | 'refused' | 'nobody' = 'unjudged';
 
   constructor(
@@ -59,7 +58,7 @@ class HttpCall extends CallLife implements CallFrame {
     return this.admission?.callContext ?? this.operation ?? this.judgement;
   }
 
-  /** False when the code that asks was called by something older than the request, such as a shared connection. */
+  /** False in code that was called by something older than the request, such as a shared connection. */
   isRunning(): boolean {
     return currentFrame() === this;
   }
@@ -67,6 +66,19 @@ class HttpCall extends CallLife implements CallFrame {
   get correlation(): Correlation | undefined {
     return correlationOfRequest(this.request);
   }
+}
+
+/** The correlation in a request's headers. */
+export function correlationOfRequest(request: unknown): Correlation | undefined {
+  const headers = isObject(request) ? request['headers'] : undefined;
+  return readCorrelation((name) => headerValues(headers, name));
+}
+
+/** The HTTP request that a call is, or a GraphQL operation came with. */
+export function callOf(context: ExecutionContext, transport: Transport): HttpCall | undefined {
+  if (transport === 'http') return httpCallOf(context.getArgByIndex(0));
+  if (transport !== 'graphql') return undefined;
+  return httpCallOf(requestOfGraphql(context.getArgByIndex(2)));
 }
 
 /** The call that a request is; `undefined` where the HTTP server has no frames, see {@link openHttpFrames}. */
@@ -77,10 +89,70 @@ function httpCallOf(request: unknown): HttpCall | undefined {
   return call instanceof HttpCall ? call : undefined;
 }
 
-/** What a request's headers say of the request that caused it. */
-export function correlationOfRequest(request: unknown): Correlation | undefined {
-  const headers = isObject(request) ? request['headers'] : undefined;
-  return readCorrelation((name) => headerValues(headers, name));
+/**
+ * On whose behalf a call was admitted, for guards and interceptors of the application: the call context itself begins with
+ * the handler, and over HTTP before. `undefined` for a call that was not admitted, or is public.
+ *
+ * @example
+ * ```ts
+ * import type { CanActivate, ExecutionContext } from '@nestjs/common';
+ * import { callContextOf, runInCallContext } from 'service-token-kit/guard';
+ *
+ * class MayShip implements CanActivate {
+ *   canActivate(context: ExecutionContext) {
+ *     const callContext = callContextOf(context);
+ *     if (callContext === undefined) return false;
+ *     return runInCallContext(callContext, () => this.stock.has(context.switchToRpc().getData()));
+ *   }
+ * }
+ * ```
+ */
+export function callContextOf(context: ExecutionContext): CallContext | undefined {
+  return admissionOf(context)?.callContext;
+}
+
+/** How a call was admitted; `undefined` for one that was not, or did not have to be. */
+export function admissionOf(
+  context: ExecutionContext,
+  transport = transportOf(context),
+): Admission | undefined {
+  if (transport === undefined) return undefined;
+  const call = transport === 'http' ? callOf(context, transport) : undefined;
+  return call === undefined ? admissions.get(keyOf(context, transport)) : call.admission;
+}
+
+/** Remembers that a call without an {@link HttpCall} of its own was admitted. */
+export function addAdmission(
+  context: ExecutionContext,
+  transport: Transport,
+  admission: Admission,
+): void {
+  admissions.set(keyOf(context, transport), admission);
+  if (transport !== 'graphql') return;
+  const { callContext } = admission;
+  const value: unknown = context.getArgByIndex(2);
+  if (isObject(value)) operations.set(value, callContext);
+  const call = callOf(context, transport);
+  if (call !== undefined) call.operation = callContext;
+}
+
+/** The call context of resolvers of the same GraphQL operation; `undefined` when none was admitted. */
+export function operationOf(context: ExecutionContext): CallContext | undefined {
+  const value: unknown = context.getArgByIndex(2);
+  return isObject(value) ? operations.get(value) : undefined;
+}
+
+/** Calls that have no {@link HttpCall}. */
+const admissions = new WeakMap<object, Admission>();
+
+/** Call contexts of GraphQL operations, by what graphql-js calls their context value. */
+const operations = new WeakMap<object, CallContext>();
+
+/** What guard and interceptor of one call both get: over HTTP the request, elsewhere Nest's list of arguments. */
+function keyOf(context: ExecutionContext, transport: Transport): object {
+  const args = context.getArgs();
+  const request: unknown = transport === 'http' ? args[0] : undefined;
+  return isObject(request) ? request : args;
 }
 
 /**
@@ -97,8 +169,8 @@ export function correlationOfRequest(request: unknown): Correlation | undefined 
 export function openHttpFrames(adapter: unknown, timing: CallTiming): boolean {
   const server = callMethod(adapter, 'getHttpServer');
   if (server instanceof EventEmitter) frameServer(server, timing);
-  // Requests may come past the server that Nest knows: from a second one for the same routes, or from `inject`. Where a hook
-  // or a middleware has lost the frame, the request is back in it from here on.
+  // Requests may bypass the server that Nest knows: from a second one for the same routes, or from `inject`. If a hook or a
+  // middleware has lost the frame, the request is back in it from here on.
   const enter = (request: FramedRequest, response: FramedEmitter, next: () => void): void => {
     const call = request[CALL] ?? openCall(request, response, timing);
     if (call.isRunning()) next();
@@ -122,6 +194,8 @@ export function openHttpFrames(adapter: unknown, timing: CallTiming): boolean {
   }
 }
 
+const IS_FRAMED: unique symbol = Symbol('isFramed');
+
 type Emit = (this: EventEmitter, event: string | symbol, ...args: unknown[]) => boolean;
 
 interface FramedEmitter extends Omit<EventEmitter, 'emit'> {
@@ -131,10 +205,10 @@ interface FramedEmitter extends Omit<EventEmitter, 'emit'> {
 
 const plainEmit: Emit = Reflect.get(EventEmitter.prototype, 'emit');
 
-/** `upgrade` is not in the types of Node.js: its parser sets it. */
+/** Node's parser sets `upgrade`, which its types lack. */
 type FramedRequest = IncomingMessage & FramedEmitter & { readonly upgrade?: boolean | null };
 
-/** Requests that become a connection of another protocol. What comes in over that is judged message by message. */
+/** Requests that become a connection of another protocol, whose messages are judged one by one. */
 const UPGRADE: CallFrame = { behalf: 'unjudged', correlation: undefined };
 
 function frameServer(server: FramedEmitter & { [IS_FRAMED]?: true }, timing: CallTiming): void {
@@ -187,7 +261,7 @@ function emitInFrame(emitter: FramedEmitter, call: HttpCall, emit: Emit): void {
   emitter.emit =
     own === plainEmit
       ? emit
-      : // Somebody else observes it too.
+      : // Another library has replaced it.
         function (this: EventEmitter, event, ...args: unknown[]) {
           if (emit === emitOfResponse) endWith(event, call);
           return runInFrame(call, () => own.call(this, event, ...args));
@@ -257,79 +331,4 @@ function keepListenersInFrame(socket: EventEmitter & { [IS_FRAMED]?: true }): vo
 function keepListenersOfUpgrade(socket: EventEmitter & { [IS_FRAMED]?: true }): void {
   for (const name of [...Object.keys(ADDING), IS_FRAMED]) Reflect.deleteProperty(socket, name);
   keepListenersInFrame(socket);
-}
-
-/** Calls that have no {@link HttpCall}. */
-const admissions = new WeakMap<object, Admission>();
-
-/** Call contexts of GraphQL operations, by what graphql-js calls their context value. */
-const operations = new WeakMap<object, CallContext>();
-
-/** Remembers that a call without an {@link HttpCall} of its own was let through. */
-export function addAdmission(
-  context: ExecutionContext,
-  transport: Transport,
-  admission: Admission,
-): void {
-  admissions.set(keyOf(context, transport), admission);
-  if (transport === 'graphql') addOperation(context, admission.callContext);
-}
-
-/** How a call was let through; `undefined` for one that was not, or did not have to be. */
-export function admissionOf(
-  context: ExecutionContext,
-  transport = transportOf(context),
-): Admission | undefined {
-  if (transport === undefined) return undefined;
-  const call = transport === 'http' ? callOf(context, transport) : undefined;
-  return call === undefined ? admissions.get(keyOf(context, transport)) : call.admission;
-}
-
-/**
- * On whose behalf a call was let through, for guards and interceptors of the application: the call context is there from
- * the handler on, and over HTTP before. `undefined` for a call that was not let through, or is public.
- *
- * @example
- * ```ts
- * import type { CanActivate, ExecutionContext } from '@nestjs/common';
- * import { callContextOf, runInCallContext } from 'service-token-broker/guard';
- *
- * class MayShip implements CanActivate {
- *   canActivate(context: ExecutionContext) {
- *     const callContext = callContextOf(context);
- *     if (callContext === undefined) return false;
- *     return runInCallContext(callContext, () => this.stock.has(context.switchToRpc().getData()));
- *   }
- * }
- * ```
- */
-export function callContextOf(context: ExecutionContext): CallContext | undefined {
-  return admissionOf(context)?.callContext;
-}
-
-/** Whom resolvers of the same GraphQL operation were let through for; `undefined` when none was. */
-export function operationOf(context: ExecutionContext): CallContext | undefined {
-  const value: unknown = context.getArgByIndex(2);
-  return isObject(value) ? operations.get(value) : undefined;
-}
-
-/** The HTTP request that a call is, or a GraphQL operation came with. */
-export function callOf(context: ExecutionContext, transport: Transport): HttpCall | undefined {
-  if (transport === 'http') return httpCallOf(context.getArgByIndex(0));
-  if (transport !== 'graphql') return undefined;
-  return httpCallOf(requestOfGraphql(context.getArgByIndex(2)));
-}
-
-function addOperation(context: ExecutionContext, callContext: CallContext): void {
-  const call = callOf(context, 'graphql');
-  const value: unknown = context.getArgByIndex(2);
-  if (isObject(value)) operations.set(value, callContext);
-  if (call !== undefined) call.operation = callContext;
-}
-
-/** What guard and interceptor of one call both get: over HTTP the request, elsewhere Nest's list of arguments. */
-function keyOf(context: ExecutionContext, transport: Transport): object {
-  const args = context.getArgs();
-  const request: unknown = transport === 'http' ? args[0] : undefined;
-  return isObject(request) ? request : args;
 }

@@ -69,7 +69,7 @@ function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): Dyn
  * @example
  * ```ts
  * import { Module } from '@nestjs/common';
- * import { createRemoteKeySet, JwtGuardModule } from 'service-token-broker/guard';
+ * import { createRemoteKeySet, JwtGuardModule } from 'service-token-kit/guard';
  *
  * @Module({
  *   imports: [

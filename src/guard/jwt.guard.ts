@@ -43,7 +43,7 @@ import { addAdmission, admissionOf, callOf } from './http-call.js';
  * @example
  * ```ts
  * import { Controller, UseGuards } from '@nestjs/common';
- * import { JwtGuard } from 'service-token-broker/guard';
+ * import { JwtGuard } from 'service-token-kit/guard';
  *
  * @Controller('orders')
  * @UseGuards(JwtGuard)

@@ -9,13 +9,12 @@ import {
   guarded,
   jsonAnswer,
   methodNotAllowed,
-  parameterOf,
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
-  type Form,
   type ServingObserver,
 } from '../serving/endpoint.js';
+import { parameterOf, type Form } from '../serving/form.js';
 import {
   roleMissingAnswer,
   type LoginResult,

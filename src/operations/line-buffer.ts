@@ -12,13 +12,13 @@ export interface LineBufferOptions {
 }
 
 /** A destination that never waits for whoever reads it. */
-export interface LineBuffer extends DestinationStream {
+interface LineBuffer extends DestinationStream {
   /** Calls back when every line is written, or after a second. */
   flush(done?: () => void): void;
   /** Writes what can be written now. */
   flushSync(): void;
   /** Lines that were dropped since the start. */
-  dropped(): number;
+  readonly dropped: () => number;
 }
 
 const MOST_BYTES = 1_048_576;

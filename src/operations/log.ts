@@ -9,7 +9,7 @@ import {
   type LoggerOptions,
 } from 'pino';
 import { redactText } from '../tokens/redaction.js';
-import { bufferLines, writeToStandardOutput, type LineBuffer } from './line-buffer.js';
+import { bufferLines, writeToStandardOutput } from './line-buffer.js';
 import { describeError, isError, messageOfError, redactFields } from './log-fields.js';
 
 /** The log of the broker. */
@@ -31,13 +31,15 @@ export interface CreateLoggerOptions {
 /** The name of the service in every line. */
 const SERVICE_NAME = 'service-token-broker';
 
-const OPTIONS: LoggerOptions = {
+const FORM: LoggerOptions = {
+  base: { service: SERVICE_NAME, pid: process.pid },
   timestamp: pino.stdTimeFunctions.isoTime,
   messageKey: 'message',
-  formatters: {
-    level: (label) => ({ level: label }),
-    log: redactFields,
-  },
+  formatters: { level: (label) => ({ level: label }) },
+};
+
+const REDACTION: LoggerOptions = {
+  formatters: { ...FORM.formatters, log: redactFields },
   // The formatter has described errors already; pino's own serializer would write every member they have.
   serializers: {
     err: (described: unknown) => (isError(described) ? describeError(described) : described),
@@ -49,8 +51,14 @@ const OPTIONS: LoggerOptions = {
   },
 };
 
-/** The buffers of the logs that write to standard output. */
-const buffers = new WeakMap<BrokerLogger, LineBuffer>();
+/** What belongs to a log that {@link createLogger} has made. */
+interface LogParts {
+  /** Writes to the same destination, at every level, and redacts nothing. */
+  readonly plain: Logger;
+  readonly dropped: () => number;
+}
+
+const partsOf = new WeakMap<BrokerLogger, LogParts>();
 
 /**
  * Makes the log: structured lines with an ISO 8601 time in UTC, the level as a word, and the service's name. Tokens and
@@ -65,22 +73,21 @@ const buffers = new WeakMap<BrokerLogger, LineBuffer>();
  * ```
  */
 export function createLogger(options: CreateLoggerOptions): BrokerLogger {
-  const { level, format = 'json', destination } = options;
+  let { destination } = options;
+  let dropped = (): number => 0;
   if (destination === undefined) {
     const buffer = bufferLines({
       write: writeToStandardOutput,
       onDropped: (lines) =>
         log.warn({ lines }, 'log lines were dropped, because standard output was not read'),
     });
-    const log = createLogger({ ...options, destination: buffer });
-    buffers.set(log, buffer);
-    return log;
+    destination = buffer;
+    dropped = buffer.dropped;
   }
-  const log: BrokerLogger = pino(
-    { ...OPTIONS, level, base: { service: SERVICE_NAME, pid: process.pid } },
-    format === 'text' ? asText(destination) : destination,
-  );
-  return redactBindings(log);
+  const output = options.format === 'text' ? asText(destination) : destination;
+  const log = redactBindings(pino({ ...FORM, ...REDACTION, level: options.level }, output));
+  partsOf.set(log, { plain: pino({ ...FORM, level: 'trace' }, output), dropped });
+  return log;
 }
 
 /** Writes what is still in memory, for shutdown: resolves when everything is written, or after a second. */
@@ -92,18 +99,18 @@ export function flushLogger(log: BrokerLogger): Promise<void> {
 
 /** Lines that a log has dropped since the start; 0 for one with a destination of its own. */
 export function droppedLines(log: BrokerLogger): number {
-  return buffers.get(log)?.dropped() ?? 0;
+  return partsOf.get(log)?.dropped() ?? 0;
 }
 
 /** Writes one line. */
 type WritePlainLine = (level: Level, fields: Readonly<object>, message: string) => void;
 
 /**
- * A short way to the log for the line of every request, at a tenth of the cost. The fields are not redacted: only for
- * those that are safe by construction.
+ * A short way to the log for the line of every request, at a fraction of the cost. The fields are not redacted: only for
+ * those that are safe by construction. A log that {@link createLogger} has not made redacts them.
  */
 export function plainLines(log: BrokerLogger): WritePlainLine {
-  const plain = log.child({}, { level: 'trace', formatters: { log: (fields) => fields } });
+  const { plain } = partsOf.get(log) ?? { plain: log };
   return (level, fields, message) => {
     if (log.isLevelEnabled(level)) plain[level](fields, message);
   };

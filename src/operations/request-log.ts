@@ -91,14 +91,9 @@ export function annotate(request: IncomingMessage, fields: RequestFields): void 
   if (entry !== undefined) Object.assign(entry.fields, fields);
 }
 
-/** The id of a watched request, for other log lines about it. */
-export function requestIdOf(request: IncomingMessage): string | undefined {
-  return (request as WatchedRequest)[WATCHED]?.requestId;
-}
-
 /** The header of the answer to a watched request: its name and its value. */
 export function requestIdHeader(request: IncomingMessage): readonly string[] {
-  const id = requestIdOf(request);
+  const id = (request as WatchedRequest)[WATCHED]?.requestId;
   return id === undefined ? [] : ['X-Request-Id', id];
 }
 

@@ -10,15 +10,14 @@ import {
   type ProviderSettings,
 } from './client-credentials.js';
 import { isRocaModulus } from '../verification/keys/usable-keys.js';
-import { ProviderError } from './provider-errors.js';
-import { safeText } from './provider-http.js';
+import { ProviderError, safeText } from './provider-errors.js';
 
-/** RFC 8725 §3.5 and RFC 7518 §3.3: nothing shorter is safe, and no provider should take it. */
+/** RFC 8725 §3.5 and RFC 7518 §3.3: shorter keys are not safe. */
 const MIN_RSA_BITS = 2048;
 
 /**
- * How to authenticate: the setting wins; a private key can only sign; and for a secret it is what the provider lists,
- * with `client_secret_basic` first, and also when it lists nothing (RFC 8414 §2).
+ * How to authenticate: as configured; else by signature with a private key; else by what the provider lists, with
+ * `client_secret_basic` first and as the default (RFC 8414 §2).
  *
  * @param supported the metadata's `token_endpoint_auth_methods_supported`.
  * @throws {ProviderError} `PROVIDER_AUTHENTICATION_UNSUPPORTED` when the credentials are of another kind.
@@ -42,8 +41,8 @@ export function chooseAuthentication(
   if (supported.includes('client_secret_post')) return 'client_secret_post';
   throw unsupported(
     `The provider lists neither client_secret_basic nor client_secret_post, but ${safeText(supported.join(', ')) ?? 'others'}. ` +
-      'It may want a private key: put "private_key" into the credentials secret in place of the client secret. If it takes one of the ' +
-      'two all the same, set BROKER_CLIENT_AUTHENTICATION.',
+      'It may want a private key: put "private_key" into the credentials secret in place of the client secret. If it accepts one of the ' +
+      'two anyway, set BROKER_CLIENT_AUTHENTICATION.',
   );
 }
 
@@ -72,7 +71,7 @@ export async function clientAuthenticators(
   );
 }
 
-/** In place of the library's own, which encodes `-`, `_` and `.` too. */
+/** The library's own also encodes `-`, `_` and `.`. */
 function basicWith(secret: string): oauth.ClientAuth {
   return (_server, client, _body, headers) => {
     headers.set('authorization', clientSecretBasic(client.client_id, secret));
@@ -118,7 +117,7 @@ function signingAlgorithm(jwk: PrivateJwk): string {
 }
 
 async function importPrivateKey(jwk: PrivateJwk, algorithm: string): Promise<CryptoKey> {
-  // What the key may be used for at its owner's other programs must not keep it from signing here.
+  // Restrictions for other programs of the key's owner do not apply here.
   const { use: _use, key_ops: _operations, ext: _extractable, ...material } = jwk;
   let key: CryptoKey | Uint8Array;
   try {

@@ -1,16 +1,22 @@
 import { BrokerError } from '../tokens/errors.js';
 import { parseUrl, isLoopbackHost } from '../tokens/http.js';
-import { isJsonObject, parseJsonObject, parsePastedJson, trimPasted } from '../tokens/json.js';
+import {
+  isJsonObject,
+  parseJsonObject,
+  parsePastedJson,
+  trimPasted,
+  type JsonObject,
+} from '../tokens/json.js';
 import { ProviderError } from './provider-errors.js';
 
-/** The client credentials: what the provider knows the broker by. */
+/** The client credentials: the client id and secret (or private key) that the provider knows the broker by. */
 export type ClientCredentials = SecretCredentials | PrivateKeyCredentials;
 
 /** A client id with one secret, or with several while one is being replaced at the provider. */
 export interface SecretCredentials {
   readonly kind: 'secrets';
   readonly clientId: string;
-  /** Never empty. Tried in this order; the next one only after the provider refused the one before. */
+  /** Never empty. Tried in this order, the next one only after the provider refused the previous. */
   readonly secrets: readonly string[];
 }
 
@@ -22,43 +28,49 @@ export interface PrivateKeyCredentials {
   readonly privateKey: PrivateJwk;
 }
 
-/** A private JWK as it stands in the credentials secret. */
+/** A private JWK as in the credentials secret. */
 export interface PrivateJwk {
   readonly kty: string;
   readonly [member: string]: unknown;
 }
 
-/** What the credentials secret says. */
+/** The content of the credentials secret. */
 interface CredentialsSecret {
   readonly credentials: ClientCredentials;
-  /** The optional members that the configuration may also give, and then wins. */
+  /** Optional members; the configuration overrides them. */
   readonly settings: Partial<ProviderSettings>;
 }
 
-/** What must not appear in a message; a private key never leaves, and no text of a provider can quote it. */
-export function secretsOf(credentials: ClientCredentials): readonly string[] {
-  return credentials.kind === 'secrets' ? credentials.secrets : [];
+/** How the broker proves its identity at the token endpoint (RFC 6749 §2.3.1, RFC 7523 §2.2). */
+export type ClientAuthentication = 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt';
+
+/** Where the provider is, and what to request. */
+export interface ProviderSettings {
+  /** The issuer identifier, exactly as the provider writes it in `iss`; a trailing slash counts. */
+  readonly issuer: string;
+  /** Where tokens are minted. Default: from discovery. */
+  readonly tokenEndpoint?: string;
+  /** Where the provider's public keys are. Default: from discovery. */
+  readonly jwksUri?: string;
+  /** The `audience` parameter that Auth0 and others ask for. Default: not sent. */
+  readonly audience?: string;
+  /** The `scope` parameter, space-separated (RFC 6749 §3.3). Default: not sent. */
+  readonly scope?: string;
+  /** The `resource` parameters (RFC 8707 §2). Default: none. */
+  readonly resource?: readonly string[];
+  /**
+   * Default: `private_key_jwt` for a private key, else what discovery lists (`client_secret_basic` when it lists both
+   * or nothing, or when `tokenEndpoint` is given and nothing is discovered).
+   */
+  readonly clientAuthentication?: ClientAuthentication;
+  /** The `aud` of client assertions (RFC 7523 §3): `issuer`, `token_endpoint`, or a URL as it is. Default: `issuer`. */
+  readonly clientAssertionAudience?: string;
+  /** Allows `http:` for hosts other than loopback ones. Default: false. */
+  readonly allowInsecureHttp?: boolean;
 }
 
 /** The credentials secret does not hold client credentials: `CREDENTIALS_SECRET_INVALID`, misconfigured. */
 export class CredentialsSecretError extends BrokerError {}
-
-type Fields = Readonly<Record<string, unknown>>;
-
-/**
- * Reads the credentials secret's JSON text: `client_id` with exactly one of `client_secret`, `client_secrets` (an
- * ordered list) and `private_key` (a JWK); optional `issuer`, `token_endpoint`, `audience`, `scope` and
- * `client_assertion_audience`. Other members are ignored.
- *
- * `client_secrets` and `private_key` may also be JSON text in a string, which is what the Secrets Manager console's
- * key/value editor makes of them.
- *
- * @throws {CredentialsSecretError} `CREDENTIALS_SECRET_INVALID`, naming the member at fault, never its value.
- */
-export function parseCredentialsSecret(text: string): CredentialsSecret {
-  const fields = parseJsonObject(text, invalidCredentials);
-  return { credentials: readCredentials(fields), settings: readSettings(fields) };
-}
 
 /** `CREDENTIALS_SECRET_INVALID` with the reason. The reason must not quote a value. */
 export function invalidCredentials(what: string): CredentialsSecretError {
@@ -69,9 +81,29 @@ export function invalidCredentials(what: string): CredentialsSecretError {
   );
 }
 
+/** What must not appear in a message. A private key is never sent, so that no provider can quote it. */
+export function secretsOf(credentials: ClientCredentials): readonly string[] {
+  return credentials.kind === 'secrets' ? credentials.secrets : [];
+}
+
+/**
+ * Reads the credentials secret's JSON text: `client_id` with exactly one of `client_secret`, `client_secrets` (an
+ * ordered list) and `private_key` (a JWK); optional `issuer`, `token_endpoint`, `audience`, `scope` and
+ * `client_assertion_audience`. Other members are ignored.
+ *
+ * `client_secrets` and `private_key` may also be JSON text in a string, as the key/value editor of the Secrets Manager
+ * console writes them.
+ *
+ * @throws {CredentialsSecretError} `CREDENTIALS_SECRET_INVALID`, naming the member at fault, never its value.
+ */
+export function parseCredentialsSecret(text: string): CredentialsSecret {
+  const fields = parseJsonObject(text, invalidCredentials);
+  return { credentials: readCredentials(fields), settings: readSettings(fields) };
+}
+
 const ALTERNATIVES = ['client_secret', 'client_secrets', 'private_key'] as const;
 
-function readCredentials(fields: Fields): ClientCredentials {
+function readCredentials(fields: JsonObject): ClientCredentials {
   const clientId = requireText(fields['client_id'], '"client_id"');
   const given = ALTERNATIVES.filter((name) => fields[name] !== undefined);
   const [name] = given;
@@ -94,36 +126,6 @@ function readCredentials(fields: Fields): ClientCredentials {
       requireSecret(secret, name === 'client_secret' ? `"${name}"` : `"${name}"[${index}]`),
     ),
   };
-}
-
-function readSettings(fields: Fields): Partial<ProviderSettings> {
-  return {
-    ...optionalText(fields, 'issuer', 'issuer'),
-    ...optionalText(fields, 'token_endpoint', 'tokenEndpoint'),
-    ...optionalText(fields, 'audience', 'audience'),
-    ...optionalText(fields, 'scope', 'scope'),
-    ...readAssertionAudience(fields),
-  };
-}
-
-function readAssertionAudience(fields: Fields): Partial<ProviderSettings> {
-  const name = 'client_assertion_audience';
-  const read = optionalText(fields, name, 'clientAssertionAudience');
-  const { clientAssertionAudience: audience = 'issuer' } = read;
-  if (audience !== 'issuer' && audience !== 'token_endpoint' && parseUrl(audience) === undefined) {
-    throw invalidCredentials(`"${name}" must be "issuer", "token_endpoint" or an absolute URI`);
-  }
-  return read;
-}
-
-function optionalText<K extends keyof ProviderSettings>(
-  fields: Fields,
-  member: string,
-  setting: K,
-): { readonly [P in K]?: string } {
-  const value = fields[member];
-  if (value === undefined) return {};
-  return { [setting]: requireText(value, `"${member}"`) } as { readonly [P in K]?: string };
 }
 
 function readList(value: unknown): readonly unknown[] {
@@ -152,7 +154,47 @@ function readPrivateKey(value: unknown): PrivateJwk {
   return jwk as PrivateJwk;
 }
 
-/** A text; what pasting and piping leave around it is dropped. */
+function parseNested(value: unknown): unknown {
+  if (typeof value !== 'string') return value;
+  try {
+    return parsePastedJson(value);
+  } catch {
+    // Not JSON: the caller refuses the string.
+    return value;
+  }
+}
+
+function readSettings(fields: JsonObject): Partial<ProviderSettings> {
+  return {
+    ...optionalText(fields, 'issuer', 'issuer'),
+    ...optionalText(fields, 'token_endpoint', 'tokenEndpoint'),
+    ...optionalText(fields, 'audience', 'audience'),
+    ...optionalText(fields, 'scope', 'scope'),
+    ...readAssertionAudience(fields),
+  };
+}
+
+function readAssertionAudience(fields: JsonObject): Partial<ProviderSettings> {
+  const name = 'client_assertion_audience';
+  const read = optionalText(fields, name, 'clientAssertionAudience');
+  const { clientAssertionAudience: audience = 'issuer' } = read;
+  if (audience !== 'issuer' && audience !== 'token_endpoint' && parseUrl(audience) === undefined) {
+    throw invalidCredentials(`"${name}" must be "issuer", "token_endpoint" or an absolute URI`);
+  }
+  return read;
+}
+
+function optionalText<K extends keyof ProviderSettings>(
+  fields: JsonObject,
+  member: string,
+  setting: K,
+): { readonly [P in K]?: string } {
+  const value = fields[member];
+  if (value === undefined) return {};
+  return { [setting]: requireText(value, `"${member}"`) } as { readonly [P in K]?: string };
+}
+
+/** A text, without what pasting and piping leave around it. */
 function requireText(value: unknown, name: string): string {
   const text = typeof value === 'string' ? trimPasted(value) : '';
   if (text === '') throw invalidCredentials(`${name} must be a non-empty string`);
@@ -160,8 +202,8 @@ function requireText(value: unknown, name: string): string {
 }
 
 /**
- * A client secret. What no secret can have at its ends (RFC 6749 appendix A.2) is dropped, above all the line end that
- * pasting and piping leave. A space could be part of it or not: the provider would only say "invalid_client".
+ * A client secret, without characters that no secret has at its ends (RFC 6749 appendix A.2), such as the line end that
+ * pasting and piping leave. A space there is ambiguous, and the provider would only say "invalid_client": it is an error.
  */
 function requireSecret(value: unknown, name: string): string {
   const text = requireText(value, name);
@@ -178,48 +220,10 @@ function requirePrintable(text: string, name: string): string {
   throw invalidCredentials(`${name} has a control character in it`);
 }
 
-function parseNested(value: unknown): unknown {
-  if (typeof value !== 'string') return value;
-  try {
-    return parsePastedJson(value);
-  } catch {
-    // Not JSON: the caller refuses the string for what it is.
-    return value;
-  }
-}
-
-/** How the broker proves its identity at the token endpoint (RFC 6749 §2.3.1, RFC 7523 §2.2). */
-export type ClientAuthentication = 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt';
-
-/** Where the provider is, and what to ask it for. */
-export interface ProviderSettings {
-  /** The issuer identifier, exactly as the provider writes it in `iss`; a trailing slash counts. */
-  readonly issuer: string;
-  /** Where tokens are minted. Default: what discovery says. */
-  readonly tokenEndpoint?: string;
-  /** Where the provider's public keys are. Default: what discovery says. */
-  readonly jwksUri?: string;
-  /** The `audience` parameter that Auth0 and others ask for. Default: not sent. */
-  readonly audience?: string;
-  /** The `scope` parameter, space-separated (RFC 6749 §3.3). Default: not sent. */
-  readonly scope?: string;
-  /** The `resource` parameters (RFC 8707 §2). Default: none. */
-  readonly resource?: readonly string[];
-  /**
-   * Default: `private_key_jwt` for a private key, else what discovery lists (`client_secret_basic` when it lists both
-   * or nothing, or when `tokenEndpoint` is given and nothing is discovered).
-   */
-  readonly clientAuthentication?: ClientAuthentication;
-  /** The `aud` of client assertions (RFC 7523 §3): `issuer`, `token_endpoint`, or a URL as it is. Default: `issuer`. */
-  readonly clientAssertionAudience?: string;
-  /** Allows `http:` for hosts other than loopback ones. Default: false. */
-  readonly allowInsecureHttp?: boolean;
-}
-
 /**
- * The settings to mint with: the configuration's where it has one, the credentials secret's otherwise.
+ * The settings to mint with: those of the configuration, then those of the credentials secret.
  *
- * The issuer is needed even with explicit endpoints, because it is the `iss` that a minted token must carry.
+ * The issuer is required even with explicit endpoints, because it is the `iss` that a minted token must have.
  *
  * @throws {ProviderError} `PROVIDER_ISSUER_MISSING` when neither names an issuer.
  */
@@ -232,7 +236,7 @@ export function resolveProviderSettings(
   if (issuer === undefined) {
     throw new ProviderError(
       'PROVIDER_ISSUER_MISSING',
-      'Nobody says who the provider is: set BROKER_ISSUER, or "issuer" in the credentials secret, to the exact ' +
+      'The provider is not configured: set BROKER_ISSUER, or "issuer" in the credentials secret, to the exact ' +
         'issuer identifier that the provider writes into its tokens as "iss".',
     );
   }
@@ -244,8 +248,8 @@ function withoutUndefined(settings: Partial<ProviderSettings>): Partial<Provider
 }
 
 /**
- * The URL of a setting or of discovered metadata, if it may be talked to: `https:`, or `http:` on a loopback host
- * (or anywhere, with `allowInsecureHttp`), without a user, password or fragment.
+ * The URL of a setting or of discovered metadata, if it is allowed: `https:`, or `http:` on a loopback host (anywhere,
+ * with `allowInsecureHttp`), without a user, password or fragment.
  *
  * @param name what the URL is, for the message.
  * @throws {ProviderError} `PROVIDER_SETTINGS_INVALID`, `PROVIDER_INSECURE`.
@@ -276,11 +280,11 @@ export function requireUrl(
   return url;
 }
 
-/** A URL for messages: without its query, which may hold secrets, and not longer than a line. */
-export function displayUrl(url: URL): string {
-  return `${url.origin}${url.pathname}`.slice(0, 200);
-}
-
 function invalidUrl(name: string, why: string): ProviderError {
   return new ProviderError('PROVIDER_SETTINGS_INVALID', `The ${name} cannot be used: ${why}.`);
+}
+
+/** A URL for messages: without its query, which may hold secrets, and cut to a line. */
+export function displayUrl(url: URL): string {
+  return `${url.origin}${url.pathname}`.slice(0, 200);
 }

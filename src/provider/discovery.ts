@@ -1,25 +1,25 @@
 import * as oauth from 'oauth4webapi';
 import {
   complaintOf,
+  isProviderError,
   LostAnswerError,
+  ProviderError,
   readMembers,
   requireWhole,
-  shownComplaint,
-  boundedFetch,
-  type Budget,
-  retrying,
   safeText,
-} from './provider-http.js';
-import { isProviderError, ProviderError } from './provider-errors.js';
+  shownComplaint,
+} from './provider-errors.js';
+import { boundedFetch, retrying, type Budget } from './provider-http.js';
 import { displayUrl, requireUrl, type ProviderSettings } from './client-credentials.js';
 import { parseUrl } from '../tokens/http.js';
+import type { Clock } from '../tokens/time.js';
 
-/** Where a provider may describe itself. OpenID first: nearly every provider has it, and several have nothing else. */
+/** Where a provider may have metadata. OpenID first: nearly every provider has it, and several have nothing else. */
 const PLACES = ['oidc', 'oauth2'] as const;
 
 type Place = (typeof PLACES)[number];
 
-/** What the broker needs of a provider's metadata (RFC 8414 §2). All other members are left where they are. */
+/** What the broker needs of a provider's metadata (RFC 8414 §2). */
 export interface DiscoveredServer {
   readonly issuer: string;
   readonly token_endpoint?: string;
@@ -29,11 +29,11 @@ export interface DiscoveredServer {
 }
 
 /**
- * Asks the provider to describe itself: OpenID Connect Discovery §4, then RFC 8414 §3. The answer is for exactly the
- * configured issuer, and may be cached.
+ * Fetches the provider's metadata by OpenID Connect Discovery §4, then by RFC 8414 §3. It is for exactly the configured
+ * issuer, and may be cached.
  *
  * @throws {ProviderError} `PROVIDER_DISCOVERY_FAILED` when neither place has metadata, `PROVIDER_ISSUER_MISMATCH`,
- *   `PROVIDER_INSECURE`, and what every exchange may throw.
+ *   `PROVIDER_INSECURE`, and what every request may throw.
  */
 export async function discover(
   settings: ProviderSettings,
@@ -51,7 +51,7 @@ export async function discover(
     try {
       return await retrying(budget, (timeoutMs) => ask(place, issuer, settings, budget, timeoutMs));
     } catch (error) {
-      // A provider that is down or slow is so at every place; only "this is no metadata" makes the other worth a try.
+      // A provider that is down or slow is so at both places; only a response without metadata makes the other worth a try.
       if (!(error instanceof ProviderError) || !isAboutPlace(error)) throw error;
       failures.push(error);
     }
@@ -107,7 +107,7 @@ async function readMetadata(response: Response): Promise<DiscoveredServer> {
   if (parseUrl(issuer) === undefined) throw failed('its "issuer" is not a URL');
   const methods = members['token_endpoint_auth_methods_supported'];
   const listed = Array.isArray(methods) ? methods.filter(isText) : [];
-  // A member of the wrong type, null included, is as if it were absent: whoever needs it says so.
+  // A member of the wrong type, null included, counts as absent.
   return {
     issuer,
     ...(isText(tokenEndpoint) && { token_endpoint: tokenEndpoint }),
@@ -137,7 +137,7 @@ function failed(why: string): ProviderError {
   return new ProviderError('PROVIDER_DISCOVERY_FAILED', why);
 }
 
-/** A place whose answer was lost, or that has metadata of somebody else, says more than one that has none. */
+/** A lost response, or the metadata of another issuer, says more than no metadata. */
 function bestOf(failures: readonly ProviderError[], issuer: URL): ProviderError {
   const telling = failures.find(
     (failure) => !isProviderError(failure, 'PROVIDER_DISCOVERY_FAILED'),
@@ -149,4 +149,62 @@ function bestOf(failures: readonly ProviderError[], issuer: URL): ProviderError 
     `The issuer ${displayUrl(issuer)} describes itself neither as OpenID provider (${openid}) nor as OAuth ` +
       `authorization server (${oauth2}). Check BROKER_ISSUER, or set BROKER_TOKEN_ENDPOINT and BROKER_JWKS_URI.`,
   );
+}
+
+/** How long discovered metadata is used, in milliseconds. */
+export const METADATA_TTL = 60 * 60 * 1000;
+
+/** More issuers than any broker has: bounds the map. */
+const MAX_ISSUERS = 16;
+
+interface Entry {
+  readonly server: Promise<DiscoveredServer>;
+  /** When it was requested, in milliseconds since the Unix epoch. */
+  readonly askedAt: number;
+}
+
+/** Discovered metadata by issuer. Concurrent callers share one discovery; a failed one is not kept. */
+export class MetadataCache {
+  readonly #clock: Clock;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** The cached metadata, or what `load` resolves to. */
+  get(
+    settings: ProviderSettings,
+    load: () => Promise<DiscoveredServer>,
+  ): Promise<DiscoveredServer> {
+    const key = keyOf(settings);
+    const now = this.#clock.now();
+    const known = this.#entries.get(key);
+    if (known !== undefined && isFresh(known, now)) return known.server;
+    this.#entries.delete(key);
+    const entry = { server: load(), askedAt: now };
+    this.#entries.set(key, entry);
+    const [oldest] = this.#entries.keys();
+    if (oldest !== undefined && this.#entries.size > MAX_ISSUERS) this.#entries.delete(oldest);
+    // The caller receives the failure; here it only must not be kept.
+    entry.server.catch(() => {
+      if (this.#entries.get(key) === entry) this.#entries.delete(key);
+    });
+    return entry.server;
+  }
+
+  /** Makes the next call discover again. */
+  forget(settings: ProviderSettings): void {
+    this.#entries.delete(keyOf(settings));
+  }
+}
+
+// A clock that was set back would keep an entry until it catches up.
+function isFresh(entry: Entry, now: number): boolean {
+  const age = now - entry.askedAt;
+  return age >= 0 && age < METADATA_TTL;
+}
+
+function keyOf(settings: ProviderSettings): string {
+  return `${settings.allowInsecureHttp === true} ${settings.issuer}`;
 }

@@ -1,5 +1,5 @@
 import { systemClock, waitFor, type Clock, type DateReading } from '../tokens/time.js';
-import { type DiscoveredServer, discover } from './discovery.js';
+import { discover, MetadataCache, type DiscoveredServer } from './discovery.js';
 import {
   type ProviderSettings,
   secretsOf,
@@ -17,72 +17,14 @@ import { boundedFetch, type Budget, mayBeStaleMetadata, retrying } from './provi
 import { readTokenResponse, type TokenResponseContext } from './token-response.js';
 import type { MintedToken, ProviderMetadata, TokenProvider } from './token-provider.js';
 
-/** How long discovered metadata is used, in milliseconds. */
-export const METADATA_TTL = 60 * 60 * 1000;
-
-/** More issuers than any broker has; it only keeps a mistake from growing the map for ever. */
-const MAX_ISSUERS = 16;
-
-interface Entry {
-  readonly server: Promise<DiscoveredServer>;
-  /** Milliseconds since the Unix epoch; when it was asked for. */
-  readonly askedAt: number;
-}
-
-/** Discovered metadata by issuer. Callers that come together share one discovery; a failed one is not kept. */
-class MetadataCache {
-  readonly #clock: Clock;
-  readonly #entries = new Map<string, Entry>();
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** The cached metadata, or what `load` resolves to. */
-  get(
-    settings: ProviderSettings,
-    load: () => Promise<DiscoveredServer>,
-  ): Promise<DiscoveredServer> {
-    const key = keyOf(settings);
-    const now = this.#clock.now();
-    const known = this.#entries.get(key);
-    if (known !== undefined && isFresh(known, now)) return known.server;
-    this.#entries.delete(key);
-    const entry = { server: load(), askedAt: now };
-    this.#entries.set(key, entry);
-    const [oldest] = this.#entries.keys();
-    if (oldest !== undefined && this.#entries.size > MAX_ISSUERS) this.#entries.delete(oldest);
-    // Whoever asked gets the failure itself; here it only must not stay.
-    entry.server.catch(() => {
-      if (this.#entries.get(key) === entry) this.#entries.delete(key);
-    });
-    return entry.server;
-  }
-
-  /** Makes the next call discover again. */
-  forget(settings: ProviderSettings): void {
-    this.#entries.delete(keyOf(settings));
-  }
-}
-
-// A clock that was set back would keep an entry for as long as the jump.
-function isFresh(entry: Entry, now: number): boolean {
-  const age = now - entry.askedAt;
-  return age >= 0 && age < METADATA_TTL;
-}
-
-function keyOf(settings: ProviderSettings): string {
-  return `${settings.allowInsecureHttp === true} ${settings.issuer}`;
-}
-
 /** Options of {@link createOAuthProvider}. */
 export interface OAuthProviderOptions {
   readonly clock: Clock;
-  /** Milliseconds for one HTTP exchange, the body included. Default: 5000. */
+  /** Milliseconds for one request, the body included. Default: 5000. */
   readonly timeoutMs?: number;
-  /** How often one exchange is tried in all while the failure may pass. Default: 3. */
+  /** How often one request is tried in all while the failure may pass. Default: 3. */
   readonly attempts?: number;
-  /** Milliseconds for one call with all its exchanges and pauses. Default: 30000. */
+  /** Milliseconds for one call with all its requests and pauses. Default: 30000. */
   readonly deadlineMs?: number;
   /** Jitter: from 0 up to, but not including, 1. Default: `Math.random`. */
   readonly random?: () => number;
@@ -93,11 +35,9 @@ export interface OAuthProviderOptions {
 /**
  * The {@link TokenProvider} for every provider that speaks OAuth 2.0, over `oauth4webapi`.
  *
- * Failures that may pass (no connection, time-out, 429, 5xx) are retried within the deadline, with `Retry-After` kept;
- * all others are thrown at once. Redirects are never followed.
- *
- * @throws nothing itself; its methods reject with a `ProviderError`, or a `CredentialsSecretError` for a private key
- *   that cannot be used.
+ * Failures that may pass (no connection, time-out, 429, 5xx) are retried within the deadline, respecting `Retry-After`;
+ * all others are thrown at once. Redirects are never followed. Its methods reject with a `ProviderError`, or with a
+ * `CredentialsSecretError` for a private key that cannot be used.
  */
 export function createOAuthProvider(options: OAuthProviderOptions): TokenProvider {
   return new OAuthProvider(options);
@@ -150,7 +90,7 @@ class OAuthProvider implements TokenProvider {
     return { ...server, token_endpoint: url };
   }
 
-  // The discovery is shared, so that one caller's signal must not end it for the others.
+  // The discovery is shared: one caller's signal must not end it for the others.
   async #discover(
     settings: ProviderSettings,
     signal: AbortSignal | undefined,
@@ -214,12 +154,11 @@ async function grant(
   );
   const context = { settings, credentials, method };
   let refused: unknown;
-  for (const [index, authenticator] of authenticators.entries()) {
+  for (const authenticator of authenticators) {
     try {
-      const token = await retrying(budget, (timeoutMs) =>
+      return await retrying(budget, (timeoutMs) =>
         requestToken(server, context, authenticator, { ...budget, timeoutMs }),
       );
-      return credentials.kind === 'secrets' ? { ...token, secretIndex: index } : token;
     } catch (error) {
       if (!isProviderError(error, 'PROVIDER_INVALID_CLIENT')) throw error;
       refused = error;
@@ -236,7 +175,7 @@ async function requestToken(
 ): Promise<MintedToken> {
   const client: oauth.Client = {
     client_id: context.credentials.clientId,
-    // The library takes the time of client assertions from the machine.
+    // The library uses the machine's clock for client assertions.
     [oauth.clockSkew]: Math.round((clock.now() - systemClock.now()) / 1000),
   };
   const response = await oauth.clientCredentialsGrantRequest(

@@ -3,10 +3,14 @@ import type {
   ClientAuthentication,
   ProviderSettings,
 } from './client-credentials.js';
-import { withoutCommonplaces, type Complaint, safeText } from './provider-http.js';
-import type { ProviderErrorCode } from './provider-errors.js';
+import {
+  safeText,
+  withoutCommonplaces,
+  type Complaint,
+  type ProviderErrorCode,
+} from './provider-errors.js';
 
-/** What a token was asked for with: advice never says to set what is set. */
+/** What the token was requested with, so that no advice is to set what is set. */
 export interface Asked {
   readonly settings: ProviderSettings;
   readonly kind: ClientCredentials['kind'];
@@ -16,13 +20,38 @@ export interface Asked {
 /** What a refusal of the token endpoint means. */
 interface Advice {
   readonly error: ProviderErrorCode;
-  /** What to do, in whole sentences; empty when nobody can know. */
+  /** What to do, in whole sentences; empty when unknown. */
   readonly todo: string;
 }
 
-const GRANT =
-  'The provider knows this client, and does not let it use the client-credentials grant: allow it there (Keycloak: "Client ' +
-  'authentication" and "Service accounts roles").';
+/**
+ * What a complaint of the token endpoint means and what to do about it, given what was asked for. Pure.
+ *
+ * @param complaint raw, as it came; nothing of it is in the result.
+ */
+export function adviseOn(status: number, complaint: Complaint, asked: Asked): Advice {
+  const { code = '', description = '' } = complaint;
+  const words = `${code} ${withoutCommonplaces(description)}`;
+  const row = ROWS.find(
+    (candidate) =>
+      (candidate.status?.includes(status) ?? true) &&
+      (candidate.code?.test(code) ?? true) &&
+      (candidate.words?.test(words) ?? true) &&
+      (candidate.kind === undefined || candidate.kind === asked.kind),
+  );
+  if (row === undefined) return { error: 'PROVIDER_REFUSED', todo: '' };
+  const { error, todo } = row;
+  return { error, todo: typeof todo === 'string' ? todo : todo(asked, words) };
+}
+
+/** What to do about a token that is not a signed JWT. Pure. */
+export function adviseOnFormat({ audience, resource }: ProviderSettings): string {
+  const jwt = 'token format JWT (Hydra: "access_token_strategy": "jwt"; Spring: "self-contained")';
+  return audience === undefined && resource === undefined
+    ? 'Most often the audience is missing: set BROKER_AUDIENCE (Auth0: the identifier of your API; Okta: use the issuer of a custom ' +
+        `authorization server; Entra ID: the scope "API-ID/.default"). Otherwise give this client the ${jwt}.`
+    : `Is the audience that of an API of yours, with the ${jwt}? Providers send opaque tokens for their own endpoints.`;
+}
 
 interface Row {
   /** Every condition that is given must hold. */
@@ -35,9 +64,13 @@ interface Row {
   readonly todo: string | ((asked: Asked, words: string) => string);
 }
 
+const GRANT =
+  'The provider knows this client, and does not let it use the client-credentials grant: allow it there (Keycloak: "Client ' +
+  'authentication" and "Service accounts roles").';
+
 /**
- * What providers say, and what to do about it. The first row that fits counts: exact words stand before the error codes of
- * RFC 6749 §5.2, which every provider uses in its own way, and those before the HTTP status.
+ * What providers say, and what to do about it. The first matching row counts: exact words come before the error codes of
+ * RFC 6749 §5.2, which each provider uses in its own way, and those before the HTTP status.
  */
 const ROWS: readonly Row[] = [
   // Not now.
@@ -203,7 +236,7 @@ const ROWS: readonly Row[] = [
     todo: scopeAdvice,
   },
 
-  // The bare codes of RFC 6749 §5.2. Some providers (Auth0) send one of their own for a wrong secret; the status tells.
+  // The bare codes of RFC 6749 §5.2. Some providers (Auth0) send another one for a wrong secret; the status decides.
   { code: /^invalid_client$/, error: 'PROVIDER_INVALID_CLIENT', todo: credentialsAdvice },
   {
     code: /^unauthorized_client$/,
@@ -232,35 +265,6 @@ const ROWS: readonly Row[] = [
     todo: 'Is it the URL of the token endpoint?',
   },
 ];
-
-/**
- * What a complaint of the token endpoint means and what to do about it, given what was asked for. Pure.
- *
- * @param complaint raw, as it came; nothing of it is in the result.
- */
-export function adviseOn(status: number, complaint: Complaint, asked: Asked): Advice {
-  const { code = '', description = '' } = complaint;
-  const words = `${code} ${withoutCommonplaces(description)}`;
-  const row = ROWS.find(
-    (candidate) =>
-      (candidate.status?.includes(status) ?? true) &&
-      (candidate.code?.test(code) ?? true) &&
-      (candidate.words?.test(words) ?? true) &&
-      (candidate.kind === undefined || candidate.kind === asked.kind),
-  );
-  if (row === undefined) return { error: 'PROVIDER_REFUSED', todo: '' };
-  const { error, todo } = row;
-  return { error, todo: typeof todo === 'string' ? todo : todo(asked, words) };
-}
-
-/** What to do about a token that is not a signed JWT. Pure. */
-export function adviseOnFormat({ audience, resource }: ProviderSettings): string {
-  const jwt = 'token format JWT (Hydra: "access_token_strategy": "jwt"; Spring: "self-contained")';
-  return audience === undefined && resource === undefined
-    ? 'Most often the audience is missing: set BROKER_AUDIENCE (Auth0: the identifier of your API; Okta: use the issuer of a custom ' +
-        `authorization server; Entra ID: the scope "API-ID/.default"). Otherwise give this client the ${jwt}.`
-    : `Is the audience that of an API of yours, with the ${jwt}? Providers send opaque tokens for their own endpoints.`;
-}
 
 const setScope = 'set BROKER_SCOPE, or "scope" in the credentials secret';
 const setAudience = 'set BROKER_AUDIENCE, or "audience" in the credentials secret';

@@ -12,13 +12,13 @@ import {
   requireWhole,
   shownComplaint,
   type Complaint,
-  type Members,
   safeText,
-} from './provider-http.js';
-import { ProviderError } from './provider-errors.js';
+  ProviderError,
+} from './provider-errors.js';
+import type { JsonObject } from '../tokens/json.js';
 import type { MintedToken } from './token-provider.js';
 
-/** What is known about a token response besides the response itself. */
+/** What the token was requested with. */
 export interface TokenResponseContext {
   readonly settings: ProviderSettings;
   readonly credentials: ClientCredentials;
@@ -26,8 +26,8 @@ export interface TokenResponseContext {
 }
 
 /**
- * Reads the answer of the token endpoint (RFC 6749 §5.1 and §5.2). Only `access_token`, `token_type`, `expires_in` and `scope`
- * are read; whatever else a provider sends along refuses nothing.
+ * Reads the response of the token endpoint (RFC 6749 §5.1 and §5.2). Only `access_token`, `token_type`, `expires_in` and
+ * `scope` are read; other members are ignored.
  *
  * @throws {ProviderError} `PROVIDER_INVALID_CLIENT`, `PROVIDER_REFUSED`, `PROVIDER_UNAVAILABLE`, `PROVIDER_THROTTLED`,
  *   `PROVIDER_NOT_JSON`, `PROVIDER_RESPONSE_INVALID`, `PROVIDER_TOKEN_NOT_JWT`.
@@ -48,7 +48,7 @@ export async function readTokenResponse(
   if (complaint !== undefined && (!response.ok || typeof accessToken !== 'string')) {
     throw refusal(response.status, complaint, context);
   }
-  // RFC 6749 §5.2: 401 is about the client's authentication. A web page with that status is somebody else's answer.
+  // RFC 6749 §5.2: 401 is about the client's authentication. A web page with that status comes from something else.
   if (response.status === 401 && (type === undefined || /json/i.test(type))) {
     if (/^\s*bearer\b/i.test(response.headers.get('www-authenticate') ?? '')) {
       throw invalidResponse(came, 'it wants a bearer token');
@@ -64,7 +64,7 @@ export async function readTokenResponse(
 }
 
 function readToken(
-  members: Members,
+  members: JsonObject,
   came: string,
   { settings }: TokenResponseContext,
 ): MintedToken {
@@ -99,7 +99,7 @@ function requireBearer(type: unknown, came: string): void {
   );
 }
 
-/** Seconds. Some providers send a text; null and an empty text say nothing, and then the token's own `exp` counts alone. */
+/** Seconds. Some providers send a text; null and an empty text count as absent, and then only the token's `exp` counts. */
 function readLife(value: unknown, came: string): number | undefined {
   if (value === undefined || value === null || value === '') return undefined;
   const isNumeral = typeof value === 'string' && /^\s*\d+(?:\.\d+)?\s*$/.test(value);
@@ -108,34 +108,30 @@ function readLife(value: unknown, came: string): number | undefined {
   throw unusable(came, '"expires_in" is not a number of seconds');
 }
 
-/** A list is not of the standard, and is understood all the same. */
+/** Also understands a list, which is not in the standard. */
 function readScope(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   const isList = Array.isArray(value) && value.every((name) => typeof name === 'string');
   return isList ? value.join(' ') : undefined;
 }
 
-function notJson(came: string): ProviderError {
-  return new ProviderError(
-    'PROVIDER_NOT_JSON',
-    `The provider's token endpoint answered with something else than JSON (${came}): most often the page of a ` +
-      'proxy, a firewall or a login. Is it the URL of the token endpoint?',
+function requireJws(token: string, settings: ProviderSettings): void {
+  const parts = token.split('.').length;
+  if (parts === 3 && hasAlgorithm(token)) return;
+  const form = parts === 5 ? 'it is encrypted (JWE)' : 'it is opaque';
+  throw new ProviderError(
+    'PROVIDER_TOKEN_NOT_JWT',
+    `The provider minted a token that no service can verify: ${form}, not a signed JWT. ${adviseOnFormat(settings)}`,
   );
 }
 
-function invalidResponse(came: string, why: string): ProviderError {
-  return new ProviderError(
-    'PROVIDER_RESPONSE_INVALID',
-    `The provider's token endpoint did not send a token response (${came}; ${why}). Is it the URL of the token endpoint?`,
-  );
-}
-
-/** It is the token endpoint, since a token came. */
-function unusable(came: string, why: string): ProviderError {
-  return new ProviderError(
-    'PROVIDER_RESPONSE_INVALID',
-    `The provider minted a token, and its response cannot be used (${came}; ${why}).`,
-  );
+function hasAlgorithm(token: string): boolean {
+  try {
+    return typeof decodeProtectedHeader(token).alg === 'string';
+  } catch {
+    // The reason may quote the token.
+    return false;
+  }
 }
 
 function refusal(
@@ -166,21 +162,24 @@ const MEANING: Partial<Record<ProviderError['code'], string>> = {
   PROVIDER_THROTTLED: 'The provider says that there were too many requests',
 };
 
-function requireJws(token: string, settings: ProviderSettings): void {
-  const parts = token.split('.').length;
-  if (parts === 3 && hasAlgorithm(token)) return;
-  const form = parts === 5 ? 'it is encrypted (JWE)' : 'it is opaque';
-  throw new ProviderError(
-    'PROVIDER_TOKEN_NOT_JWT',
-    `The provider minted a token that no service can verify: ${form}, not a signed JWT. ${adviseOnFormat(settings)}`,
+function notJson(came: string): ProviderError {
+  return new ProviderError(
+    'PROVIDER_NOT_JSON',
+    `The provider's token endpoint did not answer with JSON (${came}): most often the page of a ` +
+      'proxy, a firewall or a login. Is it the URL of the token endpoint?',
   );
 }
 
-function hasAlgorithm(token: string): boolean {
-  try {
-    return typeof decodeProtectedHeader(token).alg === 'string';
-  } catch {
-    // The reason does not matter, and naming it might quote the token.
-    return false;
-  }
+function invalidResponse(came: string, why: string): ProviderError {
+  return new ProviderError(
+    'PROVIDER_RESPONSE_INVALID',
+    `The provider's token endpoint did not send a token response (${came}; ${why}). Is it the URL of the token endpoint?`,
+  );
+}
+
+function unusable(came: string, why: string): ProviderError {
+  return new ProviderError(
+    'PROVIDER_RESPONSE_INVALID',
+    `The provider minted a token, and its response cannot be used (${came}; ${why}).`,
+  );
 }

@@ -1,17 +1,17 @@
 import { createHash } from 'node:crypto';
 import {
-  isStoreError,
   CLAIM_LABEL,
+  isStoreError,
   versionWithLabel,
   type SecretStore,
   type SecretVersion,
 } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/time.js';
 import { parseRotationClaim, serializeRotationClaim } from '../tokens/service-token.js';
+import type { Clock } from '../tokens/time.js';
 
 /**
- * The last taken number of a sequence that is taken from its start on without gaps: leapt over in steps that double, and
- * then halve, so that hundreds cost some twenty questions.
+ * The last taken number of a sequence without gaps, found by galloping and then binary search: hundreds cost some twenty
+ * calls of `isTaken`.
  *
  * @param from a number that is taken.
  */
@@ -53,10 +53,10 @@ export function nameBasedUuid(parts: readonly string[]): string {
 /**
  * The version id of one attempt at a rotation.
  *
- * It is the same in every replica, so that those which run the same rotation meet in the store. A version's value can
- * never be changed, so an attempt whose version was given up is followed by the next number.
+ * Every replica computes the same one, so that replicas that run the same rotation meet in the store. A version's value
+ * never changes, so an attempt whose version was given up is followed by the next number.
  *
- * @param rotationKey what is being rotated for, see {@link slotKey}, {@link earlyKey} and {@link manualKey}.
+ * @param rotationKey what the rotation is for, see {@link slotKey}, {@link earlyKey} and {@link manualKey}.
  */
 export function versionIdOf(secretId: string, rotationKey: string, attempt: number): string {
   return nameBasedUuid(['version', secretId, rotationKey, String(attempt)]);
@@ -72,24 +72,24 @@ export function slotKey(slotStart: number): string {
   return `slot ${new Date(slotStart).toISOString()}`;
 }
 
-/** The key of a rotation because the current version's life runs out, or receivers refuse it; each is followed up once. */
+/** The key of a rotation because the current version runs out of life, or receivers refuse it; each is replaced once. */
 export function earlyKey(currentVersionId: string | undefined): string {
   return `early ${currentVersionId ?? 'none'}`;
 }
 
 /**
- * The key of a request to Secrets Manager because the current version's life runs out, or receivers refuse it.
+ * The key of a request to Secrets Manager because the current version runs out of life, or receivers refuse it.
  *
- * @param windowStart replicas that ask within the same stretch of time ask for the same; its start, in milliseconds.
+ * @param windowStart milliseconds since the Unix epoch; replicas that ask within one window ask for the same version.
  */
 export function watchdogKey(currentVersionId: string | undefined, windowStart: number): string {
   return `watchdog ${currentVersionId ?? 'none'} ${new Date(windowStart).toISOString()}`;
 }
 
 /**
- * The key of a rotation that somebody asked for.
+ * The key of a rotation on request.
  *
- * @param what the version that is to be replaced, so that all who ask for that do it once; or a random id for a rotation of
+ * @param what the version to replace, so that all who request this share one rotation; or a random id for a rotation of
  *   its own.
  */
 export function manualKey(what: string): string {
@@ -101,11 +101,11 @@ interface ClaimOptions {
   readonly store: SecretStore;
   readonly tokenSecretId: string;
   readonly clock: Clock;
-  /** Random identifier of the process: it waits for no claim of its own, since it mints once at a time for a version. */
+  /** Random identifier of the process. It never waits for its own claim: it runs one mint at a time for a version. */
   readonly owner: string;
   /**
-   * How long a claim stands that nobody releases, in milliseconds. It must be longer than a mint may take; a process
-   * that dies while it mints keeps the others waiting for as long.
+   * How long a claim stands that is not released, in milliseconds. It must be longer than a mint may take; a process that
+   * dies while it mints keeps the others waiting that long.
    */
   readonly lease: number;
   /** Ends the wait for another's claim; the call then rejects with its reason. */
@@ -115,21 +115,21 @@ interface ClaimOptions {
 /** The right to mint for a version. */
 export interface Claim {
   /**
-   * Gives it up, since nothing was staged: another replica may claim at once. A process that cannot do so any more lets
-   * the others wait for the lease.
+   * Ends the claim after a mint that staged nothing: another replica may claim at once. Without a release the others wait
+   * for the lease.
    */
   release(): Promise<void>;
 }
 
-/** How long a claim stands where nobody says otherwise, in milliseconds; a mint takes 30,000 at most. */
+/** The default lease of a claim, in milliseconds; a mint takes 30,000 at most. */
 export const CLAIM_LEASE = 45_000;
 
 /**
- * Claims for one version. Each is a version of the token secret, of which Secrets Manager takes a hundred a day or so:
- * an outage of the provider that lasts must not use them up.
+ * The most claims for one version. Each is a version of the token secret, of which Secrets Manager accepts about a hundred
+ * a day: a long outage of the provider must not use them up.
  */
 export const MOST_CLAIMS = 20;
-/** After a mint that failed the next replica asks this long after the failed one had claimed, in milliseconds. */
+/** After a failed mint the next replica mints this long after the failed one had claimed, in milliseconds. */
 const AFTER_FAILURE = 5_000;
 const FIRST_WAIT = 100;
 const LONGEST_WAIT = 2_000;
@@ -139,10 +139,10 @@ const LONGEST_WAIT = 2_000;
  * secret with an id that every replica computes, and a store lets only one value have an id. It stands while its label
  * does, and for its lease at most.
  *
- * Whoever made the last of {@link MOST_CLAIMS} keeps it, and mints again and again under it. The others wait for its
- * lease then, and mint without a claim: at worst a token too many is minted, of which one is kept.
+ * The owner of the last of {@link MOST_CLAIMS} keeps it for all its further mints. The others then wait for its lease, and
+ * mint without a claim: at worst one token too many is minted, and one is kept.
  *
- * @returns the claim when the caller has to mint; `staged` when the version has meanwhile been staged by another.
+ * @returns the claim when the caller has to mint; `staged` when another process has staged the version.
  */
 export async function claimMinting(
   versionId: string,
@@ -186,7 +186,7 @@ async function waitForOwner(
   for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
     signal?.throwIfAborted();
     if (await findVersion(store, tokenSecretId, versionId)) return 'staged';
-    // Not shown yet by a store whose reads lag, or not readable as a claim: then our own wait alone counts.
+    // A lagging store may not show the claim yet, or it may be unreadable: then only our own wait counts.
     const version = await findVersion(store, tokenSecretId, claimId);
     const claim = version && parseRotationClaim(version.value);
     if (claim?.owner === owner) return 'ended';
@@ -196,8 +196,8 @@ async function waitForOwner(
       // Another has claimed since: for this version, or for another, and then this claim may still be minted under.
       if (await findVersion(store, tokenSecretId, claimIdOf(versionId, turn + 1))) return 'ended';
     }
-    // The claim's own time shortens the wait after a restart, unless its owner keeps it; our own bounds it if the clocks
-    // differ, and what was slept does if ours is set back meanwhile.
+    // The claim's age shortens the wait after a restart, unless its owner keeps it. Our own wait bounds it if the clocks
+    // differ, and the time slept does if ours is set back.
     const isKept = turn === MOST_CLAIMS - 1;
     const claimAge = isKept || claim?.claimedAt === undefined ? 0 : now - claim.claimedAt;
     const left = (isReleased ? AFTER_FAILURE : lease) - Math.max(slept, now - since, claimAge);
@@ -208,7 +208,7 @@ async function waitForOwner(
   }
 }
 
-/** Whether a claim was released. One that lost its label to another's may be that of a mint that still runs. */
+/** Whether a claim was released. The mint of a claim that lost its label to another claim may still run. */
 async function hasNoHolder(
   claim: SecretVersion,
   { store, tokenSecretId }: ClaimOptions,

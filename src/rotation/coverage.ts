@@ -65,7 +65,7 @@ export interface Slots {
  * @throws {Error} when the expression is not valid, or never comes true.
  */
 export function createSlots(cronExpression: string): Slots {
-  const cron = new Cron(cronExpression, { timezone: 'UTC' });
+  const cron = new Cron(cronExpression, { utcOffset: 0 });
 
   const nextAfter = (now: number): number => {
     const next = cron.nextRun(new Date(now));

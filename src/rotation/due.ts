@@ -1,6 +1,6 @@
-import { earlyKey, slotKey, findVersion, lastTaken, versionIdOf, watchdogKey } from './claim.js';
 import { backoff } from '../tokens/time.js';
 import type { SecretStore } from '../secrets/secret-store.js';
+import { earlyKey, findVersion, lastTaken, slotKey, versionIdOf, watchdogKey } from './claim.js';
 
 /** What is known of the current version. */
 export interface CurrentToken {
@@ -24,7 +24,7 @@ interface DueInput {
   readonly isRefused?: boolean;
 }
 
-/** Why a token is rotated that has life enough. */
+/** The reason to rotate a token that has enough life left. */
 export const REFUSED = 'receivers refuse the service token';
 
 /** Which rotation is due. */
@@ -75,7 +75,7 @@ export interface Attempt {
   readonly givenUp: GivenUp | undefined;
 }
 
-/** Attempts whose versions were staged and given up: the provider's token was none that receivers would accept. */
+/** Attempts whose versions were staged and given up: receivers would have refused the token. */
 interface GivenUp {
   readonly count: number;
   /** When the last of them was staged, in milliseconds since the Unix epoch. */
@@ -84,14 +84,14 @@ interface GivenUp {
 
 /** The pause after an attempt that was given up, in milliseconds; twice as long after each that follows {@link QUICK_MINTS}. */
 const FIRST_REST = 10_000;
-/** So many wrong tokens in a row may be a provider's bad minutes, which end without anybody. */
+/** This many wrong tokens in a row may be a passing fault of the provider. */
 export const QUICK_MINTS = 8;
 /** The longest pause after a token that receivers would refuse, in milliseconds. */
 export const LONGEST_REST = 30 * 60_000;
 
 /**
- * The first of the key's attempts that was not given up. Each version is read by its id, labels included: a description
- * that is older than the read would take a version for given up that was just staged.
+ * The first of the key's attempts that was not given up. Each version is read by its id, with its labels: by an older
+ * description, a version that was just staged would look given up.
  *
  * @throws {BrokerError} what the store says.
  */
@@ -119,15 +119,15 @@ export async function nextAttempt(
 }
 
 /**
- * Before which instant the schedule mints no further token for a key, in milliseconds since the Unix epoch. Replicas share
- * it, as it is computed from what is in the store: each mint may cost money, and a provider that is set up wrongly stays
- * so until somebody mends it. It is then rotated within half an hour, or at once by hand.
+ * The instant before which the schedule mints no further token for a key, in milliseconds since the Unix epoch. It is
+ * computed from what is in the store, so replicas share it: each mint may cost money, and a provider that is set up wrongly
+ * stays so until it is fixed. The schedule then rotates within half an hour; `rotate` does at once.
  *
  * @returns `undefined` when it may mint now.
  */
 export function restUntil({ state, givenUp }: Attempt, now: number): number | undefined {
   if (state !== 'new' || givenUp === undefined) return undefined;
-  // A store's clock may be ahead of ours. Farther ahead than any pause is long, ours was set back.
+  // A store's clock may be ahead of ours. By more than the longest pause, ours was set back.
   if (givenUp.lastAt - now > LONGEST_REST) return undefined;
   const rest = backoff(givenUp.count - QUICK_MINTS + 1, FIRST_REST, LONGEST_REST);
   const until = givenUp.lastAt + rest;
@@ -179,7 +179,8 @@ export function askWait(count: number): number {
 
 /**
  * Whether Secrets Manager has to be asked to rotate now. It rotates by its own schedule; the watchdog steps in only when
- * the service token's life runs out, when receivers refuse it, or when there is none, and never more often than {@link askWait} says.
+ * the service token runs out of life, when receivers refuse it, or when there is no token; and never more often than
+ * {@link askWait} allows.
  */
 export function decideWatch(input: WatchInput): Watch {
   const { now, current, minimumRemaining, isRefused = false } = input;
@@ -192,7 +193,7 @@ export function decideWatch(input: WatchInput): Watch {
   if (asked !== undefined) {
     const elapsed = now - asked.at;
     const wait = askWait(asked.count);
-    // A clock that was set back must not silence the watchdog for as long as the jump.
+    // A clock that was set back must not silence the watchdog until it catches up.
     if (elapsed >= 0 && elapsed < wait) return { kind: 'wait', until: asked.at + wait };
   }
   return {

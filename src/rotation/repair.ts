@@ -1,14 +1,14 @@
 import {
-  isStoreError,
   CLAIM_LABEL,
+  isStoreError,
   versionWithLabel,
   type SecretDescription,
   type SecretStore,
 } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/time.js';
 import { parseRotationClaim, TokenSecretError } from '../tokens/service-token.js';
+import type { Clock } from '../tokens/time.js';
 import { CLAIM_LEASE, findVersion } from './claim.js';
-import { RotationError, pendingLeftover, rotationMode } from './rotation.js';
+import { pendingLeftover, RotationError, rotationMode } from './rotation.js';
 
 /**
  * A pending version that is younger, in milliseconds, may belong to a rotation that still runs: 15 minutes, the longest
@@ -22,7 +22,7 @@ export interface RepairInput {
   readonly description: SecretDescription;
   /** When the pending version got its value; `undefined` while it has none. */
   readonly stagedAt: number | undefined;
-  /** When a replica last claimed a mint; `undefined` when none did. */
+  /** When a replica last claimed a mint; `undefined` without a claim. */
   readonly claimedAt: number | undefined;
   /** Clears a version of any age. */
   readonly force: boolean;
@@ -131,7 +131,7 @@ async function openClaim(
     const current = await findVersion(store, secretId, currentId);
     return (current?.createdAt ?? 0) >= claimedAt ? undefined : claimedAt;
   } catch (error) {
-    // Gone since, or no claim after all: then it keeps nobody waiting.
+    // Deleted since, or not a claim: then no replica waits for it.
     if (isStoreError(error, 'VERSION_NOT_FOUND') || error instanceof TokenSecretError) {
       return undefined;
     }

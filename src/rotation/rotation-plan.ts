@@ -1,18 +1,18 @@
 import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock } from '../tokens/time.js';
+import type { Slots } from './coverage.js';
 import {
+  decideDue,
+  decideWatch,
   nextAttempt,
+  REFUSED,
   restUntil,
   type Attempt,
-  decideDue,
-  REFUSED,
   type CurrentToken,
   type Due,
-  decideWatch,
 } from './due.js';
 import { pendingLeftover, rotationMode, type RotationMode } from './rotation.js';
 import type { Rotator } from './rotator.js';
-import type { Slots } from './coverage.js';
 
 /** What a rotation would do now. */
 export interface PlannedRotation {
@@ -26,7 +26,7 @@ export interface PlannedRotation {
   readonly reason: string;
 }
 
-/** What would happen if it happened now. Nothing was written, and nothing minted, to find it out. */
+/** What would happen now. It is found by reading alone: nothing is written or minted. */
 export interface RotationPlan {
   readonly mode: RotationMode;
   readonly current: CurrentToken | undefined;
@@ -34,7 +34,7 @@ export interface RotationPlan {
   readonly pending: string | undefined;
   /** What the schedule would do. */
   readonly schedule: PlannedRotation;
-  /** What somebody would get who asks for a rotation now. */
+  /** What a request to rotate now would do. */
   readonly onRequest: PlannedRotation;
 }
 
@@ -50,7 +50,7 @@ export interface PlanInput {
   readonly isStarving: boolean;
   /** Whether receivers refuse the current token. Default: false. */
   readonly isRefused?: boolean;
-  /** Whether the current token is so young that nobody gets another by asking. Default: false. */
+  /** Whether the current token is too young for a request to bring another. Default: false. */
   readonly isRecent?: boolean;
 }
 
@@ -119,7 +119,7 @@ interface PlanOptions {
   readonly isRefused?: boolean;
 }
 
-/** Finds out what a rotation would do now, by reading alone. @throws {BrokerError} what the store says. */
+/** Finds out what a rotation would do now, by reading alone. @throws {BrokerError} what the store reports. */
 export async function planRotation(options: PlanOptions): Promise<RotationPlan> {
   const { store, tokenSecretId, rotator, slots, minimumRemaining, clock } = options;
   const { isRefused = false } = options;

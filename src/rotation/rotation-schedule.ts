@@ -1,20 +1,3 @@
-import { isStoreError, SecretStoreError, type SecretDescription } from '../secrets/secret-store.js';
-import { backoff, type Clock } from '../tokens/time.js';
-import { BrokerError, errorCode } from '../tokens/errors.js';
-import {
-  LONGEST_REST,
-  QUICK_MINTS,
-  decideDue,
-  type CurrentToken,
-  type Due,
-  askWait,
-  decideWatch,
-  type Asked,
-} from './due.js';
-import { rotationMode, type RotationMode } from './rotation.js';
-import { Rotator } from './rotator.js';
-import { missedSlots, MOST_MISSED, type MissedSlots, type Slots } from './coverage.js';
-import { type Refusal, TokenWatch } from './token-watch.js';
 import {
   Inject,
   Injectable,
@@ -26,10 +9,28 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
+import { isStoreError, SecretStoreError, type SecretDescription } from '../secrets/secret-store.js';
+import { BrokerError, errorCode } from '../tokens/errors.js';
+import { backoff, type Clock } from '../tokens/time.js';
+import { missedSlots, MOST_MISSED, type MissedSlots, type Slots } from './coverage.js';
+import {
+  askWait,
+  decideDue,
+  decideWatch,
+  LONGEST_REST,
+  QUICK_MINTS,
+  restUntil,
+  type Asked,
+  type CurrentToken,
+  type Due,
+} from './due.js';
+import { rotationMode, type RotationMode } from './rotation.js';
+import { Rotator } from './rotator.js';
+import { TokenWatch, type Refusal } from './token-watch.js';
 
 /** What the schedule works with. */
 interface RotationScheduleOptions {
-  readonly rotator: Pick<Rotator, 'current' | 'describe' | 'restFor' | 'rotate'>;
+  readonly rotator: Pick<Rotator, 'attempt' | 'current' | 'describe' | 'rotate'>;
   readonly slots: Slots;
   /** Remaining life in milliseconds under which the token is rotated early. */
   readonly minimumRemaining: number;
@@ -38,11 +39,11 @@ interface RotationScheduleOptions {
   readonly refusal?: () => Refusal | undefined;
   /** From 0 up to 1; spreads the retries of replicas. Default: `Math.random`. */
   readonly random?: () => number;
-  /** Told when the schedule finds out who rotates the secret, and when a check failed before it could rotate. */
+  /** Notified when the schedule learns who rotates the secret, and when a check fails before it could rotate. */
   readonly observer?: RotationScheduleObserver;
 }
 
-/** What the schedule tells besides the rotations themselves. */
+/** What the schedule reports, apart from the rotations. A method that throws is a bug. */
 export interface RotationScheduleObserver {
   /** Who rotates the secret, as soon as it is known, and whenever it changes. */
   modeChanged?(mode: RotationMode): void;
@@ -55,7 +56,7 @@ export interface RotationScheduleObserver {
   resting?(reason: string, until: number): void;
 }
 
-/** How the schedule keeps up, by what this process knows. Instants in milliseconds since the Unix epoch. */
+/** How the schedule keeps up, as far as this process knows. Instants in milliseconds since the Unix epoch. */
 export interface ScheduleStanding {
   /** When the newest token was minted that is known. */
   readonly mintedAt?: number;
@@ -68,14 +69,14 @@ export interface ScheduleStanding {
   readonly error?: unknown;
 }
 
-/** The provider has minted a token, which may cost money, and will go on to mint the like until somebody fixes it. */
+/** The provider minted an unusable token, which may cost money, and will do so again until it is fixed. */
 const WRONG_TOKEN: ReadonlySet<string> = new Set([
   'ROTATION_TOKEN_REJECTED',
   'ROTATION_TOKEN_TOO_SHORT',
   'MINTED_TOKEN_INVALID',
   'PROVIDER_TOKEN_NOT_JWT',
 ]);
-/** What a proxy, or whatever else stands in the provider's place for a while, makes of an answer. */
+/** Failures that a proxy in front of the provider causes for a while. */
 const GARBLED: ReadonlySet<string> = new Set([
   'PROVIDER_NOT_JSON',
   'PROVIDER_RESPONSE_INVALID',
@@ -85,27 +86,27 @@ const GARBLED: ReadonlySet<string> = new Set([
   'PROVIDER_ISSUER_MISMATCH',
   'PROVIDER_UNEXPECTED',
 ]);
-/** After the longest pause a mint may still take five seconds until it notices that its connection hangs: 20 s in all. */
+/** After the longest pause a mint may take five seconds to notice that its connection hangs: 20 s in all. */
 const RETRY = 10_000;
-/** A store that fails costs nobody a mint, and nothing can be served once the token is dead. */
+/** Retrying the store costs no mint, and nothing can be served once the token has expired. */
 const STORE_RETRY = 5_000;
-/** Retries without doubling after what may end without anybody: 10 minutes of them at least, and 20 at most. */
+/** Retries without doubling after failures that may pass: 10 minutes of them at least, and 20 at most. */
 const QUICK_RETRIES = 120;
 const LONGEST_RETRY = 300_000;
-/** A rotation by Secrets Manager takes seconds; its outcome is looked at after this long. */
+/** A rotation by Secrets Manager takes seconds; its outcome is read after this many milliseconds. */
 const LOOK_AFTER_REQUEST = 60_000;
 /**
- * The pause before a token is replaced that took the place of a refused one; twice as long each time, up to
- * {@link LONGEST_REST}. Brokers with different settings would otherwise refuse each other's tokens without end.
+ * The pause before the replacement of a refused token may itself be replaced; twice as long each time, up to
+ * {@link LONGEST_REST}. Otherwise brokers with different settings would refuse each other's tokens without end.
  */
 const FIRST_REPLACE_WAIT = 300_000;
 
 /**
- * Decides again and again whether a rotation is due, and runs it: at a slot, for a slot that was missed, and early
- * when the token's life runs out or receivers refuse it. It reads the store only when what it knows says that something is due.
+ * Runs the rotations that are due: at a slot, for a slot that was missed, and early when the token runs out of life or
+ * receivers refuse it. It reads the store only when, by what it knows, something is due.
  *
- * Where Secrets Manager rotates the secret it writes nothing: it is a watchdog, which asks Secrets Manager to rotate
- * when the token's life runs out all the same. Of a replica it only takes note.
+ * Where Secrets Manager rotates the secret, it writes nothing: it is a watchdog, which asks Secrets Manager to rotate when
+ * the token runs out of life nevertheless. For a replica it does nothing.
  */
 export class RotationSchedule {
   #known: CurrentToken | undefined;
@@ -126,7 +127,7 @@ export class RotationSchedule {
 
   constructor(private readonly options: RotationScheduleOptions) {}
 
-  /** Checks once. Never rejects: what goes wrong is told to the observers, and tried again with backoff. */
+  /** Checks once. Never rejects: failures go to the observers, and are retried with backoff. */
   async check(): Promise<void> {
     this.#checking ??= this.#check().finally(() => {
       this.#checking = undefined;
@@ -140,7 +141,7 @@ export class RotationSchedule {
   }
 
   /**
-   * How the schedule keeps up; `undefined` where somebody else rotates, or nothing was checked yet. Reads nothing.
+   * How the schedule keeps up; `undefined` before the first check, and where the broker does not rotate. Reads nothing.
    *
    * @param servedMintedAt when the token was minted that is served, in milliseconds since the Unix epoch; it may be newer
    *   than what the schedule has seen.
@@ -171,7 +172,7 @@ export class RotationSchedule {
     const now = this.options.clock.now();
     this.#startedAt ??= now;
     const ended = this.#endedSlots(now);
-    // What the store says of a new slot is read first: another replica may have rotated.
+    // The store is read first: another replica may have rotated in a new slot.
     await this.#checkWhenDue(now, () => this.#countMissed(ended));
     this.#countMissed(ended);
   }
@@ -188,7 +189,7 @@ export class RotationSchedule {
     return ended;
   }
 
-  /** Tells of the slots without a rotation, and empties the list. */
+  /** Reports the slots without a rotation, and empties the list. */
   #countMissed(ended: number[]): void {
     const mintedAt = this.#known?.generatedAt ?? Number.NEGATIVE_INFINITY;
     const code = this.#lastError === undefined ? 'ROTATION_MISSED' : errorCode(this.#lastError);
@@ -199,7 +200,7 @@ export class RotationSchedule {
 
   async #checkWhenDue(now: number, informed: () => void): Promise<void> {
     const { rotator } = this.options;
-    // A clock that was set back must not stop the schedule for as long as the jump: what was to be waited for is void.
+    // A clock that was set back must not stop the schedule until it catches up: the wait is void.
     if (now < this.#checkedAt) this.#notBefore = Number.NEGATIVE_INFINITY;
     this.#checkedAt = now;
     if (now < this.#notBefore) return;
@@ -212,10 +213,10 @@ export class RotationSchedule {
     try {
       this.#known = await rotator.current();
       this.#refusedSeen = refused;
-      const mode = await this.#learnMode();
+      const description = await this.#describe();
       informed();
       const due = this.#due();
-      if (due.kind !== 'none') await this.#act(mode, due);
+      if (due.kind !== 'none') await this.#act(description, due);
       this.#failures = 0;
       if (this.#due().kind === 'none') this.#lastError = undefined;
     } catch (error) {
@@ -252,34 +253,32 @@ export class RotationSchedule {
     this.#replaced = { at: now, wait: next };
   }
 
-  async #act(mode: RotationMode, due: Exclude<Due, { kind: 'none' }>): Promise<void> {
-    const { rotator, clock } = this.options;
-    if (mode === 'broker') {
-      // A process that was just started may have been given the settings that were missing.
-      const rest = this.#hasTried ? await rotator.restFor(due.key) : undefined;
-      this.#hasTried = true;
-      if (rest !== undefined) {
-        this.#notBefore = Math.min(rest, clock.now() + LONGEST_RETRY);
-        this.options.observer?.resting?.(due.reason, rest);
-        return;
-      }
-      await this.#rotate(due);
-      if (due.kind === 'refused') this.#noteReplaced();
-      this.#known = await rotator.current();
-    } else {
-      // Looked at again only after a while; somebody may switch the rotation off, or promote the replica.
+  async #act(description: SecretDescription, due: Exclude<Due, { kind: 'none' }>): Promise<void> {
+    const { rotator, clock, slots, observer } = this.options;
+    const mode = rotationMode(description);
+    if (mode !== 'broker') {
+      // Checked again after a while: the rotation may be switched off, or the replica promoted.
       this.#notBefore = clock.now() + LONGEST_RETRY;
       if (mode === 'secrets-manager') await this.#watch();
+      return;
     }
-  }
-
-  async #rotate(due: Exclude<Due, { kind: 'none' }>): Promise<void> {
-    const { rotator, slots, clock } = this.options;
+    const attempt = await rotator.attempt(due.key);
+    // A process that has just started may have new settings.
+    const rest = this.#hasTried ? restUntil(attempt, clock.now()) : undefined;
+    this.#hasTried = true;
+    if (rest !== undefined) {
+      this.#notBefore = Math.min(rest, clock.now() + LONGEST_RETRY);
+      observer?.resting?.(due.reason, rest);
+      return;
+    }
+    const seen = { description, current: this.#known, attempt };
     await rotator.rotate(
       due.kind === 'slot'
-        ? { trigger: 'schedule', key: due.key, slotStart: slots.startOf(clock.now()) }
-        : { trigger: 'early', key: due.key },
+        ? { trigger: 'schedule', key: due.key, slotStart: slots.startOf(clock.now()), seen }
+        : { trigger: 'early', key: due.key, seen },
     );
+    if (due.kind === 'refused') this.#noteReplaced();
+    this.#known = await rotator.current();
   }
 
   async #watch(): Promise<void> {
@@ -306,14 +305,14 @@ export class RotationSchedule {
     if (isRefused) this.#noteReplaced();
   }
 
-  async #learnMode(): Promise<RotationMode> {
+  async #describe(): Promise<SecretDescription> {
     const { rotator, observer } = this.options;
     const description = await rotator.describe();
     observer?.described?.(description);
     const mode = rotationMode(description);
     if (mode !== this.#mode) observer?.modeChanged?.(mode);
     this.#mode = mode;
-    return mode;
+    return description;
   }
 
   #backOff(error: unknown): void {
@@ -328,12 +327,12 @@ export class RotationSchedule {
 }
 
 /**
- * Milliseconds until a failed rotation is tried again: 5 to 10 seconds at random, so that it ends soon after its cause
- * has; half of that at first where the store failed. What somebody has to fix at the provider is tried less often in the
- * end, up to every five minutes, and every half hour where each try mints a token, which may cost money.
+ * Milliseconds until a failed rotation is tried again: 5 to 10 seconds at random, and half of that where the store failed.
+ * What has to be fixed at the provider is tried less often after a while, down to every five minutes; and to every half
+ * hour where each try mints a token, which may cost money.
  *
- * @param error what it failed with.
- * @param failures how many before this one followed each other.
+ * @param failures how many failures in a row came before this one.
+ * @param random from 0 up to 1; spreads the retries of replicas.
  */
 export function retryWait(error: unknown, failures: number, random: number): number {
   const { quick, longest } = patience(error);
@@ -357,7 +356,7 @@ function patience(error: unknown): { readonly quick: number; readonly longest: n
 
 /** How the schedule runs in a Nest application. */
 interface RotationModuleOptions {
-  /** Not given where this process runs no schedule; a running rotation still ends before the application goes. */
+  /** Left out where this process runs no schedule; a running rotation still ends before the application closes. */
   readonly schedule?: RotationSchedule;
   readonly rotator: Rotator;
   /** Verifies the current token again and again, also where this process runs no schedule. */
@@ -369,7 +368,7 @@ interface RotationModuleOptions {
   readonly checkInterval?: number;
 }
 
-/** How to come by the {@link RotationModuleOptions} when they depend on other providers. */
+/** How the {@link RotationModuleOptions} are made from other providers. */
 interface RotationModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
   readonly useFactory: FactoryProvider<RotationModuleOptions>['useFactory'];
   readonly inject?: FactoryProvider['inject'];
@@ -378,7 +377,7 @@ interface RotationModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
 const OPTIONS = Symbol('RotationModuleOptions');
 const CHECK = 'rotation check';
 
-/** Starts the schedule with the application, and lets a running rotation end before the application goes. */
+/** Starts the schedule with the application, and lets a running rotation end before the application closes. */
 @Injectable()
 class RotationScheduleService implements OnApplicationBootstrap, BeforeApplicationShutdown {
   constructor(
@@ -390,7 +389,7 @@ class RotationScheduleService implements OnApplicationBootstrap, BeforeApplicati
   onApplicationBootstrap(): void {
     const { schedule, watch, checkInterval = 1_000 } = this.options;
     if (schedule === undefined && watch === undefined) return;
-    // Neither rejects: they tell their observers. Nothing that the watch waits for holds a rotation up.
+    // Neither rejects. The schedule does not wait for the watch.
     const check = (): void => {
       void schedule?.check();
       void watch?.check().then(() => schedule?.check());

@@ -1,131 +1,27 @@
 import {
   isStoreError,
-  type SecretStore,
-  type SecretVersion,
   versionWithLabel,
   type SecretDescription,
+  type SecretStore,
+  type SecretVersion,
 } from '../secrets/secret-store.js';
-import type { Clock } from '../tokens/time.js';
+import { BrokerError, errorCode } from '../tokens/errors.js';
 import {
-  TokenSecretError,
   parseServiceToken,
   remainingLife,
-  type ServiceToken,
   serializeServiceToken,
+  TokenSecretError,
+  type ServiceToken,
 } from '../tokens/service-token.js';
+import type { Clock } from '../tokens/time.js';
 import { findVersion } from './claim.js';
 import {
-  RotationError,
   decideStep,
+  RotationError,
+  type RotationObserver,
   type RotationStep,
   type StepDriver,
-  type RotationObserver,
 } from './rotation.js';
-import { BrokerError, errorCode } from '../tokens/errors.js';
-
-/** Waits in milliseconds between reads of what was just written: a store's reads may lag behind its writes. */
-const READ_LAG_WAITS = [100, 200, 400, 800, 1_600] as const;
-
-/** The labels of a version that a rotation works on, or has ended with. */
-const IN_USE: ReadonlySet<string> = new Set(['AWSPENDING', 'AWSCURRENT']);
-
-/** What {@link PendingVersions} works with. */
-interface PendingVersionsOptions {
-  readonly store: SecretStore;
-  readonly tokenSecretId: string;
-  /** Life in milliseconds that a pending token must have left. */
-  readonly minimumLife: number;
-  readonly clock: Clock;
-}
-
-/** The staged versions of the token secret: reading them, judging their age, giving them up. */
-class PendingVersions {
-  constructor(private readonly options: PendingVersionsOptions) {}
-
-  /** The staged version, read once. Only *not found* means that there is none: every other error must not mint. */
-  async readOnce(versionId: string): Promise<SecretVersion | undefined> {
-    const { store, tokenSecretId } = this.options;
-    try {
-      return await store.read(tokenSecretId, { versionId, label: 'AWSPENDING' });
-    } catch (error) {
-      if (isStoreError(error, 'VERSION_NOT_FOUND')) return undefined;
-      throw error;
-    }
-  }
-
-  /**
-   * Refuses a version that was staged and given up. A description does not show it any more, so that it looks like one
-   * that nobody has staged yet; but its value stands for ever, and a token minted for it could not be kept.
-   *
-   * @throws {RotationError} `ROTATION_NOT_PENDING`.
-   */
-  async requireNotGivenUp(versionId: string): Promise<void> {
-    const version = await findVersion(this.options.store, this.options.tokenSecretId, versionId);
-    if (version === undefined || version.labels.some((label) => IN_USE.has(label))) return;
-    throw this.givenUp(versionId);
-  }
-
-  /** What to tell of a version that was given up. */
-  givenUp(versionId: string, cause?: unknown): RotationError {
-    return new RotationError(
-      'ROTATION_NOT_PENDING',
-      `Version ${versionId} of secret "${this.options.tokenSecretId}" was given up by another attempt; rotate again.`,
-      { cause },
-    );
-  }
-
-  /** The pending token; one that is no token or has aged is cleared, so that the next attempt starts clean. */
-  async requireUsable(version: SecretVersion): Promise<ServiceToken> {
-    const { clock, minimumLife } = this.options;
-    let token: ServiceToken;
-    try {
-      token = parseServiceToken(version.value);
-    } catch (error) {
-      if (!(error instanceof TokenSecretError)) throw error;
-      await this.giveUp(version.versionId);
-      throw new RotationError(
-        'ROTATION_PENDING_INVALID',
-        `The pending version ${version.versionId} held no service token and was cleared; the next rotation starts clean.`,
-        { cause: error },
-      );
-    }
-    if (remainingLife(token, clock.now()) > minimumLife) return token;
-    await this.giveUp(version.versionId);
-    throw new RotationError(
-      'ROTATION_PENDING_AGED',
-      `The token in the pending version ${version.versionId} had too little life left and was cleared; the next rotation mints a new one.`,
-    );
-  }
-
-  /**
-   * Whether a pending version holds what another version is current with. Secrets Manager tests a rotation that is not to
-   * run at once on such a version, and removes it afterwards; AWS does not say whether it has a value.
-   */
-  async isCopyOfCurrent(pending: SecretVersion): Promise<boolean> {
-    const { store, tokenSecretId } = this.options;
-    try {
-      const current = await store.read(tokenSecretId);
-      return current.versionId !== pending.versionId && current.value === pending.value;
-    } catch (error) {
-      if (isStoreError(error, 'VERSION_NOT_FOUND')) return false;
-      throw error;
-    }
-  }
-
-  /** Clears a copy of the current value that a test left behind, which would bring no new token. Gives what to throw. */
-  async leftOver(versionId: string): Promise<RotationError> {
-    await this.giveUp(versionId);
-    return new RotationError(
-      'ROTATION_PENDING_INVALID',
-      `The pending version ${versionId} was left over from a test, with the token that is current, and was cleared; the next rotation starts clean.`,
-    );
-  }
-
-  /** Takes AWSPENDING off a version that must not be promoted. Its id is used up. */
-  async giveUp(versionId: string): Promise<void> {
-    await this.options.store.clearPending(this.options.tokenSecretId, versionId);
-  }
-}
 
 /** What the steps work with. */
 export interface RotationStepsOptions {
@@ -134,8 +30,8 @@ export interface RotationStepsOptions {
   /** Asks the provider for a new service token, until the signal is aborted. */
   readonly mint: (signal?: AbortSignal) => Promise<ServiceToken>;
   /**
-   * Verifies a token the way receivers do: signature, issuer, audience, times, and that it speaks for a service.
-   * Rejects with a BrokerError whose kind tells a bad token (`rejected`) from keys that cannot be had (`retry`).
+   * Verifies a token as receivers do: signature, issuer, audience, times, and that it speaks for a service. Rejects with a
+   * BrokerError whose kind tells a bad token (`rejected`) from keys that are not available (`retry`).
    */
   readonly verify: (token: ServiceToken) => Promise<void>;
   /** Life in milliseconds that a token must have left to be promoted. */
@@ -150,104 +46,107 @@ export interface StepCall extends StepDriver {
   readonly rotationToken?: string;
   /** Ends a mint that is under way. */
   readonly signal?: AbortSignal;
+  /** Shared by the steps of one run in one process; without it a step reads everything itself. */
+  readonly run?: StepRun;
 }
 
-/** How long a token that was minted and could not be staged is kept for the next attempt, in milliseconds. */
-const UNSTAGED_AGE = 300_000;
+/**
+ * What the steps of one run have read, and the next need not read again. A version's value never changes; whether the
+ * version may still be promoted, finishSecret always asks the store.
+ */
+export interface StepRun {
+  /** The token secret as the run found it. */
+  readonly description: SecretDescription;
+  /** The staged version, once it was read. */
+  pending?: SecretVersion;
+  /** Whether receivers accept the staged token. */
+  isVerified?: boolean;
+}
 
 /** What createSecret did. */
 export type Created = 'minted' | 'adopted' | 'skipped';
 
+/** Waits in milliseconds between reads of what was just written: a store's reads may lag behind its writes. */
+const READ_LAG_WAITS = [100, 200, 400, 800, 1_600] as const;
+
+/** How long a token that was minted and could not be staged is kept for the next attempt, in milliseconds. */
+const UNSTAGED_AGE = 300_000;
+
 /**
  * The four steps of Secrets Manager's rotation contract for the service token.
  *
- * Each step describes the secret again, asks {@link decideStep} what is due, acts and returns. A step trusts no memory
- * of an earlier one: any may be repeated, in this process or another.
+ * Each step asks the store what is due ({@link decideStep}), acts and returns. Any step may be repeated, in this process
+ * or another: only the steps of one {@link StepRun} share what they read.
  */
 export class RotationSteps {
-  readonly #pending: PendingVersions;
   /** Minted, and neither staged nor rejected: the next attempt takes it, since each mint may cost money. */
   #unstaged: ServiceToken | undefined;
 
-  constructor(private readonly options: RotationStepsOptions) {
-    this.#pending = new PendingVersions(options);
-  }
+  constructor(private readonly options: RotationStepsOptions) {}
 
   /** Mints a token and stages it as AWSPENDING, unless one is staged already: then that one is adopted. */
   async createSecret(versionId: string, call: StepCall): Promise<Created> {
-    if ((await this.#begin('createSecret', versionId, call)) === undefined) return 'skipped';
-    const staged = await this.#pending.readOnce(versionId);
-    if (staged !== undefined) {
-      if (call.managed && (await this.#pending.isCopyOfCurrent(staged))) {
-        throw await this.#pending.leftOver(versionId);
-      }
-      await this.#pending.requireUsable(staged);
-      this.#ended('createSecret', versionId, 'done', 'adopted the version that is staged');
-      return 'adopted';
-    }
-    // Another replica may have promoted the version since: then nothing is pending, and nothing is to be minted.
-    const description = await this.#begin('createSecret', versionId, call);
+    const step = 'createSecret';
+    let description = call.run?.description ?? (await this.#begin(step, versionId, call));
     if (description === undefined) return 'skipped';
-    // Secrets Manager registers the versions it asks for; of our own nothing else tells one that was used up.
-    if (!call.managed) await this.#pending.requireNotGivenUp(versionId);
+    const staged = call.managed
+      ? await this.#readPending(versionId)
+      : await findVersion(this.options.store, this.options.tokenSecretId, versionId);
+    if (staged?.labels.includes('AWSCURRENT') && !call.managed) {
+      this.#ended(step, versionId, 'skipped', 'the version is already AWSCURRENT');
+      return 'skipped';
+    }
+    if (staged !== undefined) return this.#adopt(staged, call);
+    if (call.managed) {
+      // Another invocation may have promoted the version since: then nothing is pending, and nothing must be minted.
+      description = await this.#begin(step, versionId, call);
+      if (description === undefined) return 'skipped';
+    }
+    // The first version of a secret becomes AWSCURRENT as it is written, before testSecret can look at it.
+    const isFirst = versionWithLabel(description, 'AWSCURRENT') === undefined;
     const token = this.#takeUnstaged() ?? (await this.#mint(call.signal));
-    let created: Created;
     try {
-      // The first version of a secret becomes AWSCURRENT as it is written, before testSecret can look at it.
-      if (versionWithLabel(description, 'AWSCURRENT') === undefined) await this.#verify(token);
-      created = await this.#stage(versionId, token, call);
+      if (isFirst) await this.#verify(token);
+      const created = await this.#stage(versionId, token, call);
+      if (call.run !== undefined) call.run.isVerified = isFirst && created === 'minted';
+      return created;
     } catch (error) {
       if (errorCode(error) !== 'ROTATION_TOKEN_REJECTED') this.#unstaged = token;
       throw error;
     }
-    if (created === 'skipped') return created;
-    const detail = created === 'minted' ? 'minted and staged' : 'adopted what another had staged';
-    this.#ended('createSecret', versionId, 'done', detail);
-    return created;
   }
 
   /** A bearer token has to be set nowhere: only checks that the pending value can be read. */
   async setSecret(versionId: string, call: StepCall): Promise<void> {
-    if ((await this.#begin('setSecret', versionId, call)) === undefined) return;
-    const pending = await this.#awaitPending('setSecret', versionId, call);
-    if (pending === 'settled') return;
-    if (pending === undefined) {
-      // Secrets Manager tests a rotation that is not to run at once on a version without a value.
-      if (!call.managed) throw emptyPending(versionId);
-      this.#ended('setSecret', versionId, 'skipped', 'the pending version has no value');
-      return;
-    }
+    const pending = await this.#pending('setSecret', versionId, call);
+    if (pending === undefined) return;
     this.#ended('setSecret', versionId, 'done', 'the pending value can be read');
   }
 
-  /** Verifies the pending token the way receivers will. */
+  /** Verifies the pending token as receivers will. */
   async testSecret(versionId: string, call: StepCall): Promise<void> {
-    if ((await this.#begin('testSecret', versionId, call)) === undefined) return;
-    const pending = await this.#awaitPending('testSecret', versionId, call);
-    if (pending === 'settled') return;
-    if (pending === undefined) {
-      if (!call.managed) throw emptyPending(versionId);
-      this.#ended('testSecret', versionId, 'skipped', 'the pending version has no value to test');
-      return;
-    }
-    // The same test, where the version is made with the value that is current: nothing here is going to be promoted, and
-    // the label is Secrets Manager's to take off.
-    if (call.managed && (await this.#pending.isCopyOfCurrent(pending))) {
+    const pending = await this.#pending('testSecret', versionId, call);
+    if (pending === undefined) return;
+    // Secrets Manager may test a rotation on a version with the current value; it removes the label itself.
+    if (call.managed && (await this.#isCopyOfCurrent(pending))) {
       this.#ended('testSecret', versionId, 'skipped', 'the pending version has the current value');
       return;
     }
-    await this.#verify(await this.#pending.requireUsable(pending));
+    if (call.run?.isVerified !== true) await this.#verify(await this.#requireUsable(pending));
+    if (call.run !== undefined) call.run.isVerified = true;
     this.#ended('testSecret', versionId, 'done', 'the pending token is one that receivers accept');
   }
 
-  /** Moves AWSCURRENT to the version, as a compare-and-swap; the token is verified once more before it is served. */
+  /** Moves AWSCURRENT to the version, as a compare-and-swap. A token that this run has not verified is verified first. */
   async finishSecret(versionId: string, call: StepCall): Promise<void> {
     const description = await this.#begin('finishSecret', versionId, call);
     if (description === undefined) return;
-    const pending = await this.#awaitPending('finishSecret', versionId, call);
-    if (pending === 'settled') return;
-    if (pending === undefined) throw emptyPending(versionId);
-    await this.#verify(await this.#pending.requireUsable(pending));
+    if (call.run?.isVerified !== true) {
+      const pending = await this.#awaitPending('finishSecret', versionId, call);
+      if (pending === 'settled') return;
+      if (pending === undefined) throw emptyPending(versionId);
+      await this.#verify(await this.#requireUsable(pending));
+    }
     const { store, tokenSecretId } = this.options;
     try {
       await store.promote(tokenSecretId, versionId, versionWithLabel(description, 'AWSCURRENT'));
@@ -267,7 +166,12 @@ export class RotationSteps {
     this.#ended('finishSecret', versionId, 'done', 'the version is AWSCURRENT');
   }
 
-  /** Describes, decides, and reports a step that has nothing to do. */
+  /** Takes AWSPENDING off a version that must not be promoted. Its id is used up. */
+  async giveUp(versionId: string): Promise<void> {
+    await this.options.store.clearPending(this.options.tokenSecretId, versionId);
+  }
+
+  /** Describes, decides, and reports a step that has nothing to do: then the result is `undefined`. */
   async #begin(
     step: RotationStep,
     versionId: string,
@@ -289,6 +193,29 @@ export class RotationSteps {
     return undefined;
   }
 
+  /** The staged version that setSecret or testSecret has to look at; `undefined` when there is nothing to do. */
+  async #pending(
+    step: 'setSecret' | 'testSecret',
+    versionId: string,
+    call: StepCall,
+  ): Promise<SecretVersion | undefined> {
+    const { run } = call;
+    if (run?.pending !== undefined) return run.pending;
+    if (run === undefined && (await this.#begin(step, versionId, call)) === undefined) {
+      return undefined;
+    }
+    const pending = await this.#awaitPending(step, versionId, call);
+    if (pending === 'settled') return undefined;
+    if (pending === undefined) {
+      // Secrets Manager tests a rotation that is not to run at once on a version without a value.
+      if (!call.managed) throw emptyPending(versionId);
+      this.#ended(step, versionId, 'skipped', 'the pending version has no value');
+    } else if (run !== undefined) {
+      run.pending = pending;
+    }
+    return pending;
+  }
+
   /**
    * The staged version, given the time that a store needs to show what was just written. `settled` when another process
    * promoted it in the meantime, which takes AWSPENDING off in some stores; `undefined` when it has no value.
@@ -299,12 +226,81 @@ export class RotationSteps {
     call: StepCall,
   ): Promise<SecretVersion | 'settled' | undefined> {
     for (const wait of [...READ_LAG_WAITS, 0]) {
-      const staged = await this.#pending.readOnce(versionId);
-      if (staged !== undefined) return staged;
+      const pending = await this.#readPending(versionId);
+      if (pending !== undefined) return pending;
       if ((await this.#begin(step, versionId, call)) === undefined) return 'settled';
       await this.options.clock.sleep(wait);
     }
     return undefined;
+  }
+
+  /** The staged version, read once. Only *not found* means that there is none: every other error must not mint. */
+  async #readPending(versionId: string): Promise<SecretVersion | undefined> {
+    const { store, tokenSecretId } = this.options;
+    try {
+      return await store.read(tokenSecretId, { versionId, label: 'AWSPENDING' });
+    } catch (error) {
+      if (isStoreError(error, 'VERSION_NOT_FOUND')) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Goes on with a version that has a value. One without AWSPENDING was given up: a description does not show it any more,
+   * but its value stands for ever, and a token minted for it could not be kept.
+   */
+  async #adopt(staged: SecretVersion, call: StepCall): Promise<Created> {
+    const { versionId } = staged;
+    if (!staged.labels.includes('AWSPENDING')) throw this.#givenUp(versionId);
+    if (call.managed && (await this.#isCopyOfCurrent(staged))) {
+      await this.giveUp(versionId);
+      throw new RotationError(
+        'ROTATION_PENDING_INVALID',
+        `The pending version ${versionId} was left over from a test, with the token that is current, and was cleared; the next rotation starts clean.`,
+      );
+    }
+    await this.#requireUsable(staged);
+    if (call.run !== undefined) call.run.pending = staged;
+    this.#ended('createSecret', versionId, 'done', 'adopted the version that is staged');
+    return 'adopted';
+  }
+
+  /**
+   * Whether a pending version holds what another version is current with. Secrets Manager tests a rotation that is not to
+   * run at once on such a version, and removes it afterwards; AWS does not say whether it has a value.
+   */
+  async #isCopyOfCurrent(pending: SecretVersion): Promise<boolean> {
+    const { store, tokenSecretId } = this.options;
+    try {
+      const current = await store.read(tokenSecretId);
+      return current.versionId !== pending.versionId && current.value === pending.value;
+    } catch (error) {
+      if (isStoreError(error, 'VERSION_NOT_FOUND')) return false;
+      throw error;
+    }
+  }
+
+  /** The pending token; one that is no token or has aged is cleared, so that the next attempt starts clean. */
+  async #requireUsable(version: SecretVersion): Promise<ServiceToken> {
+    const { clock, minimumLife } = this.options;
+    let token: ServiceToken;
+    try {
+      token = parseServiceToken(version.value);
+    } catch (error) {
+      if (!(error instanceof TokenSecretError)) throw error;
+      await this.giveUp(version.versionId);
+      throw new RotationError(
+        'ROTATION_PENDING_INVALID',
+        `The pending version ${version.versionId} held no service token and was cleared; the next rotation starts clean.`,
+        { cause: error },
+      );
+    }
+    if (remainingLife(token, clock.now()) > minimumLife) return token;
+    await this.giveUp(version.versionId);
+    throw new RotationError(
+      'ROTATION_PENDING_AGED',
+      `The token in the pending version ${version.versionId} had too little life left and was cleared; the next rotation mints a new one.`,
+    );
   }
 
   #takeUnstaged(): ServiceToken | undefined {
@@ -347,20 +343,17 @@ export class RotationSteps {
         serializeServiceToken(token),
         rotationToken === undefined ? {} : { rotationToken },
       );
-      return 'minted';
     } catch (error) {
       if (!isStoreError(error, 'VERSION_CONFLICT')) throw error;
       const staged = await this.#awaitPending('createSecret', versionId, call);
       if (staged === 'settled') return 'skipped';
-      if (staged === undefined) throw this.#pending.givenUp(versionId, error);
-      await this.#pending.requireUsable(staged);
+      if (staged === undefined) throw this.#givenUp(versionId, error);
+      await this.#requireUsable(staged);
+      this.#ended('createSecret', versionId, 'done', 'adopted what another had staged');
       return 'adopted';
     }
-  }
-
-  /** Takes AWSPENDING off a version that must not be promoted. Its id is used up. */
-  async giveUp(versionId: string): Promise<void> {
-    await this.#pending.giveUp(versionId);
+    this.#ended('createSecret', versionId, 'done', 'minted and staged');
+    return 'minted';
   }
 
   async #verify(token: ServiceToken): Promise<void> {
@@ -374,6 +367,14 @@ export class RotationSteps {
         { cause: error },
       );
     }
+  }
+
+  #givenUp(versionId: string, cause?: unknown): RotationError {
+    return new RotationError(
+      'ROTATION_NOT_PENDING',
+      `Version ${versionId} of secret "${this.options.tokenSecretId}" was given up by another attempt; rotate again.`,
+      { cause },
+    );
   }
 
   #ended(step: RotationStep, versionId: string, ended: 'done' | 'skipped', detail: string): void {

@@ -1,4 +1,4 @@
-import { type SecretDescription, versionWithLabel } from '../secrets/secret-store.js';
+import { versionWithLabel, type SecretDescription } from '../secrets/secret-store.js';
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 
 /** The four steps of Secrets Manager's rotation contract, in their order. */
@@ -11,7 +11,7 @@ export type RotationStep = (typeof ROTATION_STEPS)[number];
 export interface StepDriver {
   /**
    * True when Secrets Manager calls: it has registered the version id as AWSPENDING before the first step, and
-   * rotation is enabled. False when the broker rotates by itself, and createSecret brings the version into being.
+   * rotation is enabled. False when the broker rotates on its own, and createSecret creates the version.
    */
   readonly managed: boolean;
 }
@@ -76,7 +76,7 @@ export type RotationResult =
   | 'adopted'
   /** Another process had already finished. */
   | 'already-rotated'
-  /** Nothing was done for somebody who asked: the current token is of a moment ago. */
+  /** A request did nothing: the current token was minted a moment ago. */
   | 'recent'
   /** Secrets Manager was asked to rotate. Whether it does, only the token secret shows. */
   | 'requested';
@@ -97,7 +97,7 @@ export interface RotationOutcome {
   readonly message?: string;
 }
 
-/** What a rotation tells while it runs. Implemented by logs and metrics; a method that throws is a bug. */
+/** What a rotation reports while it runs, to logs and metrics. A method that throws is a bug. */
 export interface RotationObserver {
   /** A step ended: `done`, or `skipped` with the reason. */
   stepEnded?(
@@ -108,13 +108,13 @@ export interface RotationObserver {
   ): void;
   /** A rotation ended, well or not. */
   rotationEnded?(outcome: RotationOutcome, error?: unknown): void;
-  /** The claim of a mint that failed could not be released: other replicas wait until it lapses. */
+  /** The claim of a failed mint could not be released: other replicas wait until it lapses. */
   claimKept?(error: unknown): void;
-  /** A mint was asked of the provider, and ended with an error code or well. */
+  /** The provider was asked for a token: `OK`, or the code of the error. */
   mintEnded?(code: 'OK' | (string & {})): void;
 }
 
-/** Whether a rotation with this result has brought, or found, the token that it was for. */
+/** Whether a rotation with this result has brought, or found, the token that it was for: a mere request has not. */
 export function isSuccess(result: string): boolean {
   return result === 'rotated' || result === 'adopted' || result === 'already-rotated';
 }
@@ -142,7 +142,7 @@ export class RotationOutcomes {
     return this.#kept[0];
   }
 
-  /** The newest outcome that ended well; a mere request is none, and neither is a token that was there. */
+  /** The newest outcome with the token that the rotation was for, see {@link isSuccess}. */
   latestSuccess(): RotationOutcome | undefined {
     return this.#kept.find(({ result }) => isSuccess(result));
   }
@@ -153,7 +153,7 @@ const KINDS = {
   ROTATION_VERSION_UNKNOWN: 'retry',
   /** The version is not the pending one: another rotation took its place, or it was given up. */
   ROTATION_NOT_PENDING: 'retry',
-  /** The secret is a read-only replica, or Secrets Manager rotates it and nobody asked to have that done now. */
+  /** The secret is a read-only replica, or Secrets Manager rotates it and no rotation was requested. */
   ROTATION_MANAGED_ELSEWHERE: 'rejected',
   /** The step was called by Secrets Manager for a secret whose rotation is switched off. */
   ROTATION_NOT_ENABLED: 'misconfigured',
@@ -169,7 +169,7 @@ const KINDS = {
   ROTATION_TOKEN_REJECTED: 'misconfigured',
   /** Another rotation promoted its version first. */
   ROTATION_SUPERSEDED: 'retry',
-  /** The process stops: it waited for another replica, or its mint took longer than a stop may. */
+  /** The process stops: the rotation was waiting for another replica, or its mint took too long. */
   ROTATION_STOPPED: 'retry',
   /** A pending version may belong to a rotation that still runs: it is not cleared. */
   ROTATION_REPAIR_REFUSED: 'retry',
@@ -202,7 +202,7 @@ export function rotationMode(description: SecretDescription): RotationMode {
   return description.rotationEnabled ? 'secrets-manager' : 'broker';
 }
 
-/** The id of the version that a rotation left pending, or that one is working on now; if there is one. */
+/** The id of the version that a rotation left pending or is working on; if there is one. */
 export function pendingLeftover(description: SecretDescription): string | undefined {
   const pending = versionWithLabel(description, 'AWSPENDING');
   return pending === versionWithLabel(description, 'AWSCURRENT') ? undefined : pending;

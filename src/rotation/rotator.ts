@@ -1,50 +1,30 @@
-import { isStoreError, type SecretStore, type SecretDescription } from '../secrets/secret-store.js';
-import { versionIdOf, CLAIM_LEASE, claimMinting, type Claim, manualKey } from './claim.js';
 import { randomUUID } from 'node:crypto';
+import { isStoreError, type SecretDescription } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
-import { TokenSecretError, parseServiceToken, remainingLife } from '../tokens/service-token.js';
-import { nextAttempt, restUntil, type CurrentToken } from './due.js';
+import { parseServiceToken, remainingLife, TokenSecretError } from '../tokens/service-token.js';
+import { CLAIM_LEASE, claimMinting, manualKey, versionIdOf, type Claim } from './claim.js';
+import { nextAttempt, type Attempt, type CurrentToken } from './due.js';
 import {
-  type StepDriver,
+  RotationSteps,
+  type Created,
+  type RotationStepsOptions,
+  type StepCall,
+} from './rotation-steps.js';
+import {
   RotationError,
   rotationMode,
-  type RotationMode,
   RotationOutcomes,
+  type RotationMode,
   type RotationOutcome,
   type RotationResult,
   type RotationTrigger,
 } from './rotation.js';
-import { RotationSteps, type Created, type RotationStepsOptions } from './rotation-steps.js';
-
-/**
- * Asks the store to rotate the token secret by its own means. Replicas that ask for the same key ask for one and the
- * same version.
- *
- * @returns the id of the version that the rotation will bring.
- * @throws {SecretStoreError} `STORE_ROTATION_PENDING` while another rotation has not ended, or what the store says.
- */
-async function requestRotation(
-  store: SecretStore,
-  tokenSecretId: string,
-  key: string,
-): Promise<string> {
-  const versionId = versionIdOf(tokenSecretId, key, 0);
-  try {
-    await store.requestRotation(tokenSecretId, versionId);
-  } catch (error) {
-    if (!isStoreError(error, 'STORE_ROTATION_PENDING')) throw error;
-    // The rotation that has not ended may be the very one that another replica asked for.
-    const { labels } = await store.describe(tokenSecretId);
-    if (!labels.has(versionId)) throw error;
-  }
-  return versionId;
-}
 
 /** What the rotator works with. */
 export interface RotatorOptions extends RotationStepsOptions {
   /** How long a claim on minting stands, in milliseconds. Default: 45,000; a mint takes 30,000 at most. */
   readonly claimLease?: number;
-  /** Age of the current token in milliseconds under which nobody gets another by asking. Default: 0, none. */
+  /** Age of the current token in milliseconds under which a request brings no other. Default: 0. */
   readonly manualInterval?: number;
 }
 
@@ -53,27 +33,42 @@ interface RotationRequest {
   readonly trigger: RotationTrigger;
   /** What it is for: replicas that rotate for the same key do it once. Default: a key of its own. */
   readonly key?: string;
-  /** Without a key: mints also when the current token is of a moment ago. Default: false. */
+  /** Without a key: mints also when the current token was minted a moment ago. Default: false. */
   readonly force?: boolean;
   /** With a slot: its start, in milliseconds since the Unix epoch. A token minted since then satisfies it. */
   readonly slotStart?: number;
+  /** What the caller has just read, and the rotation need not read again. Default: it reads the store. */
+  readonly seen?: Seen;
 }
 
-/** A rotation that ended well, or was asked for. */
+/** What the store said, by which a rotation decides. */
+interface Seen {
+  readonly description: SecretDescription;
+  readonly current: CurrentToken | undefined;
+  /** The version that the rotation's key leads to. */
+  readonly attempt?: Attempt | undefined;
+}
+
+/** A rotation that succeeded, or was requested. */
 export interface Rotated {
   /** The version that is current now, or that will be when Secrets Manager was asked. */
   readonly versionId: string;
   readonly result: RotationResult;
 }
 
-/** The broker drives the steps by itself: Secrets Manager has registered nothing. */
-const OURSELVES: StepDriver = { managed: false };
-/** Who may ask Secrets Manager to rotate a secret that it rotates by its own schedule. */
 /** How long a mint may go on after {@link Rotator.stop}, in milliseconds, before it is abandoned. */
 const STOP_GRACE = 4_000;
 /** How long what is left of a rotation may take then, in milliseconds: its claim is released. */
 const STOP_REST = 2_000;
+/** Who may ask Secrets Manager to rotate a secret that it rotates by its own schedule. */
 const MAY_ASK: ReadonlySet<RotationTrigger> = new Set(['http', 'cli', 'watchdog']);
+
+/** How a rotation ended, by what createSecret did. */
+const RESULTS: Readonly<Record<Created, RotationResult>> = {
+  minted: 'rotated',
+  adopted: 'adopted',
+  skipped: 'already-rotated',
+};
 
 /**
  * Renews the service token: the one path that the schedule, the HTTP admin call, the command line and the Lambda
@@ -99,10 +94,10 @@ export class Rotator {
   }
 
   /**
-   * Runs all four steps. Where Secrets Manager rotates the secret it only asks for that, on behalf of somebody or of the
-   * watchdog, and the result is `requested`: the rotation itself goes on elsewhere.
+   * Runs all four steps. Where Secrets Manager rotates the secret, a request or the watchdog makes it ask for that, and the
+   * result is `requested`: the rotation goes on elsewhere.
    *
-   * @throws {BrokerError} of kind `retry` when a later attempt may succeed; every other kind needs somebody.
+   * @throws {BrokerError} of kind `retry` when a later attempt may succeed; every other kind needs a fix first.
    */
   async rotate(request: RotationRequest): Promise<Rotated> {
     const joined = request.key ?? (request.force === true ? 'forced' : 'manual');
@@ -115,8 +110,8 @@ export class Rotator {
   }
 
   /**
-   * Ends the rotations of this process, for good. A wait for another replica's claim ends at once, and nothing more is
-   * minted; a mint that runs has four seconds, and is abandoned then. Resolves within six seconds, whatever hangs.
+   * Ends the rotations of this process for good. A wait for another replica's claim ends at once, and no further mint
+   * starts; a running mint is abandoned after four seconds. Resolves within six seconds, whatever hangs.
    */
   async stop(): Promise<void> {
     this.#stopping.abort(stopped('it had not minted yet'));
@@ -138,11 +133,6 @@ export class Rotator {
     return isIdle;
   }
 
-  /** Who may rotate: the broker, Secrets Manager by its own schedule, or only the primary Region. */
-  async mode(): Promise<RotationMode> {
-    return rotationMode(await this.describe());
-  }
-
   /** What the store says of the token secret now. */
   describe(): Promise<SecretDescription> {
     return this.options.store.describe(this.options.tokenSecretId);
@@ -156,7 +146,7 @@ export class Rotator {
       const { generatedAt, expiresAt } = parseServiceToken(version.value);
       return { versionId: version.versionId, generatedAt, expiresAt };
     } catch (error) {
-      // A value that is no token is as good as none: the next rotation replaces it.
+      // The next rotation replaces a value that is not a token.
       if (error instanceof TokenSecretError || isStoreError(error, 'VERSION_NOT_FOUND')) {
         return undefined;
       }
@@ -164,7 +154,7 @@ export class Rotator {
     }
   }
 
-  /** Whether the current token is so young that nobody gets another by asking, and has life enough. */
+  /** Whether the current token is too young for a request to bring another, and has enough life left. */
   isRecent(current: CurrentToken | undefined): boolean {
     const { clock, minimumLife, manualInterval = 0 } = this.options;
     if (current === undefined) return false;
@@ -173,13 +163,9 @@ export class Rotator {
     return age < manualInterval && remainingLife(current, clock.now()) > minimumLife;
   }
 
-  /**
-   * Before which instant the schedule should leave a rotation alone, because the provider's last tokens for it were
-   * rejected; `undefined` when it may go on. See {@link restUntil}.
-   */
-  async restFor(key: string): Promise<number | undefined> {
-    const { store, tokenSecretId, clock } = this.options;
-    return restUntil(await nextAttempt(store, tokenSecretId, key), clock.now());
+  /** The version that a rotation for a key has to work on. */
+  attempt(key: string): Promise<Attempt> {
+    return nextAttempt(this.options.store, this.options.tokenSecretId, key);
   }
 
   async #recorded(key: string, request: RotationRequest): Promise<Rotated> {
@@ -209,18 +195,22 @@ export class Rotator {
   }
 
   async #run(ownKey: string, request: RotationRequest): Promise<Rotated> {
-    const { store, tokenSecretId, claimLease = CLAIM_LEASE } = this.options;
     this.#stopping.signal.throwIfAborted();
-    const mode = await this.mode();
-    const asked = await this.#asked(request);
-    if (asked !== undefined && 'recent' in asked && mode !== 'primary-region') {
-      return { versionId: asked.recent, result: 'recent' };
+    const seen = request.seen ?? (await this.#look(request));
+    const { description, current } = seen;
+    const mode = rotationMode(description);
+    const isShared = this.#isShared(request);
+    if (isShared && current !== undefined && this.isRecent(current) && mode !== 'primary-region') {
+      return { versionId: current.versionId, result: 'recent' };
     }
     if (mode !== 'broker') return this.#runElsewhere(mode, ownKey, request);
-    const satisfied = await this.#satisfying(request);
-    if (satisfied !== undefined) return { versionId: satisfied, result: 'already-rotated' };
-    const sharedKey = request.key ?? (asked && 'key' in asked ? asked.key : undefined);
-    const { versionId, state } = await nextAttempt(store, tokenSecretId, sharedKey ?? ownKey);
+    if (current !== undefined && this.#satisfies(current, request)) {
+      return { versionId: current.versionId, result: 'already-rotated' };
+    }
+    const sharedKey =
+      request.key ?? (isShared ? manualKey(current?.versionId ?? 'none') : undefined);
+    const attempt = seen.attempt ?? (await this.attempt(sharedKey ?? ownKey));
+    const { versionId, state } = attempt;
     if (state === 'done') return { versionId, result: 'already-rotated' };
     // A key of its own has no other replica to agree with.
     const claim =
@@ -228,45 +218,35 @@ export class Rotator {
         ? await claimMinting(versionId, {
             ...this.options,
             owner: this.#owner,
-            lease: claimLease,
+            lease: this.options.claimLease ?? CLAIM_LEASE,
             signal: this.#stopping.signal,
           })
         : 'staged';
-    const created = await this.#allSteps(versionId, claim);
-    return {
-      versionId,
-      result:
-        created === 'minted' ? 'rotated' : created === 'adopted' ? 'adopted' : 'already-rotated',
-    };
+    const created = await this.#allSteps(versionId, claim, description);
+    return { versionId, result: RESULTS[created] };
   }
 
-  /**
-   * What there is for somebody who asks without force: the current version, when it is of a moment ago, or else the key
-   * that all share who ask to have this version replaced. `undefined` for everybody else.
-   */
-  async #asked(
-    request: RotationRequest,
-  ): Promise<{ readonly recent: string } | { readonly key: string } | undefined> {
+  /** Reads what the rotation decides by: the current token only where that counts. */
+  async #look(request: RotationRequest): Promise<Seen> {
+    const description = await this.describe();
+    const isNeeded = request.slotStart !== undefined || this.#isShared(request);
+    return { description, current: isNeeded ? await this.current() : undefined };
+  }
+
+  /** Whether all who ask without force, to have the current version replaced, share one rotation. */
+  #isShared({ key, force }: RotationRequest): boolean {
     const { manualInterval = 0 } = this.options;
-    if (request.key !== undefined || request.force === true || manualInterval === 0)
-      return undefined;
-    const current = await this.current();
-    if (current === undefined) return { key: manualKey('none') };
-    return this.isRecent(current)
-      ? { recent: current.versionId }
-      : { key: manualKey(current.versionId) };
+    return key === undefined && force !== true && manualInterval > 0;
   }
 
-  /** The current version's id, when it was minted in the slot that the rotation is for and will last. */
-  async #satisfying(request: RotationRequest): Promise<string | undefined> {
-    if (request.slotStart === undefined) return undefined;
-    const current = await this.current();
-    if (current === undefined || current.generatedAt < request.slotStart) return undefined;
-    const life = remainingLife(current, this.options.clock.now());
-    return life > this.options.minimumLife ? current.versionId : undefined;
+  /** Whether the current token was minted in the slot that the rotation is for, and will last. */
+  #satisfies(current: CurrentToken, { slotStart = Infinity }: RotationRequest): boolean {
+    const { clock, minimumLife } = this.options;
+    const isOfSlot = current.generatedAt >= slotStart;
+    return isOfSlot && remainingLife(current, clock.now()) > minimumLife;
   }
 
-  /** A secret that is not the broker's to write: asks Secrets Manager, where somebody wants that. */
+  /** For a secret that the broker does not write: asks Secrets Manager, where the trigger may. */
   async #runElsewhere(
     mode: Exclude<RotationMode, 'broker'>,
     key: string,
@@ -285,21 +265,39 @@ export class Rotator {
         `Secrets Manager rotates secret "${tokenSecretId}" by its own schedule: this one leaves it alone.`,
       );
     }
-    return { versionId: await requestRotation(store, tokenSecretId, key), result: 'requested' };
+    // Replicas that ask for the same key ask for one and the same version.
+    const versionId = versionIdOf(tokenSecretId, key, 0);
+    try {
+      await store.requestRotation(tokenSecretId, versionId);
+    } catch (error) {
+      if (!isStoreError(error, 'STORE_ROTATION_PENDING')) throw error;
+      // The rotation that has not ended may be the very one that another replica asked for.
+      const { labels } = await store.describe(tokenSecretId);
+      if (!labels.has(versionId)) throw error;
+    }
+    return { versionId, result: 'requested' };
   }
 
-  async #allSteps(versionId: string, claim: Claim | 'staged'): Promise<Created> {
+  async #allSteps(
+    versionId: string,
+    claim: Claim | 'staged',
+    description: SecretDescription,
+  ): Promise<Created> {
+    const call: StepCall = {
+      managed: false,
+      signal: this.#abandoning.signal,
+      run: { description },
+    };
     try {
       this.#stopping.signal.throwIfAborted();
-      const call = { ...OURSELVES, signal: this.#abandoning.signal };
       const created = await this.steps.createSecret(versionId, call);
-      await this.steps.setSecret(versionId, OURSELVES);
-      await this.steps.testSecret(versionId, OURSELVES);
-      await this.steps.finishSecret(versionId, OURSELVES);
+      await this.steps.setSecret(versionId, call);
+      await this.steps.testSecret(versionId, call);
+      await this.steps.finishSecret(versionId, call);
       return created;
     } catch (error) {
       try {
-        // A token that will never be accepted must not stay pending: the next attempt would only adopt it again.
+        // A rejected token must not stay pending: the next attempt would adopt it again.
         if (errorCode(error) === 'ROTATION_TOKEN_REJECTED') await this.steps.giveUp(versionId);
       } finally {
         await this.#release(claim);
@@ -308,7 +306,7 @@ export class Rotator {
     }
   }
 
-  /** After a failure: nobody has to wait for a mint that will not come. */
+  /** After a failure: other replicas need not wait for a mint that will not come. */
   async #release(claim: Claim | 'staged'): Promise<void> {
     if (claim === 'staged') return;
     try {

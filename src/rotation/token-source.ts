@@ -1,19 +1,19 @@
 import { decodeJwt, type JWTPayload } from 'jose';
-import { BrokerError } from '../tokens/errors.js';
-import { scopeOf, scopeOfClaims, type ServiceToken } from '../tokens/service-token.js';
 import {
   parseCredentialsSecret,
-  type ClientCredentials,
   resolveProviderSettings,
+  type ClientCredentials,
   type ProviderSettings,
 } from '../provider/client-credentials.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
+import { BrokerError } from '../tokens/errors.js';
+import { scopeOf, scopeOfClaims, type ServiceToken } from '../tokens/service-token.js';
 import type { Clock } from '../tokens/time.js';
 import type { TokenVerifier } from '../verification/verifier.js';
 
 /**
- * What a minted JWT says about itself, as the service token that is kept. Nothing is verified here: testSecret does.
+ * The service token to keep, from the claims of a minted JWT. Nothing is verified here: testSecret does.
  *
  * @param expiresInSeconds the token response's `expires_in`; the earlier of it and `exp` counts.
  * @param now milliseconds since the Unix epoch.
@@ -75,7 +75,7 @@ function readClaims(accessToken: string): JWTPayload {
   }
 }
 
-/** Some providers' client-credentials tokens name no audience, Cognito's for example. */
+/** Some providers' client-credentials tokens have no audience, for example Cognito's. */
 function audienceOf({ aud }: JWTPayload): readonly string[] {
   const list = Array.isArray(aud) ? aud : [aud];
   return list.filter((name): name is string => typeof name === 'string' && name !== '');
@@ -97,12 +97,15 @@ interface TokenSourceOptions {
   readonly store: SecretStore;
   readonly credentialsSecretId: string;
   readonly provider: TokenProvider;
-  /** What the configuration says of the provider; it wins over the credentials secret. */
+  /** The configured settings of the provider; they win over the credentials secret's. */
   readonly configured: Partial<ProviderSettings>;
   /** Makes the verifier for a provider: the same that receivers use. Called again when the settings change. */
   readonly createVerifier: (settings: ProviderSettings) => TokenVerifier;
   readonly clock: Clock;
 }
+
+/** For so many milliseconds after a mint its settings also judge tokens: the rotation verifies what it has minted. */
+const JUST_MINTED = 10_000;
 
 /** The credentials secret as it stands, merged with the configuration. */
 interface ProviderAccess {
@@ -112,10 +115,12 @@ interface ProviderAccess {
 
 /**
  * Where service tokens come from, and how they are judged: the credentials secret, the provider, and the verifier that
- * receivers use. The credentials secret is read anew for every mint, so that people may edit it at any time.
+ * receivers use. Every mint reads the credentials secret again, so that people may edit it at any time.
  */
 export class TokenSource {
   #verifier: { readonly key: string; readonly verifier: TokenVerifier } | undefined;
+  /** The settings of the last mint, and when it ended, in milliseconds since the Unix epoch. */
+  #minted: { readonly settings: ProviderSettings; readonly at: number } | undefined;
 
   constructor(private readonly options: TokenSourceOptions) {}
 
@@ -124,6 +129,7 @@ export class TokenSource {
     const { provider, clock } = this.options;
     const { settings, credentials } = await this.access();
     const minted = await provider.mint(settings, credentials, signal);
+    this.#minted = { settings, at: clock.now() };
     const { accessToken, expiresInSeconds, scope = settings.scope } = minted;
     return serviceTokenOf(accessToken, expiresInSeconds, clock.now(), scope);
   }
@@ -131,7 +137,7 @@ export class TokenSource {
   /**
    * Verifies a token as receivers do, and that it speaks for a service.
    *
-   * @throws {BrokerError} of kind `rejected` for a token that receivers refuse, `retry` when the keys cannot be had.
+   * @throws {BrokerError} of kind `rejected` for a token that receivers refuse, `retry` when the keys are not available.
    */
   async verify(token: ServiceToken): Promise<void> {
     const settings = await this.#judgingSettings();
@@ -146,8 +152,8 @@ export class TokenSource {
   }
 
   /**
-   * The settings that tokens are judged by. A broker that only serves and watches may not be allowed to read the client
-   * credentials, and need not where the configuration says everything that counts here.
+   * The settings that tokens are judged by. Where the configuration has all of them, the credentials secret is not read: a
+   * broker that only serves and watches may not be allowed to.
    */
   async #judgingSettings(): Promise<ProviderSettings> {
     const { issuer, audience, jwksUri, tokenEndpoint } = this.options.configured;
@@ -156,12 +162,15 @@ export class TokenSource {
       audience !== undefined &&
       // Given alone, the keys' address counts with a token endpoint from the secret; see `providerKeys`.
       (jwksUri === undefined || tokenEndpoint !== undefined);
-    return isComplete
-      ? resolveProviderSettings(this.options.configured, {})
+    if (isComplete) return resolveProviderSettings(this.options.configured, {});
+    const { settings, at } = this.#minted ?? {};
+    const age = this.options.clock.now() - (at ?? Number.NEGATIVE_INFINITY);
+    return settings !== undefined && age >= 0 && age < JUST_MINTED
+      ? settings
       : (await this.access()).settings;
   }
 
-  /** The verifier for these settings; kept while they stay the same, because it keeps the provider's keys. */
+  /** The verifier for these settings; reused while they stay the same, because it holds the provider's keys. */
   verifierFor(settings: ProviderSettings): TokenVerifier {
     const key = JSON.stringify(settings);
     if (this.#verifier?.key !== key) {

@@ -1,8 +1,8 @@
-import { backoff, type Clock } from '../tokens/time.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
+import { backoff, type Clock } from '../tokens/time.js';
 
-/** Receivers refuse the current service token, as far as this process can tell. */
+/** Receivers refuse the current service token, by what this process knows. */
 export interface Refusal {
   readonly versionId: string;
   /** The stable code of what it is refused for, such as `TOKEN_KEY_UNKNOWN`. */
@@ -13,12 +13,12 @@ export interface Refusal {
   readonly isCurable: boolean;
 }
 
-/** What a watch tells, once for each change. Implemented by logs; a method that throws is a bug. */
+/** What a watch reports, once for each change. A method that throws is a bug. */
 export interface TokenWatchObserver {
   refused?(refusal: Refusal, error: unknown): void;
   /** The current token is accepted, after one that was refused. */
   acceptedAgain?(versionId: string): void;
-  /** The token could not be verified, most often because the provider's keys cannot be read. That refuses nothing. */
+  /** The token could not be verified, most often because the provider's keys are not available. It stays accepted. */
   notVerified?(error: unknown): void;
 }
 
@@ -31,8 +31,8 @@ interface TokenWatchOptions {
   /** Verifies a token as receivers do. Rejects with a BrokerError of kind `rejected` for a token that they refuse. */
   readonly verify: (token: ServiceToken) => Promise<void>;
   /**
-   * Fetches the provider's keys when their age asks for it, and says which keys are in use: another answer than at the
-   * last verification makes one due. Never rejects.
+   * Fetches the provider's keys when they are old enough, and resolves with the identity of the keys in use: when that
+   * changes, a verification is due. Never rejects.
    */
   readonly freshKeys?: () => Promise<string>;
   readonly clock: Clock;
@@ -65,7 +65,7 @@ export class TokenWatch {
 
   constructor(private readonly options: TokenWatchOptions) {}
 
-  /** Verifies the token if that is due. Never rejects: what goes wrong is told to the observer. */
+  /** Verifies the token if that is due. Never rejects: failures go to the observer. */
   async check(): Promise<void> {
     if (this.#isStopped) return;
     this.#checking ??= this.#checkWhenDue().finally(() => {
@@ -84,7 +84,7 @@ export class TokenWatch {
     this.#isStopped = true;
   }
 
-  /** Why receivers refuse the version that was verified last; `undefined` when they accept it, or nobody knows. */
+  /** Why receivers refuse the version that was verified last; `undefined` when they accept it, or it is not known. */
   refusal(): Refusal | undefined {
     return this.#verdict?.refusal;
   }
@@ -102,7 +102,7 @@ export class TokenWatch {
     const keys = await freshKeys?.();
     if (!this.#isDue(keys)) return;
     await this.#check();
-    // What the verification has fetched it was held against.
+    // The verification used the keys that it fetched.
     this.#keys = await freshKeys?.();
   }
 
@@ -111,7 +111,7 @@ export class TokenWatch {
     const known = this.options.knownVersionId();
     if (this.#isAsked || keys !== this.#keys || (known !== undefined && known !== this.#seen))
       return true;
-    // A clock that was set back must not stop the watch for as long as the jump.
+    // A clock that was set back must not stop the watch until it catches up.
     return now >= this.#nextAt || now < this.#checkedAt;
   }
 
@@ -124,7 +124,7 @@ export class TokenWatch {
     try {
       version = await current();
     } catch {
-      // The cache tells its own observer. Without a token there is nothing to verify.
+      // The cache reports this itself. Without a token there is nothing to verify.
       this.#retryLater();
       return;
     }

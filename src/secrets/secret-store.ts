@@ -1,6 +1,6 @@
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 
-/** The labels that this package moves. Each stands on at most one version of a secret. */
+/** The labels that this package moves. At most one version of a secret has each. */
 export type SecretLabel = 'AWSCURRENT' | 'AWSPENDING' | 'AWSPREVIOUS';
 
 /** The label of claims: versions that hold no token, and only say which replica mints for a slot. */
@@ -22,7 +22,7 @@ export interface SecretVersion {
   readonly createdAt: number;
 }
 
-/** How a store rotates a secret by itself, as far as it tells. */
+/** How the store itself rotates a secret, as far as it says. */
 export interface StoreRotation {
   /** Where the rotation function is (AWS: RotationLambdaARN). */
   readonly functionId?: string;
@@ -36,7 +36,7 @@ export interface StoreRotation {
   readonly nextAt?: number;
 }
 
-/** What a store tells about a secret without reading a value. */
+/** What a store says about a secret without reading a value. */
 export interface SecretDescription {
   readonly secretId: string;
   /** Labels by version id, for every version that has one. A listed version need not have a value yet. */
@@ -45,11 +45,11 @@ export interface SecretDescription {
   readonly rotationEnabled: boolean;
   /** True when this is a copy in another Region: it can be read, never written. */
   readonly readOnlyReplica: boolean;
-  /** How the store rotates the secret; `undefined` where it does not, or does not tell. */
+  /** How the store rotates the secret; `undefined` where it does not, or does not say. */
   readonly storeRotation?: StoreRotation;
-  /** When anything about the secret changed last, in milliseconds since the Unix epoch, where the store tells. */
+  /** When anything about the secret changed last, in milliseconds since the Unix epoch, where the store says. */
   readonly changedAt?: number;
-  /** The key that protects the secret, by the store's name for it (AWS: KmsKeyId), where the store tells. */
+  /** The key that protects the secret, by the store's name for it (AWS: KmsKeyId), where the store says. */
   readonly encryptionKeyId?: string;
 }
 
@@ -60,9 +60,9 @@ export interface PutPendingOptions {
 }
 
 /**
- * Where secrets live. It says what can be done, never what should be: all policy is the caller's.
+ * Where secrets are kept. It says what can be done, never what should be done: policy stays in the caller.
  *
- * Adapters are held by one contract suite, `test/contract/secret-store.contract.ts`. Every method rejects with a
+ * One contract suite tests every adapter: `test/contract/secret-store.contract.ts`. Every method rejects with a
  * `SecretStoreError` and nothing else.
  */
 export interface SecretStore {
@@ -100,15 +100,14 @@ export interface SecretStore {
 
   /**
    * Writes a version and moves only {@link CLAIM_LABEL} to it: an atomic test-and-set, since of all callers with the
-   * same id and different values just one succeeds.
+   * same id and different values exactly one succeeds.
    *
    * @throws `VERSION_CONFLICT` when another value has the id, `SECRET_NOT_FOUND`.
    */
   putClaim(secretId: string, versionId: string, value: string): Promise<void>;
 
   /**
-   * Takes {@link CLAIM_LABEL} off a version, which makes no new one; does nothing when the version does not have it, as
-   * after a later claim.
+   * Takes {@link CLAIM_LABEL} off a version; does nothing when the version does not have it, as after a later claim.
    *
    * @throws `SECRET_NOT_FOUND`
    */
@@ -126,8 +125,8 @@ export interface SecretStore {
   clearPending(secretId: string, versionId: string): Promise<void>;
 
   /**
-   * Asks the store to rotate the secret by its own means (AWS: RotateSecret). Resolves when the request is taken; the
-   * rotation itself goes on afterwards, and only reading tells how it ended.
+   * Asks the store to rotate the secret by its own means (AWS: RotateSecret). Resolves when the request is accepted; the
+   * rotation goes on afterwards, and only reading shows how it ended.
    *
    * @param versionId the id of the version that the rotation brings: 32 to 64 characters.
    * @throws `STORE_ROTATION_PENDING` while another version is AWSPENDING, `STORE_ROTATION_UNSUPPORTED` when the store
@@ -165,7 +164,7 @@ const KINDS = {
   PROMOTE_CONFLICT: 'retry',
   /** The store was asked to rotate the secret itself, and an earlier rotation has not ended. */
   STORE_ROTATION_PENDING: 'retry',
-  /** The store cannot rotate the secret by itself. */
+  /** The store itself cannot rotate the secret. */
   STORE_ROTATION_UNSUPPORTED: 'misconfigured',
   /** The value is neither text nor UTF-8 bytes, or too large. */
   VALUE_INVALID: 'misconfigured',
@@ -233,8 +232,8 @@ export const VERSION_ID_LENGTH = { min: 32, max: 64 } as const;
 const MAX_SECRET_ID_LENGTH = 512;
 
 /**
- * @throws {SecretStoreError} `STORE_REQUEST_INVALID` unless the id has 32 to 64 characters, none of them a control
- *   character or half of a surrogate pair.
+ * @throws {SecretStoreError} `STORE_REQUEST_INVALID` unless the id has 32 to 64 characters, without control characters
+ *   or halves of surrogate pairs.
  */
 export function requireVersionId(secretId: string, versionId: string): void {
   const { min, max } = VERSION_ID_LENGTH;

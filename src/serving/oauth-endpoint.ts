@@ -8,15 +8,14 @@ import {
   jsonAnswer,
   methodNotAllowed,
   notFound,
-  parameterOf,
   plainPath,
-  readForm,
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
-  type Form,
 } from './endpoint.js';
-import { tokenMembers, type TokenCache, type TokenEndpointOptions } from './token-endpoint.js';
+import { parameterOf, readForm, type Form } from './form.js';
+import type { TokenCache } from './token-cache.js';
+import { tokenMembers, type TokenEndpointOptions } from './token-endpoint.js';
 
 /**
  * `POST /oauth2/token`: the token endpoint of RFC 6749 for the client-credentials grant, so that any OAuth client

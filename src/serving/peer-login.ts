@@ -11,13 +11,12 @@ import type { CacheAnswer } from '../tokens/refreshing-cache.js';
 import {
   errorAnswer,
   failureAnswer,
-  parameterOf,
   type EndpointAnswer,
   type EndpointRequest,
-  type Form,
   type LoginFailure,
   type ServingObserver,
 } from './endpoint.js';
+import { parameterOf, type Form } from './form.js';
 
 /** The peer, or the answer to give instead. */
 export type LoginResult =

@@ -10,7 +10,7 @@ import {
   type ServingObserver,
 } from './endpoint.js';
 import type { PeerAuthentication } from './peer-login.js';
-import type { TokenCache } from './token-endpoint.js';
+import type { TokenCache } from './token-cache.js';
 
 /** What rotates the service token: the part of the `Rotator` that `POST /v1/rotate` calls. */
 export interface RotateNow {

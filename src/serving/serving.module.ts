@@ -29,52 +29,31 @@ import {
 import { WELL_KNOWN } from './oauth-endpoint.js';
 import { Serving } from './serving.js';
 
-/** What OAuth client libraries discover. */
+/** The routes. Each endpoint decides by itself who may have its answer, so a guard of the application lets them pass. */
 @SetMetadata(DECIDES_ACCESS_ITSELF, true)
 @Controller({ version: VERSION_NEUTRAL })
-class MetadataController {
-  constructor(@Inject(Serving) private readonly serving: Serving) {}
-
-  // Fastify and Express write "the rest of the path" differently, and an issuer's path is short.
-  @All(['', '/:one', '/:one/:two', '/:one/:two/:three'].map((path) => WELL_KNOWN + path))
-  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
-    return respond(this.serving.metadata, request, reply);
-  }
-}
-
-/** The token endpoint for OAuth client libraries. */
-@SetMetadata(DECIDES_ACCESS_ITSELF, true)
-@Controller({ version: VERSION_NEUTRAL })
-class OauthController {
-  constructor(@Inject(Serving) private readonly serving: Serving) {}
-
-  @All('oauth2/token')
-  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
-    return respond(this.serving.oauth, request, reply);
-  }
-}
-
-/** Rotate now, for admins. */
-@SetMetadata(DECIDES_ACCESS_ITSELF, true)
-@Controller({ version: VERSION_NEUTRAL })
-class RotateController {
-  constructor(@Inject(Serving) private readonly serving: Serving) {}
-
-  @All('v1/rotate')
-  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
-    return respond(this.serving.rotate, request, reply);
-  }
-}
-
-/** The service token for a peer with HTTP Basic. */
-@SetMetadata(DECIDES_ACCESS_ITSELF, true)
-@Controller({ version: VERSION_NEUTRAL })
-class TokenController {
+class ServingController {
   constructor(@Inject(Serving) private readonly serving: Serving) {}
 
   @All('v1/token')
-  handle(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+  token(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
     return respond(this.serving.token, request, reply);
+  }
+
+  @All('oauth2/token')
+  oauth(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.oauth, request, reply);
+  }
+
+  @All('v1/rotate')
+  rotate(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.rotate, request, reply);
+  }
+
+  // Fastify and Express write "the rest of the path" differently, and an issuer's path is short.
+  @All(['', '/:one', '/:one/:two', '/:one/:two/:three'].map((path) => WELL_KNOWN + path))
+  metadata(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.metadata, request, reply);
   }
 }
 
@@ -84,7 +63,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<Serving>({
 
 /** The routes of the broker's peers, for Fastify and Express: `register(serving)`, or `registerAsync` with a factory. */
 @Module({
-  controllers: [TokenController, OauthController, RotateController, MetadataController],
+  controllers: [ServingController],
   exports: [Serving],
 })
 export class ServingModule extends ConfigurableModuleClass {}

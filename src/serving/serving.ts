@@ -7,7 +7,8 @@ import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
 import { MetadataEndpoint, OauthEndpoint } from './oauth-endpoint.js';
 import { PeerLogin, type PeerAuthentication } from './peer-login.js';
 import { RotateEndpoint, type RotateNow } from './rotate-endpoint.js';
-import { createTokenCache, type TokenCache, TokenEndpoint } from './token-endpoint.js';
+import { createTokenCache, type TokenCache } from './token-cache.js';
+import { TokenEndpoint } from './token-endpoint.js';
 
 /** Options of {@link createServing}. Spans in milliseconds. */
 export interface ServingOptions {

@@ -6,7 +6,7 @@ interface Sleeper {
 }
 
 /**
- * A clock that stands still until it is moved by hand.
+ * A clock that stands still until a test moves it.
  *
  * @example
  * ```ts
@@ -15,7 +15,7 @@ interface Sleeper {
  * const clock = new FakeClock('2026-03-01T12:00:00Z');
  * const issuer = await startTestIssuer({ clock });
  * const token = issuer.serviceToken({ expiresInSeconds: 60 });
- * clock.advance(3_600_000); // now it has expired, and no second went by
+ * clock.advance(3_600_000); // the token has expired, without waiting
  * ```
  */
 export class FakeClock implements Clock {
@@ -37,12 +37,12 @@ export class FakeClock implements Clock {
     return Math.floor(this.#now / 1000);
   }
 
-  /** How many wait in {@link FakeClock.sleep}. */
+  /** Number of pending {@link FakeClock.sleep} calls. */
   get sleepers(): number {
     return this.#sleepers.length;
   }
 
-  /** Moves time by so many milliseconds, also backwards, and wakes whoever waited for an instant that is reached. */
+  /** Moves time by so many milliseconds, also backwards, and ends the sleeps that are due. */
   advance(milliseconds: number): void {
     this.set(this.#now + milliseconds);
   }
@@ -84,5 +84,7 @@ export class FakeClock implements Clock {
 function instant(time: number | string): number {
   const milliseconds = typeof time === 'number' ? time : Date.parse(time);
   if (Number.isFinite(milliseconds)) return milliseconds;
-  throw new RangeError('A FakeClock is set to milliseconds since the Unix epoch, or to ISO 8601.');
+  throw new RangeError(
+    'Set a FakeClock to milliseconds since the Unix epoch, or to an ISO 8601 text.',
+  );
 }

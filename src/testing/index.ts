@@ -1,5 +1,4 @@
 export { FakeClock } from './fake-clock.js';
-export type { EndpointAnswer } from './test-issuer.js';
 export {
   MemorySecretStore,
   type MemoryStoreOptions,
@@ -8,15 +7,19 @@ export {
   type StoreMethod,
 } from './memory-secret-store.js';
 export type { TestClaims } from './provider-shapes.js';
-export type { TestAlgorithm } from './test-tokens.js';
 export {
   createOfflineTestIssuer,
   startTestIssuer,
+  type EndpointAnswer,
   type OfflineTestIssuer,
   type TestIssuer,
   type TestIssuerOptions,
+  type VerifierChanges,
 } from './test-issuer.js';
-export { TestKitError } from './test-tokens.js';
-export { TOKEN_FAULTS, type TokenFault } from './test-tokens.js';
-export type { TokenOverrides } from './test-tokens.js';
-export type { VerifierChanges } from './test-issuer.js';
+export {
+  TestKitError,
+  TOKEN_FAULTS,
+  type TestAlgorithm,
+  type TokenFault,
+  type TokenOverrides,
+} from './test-tokens.js';

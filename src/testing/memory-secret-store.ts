@@ -12,59 +12,6 @@ import {
 import { randomUUID } from 'node:crypto';
 import { systemClock, type Clock } from '../tokens/time.js';
 
-/** What `describe` says besides the labels. */
-export type MemorySecretTraits = Omit<SecretDescription, 'secretId' | 'labels'>;
-
-/** A version of a secret in memory. */
-export interface MemoryVersion {
-  /** Undefined while Secrets Manager has only registered the version id. */
-  value: string | undefined;
-  readonly labels: Set<string>;
-  readonly createdAt: number;
-}
-
-/** A secret in memory. */
-export interface MemorySecret {
-  readonly versions: Map<string, MemoryVersion>;
-  traits: MemorySecretTraits;
-}
-
-/** The version that has a label, if any. */
-export function holder(secret: MemorySecret, label: string): string | undefined {
-  for (const [versionId, version] of secret.versions) {
-    if (version.labels.has(label)) return versionId;
-  }
-  return undefined;
-}
-
-/** Puts a label on one version and takes it from all others. */
-export function moveLabel(secret: MemorySecret, label: string, versionId: string): void {
-  for (const version of secret.versions.values()) version.labels.delete(label);
-  secret.versions.get(versionId)?.labels.add(label);
-}
-
-/** Makes a version current; the one before becomes AWSPREVIOUS. */
-export function moveCurrent(secret: MemorySecret, versionId: string): void {
-  const before = holder(secret, 'AWSCURRENT');
-  moveLabel(secret, 'AWSCURRENT', versionId);
-  if (before !== undefined && before !== versionId) moveLabel(secret, 'AWSPREVIOUS', before);
-}
-
-/** What a store says that starts no rotation by itself, or none just now. */
-export function rotationRefused(
-  code: 'STORE_ROTATION_UNSUPPORTED' | 'STORE_ROTATION_PENDING',
-): SecretStoreError {
-  return new SecretStoreError(code, 'The store does not start a rotation of the secret now.');
-}
-
-/** No version matches, or it has no value. */
-export function notFound(secretId: string, which: string): SecretStoreError {
-  return new SecretStoreError(
-    'VERSION_NOT_FOUND',
-    `The secret "${secretId}" has no version ${which} with a value.`,
-  );
-}
-
 /** The calls that a hook sees and that are counted. */
 export type StoreMethod =
   | 'read'
@@ -89,10 +36,10 @@ export interface StoreCall {
   readonly nth: number;
 }
 
-/** Runs around a call; what it throws, or rejects with, is what the caller gets. */
+/** Runs around a call; its error becomes the call's. */
 export type StoreHook = (call: StoreCall) => void | Promise<void>;
 
-/** Where AWS leaves a choice, or the embedded store differs, a test can choose. */
+/** Choices where AWS defines nothing, or the embedded store differs. */
 export interface MemoryStoreOptions {
   readonly clock?: Clock;
   /** AWS puts AWSCURRENT on the first version that is ever written. Default true. */
@@ -101,9 +48,26 @@ export interface MemoryStoreOptions {
   readonly pendingStaysAfterPromote?: boolean;
 }
 
+/** What `describe` returns with the labels. */
+type MemorySecretTraits = Omit<SecretDescription, 'secretId' | 'labels'>;
+
+/** A version of a secret in memory. */
+interface MemoryVersion {
+  /** Undefined while Secrets Manager has only registered the version id. */
+  value: string | undefined;
+  readonly labels: Set<string>;
+  readonly createdAt: number;
+}
+
+/** A secret in memory. */
+interface MemorySecret {
+  readonly versions: Map<string, MemoryVersion>;
+  traits: MemorySecretTraits;
+}
+
 /**
- * A `SecretStore` in memory that behaves as AWS Secrets Manager does. Every change happens in one turn of the event
- * loop, between `before` and `after`: a fault in `before` means nothing happened, one in `after` that the answer was lost.
+ * A `SecretStore` in memory that behaves like AWS Secrets Manager. Every change happens in one turn of the event loop,
+ * between `before` and `after`: an error in `before` means that nothing happened, one in `after` that the response was lost.
  *
  * @example
  * ```ts
@@ -120,7 +84,7 @@ export class MemorySecretStore implements SecretStore {
   readonly name = 'memory';
   /** Runs before the call takes effect. Throw here for a call that never arrived. */
   before: StoreHook = () => undefined;
-  /** Runs after the call took effect. Throw here for an answer that was lost. */
+  /** Runs after the call took effect. Throw here for a lost response. */
   after: StoreHook = () => undefined;
   /** How often each method was called, failed calls included. */
   readonly calls: Record<StoreMethod, number> = {
@@ -145,7 +109,7 @@ export class MemorySecretStore implements SecretStore {
     this.#options = options;
   }
 
-  // ---- What a person or AWS itself does: no hooks, not counted. ----
+  // What a person or AWS does: no hooks, not counted.
 
   /** Creates a secret, and if a value is given its first version as AWSCURRENT. Returns that version's id. */
   seed(secretId: string, value?: string, versionId: string = randomUUID()): string {
@@ -157,7 +121,7 @@ export class MemorySecretStore implements SecretStore {
     return versionId;
   }
 
-  /** Somebody edits the secret in the console: a new version that is AWSCURRENT at once. Returns its id. */
+  /** An edit in the console: a new version that is AWSCURRENT at once. Returns its id. */
   edit(secretId: string, value: string, versionId: string = randomUUID()): string {
     const secret = this.#secret(secretId);
     secret.versions.set(versionId, this.#version(value));
@@ -165,20 +129,20 @@ export class MemorySecretStore implements SecretStore {
     return versionId;
   }
 
-  /** RotateSecret: AWSPENDING is on a version id that has no value yet. */
+  /** RotateSecret: puts AWSPENDING on a version id that has no value yet. */
   registerPending(secretId: string, versionId: string): void {
     const secret = this.#secret(secretId);
     if (!secret.versions.has(versionId)) secret.versions.set(versionId, this.#version(undefined));
     moveLabel(secret, 'AWSPENDING', versionId);
   }
 
-  /** Sets what `describe` says about rotation, replication and the like. */
+  /** Sets what `describe` returns about rotation, replication and the like. */
   configure(secretId: string, traits: Partial<MemorySecretTraits>): void {
     const secret = this.#secret(secretId);
     secret.traits = { ...secret.traits, ...traits };
   }
 
-  // ---- The port. ----
+  // The port.
 
   read(secretId: string, selector: VersionSelector = {}): Promise<SecretVersion> {
     return this.#call('read', secretId, selector.versionId, () => {
@@ -254,7 +218,7 @@ export class MemorySecretStore implements SecretStore {
     });
   }
 
-  /** Registers the version as AWSPENDING, as RotateSecret does. No function runs: the test plays it. */
+  /** Registers the version as AWSPENDING, as RotateSecret does. No function runs: that is up to the test. */
   requestRotation(secretId: string, versionId: string): Promise<void> {
     return this.#call('requestRotation', secretId, versionId, () => {
       const secret = this.#writable(secretId);
@@ -325,4 +289,39 @@ export class MemorySecretStore implements SecretStore {
       `The secret "${secretId}" is a replica. Write to it in its primary Region.`,
     );
   }
+}
+
+/** The version that has a label, if any. */
+function holder(secret: MemorySecret, label: string): string | undefined {
+  for (const [versionId, version] of secret.versions) {
+    if (version.labels.has(label)) return versionId;
+  }
+  return undefined;
+}
+
+/** Puts a label on one version and takes it from all others. */
+function moveLabel(secret: MemorySecret, label: string, versionId: string): void {
+  for (const version of secret.versions.values()) version.labels.delete(label);
+  secret.versions.get(versionId)?.labels.add(label);
+}
+
+/** Makes a version current; the one before becomes AWSPREVIOUS. */
+function moveCurrent(secret: MemorySecret, versionId: string): void {
+  const before = holder(secret, 'AWSCURRENT');
+  moveLabel(secret, 'AWSCURRENT', versionId);
+  if (before !== undefined && before !== versionId) moveLabel(secret, 'AWSPREVIOUS', before);
+}
+
+function rotationRefused(
+  code: 'STORE_ROTATION_UNSUPPORTED' | 'STORE_ROTATION_PENDING',
+): SecretStoreError {
+  return new SecretStoreError(code, 'The store does not start a rotation of the secret now.');
+}
+
+/** No version matches, or it has no value. */
+function notFound(secretId: string, which: string): SecretStoreError {
+  return new SecretStoreError(
+    'VERSION_NOT_FOUND',
+    `The secret "${secretId}" has no version ${which} with a value.`,
+  );
 }

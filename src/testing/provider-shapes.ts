@@ -3,10 +3,10 @@ import type { ProfileName } from '../verification/index.js';
 /** Claims of a token. `undefined` leaves one out. */
 export type TestClaims = Readonly<Record<string, unknown>>;
 
-/** What a shape makes its claims of. */
+/** What claims are made of. */
 export interface TokenFacts {
   readonly clientId: string;
-  /** The person's id; for a service, the id that some providers give a machine besides its client id. */
+  /** The person's id; for a service, the machine's id where the provider has one beside the client id. */
   readonly subject: string;
   readonly scopes: readonly string[];
   /** Different for each token of an issuer. */
@@ -15,14 +15,14 @@ export interface TokenFacts {
   readonly now: number;
 }
 
-/** How a provider's tokens look, without issuer, audience and times. */
+/** A provider's tokens, without issuer, audience and times. */
 interface ProviderShape {
   /** The header's `typ`; `undefined` where the provider sends none. */
   readonly typ?: 'JWT' | 'at+jwt';
   /** Cognito's access tokens have no `aud`. Default true. */
   readonly hasAudience?: boolean;
   readonly service: (facts: TokenFacts) => TestClaims;
-  /** `never` where the provider knows no persons. */
+  /** `never` for a provider without persons. */
   readonly customer: ((facts: TokenFacts) => TestClaims) | 'never';
 }
 

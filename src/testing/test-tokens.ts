@@ -7,108 +7,37 @@ import {
   createHmac,
 } from 'node:crypto';
 import { promisify } from 'node:util';
-import type { JWK } from 'jose';
+import type { JsonWebKey as JWK } from 'node:crypto';
 import { BrokerError } from '../tokens/errors.js';
 import { type TestClaims, PROVIDER_SHAPES, type TokenFacts } from './provider-shapes.js';
 import type { TokenRejectionCode, ProfileName } from '../verification/index.js';
 import type { Clock } from '../tokens/time.js';
 
-/** What a test issuer signs with: `ES256` is made in a millisecond, `RS256` in some hundred. */
+/** What a test issuer signs with. An `ES256` key is made in a millisecond, an `RS256` key in some hundred. */
 export type TestAlgorithm = 'ES256' | 'RS256';
 
-/** A key pair of a test issuer. */
-interface SigningKey {
-  readonly alg: TestAlgorithm;
-  readonly kid: string;
-  /** The public key, as the JWKS has it. */
-  readonly jwk: JWK;
-  /** The public key as text (SPKI, PEM). */
-  readonly publicPem: string;
-  /** The signature in base64url (RFC 7515 §5.1). */
-  readonly sign: (input: string) => string;
-}
-
-const generate = promisify(generateKeyPair);
-
-/** Makes a key pair that nothing else has: a key that stands in a package is no secret. */
-async function createSigningKey(alg: TestAlgorithm, kid: string): Promise<SigningKey> {
-  const { publicKey, privateKey } = await (alg === 'ES256'
-    ? generate('ec', { namedCurve: 'P-256' })
-    : generate('rsa', { modulusLength: 2048 }));
-  return {
-    alg,
-    kid,
-    jwk: { ...jwkOf(publicKey), kid, alg, use: 'sig' },
-    publicPem: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
-    sign: (input) =>
-      signBytes('sha256', Buffer.from(input), signerFor(alg, privateKey)).toString('base64url'),
-  };
-}
-
-/** RFC 7518 §3.4: the two numbers side by side, and not DER. */
-function signerFor(alg: TestAlgorithm, key: KeyObject): SignKeyObjectInput {
-  return alg === 'ES256' ? { key, dsaEncoding: 'ieee-p1363' } : { key };
-}
-
-function jwkOf(key: KeyObject): JWK & { kty: string } {
-  const { kty, ...members }: JsonWebKey = key.export({ format: 'jwk' });
-  if (kty === undefined) throw new TypeError('An exported key has no type.');
-  return { kty, ...members };
-}
-
-/** The test kit was asked for something that cannot be, so that a test would prove nothing. */
-export class TestKitError extends BrokerError {
-  declare readonly code: 'TEST_KIT_MISUSED';
-
-  constructor(message: string) {
-    super('TEST_KIT_MISUSED', 'misconfigured', message);
-  }
-}
-
-/** The three parts of a token before they are put together. */
-interface TokenParts {
-  readonly header: TestClaims;
-  readonly claims: TestClaims | string;
-  /** The signature of `header.payload`, in base64url. */
-  readonly sign: (input: string) => string;
+/** Changes to one token. */
+export interface TokenOverrides {
+  /** The person, or the machine's id where the provider has one beside the client id. Default `customer-1` or `machine-1`. */
+  readonly subject?: string;
+  /** The client. Default `billing-job` for service tokens, `web-shop` for customer tokens. */
+  readonly clientId?: string;
+  /** In the provider's claim; WorkOS and Kubernetes have none. Default: none. */
+  readonly scopes?: readonly string[];
+  /** The `aud`. Default: the issuer's. */
+  readonly audience?: string | readonly string[];
+  /** From now until it expires, in seconds; negative for an expired one. Default 3600. */
+  readonly expiresInSeconds?: number;
+  /** Claims to replace or add, after everything above; `undefined` removes one. */
+  readonly claims?: TestClaims;
+  /** Members of the header to replace or add; `undefined` removes one. The signature stays that of the issuer's key. */
+  readonly header?: TestClaims;
+  /** Makes the token wrong in one way. */
+  readonly fault?: TokenFault;
 }
 
 /**
- * Puts a token together (RFC 7515 §7.1). Nothing is checked: what a test asks for is what is written.
- *
- * @throws {TestKitError} for members that are not JSON.
- */
-function writeToken({ header, claims, sign }: TokenParts): string {
-  const payload = typeof claims === 'string' ? claims : jsonOf(claims);
-  const input = `${base64url(jsonOf(header))}.${base64url(payload)}`;
-  return `${input}.${sign(input)}`;
-}
-
-/** The members with some replaced; those that are `undefined` are left out. */
-function override(members: TestClaims, changes: TestClaims = {}): TestClaims {
-  return Object.fromEntries(
-    Object.entries({ ...members, ...changes }).filter(([, value]) => value !== undefined),
-  );
-}
-
-function jsonOf(members: TestClaims): string {
-  for (const [name, value] of Object.entries(members)) {
-    // JSON would turn it into null, and the test would be about something else.
-    if (typeof value === 'number' && !Number.isFinite(value)) {
-      throw new TestKitError(
-        `"${name}" is no number in JSON. For such a text, give issuer.sign() the claims as text.`,
-      );
-    }
-  }
-  return JSON.stringify(members);
-}
-
-function base64url(text: string): string {
-  return Buffer.from(text).toString('base64url');
-}
-
-/**
- * Tokens that are wrong on purpose, and the code of the refusal. Every service should refuse all of them:
+ * Tokens that are wrong on purpose, with the code of the error. Every service should reject all of them:
  *
  * | fault | what is wrong |
  * | --- | --- |
@@ -118,15 +47,15 @@ function base64url(text: string): string {
  * | `no-expiry` | it has no `exp` |
  * | `wrong-audience` | it is for another service |
  * | `further-audience` | it is for us, and for a stranger who could replay it |
- * | `wrong-issuer` | it names an issuer that nobody configured |
+ * | `wrong-issuer` | its issuer is not configured |
  * | `wrong-key` | another key signed it, under the id of the right one |
- * | `unknown-key` | another key signed it, under an id of its own |
- * | `embedded-key` | it brings the key along with which it was signed |
+ * | `unknown-key` | another key signed it, under another id |
+ * | `embedded-key` | its header holds the key that signed it |
  * | `tampered` | its claims were changed after it was signed |
  * | `alg-none` | `alg` is `none`, and it has no signature |
  * | `alg-hmac` | signed with the public key as if it were a shared secret |
- * | `id-token` | an ID token: it tells a client who logged in, and opens nothing |
- * | `bound-to-key` | it is bound to a key (DPoP), of which a Bearer header proves nothing |
+ * | `id-token` | an ID token, which tells a client who logged in |
+ * | `bound-to-key` | it is bound to a key (DPoP), whose possession a Bearer header does not prove |
  *
  * @example
  * ```ts
@@ -158,100 +87,16 @@ export const TOKEN_FAULTS = {
 /** One way in which a token is wrong. */
 export type TokenFault = keyof typeof TOKEN_FAULTS;
 
-/** A good token before it is signed, and the keys to sign it with. */
-interface FaultContext {
-  readonly header: TestClaims;
-  readonly claims: TestClaims;
-  readonly key: SigningKey;
-  /** A key that the issuer does not publish. */
-  readonly stranger: SigningKey;
-  /** Seconds since the Unix epoch. */
-  readonly now: number;
+/** The test kit was asked for something impossible, so that the test would prove nothing. */
+export class TestKitError extends BrokerError {
+  declare readonly code: 'TEST_KIT_MISUSED';
+
+  constructor(message: string) {
+    super('TEST_KIT_MISUSED', 'misconfigured', message);
+  }
 }
 
-const HOUR = 3600;
-const TEN_YEARS = 315_360_000;
-const STRANGER = 'https://stranger.example.test';
-
-/** Makes the token of a fault. */
-function writeFaultyToken(fault: TokenFault, good: FaultContext): string {
-  return WRITERS[fault](good);
-}
-
-const WRITERS: Readonly<Record<TokenFault, (good: FaultContext) => string>> = {
-  expired: (good) => withClaims(good, { iat: good.now - 2 * HOUR, exp: good.now - HOUR }),
-  'not-yet-valid': (good) => withClaims(good, { nbf: good.now + HOUR, exp: good.now + 2 * HOUR }),
-  'lives-too-long': (good) => withClaims(good, { exp: good.now + TEN_YEARS }),
-  'no-expiry': (good) => withClaims(good, { exp: undefined }),
-  'wrong-audience': (good) => withClaims(good, { aud: STRANGER }),
-  'further-audience': (good) => withClaims(good, { aud: [good.claims['aud'], STRANGER].flat() }),
-  'wrong-issuer': (good) => withClaims(good, { iss: STRANGER }),
-  'wrong-key': (good) => writeToken({ ...good, sign: good.stranger.sign }),
-  'unknown-key': (good) => withHeader(good, { kid: good.stranger.kid }, good.stranger.sign),
-  'embedded-key': (good) => withHeader(good, { jwk: good.stranger.jwk }, good.stranger.sign),
-  tampered: (good) => {
-    const signature =
-      writeToken({ ...good, sign: good.key.sign })
-        .split('.')
-        .at(-1) ?? '';
-    return writeToken({
-      header: good.header,
-      claims: override(good.claims, { admin: true }),
-      sign: () => signature,
-    });
-  },
-  'alg-none': (good) => withHeader(good, { alg: 'none' }, () => ''),
-  'alg-hmac': (good) => withHeader(good, { alg: 'HS256' }, hmacWith(good.key.publicPem)),
-  'id-token': (good) =>
-    withClaims(good, { nonce: 'n-0S6_WzA2Mj', at_hash: '77QmUPtjPfzWtF2AnpK9RQ' }),
-  'bound-to-key': (good) =>
-    withClaims(good, { cnf: { jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' } }),
-};
-
-function withClaims({ header, claims, key }: FaultContext, changes: TestClaims): string {
-  return writeToken({ header, claims: override(claims, changes), sign: key.sign });
-}
-
-function withHeader(
-  { header, claims }: FaultContext,
-  changes: TestClaims,
-  sign: TokenParts['sign'],
-): string {
-  return writeToken({ header: override(header, changes), claims, sign });
-}
-
-function hmacWith(secret: string): (input: string) => string {
-  return (input) => createHmac('sha256', secret).update(input).digest('base64url');
-}
-
-/** What is different in one token. */
-export interface TokenOverrides {
-  /** The person, or the id of a machine that some providers give besides the client's. Default `customer-1` or `machine-1`. */
-  readonly subject?: string;
-  /** The client. Default `billing-job` for service tokens, `web-shop` for customer tokens. */
-  readonly clientId?: string;
-  /** Where the provider puts them; WorkOS and Kubernetes have none. Default: none. */
-  readonly scopes?: readonly string[];
-  /** The `aud`. Default: the issuer's. */
-  readonly audience?: string | readonly string[];
-  /** From now until it expires, in seconds; negative for an expired one. Default 3600. */
-  readonly expiresInSeconds?: number;
-  /** Claims to replace or add, after everything above; `undefined` removes one. */
-  readonly claims?: TestClaims;
-  /** Members of the header to replace or add; `undefined` removes one. The signature stays that of the issuer's key. */
-  readonly header?: TestClaims;
-  /** Makes the token wrong, in one way. */
-  readonly fault?: TokenFault;
-}
-
-/** Whose tokens they are, by default. */
-export const DEFAULT_CLIENT_IDS = { service: 'billing-job', customer: 'web-shop' } as const;
-/** Who they speak for, by default. */
-const DEFAULT_SUBJECTS = { service: 'machine-1', customer: 'customer-1' } as const;
-/** How long they live, by default. */
-const DEFAULT_LIFE_SECONDS = 3600;
-
-/** Who mints, for whom, and with what. */
+/** The options of a test issuer, with their defaults. */
 export interface MintSettings {
   readonly issuer: string;
   readonly audience: string;
@@ -259,6 +104,10 @@ export interface MintSettings {
   readonly algorithm: TestAlgorithm;
   readonly clock: Clock;
 }
+
+export const DEFAULT_CLIENT_IDS = { service: 'billing-job', customer: 'web-shop' } as const;
+const DEFAULT_SUBJECTS = { service: 'machine-1', customer: 'customer-1' } as const;
+const DEFAULT_LIFE_SECONDS = 3600;
 
 /** The keys of a test issuer and the tokens it mints with them. */
 export class IssuerTokens {
@@ -321,7 +170,7 @@ export class IssuerTokens {
     return this.#write(this.#header(overrides.header), claims, overrides, now);
   }
 
-  /** Signs claims as they are, a text too. */
+  /** Signs claims, or a text, as they are. */
   sign(claims: TestClaims | string, header?: TestClaims): string {
     return writeToken({ header: this.#header(header), claims, sign: this.key.sign });
   }
@@ -351,6 +200,149 @@ export class IssuerTokens {
         `A token without "aud" cannot have the fault "${fault}". For ${this.#settings.profile}, try another "clientId".`,
       );
     }
-    return writeFaultyToken(fault, { header, claims, key, stranger: this.#stranger, now });
+    return WRITERS[fault]({ header, claims, key, stranger: this.#stranger, now });
   }
+}
+
+/** A key pair of a test issuer. */
+interface SigningKey {
+  readonly alg: TestAlgorithm;
+  readonly kid: string;
+  /** The public key, as the JWKS has it. */
+  readonly jwk: JWK;
+  /** The public key as text (SPKI, PEM). */
+  readonly publicPem: string;
+  /** The signature in base64url (RFC 7515 §5.1). */
+  readonly sign: (input: string) => string;
+}
+
+const generate = promisify(generateKeyPair);
+
+/** Always a new key pair: a key in a package is not a secret. */
+async function createSigningKey(alg: TestAlgorithm, kid: string): Promise<SigningKey> {
+  const { publicKey, privateKey } = await (alg === 'ES256'
+    ? generate('ec', { namedCurve: 'P-256' })
+    : generate('rsa', { modulusLength: 2048 }));
+  return {
+    alg,
+    kid,
+    jwk: { ...jwkOf(publicKey), kid, alg, use: 'sig' },
+    publicPem: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    sign: (input) =>
+      signBytes('sha256', Buffer.from(input), signerFor(alg, privateKey)).toString('base64url'),
+  };
+}
+
+/** RFC 7518 §3.4: the two numbers side by side, not DER. */
+function signerFor(alg: TestAlgorithm, key: KeyObject): SignKeyObjectInput {
+  return alg === 'ES256' ? { key, dsaEncoding: 'ieee-p1363' } : { key };
+}
+
+function jwkOf(key: KeyObject): JWK & { kty: string } {
+  const { kty, ...members }: JsonWebKey = key.export({ format: 'jwk' });
+  if (kty === undefined) throw new TypeError('An exported key has no type.');
+  return { kty, ...members };
+}
+
+/** The three parts of a token before they are put together. */
+interface TokenParts {
+  readonly header: TestClaims;
+  readonly claims: TestClaims | string;
+  /** The signature of `header.payload`, in base64url. */
+  readonly sign: (input: string) => string;
+}
+
+/**
+ * Writes a token (RFC 7515 §7.1). Nothing is checked.
+ *
+ * @throws {TestKitError} for members that are not JSON.
+ */
+function writeToken({ header, claims, sign }: TokenParts): string {
+  const payload = typeof claims === 'string' ? claims : jsonOf(claims);
+  const input = `${base64url(jsonOf(header))}.${base64url(payload)}`;
+  return `${input}.${sign(input)}`;
+}
+
+/** The members with some replaced; those that are `undefined` are left out. */
+function override(members: TestClaims, changes: TestClaims = {}): TestClaims {
+  return Object.fromEntries(
+    Object.entries({ ...members, ...changes }).filter(([, value]) => value !== undefined),
+  );
+}
+
+function jsonOf(members: TestClaims): string {
+  for (const [name, value] of Object.entries(members)) {
+    // JSON would turn it into null, and the test would test something else.
+    if (typeof value === 'number' && !Number.isFinite(value)) {
+      throw new TestKitError(
+        `"${name}" is not a number that JSON can hold. To write one, give issuer.sign() the claims as text.`,
+      );
+    }
+  }
+  return JSON.stringify(members);
+}
+
+function base64url(text: string): string {
+  return Buffer.from(text).toString('base64url');
+}
+
+/** A good token before it is signed, and the keys to sign it with. */
+interface FaultContext {
+  readonly header: TestClaims;
+  readonly claims: TestClaims;
+  readonly key: SigningKey;
+  /** A key that the issuer does not publish. */
+  readonly stranger: SigningKey;
+  /** Seconds since the Unix epoch. */
+  readonly now: number;
+}
+
+const HOUR = 3600;
+const TEN_YEARS = 315_360_000;
+const STRANGER = 'https://stranger.example.test';
+
+const WRITERS: Readonly<Record<TokenFault, (good: FaultContext) => string>> = {
+  expired: (good) => withClaims(good, { iat: good.now - 2 * HOUR, exp: good.now - HOUR }),
+  'not-yet-valid': (good) => withClaims(good, { nbf: good.now + HOUR, exp: good.now + 2 * HOUR }),
+  'lives-too-long': (good) => withClaims(good, { exp: good.now + TEN_YEARS }),
+  'no-expiry': (good) => withClaims(good, { exp: undefined }),
+  'wrong-audience': (good) => withClaims(good, { aud: STRANGER }),
+  'further-audience': (good) => withClaims(good, { aud: [good.claims['aud'], STRANGER].flat() }),
+  'wrong-issuer': (good) => withClaims(good, { iss: STRANGER }),
+  'wrong-key': (good) => writeToken({ ...good, sign: good.stranger.sign }),
+  'unknown-key': (good) => withHeader(good, { kid: good.stranger.kid }, good.stranger.sign),
+  'embedded-key': (good) => withHeader(good, { jwk: good.stranger.jwk }, good.stranger.sign),
+  tampered: (good) => {
+    const signature =
+      writeToken({ ...good, sign: good.key.sign })
+        .split('.')
+        .at(-1) ?? '';
+    return writeToken({
+      header: good.header,
+      claims: override(good.claims, { admin: true }),
+      sign: () => signature,
+    });
+  },
+  'alg-none': (good) => withHeader(good, { alg: 'none' }, () => ''),
+  'alg-hmac': (good) => withHeader(good, { alg: 'HS256' }, hmacWith(good.key.publicPem)),
+  'id-token': (good) =>
+    withClaims(good, { nonce: 'n-0S6_WzA2Mj', at_hash: '77QmUPtjPfzWtF2AnpK9RQ' }),
+  'bound-to-key': (good) =>
+    withClaims(good, { cnf: { jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' } }),
+};
+
+function withClaims({ header, claims, key }: FaultContext, changes: TestClaims): string {
+  return writeToken({ header, claims: override(claims, changes), sign: key.sign });
+}
+
+function withHeader(
+  { header, claims }: FaultContext,
+  changes: TestClaims,
+  sign: TokenParts['sign'],
+): string {
+  return writeToken({ header: override(header, changes), claims, sign });
+}
+
+function hmacWith(secret: string): (input: string) => string {
+  return (input) => createHmac('sha256', secret).update(input).digest('base64url');
 }

@@ -1,18 +1,18 @@
 /**
- * Who has to act on an error, which decides what every door does with it.
+ * Who has to act on an error. It decides the response and the exit code.
  *
  * - `retry`: nobody; the cause is expected to pass (throttling, a provider that is down). HTTP 503 with `Retry-After`.
- * - `misconfigured`: the operator; the same call fails again until something is changed. HTTP 503, and an alarm.
- * - `rejected`: the caller; what was sent is wrong. HTTP 400, 401 or 403.
- * - `bug`: us; an assumption of the code does not hold. HTTP 500.
+ * - `misconfigured`: the operator; the call fails again until something is changed. HTTP 503, and an alarm.
+ * - `rejected`: the caller; the request is wrong. HTTP 400, 401 or 403.
+ * - `bug`: the maintainers of this package; an assumption of the code does not hold. HTTP 500.
  */
 export type ErrorKind = 'retry' | 'misconfigured' | 'rejected' | 'bug';
 
-/** What an error carries besides its message. */
+/** What an error has besides its message. */
 export interface BrokerErrorOptions {
-  /** The error that led to this one. Its text must be free of tokens and secrets too. */
+  /** The error that led to this one. Must be free of tokens and secrets too. */
   cause?: unknown;
-  /** Seconds after which a new attempt makes sense, when the other side named them. */
+  /** Seconds until a new attempt makes sense, when the other side named them. */
   retryAfterSeconds?: number;
 }
 
@@ -22,8 +22,8 @@ const MARK: unique symbol = Symbol.for('service-token-broker/error/1') as never;
 /**
  * The base of every error this package throws.
  *
- * `code` is stable and meant for programs; `message` says what was wrong and what to do, for people. Neither
- * ever contains the text of a token or a secret.
+ * `code` is stable, for programs; `message` says what was wrong and what to do, for people. Neither contains the text of a
+ * token or a secret.
  *
  * @example
  * ```ts
@@ -42,7 +42,7 @@ export class BrokerError extends Error {
   readonly code: string;
   /** Who has to act. */
   readonly kind: ErrorKind;
-  /** Seconds after which a new attempt makes sense, when known. */
+  /** Seconds until a new attempt makes sense, when known. */
   readonly retryAfterSeconds: number | undefined;
 
   /** Both packages have a copy of this class, and the kit one for each module format: `instanceof` holds across them. */
@@ -67,17 +67,17 @@ export class BrokerError extends Error {
   }
 }
 
-/** The stable code of any thrown value: ours where it is ours, `UNEXPECTED` for everything else. */
+/** The `code` of a {@link BrokerError}; `UNEXPECTED` for any other thrown value. */
 export function errorCode(error: unknown): string {
   return error instanceof BrokerError ? error.code : 'UNEXPECTED';
 }
 
-/** Calls an observer. Its own mistake must neither break what is observed nor go unseen: it becomes a process warning. */
+/** Notifies an observer. Its own error must neither break what is observed nor be hidden: it becomes a process warning. */
 export function tell(notify: () => unknown): void {
   try {
-    const told = notify();
-    // An async function where a plain one is wanted: unhandled, its rejection would end the process.
-    if (told instanceof Promise) told.catch(warn);
+    const returned = notify();
+    // An async observer: unhandled, its rejection would end the process.
+    if (returned instanceof Promise) returned.catch(warn);
   } catch (error) {
     warn(error);
   }
@@ -92,7 +92,7 @@ function warn(error: unknown): void {
   });
 }
 
-/** A text on one line: line ends and control characters, with the white space behind them, become a space. Pure. */
+/** A text on one line: line ends and control characters, with the white space after them, become a space. Pure. */
 export function oneLine(text: string): string {
   return text.replaceAll(/[\p{Cc}\u2028\u2029][\p{Cc}\s]*/gu, ' ');
 }

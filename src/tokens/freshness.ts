@@ -6,11 +6,11 @@ export interface FreshnessInput {
   readonly now: number;
   /** When the cached value was read; `undefined` while nothing is cached. */
   readonly readAt: number | undefined;
-  /** When the cached value stops being usable by itself (a token's `exp`); `Infinity` when it never does. */
+  /** When the cached value expires (a token's `exp`); `Infinity` when it never does. */
   readonly expiresAt: number;
   /** How long a read may be served. */
   readonly ttl: number;
-  /** Where between {@link REFRESH_FROM} of the time to live and all of it the refresh starts: from 0 up to, but not including, 1. */
+  /** Where between 80 % and 100 % of the time to live the refresh starts: from 0 up to, but not including, 1. */
   readonly jitter: number;
   /** Remaining life under which a value is not served any more. */
   readonly skew: number;
@@ -26,8 +26,8 @@ export interface FreshnessInput {
  */
 export type Freshness = 'fresh' | 'refresh-behind' | 'must-wait' | 'unavailable';
 
-/** The share of the time to live from which a refresh may run behind a served answer. */
-export const REFRESH_FROM = 0.8;
+/** The share of the time to live from which a background refresh may run. */
+const REFRESH_FROM = 0.8;
 
 /**
  * The freshness policy. Two ceilings, and the lower one wins: the time to live of the read, and the value's own life
@@ -36,13 +36,13 @@ export const REFRESH_FROM = 0.8;
 export function decideFreshness(input: FreshnessInput): Freshness {
   const { now, readAt, expiresAt, ttl, jitter, skew } = input;
   if (readAt === undefined || expiresAt - now <= skew) return 'unavailable';
-  // A clock that was set back would make an old read look young for as long as the jump; read again instead.
+  // A clock that was set back would make an old read look young until it catches up; read again instead.
   const age = now - readAt;
   if (age < 0 || age >= ttl) return 'must-wait';
   return age >= refreshAge(ttl, jitter) ? 'refresh-behind' : 'fresh';
 }
 
-/** The age in milliseconds from which a value is refreshed behind the answer. */
+/** The age in milliseconds from which a value is refreshed in the background. */
 export function refreshAge(ttl: number, jitter: number): number {
   return ttl * (REFRESH_FROM + (1 - REFRESH_FROM) * jitter);
 }
@@ -70,15 +70,10 @@ const MAX_BACKOFF = 30_000;
 /** The longest pause between two attempts while there is nothing to serve. */
 const MAX_BACKOFF_WHEN_EMPTY = 15_000;
 
-/** When to try again after the `count`-th failure in a row: 1 s, 2 s, 4 s, … up to 30 s, and up to a quarter more. */
-export function retryInstant(now: number, count: number, random: number): number {
-  return now + backoff(count, FAILURE_MEMORY, MAX_BACKOFF) * (1 + random / 4);
-}
-
 /**
  * What to do for a caller.
  *
- * @param freshness what the freshness policy says of the cached value.
+ * @param freshness of the cached value.
  * @param failure the last failed read, if the last read failed.
  * @param readingFor how long the read in flight has taken so far; `undefined` while none is.
  * @param ttl the time to live in milliseconds.
@@ -97,8 +92,8 @@ export function planAnswer(
   }
   const readNow = !isReading && (last === undefined || now >= last.retryAt);
   if (freshness === 'must-wait') {
-    // A failure older than a time to live says nothing about now: the caller waits for a new attempt, unless that has
-    // kept others waiting long enough.
+    // A failure older than a time to live says nothing about now: the caller waits for a new attempt, unless others have
+    // waited for it long enough.
     if (last === undefined || now - last.at >= ttl) {
       return isReading && readingFor >= LONGEST_WAIT ? 'serve-stale' : 'wait';
     }
@@ -107,7 +102,7 @@ export function planAnswer(
   return freshness === 'refresh-behind' && readNow ? 'serve-and-read' : 'serve';
 }
 
-/** Whether a read is due although nobody asks, while none is in flight. */
+/** Whether a read is due without a caller, while none is in flight. */
 export function isReadDue(
   freshness: Freshness,
   failure: ReadFailure | undefined,
@@ -123,9 +118,14 @@ export function isReadDue(
   return now >= retryAt;
 }
 
-/** A failure from the future is left over from before the clock was set back: it holds nothing up. */
+/** A failure from the future dates from before the clock was set back, and counts no more. */
 function pastFailure(failure: ReadFailure | undefined, now: number): ReadFailure | undefined {
   return failure !== undefined && now >= failure.at ? failure : undefined;
+}
+
+/** When to try again after the `count`-th failure in a row: 1 s, 2 s, 4 s, … up to 30 s, and up to a quarter more. */
+export function retryInstant(now: number, count: number, random: number): number {
+  return now + backoff(count, FAILURE_MEMORY, MAX_BACKOFF) * (1 + random / 4);
 }
 
 /**
@@ -134,8 +134,8 @@ function pastFailure(failure: ReadFailure | undefined, now: number): ReadFailure
  * - `HIT`: it was cached, within its time to live.
  * - `MISS`: nothing usable was cached; the caller waited for a read.
  * - `REFRESH`: something was cached, and the caller waited for a newer read.
- * - `STALE`: a newer read was due and failed, or takes longer than the caller waits; the cached value still has life
- *   enough to be served.
+ * - `STALE`: a newer read was due and failed, or takes longer than the caller waits; the cached value still has enough life
+ *   to be served.
  */
 export type CacheState = 'HIT' | 'MISS' | 'REFRESH' | 'STALE';
 
@@ -154,13 +154,13 @@ export interface CacheRequest {
   /** Read again, unless a read began within the last `forceIntervalMs`. Default false. */
   readonly force?: boolean;
   /**
-   * With `force`: when an ordinary read has ended within the last `forceIntervalMs`, wait for the rest of that span and
-   * read again then, instead of serving what that read gave. Default false.
+   * With `force`: after an ordinary read within the last `forceIntervalMs`, wait for the rest of that span and read again,
+   * instead of serving the result of that read. Default false.
    */
   readonly patient?: boolean;
   /**
-   * How long to wait for a newer value, in milliseconds, while the cached one may be served; then it is, as `STALE`, and
-   * the read goes on. 0 waits not at all. Default 1 000.
+   * How long to wait for a newer value, in milliseconds, while the cached one may be served; then that is served as
+   * `STALE`, and the read continues. 0 does not wait. Default 1 000.
    */
   readonly waitMs?: number;
   /** What `prepare` returned to this caller. */
@@ -175,7 +175,7 @@ export interface WaitStart {
   readonly read: number | undefined;
 }
 
-/** Is told about every read, for metrics and logs. It must not throw; if it does, a process warning says so. */
+/** Notified of every read, for metrics and logs. It must not throw; if it does, a process warning says so. */
 export interface CacheObserver {
   /** @param durationMs how long the read took. */
   readSucceeded?(durationMs: number): void;
@@ -183,17 +183,17 @@ export interface CacheObserver {
   readFailed?(error: unknown, consecutiveFailures: number): void;
 }
 
-/** How a `RefreshingCache` reads, and the ceilings it keeps. Spans are in milliseconds. */
+/** How a `RefreshingCache` reads, and its limits. Spans are in milliseconds. */
 export interface RefreshingCacheOptions<T> {
   /**
-   * Reads the value. It should settle by itself; see `readTimeoutMs`.
+   * Reads the value. It should end within `readTimeoutMs`.
    *
-   * @param forced true when a caller needs what no cache on the way can give: one who forces a read, or wants more life
-   *   than the cached value has.
+   * @param forced true when caches on the way must not answer: a caller forces the read, or needs more life than the cached
+   *   value has.
    */
   readonly read: (forced: boolean) => Promise<T>;
   /**
-   * When a value stops being usable, in milliseconds since the Unix epoch; `Infinity` when it never does.
+   * When a value expires, in milliseconds since the Unix epoch; `Infinity` when it never does.
    *
    * @param readAt when its read began.
    */
@@ -207,7 +207,7 @@ export interface RefreshingCacheOptions<T> {
   readonly skewMs?: number;
   /** The least time between two forced reads. Default 1 000. */
   readonly forceIntervalMs?: number;
-  /** A read that is older is given up at the next call of `get` or `refresh`, and its late result ignored. Default 10 000. */
+  /** A read that takes longer is abandoned at the next call of `get` or `refresh`, and its result ignored. Default 10 000. */
   readonly readTimeoutMs?: number;
   /** The longest pause that a `patient` caller makes. Default: `forceIntervalMs`. */
   readonly patienceMs?: number;

@@ -1,6 +1,5 @@
 /**
- * The whole body of a response, unless it is larger than allowed: then the rest is not read, and the connection is
- * given up.
+ * The whole body of a response. When it is larger than allowed, the rest is not read, and the connection is closed.
  *
  * @param maxBytes the largest body.
  * @param tooLarge makes the error to throw for a larger one.
@@ -12,7 +11,7 @@ export async function readBoundedBody(
 ): Promise<Buffer<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let size = 0;
-  // Leaving the loop by a throw cancels the rest of the body.
+  // Throwing out of the loop cancels the rest of the body.
   for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
     size += chunk.byteLength;
     if (size > maxBytes) throw tooLarge();
@@ -22,11 +21,11 @@ export async function readBoundedBody(
 }
 
 /**
- * What became on the way of a text that should be a JSON object; `undefined` when all of it seems to be here, right or wrong.
- * A proxy that lost a body, or a part of it, often ends the answer as if it were whole.
+ * How a text that should be a JSON object was damaged on the way; `undefined` when it seems complete, valid or not. A proxy
+ * that lost a body, or a part of it, often ends the response as if it were complete.
  *
  * - `empty`: nothing, white space, a byte-order mark, or the `null` of a function that returned nothing.
- * - `cut short`: it begins as JSON does, and ends inside of an object, a list or a text.
+ * - `cut short`: it begins as JSON, and ends inside an object, a list or a text.
  */
 export function lostBody(text: string): 'empty' | 'cut short' | undefined {
   // JavaScript counts the byte-order mark as white space.
@@ -46,8 +45,8 @@ export function lostBody(text: string): 'empty' | 'cut short' | undefined {
  * The `Authorization` header of `client_secret_basic`: id and secret form-encoded (RFC 6749 §2.3.1), then as HTTP Basic
  * (RFC 7617).
  *
- * The form encoding is the plain one, which leaves `-`, `_` and `.` as they are. To encode them too is allowed, but some
- * servers do not decode at all, and would then refuse nearly every generated secret.
+ * The form encoding leaves `-`, `_` and `.` as they are. Encoding them is allowed, but some servers do not decode at all,
+ * and would then refuse nearly every generated secret.
  */
 export function clientSecretBasic(id: string, secret: string): string {
   return `Basic ${btoa(`${formEncode(id)}:${formEncode(secret)}`)}`;
@@ -57,14 +56,14 @@ function formEncode(text: string): string {
   return new URLSearchParams([['', text]]).toString().slice(1);
 }
 
-/** Why an HTTP exchange came to nothing, told without anything of its content. */
-export type ConnectionFailure =
+/** Why an HTTP request failed, without anything of its content. */
+type ConnectionFailure =
   /**
    * No trusted TLS connection. `why` is half a sentence: "its certificate has expired (CERT_HAS_EXPIRED)"; `advice` is a whole
    * one, fit for the owner of either side.
    */
   | { readonly kind: 'tls'; readonly code: string; readonly why: string; readonly advice: string }
-  /** No connection, or it broke. `why` is half a sentence: "the connection is refused (ECONNREFUSED)". */
+  /** No connection, or it broke off. `why` is half a sentence: "the connection is refused (ECONNREFUSED)". */
   | { readonly kind: 'network'; readonly why: string };
 
 const TRUNCATED = 'the answer was cut off before its end';
@@ -109,7 +108,7 @@ interface TlsMeaning {
   readonly advice: string;
 }
 
-/** What the codes of failed TLS connections mean (OpenSSL's verification errors and alerts, and Node's own), and what helps. */
+/** What the codes of failed TLS connections mean (OpenSSL's verification errors and alerts, and Node's), and what to do. */
 const TLS_MEANINGS: readonly TlsMeaning[] = [
   {
     codes: /^CERT_HAS_EXPIRED$/,
@@ -181,13 +180,13 @@ const TLS_CODE =
   /^(CERT_|ERR_SSL_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA$|EPROTO$|HOSTNAME_)/;
 
 /**
- * What an error of `fetch` says about the connection; `undefined` for every other error. Only the system's error code is
- * kept: the errors of the HTTP client hold sockets and raw bytes of answers.
+ * What an error of `fetch` says about the connection; `undefined` for every other error. Keeps only the system's error code:
+ * errors of the HTTP client hold sockets and raw bytes of responses.
  */
 export function connectionFailure(error: unknown): ConnectionFailure | undefined {
   const code = systemCode(error);
   if (code === undefined) {
-    // fetch reports every network failure as a TypeError with a cause; those without a code are of the network too.
+    // fetch reports every network failure as a TypeError with a cause, with a code or without.
     const { name, cause } = asFields(error);
     return name === 'TypeError' && cause !== undefined
       ? { kind: 'network', why: 'the connection failed' }
@@ -203,7 +202,7 @@ export function connectionFailure(error: unknown): ConnectionFailure | undefined
   return { kind: 'network', why: `${meaning ?? 'the connection failed'} (${code})` };
 }
 
-/** The system's code of an error or of what caused it: fetch wraps it once, and a body that breaks off twice. */
+/** The system's code of an error or of its causes: fetch wraps it once, and a body that breaks off twice. */
 export function systemCode(error: unknown): string | undefined {
   let current = asFields(error);
   for (let depth = 0; depth < 4; depth += 1) {
@@ -215,8 +214,8 @@ export function systemCode(error: unknown): string | undefined {
 }
 
 /**
- * An error of somebody else's code without its message, its cause and its fields, which may quote what was sent: its
- * name and the frames of its stack are left.
+ * An error of other code without its message, cause and fields, which may quote what was sent: only its name and stack
+ * frames.
  */
 export function bareError(error: unknown): Error {
   const { name, stack } = asFields(error);
@@ -228,7 +227,7 @@ export function bareError(error: unknown): Error {
   return bare;
 }
 
-// By shape, not by class: the errors come from the runtime, which need not share its classes with this code.
+// By shape, not by class: the runtime need not share its error classes with this code.
 function asFields(error: unknown): {
   name?: unknown;
   code?: unknown;
@@ -239,8 +238,8 @@ function asFields(error: unknown): {
 }
 
 /**
- * True for the names and addresses of this very machine: `localhost`, 127.0.0.0/8 and `::1`, the last one also in the
- * brackets of a URL. Only to these may secrets and keys travel by plain HTTP.
+ * True for names and addresses of this machine: `localhost`, 127.0.0.0/8 and `::1`, also in the brackets of a URL. Only
+ * there may secrets and keys travel by plain HTTP.
  *
  * @param hostname in lower case, as `URL.hostname` gives it.
  */
@@ -254,12 +253,12 @@ export function isLoopbackHost(hostname: string): boolean {
 }
 
 /**
- * Parses a URL; `undefined` for text that is none.
+ * Parses a URL; `undefined` for invalid text.
  *
- * `URL.canParse` would be the obvious way, and is wrong on Node.js 20: once the code that calls it is hot, it says no to
- * every text with a character from U+0080 to U+00FF. `URL.parse` came with Node.js 22.
+ * Not by `URL.canParse`, which on Node.js 20, once its caller is hot, rejects every text with a character from U+0080 to
+ * U+00FF. `URL.parse` came with Node.js 22.
  *
- * @param base what a relative URL is relative to; without it, the text has to be an absolute URL.
+ * @param base for relative URLs; without it, the text must be an absolute URL.
  */
 export function parseUrl(text: string, base?: string): URL | undefined {
   try {
@@ -269,17 +268,22 @@ export function parseUrl(text: string, base?: string): URL | undefined {
   }
 }
 
-/** The zone at the end of a date: a name or an offset. */
-const ZONE = /(?: [A-Za-z]{1,5}| ?[+-]\d{4})$/;
-
 /**
- * `Retry-After` in seconds from now, rounded up (RFC 9110 §10.2.3: seconds, or an HTTP date); `undefined` when it is
- * absent or neither. A date in the past is 0.
+ * The `Retry-After` of a response in seconds from now, rounded up (RFC 9110 §10.2.3: seconds, or an HTTP date); `undefined`
+ * when it is absent or malformed. A date is compared with the response's `Date` if there is one, as the clocks of two
+ * machines may be minutes apart; one that is past by then is compared with our clock. A date in the past is 0.
  *
  * @param now milliseconds since the Unix epoch.
  */
-export function parseRetryAfter(header: string | null, now: number): number | undefined {
-  const text = header?.trim() ?? '';
+export function retryAfterOf(headers: Headers, now: number): number | undefined {
+  const header = headers.get('retry-after') ?? '';
+  const theirs = Date.parse(headers.get('date') ?? '');
+  const seconds = Number.isFinite(theirs) ? parseRetryAfter(header, theirs) : undefined;
+  return seconds === undefined || seconds === 0 ? parseRetryAfter(header, now) : seconds;
+}
+
+function parseRetryAfter(header: string, now: number): number | undefined {
+  const text = header.trim();
   if (/^\d{1,10}$/.test(text)) return Number(text);
   if (!/^[A-Z][a-z]{2,8},? .*\d{2}:\d{2}:\d{2}/.test(text)) return undefined;
   // HTTP dates are in UTC, also in the form that names no zone (asctime), which would be taken for the machine's time.
@@ -287,26 +291,16 @@ export function parseRetryAfter(header: string | null, now: number): number | un
   return Number.isFinite(date) ? Math.max(0, Math.ceil((date - now) / 1000)) : undefined;
 }
 
-/**
- * The `Retry-After` of an answer in seconds from now. A date is compared with the `Date` of whoever sent it, where there is
- * one: the clocks of two machines may be minutes apart. One that is past by then is compared with our own time.
- *
- * @param now milliseconds since the Unix epoch.
- */
-export function retryAfterOf(headers: Headers, now: number): number | undefined {
-  const header = headers.get('retry-after');
-  const theirs = Date.parse(headers.get('date') ?? '');
-  const seconds = Number.isFinite(theirs) ? parseRetryAfter(header, theirs) : undefined;
-  return seconds === undefined || seconds === 0 ? parseRetryAfter(header, now) : seconds;
-}
+/** The zone at the end of a date: a name or an offset. */
+const ZONE = /(?: [A-Za-z]{1,5}| ?[+-]\d{4})$/;
 
-/** RFC 9110 §15.5.9, RFC 8470 §5.2 and RFC 6585 §4, and what a server says of itself: the same request may succeed later. */
+/** Statuses after which the same request may succeed later (RFC 9110 §15.5.9 and §15.6, RFC 8470 §5.2, RFC 6585 §4). */
 export function isTemporaryStatus(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || status >= 500;
 }
 
 /**
- * Metadata on a Nest controller that decides by itself who may call it: the broker's own, which ask for a peer's
- * credentials or are open on purpose. The guard of an application that the broker runs in leaves them alone.
+ * Metadata on a Nest controller with its own access control: those of the broker, which require a peer's credentials or
+ * are open on purpose. The guard of an application that the broker runs in skips them.
  */
 export const DECIDES_ACCESS_ITSELF = Symbol.for('service-token-broker/decides-access-itself');

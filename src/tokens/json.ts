@@ -1,14 +1,24 @@
-/** What came of reading a JSON text: its value, or what is wrong with it, in words that quote nothing of it. */
-type StrictJson =
-  { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly fault: string };
-
 /** A JSON object as the platform's parser makes it. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
+/** True for any object, an array too: what other packages hand over is read by its shape. */
+export function isObject(value: unknown): value is Readonly<Record<PropertyKey, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+/** True for an object that is not an array. */
+export function isJsonObject(value: unknown): value is JsonObject {
+  return isObject(value) && !Array.isArray(value);
+}
+
+/** The value of a JSON text, or what is wrong with it, in words that quote nothing of it. */
+type StrictJson =
+  { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly fault: string };
+
 /**
- * Reads JSON and refuses what the platform's parser lets pass: a member that stands twice in an object, at any depth
- * (RFC 8259 §4 leaves open which one counts, so two readers may see two tokens), a member called `__proto__`, and
- * nesting deeper than `maxDepth`.
+ * Reads JSON and rejects what the platform's parser accepts: a duplicate member, at any depth (RFC 8259 §4 leaves open
+ * which one counts, so that two parsers may see two tokens), a member called `__proto__`, and nesting deeper than
+ * `maxDepth`.
  *
  * Duplicates are found by counting. A valid text has one colon outside strings for each member written; the parsed
  * value has one own property for each member that survived. Fewer survivors than members: one was written twice,
@@ -28,16 +38,6 @@ export function parseStrictJson(text: string, maxDepth: number): StrictJson {
   if (kept === undefined) return { ok: false, fault: 'it has a member named "__proto__"' };
   if (kept !== written) return { ok: false, fault: 'an object in it has the same member twice' };
   return { ok: true, value };
-}
-
-/** True for any object, an array too: what other packages hand over is read by its shape. */
-export function isObject(value: unknown): value is Readonly<Record<PropertyKey, unknown>> {
-  return typeof value === 'object' && value !== null;
-}
-
-/** True for an object that is not an array. */
-export function isJsonObject(value: unknown): value is JsonObject {
-  return isObject(value) && !Array.isArray(value);
 }
 
 const QUOTE = 0x22;
@@ -92,24 +92,8 @@ function countMembersKept(value: unknown): number | undefined {
   return members;
 }
 
-/** What is around a text that people paste or tools write, and belongs to none: white space, marks without width. */
-const AROUND = /[\s\u200b-\u200d\u2060\ufeff]/u;
-
 /**
- * A text without what pasting, piping and editors put around it: white space, line ends, a byte-order mark, and
- * characters without width, which nobody sees.
- */
-export function trimPasted(text: string): string {
-  let start = 0;
-  let end = text.length;
-  while (start < end && AROUND.test(text.charAt(start))) start += 1;
-  while (end > start && AROUND.test(text.charAt(end - 1))) end -= 1;
-  return text.slice(start, end);
-}
-
-/**
- * The value of a JSON text (RFC 8259) that may have a byte-order mark, or anything else that {@link trimPasted} takes
- * off, around it.
+ * The value of a JSON text (RFC 8259), trimmed by {@link trimPasted}.
  *
  * @throws {SyntaxError} whose message quotes the text: never keep it as a cause where the text may hold secrets.
  */
@@ -134,11 +118,25 @@ export function parseJsonObject(text: string, invalid: (fault: string) => Error)
   return value;
 }
 
+/** White space and characters without width, around a text that was pasted or written by a tool. */
+const AROUND = /[\s\u200b-\u200d\u2060\ufeff]/u;
+
 /**
- * Bytes as text: UTF-8, or UTF-16 with a byte-order mark, which is what PowerShell on Windows writes. Nothing is taken
- * off; a byte-order mark stays.
+ * A text without what pasting, piping and editors put around it: white space, line ends, a byte-order mark, and invisible
+ * characters.
+ */
+export function trimPasted(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (start < end && AROUND.test(text.charAt(start))) start += 1;
+  while (end > start && AROUND.test(text.charAt(end - 1))) end -= 1;
+  return text.slice(start, end);
+}
+
+/**
+ * Bytes as text: UTF-8, or UTF-16 with a byte-order mark, as PowerShell on Windows writes it. A byte-order mark is kept.
  *
- * @returns `undefined` when it is neither: replacement characters would silently change a secret.
+ * @returns `undefined` for other bytes: replacement characters would silently change a secret.
  */
 export function decodeText(bytes: Uint8Array): string | undefined {
   const [first, second] = bytes;
@@ -156,12 +154,12 @@ export function decodeText(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** A name of ours in code, such as `remainingSeconds`. */
+/** A name in our code, such as `remainingSeconds`. */
 const CAMEL_CASE = /^[a-z][A-Za-z0-9]*$/;
 
 /**
- * A value as programs read it: the names of its members in snake_case, at any depth. Values are not changed: instants
- * have to be ISO 8601 texts already, and spans seconds. Pure.
+ * A value as programs read it: the names of its members in snake_case, at any depth. Values are not changed: instants must
+ * be ISO 8601 texts, and spans seconds. Pure.
  *
  * @example
  * ```ts
@@ -170,7 +168,7 @@ const CAMEL_CASE = /^[a-z][A-Za-z0-9]*$/;
  */
 export function withSnakeNames(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withSnakeNames);
-  // A date, a URL or a hidden value says itself what it is in JSON.
+  // A date, a URL or a hidden value has its own JSON form.
   if (!isObject(value) || 'toJSON' in value) return value;
   return Object.fromEntries(
     Object.entries(value).map(([name, member]) => [snakeCase(name), withSnakeNames(member)]),

@@ -1,4 +1,4 @@
-/** What stands where a secret stood. */
+/** Replaces a secret. */
 export const REDACTED = '[redacted]';
 
 /**
@@ -53,7 +53,7 @@ function isLongText(value: unknown): boolean {
 /**
  * Replaces everything in a text that is, or looks like, a token or a secret: JWTs (also cut short), Basic and Bearer
  * credentials, values of names such as `client_secret`, user information in URLs, PEM private keys, private members
- * of JWKs, and long random runs of base64. It rather hides too much than too little.
+ * of JWKs, and long random runs of base64. When in doubt, it hides.
  *
  * Idempotent: what it returns, it returns unchanged.
  *
@@ -65,7 +65,7 @@ function isLongText(value: unknown): boolean {
 export function redactText(text: string): string {
   if (text.length < 4) return text;
   let before = text;
-  // Hiding one secret may reveal the shape of the next one, so it goes on until nothing changes.
+  // Hiding one secret may reveal the shape of the next one: repeat until nothing changes.
   for (let round = 0; round < 8; round += 1) {
     const after = redactOnce(before);
     if (after === before) return after;
@@ -108,8 +108,8 @@ const PEM_PRIVATE_KEY =
 const URL_USER_INFORMATION = /(:\/\/)[^\s/?#@"'<>]+@/g;
 
 /**
- * A JOSE header or claims set starts with `{"`, or with `{` and white space. One part of a token is hidden as well, and
- * what stands right before it: a random secret may have such a start in its middle.
+ * A JOSE header or claims set starts with `{"`, or with `{` and white space. A single part of a token is hidden as well,
+ * with what stands right before it: a random secret may have such a start in its middle.
  */
 const JWT_BY_HEADER =
   /(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]*?(?:ey(?:J|Ai|A[gkNK]|AJ)|ew(?:o[giJK]|k[giJ]|0K))[A-Za-z0-9_+/-]{6,}={0,2}(?:\.[A-Za-z0-9_+/-]*={0,2})*/g;
@@ -118,7 +118,7 @@ const JWT_BY_HEADER =
 const JWT_BY_SHAPE =
   /(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{16,}\.(?:[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{32,}|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})[A-Za-z0-9_.-]*/g;
 
-/** RFC 7617 and RFC 6750 credentials; a repeated scheme does not shield the value. */
+/** RFC 7617 and RFC 6750 credentials, also after a repeated scheme. */
 const CREDENTIALS =
   /((?:(?:Basic|Bearer|DPoP)(?:\s|%20|\+)+)+)([A-Za-z0-9._~+/-][A-Za-z0-9._~+/=%-]*)/gi;
 
@@ -180,7 +180,7 @@ const KEY_BYTES = /(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{42,}={1,2}/g;
 
 const LONG_RUN = /[A-Za-z0-9_+/-]{32,}={0,2}/g;
 
-/** Identifiers that have the form of a secret and are needed to find a fault. */
+/** Identifiers that look like a secret and are needed to find an error. */
 const PUBLIC_NAME =
   /(?:kid|jkt|x5t(?:#S256)?|thumbprint|digest|etag|version ?id|request ?id|[0-9]:secret)(?:\\*["'])?\s*[:=]?\s*(?:\\*["'])?$/i;
 

@@ -1,24 +1,25 @@
 import { BrokerError, tell } from './errors.js';
 import {
-  type CacheAnswer,
-  type CacheState,
-  type CacheObserver,
-  type CacheRequest,
-  type CacheStatus,
-  type RefreshingCacheOptions,
-  type WaitStart,
+  decideFreshness,
   isReadDue,
   LONGEST_WAIT,
   planAnswer,
   retryInstant,
+  type CacheAnswer,
+  type CacheObserver,
   type CachePlan,
-  type ReadFailure,
-  decideFreshness,
+  type CacheRequest,
+  type CacheState,
+  type CacheStatus,
   type Freshness,
+  type ReadFailure,
+  type RefreshingCacheOptions,
+  type WaitStart,
 } from './freshness.js';
+export type * from './freshness.js';
 
 /**
- * The cache has nothing that may be served. All codes are of kind `retry`.
+ * The cache has nothing to serve. All codes are of kind `retry`.
  *
  * `TOKEN_EXPIRED`: what was read has less life left than the skew. `TOKEN_LIFE_TOO_SHORT`: it has less than the
  * caller asked for. `READ_TIMEOUT`: the read did not end in time.
@@ -33,65 +34,6 @@ export class CacheError extends BrokerError {
   }
 }
 
-/** What was read is too old to be served. */
-function expired(): CacheError {
-  return new CacheError(
-    'TOKEN_EXPIRED',
-    'The token that was read has expired, or is about to. Rotate to write a new one.',
-  );
-}
-
-/** A caller asked for more life than there is; both in milliseconds. */
-function lifeTooShort(life: number, asked: number, cause: unknown): CacheError {
-  return new CacheError(
-    'TOKEN_LIFE_TOO_SHORT',
-    `The token has ${Math.floor(life / 1_000)} s left, and ${Math.ceil(asked / 1_000)} s were asked for. ` +
-      'Ask for less, or again after the next rotation.',
-    cause,
-  );
-}
-
-/** A read did not end within so many milliseconds. */
-function readTimedOut(limit: number): CacheError {
-  const seconds = Math.round(limit / 1_000);
-  return new CacheError(
-    'READ_TIMEOUT',
-    `A read did not end within ${seconds} s, and was given up.`,
-  );
-}
-
-/** What a cache holds: a value, and what is known of its read. Instants in milliseconds since the Unix epoch. */
-interface CacheEntry<T> {
-  readonly value: T;
-  /** Which of the cache's reads it came from. */
-  readonly sequence: number;
-  readonly readAt: number;
-  readonly expiresAt: number;
-  /** Spreads the refreshes of replicas; see the freshness policy. */
-  readonly jitter: number;
-  /** The state of the answer to who waited for its read: `REFRESH` when it replaced a value that could be served. */
-  readonly newness: 'MISS' | 'REFRESH';
-  /** The answer in each state, made once: a warm answer costs no allocation, and can be compared by identity. */
-  readonly answers: Readonly<Record<CacheState, CacheAnswer<T>>>;
-}
-
-/** Makes the entry of a value, with its answers. */
-function cacheEntry<T>(parts: Omit<CacheEntry<T>, 'answers'>): CacheEntry<T> {
-  const { value, readAt } = parts;
-  const answer = (state: CacheState): CacheAnswer<T> => ({ value, readAt, state });
-  return {
-    ...parts,
-    answers: {
-      HIT: answer('HIT'),
-      MISS: answer('MISS'),
-      REFRESH: answer('REFRESH'),
-      STALE: answer('STALE'),
-    },
-  };
-}
-
-export type * from './freshness.js';
-
 interface Flight {
   readonly sequence: number;
   readonly startedAt: number;
@@ -100,25 +42,40 @@ interface Flight {
   readonly done: Promise<void>;
   readonly finish: () => void;
   outcome?: { readonly ok: true } | { readonly ok: false; readonly error: unknown };
-  /** True when another read has taken its place: those who wait go on to wait for that one. */
+  /** True when another read has replaced it: waiting callers wait for that one. */
   isReplaced: boolean;
 }
 
+/** A cached value and its read. Instants in milliseconds since the Unix epoch. */
+interface CacheEntry<T> {
+  readonly value: T;
+  /** Which of the cache's reads it came from. */
+  readonly sequence: number;
+  readonly readAt: number;
+  readonly expiresAt: number;
+  /** Spreads the refreshes of replicas. */
+  readonly jitter: number;
+  /** The state of the answer to callers who waited for its read: `REFRESH` when it replaced a usable value. */
+  readonly newness: 'MISS' | 'REFRESH';
+  /** The answer in each state, made once: a warm answer allocates nothing, and can be compared by identity. */
+  readonly answers: Readonly<Record<CacheState, CacheAnswer<T>>>;
+}
+
 /**
- * A cache of one value that keeps the freshness policy of `freshness.ts`, whoever asks and however often.
+ * A cache of one value that follows the freshness policy of `freshness.ts`.
  *
- * - One read is in flight, however many callers. Reads begin when somebody asks, or calls {@link RefreshingCache.refresh}:
- *   the cache has no timer but those of callers who wait.
- * - From 80 % of the time to live (jittered per read, so that replicas spread) it reads behind the answers; past the
- *   time to live callers wait for one shared read, a second at most while the cached value may be served. Values that
- *   outlive both cost at most 15 reads an hour at the default time to live, forced reads aside.
- * - When the read fails or takes longer, the cached value is served as `STALE` while its own life minus the skew allows,
- *   and the read is retried behind the answers, after 1 s, 2 s, 4 s, and so on up to about 30 s. A value that arrives too
- *   old to be served is a failed read too.
- * - With nothing to serve, callers wait for the read; its failure is thrown, and remembered for a second. Without
- *   callers {@link RefreshingCache.refresh} tries again after 15 s at the latest.
- * - `minTtlMs` is a promise: if the value does not keep it, the cache reads again (at most once a second), and then
- *   rejects with `TOKEN_LIFE_TOO_SHORT` rather than hand out a token that ends in the middle of the caller's work.
+ * - One read is in flight, however many callers. Reads start on demand or by {@link RefreshingCache.refresh}: the cache has
+ *   no timers but those of waiting callers.
+ * - From 80 % of the time to live (jittered per read, so that replicas spread) it reads in the background; past the time to
+ *   live callers wait for one shared read, a second at most while the cached value may be served. At the default time to
+ *   live that is at most 15 reads an hour, forced reads aside.
+ * - When the read fails or takes longer, the cached value is served as `STALE` while its life minus the skew allows, and
+ *   the read is retried in the background after 1 s, 2 s, 4 s, and so on up to about 30 s. A value that arrives too old to
+ *   be served is a failed read too.
+ * - With nothing to serve, callers wait for the read; its failure is thrown, and remembered for a second. Without callers
+ *   {@link RefreshingCache.refresh} tries again after 15 s at the latest.
+ * - A value with less life than `minTtlMs` is read again (at most once a second); if that does not help, the call rejects
+ *   with `TOKEN_LIFE_TOO_SHORT` rather than return a token that expires during the caller's work.
  */
 export class RefreshingCache<T> {
   readonly #options: Required<Omit<RefreshingCacheOptions<T>, 'observer'>>;
@@ -128,12 +85,12 @@ export class RefreshingCache<T> {
   #failure: ReadFailure | undefined;
   #sequence = 0;
   #lastStart = Number.NEGATIVE_INFINITY;
-  /** Start of the last read that a caller asked for: only such a one holds a forced read up. */
+  /** Start of the last read that a caller asked for: only such a read delays a forced one. */
   #lastAsked = Number.NEGATIVE_INFINITY;
   #lastEnd: { readonly at: number; readonly forced: boolean } | undefined;
-  /** What was read by this sequence or an earlier one is not fresh, whatever its age. */
+  /** Values of this read and earlier ones are not fresh, whatever their age. */
   #invalidated = 0;
-  /** However many patient callers: one pause. */
+  /** The pause that all patient callers share. */
   #pause: Promise<void> | undefined;
 
   constructor(options: RefreshingCacheOptions<T>) {
@@ -156,16 +113,16 @@ export class RefreshingCache<T> {
   /** The answer, if it may be served without waiting and without starting a read. Never blocks, never throws. */
   peek(): CacheAnswer<T> | undefined {
     const now = this.#options.clock.now();
-    this.#heedClock(now);
+    this.#followClock(now);
     const plan = this.#plan(now);
     if (plan === 'serve') return this.#entry?.answers.HIT;
     return plan === 'serve-stale' ? this.#entry?.answers.STALE : undefined;
   }
 
   /**
-   * The value by the policy above.
+   * The value, by the policy above.
    *
-   * @throws what the read failed with when nothing may be served, or {@link CacheError}.
+   * @throws the error of the read when nothing may be served, or {@link CacheError}.
    */
   get(request: CacheRequest = {}): Promise<CacheAnswer<T>> {
     const isPatient = request.force === true && request.patient === true;
@@ -182,15 +139,15 @@ export class RefreshingCache<T> {
   }
 
   /**
-   * Begins the read that is due, if one is, without a caller: called every second or so, it keeps the cache warm, and
-   * finds out that reading works again. Never blocks, never throws.
+   * Begins the read that is due, if any, without a caller: called every second or so, it keeps the cache warm, and notices
+   * when reading works again. Never blocks, never throws.
    *
    * @param intervalMs the least time since the last read, in milliseconds, while a value may be served and nothing has
    *   failed. Default 0.
    */
   refresh(intervalMs = 0): void {
     const now = this.#options.clock.now();
-    this.#heedClock(now);
+    this.#followClock(now);
     this.#giveUpHungRead(now);
     const freshness = this.#freshness(now);
     if (this.#flight !== undefined || !isReadDue(freshness, this.#failure, now)) return;
@@ -203,19 +160,19 @@ export class RefreshingCache<T> {
   }
 
   /**
-   * Begins the read that a caller would have to wait for now, if any: for a caller who has something else to do first,
-   * and then calls `get` with what this returns as `since`. Never blocks, never throws.
+   * Begins the read that a caller would have to wait for now, if any: for a caller with other work to do first, who then
+   * calls `get` with the result as `since`. Never blocks, never throws.
    */
   prepare(): WaitStart {
     const now = this.#options.clock.now();
-    this.#heedClock(now);
+    this.#followClock(now);
     this.#giveUpHungRead(now);
     const flight = this.#plan(now) === 'wait' ? (this.#flight ?? this.#begin()) : undefined;
     return { at: now, read: flight?.sequence };
   }
 
   /**
-   * Says that what made reads fail is likely to have passed: the next attempt begins at once, also in place of one that
+   * Says that the cause of failed reads has probably passed: the next attempt begins at once, also in place of one that
    * takes over a second. Does nothing when the last read has succeeded.
    */
   retry(): void {
@@ -230,7 +187,7 @@ export class RefreshingCache<T> {
     this.refresh();
   }
 
-  /** What is cached and how reading goes, for health checks. Starts nothing. */
+  /** What is cached and how its reads went, for health checks. Starts nothing. */
   status(): CacheStatus<T> {
     return {
       value: this.#entry?.value,
@@ -245,9 +202,9 @@ export class RefreshingCache<T> {
   async #get(request: CacheRequest): Promise<CacheAnswer<T>> {
     const { minTtlMs = 0, force = false } = request;
     const now = this.#options.clock.now();
-    this.#heedClock(now);
+    this.#followClock(now);
     this.#giveUpHungRead(now);
-    // With nothing to serve, the read that is under way or due is all that a caller who forces one can want.
+    // With nothing to serve, a forced read is the one in flight or due.
     const short = this.#isAlive(this.#entry) && !this.#lives(this.#entry, minTtlMs);
     const wantsNewer = short || (force && this.#isAlive(this.#entry));
     const sequence = wantsNewer ? this.#forcedSequence(now) : undefined;
@@ -259,14 +216,14 @@ export class RefreshingCache<T> {
   }
 
   /**
-   * A value that is refused right after it was read may have been replaced meanwhile, and nobody would look again within
-   * that second. A forced read within it was such a look: who refuses every value costs no wait.
+   * A value that is refused right after it was read may have been replaced since, and would not be read again within that
+   * second. After a forced read within it there is no wait: a receiver that refuses every value costs none.
    */
   async #getPatiently(request: CacheRequest): Promise<CacheAnswer<T>> {
     const old = this.#entry;
     await this.#waitOutInterval();
     const answer = await this.#get(request);
-    // It may have joined an ordinary read that was under way.
+    // It may have joined an ordinary read in flight.
     const isOld = old !== undefined && this.#options.isSame(old.value, answer.value);
     if (!isOld || this.#leftOfInterval() <= 0) return answer;
     await this.#waitOutInterval();
@@ -333,7 +290,7 @@ export class RefreshingCache<T> {
   /** The first read that satisfies a caller who forces one, or nothing when a read has just been made. */
   #forcedSequence(now: number): number | undefined {
     const age = now - this.#lastAsked;
-    // Negative: left over from before the clock was set back, and no reason to refuse reads for as long as the jump.
+    // Negative after the clock was set back, which must not prevent reads until it catches up.
     if (age < 0 || age >= this.#options.forceIntervalMs) return this.#sequence + 1;
     return this.#flight?.sequence;
   }
@@ -352,10 +309,10 @@ export class RefreshingCache<T> {
     // At most two turns: the read in flight may have begun before the one that is asked for.
     do {
       flight = this.#flight ?? this.#begin(forced);
-      // Of all who wait for the same read, nobody waits longer than the first.
+      // No caller waits for a read longer than the first one.
       const from = flight.sequence >= least ? Math.min(since, flight.startedAt) : since;
       if (!(await this.#hasEnded(flight, from, request))) break;
-      // Who only wants more life takes it from whichever read brings it.
+      // A caller who only needs more life takes it from any read.
       if (!force && minTtlMs > 0 && this.#lives(this.#entry, minTtlMs)) break;
     } while (flight.sequence < least || flight.isReplaced);
     const entry = this.#entry;
@@ -367,7 +324,7 @@ export class RefreshingCache<T> {
   }
 
   /**
-   * Waits for a read to end. False: it goes on, the caller has waited long enough, and something may be served.
+   * Waits for a read to end. False: it continues, the caller has waited long enough, and a value may be served.
    *
    * @param since when the wait began.
    */
@@ -385,7 +342,7 @@ export class RefreshingCache<T> {
       const left = Math.min(waitMs, since + waitMs - clock.now());
       if (left <= 0) return false;
       const ended = new AbortController();
-      // Rejects when the read has ended: then nobody waits for it any more.
+      // Rejects when the read has ended.
       const late = clock.sleep(left, ended.signal).catch(() => undefined);
       await Promise.race([flight.done, late]);
       ended.abort();
@@ -445,8 +402,8 @@ export class RefreshingCache<T> {
     flight.finish();
   }
 
-  /** After a clock was set back, a life that is counted from the read runs from now on, not from the end of the jump. */
-  #heedClock(now: number): void {
+  /** After a clock was set back, a life that is counted from the read counts from now. */
+  #followClock(now: number): void {
     const entry = this.#entry;
     if (entry === undefined || entry.readAt <= now) return;
     const expiresAt = this.#options.expiresAt(entry.value, now);
@@ -457,10 +414,10 @@ export class RefreshingCache<T> {
   #readingFor(now: number): number | undefined {
     const flight = this.#flight;
     if (flight === undefined) return undefined;
-    // Either way: a read that began in what is now the future must not count as under way for as long as the jump.
+    // Absolute: after a clock was set back, a read must not count as in flight until it catches up.
     const taken = Math.abs(now - flight.startedAt);
     if (taken >= this.#options.readTimeoutMs) return undefined;
-    // What began before the value was found outdated is not what callers wait for.
+    // Callers do not wait for a read that began before the value was invalidated.
     return flight.sequence <= this.#invalidated ? 0 : taken;
   }
 
@@ -485,4 +442,44 @@ export class RefreshingCache<T> {
     const life = this.#options.expiresAt(value, Math.min(readAt, now)) - now;
     if (life < minTtlMs) throw lifeTooShort(life, minTtlMs, this.#failure?.error);
   }
+}
+
+/** Makes the entry of a value, with its answers. */
+function cacheEntry<T>(parts: Omit<CacheEntry<T>, 'answers'>): CacheEntry<T> {
+  const { value, readAt } = parts;
+  const answer = (state: CacheState): CacheAnswer<T> => ({ value, readAt, state });
+  return {
+    ...parts,
+    answers: {
+      HIT: answer('HIT'),
+      MISS: answer('MISS'),
+      REFRESH: answer('REFRESH'),
+      STALE: answer('STALE'),
+    },
+  };
+}
+
+function expired(): CacheError {
+  return new CacheError(
+    'TOKEN_EXPIRED',
+    'The token that was read has expired, or is about to. Rotate to write a new one.',
+  );
+}
+
+/** @param life and `asked` in milliseconds. */
+function lifeTooShort(life: number, asked: number, cause: unknown): CacheError {
+  return new CacheError(
+    'TOKEN_LIFE_TOO_SHORT',
+    `The token has ${Math.floor(life / 1_000)} s left, and ${Math.ceil(asked / 1_000)} s were asked for. ` +
+      'Ask for less, or again after the next rotation.',
+    cause,
+  );
+}
+
+function readTimedOut(limit: number): CacheError {
+  const seconds = Math.round(limit / 1_000);
+  return new CacheError(
+    'READ_TIMEOUT',
+    `A read did not end within ${seconds} s, and was given up.`,
+  );
 }

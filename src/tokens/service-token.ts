@@ -1,7 +1,7 @@
 import { BrokerError } from './errors.js';
 import { parseJsonObject, trimPasted } from './json.js';
 
-/** A service token with what the broker knows about it: the content of the token secret. */
+/** A service token and what the broker knows about it: the content of the token secret. */
 export interface ServiceToken {
   /** The JWT itself. */
   readonly accessToken: string;
@@ -22,8 +22,8 @@ export interface ServiceToken {
 /**
  * The token secret's value does not hold a service token.
  *
- * `code` is `TOKEN_SECRET_EMPTY` while the first rotation has not finished yet (retry), and
- * `TOKEN_SECRET_INVALID` when somebody wrote something else into it (misconfigured).
+ * `code` is `TOKEN_SECRET_EMPTY` before the first rotation has finished (retry), and `TOKEN_SECRET_INVALID` when it
+ * holds something else (misconfigured).
  */
 export class TokenSecretError extends BrokerError {}
 
@@ -54,7 +54,7 @@ export function serializeServiceToken(
   });
 }
 
-/** The last instant that a `Date` holds, in milliseconds; a token without an end in sight outlives it. */
+/** The last instant that a `Date` holds, in milliseconds; a token may outlive it. */
 const LAST_INSTANT = 8_640_000_000_000_000;
 
 /** An instant as ISO 8601, never later than it is: a fraction of a millisecond is dropped. */
@@ -63,8 +63,8 @@ function instantText(milliseconds: number): string {
 }
 
 /**
- * Reads the token secret's JSON text. White space and a byte-order mark around it, and around its texts, are dropped. Where it
- * has no `scope`, the token's own claim counts.
+ * Reads the token secret's JSON text, trimmed of white space and a byte-order mark, as its texts are. Without a `scope`,
+ * the token's own claim counts.
  *
  * @throws {TokenSecretError} `TOKEN_SECRET_EMPTY` for a rotation claim without a token,
  *   `TOKEN_SECRET_INVALID` for everything else that is not a service token. The message names the member at fault,
@@ -119,12 +119,12 @@ function scopeOfJwt(accessToken: string): string | undefined {
     const claims: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'));
     return typeof claims === 'object' && claims !== null ? scopeOfClaims({ ...claims }) : undefined;
   } catch {
-    // Not a JWT: whether it is one is not judged here.
+    // Not a JWT; that is checked elsewhere.
     return undefined;
   }
 }
 
-/** The member that marks a version as a claim: "this process is minting", and nothing else. */
+/** The member that marks a version as a claim: "this process is minting". */
 const CLAIM_MEMBER = 'rotation_claim';
 
 /**
@@ -140,11 +140,11 @@ export function serializeRotationClaim(owner: string, claimedAt: number): string
   });
 }
 
-/** What a claim says. */
+/** The content of a claim. */
 interface RotationClaim {
   /** Random identifier of the process that made it. */
   readonly owner: string;
-  /** When it was made, in milliseconds since the Unix epoch; `undefined` when that cannot be read. */
+  /** When it was made, in milliseconds since the Unix epoch; `undefined` when unreadable. */
   readonly claimedAt: number | undefined;
 }
 
@@ -183,8 +183,8 @@ const ISO_INSTANT =
 
 /**
  * An instant of ISO 8601, in milliseconds since the Unix epoch. Without an offset it is UTC, as the token secret has
- * it: the machine's own time zone must not decide how long a token is served. Anything else that `Date.parse` takes is
- * refused, because month and day may be meant the other way round.
+ * it: the machine's time zone must not decide how long a token is served. Other formats that `Date.parse` accepts are
+ * rejected, because month and day may be swapped.
  */
 function parseInstant(text: string): number | undefined {
   const { date, time, zone = 'Z' } = ISO_INSTANT.exec(text)?.groups ?? {};

@@ -1,10 +1,10 @@
-/** Where time comes from. Everything that depends on time takes one, so that tests can move it by hand. */
+/** Where time comes from. Injected into everything that depends on time, so that tests can move it. */
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;
   /**
    * Resolves after `milliseconds`, or rejects with the signal's reason when it is aborted first.
-   * A pending wait keeps the process alive: somebody awaits what comes after it.
+   * A pending wait keeps the process alive.
    */
   sleep(milliseconds: number, signal?: AbortSignal): Promise<void>;
 }
@@ -30,72 +30,6 @@ export const systemClock: Clock = {
     }),
 };
 
-/** The `Date` header of an answer (RFC 9110 §6.6.1), and by our own clock when it was asked for. Milliseconds. */
-export interface DateReading {
-  readonly date: string | null;
-  /** The `Age` header of an answer that a cache on the way gave (RFC 9111 §5.1). */
-  readonly age: string | null;
-  readonly sentAt: number;
-  readonly answeredAt: number;
-  /** True for an answer that a cache may have given, which may be older than it says: that of a `GET`. */
-  readonly mayBeCached: boolean;
-}
-
-/** How far another clock is before ours, in milliseconds; negative when it is behind ours. */
-interface OffsetBounds {
-  readonly least: number;
-  readonly most: number;
-}
-
-/**
- * What a reading says of the two clocks; `undefined` when it says nothing. Pure.
- *
- * The journey, the whole seconds of the header and a cache on the way all widen the bounds, so that a slow answer never makes
- * a right clock look wrong. Some caches renew `Date` and others do not: with an `Age` both are possible. Where a cache may
- * have answered without saying so, an old `Date` says nothing, and one that is ahead of us still does.
- */
-export function offsetBounds(reading: DateReading): OffsetBounds | undefined {
-  const { date, age, sentAt, answeredAt, mayBeCached } = reading;
-  const shown = date === null ? Number.NaN : Date.parse(date);
-  if (!Number.isFinite(shown) || answeredAt < sentAt) return undefined;
-  const inCache = /^\d{1,9}$/.test(age ?? '') ? Number(age) * 1_000 : 0;
-  const most = shown + inCache + 1_000 - sentAt;
-  return { least: shown - answeredAt, most: mayBeCached ? Number.POSITIVE_INFINITY : most };
-}
-
-/**
- * The offset after a reading: the one that was known, as far as the reading allows it, and else the nearest that it does.
- *
- * @param known 0 before the first reading.
- */
-export function nextOffset(known: number, { least, most }: OffsetBounds): number {
-  return Math.min(Math.max(known, least), most);
-}
-
-/** A `fetch` that reports the `Date` of each successful answer to a `GET`. */
-export function fetchWithDates(
-  clock: Clock,
-  onDate: (reading: DateReading) => void,
-): typeof globalThis.fetch {
-  return async (input, init) => {
-    const sentAt = clock.now();
-    const response = await fetch(input, init);
-    if (response.ok) onDate(dateReading(response.headers, sentAt, clock.now(), true));
-    return response;
-  };
-}
-
-/** The reading of one answer. */
-export function dateReading(
-  headers: Headers,
-  sentAt: number,
-  answeredAt: number,
-  mayBeCached: boolean,
-): DateReading {
-  const [date, age] = [headers.get('date'), headers.get('age')];
-  return { date, age, sentAt, answeredAt, mayBeCached };
-}
-
 /**
  * Milliseconds to wait after so many failures in a row: `first` after one, then twice as long each time, up to `longest`.
  * Jitter is the caller's: some waits may be shorter, some must not be. Pure.
@@ -105,7 +39,7 @@ export function backoff(failures: number, first: number, longest: number): numbe
 }
 
 /** A signal that is aborted when its time is up, unless `end` is called before. */
-export interface Deadline {
+interface Deadline {
   readonly signal: AbortSignal;
   end(): void;
 }
@@ -153,7 +87,7 @@ export async function withDeadline<T>(
   }
 }
 
-/** Waits for a promise that others share; the signal ends this wait and leaves the promise alone. */
+/** Waits for a promise that others share; the signal ends this wait only. */
 export async function waitFor<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   signal.throwIfAborted();
@@ -167,4 +101,70 @@ export async function waitFor<T>(promise: Promise<T>, signal: AbortSignal | unde
   } finally {
     if (stop !== undefined) signal.removeEventListener('abort', stop);
   }
+}
+
+/** The `Date` header of a response (RFC 9110 §6.6.1), and when it was requested by our clock. Milliseconds. */
+export interface DateReading {
+  readonly date: string | null;
+  /** The `Age` header of a response from a cache (RFC 9111 §5.1). */
+  readonly age: string | null;
+  readonly sentAt: number;
+  readonly answeredAt: number;
+  /** True for the response to a `GET`, which a cache may have sent and which may be older than its `Date`. */
+  readonly mayBeCached: boolean;
+}
+
+/** The reading of one response. */
+export function dateReading(
+  headers: Headers,
+  sentAt: number,
+  answeredAt: number,
+  mayBeCached: boolean,
+): DateReading {
+  const [date, age] = [headers.get('date'), headers.get('age')];
+  return { date, age, sentAt, answeredAt, mayBeCached };
+}
+
+/** A `fetch` that reports the `Date` of each successful response to a `GET`. */
+export function fetchWithDates(
+  clock: Clock,
+  onDate: (reading: DateReading) => void,
+): typeof globalThis.fetch {
+  return async (input, init) => {
+    const sentAt = clock.now();
+    const response = await fetch(input, init);
+    if (response.ok) onDate(dateReading(response.headers, sentAt, clock.now(), true));
+    return response;
+  };
+}
+
+/** How far another clock is ahead of ours, in milliseconds; negative when it is behind. */
+interface OffsetBounds {
+  readonly least: number;
+  readonly most: number;
+}
+
+/**
+ * What a reading says about the two clocks; `undefined` when it says nothing. Pure.
+ *
+ * The time on the way, the whole seconds of the header and a cache all widen the bounds, so that a slow response never
+ * makes a right clock look wrong. Some caches renew `Date` and others do not: with an `Age` both are possible. Where a
+ * cache may have responded, an old `Date` says nothing, and a `Date` ahead of our clock still does.
+ */
+export function offsetBounds(reading: DateReading): OffsetBounds | undefined {
+  const { date, age, sentAt, answeredAt, mayBeCached } = reading;
+  const shown = date === null ? Number.NaN : Date.parse(date);
+  if (!Number.isFinite(shown) || answeredAt < sentAt) return undefined;
+  const inCache = /^\d{1,9}$/.test(age ?? '') ? Number(age) * 1_000 : 0;
+  const most = shown + inCache + 1_000 - sentAt;
+  return { least: shown - answeredAt, most: mayBeCached ? Number.POSITIVE_INFINITY : most };
+}
+
+/**
+ * The offset after a reading: the known one if the reading allows it, else the nearest that it allows.
+ *
+ * @param known 0 before the first reading.
+ */
+export function nextOffset(known: number, { least, most }: OffsetBounds): number {
+  return Math.min(Math.max(known, least), most);
 }

@@ -1,9 +1,39 @@
 import { inspect } from 'node:util';
 import type { CacheRequest } from './freshness.js';
 
+/** A service token as a caller receives it. */
+export interface SuppliedToken {
+  /** The JWT itself. Never log it. */
+  readonly accessToken: string;
+  /** When it stops being valid, in milliseconds since the Unix epoch. */
+  readonly expiresAt: number;
+}
+
+/** What a caller asks of a {@link ServiceTokenSource}. */
+export interface TokenDemand {
+  /** Remaining life in seconds that the token must have. Default 0. */
+  readonly minTtlSeconds?: number;
+  /** Bypass every cache, at most once a second. Default false. */
+  readonly force?: boolean;
+  /**
+   * With `force`, after an ordinary read within the last second: wait for the rest of that second and read again, instead of
+   * serving the result of that read. Default false.
+   */
+  readonly patient?: boolean;
+}
+
 /**
- * Makes a {@link SuppliedToken} that is there to be sent, and not to be seen: the token is no property of its own, so
- * that `JSON.stringify`, `console.log`, a spread and `structuredClone` leave it out.
+ * Where a caller gets the service token: from a broker over HTTP (`createServiceTokenClient`), or from one in the same
+ * process (`BrokerModule`).
+ */
+export interface ServiceTokenSource {
+  /** @throws {BrokerError} of kind `retry` when none is available now; of kind `misconfigured` when retrying cannot help. */
+  getToken(demand?: TokenDemand): Promise<SuppliedToken>;
+}
+
+/**
+ * Makes a {@link SuppliedToken}. The token is not an own property, so that `JSON.stringify`, `console.log`, a spread and
+ * `structuredClone` leave it out.
  *
  * @param expiresAt milliseconds since the Unix epoch.
  */
@@ -25,40 +55,10 @@ class HiddenToken implements SuppliedToken {
     return this.#accessToken;
   }
 
-  /** `inspect` would call the getter when it is asked to show all. */
+  /** With `getters`, `inspect` would show the token. */
   [inspect.custom](): object {
     return { expiresAt: this.expiresAt };
   }
-}
-
-/** A service token as a caller gets it. */
-export interface SuppliedToken {
-  /** The JWT itself. Never log it. */
-  readonly accessToken: string;
-  /** When it stops being valid, in milliseconds since the Unix epoch. */
-  readonly expiresAt: number;
-}
-
-/** What a caller asks of a {@link ServiceTokenSource}. */
-export interface TokenDemand {
-  /** Remaining life in seconds that the token must have. Default 0. */
-  readonly minTtlSeconds?: number;
-  /** Ask again, past every cache, at most once a second. Default false. */
-  readonly force?: boolean;
-  /**
-   * With `force`, when an ordinary read was made within the last second: wait for the rest of that second and ask again then,
-   * instead of serving what that read gave. Default false.
-   */
-  readonly patient?: boolean;
-}
-
-/**
- * Where a caller gets the service token: from a broker over HTTP (`createServiceTokenClient`), or from one in the same
- * process (`BrokerModule`).
- */
-export interface ServiceTokenSource {
-  /** @throws {BrokerError} of kind `retry` when none can be had now; of kind `misconfigured` when asking again is in vain. */
-  getToken(demand?: TokenDemand): Promise<SuppliedToken>;
 }
 
 /**

@@ -17,7 +17,7 @@ export interface TokenExplanation {
   readonly isRetryable: boolean;
   /** The steps in order, up to the first that failed. */
   readonly steps: readonly ExplainedStep[];
-  /** The rules that tell customer and service apart, with their answers; empty when an earlier step failed. */
+  /** The rules that distinguish customers from services, with their answers; empty when an earlier step failed. */
   readonly rules: readonly string[];
   /** What the token says about itself, well-formed or not. Nothing of it is proven unless `accepted`. */
   readonly seen: TokenSight;

@@ -286,7 +286,7 @@ const REFUSALS: Readonly<
   'not-an-access-token': ['TOKEN_TYPE_WRONG', 'This is not an access token, by its claims'],
   'sender-constrained': [
     'TOKEN_SENDER_CONSTRAINED',
-    'The token is bound to a key ("cnf"), which nobody checks here: the client has to ask for a token without DPoP or mutual TLS, or the issuer\'s option senderConstraint: null welcomes bound tokens',
+    'The token is bound to a key ("cnf"), which is not verified here: request a token without DPoP or mutual TLS, or set the issuer\'s option senderConstraint: null to accept bound tokens',
   ],
   'claims-malformed': [
     'TOKEN_CLAIM_INVALID',
@@ -302,7 +302,7 @@ const REFUSALS: Readonly<
   ],
   'neither-kind': [
     'TOKEN_KIND_UNDECIDED',
-    'The token has the marks of neither a customer token nor a service token; the command "verify" tells which are missing',
+    'The token has the marks of neither a customer token nor a service token; the command "verify" shows which are missing',
   ],
 };
 

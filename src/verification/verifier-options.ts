@@ -1,3 +1,4 @@
+import { isObject } from '../tokens/json.js';
 import { systemClock, type Clock } from '../tokens/time.js';
 import {
   isSignatureAlgorithm,
@@ -44,7 +45,7 @@ export interface IssuerOptions {
   readonly serviceClientIds?: readonly string[];
   /**
    * Clients whose customer tokens are accepted. Default: every client that is not in `serviceClientIds`; none where
-   * claims cannot decide. A client for both kinds stands in both lists.
+   * claims cannot decide. A client for both kinds belongs in both lists.
    */
   readonly customerClientIds?: readonly string[];
   /**
@@ -166,13 +167,13 @@ function readIssuer(at: string, options: IssuerOptions): IssuerRules {
   }
   if (senderConstraint !== undefined && senderConstraint !== null) {
     throw new VerifierConfigError(
-      `${at}.senderConstraint may only be null, which also takes tokens that are bound to a key.`,
+      `${at}.senderConstraint may only be null, which also accepts tokens that are bound to a key.`,
     );
   }
   const profile = readProfile(`${at}.profile`, options.profile);
   if (profile.decidedBy === 'client-ids' && serviceClientIds === undefined) {
     throw new VerifierConfigError(
-      `${at}.serviceClientIds is required: tokens of "${profile.name}" do not tell machines and people apart, so list the clients that are machines (and in customerClientIds those that people use).`,
+      `${at}.serviceClientIds is required: tokens of "${profile.name}" do not distinguish machines from people, so list the clients that are machines (and in customerClientIds those that people use).`,
     );
   }
   return {
@@ -216,10 +217,10 @@ function readProfile(at: string, value: IssuerOptions['profile']): Classificatio
   if (typeof value === 'string') {
     if (isProfileName(value)) return PROFILES[value];
     throw new VerifierConfigError(
-      `${at}: "${String(value)}" is none of ${PROFILE_NAMES.join(', ')}.`,
+      `${at}: "${String(value)}" is not one of ${PROFILE_NAMES.join(', ')}.`,
     );
   }
-  if (typeof value !== 'object' || value === null) {
+  if (!isObject(value)) {
     throw new VerifierConfigError(
       `${at} is missing: give ${PROFILE_NAMES.join(', ')}, or a profile of your own.`,
     );

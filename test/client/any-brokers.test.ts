@@ -84,7 +84,7 @@ function scripted(clock: SteppingClock, behaviours: readonly Behaviour[], hasTok
       case 'breaks':
         throw new TypeError('fetch failed', { cause: new Error('canary-in-body') });
       case 'hangs':
-        // It does answer, when nobody waits for it any more.
+        // It does answer, after everybody stopped waiting.
         await clock.sleep(TIMEOUT);
         return grant(3_600);
       case 'babbles':
@@ -92,7 +92,7 @@ function scripted(clock: SteppingClock, behaviours: readonly Behaviour[], hasTok
     }
     return new Response('<html>canary-in-body</html>');
   };
-  /** Until when a broker wants to be left alone: for 10 s at most, unless there is a token at hand. */
+  /** Until when a broker must not be asked: for 10 s at most, unless there is a usable token. */
   const closingTime = (url: string): number => {
     const { at = 0, until = 0 } = closed.get(url) ?? {};
     return Math.min(until, at + (hasToken() ? 300_000 : 10_000));

@@ -64,7 +64,7 @@ describe('a broker that is down', () => {
     brokers[0]?.always('token', answers.reset());
     clock.advance(TTL);
     expect(await client.getToken()).toBe(token);
-    // With a token at hand the list is gone through once: nobody is made to wait for pauses.
+    // With a usable token the list is tried once: no caller waits for pauses.
     expect(requests(brokers)).toEqual([2]);
     expect(clock.pauses).toEqual([]);
     expect(client.getToken()).toBe(client.getToken());
@@ -120,7 +120,7 @@ describe('a broker that is down', () => {
     expect(scene.clock.held).toBe(0);
   });
 
-  test('with a fetch that does not heed its signal', async () => {
+  test('with a fetch that ignores its signal', async () => {
     const scene = await rig({ rounds: 1, fetch: () => new Promise<Response>(() => undefined) });
     const failure = await failureOf(releaseUntilEnded(scene, scene.client.getToken()));
     expect(failure.code).toBe('BROKER_TIMEOUT');
@@ -221,7 +221,7 @@ describe('a broker that answers something else', () => {
     );
   });
 
-  test('a fetch function that fails is told without its text', async () => {
+  test('a fetch function that fails is reported without its text', async () => {
     const fetch = (): Promise<Response> => Promise.reject(new RangeError('canary-in-body'));
     const { client } = await rig({ fetch });
     const failure = await failureOf(client.getToken());
@@ -270,7 +270,7 @@ describe('Retry-After', () => {
     expect(requests(brokers)).toEqual([2]);
   });
 
-  test('is kept while there is a token, and for 10 s at most once there is none', async () => {
+  test('is respected while there is a token, and for 10 s at most without one', async () => {
     const { client, brokers, clock } = await rig();
     const { expiresAt } = await client.getToken();
     // Past its time to live, and 100 s before it is no longer served.

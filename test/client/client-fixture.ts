@@ -38,10 +38,10 @@ export async function serveTokens(options: ProviderServerOptions = {}): Promise<
   return server;
 }
 
-/** What an observer was told, in order: the event and what it carried. */
+/** The events of an observer, in order: name and details. */
 export type Told = readonly [event: keyof ServiceTokenClientObserver, details: object];
 
-/** An observer that keeps what it is told. */
+/** An observer that keeps its events. */
 export function listener(): {
   readonly told: Told[];
   readonly observer: ServiceTokenClientObserver;
@@ -66,7 +66,7 @@ export interface Rig {
   readonly told: Told[];
 }
 
-/** How long a caller with a token at hand waits for a newer one. */
+/** How long a caller waits for a newer token while there is a usable one. */
 const LONGEST_WAIT = 1_000;
 
 /** A client of so many brokers, on a clock whose pauses pass at once and whose time-outs are held. */

@@ -26,7 +26,7 @@ describe('what is refused', () => {
   test.each([
     ['nothing', undefined, 'needs options'],
     ['a list', [], 'needs options'],
-    ['a name that is none', { ...good, timeout: 5 }, 'no option "timeout"'],
+    ['an unknown name', { ...good, timeout: 5 }, 'no option "timeout"'],
     ['brokers missing', { peer: good.peer }, '"brokers" must be an absolute https: URL'],
     ['no brokers', { ...good, brokers: [] }, '"brokers" must name at least one broker'],
     ['a broker that is no URL', { ...good, brokers: ['broker:443'] }, '"brokers[0]"'],
@@ -46,7 +46,7 @@ describe('what is refused', () => {
     ['peer missing', { brokers: good.brokers }, '"peer"'],
     ['no id', { ...good, peer: { id: ' ', secret: 'x' } }, '"peer.id"'],
     ['no secret', { ...good, peer: { id: 'orders', secret: '\n' } }, '"peer.secret"'],
-    ['a secret that is none', { ...good, peer: { id: 'orders', secret: 7 } }, '"peer.secret"'],
+    ['a secret that is a number', { ...good, peer: { id: 'orders', secret: 7 } }, '"peer.secret"'],
     ['plain HTTP in words', { ...good, allowInsecureHttp: 'yes' }, '"allowInsecureHttp"'],
     ['a ttl of nothing', { ...good, ttlSeconds: 0 }, '"ttlSeconds"'],
     ['a ttl in words', { ...good, ttlSeconds: '5m' }, '"ttlSeconds"'],
@@ -66,10 +66,10 @@ describe('what is refused', () => {
     ],
     ['no round', { ...good, rounds: 0 }, '"rounds"'],
     ['half a round', { ...good, rounds: 1.5 }, '"rounds"'],
-    ['a fetch that is none', { ...good, fetch: {} }, '"fetch"'],
+    ['a fetch that is an object', { ...good, fetch: {} }, '"fetch"'],
     ['a clock that does not sleep', { ...good, clock: { now: Date.now } }, '"clock"'],
-    ['an observer that is none', { ...good, observer: () => undefined }, '"observer"'],
-    ['chance that is none', { ...good, random: 0.5 }, '"random"'],
+    ['an observer that is a function', { ...good, observer: () => undefined }, '"observer"'],
+    ['a random that is a number', { ...good, random: 0.5 }, '"random"'],
   ])('%s', (_what, options, words) => {
     const make = (): unknown => createServiceTokenClient(options as ServiceTokenClientOptions);
     expect(make).toThrow(ClientConfigError);

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createSecureContext } from 'node:tls';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Agent } from 'undici';
 import {
@@ -117,8 +118,10 @@ describe.each<TlsVersion>(['TLSv1.2', 'TLSv1.3'])(
       certificate = selfSignedCertificate();
     });
     beforeEach(async () => {
-      // As the platform's own: connections and TLS sessions are kept.
-      agent = new Agent({ connect: { ca: certificate.cert } });
+      // As the platform's own: connections and TLS sessions are kept. One context serves all: making it takes longer
+      // than a handshake.
+      const secureContext = createSecureContext({ ca: certificate.cert });
+      agent = new Agent({ connect: { secureContext } });
       broker = new Broker(certificate, version);
       clock = new SteppingClock((milliseconds) => milliseconds > 4_000);
       client = createServiceTokenClient({

@@ -109,7 +109,7 @@ describe('a healthy broker', () => {
     clock.advance(TTL);
     expect(await client.getToken()).toBe(first);
     expect(clock.pauses).toEqual([1_000]);
-    // The request goes on behind, and holds nobody else up.
+    // The request continues in the background, and delays no other caller.
     expect(client.getToken()).toBe(client.getToken());
     expect(told.map(([event]) => event)).toEqual(['refreshed', 'servedStale']);
     expect(clock.pauses).toEqual([1_000]);
@@ -287,7 +287,7 @@ describe('how long a token lives', () => {
   });
 });
 
-describe('what is told', () => {
+describe('the status and the observer', () => {
   test('the status and the events of a client that works', async () => {
     const { client, brokers, clock, told } = await rig();
     const [broker] = brokers.map(({ origin }) => origin);

@@ -115,7 +115,7 @@ describe('an OAuth error', () => {
       { timestamp: 'canary', status: 405, error: 'Method Not Allowed', path: '/oauth2/token' },
       'BROKER_NOT_FOUND',
     ],
-    ['a page that is gone', 410, 'canary', 'BROKER_NOT_FOUND'],
+    ['a page that was removed', 410, 'canary', 'BROKER_NOT_FOUND'],
     ['another method', 405, 'canary', 'BROKER_NOT_FOUND'],
     ['a list', 404, ['canary'], 'BROKER_NOT_FOUND'],
     ['a web page', 200, '<!doctype html>canary', 'BROKER_ANSWER_INVALID'],
@@ -179,7 +179,7 @@ describe('status × body × decision', () => {
   const expected = (status: number, body: Body): Decision => {
     if ([408, 425, 429, 500, 502, 503, 504].includes(status)) return 'transient';
     if (status >= 300 && status < 400) return 'no broker';
-    // A broker has the route: whatever says that there is none is not a broker.
+    // A broker has the route: a server without it is not a broker.
     if ([404, 405, 410].includes(status)) return 'no broker';
     if (body === 'half of it') return 'transient';
     if (status < 300) return body === 'nothing' || body === 'null' ? 'transient' : 'no broker';

@@ -1,12 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
+import { providerKeys, verifierOptionsOf } from '../../src/composition/core.js';
 import {
   audienceAdvice,
-  providerKeys,
   type ReceiverOptions,
   receiversNeed,
-  verifierOptionsOf,
   withOwnClaims,
-} from '../../src/composition/core.js';
+} from '../../src/composition/own-token.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import type { ProviderSettings } from '../../src/provider/client-credentials.js';
 import { ProviderError } from '../../src/provider/provider-errors.js';

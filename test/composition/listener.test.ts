@@ -209,7 +209,7 @@ describe('more connections than the limit', () => {
     return { ...listening, busy, answer: () => waiting.forEach((response) => response.end('ok')) };
   }
 
-  test('get 503 and when to come back, while health and metrics are answered', async () => {
+  test('get 503 with Retry-After, while health and metrics are answered', async () => {
     const { port, refused, busy, answer, open } = await full();
     const refusal = await new Peer(port).send(GET).closed;
     expect(refusal).toMatch(/^HTTP\/1.1 503 [^]*^Retry-After: 1\r\n[^]*^Connection: close\r$/m);

@@ -116,7 +116,7 @@ describe('a management port', () => {
     expect(JSON.stringify(outside)).not.toMatch(/canary|STORE_|secret/i);
   });
 
-  test('that is taken is told by its name, and the broker does not start', async () => {
+  test('that is in use is named, and the broker does not start', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     closing.push(() => new Promise((resolve) => other.close(resolve)));

@@ -91,7 +91,7 @@ interface Answer {
 }
 
 describe('POST /v1/rotate', () => {
-  test('six times in a row mints once, and all are told the version', async () => {
+  test('six times in a row mints once, and all get the version', async () => {
     const rotate = await replica();
     const first = await rotate();
     expect(first).toMatchObject({ status: 200, outcome: 'rotated' });

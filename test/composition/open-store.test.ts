@@ -34,7 +34,7 @@ describe('the embedded store', () => {
 });
 
 describe('a data folder without a store', () => {
-  test('is told with its absolute path and left as it is, for who makes none', async () => {
+  test('is named by its absolute path and left as it is, when none may be created', async () => {
     const folder = await temporaryFolder();
     const config = loadConfig({ env: { BROKER_DATA_DIR: relative('.', folder) } });
     await expect(openStore(config, systemClock, { createsStore: false })).rejects.toMatchObject({
@@ -46,7 +46,7 @@ describe('a data folder without a store', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('gets one otherwise, which is said once', async () => {
+  test('gets one otherwise, which is reported once', async () => {
     const folder = await temporaryFolder();
     const config = loadConfig({ env: { BROKER_DATA_DIR: folder } });
     const made: string[] = [];

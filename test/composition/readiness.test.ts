@@ -42,7 +42,7 @@ function mintElsewhere(lifetime = 25 * HOUR): void {
 const managed = { rotationEnabled: true, storeRotation: { schedule: 'rate(1 day)', window: '2h' } };
 
 describe('what health says of rotation', () => {
-  test('a failed rotation is told until somebody has rotated', async () => {
+  test('a failed rotation is reported until somebody has rotated', async () => {
     await runtime.schedule.check();
     expect(runtime.readiness.rotation()).toMatchObject({
       ok: false,
@@ -64,7 +64,7 @@ describe('what health says of rotation', () => {
     expect(runtime.readiness.rotation()?.ok).toBe(false);
   });
 
-  test("the broker's own next slot is told only where it rotates itself", async () => {
+  test("the broker's own next slot is shown only where the broker rotates", async () => {
     mintElsewhere();
     await runtime.schedule.check();
     expect(runtime.readiness.rotation()?.next).toBe('2026-11-23T03:00:00.000Z');
@@ -160,7 +160,7 @@ describe('what health says of peers', () => {
     ['a day', 24 * HOUR, false],
     ['the time to live, with a clock set back', -300_000, true],
     ['more than that, with a clock set back', -300_001, false],
-  ])('a failure that nobody has asked about since: told after %s', async (_, span, isTold) => {
+  ])('a failure that nobody has asked about since: reported after %s', async (_, span, isTold) => {
     await login();
     store.edit(peersSecret, 'not JSON');
     clock.advance(HOUR);
@@ -171,7 +171,7 @@ describe('what health says of peers', () => {
     expect(runtime.readiness.peers()).toEqual(isTold ? told : undefined);
   });
 
-  test('what nobody has read since is not told either when there never was a list', async () => {
+  test('nor is it reported when there never was a list', async () => {
     store.edit(peersSecret, 'not JSON');
     await login();
     expect(runtime.readiness.peers()?.reason).toContain('Nobody can log in');
@@ -198,7 +198,7 @@ describe('slots that pass without a rotation', () => {
       },
       'STORE_UNAVAILABLE',
     ],
-  ])('are told by health and metrics while %s is down', async (_what, breakIt, code) => {
+  ])('are reported by health and metrics while %s is down', async (_what, breakIt, code) => {
     mintElsewhere(10 * DAY);
     await runtime.schedule.check();
     expect(runtime.readiness.rotation()).toEqual({ ok: true, next: '2026-11-23T03:00:00.000Z' });
@@ -253,7 +253,7 @@ describe('slots that pass without a rotation', () => {
     expect(await missed()).toEqual([]);
   });
 
-  test('are none of ours where Secrets Manager rotates', async () => {
+  test('do not count where Secrets Manager rotates', async () => {
     mintElsewhere(10 * DAY);
     store.configure(tokenSecret, managed);
     await runtime.schedule.check();

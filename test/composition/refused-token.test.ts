@@ -77,7 +77,7 @@ async function metric({ metrics }: BrokerRuntime): Promise<string | undefined> {
 }
 
 describe('a key that is withdrawn at the provider', () => {
-  test('is told by readiness, metrics and log, and ends with a new token', async () => {
+  test('is reported by readiness, metrics and log, and ends with a new token', async () => {
     const broker = await start();
     await tick(broker);
     await tick(broker);
@@ -123,7 +123,7 @@ describe('a key that is withdrawn at the provider', () => {
     expect((await broker.readiness.tokenState()).code).toBeUndefined();
   });
 
-  test('is told by a process that does not rotate', async () => {
+  test('is reported by a process that does not rotate', async () => {
     await tick(await start());
     await issuer.rotateKeys();
     const broker = await start({ BROKER_ROTATION: 'disabled' });
@@ -132,7 +132,7 @@ describe('a key that is withdrawn at the provider', () => {
   });
 });
 
-test('keys that cannot be read are no refusal', async () => {
+test('keys that cannot be read are not a refusal', async () => {
   // Twelve hours from now: no slot comes while the hours pass.
   const hour = (new Date(clock.now()).getUTCHours() + 12) % 24;
   const broker = await start({ BROKER_ROTATION_CRON: `0 ${hour} * * *` });
@@ -154,14 +154,14 @@ describe('settings that changed', () => {
     ['another audience', { BROKER_AUDIENCE: 'urn:other' }, 'TOKEN_AUDIENCE_WRONG'],
     ['another issuer', { BROKER_ISSUER: 'https://other.example.test' }, 'TOKEN_ISSUER_UNKNOWN'],
     ['other clients', { BROKER_SERVICE_CLIENT_IDS: 'other' }, 'TOKEN_CLIENT_NOT_ALLOWED'],
-  ])('%s: the token of before is refused', async (_what, env, code) => {
+  ])('%s: the previous token is refused', async (_what, env, code) => {
     await tick(await start());
     const broker = await start(env);
     await broker.watch.check();
     expect(await broker.readiness.tokenState()).toMatchObject({ ok: true, refused: true, code });
   });
 
-  test('a new token is minted by the settings of now', async () => {
+  test('a new token is minted with the current settings', async () => {
     await tick(await start());
     claims = { aud: 'urn:other' };
     const broker = await start({ BROKER_AUDIENCE: 'urn:other' });

@@ -117,7 +117,7 @@ describe('every path with every method', () => {
     }
   });
 
-  test('a path that is no URL is 400 in the same form', async () => {
+  test('an invalid path is 400 in the same form', async () => {
     const answer = await send(broker.port, 'GET', '/v1/%zz');
     expect([answer.status, errorOf(answer)]).toEqual([400, 'invalid_request']);
   });

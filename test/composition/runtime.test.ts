@@ -18,7 +18,7 @@ test.each([
   ['half a minute and a bit behind', 33_000, 'behind', 33],
   // By the token endpoint alone: a cached list of keys may be old.
   ['an hour ahead', -HOUR, 'ahead', -3_600],
-])('a machine whose clock is %s finds it out by minting', async (_what, theirs, state, seconds) => {
+])("minting shows that the machine's clock is %s", async (_what, theirs, state, seconds) => {
   const now = (): number => Date.now() + theirs;
   provider = await startProviderServer({ now });
   const log = new LogLines();
@@ -63,7 +63,7 @@ function setUp() {
   return { clock, store, source, replace };
 }
 
-test('patience waits out the second in which an ordinary read was made', async () => {
+test('patience waits until a second has passed since an ordinary read', async () => {
   const { clock, source, replace } = setUp();
   const first = await source.getToken();
   replace('header.payload.signature-two');

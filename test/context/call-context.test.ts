@@ -4,6 +4,8 @@ import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { describe, expect, jest, test } from '@jest/globals';
+import { SetMetadata } from '@nestjs/common';
+import { defer, firstValueFrom, map, type Observable } from 'rxjs';
 import {
   CallContext,
   CallLife,
@@ -14,12 +16,12 @@ import {
   runInCallContext,
   runInFrame,
   runWithPrincipal,
+  readCorrelation,
 } from '../../src/context/call-context.js';
 import { RunAsService } from '../../src/context/run-as-service.js';
 import { FakeClock } from '../../src/testing/fake-clock.js';
 import type { Principal } from '../../src/verification/principal.js';
-import { SetMetadata } from '@nestjs/common';
-import { defer, firstValueFrom, map, type Observable } from 'rxjs';
+import { fc } from '../support/properties.js';
 
 const TOKEN = 'header.canary-payload.signature';
 
@@ -265,7 +267,9 @@ describe('RunAsService', () => {
   });
 
   test('stands on methods alone', () => {
-    expect(() => RunAsService()(class {}, 'work', undefined as never)).toThrow(/work is none/);
+    expect(() => RunAsService()(class {}, 'work', undefined as never)).toThrow(
+      /work is not a method/,
+    );
   });
 });
 
@@ -303,5 +307,67 @@ describe('the token', () => {
       TypeError,
     );
     expect(context.principal.subject).toBe('ann');
+  });
+});
+
+const PARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+
+type Headers = Readonly<Record<string, string | readonly unknown[]>>;
+
+const read = (headers: Headers) =>
+  readCorrelation((name) => [headers[name] ?? []].flat() as readonly unknown[]);
+
+describe('what is carried along', () => {
+  test.each<[string, Headers, object | undefined]>([
+    ['nothing', {}, undefined],
+    ['a trace', { traceparent: PARENT }, { traceparent: PARENT }],
+    [
+      'a trace with its state',
+      { traceparent: PARENT, tracestate: 'a=1,b=2' },
+      { traceparent: PARENT, tracestate: 'a=1,b=2' },
+    ],
+    ['a state without a trace', { tracestate: 'a=1' }, undefined],
+    ['a request id', { 'x-request-id': 'r-1' }, { requestId: 'r-1' }],
+    [
+      'a later version with further fields',
+      { traceparent: `01${PARENT.slice(2)}-more` },
+      { traceparent: `01${PARENT.slice(2)}-more` },
+    ],
+    ['version 00 with further fields', { traceparent: `${PARENT}-more` }, undefined],
+    ['the forbidden version', { traceparent: `ff${PARENT.slice(2)}` }, undefined],
+    ['a trace id of zeros', { traceparent: `00-${'0'.repeat(32)}-b7ad6b7169203331-01` }, undefined],
+    [
+      'a parent id of zeros',
+      { traceparent: `00-0af7651916cd43dd8448eb211c80319c-${'0'.repeat(16)}-01` },
+      undefined,
+    ],
+    ['capital letters', { traceparent: PARENT.toUpperCase() }, undefined],
+    ['two traces', { traceparent: [PARENT, PARENT] }, undefined],
+    ['an empty request id', { 'x-request-id': '' }, undefined],
+    ['a request id that is too long', { 'x-request-id': 'r'.repeat(129) }, undefined],
+    [
+      'a state that is too long',
+      { traceparent: PARENT, tracestate: 'a'.repeat(513) },
+      { traceparent: PARENT },
+    ],
+    ['a request id that is no text', { 'x-request-id': [7] }, undefined],
+    ['a request id with a space', { 'x-request-id': 'r 1' }, undefined],
+  ])('%s', (_, headers, expected) => {
+    expect(read(headers)).toEqual(expected);
+  });
+
+  test('never splits a header, whatever comes', () => {
+    const value = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc
+        .constantFrom(PARENT, 'r-1')
+        .chain((good) => fc.string({ unit: 'binary' }).map((bad) => good + bad)),
+    );
+    fc.assert(
+      fc.property(value, value, value, (traceparent, tracestate, requestId) => {
+        const found = read({ traceparent, tracestate, 'x-request-id': requestId }) ?? {};
+        for (const text of Object.values(found)) expect(text).toMatch(/^[\x20-\x7e]+$/);
+      }),
+    );
   });
 });

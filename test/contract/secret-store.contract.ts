@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { inspect } from 'node:util';
 import {
-  SecretStoreError,
   CLAIM_LABEL,
+  SecretStoreError,
   versionWithLabel,
   type SecretStore,
 } from '../../src/secrets/secret-store.js';

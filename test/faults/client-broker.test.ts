@@ -1,6 +1,5 @@
 import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { fixedPort } from '../support/fixed-port.js';
 import type { ServiceTokenClientOptions } from '../../src/client/client-options.js';
@@ -11,13 +10,7 @@ import {
 import { FakeClock } from '../../src/testing/fake-clock.js';
 import { createRemoteKeySet, createTokenVerifier } from '../../src/verification/index.js';
 import { failureOf, HOUR, listener, meanwhile, requireHarmless } from '../client/client-fixture.js';
-import {
-  CLI,
-  runCommand,
-  runNode,
-  startBroker,
-  type BrokerProcess,
-} from '../support/broker-process.js';
+import { runCommand, runNode, startBroker, type BrokerProcess } from '../support/broker-process.js';
 import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
 import { temporaryFolder } from '../e2e/folders.js';
 
@@ -189,7 +182,7 @@ describe('the client of real brokers', () => {
 
   test('keeps no process alive', async () => {
     const { url } = await serve();
-    const client = pathToFileURL(join(CLI, '..', 'client', 'service-token-client.js')).href;
+    const client = new URL('../../dist/client/service-token-client.js', import.meta.url).href;
     const program = `
       import { createServiceTokenClient } from ${JSON.stringify(client)};
       const peer = ${JSON.stringify(await readPeer())};

@@ -9,13 +9,16 @@ import { startSecretsManager } from './secrets-manager.js';
 /** As short as the schedule's checks, every 15 seconds, allow. */
 const LIVES: Lives = { token: 15, slot: 5, ttl: 1, skew: 1, minRemaining: 3 };
 
-/** What a machine that is busy with the other tests may add to what is measured, in milliseconds. */
-const SLACK = 3_000;
+/**
+ * What a machine that is busy with other things may add to what is measured, in milliseconds. Still, a broker fails that waits
+ * for a store that hangs (15 s), that does not come back by itself, or that does not end.
+ */
+const SLACK = 10_000;
 
 /** The short form: a fault of each place. `npm run faults` runs all. */
 describe('a bad day', () => {
   test('every figure is reached', async () => {
-    const world = await World.open(LIVES);
+    const world = await World.open(LIVES, undefined, SLACK);
     const [outages, coldStarts, parts] = await Promise.all([
       Promise.all([
         outage(world, 'store', 'hang'),
@@ -24,15 +27,15 @@ describe('a bad day', () => {
         outage(world, 'client', 'TLS failure'),
       ]),
       Promise.all([coldStart(world, 'store', 'DNS failure'), coldStart(world, 'keys', 'HTML')]),
-      Promise.all([frozen(), stopWhileRotating()]),
+      Promise.all([frozen(SLACK), stopWhileRotating()]),
     ]);
     await world.close();
     expect(outages.map(({ wasDead }) => wasDead)).toEqual([true, true, true, true]);
-    const targets = targetsOf({ outages, coldStarts, parts }, SLACK);
+    const targets = targetsOf({ outages, coldStarts, parts }, SLACK, SLACK);
     expect(Object.fromEntries(targets.map(({ figure, missed }) => [figure, missed]))).toEqual(
       Object.fromEntries(targets.map(({ figure }) => [figure, []])),
     );
-  });
+  }, 600_000);
 });
 
 /** The proxy has to break what it says it breaks, or the suite shows nothing. */

@@ -26,10 +26,12 @@ export interface Target {
  * Compares what was found with what must be reached.
  *
  * @param slack milliseconds that a busy machine may add to whatever was measured.
+ * @param exitSlack the same, of the time from SIGTERM to exit.
  */
 export function targetsOf(
   { outages, coldStarts, parts }: Findings,
   slack = 500,
+  exitSlack = 0,
 ): readonly Target[] {
   const cells = [...outages, ...coldStarts];
   const all = [...cells, ...parts];
@@ -124,7 +126,7 @@ export function targetsOf(
       right: '10 s at most, and the delay asked for',
       reached: show(longest(exits.map(([, span]) => span))),
       missed: exits
-        .filter(([, span]) => endsLate(span))
+        .filter(([, span]) => endsLate(span, exitSlack))
         .map(([name, span]) => `${name}: ${show(span)}`),
     },
     {

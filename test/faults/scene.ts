@@ -74,11 +74,13 @@ export class World {
       trusted: ReturnType<typeof selfSignedCertificate>;
       other: ReturnType<typeof selfSignedCertificate>;
     },
+    /** Milliseconds that a busy machine may add to an answer: within them nothing is held against the broker. */
+    readonly slack: number,
     private readonly end: () => Promise<void>,
   ) {}
 
   /** @param storeUrl where Secrets Manager is, instead of one in this process. */
-  static async open(lives: Lives, storeUrl?: string): Promise<World> {
+  static async open(lives: Lives, storeUrl?: string, slack = 0): Promise<World> {
     process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
     const folder = await mkdtemp(join(TEMPORARY, 'faults-'));
     const certificates = { trusted: selfSignedCertificate(), other: selfSignedCertificate() };
@@ -96,6 +98,7 @@ export class World {
       storeUrl ?? store?.url ?? '',
       folder,
       certificates,
+      slack,
       end,
     );
     world.#keys = (await (await fetch(provider.jwksUri)).json()) as JSONWebKeySet;
@@ -189,7 +192,7 @@ export class World {
     if (wrong !== '') return { wrong };
     const { exp = 0, iat = 0 } = decodeJwt(token);
     const times = { mintedAt: iat * 1_000, expiresAt: exp * 1_000 };
-    if (times.expiresAt <= cameAt) return { ...times, wrong: 'it has expired' };
+    if (times.expiresAt <= cameAt - this.slack) return { ...times, wrong: 'it has expired' };
     // Whoever answered decided after it was asked.
     if (times.expiresAt - askedAt <= this.lives.skew * 1_000)
       return { ...times, wrong: 'its life is under the skew' };

@@ -92,7 +92,7 @@ describe('everything that can go wrong', () => {
     const waiting: readonly Job<PartResult>[] = [
       { name: 'full disk', run: fullDisk },
       { name: 'read-only disk', run: readOnlyDisk },
-      { name: 'frozen', run: frozen },
+      { name: 'frozen', run: () => frozen() },
       ...[-300, 300, -3_600, 3_600].map((ahead) => ({
         name: `clock ${ahead}`,
         run: () => wrongClock(ahead),

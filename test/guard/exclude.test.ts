@@ -217,7 +217,7 @@ describe('the application does not start when an excluded class', () => {
   });
 
   test.each([['text'], [['LibraryController']], [[undefined]], [{}]])(
-    'is none: %j',
+    'is not a list of classes: %j',
     async (exclude) => {
       const module = moduleOf({ controllers: [LibraryController] }, { exclude } as never);
       await expect(createApp(module, 'fastify')).rejects.toThrow(
@@ -228,7 +228,7 @@ describe('the application does not start when an excluded class', () => {
 });
 
 describe('handlers that no decorator says who may call', () => {
-  test('are told at start, once and all together, and not again at a call', async () => {
+  test('are named in one warning at start, and not again at a call', async () => {
     const { url, log } = await start(
       moduleOf({ controllers: [OwnController, LibraryController], providers: [Nowhere] }),
     );
@@ -256,7 +256,7 @@ describe('handlers that no decorator says who may call', () => {
     expect(warnings(quiet)).toEqual([]);
   });
 
-  test('are not told where the guard does not guard every handler: they are open', async () => {
+  test('are not named with guardEveryHandler off: they are open', async () => {
     const { url, log } = await start(
       moduleOf({ controllers: [OwnController] }, { guardEveryHandler: false }),
     );
@@ -264,7 +264,7 @@ describe('handlers that no decorator says who may call', () => {
     expect((await fetch(`${url}/own/forgotten`)).status).toBe(200);
   });
 
-  test('nothing is told where every handler is declared', async () => {
+  test('no warning where every handler is declared', async () => {
     const { log } = await start(moduleOf({ controllers: [HalfDecorated] }));
     expect(warnings(log)).toEqual([]);
   });

@@ -165,7 +165,7 @@ describe.each(PLATFORMS)('over HTTP on %s', (platform) => {
     await expect(asService('service', change)).resolves.toMatchObject({ status: 200 });
   });
 
-  test('keys that cannot be had: 503 with Retry-After, while other issuers work', async () => {
+  test('keys that are unavailable: 503 with Retry-After, while other issuers work', async () => {
     const refused = await asCustomer('customer', { iss: DOWN });
     expect(refused).toMatchObject({
       status: 503,

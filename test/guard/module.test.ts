@@ -153,7 +153,7 @@ describe('options', () => {
     ['no issuer', () => ({ issuers: [] }), 'VERIFIER_MISCONFIGURED'],
     ['a realm that breaks the header', () => ({ ...options(), realm: '"' }), 'GUARD_MISCONFIGURED'],
     [
-      'a verifier that is none',
+      'an invalid verifier',
       () => ({ verifier: {} }) as JwtGuardModuleOptions,
       'GUARD_MISCONFIGURED',
     ],
@@ -220,7 +220,7 @@ describe('options', () => {
     expect(log.of('error').join('\n')).toContain('broken');
   });
 
-  test('onRefused is told instead of the log', async () => {
+  test('onRefused is notified instead of the log', async () => {
     const calls: RefusedCall[] = [];
     const log = new KeptLog();
     const onRefused = (call: RefusedCall): void => void calls.push(call);
@@ -318,7 +318,7 @@ test('with "guardEveryHandler" off: decorated handlers are guarded, others are n
   });
 });
 
-test('clients are told apart by their issuer', async () => {
+test('clients are distinguished by their issuer', async () => {
   const other = await createIssuer(OTHER_ISSUER, issuer.clock);
   @Controller()
   class AuditController {

@@ -251,7 +251,7 @@ describe('over WebSockets', () => {
   });
 });
 
-test('a connection whose handshake nobody kept is refused', async () => {
+test('a connection without a kept handshake is refused', async () => {
   const app = await startApp({}, false);
   try {
     const token = await issuer.customerToken();

@@ -65,7 +65,7 @@ class LostController {
 }
 
 describe.each(PLATFORMS)('a method that a decorator has replaced, on %s', (platform) => {
-  test('is open to whom the decorators of the guard say, and to nobody else', async () => {
+  test('is open to whom the guard’s decorators allow, and to nobody else', async () => {
     const issuer = await createIssuer();
     @Module({
       imports: [JwtGuardModule.forRoot({ clock: issuer.clock, issuers: [issuer.options] })],

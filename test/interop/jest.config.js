@@ -6,4 +6,5 @@ export default {
   testMatch: ['<rootDir>/test/interop/**/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/'],
   testTimeout: 300_000,
+  maxWorkers: 2,
 };

@@ -312,7 +312,7 @@ test('no canary gets into an answer', async () => {
   assertNoCanary(response.text + out.text);
 });
 
-test('told to stop, it is not ready whatever else is, asks nothing, and logs no fault', async () => {
+test('while it stops it is not ready, reads nothing, and logs no failure', async () => {
   const { server, source, out } = await start();
   source.stopping = true;
   const { body } = await request(server).get('/health/ready').expect(503);

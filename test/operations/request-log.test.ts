@@ -25,7 +25,7 @@ import { createLogger } from '../../src/operations/log.js';
 import {
   annotate,
   createRequestLog,
-  requestIdOf,
+  requestIdHeader,
   type RequestRecord,
 } from '../../src/operations/request-log.js';
 import { assertNoCanary, CANARIES } from '../support/canaries.js';
@@ -204,7 +204,7 @@ describe('the request id', () => {
   async function idFor(given: string | undefined): Promise<string> {
     let inside: string | undefined;
     const { url, records, ended, out } = await listen((request, response) => {
-      inside = requestIdOf(request);
+      [, inside] = requestIdHeader(request);
       response.end();
     });
     const response = await fetch(
@@ -241,7 +241,7 @@ describe('the request id', () => {
 test('a request that is not watched can be annotated, to no effect', () => {
   const request = {} as IncomingMessage;
   annotate(request, { peer: 'x' });
-  expect(requestIdOf(request)).toBeUndefined();
+  expect(requestIdHeader(request)).toEqual([]);
 });
 
 @Controller()

@@ -55,7 +55,7 @@ describe.each([
     expect(await ids()).toEqual(['orders']);
   });
 
-  test('many at once: nobody is lost, and every secret is the right one', async () => {
+  test('many at once: every peer is added with its own secret', async () => {
     const { admin, ids, accepts } = setUp(options);
     const names = ['a', 'b', 'c', 'd', 'e'];
     const added = await Promise.all(names.map((name) => addPeer(admin, name, ['token'])));
@@ -81,7 +81,7 @@ describe.each([
   );
 });
 
-test('a removed peer is gone; removing it again says so', async () => {
+test('a peer is removed; removing it again is an error', async () => {
   const { admin, ids } = setUp();
   await addPeer(admin, 'orders', ['token']);
   await removePeer(admin, 'orders');
@@ -92,7 +92,7 @@ test('a removed peer is gone; removing it again says so', async () => {
 test.each([
   ['removing a peer', 'PEER_UNKNOWN', (admin: Admin) => removePeer(admin, 'orders')],
   ['a role that does not exist', 'PEER_ROLE_INVALID', (admin: Admin) => addPeer(admin, 'a', ['b'])],
-])('where there is no peers secret, %s makes none', async (_what, code, act) => {
+])('without a peers secret, %s creates none', async (_what, code, act) => {
   const { admin, store } = setUp();
   await expect(act(admin)).rejects.toMatchObject({ code });
   expect(store.calls.create).toBe(0);
@@ -128,7 +128,7 @@ test('a malformed entry is listed as such, kept while others are edited, and rem
   expect(await ids()).toEqual(['orders', 'shipping']);
 });
 
-test('an error that does not pass by itself is not tried again', async () => {
+test('an error that is not temporary is not retried', async () => {
   const { admin, store } = setUp();
   store.before = ({ method }) => {
     if (method === 'putPending') throw new SecretStoreError('STORE_ACCESS_DENIED', 'Denied.');
@@ -139,7 +139,7 @@ test('an error that does not pass by itself is not tried again', async () => {
   expect(store.calls.putPending).toBe(1);
 });
 
-test('others who write all the time: the attempts are bounded', async () => {
+test('while others keep writing, attempts are limited', async () => {
   const { admin, store } = setUp();
   await addPeer(admin, 'orders', ['token']);
   const { value } = await store.read(secretId);
@@ -154,7 +154,7 @@ test('others who write all the time: the attempts are bounded', async () => {
   expect(store.calls.promote).toBe(1 + 8);
 });
 
-test('a store that is down: its own error, after bounded attempts', async () => {
+test('a store that is down: its error, after a limited number of attempts', async () => {
   const { admin, store } = setUp();
   store.before = ({ method }) => {
     if (method === 'putPending') throw new SecretStoreError('STORE_UNAVAILABLE', 'Down.');

@@ -60,7 +60,7 @@ describe('what is refused', () => {
     expect(parseBasicCredentials(header)).toBeUndefined();
   });
 
-  test('a header that is read can be written in no other way with the same scheme', () => {
+  test('every accepted header is the only way to write its credentials', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[A-Za-z0-9+/]{2,12}={0,2}$/), (encoded) => {
         if (parseBasicCredentials(`Basic ${encoded}`) === undefined) return;
@@ -70,7 +70,7 @@ describe('what is refused', () => {
   });
 });
 
-/** As long as a secret of the broker's making. */
+/** As long as a secret that the broker makes. */
 const SECRET_LIKE = 'x'.repeat(43);
 
 const peers = parsePeers(
@@ -133,7 +133,7 @@ describe('authenticate', () => {
     expect(authenticate(peers, { id, secret })).toEqual(expected);
   });
 
-  test('the stored digest is not a secret that is accepted', () => {
+  test('the stored digest is not accepted as a secret', () => {
     const digest = orders?.secretSha256.toString('base64url') ?? '';
     expect(authenticate(peers, { id: 'orders', secret: digest }).ok).toBe(false);
   });

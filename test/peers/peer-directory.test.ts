@@ -81,7 +81,7 @@ describe('a list that cannot be read any more', () => {
   });
 });
 
-test('malformed entries are told when they are read first, and when they change', async () => {
+test('malformed entries are reported when first read, and when they change', async () => {
   const { clock, store, directory, onMalformed } = setUp();
   const read = async (entry: object): Promise<void> => {
     store.edit(PEERS_SECRET, listOf(entry));

@@ -57,7 +57,7 @@ describe('withPeer', () => {
   });
 });
 
-test('withoutPeer takes one peer off, and says when there is none', () => {
+test('withoutPeer removes one peer, and refuses an unknown id', () => {
   const { peers } = withPeer(NO_PEERS, 'orders', ['token'], START, randomBytes);
   expect(withoutPeer(peers, 'orders').byId.size).toBe(0);
   expect(() => withoutPeer(peers, 'nobody')).toThrow(
@@ -135,7 +135,7 @@ describe('parsePeers refuses, without repeating what it read', () => {
   });
 });
 
-describe('a malformed entry is no peer, and its value is not repeated', () => {
+describe('a malformed entry is not a peer, and its value is not repeated', () => {
   const good = peerEntry('secret', ['token']);
   test.each([
     ['a peer that is text', with1('canary'), 'it must be an object'],
@@ -177,7 +177,7 @@ describe('a malformed entry is no peer, and its value is not repeated', () => {
     expect(JSON.stringify(listMalformed(peers))).not.toContain('canary');
   });
 
-  test('an id that cannot be one is not repeated either: it may be a secret', () => {
+  test('an invalid id is not repeated either: it may be a secret', () => {
     const peers = parsePeers(JSON.stringify({ peers: { 'canary canary': good } }));
     expect(listMalformed(peers)).toEqual([
       { reason: 'the id has characters that are not allowed, or is too long' },
@@ -200,13 +200,13 @@ describe('a malformed entry is no peer, and its value is not repeated', () => {
     expect(withoutPeer(peers, id).malformed.size).toBe(0);
   });
 
-  test('a peer whose id is as long as a secret is one like any other', () => {
+  test('a peer whose id is as long as a secret is valid', () => {
     const id = 'x'.repeat(43);
     const { peers } = withPeer(NO_PEERS, id, ['token'], START, randomBytes);
     expect(summarizePeers(peers)).toMatchObject([{ id }]);
   });
 
-  test('the other peers are as they were', () => {
+  test('the other peers are unaffected', () => {
     const peers = parsePeers(JSON.stringify({ peers: { orders: 'canary', billing: good } }));
     expect(summarizePeers(peers).map(({ id }) => id)).toEqual(['billing']);
   });
@@ -228,7 +228,7 @@ describe('a malformed entry is no peer, and its value is not repeated', () => {
   });
 });
 
-test('what editors and pasting leave around the list and a digest is dropped', () => {
+test('white space and byte-order marks around the list and a digest are ignored', () => {
   const digest = hashPeerSecret('secret').toString('base64url');
   const pasted = { ...peerEntry('secret', ['token']), secret_sha256: `\ufeff${digest}\r\n` };
   const { byId, malformed } = parsePeers(`\ufeff${with1(pasted)}\r\n`);

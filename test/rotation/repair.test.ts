@@ -1,6 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import { fc } from '../support/properties.js';
 import { CLAIM_LEASE } from '../../src/rotation/claim.js';
 import {
   decideRepair,
@@ -10,6 +9,7 @@ import {
 } from '../../src/rotation/repair.js';
 import type { SecretDescription } from '../../src/secrets/secret-store.js';
 import { serializeRotationClaim, serializeServiceToken } from '../../src/tokens/service-token.js';
+import { fc } from '../support/properties.js';
 import { rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00Z');

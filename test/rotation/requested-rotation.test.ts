@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import { BrokerError } from '../../src/tokens/errors.js';
-import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
+import { createSlots } from '../../src/rotation/coverage.js';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
 import type { RotationOutcome } from '../../src/rotation/rotation.js';
-import { createSlots } from '../../src/rotation/coverage.js';
+import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
+import { BrokerError } from '../../src/tokens/errors.js';
 import { HOUR, rotationFixture, SECRET } from './rotation-fixture.js';
 
 /** A token secret that Secrets Manager rotates, and what plays its rotation function. */

@@ -1,6 +1,6 @@
+import { Rotator, type RotatorOptions } from '../../src/rotation/rotator.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { serializeServiceToken, type ServiceToken } from '../../src/tokens/service-token.js';
-import { Rotator, type RotatorOptions } from '../../src/rotation/rotator.js';
 import { MemorySecretStore, type MemoryStoreOptions } from '../support/memory-store.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 

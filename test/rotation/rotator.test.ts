@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
-import { BrokerError } from '../../src/tokens/errors.js';
-import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
 import { slotKey, versionIdOf } from '../../src/rotation/claim.js';
-import { HOUR, SECRET, keysDown, rejected, rotationFixture, tokenOf } from './rotation-fixture.js';
+import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
+import { BrokerError } from '../../src/tokens/errors.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
+import { fc } from '../support/properties.js';
+import { HOUR, keysDown, rejected, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
 
 const slotStart = Date.parse('2026-11-22T03:00:00.000Z');
 const slot = { trigger: 'schedule', key: slotKey(slotStart), slotStart } as const;
@@ -338,7 +338,8 @@ describe('a replica that is overtaken', () => {
   test.each(bothAfterPromote)('succeeds at every call, and mints nothing %j', async (options) => {
     let calls = 1;
     while (await overtake(calls, options.pendingStaysAfterPromote)) calls += 1;
-    expect(calls).toBeGreaterThan(10);
+    // A rotation that adopts what is staged makes seven.
+    expect(calls - 1).toBe(7);
   });
 
   test.each(bothAfterPromote)(

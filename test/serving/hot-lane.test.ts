@@ -45,7 +45,7 @@ async function watched() {
 }
 
 describe('the hot lane', () => {
-  test('says the same as every other way, byte for byte', async () => {
+  test('answers with the same bytes as the frameworks', async () => {
     const broker = createBroker();
     const servers = [
       await start(broker.serving, 'fastify with the hot lane'),
@@ -111,7 +111,7 @@ describe('the hot lane', () => {
     expect((await send(port, 'GET', '/v1/token', ORDERS)).status).toBe(401);
   });
 
-  test('a peer that was added a moment ago gets in without waiting for the time to live', async () => {
+  test('a peer that was just added is admitted before the time to live is over', async () => {
     const { port, clock, store } = await watched();
     await send(port, 'GET', '/v1/token', ORDERS);
     store.edit(PEERS_SECRET, JSON.stringify({ peers: { fresh: peerEntry('fresh', ['token']) } }));
@@ -121,7 +121,7 @@ describe('the hot lane', () => {
     expect((await send(port, 'GET', '/v1/token', fresh)).status).toBe(200);
   });
 
-  test('what it throws is a 500 of one request, not the end of the process', async () => {
+  test('an exception is a 500 for one request, and does not end the process', async () => {
     const failed = jest.fn();
     const mistake = new Error('observer');
     const { serving } = createBroker({

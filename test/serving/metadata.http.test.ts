@@ -40,7 +40,7 @@ describe.each(SERVERS)('the metadata on %s', (server) => {
     });
   });
 
-  test('a store that fails takes nothing of it but the scopes that only the token tells', async () => {
+  test('while the store fails, only the scopes that only the token has are missing', async () => {
     const broker = createBroker({ scope: 'a b' });
     broker.store.before = () => {
       throw new SecretStoreError('STORE_TIMEOUT', 'No answer.');

@@ -107,7 +107,7 @@ describe.each(SERVERS)('POST /oauth2/token on %s', (server) => {
     ['a claim that is a list', { accessToken: jwtWith({ scp: ['read', 'write'] }) }, undefined],
     ['a claim, whatever is configured', { accessToken: jwtWith({ scp: 'read write' }) }, 'other'],
     ['the setting', {}, 'read write'],
-  ])('scopes by %s: asked for, told and published', async (_by, change, scope) => {
+  ])('scopes by %s: requested, returned and published', async (_by, change, scope) => {
     const { port, store } = await start(scope === undefined ? {} : { scope });
     store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, change)));
     const published = await send(port, 'GET', '/.well-known/oauth-authorization-server');
@@ -119,7 +119,7 @@ describe.each(SERVERS)('POST /oauth2/token on %s', (server) => {
         ORDERS,
       );
       expect(answer.status).toBe(200);
-      // RFC 6749 §5.1: all that was issued, also when less was asked for.
+      // RFC 6749 §5.1: every scope that was issued, also when fewer were requested.
       expect(JSON.parse(answer.text).scope).toBe('read write');
     }
     for (const asked of ['admin', 'read admin', 'READ', 'other', 'rea']) {
@@ -137,22 +137,25 @@ describe.each(SERVERS)('POST /oauth2/token on %s', (server) => {
     ['are not known', {}],
     ['are none', { scope: '' }],
     ['are none by its claim', { accessToken: jwtWith({ scope: '' }) }],
-  ])('a token whose scopes %s: none can be asked for, and none are told', async (_what, change) => {
-    const { port, store } = await start();
-    store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, change)));
-    const refused = await sendForm(port, { ...GRANT, scope: 'read' }, ORDERS);
-    expect(outcome(refused)).toEqual([400, 'invalid_scope']);
-    expect(JSON.parse(refused.text).error_description).toContain('leave "scope" out');
-    const answer = await sendForm(port, { ...GRANT, scope: '' }, ORDERS);
-    expect(answer.status).toBe(200);
-    expect(Object.keys(JSON.parse(answer.text))).toEqual([
-      'access_token',
-      'token_type',
-      'expires_in',
-    ]);
-    const published = await send(port, 'GET', '/.well-known/oauth-authorization-server');
-    expect(JSON.parse(published.text)).not.toHaveProperty('scopes_supported');
-  });
+  ])(
+    'a token whose scopes %s: none can be requested, and none are returned',
+    async (_what, change) => {
+      const { port, store } = await start();
+      store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, change)));
+      const refused = await sendForm(port, { ...GRANT, scope: 'read' }, ORDERS);
+      expect(outcome(refused)).toEqual([400, 'invalid_scope']);
+      expect(JSON.parse(refused.text).error_description).toContain('leave "scope" out');
+      const answer = await sendForm(port, { ...GRANT, scope: '' }, ORDERS);
+      expect(answer.status).toBe(200);
+      expect(Object.keys(JSON.parse(answer.text))).toEqual([
+        'access_token',
+        'token_type',
+        'expires_in',
+      ]);
+      const published = await send(port, 'GET', '/.well-known/oauth-authorization-server');
+      expect(JSON.parse(published.text)).not.toHaveProperty('scopes_supported');
+    },
+  );
 
   test('scopes are those of the token that is served, not of the one before', async () => {
     const { port, store, serving } = await start();
@@ -320,7 +323,7 @@ describe.each(SERVERS)('POST /oauth2/token on %s', (server) => {
     expect(outcome(answer)).toEqual([413, 'invalid_request']);
   });
 
-  test('an id in the body beside the header is fine when it is the same', async () => {
+  test('an id in the body as well as in the header is accepted when it is the same', async () => {
     const { port } = await start();
     const answer = await sendForm(
       port,

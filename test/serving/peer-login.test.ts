@@ -85,7 +85,7 @@ describe('a peer that was added a moment ago', () => {
     },
   );
 
-  test('is told to come back when a newer list may be read, not when its neighbours may fail again', async () => {
+  test('may retry when a newer list can be read, not when others at its address may fail again', async () => {
     const scene = await setUp();
     scene.clock.advance(REREAD_INTERVAL);
     expect((await failOften(scene, 60)).slice(48)).toEqual([
@@ -100,11 +100,11 @@ describe('a peer that was added a moment ago', () => {
     expect((await scene.ask(NEW_PEER)).status).toBe(200);
   });
 
-  test('is told to wait out its own failures', async () => {
+  test('has to wait for its own failures', async () => {
     const scene = await setUp();
     for (let count = 0; count < 10; count += 1) await scene.ask(NEW_PEER);
     expect(headerOf(await scene.ask(NEW_PEER), 'Retry-After')).toBe('60');
-    // And is let in nevertheless, as soon as it is known.
+    // It is admitted all the same as soon as it is known.
     await scene.addPeer();
     scene.clock.advance(REREAD_INTERVAL);
     expect((await scene.ask(NEW_PEER)).status).toBe(200);
@@ -128,19 +128,19 @@ describe('a peer that was added a moment ago', () => {
     ['another scheme', 'Bearer abc'],
     ['no credentials', []],
     ['two headers', [basic('orders', 'wrong'), basic('orders', 'wrong')]],
-  ])('nothing is read for what is on no list: %s', async (_what, authorization) => {
+  ])('nothing is read for what no list can have: %s', async (_what, authorization) => {
     const { ask, clock, peerReads } = await setUp();
     clock.advance(60_000);
     const before = peerReads();
     await ask(authorization);
     expect(peerReads()).toBe(before);
-    // While any id that a list may have is looked for.
+    // Any id that a list can have is looked up.
     await ask(basic('unknown', 'wrong'));
     expect(peerReads()).toBe(before + 1);
   });
 });
 
-describe('logins that are not worth a warning each', () => {
+describe('logins that are not logged each time', () => {
   const observe = (): {
     readonly told: string[];
     readonly observer: ServingObserver;
@@ -155,7 +155,7 @@ describe('logins that are not worth a warning each', () => {
     };
   };
 
-  test('without credentials: told each time, and always 401', async () => {
+  test('without credentials: reported each time, and always 401', async () => {
     const { told, observer } = observe();
     const { ask } = await setUp(observer);
     const statuses = new Set<number>();
@@ -164,13 +164,13 @@ describe('logins that are not worth a warning each', () => {
     expect(told).toEqual(Array<string>(15).fill('missing'));
   });
 
-  test('without credentials costs who fails with some at the same address nothing', async () => {
+  test('without credentials does not count against others at the same address', async () => {
     const { ask } = await setUp();
     for (let count = 0; count < 200; count += 1) await ask();
     expect((await ask(basic('orders', 'wrong'))).status).toBe(401);
   });
 
-  test('without the role: told each time, and always 403', async () => {
+  test('without the role: reported each time, and always 403', async () => {
     const { told, observer } = observe();
     const { ask } = await setUp(observer);
     const admin = basic('admin', SECRETS.admin);

@@ -69,7 +69,7 @@ describe.each(SERVERS)('POST /v1/rotate on %s', (server) => {
     ]);
   });
 
-  test('only admins may, and the rotation is not even begun for others', async () => {
+  test('only admins may; for others no rotation starts', async () => {
     const rotate = jest.fn<RotateNow['rotate']>();
     const { port } = await start({ rotate });
     expect((await send(port, 'POST', '/v1/rotate', ORDERS)).status).toBe(403);

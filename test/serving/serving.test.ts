@@ -52,7 +52,7 @@ async function timed(
   return { answer, took: clock.now() - from };
 }
 
-describe('the first to ask a quiet broker whose token lives', () => {
+describe('the first request after a quiet time, while the token lives', () => {
   const slow =
     (clock: { sleep: (milliseconds: number) => Promise<void> }, milliseconds: number) =>
     (): Promise<void> =>
@@ -150,7 +150,7 @@ describe('a broker that keeps its caches warm', () => {
     expect(answer && headerOf(answer, 'X-Cache')).toBe('HIT');
   });
 
-  test('makes nobody wait for a store that hangs', async () => {
+  test('no peer waits for a store that hangs', async () => {
     const broker = createBroker();
     broker.serving.keepWarm();
     await live(broker, 600);
@@ -221,7 +221,7 @@ describe('a broker that keeps its caches warm', () => {
   });
 });
 
-test('tells peers to come back within 15 seconds, whatever the store asks for', async () => {
+test('Retry-After is at most 15 seconds, whatever the store asks for', async () => {
   const broker = createBroker();
   broker.store.before = failing;
   const answer = await broker.serving.token.answer(request());

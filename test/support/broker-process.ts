@@ -1,10 +1,17 @@
 import { afterAll } from '@jest/globals';
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
-/** The command line as `npm run build` has built it. */
-export const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+/** The path of a program that `bundle-programs.mjs`, beside this file, has bundled. */
+export function program(name: string): string {
+  const folder = process.env['TEST_PROGRAMS'];
+  if (folder === undefined) throw new Error('There is no build to test: run "npm run build".');
+  return join(folder, `${name}.js`);
+}
+
+/** The command line. */
+export const CLI = program('cli');
 
 /** The machine's environment without a broker's settings and without colour, on this machine alone, with free ports. */
 export const BASE_ENVIRONMENT: NodeJS.ProcessEnv = {
@@ -77,7 +84,7 @@ afterAll(async () => {
 });
 
 /**
- * Starts `node dist/cli.js ARGS` and waits until the broker listens. Free ports are taken unless `env` names some.
+ * Starts `service-token-broker ARGS` and waits until the broker listens. Free ports are taken unless `env` names some.
  *
  * @param args `['serve']` or `['dev']`.
  * @param env settings; nothing of the machine's own `BROKER_*`, `PORT` and `HOST` reaches the broker.
@@ -122,7 +129,7 @@ export async function startBroker(
   };
 }
 
-/** Runs `node dist/cli.js ARGS` to its end, with the same environment as {@link startBroker}. */
+/** Runs `service-token-broker ARGS` to its end, with the same environment as {@link startBroker}. */
 export async function runCommand(
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},

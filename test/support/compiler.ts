@@ -3,6 +3,21 @@ import ts from 'typescript';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
+const { config } = ts.readConfigFile(`${root}tsconfig.json`, (name) => ts.sys.readFile(name)) as {
+  config: object;
+};
+const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, root);
+const disk = ts.createCompilerHost(options);
+
+/** The files of the libraries are the same for every program: reading them takes longest. */
+const known = new Map<string, ts.SourceFile | undefined>();
+function parsed(
+  ...[name, settings]: Parameters<ts.CompilerHost['getSourceFile']>
+): ts.SourceFile | undefined {
+  if (!known.has(name)) known.set(name, disk.getSourceFile(name, settings));
+  return known.get(name);
+}
+
 /**
  * The compiler's complaints about a file, each as `LINE: MESSAGE`.
  *
@@ -10,16 +25,11 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
  * @param text taken as the file's content, whatever is in it.
  */
 export function complaintsAbout(file: string, text: string): readonly string[] {
-  const { config } = ts.readConfigFile(`${root}tsconfig.json`, (name) => ts.sys.readFile(name)) as {
-    config: object;
+  const host: ts.CompilerHost = {
+    ...disk,
+    getSourceFile: (name, settings) =>
+      name === file ? ts.createSourceFile(name, text, settings, true) : parsed(name, settings),
   };
-  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, root);
-  const host = ts.createCompilerHost(options);
-  const readSourceFile = host.getSourceFile.bind(host);
-  host.getSourceFile = (name, settings) =>
-    name === file
-      ? ts.createSourceFile(name, text, settings, true)
-      : readSourceFile(name, settings);
   const program = ts.createProgram([file], options, host);
   const source = program.getSourceFile(file);
   return [

@@ -1,4 +1,5 @@
-let next = 20_000 + ((process.pid * 7) % 10_000);
+// Apart from those of the other workers, whose process ids follow each other.
+let next = 20_000 + ((process.pid * 101) % 12_000);
 
 /**
  * A port for a server that is stopped and started again. The system gives ports from 32768 on to servers that name none, so

@@ -2,11 +2,10 @@ import { afterAll } from '@jest/globals';
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../src/config/load-config.js';
-import { BASE_ENVIRONMENT, type Exit } from './broker-process.js';
+import { BASE_ENVIRONMENT, program, type Exit } from './broker-process.js';
 
-const PROGRAM = fileURLToPath(new URL('rotating-process.mjs', import.meta.url));
+const PROGRAM = program('rotating-process');
 
 /** How a rotation in another process ended. */
 export type Rotation =

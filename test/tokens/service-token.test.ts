@@ -1,5 +1,7 @@
+import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { parseServiceToken, serializeServiceToken } from '../../src/tokens/service-token.js';
+import { createSuppliedToken } from '../../src/tokens/token-supply.js';
 
 const EXPIRES = Date.parse('2026-11-23T03:00:00Z');
 const WRITTEN = {
@@ -91,4 +93,21 @@ describe('an expiry that is no whole number of seconds', () => {
       expect(parseServiceToken(text).expiresAt).toBe(8_640_000_000_000_000);
     }
   });
+});
+
+test('a supplied token is there to be sent, and shows itself nowhere', () => {
+  const token = createSuppliedToken('canary.canary.canary', 1_700_000_000_000);
+  expect(token.accessToken).toBe('canary.canary.canary');
+  expect(token.expiresAt).toBe(1_700_000_000_000);
+  for (const shown of [
+    JSON.stringify(token),
+    JSON.stringify({ ...token }),
+    JSON.stringify(structuredClone(token)),
+    inspect(token),
+    inspect({ token }, { showHidden: true, getters: true, depth: 9 }),
+    inspect(Promise.resolve(token)),
+  ]) {
+    expect(shown).not.toContain('canary');
+  }
+  expect(Object.isFrozen(token)).toBe(true);
 });

@@ -166,7 +166,7 @@ describe('refused tokens', () => {
       'refused: its audience is its own client, as in an ID token',
     ]);
     expect(await ask({ sub: 'c', client_id: 'c', cnf: { jkt: 'x' } })).toEqual([
-      'refused: it is bound to a key, which nobody checks here',
+      'refused: it is bound to a key, which is not verified here',
     ]);
   });
 

@@ -12,20 +12,18 @@ import {
 } from './attachment-rules.js';
 import {
   createAxiosDispatch,
-  fetchOutcomeOf,
-  type AdapterKind,
-  type AxiosDispatch,
-} from './axios-dispatch.js';
-import {
   destinationOf,
+  fetchOutcomeOf,
   putAuthorization,
   removeAuthorization,
+  type AdapterKind,
   type AxiosAdapter,
   type AxiosAnswer,
   type AxiosDestination,
+  type AxiosDispatch,
   type AxiosLike,
   type AxiosRequest,
-} from './axios-request.js';
+} from './axios-dispatch.js';
 import { fetchTrail, RedirectWatch, shownTrail, type Trail } from './redirects.js';
 import {
   correlationHeaders,
@@ -49,7 +47,7 @@ export interface Acting<As extends ActingAs> {
  *
  * @example
  * ```ts
- * import { asService } from 'service-token-broker/client';
+ * import { asService } from 'service-token-kit/client';
  *
  * await http.get('https://ledger.internal/entries', asService);
  * await http.post('https://ledger.internal/entries', entry, { ...asService, timeout: 2_000 });
@@ -63,7 +61,7 @@ export const asService: Acting<'service'> = Object.freeze({ as: 'service' });
  *
  * @example
  * ```ts
- * import { asCustomer } from 'service-token-broker/client';
+ * import { asCustomer } from 'service-token-kit/client';
  *
  * await http.get('https://billing.internal/invoices', asCustomer);
  * ```
@@ -96,7 +94,7 @@ export const asCustomer: Acting<'customer'> = Object.freeze({ as: 'customer' });
  * @example
  * ```ts
  * import axios from 'axios';
- * import { asService, attachAuthorization, createServiceTokenClient } from 'service-token-broker/client';
+ * import { asService, attachAuthorization, createServiceTokenClient } from 'service-token-kit/client';
  *
  * const http = axios.create({ baseURL: 'https://billing.internal', timeout: 5_000 });
  * attachAuthorization(http, {

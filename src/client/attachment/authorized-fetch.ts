@@ -61,7 +61,7 @@ export interface AuthorizedFetchOptions extends AttachmentOptions {
  *
  * @example
  * ```ts
- * import { createAuthorizedFetch, createServiceTokenClient } from 'service-token-broker/client';
+ * import { createAuthorizedFetch, createServiceTokenClient } from 'service-token-kit/client';
  *
  * const authorizedFetch = createAuthorizedFetch({
  *   tokens: createServiceTokenClient({ brokers: 'https://broker.internal', peer }),

@@ -1,9 +1,9 @@
 export { RunAsService } from '../../context/run-as-service.js';
-export { AttachmentErrorFilter } from './service-client.module.js';
 export {
+  AttachmentErrorFilter,
   AUTHORIZED_FETCH,
   SERVICE_TOKEN_SOURCE,
+  ServiceClientModule,
   type ServiceClientModuleExtras,
   type ServiceClientModuleOptions,
 } from './service-client.module.js';
-export { ServiceClientModule } from './service-client.module.js';

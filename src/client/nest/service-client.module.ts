@@ -1,148 +1,36 @@
 import {
   Catch,
+  ConfigurableModuleBuilder,
   HttpException,
   HttpStatus,
   Logger,
+  Module,
   type ArgumentsHost,
+  type DynamicModule,
   type ExceptionFilter,
   type Type,
-  ConfigurableModuleBuilder,
-  type DynamicModule,
-  Module,
 } from '@nestjs/common';
-import { BaseExceptionFilter, ModulesContainer, APP_FILTER } from '@nestjs/core';
+import { APP_FILTER, BaseExceptionFilter, ModulesContainer } from '@nestjs/core';
+import { HttpService } from '@nestjs/axios';
+import axios, { type AxiosInstance, type CreateAxiosDefaults } from 'axios';
 import { throwError } from 'rxjs';
 import { BrokerError } from '../../tokens/errors.js';
+import type { ServiceTokenSource } from '../../tokens/token-supply.js';
+import { attachAuthorization } from '../attachment/attach-authorization.js';
 import {
   AttachmentError,
   type AttachmentErrorCode,
   type AttachmentOptions,
 } from '../attachment/attachment-rules.js';
-import { isSourceFailure } from '../attachment/send-attached.js';
-import { ClientConfigError, readAll } from '../client-errors.js';
-import { HttpService } from '@nestjs/axios';
-import axios, { type AxiosInstance, type CreateAxiosDefaults } from 'axios';
-import type { ServiceTokenSource } from '../../tokens/token-supply.js';
-import { attachAuthorization } from '../attachment/attach-authorization.js';
 import {
   createAuthorizedFetch,
   type AuthorizedFetch,
   type AuthorizedFetchOptions,
 } from '../attachment/authorized-fetch.js';
+import { isSourceFailure } from '../attachment/send-attached.js';
+import { ClientConfigError, readAll } from '../client-errors.js';
 import type { ServiceTokenClientOptions } from '../client-options.js';
 import { createServiceTokenClient } from '../service-token-client.js';
-
-/** What the caller of the handler is answered. Everything that is not here is a mistake of the application: 500. */
-const STATUS: Partial<Record<AttachmentErrorCode, HttpStatus>> = {
-  CUSTOMER_NOT_ACCEPTED: HttpStatus.FORBIDDEN,
-  CUSTOMER_REQUIRED: HttpStatus.FORBIDDEN,
-  TOKEN_NOT_SENDABLE: HttpStatus.SERVICE_UNAVAILABLE,
-};
-
-const MESSAGE: Partial<Record<HttpStatus, string>> = {
-  [HttpStatus.FORBIDDEN]: 'The caller may not do this.',
-  [HttpStatus.SERVICE_UNAVAILABLE]: 'The service is not available at the moment.',
-};
-
-/**
- * Answers a call whose handler could not call another service: 403 where a customer's token may not go or a customer is
- * needed, 503 with `Retry-After` where no service token is available, and 500 for a mistake of the application, such as an
- * origin that is not listed. The log has one line with the code and what to do; the caller gets neither.
- *
- * `ServiceClientModule` brings it for the whole application, over HTTP, GraphQL and microservices. Nest runs no such filter
- * for WebSockets: there, name it in `UseFilters`.
- */
-@Catch(BrokerError)
-export class AttachmentErrorFilter
-  extends BaseExceptionFilter
-  implements ExceptionFilter<BrokerError>
-{
-  readonly #log = new Logger('ServiceClientModule');
-
-  override catch(error: BrokerError, host: ArgumentsHost): unknown {
-    const status = statusOf(error);
-    // oxlint-disable-next-line promise/valid-params -- it is the filter's method, not a promise's.
-    if (status === undefined) return super.catch(error, host);
-    this.#log.error(`${status}: ${error.code}: ${error.message}`);
-    const exception = new HttpException(MESSAGE[status] ?? 'Internal server error', status);
-    const body = { status: 'error', statusCode: status, message: exception.message };
-    switch (host.getType<string>()) {
-      case 'graphql':
-        return exception;
-      case 'rpc':
-        return throwError(() => body);
-      default:
-        if (status === HttpStatus.SERVICE_UNAVAILABLE) {
-          const seconds = Math.max(1, Math.ceil(error.retryAfterSeconds ?? 1));
-          const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter;
-          adapter?.setHeader(host.getArgByIndex(1), 'Retry-After', String(seconds));
-        }
-        // oxlint-disable-next-line promise/valid-params -- it is the filter's method, not a promise's.
-        return super.catch(exception, host);
-    }
-  }
-}
-
-function statusOf(error: BrokerError): HttpStatus | undefined {
-  if (error instanceof AttachmentError) {
-    return STATUS[error.code] ?? HttpStatus.INTERNAL_SERVER_ERROR;
-  }
-  return isSourceFailure(error) ? HttpStatus.SERVICE_UNAVAILABLE : undefined;
-}
-
-type NestModule = ModulesContainer extends Map<string, infer Module> ? Module : never;
-
-/**
- * Looks for modules that have an `HttpService` other than that of `ServiceClientModule`. Nest prefers what a module
- * imports or provides itself to what is global, so that such a module would call without a token, and nothing would show it.
- *
- * @param modules all modules of the application.
- * @param ours the class of `ServiceClientModule`.
- * @throws {ClientConfigError} naming every such module.
- */
-function requireNoPlainHttpService(
-  modules: ModulesContainer,
-  ours: Type,
-  { global, plainHttpIn }: { readonly global: boolean; readonly plainHttpIn: readonly Type[] },
-): void {
-  const all = [...modules.values()].filter(({ metatype }) => metatype !== ours);
-  const plain = all.filter(({ providers }) => [...providers.keys()].some(isHttpService));
-  const everywhere = plain.filter(({ isGlobal }) => isGlobal);
-  const mistakes = everywhere.map(
-    ({ name }) =>
-      `${name} is global and provides an HttpService that sends no token, to every module. Remove "global" from it, and import it where such calls are made.`,
-  );
-  const concerned = plain
-    .filter(({ isGlobal }) => !isGlobal)
-    .flatMap((module) => (isHttpModule(module) ? importersOf(module, all) : [module]))
-    .filter(({ metatype }) => !plainHttpIn.includes(metatype))
-    .filter((module) => global || importsOurs(module, ours));
-  for (const name of new Set(concerned.map((module) => module.name))) {
-    mistakes.push(
-      `${name} has an HttpService that sends no token: it imports HttpModule of @nestjs/axios, or provides HttpService itself. ` +
-        `Remove that, and it gets the HttpService of ServiceClientModule; or name it if its calls need no token: plainHttpIn: [${name}].`,
-    );
-  }
-  if (mistakes.length > 0) throw new ClientConfigError(mistakes);
-}
-
-/** By its name: another copy of `@nestjs/axios` has another class. */
-function isHttpService(token: unknown): boolean {
-  return typeof token === 'function' && token.name === 'HttpService';
-}
-
-/** The module of `@nestjs/axios` itself: whoever imports it decided. */
-function isHttpModule({ name }: NestModule): boolean {
-  return name === 'HttpModule';
-}
-
-function importersOf(module: NestModule, all: readonly NestModule[]): readonly NestModule[] {
-  return all.filter(({ imports }) => imports.has(module));
-}
-
-function importsOurs({ imports }: NestModule, ours: Type): boolean {
-  return [...imports].some(({ metatype }) => metatype === ours);
-}
 
 /** Nest's injection token for the `ServiceTokenSource` of `ServiceClientModule`, for health and metrics. */
 export const SERVICE_TOKEN_SOURCE = Symbol.for('service-token-broker/service-token-source');
@@ -168,9 +56,9 @@ export type ServiceClientModuleOptions = Omit<AttachmentOptions, 'tokens'> &
       }
   );
 
-/** What has to be known before the options are. */
+/** Options that must be known before the others. */
 export interface ServiceClientModuleExtras {
-  /** Whether every module of the application may inject what this one provides. Default `true`. */
+  /** Whether every module of the application can inject what this one provides. Default `true`. */
   readonly global?: boolean;
   /**
    * Modules that have an `HttpService` of their own on purpose, for calls that get no token: they import `HttpModule` of
@@ -231,7 +119,7 @@ interface ServiceClient {
   readonly fetch: AuthorizedFetch;
 }
 
-/** Checked in the place of a source that cannot be made: its mistake is reported already. */
+/** Stands in for a source that cannot be made, whose mistake is reported already. */
 const NO_SOURCE: ServiceTokenSource = { getToken: () => new Promise(() => undefined) };
 
 /** @throws {ClientConfigError} naming every option that is missing or wrong. */
@@ -263,8 +151,8 @@ function tokenSourceOf({ broker, tokens }: ServiceClientModuleOptions): ServiceT
  * A module that imports `HttpModule` of `@nestjs/axios` gets a plain `HttpService` from there, which sends no token. The
  * application does not start then, unless `plainHttpIn` names the module.
  *
- * Whether the broker can be reached is shown by the first call. A handler that cannot call another service is answered by
- * {@link AttachmentErrorFilter}.
+ * The first call shows whether the broker can be reached. {@link AttachmentErrorFilter} answers for a handler that cannot call
+ * another service.
  *
  * @throws {ClientConfigError} at the start of the application, naming every option that is missing or wrong, and every
  *   module with a plain `HttpService`.
@@ -273,7 +161,7 @@ function tokenSourceOf({ broker, tokens }: ServiceClientModuleOptions): ServiceT
  * ```ts
  * import { Injectable, Module } from '@nestjs/common';
  * import { HttpService } from '@nestjs/axios';
- * import { ServiceClientModule } from 'service-token-broker/client/nest';
+ * import { ServiceClientModule } from 'service-token-kit/client/nest';
  *
  * @Injectable()
  * class Invoices {
@@ -297,7 +185,108 @@ function tokenSourceOf({ broker, tokens }: ServiceClientModuleOptions): ServiceT
  * export class AppModule {}
  * ```
  *
- * `forRootAsync` takes `useFactory`, `inject` and `imports`; `global` and `plainHttpIn` stand beside them.
+ * `forRootAsync` takes `useFactory`, `inject` and `imports`, or `useClass` or `useExisting`; `global` and `plainHttpIn` stand
+ * beside them.
  */
 @Module({})
 export class ServiceClientModule extends ConfigurableModuleClass {}
+
+/**
+ * Looks for modules that have an `HttpService` other than that of `ServiceClientModule`. Nest prefers what a module
+ * imports or provides itself to what is global: such a module would call without a token, unnoticed.
+ *
+ * @param modules all modules of the application.
+ * @param ours the class of `ServiceClientModule`.
+ * @throws {ClientConfigError} naming every such module.
+ */
+function requireNoPlainHttpService(
+  modules: ModulesContainer,
+  ours: Type,
+  { global, plainHttpIn }: { readonly global: boolean; readonly plainHttpIn: readonly Type[] },
+): void {
+  const all = [...modules.values()].filter(({ metatype }) => metatype !== ours);
+  // By its name: another copy of `@nestjs/axios` has another class.
+  const plain = all.filter(({ providers }) =>
+    [...providers.keys()].some(
+      (token) => typeof token === 'function' && token.name === 'HttpService',
+    ),
+  );
+  const everywhere = plain.filter(({ isGlobal }) => isGlobal);
+  const mistakes = everywhere.map(
+    ({ name }) =>
+      `${name} is global and provides an HttpService that sends no token, to every module. Remove "global" from it, and import it where such calls are made.`,
+  );
+  const concerned = plain
+    .filter(({ isGlobal }) => !isGlobal)
+    .flatMap((module) =>
+      // The module of `@nestjs/axios` itself: its importers are responsible.
+      module.name === 'HttpModule' ? all.filter(({ imports }) => imports.has(module)) : [module],
+    )
+    .filter(({ metatype }) => !plainHttpIn.includes(metatype))
+    .filter(({ imports }) => global || [...imports].some(({ metatype }) => metatype === ours));
+  for (const name of new Set(concerned.map((module) => module.name))) {
+    mistakes.push(
+      `${name} has an HttpService that sends no token: it imports HttpModule of @nestjs/axios, or provides HttpService itself. ` +
+        `Remove that, and it gets the HttpService of ServiceClientModule; or name it if its calls need no token: plainHttpIn: [${name}].`,
+    );
+  }
+  if (mistakes.length > 0) throw new ClientConfigError(mistakes);
+}
+
+/** The status for the handler's caller. Every other code is a mistake of the application: 500. */
+const STATUS: Partial<Record<AttachmentErrorCode, HttpStatus>> = {
+  CUSTOMER_NOT_ACCEPTED: HttpStatus.FORBIDDEN,
+  CUSTOMER_REQUIRED: HttpStatus.FORBIDDEN,
+  TOKEN_NOT_SENDABLE: HttpStatus.SERVICE_UNAVAILABLE,
+};
+
+const MESSAGE: Partial<Record<HttpStatus, string>> = {
+  [HttpStatus.FORBIDDEN]: 'The caller may not do this.',
+  [HttpStatus.SERVICE_UNAVAILABLE]: 'The service is not available at the moment.',
+};
+
+/**
+ * Answers a call whose handler could not call another service: 403 where a customer's token may not go or a customer is
+ * needed, 503 with `Retry-After` where no service token is available, and 500 for a mistake of the application, such as an
+ * origin that is not listed. The log has one line with the code and what to do; the caller gets neither.
+ *
+ * `ServiceClientModule` provides it for the whole application, over HTTP, GraphQL and microservices. Nest runs no such filter
+ * for WebSockets: there, name it in `UseFilters`.
+ */
+@Catch(BrokerError)
+export class AttachmentErrorFilter
+  extends BaseExceptionFilter
+  implements ExceptionFilter<BrokerError>
+{
+  readonly #log = new Logger('ServiceClientModule');
+
+  override catch(error: BrokerError, host: ArgumentsHost): unknown {
+    const status = statusOf(error);
+    // oxlint-disable-next-line promise/valid-params -- it is the filter's method, not a promise's.
+    if (status === undefined) return super.catch(error, host);
+    this.#log.error(`${status}: ${error.code}: ${error.message}`);
+    const exception = new HttpException(MESSAGE[status] ?? 'Internal server error', status);
+    const body = { status: 'error', statusCode: status, message: exception.message };
+    switch (host.getType<string>()) {
+      case 'graphql':
+        return exception;
+      case 'rpc':
+        return throwError(() => body);
+      default:
+        if (status === HttpStatus.SERVICE_UNAVAILABLE) {
+          const seconds = Math.max(1, Math.ceil(error.retryAfterSeconds ?? 1));
+          const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter;
+          adapter?.setHeader(host.getArgByIndex(1), 'Retry-After', String(seconds));
+        }
+        // oxlint-disable-next-line promise/valid-params -- it is the filter's method, not a promise's.
+        return super.catch(exception, host);
+    }
+  }
+}
+
+function statusOf(error: BrokerError): HttpStatus | undefined {
+  if (error instanceof AttachmentError) {
+    return STATUS[error.code] ?? HttpStatus.INTERNAL_SERVER_ERROR;
+  }
+  return isSourceFailure(error) ? HttpStatus.SERVICE_UNAVAILABLE : undefined;
+}

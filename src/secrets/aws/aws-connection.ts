@@ -1,22 +1,22 @@
-import { SecretStoreError } from '../secret-store.js';
 import type {
   SecretsManagerClient,
   SecretsManagerClientConfig,
 } from '@aws-sdk/client-secrets-manager';
 import { systemClock, withDeadline, type Clock, type DateReading } from '../../tokens/time.js';
+import { SecretStoreError } from '../secret-store.js';
 import { identityErrorOf, storeErrorOf, type AwsOperation } from './aws-errors.js';
 
 const PACKAGE = '@aws-sdk/client-secrets-manager';
 
 /** What the adapter uses of the SDK. */
-export type Sdk = typeof import('@aws-sdk/client-secrets-manager');
+type Sdk = typeof import('@aws-sdk/client-secrets-manager');
 
 /**
- * Loads the SDK, which is an optional peer dependency: only who keeps secrets at AWS installs it.
+ * Loads the SDK, an optional peer dependency: only those who keep secrets at AWS install it.
  *
  * @throws {SecretStoreError} `STORE_UNAVAILABLE`, misconfigured, when it is not installed.
  */
-export async function loadSdk(): Promise<Sdk> {
+async function loadSdk(): Promise<Sdk> {
   try {
     return await import('@aws-sdk/client-secrets-manager');
   } catch (error) {
@@ -29,7 +29,7 @@ export async function loadSdk(): Promise<Sdk> {
 }
 
 /** How long AWS may take, in milliseconds. */
-export interface AwsTimeouts {
+interface AwsTimeouts {
   /** For the TCP and TLS connection of one attempt. */
   readonly connect: number;
   /** For one attempt: the request and its answer. Also how long the answer's body may stand still. */
@@ -39,7 +39,7 @@ export interface AwsTimeouts {
 }
 
 /** Two seconds to connect, five for an attempt, fifteen for everything together. */
-export const DEFAULT_TIMEOUTS: AwsTimeouts = { connect: 2_000, request: 5_000, total: 15_000 };
+const DEFAULT_TIMEOUTS: AwsTimeouts = { connect: 2_000, request: 5_000, total: 15_000 };
 
 /** Where and how Secrets Manager is reached. What is not given comes by the SDK's standard chain. */
 export interface ConnectionOptions {
@@ -58,14 +58,14 @@ export interface AwsIdentity {
   /** An identifier, not a secret: it stands in every CloudTrail record. */
   readonly accessKeyId: string;
   readonly region: string;
-  /** Not every source of credentials tells it. */
+  /** Not every source of credentials says. */
   readonly accountId: string | undefined;
   /** When temporary credentials end, in milliseconds since the Unix epoch. */
   readonly expiresAt: number | undefined;
 }
 
 /** What a call gets to make its request with. */
-export interface CallTools {
+interface CallTools {
   readonly sdk: Sdk;
   readonly client: SecretsManagerClient;
   /** To be passed to `client.send`. */
@@ -150,7 +150,7 @@ export class AwsConnection {
       sdk,
       client: this.#options.client ?? this.#ownClient(sdk),
     }));
-    // Loading may fail for want of file descriptors, which passes.
+    // A failure to load may pass, for example a lack of file descriptors.
     this.#link.catch(() => (this.#link = undefined));
     return this.#link;
   }
@@ -201,7 +201,7 @@ function clientConfig(
   };
 }
 
-/** The SDK has no limit for retries and credentials together: an unreachable credentials endpoint could hang for ever. */
+/** The SDK has no limit for retries and credentials together: an unreachable credentials endpoint could hang forever. */
 function within<T>(milliseconds: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   return withDeadline(systemClock, milliseconds, work, () => {
     const error = new Error(`no answer within ${milliseconds} ms`);
@@ -211,8 +211,8 @@ function within<T>(milliseconds: number, work: (signal: AbortSignal) => Promise<
 }
 
 /**
- * Finds credentials and a Region by the SDK's standard chain, as the store does. Whether AWS accepts them, and what they
- * may do, only a call to AWS shows.
+ * Finds credentials and a Region by the SDK's standard chain, as the store does. Only a call to AWS shows whether AWS
+ * accepts them.
  *
  * @throws {SecretStoreError} `STORE_CREDENTIALS` when the chain finds none.
  */

@@ -158,7 +158,7 @@ const EXPIRED: Failure = {
 /**
  * What is thrown by Secrets Manager (also for KMS), by the SDK and the STS and SSO that its credential providers ask,
  * and by Node. The names are those of Secrets Manager's API reference ("Common Errors") and of the SDK's own classes.
- * What has no row is told by its HTTP status, see {@link failureByStatus}.
+ * What has no row is classified by its HTTP status, see {@link failureByStatus}.
  */
 const FAILURES = {
   notFound: { names: /^ResourceNotFoundException$/, cases: [NO_VERSION], ...NO_SECRET },

@@ -1,5 +1,5 @@
-import { systemClock, type Clock, withDeadline } from '../../tokens/time.js';
 import { errorCode, tell } from '../../tokens/errors.js';
+import { systemClock, withDeadline, type Clock } from '../../tokens/time.js';
 import {
   isStoreError,
   SecretStoreError,
@@ -12,12 +12,12 @@ import {
 import { isArn } from './aws-errors.js';
 
 /** A Region with replicas of the secrets. */
-export interface FallbackRegion {
+interface FallbackRegion {
   readonly region: string;
   readonly store: SecretStore;
 }
 
-/** Is told when another Region had to answer. It must not throw; if it does, a process warning says so. */
+/** Notified when another Region had to answer. It must not throw; if it does, a process warning says so. */
 export interface FallbackObserver {
   /** @param localCode the code of the failure in the local Region. */
   answeredElsewhere?(region: string, secretId: string, localCode: string): void;
@@ -26,7 +26,7 @@ export interface FallbackObserver {
 }
 
 /** Options of {@link createFallbackStore}. */
-export interface FallbackOptions {
+interface FallbackOptions {
   /** Default: the machine's. */
   readonly clock?: Clock;
   /**
@@ -72,7 +72,7 @@ export function createFallbackStore(
  */
 export function maySucceedElsewhere(error: unknown): error is SecretStoreError {
   const isOutage = isStoreError(error, 'STORE_UNAVAILABLE', 'STORE_TIMEOUT', 'STORE_THROTTLED');
-  // The same codes stand for an endpoint or a certificate that somebody has to mend.
+  // The same codes also mean a wrong endpoint or certificate, which has to be fixed.
   return isOutage && error.kind === 'retry';
 }
 

@@ -1,4 +1,4 @@
-import { type Stats, constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import {
   access,
   link,
@@ -35,7 +35,7 @@ export const databaseFile = (dataDir: string): string => join(dataDir, 'secrets.
 export const keyFile = (dataDir: string): string => join(dataDir, 'master.key');
 
 /** What happened to a file or folder, as far as the explanation needs it. */
-export interface FileFailure {
+interface FileFailure {
   /** Node's error code, for example `EACCES`. */
   readonly errno: string;
   /** The path, or the nearest folder above it that exists. */
@@ -149,7 +149,7 @@ function foldersAbove(path: string): readonly string[] {
 }
 
 /** Who owns a file or folder, its mode, and who asks. */
-export interface Ownership {
+interface Ownership {
   readonly mode: number;
   readonly uid: number;
   /** Who this process runs as. */
@@ -251,7 +251,7 @@ function requireFile(path: string, instead: string | undefined): void {
 }
 
 /**
- * Gives a finished file its real name, unless another process was faster; the temporary name is gone afterwards. So the
+ * Gives a finished file its real name, unless another process was faster; the temporary name is removed. So the
  * real name always stands for a complete file, and all processes that start at once agree on one.
  *
  * @returns false when the real name existed.

@@ -1,7 +1,7 @@
-import { type SecretStoreErrorCode, SecretStoreError } from '../secret-store.js';
-import { types } from 'node:util';
 import Libsql from 'libsql';
+import { types } from 'node:util';
 import type { Clock } from '../../tokens/time.js';
+import { SecretStoreError, type SecretStoreErrorCode } from '../secret-store.js';
 
 /** What a result code of SQLite means for the store, and what a person does about it. */
 interface SqliteFailure {
@@ -225,7 +225,7 @@ export class Database implements Sql {
       this.exec('COMMIT');
       return result;
     } catch (error) {
-      // After some errors, a full disk among them, SQLite has rolled back by itself.
+      // After some errors, a full disk among them, SQLite has already rolled back.
       if (this.#connection.inTransaction) this.exec('ROLLBACK');
       throw error;
     }

@@ -1,17 +1,17 @@
+import type { Clock } from '../../tokens/time.js';
 import {
-  SecretStoreError,
+  CLAIM_LABEL,
   encodeValue,
   requireNewSecretId,
   requireVersionId,
-  CLAIM_LABEL,
+  SecretStoreError,
   type SecretDescription,
   type SecretStore,
   type SecretVersion,
   type VersionSelector,
 } from '../secret-store.js';
-import { blobOf, textOf, type Sql, type SqlRow, type Database } from './database.js';
+import { blobOf, textOf, type Database, type Sql, type SqlRow } from './database.js';
 import { sameCode, type Envelope } from './envelope.js';
-import type { Clock } from '../../tokens/time.js';
 
 /** Which version has a label, by label. Each label stands on at most one version. */
 type Labels = ReadonlyMap<string, string>;
@@ -128,7 +128,7 @@ class SecretRows {
   /**
    * A version's value; undefined when there is no such version.
    *
-   * @throws {SecretStoreError} `STORE_TAMPERED`, also when the version is gone while a label stands on it.
+   * @throws {SecretStoreError} `STORE_TAMPERED`, also when a label is on a version that does not exist.
    */
   version(
     versionId: string,
@@ -192,7 +192,7 @@ class SecretRows {
     );
   }
 
-  /** Deletes the versions that nobody needs any more. */
+  /** Deletes the versions that are no longer needed. */
   trim(now: number): void {
     const candidates = this.#sql
       .rows(
@@ -316,7 +316,7 @@ export class EmbeddedSecretStore implements SecretStore {
     await this.describe(secretId);
     throw new SecretStoreError(
       'STORE_ROTATION_UNSUPPORTED',
-      `The embedded store rotates nothing by itself: the broker rotates the secret "${secretId}".`,
+      `The embedded store does not rotate: the broker rotates the secret "${secretId}".`,
     );
   }
 

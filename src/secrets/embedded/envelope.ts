@@ -55,7 +55,7 @@ export interface SealedVersion {
  * open in another with the same master key.
  */
 export class Envelope {
-  /** A fixed value of this master key and this store, which tells whether the master key is the right one. */
+  /** A fixed value of this master key and this store, which shows whether the master key is the right one. */
   readonly keyCheck: Buffer;
   readonly #wrappingKey: Buffer;
   readonly #labelKey: Buffer;
@@ -205,7 +205,7 @@ export async function resolveMasterKey(source: MasterKeySource): Promise<Uint8Ar
 
 /**
  * Decodes a master key. White space around it, such as the line end that `openssl` prints, is dropped. The rest is
- * strict: padding, no characters of base64url, so that a mangled key is told at once and not when the store does not open.
+ * strict: padding, no characters of base64url, so that a mangled key is found at once and not when the store does not open.
  */
 export function parseKey(pasted: string, name: string): Uint8Array {
   const text = trimPasted(pasted);

@@ -1,18 +1,18 @@
-import { SecretStoreError, type SecretStore } from '../secret-store.js';
-import { textOf, type Sql, Database } from './database.js';
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, chmod, lstat, open } from 'node:fs/promises';
 import { systemClock, type Clock } from '../../tokens/time.js';
+import { SecretStoreError, type SecretStore } from '../secret-store.js';
 import { databaseFile, explained, prepareDataFolder, publish, sizeOf } from './data-folder.js';
+import { Database, textOf, type Sql } from './database.js';
 import { EmbeddedSecretStore } from './embedded-store.js';
-import { Envelope, KEY_BYTES, sameCode, resolveMasterKey } from './envelope.js';
+import { Envelope, KEY_BYTES, resolveMasterKey, sameCode } from './envelope.js';
 
 /** The schema that this code writes, in SQLite's `user_version`. */
-export const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 1;
 
 /** Marks the file as a store of ours, in SQLite's `application_id`: "STBk". */
-export const APPLICATION_ID = 0x53_54_42_6b;
+const APPLICATION_ID = 0x53_54_42_6b;
 
 /** The statements of the schema. SQLite keeps their text, and nothing else may be in the file. */
 const TABLES: readonly string[] = [
@@ -45,8 +45,8 @@ const TABLES: readonly string[] = [
   ) STRICT`,
 ];
 
-/** What identifies a store, and tells its master key. */
-export interface StoreIdentity {
+/** What identifies a store and its master key. */
+interface StoreIdentity {
   readonly storeId: Buffer;
   readonly keyCheck: Buffer;
 }
@@ -63,12 +63,12 @@ export function createSchema(sql: Sql, identity: StoreIdentity): void {
 }
 
 /**
- * Makes sure that the file is a sound store of this schema, and tells who it is. Reads only.
+ * Makes sure that the file is a sound store of this schema, and returns its identity. Reads only.
  *
  * @throws {SecretStoreError} `STORE_CORRUPT` for a damaged file or a database of something else,
- *   `STORE_VERSION_UNSUPPORTED` for one that a newer release wrote, `STORE_TAMPERED` when its identity is gone.
+ *   `STORE_VERSION_UNSUPPORTED` for one that a newer release wrote, `STORE_TAMPERED` when its identity is missing.
  */
-export function inspectStore(sql: Sql, file: string): StoreIdentity {
+function inspectStore(sql: Sql, file: string): StoreIdentity {
   const application = pragma(sql, 'application_id');
   const version = Number(pragma(sql, 'user_version'));
   if (application !== APPLICATION_ID || version < 1) {
@@ -87,7 +87,7 @@ export function inspectStore(sql: Sql, file: string): StoreIdentity {
     .rows('SELECT CAST(sql AS BLOB) AS statement FROM sqlite_schema WHERE sql IS NOT NULL')
     .map((row) => textOf(row, 'statement'));
   if (canonical(found) !== canonical(TABLES)) {
-    // A trigger or a view that somebody added would run with our statements.
+    // An added trigger or view would run with our statements.
     throw new SecretStoreError(
       'STORE_TAMPERED',
       `The tables of the secret store ${file} are not the ones that this package made. Find out who can write to the data folder, and restore the file from a backup. It was not changed.`,
@@ -220,7 +220,7 @@ async function openDatabase(file: string, clock: Clock): Promise<Database> {
   }
 }
 
-/** Tells whether this is our store and the right key before anything in the file is changed. */
+/** Checks that this is our store and the right key before anything in the file is changed. */
 async function unlock(database: Database, file: string, masterKey: Uint8Array): Promise<Envelope> {
   const { storeId, keyCheck } = await database.read((sql) => inspectStore(sql, file));
   const envelope = new Envelope(masterKey, storeId);

@@ -1,5 +1,5 @@
 import { createPublicKey } from 'node:crypto';
-import type { JWK } from 'jose';
+import type { JsonWebKey as JWK } from 'node:crypto';
 import { isJsonObject, type JsonObject } from '../../tokens/json.js';
 
 /** What a signature algorithm asks of its key (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2). */
@@ -90,7 +90,7 @@ const SECRET_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv'] as 
 
 /**
  * Sorts the keys of a JWKS. A key that is private, symmetric, weak, for encryption, malformed or unknown is ignored, so
- * that one odd key does not disable the others. Weak are RSA keys under 2048 bits, those with an exponent that protects
+ * that one bad key does not disable the others. Weak are RSA keys under 2048 bits, those with an exponent that protects
  * nothing, and, with a reason of its own, those of CVE-2017-15361 (ROCA).
  *
  * - The same key may be listed repeatedly: with and without certificates, once for each `alg`. It counts as one key with

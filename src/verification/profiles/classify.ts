@@ -21,13 +21,13 @@ import {
   personMark,
 } from './marks.js';
 
-/** The issuer's options besides its profile, and the token's header type. */
+/** The issuer's client lists, and the token's header type. */
 export interface ClassifyOptions {
   /** Clients that may have service tokens. Default: every client that the profile allows and the other list does not name. */
   readonly serviceClientIds?: readonly string[] | undefined;
   /** Clients that people use. Default: every client that the profile allows and the other list does not name. */
   readonly customerClientIds?: readonly string[] | undefined;
-  /** `null` also takes tokens that are bound to a key. Default: they are refused. */
+  /** `null` also accepts tokens that are bound to a key. Default: they are rejected. */
   readonly senderConstraint?: null | undefined;
   /** The header's `typ`, in lower case and without `application/`. */
   readonly headerType?: string | undefined;
@@ -78,7 +78,10 @@ export function classify(
   const foreign = foreignMark(claims);
   if (foreign !== undefined) return reject('not-an-access-token', `refused: ${foreign}`);
   if (options.senderConstraint !== null && isSenderConstrained(claims)) {
-    return reject('sender-constrained', 'refused: it is bound to a key, which nobody checks here');
+    return reject(
+      'sender-constrained',
+      'refused: it is bound to a key, which is not verified here',
+    );
   }
 
   const clientId = readClientId(claims, profile.clientId);

@@ -90,7 +90,7 @@ export interface ClassificationProfile {
   /** Claims that hold scopes, as space-separated text or as a list, for each kind. */
   readonly scopes: { readonly service: readonly string[]; readonly customer: readonly string[] };
   /**
-   * `client-ids` where the provider's claims cannot tell the kinds apart. Then a token is a service token only for a
+   * `client-ids` where the provider's claims do not distinguish the kinds. Then a token is a service token only for a
    * client of the issuer's `serviceClientIds`, and a customer token only for one of its `customerClientIds`.
    * Default `claims`.
    */

@@ -64,7 +64,7 @@ const auth0 = {
 
 /**
  * Entra ID, both token versions. Request the optional claim `idtyp`; without it `oid === sub` decides. `appidacr` and
- * `azpacr` tell how the client authenticated, and `roles` stands in tokens of both kinds: neither is asked.
+ * `azpacr` say how the client authenticated, and `roles` is in tokens of both kinds: neither is asked.
  */
 const entra = {
   name: 'entra',
@@ -110,7 +110,7 @@ const cognito = {
 const ACCESS_TYPE: Condition = { claim: 'typ', oneOf: ['Bearer', 'bearer', 'DPoP', 'dpop'] };
 
 /**
- * Keycloak. A machine is a user of its own, so `sub` tells nothing. The name alone is not enough either: a person may
+ * Keycloak. A machine is a user of its own, so `sub` says nothing. The name alone is not enough either: a person may
  * register as service-account-something, but only the client-credentials grant adds the client's id as `client_id`
  * (`clientId` in older versions). User names are kept in lower case there, client ids are not.
  */
@@ -270,7 +270,7 @@ const hydra = {
   scopes: SCOPE_OR_SCP,
 } as const satisfies ClassificationProfile;
 
-/** Duende IdentityServer: a machine's token has no `sub`; a person's tells of the login. */
+/** Duende IdentityServer: a machine's token has no `sub`; a person's describes the login. */
 const duende = {
   name: 'duende',
   clientId: ['client_id'],

@@ -157,7 +157,7 @@ describe.each([
     expect(callee.tokens()).toEqual(['Own', basic, basic, undefined]);
   });
 
-  test('other origins are let pass untouched when the options say so', async () => {
+  test('requests to other origins pass unchanged with otherOrigins: send-without-token', async () => {
     const { http } = await rig({ otherOrigins: 'send-without-token' });
     const stranger = await startCallee();
     await runInCallContext(CUSTOMER_CALL, () => http.get('/a', { baseURL: stranger.origin }));

@@ -11,7 +11,7 @@ import {
 } from '../../../src/client/index.js';
 import { runInFrame } from '../../../src/context/call-context.js';
 import { assertNoCanary } from '../../support/canaries.js';
-import { startCallee, type Callee } from './support/callee.js';
+import { startCallee, type Callee, redirectingTo } from './support/callee.js';
 import { CUSTOMER_CALL, CUSTOMER_TOKEN, SERVICE_CALL } from './support/principals.js';
 import { ScriptedTokens } from './support/scripted-tokens.js';
 
@@ -77,7 +77,7 @@ describe('the token', () => {
     expect([callee.arrivals, ledger.arrivals]).toEqual([[], []]);
   });
 
-  test('is not sent when it is none; nor is it shown', async () => {
+  test('is not sent when it is not a bearer token; nor is it shown', async () => {
     const { callee, send } = await rig({ tokens: new ScriptedTokens(`x\r\n${CUSTOMER_TOKEN}`) });
     const error: unknown = await send(callee.origin).catch((reason: unknown) => reason);
     expect(error).toMatchObject({ code: 'TOKEN_NOT_SENDABLE' });
@@ -85,14 +85,14 @@ describe('the token', () => {
     expect(callee.arrivals).toEqual([]);
   });
 
-  test('cannot be had: the source’s own error, and nothing is sent', async () => {
+  test('is unavailable: the source’s own error, and nothing is sent', async () => {
     const down = new Error('the broker is down');
     const { callee, send } = await rig({ tokens: new ScriptedTokens(down) });
     await expect(send(callee.origin)).rejects.toBe(down);
     expect(callee.arrivals).toEqual([]);
   });
 
-  test('goes to no other origin, which is let pass when the options say so', async () => {
+  test('goes to no other origin, even with otherOrigins: send-without-token', async () => {
     const stranger = await startCallee();
     const { send } = await rig({ otherOrigins: 'send-without-token' });
     await runInCallContext(CUSTOMER_CALL, () => send(stranger.origin, { headers: { a: '1' } }));
@@ -432,5 +432,65 @@ describe('the options', () => {
       ...common,
       'attachAuthorization',
     ]);
+  });
+});
+
+/** Two callees that both are listed: the first one redirects. */
+async function redirecting(target: (first: string, second: string) => string, status = 302) {
+  const second = await startCallee();
+  const first = await startCallee(redirectingTo(() => target(first.origin, second.origin), status));
+  const send = createAuthorizedFetch({
+    tokens: new ScriptedTokens('token'),
+    outsideCalls: 'service',
+    origins: [first, second].map(({ origin }) => ({ origin, acceptsCustomers: true })),
+  });
+  return { first, second, send };
+}
+
+// These show what the fetch of the Node.js that runs them does: it follows redirects itself.
+describe('a redirect', () => {
+  test('within the origin keeps the token', async () => {
+    const { first, send } = await redirecting(() => '/arrived');
+    const response = await send(first.origin);
+    expect([response.status, response.redirected]).toEqual([200, true]);
+    expect(first.tokens()).toEqual(['Bearer token', 'Bearer token']);
+  });
+
+  test.each([301, 302, 303, 307, 308])(
+    'to another origin, a listed one too, takes it off: %d',
+    async (status) => {
+      const { first, second, send } = await redirecting((_, other) => `${other}/arrived`, status);
+      await send(first.origin, { method: 'POST', body: 'content' });
+      expect(second.arrivals).toMatchObject([{ url: '/arrived', authorization: [] }]);
+    },
+  );
+
+  test('takes a customer’s off as well', async () => {
+    const { first, second, send } = await redirecting((_, other) => other);
+    await runInCallContext(CUSTOMER_CALL, () => send(first.origin));
+    expect(first.tokens()).toEqual([`Bearer ${CUSTOMER_TOKEN}`]);
+    expect(second.tokens()).toEqual([undefined]);
+  });
+
+  test('there and back does not bring it back', async () => {
+    const second = await startCallee(redirectingTo(() => `${first.origin}/arrived`));
+    const first = await startCallee(redirectingTo(() => second.origin));
+    const send = createAuthorizedFetch({
+      tokens: new ScriptedTokens('token'),
+      outsideCalls: 'service',
+      origins: [first, second].map(({ origin }) => ({ origin })),
+    });
+    await send(first.origin);
+    expect([first.tokens(), second.tokens()]).toEqual([['Bearer token', undefined], [undefined]]);
+  });
+
+  test('is not followed with redirect: manual or error', async () => {
+    const { first, second, send } = await redirecting((_, other) => other);
+    const response = await send(first.origin, { redirect: 'manual' });
+    expect([response.status, response.headers.get('location')]).toEqual([302, second.origin]);
+    await expect(send(first.origin, { redirect: 'error' })).rejects.toMatchObject({
+      name: 'TypeError',
+    });
+    expect(second.arrivals).toEqual([]);
   });
 });

@@ -105,7 +105,7 @@ describe.each(['http', 'fetch'])('a redirect, with the %s adapter', (adapter) =>
     expect([first.tokens(), second.tokens()]).toEqual([[TOKEN, undefined], [undefined]]);
   });
 
-  test('is not followed when the caller says so', async () => {
+  test('is not followed with maxRedirects: 0', async () => {
     const { first, second, http } = await rig((_, other) => other);
     const config = { maxRedirects: 0, validateStatus: null };
     expect((await http.get(first.origin, config)).status).toBe(302);

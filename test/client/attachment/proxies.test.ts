@@ -274,7 +274,7 @@ describe('a token to an http: origin, by fetch', () => {
     expect([agent.dispatched.length, direct.dispatched.length]).toEqual([0, 2]);
   });
 
-  test('is none of the http adapter’s concern', async () => {
+  test('does not concern the http adapter', async () => {
     const callee = await startCallee();
     const http = axios.create({ adapter: 'http' });
     attachAuthorization(http, { ...options, origins: [{ origin: callee.origin }] });

@@ -76,7 +76,7 @@ function ownAdapter(show: (response: Response) => unknown): AxiosAdapter {
   };
 }
 
-/** Follows redirects by itself, as the Fetch standard does, and shows the last response alone. */
+/** Follows redirects itself, as the Fetch standard does, and shows the last response alone. */
 async function byHand(input: string | Request, init?: RequestInit): Promise<Response> {
   const start = new Request(input, init);
   let { method, url } = start;

@@ -40,7 +40,7 @@ class Jobs {
   }
 }
 
-test('jobs of @nestjs/schedule call as this service where they say so, and are refused where not', async () => {
+test('jobs of @nestjs/schedule call as this service with RunAsService(), and are refused without it', async () => {
   const callee = await startCallee();
   @Module({
     imports: [

@@ -22,7 +22,7 @@ type Same<A, B> = [A, B] extends [B, A] ? true : false;
 
 true satisfies Same<Principal['kind'], 'customer' | 'service'>;
 true satisfies Same<Principal, CustomerPrincipal | ServicePrincipal>;
-// @ts-expect-error: the union is no single kind, and Same does not say so of everything
+// @ts-expect-error: the union is not one kind, and Same does not accept everything
 true satisfies Same<Principal, ServicePrincipal>;
 
 export function narrowed(): string {
@@ -48,7 +48,7 @@ export function exhausted(): string {
   }
 }
 
-// @ts-expect-error: who calls must be found out before the client id is relied on
+// @ts-expect-error: the kind must be checked before the client id is used
 export const unasked: string = principal.clientId;
 // @ts-expect-error: there is no third kind
 export const isAdmin = principal.kind === 'admin';

@@ -7,8 +7,8 @@ import {
 } from '../../../src/secrets/aws/fallback-store.js';
 import {
   SecretStoreError,
-  type SecretStoreErrorCode,
   type SecretStore,
+  type SecretStoreErrorCode,
 } from '../../../src/secrets/secret-store.js';
 import { systemClock, type Clock } from '../../../src/tokens/time.js';
 import { VERSION } from './harness.js';

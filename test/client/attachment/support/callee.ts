@@ -61,7 +61,7 @@ export async function startCallee(
     const { status = 200, headers = {}, body = '{}' } = await answer(arrival);
     response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
   };
-  // A client that has gone, or a mistake of the test, ends the connection and is seen there.
+  // A client that has closed, or a mistake of the test, ends the connection and is seen there.
   const listener: RequestListener = (request, response) => {
     serve(request, response).catch(() => response.destroy());
   };

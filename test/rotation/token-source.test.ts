@@ -1,0 +1,202 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { decodeJwt } from 'jose';
+import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
+import { serviceTokenOf, TokenSource } from '../../src/rotation/token-source.js';
+import { BrokerError } from '../../src/tokens/errors.js';
+import {
+  parseServiceToken,
+  serializeServiceToken,
+  type ServiceToken,
+} from '../../src/tokens/service-token.js';
+import { systemClock } from '../../src/tokens/time.js';
+import { MemorySecretStore } from '../support/memory-store.js';
+import { fc } from '../support/properties.js';
+import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
+
+const NOW = Date.parse('2026-11-22T12:00:00.000Z');
+const SECOND = NOW / 1000;
+
+function jwt(claims: object): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'RS256' })}.${part({ iss: 'https://provider.example.test', ...claims })}.c2ln`;
+}
+
+function failureOf(run: () => unknown): BrokerError {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof BrokerError) return error;
+    throw error;
+  }
+  throw new Error('it was kept');
+}
+
+describe('when a minted token ends', () => {
+  test.each<[string, unknown, number | undefined, number]>([
+    ['by exp', SECOND + 3_600, undefined, 3_600_000],
+    ['by exp with a fraction', SECOND + 3_600.75, undefined, 3_600_750],
+    ['by exp, when expires_in is later', SECOND + 3_600, 86_400, 3_600_000],
+    ['by expires_in, when exp is later', SECOND + 86_400, 3_600, 3_600_000],
+    ['by expires_in with a fraction', SECOND + 86_400, 59.5, 59_500],
+    ['by exp, when expires_in has no end', SECOND + 60, Infinity, 60_000],
+  ])('%s', (_by, exp, expiresIn, life) => {
+    expect(serviceTokenOf(jwt({ exp }), expiresIn, NOW).expiresAt).toBe(NOW + life);
+  });
+
+  test.each([[0], [-1]])('expires_in %d says that it has ended', (expiresIn) => {
+    const failure = failureOf(() => serviceTokenOf(jwt({ exp: SECOND + 3_600 }), expiresIn, NOW));
+    expect(failure).toMatchObject({ code: 'MINTED_TOKEN_INVALID', kind: 'misconfigured' });
+    expect(failure.message).toContain(
+      `the provider says that it has expired already: "expires_in" is ${expiresIn}.`,
+    );
+  });
+
+  test('an exp that has passed says so, and by which clock', () => {
+    for (const exp of [SECOND, SECOND - 60, SECOND - 0.5, 0, -5]) {
+      const { code, message } = failureOf(() => serviceTokenOf(jwt({ exp }), undefined, NOW));
+      expect(code).toBe('MINTED_TOKEN_INVALID');
+      expect(message).toContain(`its "exp" is ${new Date(Math.floor(exp * 1000)).toISOString()}`);
+      expect(message).toContain('it is 2026-11-22T12:00:00.000Z here');
+    }
+  });
+
+  test.each([[undefined], [null], ['1e9'], [true], [[SECOND + 60]], [{}], [1e15], [1e300]])(
+    'exp %j is no date',
+    (exp) => {
+      const { message } = failureOf(() => serviceTokenOf(jwt({ exp }), 60, NOW));
+      expect(message).toContain('its "exp" is missing, or is not a date');
+    },
+  );
+
+  test('what is kept can be written and read again, whatever the numbers are', () => {
+    const number = fc.oneof(
+      fc.double({ noNaN: true }),
+      fc.maxSafeInteger(),
+      fc.constant(SECOND + 9),
+    );
+    fc.assert(
+      fc.property(number, fc.option(number, { nil: undefined }), (exp, expiresIn) => {
+        let token: ServiceToken;
+        try {
+          token = serviceTokenOf(jwt({ exp }), expiresIn, NOW);
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'MINTED_TOKEN_INVALID' });
+          return;
+        }
+        expect(parseServiceToken(serializeServiceToken(token))).toEqual(token);
+      }),
+    );
+  });
+});
+
+describe('the scopes of a token', () => {
+  const exp = SECOND + 3_600;
+  test.each<[string, object, string | undefined, string | undefined]>([
+    ['the claim scope', { scope: 'read write' }, 'asked', 'read write'],
+    ['the claim scope as a list', { scope: ['read', 'write'] }, 'asked', 'read write'],
+    ['the claim scp', { scp: ['read', 'write'] }, 'asked', 'read write'],
+    ['the claim scp as a text', { scp: 'read' }, 'asked', 'read'],
+    ['an empty claim: none', { scope: '' }, 'asked', ''],
+    ['an empty list: none', { scp: [] }, 'asked', ''],
+    ['a claim that is null: what was asked for', { scope: null }, 'asked', 'asked'],
+    ['a claim of another type', { scope: { a: 1 } }, 'asked', 'asked'],
+    ['no claim', {}, 'asked  twice asked', 'asked twice'],
+    ['no claim, and nothing asked for', {}, undefined, undefined],
+    [
+      'names that cannot be scopes are left out',
+      { scope: ['a"b', 'r\u00e9ad', 'ok'] },
+      undefined,
+      'ok',
+    ],
+  ])('%s', (_what, claims, asked, expected) => {
+    const token = serviceTokenOf(jwt({ exp, ...claims }), undefined, NOW, asked);
+    expect(token.scope).toBe(expected);
+    const written = serializeServiceToken(token);
+    expect(parseServiceToken(written)).toEqual(token);
+    expect('scope' in (JSON.parse(written) as object)).toBe(expected !== undefined);
+  });
+
+  test.each<[unknown, string | undefined]>([
+    [undefined, 'from the claim'],
+    [null, 'from the claim'],
+    [7, 'from the claim'],
+    ['written', 'written'],
+    [['written', 'twice'], 'written twice'],
+    ['', ''],
+  ])('in a token secret: %j, else the claim of the token', (scope, expected) => {
+    const token = serviceTokenOf(jwt({ exp, scope: 'from the claim' }), undefined, NOW);
+    const { scope: _scope, ...older } = token;
+    const text = serializeServiceToken(older, { scope });
+    expect(parseServiceToken(text).scope).toBe(expected);
+  });
+
+  test('a token that is no JWT has none that are known', () => {
+    for (const accessToken of ['opaque', 'a.b.c', 'a.bnVsbA.c', 'a.W10.c']) {
+      const token: ServiceToken = {
+        ...serviceTokenOf(jwt({ exp }), undefined, NOW),
+        accessToken,
+      };
+      expect(parseServiceToken(serializeServiceToken(token)).scope).toBeUndefined();
+    }
+  });
+});
+
+describe('a mint', () => {
+  let server: ProviderServer | undefined;
+  afterEach(() => server?.close());
+
+  /** Mints by the token source from a real server that answers with these members. */
+  async function mint(
+    members: Readonly<Record<string, unknown>>,
+    secret: object = {},
+    setting: { readonly scope?: string } = {},
+  ): Promise<ServiceToken> {
+    server = await startProviderServer();
+    server.always('token', answers.token(members));
+    const store = new MemorySecretStore({ clock: systemClock });
+    store.seed(
+      'credentials',
+      JSON.stringify({ client_id: 'broker', client_secret: 'right-secret', ...secret }),
+    );
+    const source = new TokenSource({
+      store,
+      credentialsSecretId: 'credentials',
+      provider: createOAuthProvider({ clock: systemClock }),
+      configured: { issuer: server.issuer, ...setting },
+      createVerifier: () => {
+        throw new Error('nothing is verified here');
+      },
+      clock: systemClock,
+    });
+    return source.mint();
+  }
+
+  test.each<[string, unknown, object, { readonly scope?: string }, string | undefined]>([
+    ['what the provider says', 'issued', { scope: 'a' }, { scope: 'b' }, 'issued'],
+    ['a list of the provider', ['one', 'two'], {}, {}, 'one two'],
+    ['nothing, says the provider', '', { scope: 'a' }, {}, ''],
+    ['the setting, where it says nothing', undefined, { scope: 'a' }, { scope: 'b' }, 'b'],
+    ['the secret, where nobody else does', null, { scope: 'a' }, {}, 'a'],
+    ['not known', undefined, {}, {}, undefined],
+  ])('keeps the scopes: %s', async (_what, scope, secret, setting, expected) => {
+    expect((await mint({ scope }, secret, setting)).scope).toBe(expected);
+  });
+
+  test('keeps the end that comes first: expires_in before exp', async () => {
+    const before = Date.now();
+    const token = await mint({ expires_in: 60 });
+    expect(token.expiresAt).toBeGreaterThanOrEqual(before + 60_000);
+    expect(token.expiresAt).toBeLessThanOrEqual(Date.now() + 60_000);
+    const { exp = 0 } = decodeJwt(token.accessToken);
+    expect(exp * 1000).toBeGreaterThan(token.expiresAt + 60_000);
+    // What is kept says the same when it is read again, and so does whoever serves it.
+    expect(parseServiceToken(serializeServiceToken(token)).expiresAt).toBe(token.expiresAt);
+  });
+
+  test('of a token that has expired already says so, not "-1 s of life"', async () => {
+    await expect(mint({ expires_in: 0 })).rejects.toMatchObject({
+      code: 'MINTED_TOKEN_INVALID',
+      message: expect.stringContaining('"expires_in" is 0'),
+    });
+  });
+});

@@ -1,0 +1,107 @@
+// Runs before the tests: bundles the programs that they start as processes of their own, out of what `npm run build` has
+// built. A bundle starts in half the processor time, and there are some 400 starts.
+import { createHash } from 'node:crypto';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const dist = join(root, 'dist');
+const cache = join(root, 'node_modules/.cache/programs');
+/** Milliseconds after which bundles that are not of the present build are deleted: another run may use them. */
+const KEPT = 3_600_000;
+
+/** Entries by the names of their bundles. */
+const PROGRAMS = {
+  cli: 'dist/cli.js',
+  main: 'dist/main.js',
+  'rotating-process': 'test/support/rotating-process.mjs',
+};
+
+/** Native code, what most processes never load, and what NestJS and Fastify load only where it is installed. */
+const EXTERNAL = [
+  '@aws-sdk/*',
+  'libsql',
+  'oidc-provider',
+  '@fastify/multipart',
+  '@fastify/static',
+  '@fastify/view',
+  '@nestjs/microservices',
+  '@nestjs/platform-express',
+  '@nestjs/websockets',
+  '@grpc/*',
+  '@mikro-orm/*',
+  '@nestjs/axios',
+  '@nestjs/mongoose',
+  '@nestjs/sequelize',
+  '@nestjs/typeorm',
+  '@prisma/client',
+  'class-transformer',
+  'class-validator',
+  'mongoose',
+  'sequelize',
+  'typeorm',
+];
+
+/** Sets TEST_PROGRAMS to the folder of the bundles. */
+export default async function bundlePrograms() {
+  // Tests that start processes fail then, and say why.
+  if (!existsSync(join(dist, 'cli.js'))) return;
+  const folder = join(cache, digest());
+  process.env['TEST_PROGRAMS'] = join(folder, 'dist');
+  if (existsSync(folder)) return;
+  mkdirSync(cache, { recursive: true });
+  for (const name of readdirSync(cache)) {
+    const old = join(cache, name);
+    if (Date.now() - statSync(old).mtimeMs > KEPT) rmSync(old, { recursive: true, force: true });
+  }
+  const partial = `${folder}.${process.pid}`;
+  const { build } = await import('esbuild');
+  await build({
+    absWorkingDir: root,
+    entryPoints: PROGRAMS,
+    outdir: join(partial, 'dist'),
+    chunkNames: 'chunks/[name]-[hash]',
+    bundle: true,
+    splitting: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    keepNames: true,
+    external: EXTERNAL,
+    logLevel: 'warning',
+    // CommonJS packages in the bundle load modules of Node.js with it.
+    banner: {
+      js: "import { createRequire as createRequireOfBundle } from 'node:module';\nconst require = createRequireOfBundle(import.meta.url);",
+    },
+  });
+  // The command reads its version from the package.json beside its folder.
+  copyFileSync(join(root, 'package.json'), join(partial, 'package.json'));
+  // A run that started together with this one may have been faster.
+  if (existsSync(folder)) rmSync(partial, { recursive: true });
+  else renameSync(partial, folder);
+}
+
+/** Tells a build from another. */
+function digest() {
+  const inputs = [
+    fileURLToPath(import.meta.url),
+    join(root, 'package-lock.json'),
+    ...Object.values(PROGRAMS).map((path) => join(root, path)),
+    ...readdirSync(dist, { recursive: true, encoding: 'utf8' }).map((name) => join(dist, name)),
+  ];
+  const hash = createHash('sha256');
+  for (const path of inputs) {
+    const { mtimeMs, size } = statSync(path);
+    hash.update(`${path} ${mtimeMs} ${size}\n`);
+  }
+  return hash.digest('hex').slice(0, 16);
+}
