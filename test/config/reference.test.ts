@@ -8,6 +8,7 @@ import {
   configReferenceText,
 } from '../../src/config/reference.js';
 import { fileKey, PROFILE_NAMES, SETTING_NAMES } from '../../src/config/settings.js';
+import { PROFILE_NAMES as BUILT_IN } from '../../src/verification/index.js';
 
 /** A table without what a formatter may change: the width of its columns. */
 function cells(table: string): string[][] {
@@ -72,4 +73,9 @@ describe('the configuration table', () => {
   test('names the profiles once each', () => {
     expect(new Set(PROFILE_NAMES).size).toBe(16);
   });
+});
+
+// The two rooms do not import each other, so that each can be used alone; here they are held together.
+test('every built-in profile can be configured, and no other', () => {
+  expect([...PROFILE_NAMES].sort()).toEqual([...BUILT_IN].sort());
 });

@@ -107,22 +107,19 @@ const NO_ANSWER: Finding = {
   code: 'NO_ANSWER',
 };
 
-export function ok(message: string, action?: string): Finding {
-  return { state: 'ok', message, ...(action !== undefined && { action }) };
-}
+const findingOf =
+  (state: Finding['state']) =>
+  (message: string, action?: string): Finding => ({
+    state,
+    message,
+    ...(action !== undefined && { action }),
+  });
 
+export const ok = findingOf('ok');
 /** It works for now, and somebody should look at it. */
-export function warning(message: string, action?: string): Finding {
-  return { state: 'warning', message, ...(action !== undefined && { action }) };
-}
-
-export function failed(message: string, action?: string): Finding {
-  return { state: 'failed', message, ...(action !== undefined && { action }) };
-}
-
-export function skipped(message: string, action?: string): Finding {
-  return { state: 'skipped', message, ...(action !== undefined && { action }) };
-}
+export const warning = findingOf('warning');
+export const failed = findingOf('failed');
+export const skipped = findingOf('skipped');
 
 /** An error as a finding. The messages of the broker's own errors say what to do. */
 export function failure(error: unknown): Finding {

@@ -1,5 +1,5 @@
 import { createCore, type Core } from '../../composition/core.js';
-import { openStore, storeIsMissing, storeMissing } from '../../composition/open-store.js';
+import { openStore } from '../../composition/open-store.js';
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { ClockWatch } from '../../operations/clock-watch.js';
 import { readPeers } from '../../peers/peer-directory.js';
@@ -44,7 +44,7 @@ export interface ExaminedBroker extends Core {
 export async function examineStore(config: BrokerConfig): Promise<Examined<ExaminedBroker>> {
   const clock = systemClock;
   const finding =
-    config.secrets.store === 'aws' ? await examineIdentity(clock) : await findEmbedded(config);
+    config.secrets.store === 'aws' ? await examineIdentity(clock) : embeddedStore(config);
   if (finding.state === 'failed') return finding;
   const clockWatch = new ClockWatch(config.verification.clockSkewSeconds * 1000);
   const store = await openStore(config, clock, {
@@ -58,12 +58,10 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Exami
   return { ...finding, value: { ...core, provider, clockWatch } };
 }
 
-async function findEmbedded(config: BrokerConfig): Promise<Finding> {
-  if (await storeIsMissing(config)) return failure(storeMissing(config));
-  const { dataDir, masterKey } = config.secrets;
-  return ok(
-    `The embedded store in "${dataDir}" opens with the key of ${masterKey === undefined ? 'its key file' : 'BROKER_MASTER_KEY'}.`,
-  );
+/** The finding for a store that opens: without a store, or with another key, opening fails. */
+function embeddedStore({ secrets: { dataDir, masterKey } }: BrokerConfig): Finding {
+  const key = masterKey === undefined ? 'its key file' : 'BROKER_MASTER_KEY';
+  return ok(`The embedded store in "${dataDir}" opens with the key of ${key}.`);
 }
 
 async function examineIdentity(clock: Clock): Promise<Finding> {
