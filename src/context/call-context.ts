@@ -145,7 +145,7 @@ export function currentCorrelation(): Correlation | undefined {
  *
  * @example
  * ```ts
- * import { currentCallContext, runInCallContext } from 'service-token-broker/guard';
+ * import { currentCallContext, runInCallContext } from 'service-token-kit/guard';
  *
  * const callContext = currentCallContext();
  * emitter.once('drain', () => runInCallContext(callContext, () => ship(order)));
@@ -170,7 +170,7 @@ export function runInCallContext<Result>(
  *
  * @example
  * ```ts
- * import { runWithPrincipal } from 'service-token-broker/guard';
+ * import { runWithPrincipal } from 'service-token-kit/guard';
  *
  * const { principal } = await verifier.verify(message.token);
  * await runWithPrincipal(principal, message.token, () => handle(message));
@@ -200,7 +200,7 @@ export function runWithPrincipal<Result>(
  *
  * @example
  * ```ts
- * import { runAsService } from 'service-token-broker/guard';
+ * import { runAsService } from 'service-token-kit/guard';
  *
  * await runAsService(() => this.stock.reorder(article));
  * ```

@@ -14,7 +14,7 @@ import { runInFrame, type CallFrame, currentCorrelation } from './call-context.j
  * ```ts
  * import { Injectable } from '@nestjs/common';
  * import { Cron } from '@nestjs/schedule';
- * import { RunAsService } from 'service-token-broker/client/nest';
+ * import { RunAsService } from 'service-token-kit/client/nest';
  *
  * @Injectable()
  * export class Reconciliation {

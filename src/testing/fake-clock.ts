@@ -10,7 +10,7 @@ interface Sleeper {
  *
  * @example
  * ```ts
- * import { FakeClock, startTestIssuer } from 'service-token-broker/testing';
+ * import { FakeClock, startTestIssuer } from 'service-token-kit/testing';
  *
  * const clock = new FakeClock('2026-03-01T12:00:00Z');
  * const issuer = await startTestIssuer({ clock });

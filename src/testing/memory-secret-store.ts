@@ -71,7 +71,7 @@ interface MemorySecret {
  *
  * @example
  * ```ts
- * import { MemorySecretStore } from 'service-token-broker/testing';
+ * import { MemorySecretStore } from 'service-token-kit/testing';
  *
  * const store = new MemorySecretStore();
  * store.seed('broker/credentials', JSON.stringify({ client_id: 'job', client_secret: 'test' }));

@@ -126,8 +126,8 @@ const DISCOVERY_PATHS: ReadonlySet<string> = new Set([
  *
  * @example
  * ```ts
- * import { createTokenVerifier } from 'service-token-broker';
- * import { startTestIssuer } from 'service-token-broker/testing';
+ * import { createTokenVerifier } from 'service-token-kit';
+ * import { startTestIssuer } from 'service-token-kit/testing';
  *
  * const issuer = await startTestIssuer({ profile: 'auth0' });
  * const verifier = createTokenVerifier(issuer.verifierOptions());
@@ -174,7 +174,7 @@ export async function startTestIssuer(options: TestIssuerOptions = {}): Promise<
  *
  * @example
  * ```ts
- * import { createOfflineTestIssuer } from 'service-token-broker/testing';
+ * import { createOfflineTestIssuer } from 'service-token-kit/testing';
  *
  * const issuer = await createOfflineTestIssuer({ profile: 'okta' });
  * const options = issuer.verifierOptions({ audience: 'https://orders.example.com' });

@@ -59,7 +59,7 @@ export interface TokenOverrides {
  *
  * @example
  * ```ts
- * import { startTestIssuer, TOKEN_FAULTS } from 'service-token-broker/testing';
+ * import { startTestIssuer, TOKEN_FAULTS } from 'service-token-kit/testing';
  *
  * test.each(Object.keys(TOKEN_FAULTS) as TokenFault[])('%s is refused', async (fault) => {
  *   expect(await statusOf(issuer.customerToken({ fault }))).toBe(401);

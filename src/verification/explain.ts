@@ -54,7 +54,7 @@ export interface TokenSight {
  *
  * @example
  * ```ts
- * import { explainToken } from 'service-token-broker';
+ * import { explainToken } from 'service-token-kit';
  *
  * const { accepted, steps } = await explainToken(token, options);
  * for (const { step, outcome, words } of steps) console.log(step, outcome, words);

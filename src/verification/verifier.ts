@@ -34,7 +34,7 @@ export interface TokenVerifier {
  *
  * @example
  * ```ts
- * import { createRemoteKeySet, createTokenVerifier } from 'service-token-broker';
+ * import { createRemoteKeySet, createTokenVerifier } from 'service-token-kit';
  *
  * const verifier = createTokenVerifier({
  *   issuers: [

@@ -33,11 +33,6 @@ const OPTIONS: ts.CompilerOptions = {
   paths: {
     'service-token-kit': [join(root, 'src/index.ts')],
     'service-token-kit/*': [join(root, 'src/*/index.ts')],
-    'service-token-broker': [join(root, 'src/index.ts')],
-    'service-token-broker/guard': [join(root, 'src/guard/index.ts')],
-    'service-token-broker/client': [join(root, 'src/client/index.ts')],
-    'service-token-broker/client/nest': [join(root, 'src/client/nest/index.ts')],
-    'service-token-broker/testing': [join(root, 'src/testing/index.ts')],
     'service-token-broker/server': [join(root, 'src/server.ts')],
   },
 };

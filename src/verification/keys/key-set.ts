@@ -100,7 +100,7 @@ export interface KeySet {
  *
  * @example
  * ```ts
- * import { createStaticKeySet } from 'service-token-broker';
+ * import { createStaticKeySet } from 'service-token-kit';
  *
  * const keys = createStaticKeySet(JSON.parse(await readFile('issuer-keys.json', 'utf8')));
  * ```

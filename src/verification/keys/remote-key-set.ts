@@ -84,7 +84,7 @@ export interface RemoteKeySet extends KeySet {
    *
    * @example
    * ```ts
-   * import { createRemoteKeySet } from 'service-token-broker';
+   * import { createRemoteKeySet } from 'service-token-kit';
    *
    * const keys = createRemoteKeySet({ jwksUri: 'https://tenant.eu.auth0.com/.well-known/jwks.json' });
    * let seen = keys.state().changes;
@@ -120,7 +120,7 @@ export interface RemoteKeySet extends KeySet {
  *
  * @example
  * ```ts
- * import { createRemoteKeySet } from 'service-token-broker';
+ * import { createRemoteKeySet } from 'service-token-kit';
  *
  * const keys = createRemoteKeySet({ jwksUri: 'https://tenant.eu.auth0.com/.well-known/jwks.json' });
  * ```

@@ -60,7 +60,7 @@ export type Condition =
  *
  * @example
  * ```ts
- * import type { ClassificationProfile } from 'service-token-broker';
+ * import type { ClassificationProfile } from 'service-token-kit';
  *
  * const profile: ClassificationProfile = {
  *   name: 'our-provider',
