@@ -5,7 +5,7 @@ import { loadConfig } from '../config/load-config.js';
 import type { Coverage } from '../rotation/coverage.js';
 import type { RotationMode } from '../rotation/rotation.js';
 import { systemClock } from '../tokens/time.js';
-import { warn, type Output, type Paint } from './terminal.js';
+import { warn, type Output, type Paint } from '../composition/terminal.js';
 
 /** What every command gets. */
 export interface CommandContext {

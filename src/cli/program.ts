@@ -9,7 +9,7 @@ import type { RotateOptions } from './rotate.js';
 import type { AddPeerOptions } from './secret-commands.js';
 import { tooManyOpenFiles } from './start-errors.js';
 import type { StatusOptions } from './status.js';
-import { processOutput, show, type Output } from './terminal.js';
+import { processOutput, show, type Output } from '../composition/terminal.js';
 
 // Commands load what they need when they run: "--help" loads no configuration, and "status" no Nest.
 

@@ -19,7 +19,14 @@ import {
   withCore,
   type CommandContext,
 } from './command.js';
-import { entryLines, instant, show, span, type Output, type Paint } from './terminal.js';
+import {
+  entryLines,
+  instant,
+  show,
+  span,
+  type Output,
+  type Paint,
+} from '../composition/terminal.js';
 
 /** Options of `rotate`. */
 export interface RotateOptions {

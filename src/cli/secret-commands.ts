@@ -7,7 +7,7 @@ import {
 import { addPeer, listPeers, removePeer } from '../peers/peer-admin.js';
 import { parseCredentialsSecret } from '../provider/client-credentials.js';
 import { withCore, type CommandContext } from './command.js';
-import { instant, minute, plain, show, table, type Paint } from './terminal.js';
+import { instant, minute, plain, show, table, type Paint } from '../composition/terminal.js';
 
 /** Options of `peers add`. */
 export interface AddPeerOptions {

@@ -21,7 +21,7 @@ import {
   table,
   type Entry,
   type Paint,
-} from './terminal.js';
+} from '../composition/terminal.js';
 
 /** Options of `status`. */
 export interface StatusOptions {

@@ -14,7 +14,7 @@ import {
   type TokenVerifierOptions,
 } from '../verification/index.js';
 import { readConfig, withCore, type CommandContext } from './command.js';
-import { plain, show, span, warn, type Output, type Paint } from './terminal.js';
+import { plain, show, span, warn, type Output, type Paint } from '../composition/terminal.js';
 
 /**
  * `verify`: what a token is, and why it is accepted or refused, by the rules that this broker's service tokens are

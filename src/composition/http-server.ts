@@ -6,8 +6,8 @@ import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fa
 import type { BrokerConfig, HttpConfig } from '../config/broker-config.js';
 import { flushLogger } from '../operations/log.js';
 import { NestLogger } from '../operations/nest-logger.js';
-import { annotate, createRequestLog, requestIdHeader } from '../operations/request-log.js';
-import { headerOf, type FrameworkReply } from '../serving/endpoint.js';
+import { createRequestLog, noteAnswer, requestIdHeader } from '../operations/request-log.js';
+import type { FrameworkReply } from '../serving/endpoint.js';
 import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
 import { ServingErrorFilter } from '../serving/serving.module.js';
 import { isLoopbackHost } from '../tokens/http.js';
@@ -57,12 +57,7 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   const { observer, stop } = watchConnections(limit.max, runtime);
   const listeners: Listener[] = [];
   const withHotLane = hotLaneServerFactory(
-    createHotLane(serving.token, {
-      onAnswer: (request, answer) => {
-        annotate(request, { cache: headerOf(answer, 'X-Cache') });
-        return requestIdHeader(request);
-      },
-    }),
+    createHotLane(serving.token, { onAnswer: noteAnswer }),
     (options, handler) => {
       const listener = createListener(handler, { maxConnections: limit.max, observer }, options);
       listeners.push(listener);

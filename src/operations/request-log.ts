@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { plainPath } from '../serving/endpoint.js';
+import { headerOf, plainPath, type EndpointAnswer } from '../serving/endpoint.js';
 import { looksSecret } from '../tokens/redaction.js';
 import { plainLines, type BrokerLogger } from './log.js';
 
@@ -95,6 +95,12 @@ export function annotate(request: IncomingMessage, fields: RequestFields): void 
 export function requestIdHeader(request: IncomingMessage): readonly string[] {
   const id = (request as WatchedRequest)[WATCHED]?.requestId;
   return id === undefined ? [] : ['X-Request-Id', id];
+}
+
+/** Notes an answer whose headers Node does not keep. Returns {@link requestIdHeader}, to be sent with them. */
+export function noteAnswer(request: IncomingMessage, answer: EndpointAnswer): readonly string[] {
+  annotate(request, { cache: headerOf(answer, 'X-Cache') });
+  return requestIdHeader(request);
 }
 
 /**

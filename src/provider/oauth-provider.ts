@@ -5,13 +5,11 @@ import {
   secretsOf,
   type ClientCredentials,
   requireUrl,
-} from './client-credentials.js';
-import * as oauth from 'oauth4webapi';
-import {
   assertionAudience,
   chooseAuthentication,
   clientAuthenticators,
-} from './client-authentication.js';
+} from './client-credentials.js';
+import * as oauth from 'oauth4webapi';
 import { isProviderError, ProviderError } from './provider-errors.js';
 import { boundedFetch, type Budget, mayBeStaleMetadata, retrying } from './provider-http.js';
 import { readTokenResponse, type TokenResponseContext } from './token-response.js';

@@ -54,7 +54,7 @@ export interface StepCall extends StepDriver {
  * What the steps of one run have read, and the next need not read again. A version's value never changes; whether the
  * version may still be promoted, finishSecret always asks the store.
  */
-export interface StepRun {
+interface StepRun {
   /** The token secret as the run found it. */
   readonly description: SecretDescription;
   /** The staged version, once it was read. */

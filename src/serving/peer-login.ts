@@ -4,9 +4,13 @@ import {
   parseBasicCredentials,
   type Authentication,
   type PeerCredentials,
-} from '../peers/peer-credentials.js';
+  hasRole,
+  isPeerId,
+  type Peer,
+  type PeerRole,
+  type Peers,
+} from '../peers/peers.js';
 import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
-import { hasRole, isPeerId, type Peer, type PeerRole, type Peers } from '../peers/peers.js';
 import type { CacheAnswer } from '../tokens/refreshing-cache.js';
 import {
   errorAnswer,

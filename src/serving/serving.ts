@@ -96,17 +96,7 @@ export function createServing(options: ServingOptions): Serving {
     tokenCache: cache,
     peerDirectory: directory,
     login,
-    token: {
-      ...guarded(token, observer),
-      answerNow: (authorization, request) => {
-        try {
-          return token.answerNow(authorization, request);
-        } catch (error) {
-          observer.failed?.(error);
-          return undefined;
-        }
-      },
-    },
+    token: { ...guarded(token, observer), answerNow: token.answerNow },
     oauth: guarded(new OauthEndpoint({ login, cache, clock, observer }), observer),
     rotate: guarded(new RotateEndpoint({ login, cache, observer, rotator }), observer),
     metadata: guarded(new MetadataEndpoint({ publicUrl, cache, scope }), observer),

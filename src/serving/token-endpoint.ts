@@ -77,19 +77,24 @@ export class TokenEndpoint implements Endpoint {
   /**
    * The answer to a plain GET with this `Authorization` header, if it is decidable from the caches: a warm cache, a known
    * peer, the right secret. It has the same bytes as that of {@link answer}. Otherwise `undefined`, and no observer is
-   * notified.
+   * notified; a bug is reported, and leaves the request to {@link answer}.
    */
-  answerNow(authorization: string, request?: object): EndpointAnswer | undefined {
+  readonly answerNow = (authorization: string, request?: object): EndpointAnswer | undefined => {
     const { login, cache, clock, observer } = this.#options;
-    const source = cache.peek();
-    if (source === undefined) return undefined;
-    const peer = login.now(authorization, 'token');
-    if (peer === undefined) return undefined;
-    const answer = this.#answers.ok(source, clock.now());
-    observer.loggedIn?.(peer.id, request);
-    observer.tokenServed?.(peer.id, source.state, 200);
-    return answer;
-  }
+    try {
+      const source = cache.peek();
+      if (source === undefined) return undefined;
+      const peer = login.now(authorization, 'token');
+      if (peer === undefined) return undefined;
+      const answer = this.#answers.ok(source, clock.now());
+      observer.loggedIn?.(peer.id, request);
+      observer.tokenServed?.(peer.id, source.state, 200);
+      return answer;
+    } catch (error) {
+      observer.failed?.(error);
+      return undefined;
+    }
+  };
 
   #failure(error: unknown, minTtl: number): EndpointAnswer {
     if (!(error instanceof CacheError) || error.code !== 'TOKEN_LIFE_TOO_SHORT') {

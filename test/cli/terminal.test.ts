@@ -9,7 +9,7 @@ import {
   span,
   table,
   type Paint,
-} from '../../src/cli/terminal.js';
+} from '../../src/composition/terminal.js';
 
 const ADDED = Date.parse('2026-11-22T12:34:56Z');
 const marked: Paint = (tone, text) => `<${tone}>${text}</>`;

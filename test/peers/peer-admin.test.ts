@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { addPeer, listPeers, removePeer } from '../../src/peers/peer-admin.js';
-import { authenticate } from '../../src/peers/peer-credentials.js';
+import { authenticate } from '../../src/peers/peers.js';
 import { createPeerDirectory } from '../../src/peers/peer-directory.js';
 import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
 import {

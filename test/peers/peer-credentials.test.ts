@@ -1,6 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { authenticate, parseBasicCredentials } from '../../src/peers/peer-credentials.js';
-import { parsePeers } from '../../src/peers/peers.js';
+import { authenticate, parseBasicCredentials, parsePeers } from '../../src/peers/peers.js';
 import { peerEntry } from '../serving/broker.js';
 import { fc } from '../support/properties.js';
 

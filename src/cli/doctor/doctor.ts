@@ -1,7 +1,7 @@
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { loadConfig } from '../../config/load-config.js';
 import type { CommandContext } from '../command.js';
-import { plain, show, type Paint } from '../terminal.js';
+import { plain, show, type Paint } from '../../composition/terminal.js';
 import { Examination, ok, warning, type CheckReport, type Examined } from './examination.js';
 import {
   examineClassification,

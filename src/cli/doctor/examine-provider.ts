@@ -11,7 +11,7 @@ import {
   type TokenExplanation,
   type TokenVerifierOptions,
 } from '../../verification/index.js';
-import { span } from '../terminal.js';
+import { span } from '../../composition/terminal.js';
 import { adviceFor } from '../verify.js';
 import { failed, ok, skipped, warning, type Examined, type Finding } from './examination.js';
 import type { ExaminedBroker, ExaminedTokenSecret } from './examine-secrets.js';

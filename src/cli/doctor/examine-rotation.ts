@@ -4,7 +4,7 @@ import { gapOfStoreRotation, type Slots } from '../../rotation/coverage.js';
 import { PENDING_GRACE } from '../../rotation/repair.js';
 import { pendingLeftover, rotationMode } from '../../rotation/rotation.js';
 import type { SecretDescription } from '../../secrets/secret-store.js';
-import { instant, span } from '../terminal.js';
+import { instant, span } from '../../composition/terminal.js';
 import { failed, ok, skipped, warning, type Finding } from './examination.js';
 import type { ExaminedBroker } from './examine-secrets.js';
 

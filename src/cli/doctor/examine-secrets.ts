@@ -17,7 +17,7 @@ import {
 import { errorCode } from '../../tokens/errors.js';
 import { parseServiceToken, remainingLife, type ServiceToken } from '../../tokens/service-token.js';
 import { systemClock, type Clock } from '../../tokens/time.js';
-import { instant, span } from '../terminal.js';
+import { instant, span } from '../../composition/terminal.js';
 import {
   failed,
   failure,
@@ -84,7 +84,7 @@ export function judgeIdentity(identity: AwsIdentity, now: number): Finding {
 }
 
 /** A secret that exists. */
-export interface ExaminedSecret {
+interface ExaminedSecret {
   readonly description: SecretDescription;
   /** Whether a value was read, and so decrypted. */
   readonly wasRead: boolean;

@@ -24,8 +24,11 @@ import {
   type AxiosLike,
   type AxiosRequest,
 } from './axios-dispatch.js';
-import { fetchTrail, RedirectWatch, shownTrail, type Trail } from './redirects.js';
 import {
+  fetchTrail,
+  RedirectWatch,
+  shownTrail,
+  type Trail,
   correlationHeaders,
   isRepeatableBody,
   sendAttached,

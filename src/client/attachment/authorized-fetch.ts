@@ -10,8 +10,9 @@ import {
   type ActingAs,
   type AttachmentOptions,
 } from './attachment-rules.js';
-import { fetchTrail, type Trail } from './redirects.js';
 import {
+  fetchTrail,
+  type Trail,
   correlationHeaders,
   isRepeatableBody,
   sendAttached,

@@ -45,7 +45,7 @@ export interface AxiosRequest extends Cancellation {
 }
 
 /** `AxiosHeaders`: names in any case. */
-export interface AxiosRequestHeaders {
+interface AxiosRequestHeaders {
   has(name: string): boolean;
   set(name: string, value: string): unknown;
   delete(name: string): unknown;

@@ -3,7 +3,7 @@ import { Agent as TlsAgent } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import axios, { type AxiosRequestConfig } from 'axios';
-import { RedirectWatch } from '../../../src/client/attachment/redirects.js';
+import { RedirectWatch } from '../../../src/client/attachment/send-attached.js';
 import { attachAuthorization, runInCallContext } from '../../../src/client/index.js';
 import { redirectingTo, startCallee, type Callee } from './support/callee.js';
 import { selfSignedCertificate } from './support/certificate.js';
