@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { execFile, spawn } from 'node:child_process';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
@@ -420,7 +420,9 @@ describe('what a command loads', () => {
         return next(url, context);
       }`,
     );
-    await runNode(['--import', pathToFileURL(hook).href, CLI, ...args], {
+    // The compiled modules themselves: a bundle does not show what it was made of.
+    const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+    await runNode(['--import', pathToFileURL(hook).href, cli, ...args], {
       BROKER_DATA_DIR: join(folder, 'data'),
     });
     return (await readFile(list, 'utf8')).trim().split('\n');
