@@ -25,6 +25,12 @@ const LIVES: Lives = { token: 75, slot: 30, ttl: 3, skew: 3, minRemaining: 10 };
 /** Brokers at once: most of them wait most of the time. */
 const AT_ONCE = Number(process.env['FAULTS_AT_ONCE'] ?? availableParallelism() * 12);
 
+/**
+ * Milliseconds that the machine may add to what is measured. On a machine of others, as CI's, a figure that is seconds late
+ * says nothing of the broker; what is broken is late by tens of seconds.
+ */
+const SLACK = Number(process.env['FAULTS_SLACK_MS'] ?? 500);
+
 /** What to run, by name, when it is not all: then docs/reliability.md is left as it is. */
 const ONLY = process.env['FAULTS_ONLY'];
 
@@ -81,7 +87,7 @@ describe('everything that can go wrong', () => {
               results === outages
                 ? { ...alone, outages: [cell] }
                 : { ...alone, coldStarts: [cell] };
-            for (const { figure, missed } of targetsOf(found)) {
+            for (const { figure, missed } of targetsOf(found, SLACK)) {
               // A median is one of all cells.
               const own = missed.filter((text) => !text.startsWith('median'));
               if (own.length > 0) process.stderr.write(`MISSED ${figure}: ${own.join('; ')}\n`);
@@ -131,7 +137,7 @@ describe('everything that can go wrong', () => {
   }, 1_800_000);
 
   test('every figure is reached', () => {
-    const targets = targetsOf({ outages, coldStarts, parts });
+    const targets = targetsOf({ outages, coldStarts, parts }, SLACK);
     for (const { figure, right, reached } of targets) {
       process.stderr.write(`${figure}: ${reached} (must be ${right})\n`);
     }
