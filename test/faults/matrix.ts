@@ -52,8 +52,14 @@ const HOLDS_UP_ROTATION: ReadonlySet<Place> = new Set(['store', 'token endpoint'
  * A fault that begins when everything is warm, lasts over a slot and until no token is left, and ends: the phases `warm`,
  * `slot`, `dead` and `recovery`.
  */
-export async function outage(world: World, place: Place, fault: Fault): Promise<CellResult> {
-  const scene = await Scene.open(world, cellName('outage', place, fault), place, fault);
+export async function outage(
+  world: World,
+  place: Place,
+  fault: Fault,
+  attempt = 1,
+): Promise<CellResult> {
+  const name = cellName('outage', place, fault, attempt);
+  const scene = await Scene.open(world, name, place, fault);
   const { ttl, skew, slot, token } = world.lives;
   // How long nothing is served before the fault ends, in milliseconds.
   const deadFor = Math.min(10_000, token * 250);
@@ -145,14 +151,20 @@ export async function outage(world: World, place: Place, fault: Fault): Promise<
  * A broker, or a client, that starts while the fault lasts; it ends, and comes back to find the broker told to stop: the
  * phases `cold start`, `recovery` and `shutdown`.
  */
-export async function coldStart(world: World, place: Place, fault: Fault): Promise<CellResult> {
-  const scene = await Scene.open(world, cellName('cold', place, fault), place, fault);
+export async function coldStart(
+  world: World,
+  place: Place,
+  fault: Fault,
+  attempt = 1,
+): Promise<CellResult> {
+  const name = cellName('cold', place, fault, attempt);
+  const scene = await Scene.open(world, name, place, fault);
   await scene.proxy.fail(fault);
   const run = await Run.start(scene);
   try {
+    const before = await run.metrics();
     run.asker.ask();
     const startedAt = Date.now();
-    const before = await run.metrics();
     await delay(12_000);
     const during = await run.metrics();
     await scene.proxy.heal();
@@ -199,8 +211,8 @@ export async function coldStart(world: World, place: Place, fault: Fault): Promi
 const delay = <T = void>(milliseconds: number, value?: T): Promise<T> =>
   sleep(milliseconds, value as T, { ref: false });
 
-const cellName = (kind: string, place: Place, fault: Fault): string =>
-  `${kind}-${place}-${fault}`.replaceAll(' ', '-');
+const cellName = (kind: string, place: Place, fault: Fault, attempt: number): string =>
+  `${kind}-${place}-${fault}-${attempt}`.replaceAll(' ', '-');
 
 interface HealthSample {
   readonly at: number;
