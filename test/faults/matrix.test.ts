@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { frozen, stopWhileRotating } from './beside.js';
 import { FAULTS, FaultProxy, type Fault } from './fault-proxy.js';
 import { coldStart, outage } from './matrix.js';
@@ -14,6 +14,9 @@ const LIVES: Lives = { token: 15, slot: 5, ttl: 1, skew: 1, minRemaining: 3 };
  * for a store that hangs (15 s), that does not come back by itself, or that does not end.
  */
 const SLACK = 10_000;
+
+// As in the whole: what is missed is measured once more.
+jest.retryTimes(1, { logErrorsBeforeRetry: true });
 
 /** The short form: a fault of each place. `npm run faults` runs all. */
 describe('a bad day', () => {
