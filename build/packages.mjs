@@ -99,15 +99,17 @@ async function buildKit({ folder, files }) {
 /** jose is an ES module, which jest cannot load in CommonJS mode: what is used of it stands in one file. */
 async function bundleJose(cjs, files) {
   const { build } = await import('esbuild');
+  const used = new Set();
   for (const file of files) {
     const script = join(cjs, file.replace(/\.ts$/, '.js'));
     const code = read(script);
     if (!code.includes('require("jose")')) continue;
+    for (const [, name] of code.matchAll(/\b_jose\.(\w+)/g)) used.add(name);
     const path = relative(dirname(script), join(cjs, 'vendor/jose.js')).replaceAll('\\', '/');
     writeFileSync(script, code.replaceAll('require("jose")', `require("./${path}")`));
   }
   await build({
-    stdin: { contents: "export { importJWK } from 'jose';", resolveDir: root },
+    stdin: { contents: `export { ${[...used].join(', ')} } from 'jose';`, resolveDir: root },
     outfile: join(cjs, 'vendor/jose.js'),
     bundle: true,
     platform: 'node',

@@ -1,4 +1,4 @@
-import { tell } from '../tokens/errors.js';
+import { notify } from '../tokens/errors.js';
 import { backoff } from '../tokens/time.js';
 import { TokenRequestError } from './client-errors.js';
 import { readPeerSecret, type ClientSettings } from './client-options.js';
@@ -104,7 +104,7 @@ export class BrokerAsker {
       if (!(error instanceof TokenRequestError)) throw error;
       const now = clock.now();
       const durationSeconds = (now - startedAt) / 1_000;
-      tell(() => observer.brokerFailed?.({ broker, error, durationSeconds }));
+      notify(() => observer.brokerFailed?.({ broker, error, durationSeconds }));
       if (isRefusal(error)) {
         const last = this.#refusalOf(peerSecret);
         this.#refusal = { ...remember(error, last, now, random()), secret: peerSecret };
@@ -131,7 +131,7 @@ export class BrokerAsker {
     this.#refusal = undefined;
     this.#update(broker, () => undefined);
     if (last === undefined || last === broker) return;
-    tell(() => this.#settings.observer.brokerSwitched?.({ from: last, to: broker }));
+    notify(() => this.#settings.observer.brokerSwitched?.({ from: last, to: broker }));
   }
 
   #update(

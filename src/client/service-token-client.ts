@@ -6,7 +6,7 @@ import {
   type SuppliedToken,
   type TokenDemand,
 } from '../tokens/token-supply.js';
-import { tell } from '../tokens/errors.js';
+import { notify } from '../tokens/errors.js';
 import { BrokerAsker } from './ask-brokers.js';
 import { ClientConfigError } from './client-errors.js';
 import {
@@ -150,7 +150,7 @@ class BrokerClient implements ServiceTokenClient {
     if (state === 'STALE' && !this.#noticedStale) {
       this.#noticedStale = true;
       const { expiresAt } = value.token;
-      tell(() => this.#settings.observer.servedStale?.({ readAt, expiresAt }));
+      notify(() => this.#settings.observer.servedStale?.({ readAt, expiresAt }));
     }
     return value;
   }

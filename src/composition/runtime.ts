@@ -1,4 +1,3 @@
-import { BrokerError } from '../tokens/errors.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { ClockWatch } from '../operations/clock-watch.js';
 import type { ReadinessSource } from '../operations/health.js';
@@ -9,6 +8,7 @@ import { TokenWatch } from '../rotation/token-watch.js';
 import type { ServingObserver } from '../serving/endpoint.js';
 import { createServing, type Serving } from '../serving/serving.js';
 import type { TokenCache } from '../serving/token-cache.js';
+import { BrokerError } from '../tokens/errors.js';
 import {
   createSuppliedToken,
   readDemand,

@@ -1,6 +1,6 @@
 import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { CallContext, CallLife } from '../context/call-context.js';
-import { tell } from '../tokens/errors.js';
+import { notify } from '../tokens/errors.js';
 import { isObject } from '../tokens/json.js';
 import type { Principal } from '../verification/principal.js';
 import {
@@ -144,7 +144,7 @@ export class JwtGuard implements CanActivate {
     const handler = nameOf(context.getHandler(), context.getClass());
     const refused = { handler, transport: transport ?? context.getType<string>(), refusal, error };
     if (options.onRefused === undefined) refusalLog.refused(refused);
-    else tell(() => options.onRefused?.(refused));
+    else notify(() => options.onRefused?.(refused));
     if (transport === 'ws' || transport === 'rpc') throw new MessageRefusedException(refusal);
     if (transport === 'graphql') throw new GraphqlCallRefusedException(refusal);
     if (transport === 'http') {

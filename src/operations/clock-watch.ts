@@ -1,4 +1,4 @@
-import { tell } from '../tokens/errors.js';
+import { notify } from '../tokens/errors.js';
 import { nextOffset, offsetBounds, type DateReading } from '../tokens/time.js';
 
 /** The clocks that this machine's is compared with. */
@@ -61,8 +61,9 @@ export class ClockWatch {
     const offset = nextOffset(before.offset, bounds);
     const state = stateOf(offset, this.#tolerated);
     this.#known.set(source, { offset, state });
-    tell(() => this.#observer.read?.(source, state, offset / 1_000));
-    if (state !== before.state) tell(() => this.#observer.changed?.(source, state, offset / 1_000));
+    notify(() => this.#observer.read?.(source, state, offset / 1_000));
+    if (state !== before.state)
+      notify(() => this.#observer.changed?.(source, state, offset / 1_000));
   }
 
   /** Seconds; positive while this machine's clock is behind; `undefined` before the first reading. */

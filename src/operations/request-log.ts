@@ -97,7 +97,7 @@ export function requestIdHeader(request: IncomingMessage): readonly string[] {
   return id === undefined ? [] : ['X-Request-Id', id];
 }
 
-/** Notes an answer whose headers Node does not keep. Returns {@link requestIdHeader}, to be sent with them. */
+/** Annotates a request that the hot lane answers, whose headers Node does not keep. Returns {@link requestIdHeader}, to send with them. */
 export function noteAnswer(request: IncomingMessage, answer: EndpointAnswer): readonly string[] {
   annotate(request, { cache: headerOf(answer, 'X-Cache') });
   return requestIdHeader(request);

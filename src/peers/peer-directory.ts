@@ -1,5 +1,5 @@
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
-import { tell } from '../tokens/errors.js';
+import { notify } from '../tokens/errors.js';
 import { RefreshingCache, type CacheObserver } from '../tokens/refreshing-cache.js';
 import type { Clock } from '../tokens/time.js';
 import { listMalformed, NO_PEERS, parsePeers, type MalformedPeer, type Peers } from './peers.js';
@@ -45,7 +45,7 @@ export function createPeerDirectory(options: PeerDirectoryOptions): PeerDirector
     const peers = await readPeers(store, secretId);
     const malformed = listMalformed(peers);
     const current = JSON.stringify(malformed);
-    if (current !== reported && malformed.length > 0) tell(() => onMalformed?.(malformed));
+    if (current !== reported && malformed.length > 0) notify(() => onMalformed?.(malformed));
     reported = current;
     return peers;
   };

@@ -327,7 +327,7 @@ export class RotationSchedule {
 }
 
 /**
- * Milliseconds until a failed rotation is tried again: 5 to 10 seconds at random, and half of that where the store failed.
+ * Milliseconds until a failed rotation is tried again: 5 to 10 seconds at random, and at first half of that where the store failed.
  * What has to be fixed at the provider is tried less often after a while, down to every five minutes; and to every half
  * hour where each try mints a token, which may cost money.
  *

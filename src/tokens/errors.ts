@@ -73,9 +73,9 @@ export function errorCode(error: unknown): string {
 }
 
 /** Notifies an observer. Its own error must neither break what is observed nor be hidden: it becomes a process warning. */
-export function tell(notify: () => unknown): void {
+export function notify(call: () => unknown): void {
   try {
-    const returned = notify();
+    const returned = call();
     // An async observer: unhandled, its rejection would end the process.
     if (returned instanceof Promise) returned.catch(warn);
   } catch (error) {

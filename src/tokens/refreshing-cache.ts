@@ -1,4 +1,4 @@
-import { BrokerError, tell } from './errors.js';
+import { BrokerError, notify } from './errors.js';
 import {
   decideFreshness,
   isReadDue,
@@ -384,7 +384,7 @@ export class RefreshingCache<T> {
     this.#entry = cacheEntry({ value, sequence, readAt, expiresAt, jitter, newness });
     this.#failure = undefined;
     this.#end(flight, { ok: true });
-    tell(() => this.#observer.readSucceeded?.(Math.max(0, now - readAt)));
+    notify(() => this.#observer.readSucceeded?.(Math.max(0, now - readAt)));
   }
 
   #fail(flight: Flight, error: unknown): void {
@@ -392,7 +392,7 @@ export class RefreshingCache<T> {
     const count = (this.#failure?.count ?? 0) + 1;
     this.#failure = { error, at, count, retryAt: retryInstant(at, count, this.#options.random()) };
     this.#end(flight, { ok: false, error });
-    tell(() => this.#observer.readFailed?.(error, count));
+    notify(() => this.#observer.readFailed?.(error, count));
   }
 
   #end(flight: Flight, outcome: NonNullable<Flight['outcome']>): void {

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
@@ -370,7 +370,10 @@ describe('colour', () => {
     return stdout;
   };
 
-  (process.platform === 'linux' ? test : test.skip)(
+  const hasScript =
+    process.platform === 'linux' && spawnSync('script', ['--version']).error === undefined;
+
+  (hasScript ? test : test.skip)(
     'is shown by a terminal, unless NO_COLOR is set, and never with --json',
     async () => {
       const shown = await atTerminal('doctor');

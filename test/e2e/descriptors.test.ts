@@ -30,7 +30,7 @@ async function startLimited(limit: number, args: readonly string[], env: NodeJS.
   return { child, written };
 }
 
-/** Node.js 20 opens all modules that a program imports at once; later ones open one after the other, and start with 40 descriptors. */
+/** Node.js 20 opens all imported modules at once; 24 and 26 open them one by one, and start with 40 descriptors. */
 const OPENS_ALL_AT_ONCE = Number(process.versions.node.split('.')[0]) < 22;
 
 describe('a low limit of open files', () => {
@@ -65,7 +65,7 @@ test('more idle connections than the limit allows keep nobody out, and that is s
   expect(written.out).toContain('BROKER_MAX_CONNECTIONS is 5000');
   const crowd: Socket[] = [];
   closing.push(() => crowd.forEach((socket) => socket.destroy()));
-  // Not all at once: a system drops what a busy process does not accept in time, and tells no one.
+  // In batches: the kernel silently drops connections that a busy process does not accept in time.
   while (crowd.length < 2_000) {
     const some = Array.from({ length: 100 }, () =>
       connect(port, '127.0.0.1').on('error', () => undefined),

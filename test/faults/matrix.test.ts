@@ -15,7 +15,7 @@ const LIVES: Lives = { token: 15, slot: 5, ttl: 1, skew: 1, minRemaining: 3 };
  */
 const SLACK = 10_000;
 
-// As in the whole: what is missed is measured once more.
+// As in `npm run faults`: a miss is measured once more, and the second result counts.
 jest.retryTimes(1, { logErrorsBeforeRetry: true });
 
 /** The short form: a fault of each place. `npm run faults` runs all. */

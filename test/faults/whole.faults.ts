@@ -26,8 +26,8 @@ const LIVES: Lives = { token: 75, slot: 30, ttl: 3, skew: 3, minRemaining: 10 };
 const AT_ONCE = Number(process.env['FAULTS_AT_ONCE'] ?? availableParallelism() * 12);
 
 /**
- * Milliseconds that the machine may add to what is measured. On a machine of others, as CI's, a figure that is seconds late
- * says nothing of the broker; what is broken is late by tens of seconds.
+ * Milliseconds that the machine may add to each figure. On a shared machine, such as CI's, a few seconds say nothing about
+ * the broker; what is broken is late by tens of seconds.
  */
 const SLACK = Number(process.env['FAULTS_SLACK_MS'] ?? 500);
 
@@ -139,7 +139,7 @@ describe('everything that can go wrong', () => {
       ...noted,
       ...once(cells('cold start', coldStart, coldStarts)),
     ]);
-    // What was missed in the crowd is measured once more, with few beside it, and that counts.
+    // A cell that missed is measured once more, with few others running; the second result counts.
     await sideBySide(
       4,
       again.map(({ name, run }) => ({ name: `${name}, again`, run: () => run(2) })),

@@ -13,13 +13,13 @@ export function program(name: string): string {
 /** The command line. */
 export const CLI = program('cli');
 
-/** The machine's environment without a broker's settings and without colour, on this machine alone, with free ports. */
+/** Settings of a broker, and what Node.js decides on colours by, which under `CI` it does not show. */
+const NOT_INHERITED =
+  /^(?:BROKER_.*|PORT|HOST|NODE_OPTIONS|FORCE_COLOR|NO_COLOR|NODE_DISABLE_COLORS|CI)$/;
+
+/** The machine's environment without {@link NOT_INHERITED}, on this machine alone, with free ports. */
 export const BASE_ENVIRONMENT: NodeJS.ProcessEnv = {
-  ...Object.fromEntries(
-    Object.entries(process.env).filter(
-      ([name]) => !/^(?:BROKER_.*|PORT|HOST|NODE_OPTIONS|FORCE_COLOR|NO_COLOR)$/.test(name),
-    ),
-  ),
+  ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !NOT_INHERITED.test(name))),
   HOST: '127.0.0.1',
   PORT: '0',
   BROKER_DEV_PROVIDER_PORT: '0',

@@ -1,6 +1,6 @@
 import { isAnyArrayBuffer } from 'node:util/types';
 import type { Correlation } from '../../context/call-context.js';
-import { tell } from '../../tokens/errors.js';
+import { notify } from '../../tokens/errors.js';
 import type { ServiceTokenSource, SuppliedToken } from '../../tokens/token-supply.js';
 import {
   AttachmentError,
@@ -74,7 +74,7 @@ async function sendWithServiceToken<Answer>(
   }
   const outcome = decideOutcome(renewal, exchange.mayRepeat(answer));
   if (onRefused !== undefined) {
-    tell(() => onRefused({ origin, outcome, error: renewal.error }));
+    notify(() => onRefused({ origin, outcome, error: renewal.error }));
   }
   if (outcome !== 'retried') return answer;
   const authorization = bearerHeader(renewal.token);

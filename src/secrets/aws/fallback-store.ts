@@ -1,4 +1,4 @@
-import { errorCode, tell } from '../../tokens/errors.js';
+import { errorCode, notify } from '../../tokens/errors.js';
 import { systemClock, withDeadline, type Clock } from '../../tokens/time.js';
 import {
   isStoreError,
@@ -108,7 +108,7 @@ class FallbackStore implements SecretStore {
     }
     try {
       const version = await this.#within('the home Region', this.#local, secretId);
-      tell(() => this.#observer.answeredAtHome?.(secretId));
+      notify(() => this.#observer.answeredAtHome?.(secretId));
       return version;
     } catch (error) {
       if (!maySucceedElsewhere(error)) throw error;
@@ -162,7 +162,7 @@ class FallbackStore implements SecretStore {
     for (const { region, store } of this.#fallbacks) {
       try {
         const version = await this.#within(region, store, idInRegion(secretId, region));
-        tell(() => this.#observer.answeredElsewhere?.(region, secretId, failure.code));
+        notify(() => this.#observer.answeredElsewhere?.(region, secretId, failure.code));
         return version;
       } catch (error) {
         refusals.push(`${region} (${errorCode(error)})`);
