@@ -84,6 +84,11 @@ function keyProvider(
   };
 }
 
+const cleanups: (() => unknown)[] = [];
+afterAll(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup();
+});
+
 /** A client that signs its assertions with keys that are registered for it. */
 function signer(id: string, jwks: object): object {
   return client(
@@ -129,7 +134,7 @@ async function startPlatform(): Promise<Platform> {
       .end(JSON.stringify({ keys: [jwk] })),
   );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  afterAll(() => {
+  cleanups.push(() => {
     server.closeAllConnections();
     server.close();
   });
@@ -272,7 +277,7 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
   const issuer = `${url}/realms/${REALM}`;
   const endpoint = `${issuer}/protocol/openid-connect`;
   const files = await mkdtemp(join(tmpdir(), 'keycloak-files-'));
-  afterAll(() => rm(files, { recursive: true, force: true }));
+  cleanups.push(() => rm(files, { recursive: true, force: true }));
   const httpsPort = await freePort();
   const [ofServer, ofClient] = [
     selfSignedCertificate('keycloak'),
@@ -297,7 +302,9 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
     Promise.all([kmsKey('RSA_2048'), kmsKey('ECC_NIST_P256')]),
   ]);
   const workloadToken = join(files, 'workload-token');
+  const tokenOfOthers = join(files, 'token-of-others');
   await platform.mount(workloadToken, WORKLOAD, issuer);
+  await platform.mount(tokenOfOthers, `${WORKLOAD}-reports`, issuer);
   await startServer(
     [
       join(home, 'bin/kc.sh'),
@@ -410,6 +417,21 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
         credentials: { client_id: 'billing-key', private_key: clientKey().privateJwk },
         code: 'PROVIDER_INVALID_CLIENT',
         says: /public key/,
+      },
+      'a KMS key that the provider does not know': {
+        credentials: { client_id: 'billing-kms-0' },
+        settings: { BROKER_CLIENT_AUTHENTICATION: 'kms', BROKER_KMS_KEY_ID: kms[1].id },
+        code: 'PROVIDER_INVALID_CLIENT',
+        says: /KMS key's public half/,
+      },
+      "another workload's token": {
+        credentials: { client_id: 'billing-workload' },
+        settings: {
+          BROKER_CLIENT_AUTHENTICATION: 'workload_token',
+          BROKER_WORKLOAD_TOKEN_FILE: tokenOfOthers,
+        },
+        code: 'PROVIDER_INVALID_CLIENT',
+        says: /issuer, subject and audience of the workload token/,
       },
       'an assertion for somebody else': {
         credentials: keyClient,
