@@ -1,4 +1,5 @@
 import { IncomingMessage } from 'node:http';
+import { DEFAULT_NAME } from '../config/broker-config.js';
 import type { ClockObserver } from '../operations/clock-watch.js';
 import type { BrokerLogger } from '../operations/log.js';
 import type { BrokerMetrics, SecretRole } from '../operations/metrics.js';
@@ -81,12 +82,22 @@ function repetition({ times, beganAt }: Episode, now: number): Required<Repetiti
   return { times, lastedSeconds: Math.floor((now - beganAt) / 1_000) };
 }
 
-/** Logs and counts rotations. */
-export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): RotationObserver {
+/** The log of what is about one token: its lines name it, except those about `default`. */
+export function tokenLog(log: BrokerLogger, token: string): BrokerLogger {
+  // A field named "token" is always redacted.
+  return token === DEFAULT_NAME ? log : log.child({ tokenName: token });
+}
+
+/** Logs and counts rotations of one token. */
+export function rotationObserver(
+  log: BrokerLogger,
+  metrics: BrokerMetrics,
+  token: string = DEFAULT_NAME,
+): RotationObserver {
   const episodes = new Episodes();
   return {
     stepEnded: (step, versionId, ended, detail) => {
-      metrics.recordRotationStep(step, ended);
+      metrics.recordRotationStep(step, ended, token);
       log.debug({ step, versionId, ended, detail }, 'rotation step');
     },
     claimKept: (error) =>
@@ -94,9 +105,9 @@ export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): Rot
         { code: errorCode(error) },
         'the claim of a mint that failed could not be released; other replicas wait until it lapses',
       ),
-    mintEnded: (code) => metrics.recordProviderMint(code),
+    mintEnded: (code) => metrics.recordProviderMint(code, token),
     rotationEnded: (outcome, error) => {
-      metrics.recordRotation(outcome);
+      metrics.recordRotation(outcome, token);
       const { trigger, key, result, versionId, code, durationMilliseconds } = outcome;
       const fields = { trigger, key, result, versionId, code, durationMilliseconds };
       if (result === 'failed') {
@@ -125,11 +136,12 @@ const MODE_WORDS = {
 export function scheduleObserver(
   log: BrokerLogger,
   metrics: BrokerMetrics,
+  token: string = DEFAULT_NAME,
 ): RotationScheduleObserver {
   const episodes = new Episodes();
   return {
     slotMissed: (slotStart, code) => {
-      metrics.recordRotation({ trigger: 'schedule', result: 'missed', code, at: slotStart });
+      metrics.recordRotation({ trigger: 'schedule', result: 'missed', code, at: slotStart }, token);
       log.error(
         { slot: new Date(slotStart).toISOString(), code },
         'a slot has passed without a rotation',
@@ -205,21 +217,22 @@ export function fallbackObserver(log: BrokerLogger, metrics: BrokerMetrics): Fal
   };
 }
 
-/** Logs and counts the reads of one secret. */
+/** Logs and counts the reads of one secret. @param token the token's name, of a token secret. */
 export function cacheObserver(
   secret: SecretRole,
   log: BrokerLogger,
   metrics: BrokerMetrics,
+  token?: string,
 ): CacheObserver {
   const episodes = new Episodes();
   return {
     readSucceeded: (durationMs) => {
-      metrics.recordStoreRead(secret, durationMs);
+      metrics.recordStoreRead(secret, durationMs, token);
       const before = episodes.ended('unread');
       if (before) log.info({ secretRole: secret, ...before }, 'a secret can be read again');
     },
     readFailed: (error, consecutiveFailures) => {
-      metrics.recordStoreReadFailure(secret, errorCode(error));
+      metrics.recordStoreReadFailure(secret, errorCode(error), token);
       const again = episodes.happened('unread', errorCode(error));
       if (again === undefined) return;
       log.warn(

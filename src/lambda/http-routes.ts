@@ -1,7 +1,7 @@
-import { servingOptionsOf, type Core, type GapWatch } from '../composition/core.js';
-import { createReadiness } from '../composition/readiness.js';
+import { coreOf, servingOptionsOf, type Core, type GapWatch } from '../composition/core.js';
+import { createTokenReadiness } from '../composition/readiness.js';
 import type { IamPeer } from '../config/values.js';
-import type { ReadinessSource } from '../operations/health.js';
+import type { TokenReadinessSource } from '../operations/health.js';
 import type { PeerRole } from '../peers/peers.js';
 import type { SecretStore, SecretVersion, VersionSelector } from '../secrets/secret-store.js';
 import {
@@ -62,7 +62,12 @@ export function createHttpRoutes({
     login: new IamLogin({ peers: core.config.http.iamPeers, callerOf, observer }),
     observer,
   });
-  const readiness = createReadiness(core, serving.tokenCache, NO_SCHEDULE);
+  const readiness = new Map(
+    [...serving.tokenCaches].map(([name, cache]): [string, TokenReadinessSource] => [
+      name,
+      createTokenReadiness(coreOf(core, name), cache, NO_SCHEDULE),
+    ]),
+  );
   return {
     '/v1/token': serving.token,
     '/oauth2/token': serving.oauth,
@@ -166,22 +171,31 @@ function refuse(description: string): { readonly refusal: EndpointAnswer } {
  * peer would: a cold start takes longer than the probes of containers wait.
  */
 class ReadyEndpoint implements Endpoint {
-  constructor(private readonly source: Pick<ReadinessSource, 'tokenState'>) {}
+  constructor(private readonly tokens: ReadonlyMap<string, TokenReadinessSource>) {}
 
   async answer({ method }: EndpointRequest): Promise<EndpointAnswer> {
     if (method !== 'GET' && method !== 'HEAD') return methodNotAllowed(['GET', 'HEAD']);
-    const { ok, reason, ...state } = await this.source.tokenState();
-    const status = ok ? (state.stale === true ? 'degraded' : 'up') : 'down';
-    const token = withSnakeNames({
-      ...state,
-      ...(reason !== undefined && { reason: redactText(reason) }),
-      status,
-    });
-    return jsonAnswer(ok ? 200 : 503, {
-      status: { up: 'ok', degraded: 'degraded', down: 'error' }[status],
-      info: ok ? { token } : {},
-      error: ok ? {} : { token },
-      details: { token },
+    const found = await Promise.all(
+      [...this.tokens].map(async ([name, token]) => ({ name, state: await token.tokenState() })),
+    );
+    const isReady = found.some(({ state }) => state.ok);
+    const details: Record<string, { readonly status: string }> = {};
+    for (const { name, state } of found) {
+      const { ok, reason, ...known } = state;
+      // As the broker's own: what cannot be served beside what can be is degraded, not down.
+      const status = ok && known.stale !== true ? 'up' : isReady ? 'degraded' : 'down';
+      details[found.length === 1 ? 'token' : `token:${name}`] = withSnakeNames({
+        ...known,
+        ...(reason !== undefined && { reason: redactText(reason) }),
+        status,
+      }) as { readonly status: string };
+    }
+    const isDegraded = Object.values(details).some(({ status }) => status !== 'up');
+    return jsonAnswer(isReady ? 200 : 503, {
+      status: !isReady ? 'error' : isDegraded ? 'degraded' : 'ok',
+      info: isReady ? details : {},
+      error: isReady ? {} : details,
+      details,
     });
   }
 }

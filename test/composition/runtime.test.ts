@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from '@jest/globals';
 import { createRuntime, createServiceTokenSource } from '../../src/composition/runtime.js';
+import { coreOf } from '../../src/composition/core.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
@@ -27,17 +28,17 @@ test.each([
   });
   const store = new MemorySecretStore();
   store.seed(
-    config.secrets.credentialsSecretId,
+    config.tokens[0].credentialsSecretId,
     JSON.stringify({ client_id: 'broker', client_secret: 'right-secret' }),
   );
-  store.seed(config.secrets.tokenSecretId);
+  store.seed(config.tokens[0].secretId);
   const runtime = await createRuntime(config, {
     store,
     log: createLogger({ level: 'info', destination: log }),
   });
   expect(runtime.readiness.clock?.()).toBeUndefined();
-  await runtime.core.source.mint();
-  await runtime.core.freshKeys();
+  await coreOf(runtime.core).source.mint();
+  await coreOf(runtime.core).freshKeys();
 
   const ready = runtime.readiness.clock?.();
   expect(ready?.ok).toBe(state === undefined);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { BrokerConfig } from '../../src/config/broker-config.js';
-import { ConfigError } from '../../src/config/check-settings.js';
+import { ConfigError } from '../../src/config/config-error.js';
 import { loadConfig, type LoadConfigOptions } from '../../src/config/load-config.js';
 import { SETTING_NAMES } from '../../src/config/settings.js';
 import { BrokerError } from '../../src/tokens/errors.js';

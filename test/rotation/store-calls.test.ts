@@ -15,7 +15,7 @@ import { temporaryFolders } from '../support/temporary-folder.js';
 import { HOUR, tokenOf } from './rotation-fixture.js';
 
 const newFolder = temporaryFolders('store-calls');
-const { tokenSecretId, credentialsSecretId } = loadConfig({ env: {} }).secrets;
+const [{ secretId: tokenSecretId, credentialsSecretId }] = loadConfig({ env: {} }).tokens;
 
 let restore: () => void;
 beforeEach(() => {
