@@ -175,7 +175,10 @@ function addSecrets(program: Command, run: Run): void {
     .description('add a peer; its secret is written to a file, and kept nowhere else')
     .argument('<id>', 'letters, digits, ".", "_" and "-", at most 64', readPeerId)
     .addOption(
-      new Option('--role <role...>', 'token (ask for the service token), admin (rotate it)')
+      new Option(
+        '--role <role...>',
+        'token (ask for the service token), admin (rotate it), introspect (have tokens introspected)',
+      )
         .choices(PEER_ROLES)
         .default(['token']),
     )

@@ -2,11 +2,14 @@ import { hash, timingSafeEqual } from 'node:crypto';
 import { BrokerError, type ErrorKind } from '../tokens/errors.js';
 import { isJsonObject, parseJsonObject, trimPasted } from '../tokens/json.js';
 
-/** What a peer may do: get the service token, or rotate it. Neither includes the other. */
-export type PeerRole = 'token' | 'admin';
+/** What a peer may do: get tokens, rotate them, or have tokens introspected. None includes another. */
+export type PeerRole = 'token' | 'admin' | 'introspect';
 
 /** Every role. */
-export const PEER_ROLES: readonly PeerRole[] = ['token', 'admin'];
+export const PEER_ROLES: readonly PeerRole[] = ['token', 'admin', 'introspect'];
+
+/** The token of a peer whose entry names none: the one that the environment variables describe. */
+export const DEFAULT_TOKEN = 'default';
 
 /** A service that may ask the broker for the service token. */
 export interface Peer {
@@ -15,6 +18,8 @@ export interface Peer {
   readonly secretSha256: Buffer;
   /** As written; a role that this version does not know grants nothing. */
   readonly roles: readonly string[];
+  /** The names of the tokens that it may have, with the role `token`. Default: `default` alone. */
+  readonly tokens: readonly string[];
   readonly enabled: boolean;
   /** Milliseconds since the Unix epoch. */
   readonly createdAt: number;
@@ -77,9 +82,18 @@ export const NO_PEERS: Peers = {
   document: { peers: {} },
 };
 
+const DEFAULT_TOKENS: readonly string[] = [DEFAULT_TOKEN];
+
 const PEER_ID = /^[A-Za-z0-9._-]{1,64}$/;
 /** 32 bytes in base64url: a digest, and every secret that the broker makes. */
 const BASE64URL_32_BYTES = /^[A-Za-z0-9_-]{43}$/;
+
+const TOKEN_NAME = /^[a-z0-9-]{1,40}$/;
+
+/** Whether a token can have the name: 1 to 40 lower-case letters, digits and hyphens. */
+export function isTokenName(name: unknown): name is string {
+  return typeof name === 'string' && TOKEN_NAME.test(name);
+}
 
 /** Whether a peer can have the id: 1 to 64 letters, digits, dots, underscores and hyphens. */
 export function isPeerId(id: string): boolean {
@@ -92,7 +106,7 @@ function mayBeShown(id: string): boolean {
 }
 
 /** Whether a peer has the role. */
-export function hasRole(peer: Peer, role: PeerRole): boolean {
+export function hasRole(peer: Pick<Peer, 'roles'>, role: PeerRole): boolean {
   return peer.roles.includes(role);
 }
 
@@ -103,7 +117,7 @@ export function hashPeerSecret(secret: string): Buffer {
 
 /**
  * Reads the JSON text of the peers secret:
- * `{ "peers": { "<id>": { "secret_sha256", "roles", "enabled", "created_at" } } }`.
+ * `{ "peers": { "<id>": { "secret_sha256", "roles", "tokens", "enabled", "created_at" } } }`.
  *
  * @throws {PeersError} `PEERS_INVALID` when it is no such list; the message never repeats a value. An entry that is not
  *   a valid peer is not an error: it is among the `malformed`.
@@ -127,6 +141,7 @@ function parsePeer(id: string, entry: unknown): Peer | string {
   if (!isPeerId(id)) return 'the id has characters that are not allowed, or is too long';
   if (!isJsonObject(entry)) return 'it must be an object';
   const { secret_sha256: written, roles, enabled, created_at: createdAt } = entry;
+  const { tokens = DEFAULT_TOKENS } = entry;
   const digest = typeof written === 'string' ? trimPasted(written) : '';
   const secretSha256 = Buffer.from(digest, 'base64url');
   if (!BASE64URL_32_BYTES.test(digest) || secretSha256.toString('base64url') !== digest) {
@@ -135,10 +150,13 @@ function parsePeer(id: string, entry: unknown): Peer | string {
   if (!Array.isArray(roles) || !roles.every((role) => typeof role === 'string')) {
     return '"roles" must be a list of strings';
   }
+  if (!Array.isArray(tokens) || !tokens.every(isTokenName)) {
+    return '"tokens" must be a list of names of tokens';
+  }
   if (typeof enabled !== 'boolean') return '"enabled" must be true or false';
   const instant = typeof createdAt === 'string' ? Date.parse(createdAt) : Number.NaN;
   if (!Number.isFinite(instant)) return '"created_at" must be an ISO 8601 instant';
-  return { id, secretSha256, roles, enabled, createdAt: instant };
+  return { id, secretSha256, roles, tokens, enabled, createdAt: instant };
 }
 
 function invalid(what: string): PeersError {
@@ -236,7 +254,7 @@ function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
 /** The peers by id, without their digests. */
 export function summarizePeers(peers: Peers): readonly PeerSummary[] {
   return [...peers.byId.values()]
-    .map(({ id, roles, enabled, createdAt }) => ({ id, roles, enabled, createdAt }))
+    .map(({ id, roles, tokens, enabled, createdAt }) => ({ id, roles, tokens, enabled, createdAt }))
     .sort((one, other) => (one.id < other.id ? -1 : 1));
 }
 

@@ -291,6 +291,8 @@ export interface ServingObserver {
   loginThrottled?(peerId: string | undefined, remoteAddress: string): void;
   /** A peer does not have the role for what it asked. */
   roleMissing?(peerId: string, role: PeerRole): void;
+  /** A peer asked for a token that it may not have, or that does not exist. Its name is what the peer sent. */
+  tokenNotGranted?(peerId: string): void;
   /** Nobody could log in, because the peers could not be read. */
   peersUnavailable?(error: unknown): void;
   /** The malformed entries of the list have changed. */
