@@ -123,7 +123,7 @@ function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicMod
           tokens: [...each.values()].map(({ core, schedule, watch }) => ({
             rotator: core.rotator,
             watch,
-            ...(config.rotation.enabled && { schedule }),
+            schedule: config.rotation.enabled ? schedule : undefined,
           })),
         }),
       }),

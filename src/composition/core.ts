@@ -117,6 +117,11 @@ export function byName<Value>(tokens: ReadonlyMap<string, Value>, name: string):
   );
 }
 
+/** The field of a line that is about another token than `default`. One named "token" would be redacted. */
+export function tokenField(token: string | undefined): { readonly tokenName?: string } {
+  return token === undefined || token === DEFAULT_NAME ? {} : { tokenName: token };
+}
+
 /** What all tokens have in common. */
 interface SharedParts extends Pick<Core, 'config' | 'clock' | 'store'> {
   readonly provider: TokenProvider;
@@ -253,7 +258,7 @@ export function servingOptionsOf({ config, store, clock, tokens }: Core): Servin
         secretId: token.secretId,
         skewMs: token.verification.clockSkewSeconds * 1000,
         targets: audience === undefined ? resource : [audience, ...resource],
-        ...(scope !== undefined && { scope }),
+        scope,
         rotator,
       };
     }),

@@ -11,6 +11,7 @@ import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { ServingObserver } from '../serving/endpoint.js';
 import { errorCode } from '../tokens/errors.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
+import { tokenField } from './core.js';
 
 /** What is added to a line about a state that lasts. */
 interface Repetition {
@@ -84,8 +85,7 @@ function repetition({ times, beganAt }: Episode, now: number): Required<Repetiti
 
 /** The log of what is about one token: its lines name it, except those about `default`. */
 export function tokenLog(log: BrokerLogger, token: string): BrokerLogger {
-  // A field named "token" is always redacted.
-  return token === DEFAULT_NAME ? log : log.child({ tokenName: token });
+  return token === DEFAULT_NAME ? log : log.child(tokenField(token));
 }
 
 /** Logs and counts rotations of one token. */
@@ -257,19 +257,27 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
       if (source instanceof IncomingMessage) annotate(source, { peer });
       if (episodes.areLasting) over('peers', 'peers can log in again');
     },
-    tokenServed: (peer, state) => {
-      metrics.recordTokenServed(state);
+    tokenServed: (peer, state, _status, token) => {
+      metrics.recordTokenServed(state, token);
       if (!episodes.areLasting) return;
-      over('token', 'the service token is served again');
-      over(`life ${peer}`, 'a peer gets a token with enough life again', { peer });
+      over(`token ${token}`, 'the service token is served again', tokenField(token));
+      over(`life ${token} ${peer}`, 'a peer gets a token with enough life again', {
+        peer,
+        ...tokenField(token),
+      });
     },
-    tokenUnavailable: (peer, error) => {
+    tokenUnavailable: (peer, error, token) => {
       const code = errorCode(error);
-      metrics.recordTokenUnavailable(code);
+      metrics.recordTokenUnavailable(code, token);
       // How much life is enough is the peer's choice; everything else is the same for all.
-      const state = code === 'TOKEN_LIFE_TOO_SHORT' ? `life ${peer}` : 'token';
+      const state = code === 'TOKEN_LIFE_TOO_SHORT' ? `life ${token} ${peer}` : `token ${token}`;
       const again = episodes.happened(state, code);
-      if (again) log.warn({ peer, code, ...again }, 'the service token could not be served');
+      if (again) {
+        log.warn(
+          { peer, code, ...tokenField(token), ...again },
+          'the service token could not be served',
+        );
+      }
     },
     loginFailed: (reason, peer, remoteAddress) => {
       metrics.recordPeerLoginFailure(reason);
@@ -300,10 +308,16 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
         log.error({ peer, reason }, 'an entry of the peers secret is malformed: it is refused');
       }
     },
-    rotated: (peer, versionId, outcome) =>
-      log.info({ peer, versionId, outcome }, 'a peer rotated the service token'),
-    rotationFailed: (peer, error) =>
-      log.warn({ peer, code: errorCode(error) }, 'a rotation that a peer asked for failed'),
+    rotated: (peer, versionId, outcome, token) =>
+      log.info(
+        { peer, versionId, outcome, ...tokenField(token) },
+        'a peer rotated the service token',
+      ),
+    rotationFailed: (peer, error, token) =>
+      log.warn(
+        { peer, code: errorCode(error), ...tokenField(token) },
+        'a rotation that a peer asked for failed',
+      ),
     failed: (error) => {
       const again = endless.happened(`fault ${originOf(error)}`);
       if (again) log.error({ err: error, ...again }, 'an unexpected error while answering');

@@ -1,5 +1,5 @@
-import { createCore, type Core } from '../composition/core.js';
-import { DEFAULT_NAME, type BrokerConfig } from '../config/broker-config.js';
+import { createCore, tokenField, type Core } from '../composition/core.js';
+import type { BrokerConfig } from '../config/broker-config.js';
 import { checkSettings } from '../config/check-settings.js';
 import { ConfigError } from '../config/config-error.js';
 import { LOG_LEVELS, settingOf } from '../config/settings.js';
@@ -191,11 +191,6 @@ function createFunctionLog(
 /** Standard output is a pipe there, and so written at once: after its answer the process may be frozen, or ended. */
 function writeToStandardOutput(line: string): void {
   process.stdout.write(line);
-}
-
-/** The log's field for the token that a line is about; none for `default`. */
-export function tokenField(name: string | undefined): { readonly tokenName?: string } {
-  return name === undefined || name === DEFAULT_NAME ? {} : { tokenName: name };
 }
 
 /** The log's field for the milliseconds since the invocation began. */

@@ -21,13 +21,20 @@ import { withSnakeNames } from '../tokens/json.js';
 import { redactText } from '../tokens/redaction.js';
 
 /** The paths that the HTTP function serves. */
-const HTTP_ROUTES = ['/v1/token', '/oauth2/token', '/v1/rotate', '/health/ready'] as const;
+const HTTP_ROUTES = [
+  '/v1/token',
+  '/v1/tokens/{name}',
+  '/oauth2/token',
+  '/v1/rotate',
+  '/health/ready',
+] as const;
 
 export type HttpRoute = (typeof HTTP_ROUTES)[number];
 
-/** Whether the function serves a path. */
-export function isHttpRoute(path: string): path is HttpRoute {
-  return (HTTP_ROUTES as readonly string[]).includes(path);
+/** The route of a path; `undefined` when the function does not serve it. */
+export function httpRouteOf(path: string): HttpRoute | undefined {
+  const route = path.replace(/^\/v1\/tokens\/[^/{}]+$/, '/v1/tokens/{name}');
+  return HTTP_ROUTES.find((known) => known === route);
 }
 
 interface HttpRoutesOptions {
@@ -66,6 +73,7 @@ export function createHttpRoutes({
   );
   return {
     '/v1/token': serving.token,
+    '/v1/tokens/{name}': serving.token,
     '/oauth2/token': serving.oauth,
     '/v1/rotate': serving.rotate,
     '/health/ready': guarded(new ReadyEndpoint(readiness), observer),

@@ -1,4 +1,4 @@
-import type { Core, TokenCore } from '../composition/core.js';
+import { tokenField, type Core, type TokenCore } from '../composition/core.js';
 import { sameSecret } from '../config/schema.js';
 import { REFUSED } from '../rotation/due.js';
 import type { StepCall } from '../rotation/rotation-steps.js';
@@ -16,7 +16,6 @@ import {
   prepareFunction,
   readFunctionConfig,
   startOnce,
-  tokenField,
   type FunctionLog,
   type FunctionOptions,
 } from './function-start.js';

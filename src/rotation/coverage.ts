@@ -129,7 +129,7 @@ export function spreadSlots(slots: Slots, name: string): Slots {
     startOf: (now) => slots.startOf(now - delay) + delay,
     nextAfter: (now) => slots.nextAfter(now - delay) + delay,
     // The same delay before and after.
-    longestPeriod: slots.longestPeriod,
+    longestPeriod: (now) => slots.longestPeriod(now),
   };
 }
 

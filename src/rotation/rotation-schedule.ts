@@ -386,7 +386,7 @@ function patience(error: unknown): { readonly quick: number; readonly longest: n
 /** What runs for one token. */
 interface RotatedToken {
   /** Left out where this process runs no schedule; a running rotation still ends before the application closes. */
-  readonly schedule?: RotationSchedule;
+  readonly schedule?: RotationSchedule | undefined;
   readonly rotator: Rotator;
   /** Verifies the current token again and again, also where this process runs no schedule. */
   readonly watch?: TokenWatch;

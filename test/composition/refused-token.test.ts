@@ -67,14 +67,15 @@ async function start(env: NodeJS.ProcessEnv = {}): Promise<BrokerRuntime> {
 }
 
 /** What the timer of the rotation module does, every 15 seconds. */
-async function tick({ schedule, watch }: BrokerRuntime): Promise<void> {
+async function tick(runtime: BrokerRuntime): Promise<void> {
+  const { schedule, watch } = runtimeOf(runtime);
   await schedule.check();
   await watch.check();
 }
 
 async function metric({ metrics }: BrokerRuntime): Promise<string | undefined> {
   const text = await metrics.registry.metrics();
-  return /^service_token_broker_token_accepted (.+)$/m.exec(text)?.[1];
+  return /^service_token_broker_token_accepted\{token="default"\} (.+)$/m.exec(text)?.[1];
 }
 
 describe('a key that is withdrawn at the provider', () => {

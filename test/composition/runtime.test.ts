@@ -5,7 +5,7 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { LogLines } from '../operations/log-lines.js';
-import { createBroker, START, TOKEN_SECRET, tokenAt } from '../serving/broker.js';
+import { createBroker, START, TOKEN_SECRET, tokenAt, tokenCacheOf } from '../serving/broker.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { type ProviderServer, startProviderServer } from '../support/provider-server.js';
 
@@ -57,7 +57,7 @@ test.each([
 
 function setUp() {
   const { clock, store, serving } = createBroker();
-  const source = createServiceTokenSource(serving.tokenCache);
+  const source = createServiceTokenSource(tokenCacheOf(serving));
   const replace = (accessToken: string): void => {
     store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, { accessToken })));
   };

@@ -53,7 +53,13 @@ tell({ ready: true });
 for await (const line of createInterface({ input: process.stdin })) {
   const slotStart = Number(line);
   try {
-    tell(await coreOf(core).rotator.rotate({ trigger: 'schedule', key: slotKey(slotStart), slotStart }));
+    tell(
+      await coreOf(core).rotator.rotate({
+        trigger: 'schedule',
+        key: slotKey(slotStart),
+        slotStart,
+      }),
+    );
   } catch (error) {
     tell({ failed: error.code ?? 'UNEXPECTED', message: error.message });
   }
