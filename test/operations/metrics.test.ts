@@ -93,7 +93,7 @@ test('what is recorded is shown', async () => {
   ]);
   // A failure is no success, however late it is; neither is a request.
   expect(await samples(metrics, 'last_rotation_success_timestamp_seconds')).toEqual([
-    ' 1700000000',
+    '{token="default"} 1700000000',
   ]);
 });
 
