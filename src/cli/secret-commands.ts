@@ -178,11 +178,14 @@ export async function setCredentialsCommand(context: CommandContext, file: strin
     tell: (line) => output.err(`${line}\n`),
   });
   const config = readConfig(context);
-  const { clientId } = parseCredentialsSecret(text, configuredSettings(config)).credentials;
+  const { clientId } = parseCredentialsSecret(
+    text,
+    configuredSettings(config.tokens[0]),
+  ).credentials;
   await withCore(
     context,
     async ({ store }) => {
-      const { credentialsSecretId } = config.secrets;
+      const [{ credentialsSecretId }] = config.tokens;
       const versionId = await writeSecret(store, credentialsSecretId, text);
       show(output, { client_id: clientId, version_id: versionId }, [
         `The credentials secret "${credentialsSecretId}" holds the credentials of client ${clientId}.`,

@@ -14,7 +14,7 @@ import {
   type ServingObserver,
 } from './endpoint.js';
 import { parameterOf, readForm } from './form.js';
-import type { PeerAuthentication } from './peer-login.js';
+import { refuseAccess, type PeerAuthentication } from './peer-login.js';
 
 /** What the endpoint works with. */
 interface IntrospectOptions {
@@ -51,13 +51,13 @@ export class IntrospectEndpoint implements Endpoint {
     const form = readForm(request);
     if ('status' in form) return form;
     const { login, receivers, observer } = this.#options;
-    const admitted = await login.withHeaderOrForm(request, form, 'introspect');
+    const admitted = await login.withHeaderOrForm(request, form);
     if ('refusal' in admitted) return admitted.refusal;
+    const denied = refuseAccess(admitted.peer, { role: 'introspect' }, observer);
+    if (denied !== undefined) return denied;
     const peer = admitted.peer.id;
     const token = parameterOf(form, 'token');
-    if (token === undefined) {
-      return errorAnswer(400, 'invalid_request', '"token" is missing.');
-    }
+    if (token === undefined) return errorAnswer(400, 'invalid_request', '"token" is missing.');
     const [audience, ...further] = form.get('audience') ?? [];
     if (further.length > 0) {
       return errorAnswer(400, 'invalid_request', '"audience" may be given once.');

@@ -100,9 +100,13 @@ function judgeAlike(one: IssuerOptions, other: IssuerOptions): boolean {
   return one.keys === other.keys && restOf(one) === restOf(other);
 }
 
-function restOf({ keys: _, audiences: __, otherAudiences: ___, ...rest }: IssuerOptions): string {
-  return JSON.stringify(Object.entries(rest).toSorted(([one], [other]) => (one < other ? -1 : 1)));
+/** Everything but the keys and the audiences, as text. */
+function restOf(receiver: IssuerOptions): string {
+  const rest = Object.entries(receiver).filter(([name]) => !APART.has(name));
+  return JSON.stringify(rest.toSorted(([one], [other]) => (one < other ? -1 : 1)));
 }
+
+const APART: ReadonlySet<string> = new Set(['keys', 'audiences', 'otherAudiences']);
 
 function createGroup(
   members: readonly IssuerOptions[],
@@ -173,8 +177,8 @@ function takes(
   return (
     receivers?.some(({ audiences, otherAudiences = [] }) => {
       if (otherAudiences === null) return true;
-      const allowed: readonly unknown[] = [...listOf(audiences), ...otherAudiences];
-      return named.every((name) => allowed.includes(name));
+      const allowed = new Set<unknown>([...listOf(audiences), ...otherAudiences]);
+      return named.every((name) => allowed.has(name));
     }) ?? false
   );
 }

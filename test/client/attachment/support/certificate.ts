@@ -3,7 +3,7 @@ import { generateKeyPairSync, sign } from 'node:crypto';
 /**
  * A self-signed certificate for 127.0.0.1 and localhost, and its key, both as PEM, made anew: no key has to be kept with the tests.
  *
- * @param commonName its subject's CN.
+ * @param commonName its subject's CN; two that a server is to trust need different ones.
  * @param days from when until when it is valid, in days from now.
  */
 export function selfSignedCertificate(
