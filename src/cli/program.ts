@@ -123,6 +123,14 @@ function addRotation(program: Command, run: Run): void {
       '--force',
       'rotate even when the token was minted a moment ago; with --repair: clear it even if a rotation may still be working on it',
     )
+    .addOption(tokenOption())
+    .addOption(
+      new Option('--all', 'rotate every token, one after another').conflicts([
+        'token',
+        'dryRun',
+        'repair',
+      ]),
+    )
     .action((options: RotateOptions) => {
       if (options.force === true && options.dryRun === true) {
         rotate.error("error: option '--force' does not go with '--dry-run'");
@@ -140,6 +148,7 @@ function addRotation(program: Command, run: Run): void {
       readBrokerUrl,
     )
     .option('--show-token', 'print the service token, which is a secret')
+    .addOption(tokenOption('every one, as a table'))
     .action((options: StatusOptions) =>
       run(async (context) => (await import('./status.js')).statusCommand(context, options)),
     );
@@ -162,8 +171,11 @@ function addExamination(program: Command, run: Run): void {
     .command('verify')
     .description('explain what a token is, and why it is accepted or refused')
     .argument('[token]', 'the token; without it, or with "-", it is read from standard input')
-    .action((token?: string) =>
-      run(async (context) => (await import('./verify.js')).verifyCommand(context, token)),
+    .addOption(tokenOption("the one that the token's issuer and audience fit"))
+    .action((token: string | undefined, options: { token?: string }) =>
+      run(async (context) =>
+        (await import('./verify.js')).verifyCommand(context, token, options.token),
+      ),
     );
 }
 
@@ -223,6 +235,11 @@ function addSecrets(program: Command, run: Run): void {
     .action((options: { file: string }) =>
       run(async (context) => (await commands()).setCredentialsCommand(context, options.file)),
     );
+}
+
+/** Which of several configured tokens a command is about. */
+function tokenOption(instead = 'the only one, or "default"'): Option {
+  return new Option('--token <name>', `the name of a configured token (default: ${instead})`);
 }
 
 /** The id of a peer that is to be added. @throws {InvalidArgumentError} */
