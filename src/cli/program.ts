@@ -182,6 +182,7 @@ function addSecrets(program: Command, run: Run): void {
         .choices(PEER_ROLES)
         .default(['token']),
     )
+    .option('--token <name...>', 'the tokens that it may have (default: "default")')
     .option('--secret-file <file>', 'where id and secret go (default: "<id>-peer.json")')
     .option('--show-secret', 'print the secret instead of writing a file')
     .action((id: string, options: AddPeerOptions) =>

@@ -172,6 +172,7 @@ export function servingOptionsOf({ config, store, clock, rotator }: Core): Servi
     store,
     tokenSecretId: secrets.tokenSecretId,
     peersSecretId: secrets.peersSecretId,
+    morePeersSecretIds: secrets.morePeersSecretIds,
     clock,
     ttlMs: cache.ttlSeconds * 1000,
     skewMs: verification.clockSkewSeconds * 1000,

@@ -287,6 +287,11 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
         log.error({ peer, reason }, 'an entry of the peers secret is malformed: it is refused');
       }
     },
+    peersNearlyFull: (room) =>
+      log.warn(
+        { ...room },
+        'the peers secrets are nearly full: name another one in BROKER_PEERS_SECRET_ID',
+      ),
     rotated: (peer, versionId, outcome) =>
       log.info({ peer, versionId, outcome }, 'a peer rotated the service token'),
     rotationFailed: (peer, error) =>

@@ -90,6 +90,7 @@ function secretsOf({ secrets }: BrokerConfig): readonly (readonly [string, strin
     [secrets.tokenSecretId, 'The service token, rotated by the service token broker.'],
     [
       secrets.peersSecretId,
+      // Further ones are created when they are needed.
       'Peers of the service token broker: who may ask for the service token.',
     ],
   ];

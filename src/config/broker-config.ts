@@ -27,7 +27,10 @@ interface SecretsConfig {
   readonly masterKey: Settings['BROKER_MASTER_KEY'];
   readonly credentialsSecretId: string;
   readonly tokenSecretId: string;
+  /** The first of the peers secrets. */
   readonly peersSecretId: string;
+  /** Further secrets that the list of peers spans; empty when there are none. */
+  readonly morePeersSecretIds: readonly string[];
 }
 
 /** Who mints the service token. What is `undefined` here may be in the credentials secret. */
@@ -111,7 +114,8 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
       masterKey: settings.BROKER_MASTER_KEY,
       credentialsSecretId: settings.BROKER_CREDENTIALS_SECRET_ID,
       tokenSecretId: settings.BROKER_TOKEN_SECRET_ID,
-      peersSecretId: settings.BROKER_PEERS_SECRET_ID,
+      peersSecretId: settings.BROKER_PEERS_SECRET_ID[0] ?? '',
+      morePeersSecretIds: settings.BROKER_PEERS_SECRET_ID.slice(1),
     },
     provider: {
       issuer: settings.BROKER_ISSUER,

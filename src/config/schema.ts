@@ -58,6 +58,13 @@ const RULES: readonly Rule[] = [
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_TOKEN_SECRET_ID'),
   {
+    of: 'BROKER_PEERS_SECRET_ID',
+    and: [],
+    holds: ({ BROKER_PEERS_SECRET_ID: ids }) =>
+      !ids.some((id, index) => ids.slice(0, index).some((other) => sameSecret(id, other))),
+    problem: 'an entry names the same secret as another',
+  },
+  {
     of: 'BROKER_SERVICE_CLIENT_IDS',
     and: ['BROKER_PROFILE'],
     holds: (settings) =>
@@ -91,7 +98,10 @@ function distinct(of: SettingName & `${string}_SECRET_ID`, other: typeof of): Ru
   return {
     of,
     and: [other],
-    holds: (settings) => !sameSecret(settings[of], settings[other]),
+    holds: (settings) =>
+      ![settings[of]]
+        .flat()
+        .some((id) => [settings[other]].flat().some((name) => sameSecret(id, name))),
     problem: `it names the same secret as ${other}`,
   };
 }

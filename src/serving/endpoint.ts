@@ -1,4 +1,5 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
+import type { PeersRoom } from '../peers/peer-directory.js';
 import type { MalformedPeer, PeerRole } from '../peers/peers.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
@@ -297,6 +298,8 @@ export interface ServingObserver {
   peersUnavailable?(error: unknown): void;
   /** The malformed entries of the list have changed. */
   peersMalformed?(malformed: readonly MalformedPeer[]): void;
+  /** The peers secrets together are nearly full. */
+  peersNearlyFull?(room: PeersRoom): void;
   /** A peer rotated the token. */
   rotated?(peerId: string, versionId: string, outcome: string): void;
   /** A rotation that a peer asked for failed. */

@@ -15,6 +15,8 @@ export interface ServingOptions {
   readonly store: Pick<SecretStore, 'read'>;
   readonly tokenSecretId: string;
   readonly peersSecretId: string;
+  /** Further secrets that the list of peers spans. */
+  readonly morePeersSecretIds?: readonly string[];
   readonly clock: Clock;
   /** How long a read of either secret is served. Default: 300 000. */
   readonly ttlMs?: number;
@@ -83,11 +85,13 @@ export function createServing(options: ServingOptions): Serving {
   const directory = createPeerDirectory({
     store,
     secretId: options.peersSecretId,
+    ...(options.morePeersSecretIds && { moreSecretIds: options.morePeersSecretIds }),
     clock,
     ttlMs,
     random,
     observer: withRecovery(options.peerReads, () => cache.retry()),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
+    onNearlyFull: (room) => observer.peersNearlyFull?.(room),
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
   const login = options.login ?? new PeerLogin({ directory, throttle, clock, observer });
