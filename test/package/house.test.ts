@@ -14,7 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   secrets: ['tokens'],
   rotation: ['tokens', 'verification', 'provider', 'secrets'],
   peers: ['tokens', 'secrets'],
-  serving: ['tokens', 'secrets', 'peers'],
+  serving: ['tokens', 'verification', 'secrets', 'peers'],
   operations: ['tokens', 'verification', 'provider', 'secrets', 'rotation', 'peers', 'serving'],
   context: ['tokens', 'verification'],
   guard: ['tokens', 'verification', 'context'],
