@@ -1,3 +1,4 @@
+import type { IdentitiesConfig } from './peer-sections.js';
 import type { Settings } from './schema.js';
 import type { IamPeer } from './values.js';
 
@@ -97,6 +98,8 @@ export interface BrokerConfig {
   readonly secrets: SecretsConfig;
   /** In the order of the file; the first one is `default` where there are only flat settings. */
   readonly tokens: TokenConfigs;
+  /** Peers of the file, with their trusted issuers; both empty when there are none. */
+  readonly identities: IdentitiesConfig;
   /** Whether this process runs the schedule. */
   readonly rotation: { readonly enabled: boolean };
   readonly cache: { readonly ttlSeconds: number };
@@ -113,6 +116,7 @@ export interface BrokerConfig {
 export function groupSettings(
   settings: Settings,
   tokens: TokenConfigs,
+  identities: IdentitiesConfig,
   warnings: readonly string[],
 ): BrokerConfig {
   return freeze({
@@ -137,6 +141,7 @@ export function groupSettings(
       morePeersSecretIds: settings.BROKER_PEERS_SECRET_ID.slice(1),
     },
     tokens,
+    identities,
     rotation: { enabled: settings.BROKER_ROTATION },
     cache: { ttlSeconds: settings.BROKER_CACHE_TTL_SECONDS },
     log: { level: settings.BROKER_LOG_LEVEL, format: settings.BROKER_LOG_FORMAT },
