@@ -207,6 +207,16 @@ function addSecrets(program: Command, run: Run): void {
     .description('list the peers')
     .action(() => run(async (context) => (await commands()).listPeersCommand(context)));
   peers
+    .command('explain')
+    .description(
+      'how a peer proves who it is, what it was granted, and why it may have a token or not; fails when it may not',
+    )
+    .argument('<id>')
+    .argument('[token]', 'the name of a token')
+    .action((id: string, token?: string) =>
+      run(async (context) => (await commands()).explainPeerCommand(context, id, token)),
+    );
+  peers
     .command('remove')
     .description('remove a peer; brokers refuse it once their cached list is refreshed')
     .argument('<id>')

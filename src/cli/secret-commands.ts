@@ -5,7 +5,8 @@ import {
   writeSecretFile,
 } from '../composition/secret-file.js';
 import { addPeer, listPeers, removePeer, rotatePeerSecret } from '../peers/peer-admin.js';
-import { isNearlyFull, totalRoom } from '../peers/peer-directory.js';
+import { explainPeer } from '../peers/explanation.js';
+import { isNearlyFull, readPeers, totalRoom } from '../peers/peer-directory.js';
 import { DEFAULT_TOKEN, type PeerSummary } from '../peers/peers.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { parseCredentialsSecret } from '../provider/client-credentials.js';
@@ -196,6 +197,27 @@ function roomLines(
   if (secrets.length === 0 || !isNearlyFull(totalRoom(secrets))) return lines;
   const advice = 'name another secret in BROKER_PEERS_SECRET_ID, after a comma.';
   return [...lines, `${paint('warning', 'Nearly full:')} ${advice}`];
+}
+
+/** `peers explain`: which identities a peer has, and why it may have a token or not. @returns false when it may not. */
+export async function explainPeerCommand(
+  context: CommandContext,
+  id: string,
+  token: string | undefined,
+): Promise<boolean> {
+  return withCore(context, async ({ store, config, clock }) => {
+    const { peersSecretId, morePeersSecretIds } = config.secrets;
+    const { issuers, peers: configured } = config.identities;
+    const secrets = await readPeers(store, peersSecretId, morePeersSecretIds);
+    const tokenNames = config.tokens.map(({ name }) => name);
+    const known = { secrets, configured, issuers, tokenNames };
+    const { lines, ...explanation } = explainPeer(known, id, clock.now(), token);
+    show(context.output, explanation, lines);
+    const isKnown = explanation.identities.length > 0;
+    return token === undefined
+      ? isKnown
+      : explanation.allowed === true && tokenNames.includes(token);
+  });
 }
 
 /** `peers remove`: the peer is refused from now on. */

@@ -165,7 +165,7 @@ class SectionReader {
 
   wrong(path: Path, problem: string): void {
     const at = path.map(String).join('.').slice(0, 200);
-    const named = [...path].reverse().find((part) => typeof part === 'string' && part in ALLOWED);
+    const named = path.findLast((part) => typeof part === 'string' && Object.hasOwn(ALLOWED, part));
     this.mistakes.push({
       name: 'BROKER_CONFIG',
       source: this.file,
