@@ -194,6 +194,7 @@ function addSecrets(program: Command, run: Run): void {
         .choices(PEER_ROLES)
         .default(['token']),
     )
+    .option('--token <name...>', 'the tokens that it may have (default: "default")')
     .option('--secret-file <file>', 'where id and secret go (default: "<id>-peer.json")')
     .option('--show-secret', 'print the secret instead of writing a file')
     .action((id: string, options: AddPeerOptions) =>
@@ -217,6 +218,16 @@ function addSecrets(program: Command, run: Run): void {
     .command('list')
     .description('list the peers')
     .action(() => run(async (context) => (await commands()).listPeersCommand(context)));
+  peers
+    .command('explain')
+    .description(
+      'how a peer proves who it is, what it was granted, and why it may have a token or not; fails when it may not',
+    )
+    .argument('<id>')
+    .argument('[token]', 'the name of a token')
+    .action((id: string, token?: string) =>
+      run(async (context) => (await commands()).explainPeerCommand(context, id, token)),
+    );
   peers
     .command('remove')
     .description('remove a peer; brokers refuse it once their cached list is refreshed')

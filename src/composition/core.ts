@@ -264,6 +264,7 @@ export function servingOptionsOf({ config, store, clock, tokens }: Core): Servin
   return {
     store,
     peersSecretId: secrets.peersSecretId,
+    morePeersSecretIds: secrets.morePeersSecretIds,
     clock,
     ttlMs: cache.ttlSeconds * 1000,
     ...(http.publicUrl !== undefined && { publicUrl: http.publicUrl }),

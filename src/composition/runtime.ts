@@ -35,6 +35,7 @@ import {
   tokenLog,
   watchObserver,
 } from './observers.js';
+import { workloadTokensOf } from './issuer-keys.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
 
 /** What can be replaced in a {@link BrokerRuntime}. */
@@ -140,9 +141,11 @@ export async function createRuntime(
     onNewStore: (dataDir) => log.info({ dataDir }, 'made a new secret store'),
   });
   const observer = servingObserver(log, metrics);
+  const workloadTokens = workloadTokensOf(config, core.clock);
   const serving = createServing({
     ...servingOptionsOf(core),
     observer,
+    ...(workloadTokens && { workloadTokens }),
     tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
     peerReads: cacheObserver('peers', log, metrics),
   });

@@ -1,3 +1,4 @@
+import type { IdentitiesConfig } from './peer-sections.js';
 import type { Settings } from './schema.js';
 import type { IamPeer } from './values.js';
 
@@ -25,7 +26,10 @@ interface SecretsConfig {
   readonly dataDir: string;
   /** `undefined` when the key file of the data folder is to be used. */
   readonly masterKey: Settings['BROKER_MASTER_KEY'];
+  /** The first of the peers secrets. */
   readonly peersSecretId: string;
+  /** Further secrets that the list of peers spans; empty when there are none. */
+  readonly morePeersSecretIds: readonly string[];
 }
 
 /** Who mints a service token. What is `undefined` here may be in the credentials secret. */
@@ -104,6 +108,8 @@ export interface BrokerConfig {
   readonly secrets: SecretsConfig;
   /** In the order of the file; the first one is `default` where there are only flat settings. */
   readonly tokens: TokenConfigs;
+  /** Peers of the file, with their trusted issuers; both empty when there are none. */
+  readonly identities: IdentitiesConfig;
   /** Whether this process runs the schedule. */
   readonly rotation: { readonly enabled: boolean };
   readonly cache: { readonly ttlSeconds: number };
@@ -120,6 +126,7 @@ export interface BrokerConfig {
 export function groupSettings(
   settings: Settings,
   tokens: TokenConfigs,
+  identities: IdentitiesConfig,
   warnings: readonly string[],
 ): BrokerConfig {
   return freeze({
@@ -140,9 +147,11 @@ export function groupSettings(
       awsFallbackRegions: settings.BROKER_AWS_FALLBACK_REGIONS ?? [],
       dataDir: settings.BROKER_DATA_DIR,
       masterKey: settings.BROKER_MASTER_KEY,
-      peersSecretId: settings.BROKER_PEERS_SECRET_ID,
+      peersSecretId: settings.BROKER_PEERS_SECRET_ID[0] ?? '',
+      morePeersSecretIds: settings.BROKER_PEERS_SECRET_ID.slice(1),
     },
     tokens,
+    identities,
     rotation: { enabled: settings.BROKER_ROTATION },
     cache: { ttlSeconds: settings.BROKER_CACHE_TTL_SECONDS },
     log: { level: settings.BROKER_LOG_LEVEL, format: settings.BROKER_LOG_FORMAT },

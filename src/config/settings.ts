@@ -134,10 +134,10 @@ export const SETTINGS = {
     does: 'The token secret: the service token, written by rotation.',
   },
   BROKER_PEERS_SECRET_ID: {
-    reads: values.secretId,
+    reads: values.list(values.secretId),
     default: 'service-token-broker/peers',
-    allowed: 'the name or the ARN of a secret',
-    does: 'The peers secret: who may ask for the service token.',
+    allowed: 'the name or the ARN of a secret; several, separated by commas',
+    does: 'The peers secret: who may ask for the service token. One holds some 420 peers; `peers add` goes on in the next one of the list.',
   },
   BROKER_HTTP_IAM_PEERS: {
     reads: values.list(values.iamPeer),

@@ -1,5 +1,6 @@
 import { LoginThrottle } from '../peers/login-throttle.js';
 import { createPeerDirectory, type PeerDirectory } from '../peers/peer-directory.js';
+import type { WorkloadTokens } from '../peers/workload-tokens.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
 import type { Clock } from '../tokens/time.js';
@@ -31,6 +32,8 @@ export interface ServingOptions {
   readonly store: Pick<SecretStore, 'read'>;
   readonly tokens: readonly ServedTokenOptions[];
   readonly peersSecretId: string;
+  /** Further secrets that the list of peers spans. */
+  readonly morePeersSecretIds?: readonly string[];
   readonly clock: Clock;
   /** How long a read of a secret is served. Default: 300 000. */
   readonly ttlMs?: number;
@@ -40,6 +43,8 @@ export interface ServingOptions {
   readonly publicUrl?: string;
   /** How peers are authenticated. Default: by the peers secret. */
   readonly login?: PeerAuthentication;
+  /** Accepts workload tokens besides secrets. Default: none is accepted. */
+  readonly workloadTokens?: WorkloadTokens;
   /** Default: a throttle with its own defaults. */
   readonly throttle?: LoginThrottle;
   readonly observer?: ServingObserver;
@@ -97,14 +102,24 @@ export function createServing(options: ServingOptions): Serving {
   const directory = createPeerDirectory({
     store,
     secretId: options.peersSecretId,
+    ...(options.morePeersSecretIds && { moreSecretIds: options.morePeersSecretIds }),
     clock,
     ttlMs,
     random,
     observer: withRecovery(options.peerReads, () => tokens.forEach(({ cache }) => cache.retry())),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
+    onNearlyFull: (room) => observer.peersNearlyFull?.(room),
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
-  const login = options.login ?? new PeerLogin({ directory, throttle, clock, observer });
+  const login =
+    options.login ??
+    new PeerLogin({
+      directory,
+      throttle,
+      clock,
+      observer,
+      ...(options.workloadTokens && { workloadTokens: options.workloadTokens }),
+    });
   const token = new TokenEndpoint({ login, tokens, clock, observer });
   return {
     tokenCaches: new Map(tokens.map(({ name, cache }) => [name, cache])),
