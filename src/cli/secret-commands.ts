@@ -180,7 +180,7 @@ export async function setCredentialsCommand(context: CommandContext, file: strin
   await withCore(
     context,
     async ({ store, config }) => {
-      const { credentialsSecretId } = config.secrets;
+      const [{ credentialsSecretId }] = config.tokens;
       const versionId = await writeSecret(store, credentialsSecretId, text);
       show(output, { client_id: clientId, version_id: versionId }, [
         `The credentials secret "${credentialsSecretId}" holds the credentials of client ${clientId}.`,

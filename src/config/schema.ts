@@ -106,6 +106,13 @@ export function sameSecret(one: string, other: string): boolean {
   return ending === name || ending.replace(/-[A-Za-z0-9]{6}$/, '') === name;
 }
 
+/** What an id is compared by: ids that {@link sameSecret} takes for one share at least one of these. */
+export function secretNames(id: string): readonly string[] {
+  if (!isArn(id)) return [id];
+  const ending = id.split(':').slice(6).join(':');
+  return [id, ending, ending.replace(/-[A-Za-z0-9]{6}$/, '')];
+}
+
 function isArn(id: string): boolean {
   return id.startsWith('arn:');
 }

@@ -295,10 +295,10 @@ export type DecidedRequest = Pick<EndpointRequest, 'remoteAddress' | 'source'>;
 export interface ServingObserver {
   /** A peer proved who it is. @param source the request, as the server received it. */
   loggedIn?(peerId: string, source: object | undefined): void;
-  /** A peer got the service token, or 304 because it has it already. */
-  tokenServed?(peerId: string, state: CacheState, status: 200 | 304): void;
+  /** A peer got a service token, or 304 because it has it already. @param token its name, as configured. */
+  tokenServed?(peerId: string, state: CacheState, status: 200 | 304, token: string): void;
   /** A peer with the role for the token could not get it. */
-  tokenUnavailable?(peerId: string, error: unknown): void;
+  tokenUnavailable?(peerId: string, error: unknown, token: string): void;
   /** @param peerId the peer that was named, if it is on the list. */
   loginFailed?(reason: LoginFailure, peerId: string | undefined, remoteAddress: string): void;
   /** A failed login was answered with 429. `loginFailed` is not called for it. */
@@ -312,9 +312,9 @@ export interface ServingObserver {
   /** The malformed entries of the list have changed. */
   peersMalformed?(malformed: readonly MalformedPeer[]): void;
   /** A peer rotated the token. */
-  rotated?(peerId: string, versionId: string, outcome: string): void;
+  rotated?(peerId: string, versionId: string, outcome: string, token: string): void;
   /** A rotation that a peer asked for failed. */
-  rotationFailed?(peerId: string, error: unknown): void;
+  rotationFailed?(peerId: string, error: unknown, token: string): void;
   /** A gateway asked whether a request may pass. */
   authorized?(decision: TokenDecision, request: DecidedRequest): void;
   /** A peer asked what a token is. */

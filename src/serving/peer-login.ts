@@ -46,7 +46,8 @@ export interface PeerAuthentication {
  * notified of a refusal.
  *
  * - Without the role: 403 `unauthorized_client`.
- * - A token that was not granted: 400 `invalid_target` (RFC 8707 §2), as for one that does not exist.
+ * - A token that was not granted: `unknown`, by default 400 `invalid_target` (RFC 8707 §2), as for one that does not
+ *   exist.
  *
  * @example
  * ```ts
@@ -60,12 +61,13 @@ export function refuseAccess(
   peer: LoggedInPeer,
   need: Need,
   observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted'>,
+  unknown: EndpointAnswer = targetUnknownAnswer(),
 ): EndpointAnswer | undefined {
   const access = decideAccess(peer, need);
   if (access === 'granted') return undefined;
   if (access === 'token_not_granted') {
     observer.tokenNotGranted?.(peer.id);
-    return targetUnknownAnswer();
+    return unknown;
   }
   const role = requiredRole(need);
   observer.roleMissing?.(peer.id, role);

@@ -58,7 +58,12 @@ function examine(
   );
   void check('fallback Regions', [broker, token], examineFallbackRegions);
   void check('rotation', [broker, token], (core, { description }) =>
-    judgeRotation(description, core.config.rotation, core.slots, core.clock.now()),
+    judgeRotation(
+      description,
+      { ...core.config.rotation, ...core.token.rotation },
+      core.slots,
+      core.clock.now(),
+    ),
   );
   void check('rotation function', [broker, token], ({ clock }, { description }) =>
     judgeFunction(description, clock.now()),
@@ -81,7 +86,8 @@ function examine(
 /** The configuration, with all its mistakes. @throws {ConfigError} */
 function examineConfiguration(env: NodeJS.ProcessEnv): Examined<BrokerConfig> {
   const value = loadConfig({ env });
-  const { secrets, verification, warnings } = value;
+  const { secrets, tokens, warnings } = value;
+  const [{ verification }] = tokens;
   const [only] = warnings;
   if (only === undefined) {
     const summary = `Without a mistake: secret store "${secrets.store}", profile "${verification.profile}".`;

@@ -74,7 +74,7 @@ export function judgeKeys({ keyIds, ignored }: Pick<KeySetState, 'keyIds' | 'ign
  * @throws {BrokerError}
  */
 export async function examineMint(
-  { source, clock, config, verifierOptions }: ExaminedBroker,
+  { source, clock, token: configured, verifierOptions }: ExaminedBroker,
   { settings }: ExaminedProvider,
   isWanted: boolean,
 ): Promise<Finding> {
@@ -87,7 +87,7 @@ export async function examineMint(
   const judged = judgeExplanation(explanation, 'minted', options);
   if (judged.state === 'failed') return judged;
   const life = token.expiresAt - clock.now();
-  const { minRemainingSeconds } = config.rotation;
+  const { minRemainingSeconds } = configured.rotation;
   const minted = `The provider mints tokens that live ${span(life)}`;
   return life > minRemainingSeconds * 1000
     ? ok(`${minted}, and receivers accept them. This one was not kept.`, judged.action)
@@ -156,12 +156,12 @@ function tokenDetails({ seen, rules }: TokenExplanation): readonly string[] {
 
 /** Whether the current token outlives the worst gap between two rotations. */
 export function examineCoverage(
-  { config, slots, clock }: ExaminedBroker,
+  core: ExaminedBroker,
   { current, description }: ExaminedTokenSecret,
 ): Finding {
   if (current === undefined) return skipped('There is no service token to measure.');
-  const gap = worstGap(description, slots, clock.now());
-  return judgeCoverage(gap && coverageOf(current.token, gap, config));
+  const gap = worstGap(description, core.slots, core.clock.now());
+  return judgeCoverage(gap && coverageOf(current.token, gap, core));
 }
 
 /** Pure. @param coverage `undefined` when the schedule cannot be read. */
@@ -195,7 +195,7 @@ export interface ClockReading {
 
 /** Compares this machine's clock with the provider's, and with Secrets Manager's. @throws {BrokerError} */
 export async function examineClock(
-  { clock, config, clockWatch }: ExaminedBroker,
+  { clock, token, clockWatch }: ExaminedBroker,
   { metadata }: ExaminedProvider,
 ): Promise<Finding> {
   const ask = boundedFetch({ clock, timeoutMs: TIMEOUT, signal: undefined, what: 'clock' });
@@ -206,7 +206,7 @@ export async function examineClock(
     age: answer.headers.get('age'),
     sentAt,
     answeredAt: clock.now(),
-    tolerated: config.verification.clockSkewSeconds * 1000,
+    tolerated: token.verification.clockSkewSeconds * 1000,
   });
   const byStore = clockWatch.readiness();
   return byProvider.state === 'failed' || byStore?.ok !== false

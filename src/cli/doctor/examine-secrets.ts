@@ -1,4 +1,4 @@
-import { createCore, type Core } from '../../composition/core.js';
+import { createCore, type Core, type TokenCore } from '../../composition/core.js';
 import { openStore } from '../../composition/open-store.js';
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { ClockWatch } from '../../operations/clock-watch.js';
@@ -18,6 +18,7 @@ import { errorCode } from '../../tokens/errors.js';
 import { parseServiceToken, remainingLife, type ServiceToken } from '../../tokens/service-token.js';
 import { systemClock, type Clock } from '../../tokens/time.js';
 import { instant, span } from '../../composition/terminal.js';
+import { chosenCore } from '../command.js';
 import {
   failed,
   failure,
@@ -29,7 +30,7 @@ import {
 } from './examination.js';
 
 /** The broker that is examined: its core, with its provider. */
-export interface ExaminedBroker extends Core {
+export interface ExaminedBroker extends TokenCore, Pick<Core, 'close'> {
   readonly provider: TokenProvider;
   /** Compares this machine's clock with the `Date` of Secrets Manager's responses. */
   readonly clockWatch: ClockWatch;
@@ -46,7 +47,7 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Exami
   const finding =
     config.secrets.store === 'aws' ? await examineIdentity(clock) : embeddedStore(config);
   if (finding.state === 'failed') return finding;
-  const clockWatch = new ClockWatch(config.verification.clockSkewSeconds * 1000);
+  const clockWatch = new ClockWatch(config.tokens[0].verification.clockSkewSeconds * 1000);
   const store = await openStore(config, clock, {
     createsStore: false,
     createsSecrets: false,
@@ -55,7 +56,7 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Exami
   // One attempt: the whole examination has seven seconds.
   const provider = createOAuthProvider({ clock, attempts: 1 });
   const core = await createCore(config, { store, clock, provider });
-  return { ...finding, value: { ...core, provider, clockWatch } };
+  return { ...finding, value: { ...chosenCore(core), close: core.close, provider, clockWatch } };
 }
 
 /** The finding for a store that opens: without a store, or with another key, opening fails. */
@@ -98,9 +99,8 @@ export interface ExaminedTokenSecret extends ExaminedSecret {
 /** Existence, readability and shape of the credentials secret. @throws {BrokerError} */
 export async function examineCredentials({
   store,
-  config,
+  token: { credentialsSecretId },
 }: ExaminedBroker): Promise<Examined<ExaminedSecret>> {
-  const { credentialsSecretId } = config.secrets;
   const description = await store.describe(credentialsSecretId);
   let version: SecretVersion;
   try {
@@ -126,18 +126,18 @@ export async function examineCredentials({
 /** Existence, readability and shape of the token secret, and the life of the token in it. @throws {BrokerError} */
 export async function examineTokenSecret({
   store,
-  config,
+  token,
   clock,
 }: ExaminedBroker): Promise<Examined<ExaminedTokenSecret>> {
-  const { tokenSecretId } = config.secrets;
+  const tokenSecretId = token.secretId;
   const description = await store.describe(tokenSecretId);
   const value = { description, wasRead: false, current: undefined };
   try {
     const version = await store.read(tokenSecretId);
     const current = { token: parseServiceToken(version.value), versionId: version.versionId };
     const limits = {
-      minimumRemaining: config.rotation.minRemainingSeconds * 1000,
-      skew: config.verification.clockSkewSeconds * 1000,
+      minimumRemaining: token.rotation.minRemainingSeconds * 1000,
+      skew: token.verification.clockSkewSeconds * 1000,
     };
     return {
       ...judgeTokenLife(current.token, clock.now(), limits),
@@ -244,17 +244,17 @@ interface RegionAnswer {
 
 /** Reads the token secret's replica in every fallback Region. */
 export async function examineFallbackRegions(
-  { config: { secrets } }: ExaminedBroker,
+  { config: { secrets }, token: { secretId } }: ExaminedBroker,
   { current }: ExaminedTokenSecret,
 ): Promise<Finding> {
-  const { awsFallbackRegions, tokenSecretId } = secrets;
+  const { awsFallbackRegions } = secrets;
   if (awsFallbackRegions.length === 0) return skipped('None is configured.');
   const { createAwsStore } = await import('../../secrets/aws/aws-store.js');
   const answers: RegionAnswer[] = [];
   for (const region of awsFallbackRegions) {
     const store = createAwsStore({ region });
     try {
-      const { versionId } = await store.read(idInRegion(tokenSecretId, region));
+      const { versionId } = await store.read(idInRegion(secretId, region));
       answers.push({ region, answer: { versionId } });
     } catch (error) {
       answers.push({ region, answer: { code: errorCode(error) } });
