@@ -13,6 +13,7 @@ import type { Clock } from '../tokens/time.js';
 import {
   errorAnswer,
   failureAnswer,
+  type DecidedRequest,
   type EndpointAnswer,
   type EndpointRequest,
   type LoginFailure,
@@ -60,11 +61,13 @@ export interface PeerAuthentication {
 export function refuseAccess(
   peer: LoggedInPeer,
   need: Need,
-  observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted'>,
+  observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted' | 'decided'>,
   unknown: EndpointAnswer = targetUnknownAnswer(),
+  request: DecidedRequest = NO_REQUEST,
 ): EndpointAnswer | undefined {
   const access = decideAccess(peer, need);
   if (access === 'granted') return undefined;
+  observer.decided?.({ outcome: 'denied', peer: peer.id, reason: access.toUpperCase() }, request);
   if (access === 'token_not_granted') {
     observer.tokenNotGranted?.(peer.id);
     return unknown;
@@ -78,6 +81,8 @@ export function refuseAccess(
 export function targetUnknownAnswer(): EndpointAnswer {
   return errorAnswer(400, 'invalid_target', 'There is no such token for this peer.');
 }
+
+const NO_REQUEST: DecidedRequest = { remoteAddress: '' };
 
 /** What {@link PeerLogin} works with. */
 interface PeerLoginOptions {
