@@ -9,6 +9,7 @@ import type { RotateOptions } from './rotate.js';
 import type { AddPeerOptions, RotateSecretOptions } from './secret-commands.js';
 import { tooManyOpenFiles } from './start-errors.js';
 import type { StatusOptions } from './status.js';
+import type { VerifyAuditOptions } from './verify-audit.js';
 import { processOutput, show, type Output } from '../composition/terminal.js';
 
 // Commands load what they need when they run: "--help" loads no configuration, and "status" no Nest.
@@ -177,6 +178,32 @@ function addExamination(program: Command, run: Run): void {
         (await import('./verify.js')).verifyCommand(context, token, options.token),
       ),
     );
+  program
+    .command('audit')
+    .description('examine what BROKER_AUDIT has written')
+    .command('verify')
+    .description('find lines that were removed, changed, moved or added; fails when there are any')
+    .argument('<files...>', 'in the order in which they were written')
+    .option(
+      '--after <sha256>',
+      'the digest of the line before, when the files before are elsewhere',
+      readDigest,
+    )
+    .option(
+      '--head <sha256>',
+      'the digest that the last line must have, as the log says it',
+      readDigest,
+    )
+    .action((files: readonly string[], options: VerifyAuditOptions) =>
+      run(async (context) =>
+        (await import('./verify-audit.js')).verifyAuditCommand(context, files, options),
+      ),
+    );
+}
+
+function readDigest(text: string): string {
+  if (/^[0-9a-f]{64}$/.test(text)) return text;
+  throw new InvalidArgumentError('It must be a SHA-256 digest: 64 characters of 0-9 and a-f.');
 }
 
 function addSecrets(program: Command, run: Run): void {

@@ -14,6 +14,7 @@ import type { Clock } from '../tokens/time.js';
 import {
   errorAnswer,
   failureAnswer,
+  type DecidedRequest,
   type EndpointAnswer,
   type EndpointRequest,
   type LoginFailure,
@@ -61,11 +62,13 @@ export interface PeerAuthentication {
 export function refuseAccess(
   peer: LoggedInPeer,
   need: Need,
-  observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted'>,
+  observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted' | 'decided'>,
   unknown: EndpointAnswer = targetUnknownAnswer(),
+  request: DecidedRequest = NO_REQUEST,
 ): EndpointAnswer | undefined {
   const access = decideAccess(peer, need);
   if (access === 'granted') return undefined;
+  observer.decided?.({ outcome: 'denied', peer: peer.id, reason: access.toUpperCase() }, request);
   if (access === 'token_not_granted') {
     observer.tokenNotGranted?.(peer.id);
     return unknown;
@@ -79,6 +82,8 @@ export function refuseAccess(
 export function targetUnknownAnswer(): EndpointAnswer {
   return errorAnswer(400, 'invalid_target', 'There is no such token for this peer.');
 }
+
+const NO_REQUEST: DecidedRequest = { remoteAddress: '' };
 
 /** What {@link PeerLogin} works with. */
 interface PeerLoginOptions {
