@@ -298,6 +298,7 @@ describe('the status and the observer', () => {
       expiresAt: undefined,
       consecutiveFailures: 0,
       lastError: undefined,
+      waiting: false,
     });
     await client.getToken();
     const expiresAt = clock.now() + DAY;
