@@ -7,7 +7,7 @@ export {
 export { serveHttp, type RunningBroker } from './composition/http-server.js';
 export { BrokerRuntime, createRuntime, type RuntimeOptions } from './composition/runtime.js';
 export type { BrokerConfig } from './config/broker-config.js';
-export { ConfigError } from './config/check-settings.js';
+export { ConfigError } from './config/config-error.js';
 export { loadConfig, type LoadConfigOptions } from './config/load-config.js';
 export { createLogger, type BrokerLogger, type CreateLoggerOptions } from './operations/log.js';
 export { createAwsStore, type AwsStoreOptions } from './secrets/aws/aws-store.js';

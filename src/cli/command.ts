@@ -1,6 +1,6 @@
-import { createCore, type Core } from '../composition/core.js';
+import { coreOf, createCore, type Core, type TokenCore } from '../composition/core.js';
 import { openStore } from '../composition/open-store.js';
-import type { BrokerConfig } from '../config/broker-config.js';
+import { DEFAULT_NAME, type BrokerConfig } from '../config/broker-config.js';
 import { loadConfig } from '../config/load-config.js';
 import type { Coverage } from '../rotation/coverage.js';
 import type { RotationMode } from '../rotation/rotation.js';
@@ -56,6 +56,12 @@ export async function withCore<R>(
   } finally {
     await store.close();
   }
+}
+
+/** The core of the token that a command is about: the one that is named, the only one, or `default`. */
+export function chosenCore({ tokens }: Core, name?: string): TokenCore {
+  const [first] = tokens.keys();
+  return coreOf({ tokens }, name ?? (tokens.size === 1 ? first : DEFAULT_NAME));
 }
 
 /** Who rotates, for people; stands after "by". */

@@ -1,4 +1,4 @@
-import { coverageOf, type Core } from '../composition/core.js';
+import { coverageOf, type TokenCore } from '../composition/core.js';
 import { receiversNeed } from '../composition/own-token.js';
 import { worstGap, type Coverage } from '../rotation/coverage.js';
 import { repairPending } from '../rotation/repair.js';
@@ -16,6 +16,7 @@ import {
   coverageJson,
   coverageText,
   ROTATED_BY,
+  chosenCore,
   withCore,
   type CommandContext,
 } from './command.js';
@@ -36,6 +37,8 @@ export interface RotateOptions {
   readonly repair?: boolean;
   /** Rotates even when the token was minted a moment ago; repairs whatever the age of the pending version. */
   readonly force?: boolean;
+  /** The token's name. Default: the only one, or `default`. */
+  readonly token?: string;
 }
 
 /**
@@ -45,16 +48,18 @@ export interface RotateOptions {
  */
 export async function rotateCommand(
   context: CommandContext,
-  { dryRun = false, repair = false, force = false }: RotateOptions,
+  { dryRun = false, repair = false, force = false, token }: RotateOptions,
 ): Promise<void> {
   const { output } = context;
-  if (dryRun) return withCore(context, (core) => showPlan(output, core));
-  if (repair) return withCore(context, (core) => repairNow(output, core, force));
+  if (dryRun) return withCore(context, (core) => showPlan(output, chosenCore(core, token)));
+  if (repair) return withCore(context, (core) => repairNow(output, chosenCore(core, token), force));
   // A rotation needs the credentials secret, which a new store would not hold.
-  return withCore(context, (core) => rotateNow(output, core, force), { creates: 'secrets' });
+  return withCore(context, (core) => rotateNow(output, chosenCore(core, token), force), {
+    creates: 'secrets',
+  });
 }
 
-async function rotateNow(output: Output, core: Core, force: boolean): Promise<void> {
+async function rotateNow(output: Output, core: TokenCore, force: boolean): Promise<void> {
   const { versionId, result } = await rotateUntilSignal(core, force);
   if (result !== 'requested') return showRotated(output, core, { versionId, result });
   // The rotation goes on without this process; until it ends, the version before is current.
@@ -70,7 +75,7 @@ const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
  * Rotates until SIGTERM or SIGINT. Either ends a wait at once, and abandons a mint that takes longer than four seconds.
  * The next signal ends the process.
  */
-async function rotateUntilSignal({ rotator }: Core, force: boolean): Promise<Rotated> {
+async function rotateUntilSignal({ rotator }: TokenCore, force: boolean): Promise<Rotated> {
   const interrupted = new RotationError(
     'ROTATION_STOPPED',
     'The rotation was left as it is: the secret store did not answer in time. See what came of it: service-token-broker status',
@@ -89,7 +94,7 @@ async function rotateUntilSignal({ rotator }: Core, force: boolean): Promise<Rot
 
 async function showRotated(
   output: Output,
-  core: Core,
+  core: TokenCore,
   { versionId, result }: Rotated,
 ): Promise<void> {
   const { rotator, clock, config } = core;
@@ -121,13 +126,13 @@ async function showRotated(
 /** The guard options that accept the current token, as text to paste. */
 async function guardOptions({
   store,
-  config,
+  token,
   source,
   verifierOptions,
-}: Core): Promise<string | undefined> {
+}: TokenCore): Promise<string | undefined> {
   const { settings } = await source.access();
   const [rules] = verifierOptions(settings).issuers;
-  const { audience } = parseServiceToken((await store.read(config.secrets.tokenSecretId)).value);
+  const { audience } = parseServiceToken((await store.read(token.secretId)).value);
   return rules && receiversNeed(rules, audience);
 }
 
@@ -140,20 +145,20 @@ interface Acceptance {
 }
 
 /** What a rotation would do now. Reads the provider's keys. */
-async function showPlan(output: Output, core: Core): Promise<void> {
-  const { store, rotator, slots, clock, config } = core;
+async function showPlan(output: Output, core: TokenCore): Promise<void> {
+  const { store, rotator, slots, clock, token } = core;
   const acceptance = await acceptanceOf(core);
   const plan = await planRotation({
     store,
-    tokenSecretId: config.secrets.tokenSecretId,
+    tokenSecretId: token.secretId,
     rotator,
     slots,
-    minimumRemaining: config.rotation.minRemainingSeconds * 1000,
+    minimumRemaining: token.rotation.minRemainingSeconds * 1000,
     clock,
     isRefused: acceptance?.state === 'refused',
   });
   const gap = worstGap(await rotator.describe(), slots, clock.now());
-  const coverage = plan.current && gap && coverageOf(plan.current, gap, config);
+  const coverage = plan.current && gap && coverageOf(plan.current, gap, core);
   show(
     output,
     planJson(plan, coverage, acceptance),
@@ -162,9 +167,9 @@ async function showPlan(output: Output, core: Core): Promise<void> {
 }
 
 /** `undefined` while there is no token. */
-async function acceptanceOf({ store, config, verify }: Core): Promise<Acceptance | undefined> {
+async function acceptanceOf({ store, token, verify }: TokenCore): Promise<Acceptance | undefined> {
   try {
-    const { value } = await store.read(config.secrets.tokenSecretId);
+    const { value } = await store.read(token.secretId);
     await verify(parseServiceToken(value));
     return { state: 'accepted' };
   } catch (error) {
@@ -253,10 +258,10 @@ function plannedText({ action, versionId, reason }: PlannedRotation): string {
 
 async function repairNow(
   output: Output,
-  { store, config, clock }: Core,
+  { store, token, clock }: TokenCore,
   force: boolean,
 ): Promise<void> {
-  const { tokenSecretId } = config.secrets;
+  const tokenSecretId = token.secretId;
   const { cleared, reason } = await repairPending({ store, tokenSecretId, clock, force });
   show(
     output,

@@ -1,4 +1,4 @@
-import { coverageOf, type Core } from '../composition/core.js';
+import { coverageOf, type Core, type TokenCore } from '../composition/core.js';
 import { worstGap, type Coverage } from '../rotation/coverage.js';
 import { pendingLeftover, rotationMode, type RotationMode } from '../rotation/rotation.js';
 import { BrokerError } from '../tokens/errors.js';
@@ -7,6 +7,7 @@ import { parseServiceToken } from '../tokens/service-token.js';
 import {
   coverageJson,
   coverageText,
+  chosenCore,
   ROTATED_BY,
   withCore,
   type CommandContext,
@@ -60,8 +61,9 @@ export async function statusCommand(
   { url, showToken = false }: StatusOptions,
 ): Promise<boolean> {
   const { output } = context;
-  return withCore(context, async (core) => {
-    const { config, store, clock } = core;
+  return withCore(context, async (all) => {
+    const core = chosenCore(all);
+    const { config, store, clock, token } = core;
     const [broker, read] = await Promise.all([
       askBroker(url ?? ownUrl(config.http)),
       readStatus(core, showToken).then(
@@ -73,8 +75,7 @@ export async function statusCommand(
       // A running broker serves on, whatever the store does: its health is shown beside the error.
       if (!(read.error instanceof BrokerError)) throw read.error;
       const { code, kind, message } = read.error;
-      const { tokenSecretId } = config.secrets;
-      const failed = { ok: false, store: store.name, token_secret: tokenSecretId };
+      const failed = { ok: false, store: store.name, token_secret: token.secretId };
       show(
         output,
         { ...failed, error: { code, kind, message }, broker },
@@ -106,17 +107,17 @@ function ownUrl({ management, ...own }: Core['config']['http']): string {
   return `http://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
 
-async function readStatus(core: Core, showToken: boolean): Promise<Omit<Status, 'broker'>> {
-  const { config, clock, store, rotator, slots } = core;
+async function readStatus(core: TokenCore, showToken: boolean): Promise<Omit<Status, 'broker'>> {
+  const { token, clock, store, rotator, slots } = core;
   const now = clock.now();
-  const { tokenSecretId } = config.secrets;
+  const tokenSecretId = token.secretId;
   const description = await store.describe(tokenSecretId);
   const current = await rotator.current();
   const pending = pendingLeftover(description);
   const mode = rotationMode(description);
   const next = mode === 'broker' ? slots.nextAfter(now) : description.storeRotation?.nextAt;
   const gap = worstGap(description, slots, now);
-  const skew = config.verification.clockSkewSeconds * 1000;
+  const skew = token.verification.clockSkewSeconds * 1000;
   const value = showToken && current ? (await store.read(tokenSecretId)).value : undefined;
   return {
     ok: current !== undefined && current.expiresAt - now > skew,
@@ -131,7 +132,7 @@ async function readStatus(core: Core, showToken: boolean): Promise<Omit<Status, 
         expires_at: instant(current.expiresAt),
         remaining_seconds: Math.floor((current.expiresAt - now) / 1000),
       },
-      ...(gap && { coverage: coverageOf(current, gap, config) }),
+      ...(gap && { coverage: coverageOf(current, gap, core) }),
     }),
     ...(pending !== undefined && { pending_leftover: pending }),
     ...(value !== undefined && { access_token: parseServiceToken(value).accessToken }),

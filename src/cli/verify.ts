@@ -1,8 +1,13 @@
-import { configuredSettings, providerKeys, verifierOptionsOf } from '../composition/core.js';
+import {
+  configuredSettings,
+  coreOf,
+  providerKeys,
+  verifierOptionsOf,
+} from '../composition/core.js';
 import { audienceAdvice, receiversNeed } from '../composition/own-token.js';
 import { storeIsMissing } from '../composition/open-store.js';
 import { readTextInput } from '../composition/secret-file.js';
-import type { BrokerConfig, ProviderConfig } from '../config/broker-config.js';
+import type { ProviderConfig, TokenConfig } from '../config/broker-config.js';
 import { resolveProviderSettings } from '../provider/client-credentials.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
 import { BrokerError } from '../tokens/errors.js';
@@ -60,8 +65,9 @@ export async function verifyCommand(
 async function rulesOfReceivers(context: CommandContext): Promise<TokenVerifierOptions> {
   const config = readConfig(context);
   const isMissing = await storeIsMissing(config);
-  if (sourceOfRules(config.provider, isMissing) === 'configuration') {
-    return configuredRules(context.output, config);
+  const [token] = config.tokens;
+  if (sourceOfRules(token.provider, isMissing) === 'configuration') {
+    return configuredRules(context.output, token);
   }
   if (isMissing) {
     throw new BrokerError(
@@ -72,7 +78,10 @@ async function rulesOfReceivers(context: CommandContext): Promise<TokenVerifierO
   }
   return withCore(
     context,
-    async ({ source, verifierOptions }) => verifierOptions((await source.access()).settings),
+    async (core) => {
+      const { source, verifierOptions } = coreOf(core, token.name);
+      return verifierOptions((await source.access()).settings);
+    },
     { config },
   );
 }
@@ -89,14 +98,14 @@ export function sourceOfRules(
   return audience !== undefined || isStoreMissing ? 'configuration' : 'credentials secret';
 }
 
-function configuredRules(output: Output, config: BrokerConfig): TokenVerifierOptions {
+function configuredRules(output: Output, token: TokenConfig): TokenVerifierOptions {
   const clock = systemClock;
-  const settings = resolveProviderSettings(configuredSettings(config), {});
+  const settings = resolveProviderSettings(configuredSettings(token), {});
   if (settings.audience === undefined && settings.resource === undefined) {
     warn(output, 'the audience is not checked, because BROKER_AUDIENCE is not set.');
   }
   const keys = providerKeys(createOAuthProvider({ clock }), settings, clock);
-  return verifierOptionsOf(config, settings, keys, clock);
+  return verifierOptionsOf(token, settings, keys, clock);
 }
 
 /** What was pasted around the token and does not belong to it. Pure. */

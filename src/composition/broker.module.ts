@@ -119,10 +119,12 @@ function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicMod
       }),
       RotationModule.registerAsync({
         ...fromRuntime,
-        useFactory: ({ core, schedule, watch }: BrokerRuntime) => ({
-          rotator: core.rotator,
-          watch,
-          ...(core.config.rotation.enabled && { schedule }),
+        useFactory: ({ core: { config }, each }: BrokerRuntime) => ({
+          tokens: [...each.values()].map(({ core, schedule, watch }) => ({
+            rotator: core.rotator,
+            watch,
+            schedule: config.rotation.enabled ? schedule : undefined,
+          })),
         }),
       }),
     ],

@@ -1,11 +1,13 @@
-import type { BrokerConfig } from '../config/broker-config.js';
+import { DEFAULT_NAME, type BrokerConfig, type TokenConfig } from '../config/broker-config.js';
 import type { ClockSource } from '../operations/clock-watch.js';
 import type { ProviderSettings } from '../provider/client-credentials.js';
+import type { AwsProofs } from '../provider/client-proofs.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 import {
   checkCoverage,
   createSlots,
+  spreadSlots,
   worstGap,
   type Coverage,
   type Slots,
@@ -39,7 +41,8 @@ export interface CoreOptions {
   readonly clock?: Clock;
   /** Default: an OAuth provider over HTTP. */
   readonly provider?: TokenProvider;
-  readonly observer?: RotationObserver;
+  /** Makes the observer of a token's rotations. */
+  readonly observer?: (token: TokenConfig) => RotationObserver;
   /** Notified when another Region had to answer a read. */
   readonly storeObserver?: FallbackObserver;
   /** Called with the absolute path of the data folder when an embedded store was created in it. */
@@ -48,11 +51,19 @@ export interface CoreOptions {
   readonly onDate?: (source: ClockSource, reading: DateReading) => void;
 }
 
-/** The broker without HTTP: what every door needs to rotate and to examine the service token. */
+/** The broker without HTTP: its tokens, over one store, one clock and one provider client. */
 export interface Core {
   readonly config: BrokerConfig;
   readonly clock: Clock;
   readonly store: SecretStore;
+  /** By name, in the order of the configuration; never empty. */
+  readonly tokens: ReadonlyMap<string, TokenCore>;
+  readonly close: () => Promise<void>;
+}
+
+/** One service token without HTTP: what every door needs to rotate and to examine it. */
+export interface TokenCore extends Pick<Core, 'config' | 'clock' | 'store'> {
+  readonly token: TokenConfig;
   readonly source: TokenSource;
   readonly rotator: Rotator;
   /** Verifies a token as receivers do. Rejects with a BrokerError of kind `rejected` for one that they would refuse. */
@@ -64,7 +75,6 @@ export interface Core {
   readonly keysState: () => KeySetState | undefined;
   /** Fetches the provider's keys when they are due. @returns a text that changes with the keys. */
   readonly freshKeys: () => Promise<string>;
-  readonly close: () => Promise<void>;
 }
 
 /** Makes the broker's core. @throws {BrokerError} when the store cannot be opened. */
@@ -73,7 +83,11 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
   const onProviderDate = onDate && ((reading: DateReading) => onDate('provider', reading));
   const provider =
     options.provider ??
-    createOAuthProvider({ clock, ...(onProviderDate && { onDate: onProviderDate }) });
+    createOAuthProvider({
+      clock,
+      awsProofs: lazyAwsProofs(),
+      ...(onProviderDate && { onDate: onProviderDate }),
+    });
   const store =
     options.store ??
     (await openStore(config, clock, {
@@ -81,42 +95,86 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
       ...(onNewStore && { onNewStore }),
       ...(onDate && { onDate: (reading) => onDate('store', reading) }),
     }));
+  const keysOf = sharedKeys((settings) => providerKeys(provider, settings, clock, onProviderDate));
+  const shared = { config, clock, store, provider, keysOf, slotsOf: slotsOf(config) };
+  const tokens = config.tokens.map((token): [string, TokenCore] => [
+    token.name,
+    createTokenCore(token, shared, observer?.(token)),
+  ]);
+  return { config, clock, store, tokens: new Map(tokens), close: () => store.close() };
+}
+
+/** The core of one token. @throws {BrokerError} `TOKEN_NAME_UNKNOWN` when none is configured by that name. */
+export function coreOf({ tokens }: Pick<Core, 'tokens'>, name: string = DEFAULT_NAME): TokenCore {
+  return byName(tokens, name);
+}
+
+/** What belongs to a token. @throws {BrokerError} `TOKEN_NAME_UNKNOWN` when none is configured by that name. */
+export function byName<Value>(tokens: ReadonlyMap<string, Value>, name: string): Value {
+  const found = tokens.get(name);
+  if (found !== undefined) return found;
+  const names = [...tokens.keys()];
+  const others = names.length > 10 ? ` and ${names.length - 10} more` : '';
+  throw new BrokerError(
+    'TOKEN_NAME_UNKNOWN',
+    'misconfigured',
+    `No token is configured by the name "${name.slice(0, 64)}". Configured: ${names.slice(0, 10).join(', ')}${others}.`,
+  );
+}
+
+/** The field of a line that is about another token than `default`. One named "token" would be redacted. */
+export function tokenField(token: string | undefined): { readonly tokenName?: string } {
+  return token === undefined || token === DEFAULT_NAME ? {} : { tokenName: token };
+}
+
+/** What all tokens have in common. */
+interface SharedParts extends Pick<Core, 'config' | 'clock' | 'store'> {
+  readonly provider: TokenProvider;
+  readonly keysOf: (settings: ProviderSettings) => RemoteKeySet;
+  readonly slotsOf: (token: TokenConfig) => Slots;
+}
+
+function createTokenCore(
+  token: TokenConfig,
+  { config, clock, store, provider, keysOf, slotsOf }: SharedParts,
+  observer: RotationObserver | undefined,
+): TokenCore {
   let keys: RemoteKeySet | undefined;
   let keySets = 0;
   let rules: TokenVerifierOptions | undefined;
 
   const verifierOptions = (settings: ProviderSettings): TokenVerifierOptions => {
-    keys = providerKeys(provider, settings, clock, onProviderDate);
+    keys = keysOf(settings);
     keySets += 1;
-    rules = verifierOptionsOf(config, settings, keys, clock);
+    rules = verifierOptionsOf(token, settings, keys, clock);
     return rules;
   };
 
   const source = new TokenSource({
     store,
-    credentialsSecretId: config.secrets.credentialsSecretId,
+    credentialsSecretId: token.credentialsSecretId,
     provider,
-    configured: configuredSettings(config),
+    configured: configuredSettings(token),
     createVerifier: (settings) => createTokenVerifier(verifierOptions(settings)),
     clock,
   });
-  const verify = (token: ServiceToken): Promise<void> =>
+  const verify = (served: ServiceToken): Promise<void> =>
     withOwnClaims(
-      token,
-      () => source.verify(token),
+      served,
+      () => source.verify(served),
       () => rules?.issuers[0],
     );
   const rotator = new Rotator({
     store,
-    tokenSecretId: config.secrets.tokenSecretId,
+    tokenSecretId: token.secretId,
     mint: (signal) => source.mint(signal),
-    verify: (token) =>
+    verify: (minted) =>
       withFreshKeys(
-        () => verify(token),
+        () => verify(minted),
         () => keys?.refresh(),
       ),
-    minimumLife: config.rotation.minRemainingSeconds * 1000,
-    manualInterval: config.rotation.manualIntervalSeconds * 1000,
+    minimumLife: token.rotation.minRemainingSeconds * 1000,
+    manualInterval: token.rotation.manualIntervalSeconds * 1000,
     clock,
     ...(observer && { observer }),
   });
@@ -124,17 +182,41 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     config,
     clock,
     store,
+    token,
     source,
     rotator,
     verify,
-    slots: createSlots(config.rotation.cron),
+    slots: slotsOf(token),
     verifierOptions,
     keysState: () => keys?.state(),
     freshKeys: async () => {
       await keys?.refreshWhenDue();
       return `${keySets} ${keys?.state().changes ?? 0}`;
     },
-    close: () => store.close(),
+  };
+}
+
+/** One key set for each place that keys are at: a thousand tokens of one provider do not fetch them a thousand times. */
+function sharedKeys(
+  create: (settings: ProviderSettings) => RemoteKeySet,
+): (settings: ProviderSettings) => RemoteKeySet {
+  const known = new Map<string, RemoteKeySet>();
+  return (settings) => {
+    const { issuer, tokenEndpoint, jwksUri, allowInsecureHttp } = settings;
+    const place = JSON.stringify([issuer, tokenEndpoint, jwksUri, allowInsecureHttp]);
+    const keys = known.get(place) ?? create(settings);
+    known.set(place, keys);
+    return keys;
+  };
+}
+
+/** The slots of each token: one schedule for each expression, spread where there are several tokens. */
+function slotsOf({ tokens }: BrokerConfig): (token: TokenConfig) => Slots {
+  const known = new Map<string, Slots>();
+  return ({ name, rotation: { cron } }) => {
+    const slots = known.get(cron) ?? createSlots(cron);
+    known.set(cron, slots);
+    return tokens.length === 1 || name === DEFAULT_NAME ? slots : spreadSlots(slots, name);
   };
 }
 
@@ -165,24 +247,42 @@ function isAskedToWait({ cause }: KeysUnavailableError): boolean {
   return cause instanceof BrokerError && cause.retryAfterSeconds !== undefined;
 }
 
-/** What serving takes from a core: its store, its settings, and its rotator. */
-export function servingOptionsOf({ config, store, clock, rotator }: Core): ServingOptions {
-  const { secrets, cache, verification, provider, http } = config;
+/** The provider's port to AWS, made once, at the first call: only a KMS key or a token of AWS loads the SDK for it. */
+export function lazyAwsProofs(): () => Promise<AwsProofs> {
+  let made: Promise<AwsProofs> | undefined;
+  return () => {
+    made ??= import('../secrets/aws/aws-client-proofs.js').then(
+      ({ AwsClientProofs }) => new AwsClientProofs(),
+    );
+    return made;
+  };
+}
+
+/** What serving takes from a core: its store, its settings, and its tokens. */
+export function servingOptionsOf({ config, store, clock, tokens }: Core): ServingOptions {
+  const { secrets, cache, http } = config;
   return {
     store,
-    tokenSecretId: secrets.tokenSecretId,
     peersSecretId: secrets.peersSecretId,
     clock,
     ttlMs: cache.ttlSeconds * 1000,
-    skewMs: verification.clockSkewSeconds * 1000,
-    ...(provider.scope !== undefined && { scope: provider.scope }),
     ...(http.publicUrl !== undefined && { publicUrl: http.publicUrl }),
-    rotator,
+    tokens: [...tokens.values()].map(({ token, rotator }) => {
+      const { scope, audience, resource } = token.provider;
+      return {
+        name: token.name,
+        secretId: token.secretId,
+        skewMs: token.verification.clockSkewSeconds * 1000,
+        targets: audience === undefined ? resource : [audience, ...resource],
+        scope,
+        rotator,
+      };
+    }),
   };
 }
 
 /** The provider's settings from the configuration. */
-export function configuredSettings({ provider }: BrokerConfig): Partial<ProviderSettings> {
+export function configuredSettings({ provider }: TokenConfig): Partial<ProviderSettings> {
   const { resource, ...settings } = provider;
   // An empty list of resources would override that of the credentials secret.
   return resource.length > 0 ? { ...settings, resource } : settings;
@@ -211,13 +311,13 @@ export function providerKeys(
 
 /** How the provider's tokens are verified: the same way here and in every receiver. */
 export function verifierOptionsOf(
-  config: BrokerConfig,
+  { verification }: TokenConfig,
   settings: ProviderSettings,
   keys: RemoteKeySet,
   clock: Clock,
 ): TokenVerifierOptions {
-  const { profile, otherAudiences, typ, clockSkewSeconds } = config.verification;
-  const { serviceClientIds, customerClientIds } = config.verification;
+  const { profile, otherAudiences, typ, clockSkewSeconds } = verification;
+  const { serviceClientIds, customerClientIds } = verification;
   return {
     issuers: [
       {
@@ -263,15 +363,15 @@ function withWayOut(error: unknown, { tokenEndpoint, jwksUri }: ProviderSettings
 
 /** The coverage check for a token, with the configured times of caches and clocks. */
 export function coverageOf(
-  token: Pick<ServiceToken, 'generatedAt' | 'expiresAt'>,
+  served: Pick<ServiceToken, 'generatedAt' | 'expiresAt'>,
   { period, window }: WorstGap,
-  { cache, verification }: BrokerConfig,
+  { config, token: { verification } }: Pick<TokenCore, 'config' | 'token'>,
 ): Coverage {
   return checkCoverage({
-    tokenLifetime: token.expiresAt - token.generatedAt,
+    tokenLifetime: served.expiresAt - served.generatedAt,
     period,
     window,
-    cacheTtl: cache.ttlSeconds * 1000,
+    cacheTtl: config.cache.ttlSeconds * 1000,
     skew: verification.clockSkewSeconds * 1000,
   });
 }

@@ -23,6 +23,7 @@ import {
   type Listener,
   type ListenerObserver,
 } from './listener.js';
+import { tokenLog } from './observers.js';
 import { createRuntime, type BrokerRuntime, type RuntimeOptions } from './runtime.js';
 
 /** A broker that listens. */
@@ -247,11 +248,17 @@ function endProcessAfter(milliseconds: number): void {
   }, milliseconds).unref();
 }
 
-/** The coverage check at start. It reads the token through the cache, which is then warm for the first peer. */
+/** The coverage check at start. It reads each token through its cache, which is then warm for the first peer. */
 async function warnOfCoverage({ readiness, log }: BrokerRuntime): Promise<void> {
-  await readiness.tokenState();
-  const coverage = readiness.coverage();
-  if (coverage?.ok === false) log.warn({ reason: coverage.reason }, 'coverage falls short');
+  await Promise.all(
+    [...readiness.tokens].map(async ([name, token]) => {
+      await token.tokenState();
+      const coverage = token.coverage();
+      if (coverage?.ok === false) {
+        tokenLog(log, name).warn({ reason: coverage.reason }, 'coverage falls short');
+      }
+    }),
+  );
 }
 
 /** Waits for the first signal to stop. The next one has its default effect: it ends the process at once. */

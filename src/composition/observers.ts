@@ -1,4 +1,5 @@
 import { IncomingMessage } from 'node:http';
+import { DEFAULT_NAME } from '../config/broker-config.js';
 import type { ClockObserver } from '../operations/clock-watch.js';
 import type { BrokerLogger } from '../operations/log.js';
 import type { BrokerMetrics, SecretRole } from '../operations/metrics.js';
@@ -10,6 +11,7 @@ import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { ServingObserver } from '../serving/endpoint.js';
 import { errorCode } from '../tokens/errors.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
+import { tokenField } from './core.js';
 
 /** What is added to a line about a state that lasts. */
 interface Repetition {
@@ -81,12 +83,21 @@ function repetition({ times, beganAt }: Episode, now: number): Required<Repetiti
   return { times, lastedSeconds: Math.floor((now - beganAt) / 1_000) };
 }
 
-/** Logs and counts rotations. */
-export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): RotationObserver {
+/** The log of what is about one token: its lines name it, except those about `default`. */
+export function tokenLog(log: BrokerLogger, token: string): BrokerLogger {
+  return token === DEFAULT_NAME ? log : log.child(tokenField(token));
+}
+
+/** Logs and counts rotations of one token. */
+export function rotationObserver(
+  log: BrokerLogger,
+  metrics: BrokerMetrics,
+  token: string = DEFAULT_NAME,
+): RotationObserver {
   const episodes = new Episodes();
   return {
     stepEnded: (step, versionId, ended, detail) => {
-      metrics.recordRotationStep(step, ended);
+      metrics.recordRotationStep(step, ended, token);
       log.debug({ step, versionId, ended, detail }, 'rotation step');
     },
     claimKept: (error) =>
@@ -94,9 +105,9 @@ export function rotationObserver(log: BrokerLogger, metrics: BrokerMetrics): Rot
         { code: errorCode(error) },
         'the claim of a mint that failed could not be released; other replicas wait until it lapses',
       ),
-    mintEnded: (code) => metrics.recordProviderMint(code),
+    mintEnded: (code) => metrics.recordProviderMint(code, token),
     rotationEnded: (outcome, error) => {
-      metrics.recordRotation(outcome);
+      metrics.recordRotation(outcome, token);
       const { trigger, key, result, versionId, code, durationMilliseconds } = outcome;
       const fields = { trigger, key, result, versionId, code, durationMilliseconds };
       if (result === 'failed') {
@@ -125,11 +136,12 @@ const MODE_WORDS = {
 export function scheduleObserver(
   log: BrokerLogger,
   metrics: BrokerMetrics,
+  token: string = DEFAULT_NAME,
 ): RotationScheduleObserver {
   const episodes = new Episodes();
   return {
     slotMissed: (slotStart, code) => {
-      metrics.recordRotation({ trigger: 'schedule', result: 'missed', code, at: slotStart });
+      metrics.recordRotation({ trigger: 'schedule', result: 'missed', code, at: slotStart }, token);
       log.error(
         { slot: new Date(slotStart).toISOString(), code },
         'a slot has passed without a rotation',
@@ -205,21 +217,22 @@ export function fallbackObserver(log: BrokerLogger, metrics: BrokerMetrics): Fal
   };
 }
 
-/** Logs and counts the reads of one secret. */
+/** Logs and counts the reads of one secret. @param token the token's name, of a token secret. */
 export function cacheObserver(
   secret: SecretRole,
   log: BrokerLogger,
   metrics: BrokerMetrics,
+  token?: string,
 ): CacheObserver {
   const episodes = new Episodes();
   return {
     readSucceeded: (durationMs) => {
-      metrics.recordStoreRead(secret, durationMs);
+      metrics.recordStoreRead(secret, durationMs, token);
       const before = episodes.ended('unread');
       if (before) log.info({ secretRole: secret, ...before }, 'a secret can be read again');
     },
     readFailed: (error, consecutiveFailures) => {
-      metrics.recordStoreReadFailure(secret, errorCode(error));
+      metrics.recordStoreReadFailure(secret, errorCode(error), token);
       const again = episodes.happened('unread', errorCode(error));
       if (again === undefined) return;
       log.warn(
@@ -244,19 +257,27 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
       if (source instanceof IncomingMessage) annotate(source, { peer });
       if (episodes.areLasting) over('peers', 'peers can log in again');
     },
-    tokenServed: (peer, state) => {
-      metrics.recordTokenServed(state);
+    tokenServed: (peer, state, _status, token) => {
+      metrics.recordTokenServed(state, token);
       if (!episodes.areLasting) return;
-      over('token', 'the service token is served again');
-      over(`life ${peer}`, 'a peer gets a token with enough life again', { peer });
+      over(`token ${token}`, 'the service token is served again', tokenField(token));
+      over(`life ${token} ${peer}`, 'a peer gets a token with enough life again', {
+        peer,
+        ...tokenField(token),
+      });
     },
-    tokenUnavailable: (peer, error) => {
+    tokenUnavailable: (peer, error, token) => {
       const code = errorCode(error);
-      metrics.recordTokenUnavailable(code);
+      metrics.recordTokenUnavailable(code, token);
       // How much life is enough is the peer's choice; everything else is the same for all.
-      const state = code === 'TOKEN_LIFE_TOO_SHORT' ? `life ${peer}` : 'token';
+      const state = code === 'TOKEN_LIFE_TOO_SHORT' ? `life ${token} ${peer}` : `token ${token}`;
       const again = episodes.happened(state, code);
-      if (again) log.warn({ peer, code, ...again }, 'the service token could not be served');
+      if (again) {
+        log.warn(
+          { peer, code, ...tokenField(token), ...again },
+          'the service token could not be served',
+        );
+      }
     },
     loginFailed: (reason, peer, remoteAddress) => {
       metrics.recordPeerLoginFailure(reason);
@@ -287,10 +308,16 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
         log.error({ peer, reason }, 'an entry of the peers secret is malformed: it is refused');
       }
     },
-    rotated: (peer, versionId, outcome) =>
-      log.info({ peer, versionId, outcome }, 'a peer rotated the service token'),
-    rotationFailed: (peer, error) =>
-      log.warn({ peer, code: errorCode(error) }, 'a rotation that a peer asked for failed'),
+    rotated: (peer, versionId, outcome, token) =>
+      log.info(
+        { peer, versionId, outcome, ...tokenField(token) },
+        'a peer rotated the service token',
+      ),
+    rotationFailed: (peer, error, token) =>
+      log.warn(
+        { peer, code: errorCode(error), ...tokenField(token) },
+        'a rotation that a peer asked for failed',
+      ),
     failed: (error) => {
       const again = endless.happened(`fault ${originOf(error)}`);
       if (again) log.error({ err: error, ...again }, 'an unexpected error while answering');

@@ -84,13 +84,19 @@ async function openAwsStore(
   return createFallbackStore(local, fallbacks, { clock, ...(observer && { observer }) });
 }
 
-function secretsOf({ secrets }: BrokerConfig): readonly (readonly [string, string])[] {
-  return [
-    [secrets.credentialsSecretId, 'Client credentials of the service token broker.'],
-    [secrets.tokenSecretId, 'The service token, rotated by the service token broker.'],
+function secretsOf({ secrets, tokens }: BrokerConfig): ReadonlyMap<string, string> {
+  return new Map([
+    ...tokens.map(({ credentialsSecretId }): [string, string] => [
+      credentialsSecretId,
+      'Client credentials of the service token broker.',
+    ]),
+    ...tokens.map(({ secretId }): [string, string] => [
+      secretId,
+      'The service token, rotated by the service token broker.',
+    ]),
     [
       secrets.peersSecretId,
       'Peers of the service token broker: who may ask for the service token.',
     ],
-  ];
+  ]);
 }

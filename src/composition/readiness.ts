@@ -5,6 +5,7 @@ import type {
   ReadinessSource,
   RotationReadiness,
   TokenReadiness,
+  TokenReadinessSource,
 } from '../operations/health.js';
 import type { PeerDirectory } from '../peers/peer-directory.js';
 import { MOST_MISSED } from '../rotation/coverage.js';
@@ -13,7 +14,7 @@ import type { Refusal, TokenWatch } from '../rotation/token-watch.js';
 import type { ServedToken, TokenCache } from '../serving/token-cache.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import type { CacheStatus } from '../tokens/refreshing-cache.js';
-import { coverageOf, type Core, type GapWatch } from './core.js';
+import { coverageOf, type Core, type GapWatch, type TokenCore } from './core.js';
 
 /**
  * How long health waits for a newer token while one can be served, in milliseconds: less than a probe waits, so that a
@@ -24,28 +25,22 @@ const LONGEST_WAIT = 500;
 /** How long after its start a slot's rotation counts as late, in milliseconds. */
 const LATE = 60_000;
 
-/** What else {@link createReadiness} may know. */
-interface ReadinessParts {
-  /** Left out where the peers are not read from the peers secret. */
-  readonly directory?: PeerDirectory;
+/** What else {@link createTokenReadiness} may know. */
+interface TokenParts {
   /** Left out where nobody verifies the current token again. */
   readonly watch?: TokenWatch;
-  readonly clockWatch?: ClockWatch;
   readonly schedule?: RotationSchedule;
-  /** Whether the process was told to stop. Default: never. */
-  readonly isStopping?: () => boolean;
 }
 
-/** What health says, from the caches and from what this process remembers of rotations. */
-export function createReadiness(
-  core: Core,
+/** What health says of one token, from its cache and from what this process remembers of its rotations. */
+export function createTokenReadiness(
+  core: TokenCore,
   cache: TokenCache,
   gap: GapWatch,
-  { directory, watch, clockWatch, schedule, isStopping = () => false }: ReadinessParts = {},
-): ReadinessSource {
+  { watch, schedule }: TokenParts = {},
+): TokenReadinessSource {
   const { config, clock, rotator, slots } = core;
   return {
-    isStopping,
     tokenState: async () => {
       try {
         const { value, state } = await cache.get({ waitMs: LONGEST_WAIT });
@@ -87,9 +82,30 @@ export function createReadiness(
       const current: ServedToken | undefined = cache.status().value;
       const worst = gap.current();
       if (current === undefined || worst === undefined) return undefined;
-      const { covered, explanation } = coverageOf(current.token, worst, config);
+      const { covered, explanation } = coverageOf(current.token, worst, core);
       return covered ? { ok: true } : { ok: false, reason: explanation };
     },
+  };
+}
+
+/** What else {@link createReadiness} may know. */
+interface ReadinessParts {
+  /** Left out where the peers are not read from the peers secret. */
+  readonly directory?: PeerDirectory;
+  readonly clockWatch?: ClockWatch;
+  /** Whether the process was told to stop. Default: never. */
+  readonly isStopping?: () => boolean;
+}
+
+/** What health says of the process, and of each token by its name. */
+export function createReadiness(
+  { config, clock }: Pick<Core, 'config' | 'clock'>,
+  tokens: ReadonlyMap<string, TokenReadinessSource>,
+  { directory, clockWatch, isStopping = () => false }: ReadinessParts = {},
+): ReadinessSource {
+  return {
+    tokens,
+    isStopping,
     clock: () => clockWatch?.readiness(),
     peers: () =>
       directory && peersReadiness(directory, clock.now(), config.cache.ttlSeconds * 1000),
@@ -182,7 +198,7 @@ function stale(
 }
 
 /** Without a token the cause is usually a failed rotation: that is what needs fixing. */
-function wordsOf(error: unknown, { rotator }: Core): string {
+function wordsOf(error: unknown, { rotator }: Pick<TokenCore, 'rotator'>): string {
   const latest = rotator.outcomes.latest();
   const rotation =
     latest?.result === 'failed'

@@ -1,8 +1,9 @@
-import type { BrokerConfig } from '../config/broker-config.js';
+import { DEFAULT_NAME, type BrokerConfig } from '../config/broker-config.js';
 import { ClockWatch } from '../operations/clock-watch.js';
-import type { ReadinessSource } from '../operations/health.js';
+import type { ReadinessSource, TokenReadinessSource } from '../operations/health.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
+import { createRotationGate, type RotationGate } from '../rotation/rotation-gate.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
 import { TokenWatch } from '../rotation/token-watch.js';
 import type { ServingObserver } from '../serving/endpoint.js';
@@ -15,11 +16,14 @@ import {
   type ServiceTokenSource,
 } from '../tokens/token-supply.js';
 import {
+  byName,
+  coreOf,
   createCore,
   createGapWatch,
   servingOptionsOf,
   type Core,
   type CoreOptions,
+  type TokenCore,
 } from './core.js';
 import {
   cacheObserver,
@@ -28,9 +32,10 @@ import {
   rotationObserver,
   scheduleObserver,
   servingObserver,
+  tokenLog,
   watchObserver,
 } from './observers.js';
-import { createReadiness } from './readiness.js';
+import { createReadiness, createTokenReadiness } from './readiness.js';
 
 /** What can be replaced in a {@link BrokerRuntime}. */
 export interface RuntimeOptions extends Pick<CoreOptions, 'store' | 'clock' | 'provider'> {
@@ -44,8 +49,10 @@ export interface BrokerRuntime {
   readonly log: BrokerLogger;
   readonly metrics: BrokerMetrics;
   readonly serving: Serving;
+  /** Everything that runs for one token, by its name. */
+  readonly each: ReadonlyMap<string, TokenRuntime>;
   /**
-   * The service token for callers in this process, as `tokens` of the client.
+   * The service token `default` for callers in this process, as `tokens` of the client. Another token's: `each.get(name)`.
    *
    * @example
    * ```ts
@@ -62,11 +69,21 @@ export interface BrokerRuntime {
   readonly tokens: ServiceTokenSource;
   readonly servingObserver: ServingObserver;
   readonly readiness: ReadinessSource;
-  readonly schedule: RotationSchedule;
-  /** Verifies the current token from time to time. */
-  readonly watch: TokenWatch;
   /** Makes `/health/ready` answer 503 from now on, because the process stops. */
   readonly failReadiness: () => void;
+}
+
+/** What runs for one token. */
+export interface TokenRuntime {
+  readonly core: TokenCore;
+  /** What peers are served from. */
+  readonly cache: TokenCache;
+  /** The token for callers in this process, as `tokens` of the client. */
+  readonly tokens: ServiceTokenSource;
+  readonly readiness: TokenReadinessSource;
+  readonly schedule: RotationSchedule;
+  /** Verifies the current version from time to time. */
+  readonly watch: TokenWatch;
 }
 
 /** Nest's injection token for the {@link BrokerRuntime}. */
@@ -84,34 +101,39 @@ export async function createRuntime(
   const log = options.log ?? createLogger(config.log);
   // The gauges are read when metrics are scraped, when everything below exists.
   const metrics: BrokerMetrics = new BrokerMetrics({
-    tokenRemainingSeconds: () => {
-      const { expiresAt } = tokenCache.status();
+    tokens: config.tokens.map(({ name }) => name),
+    tokenRemainingSeconds: (name) => {
+      const expiresAt = each.get(name)?.cache.status().expiresAt;
       return expiresAt === undefined ? undefined : (expiresAt - core.clock.now()) / 1000;
     },
-    tokenGeneratedAt: () => tokenCache.status().value?.token.generatedAt,
-    jwksStatus: () => core.keysState()?.status,
+    tokenGeneratedAt: (name) => each.get(name)?.cache.status().value?.token.generatedAt,
+    jwksStatus: (name) => each.get(name)?.core.keysState()?.status,
     droppedLogLines: () => droppedLines(log),
     clockOffsetSeconds: (source) => clockWatch.offsetSeconds(source),
-    tokenAccepted: () => watch.accepts(tokenCache.status().value?.versionId),
+    tokenAccepted: (name) => {
+      const { watch, cache } = each.get(name) ?? {};
+      return watch?.accepts(cache?.status().value?.versionId);
+    },
   });
-  const clockWatch = new ClockWatch(
-    config.verification.clockSkewSeconds * 1000,
-    clockObserver(log, metrics),
-  );
-  const rotations = rotationObserver(log, metrics);
+  const skews = config.tokens.map(({ verification }) => verification.clockSkewSeconds);
+  const clockWatch = new ClockWatch(Math.min(...skews) * 1000, clockObserver(log, metrics));
   const core = await createCore(config, {
     ...options,
-    observer: {
-      ...rotations,
-      rotationEnded: (outcome, error) => {
-        rotations.rotationEnded?.(outcome, error);
-        if (outcome.result === 'failed') return;
-        watch.expire();
-        // Its endpoint does so itself.
-        if (outcome.trigger === 'http') return;
-        tokenCache.invalidate();
-        tokenCache.refresh();
-      },
+    observer: ({ name }) => {
+      const rotations = rotationObserver(tokenLog(log, name), metrics, name);
+      return {
+        ...rotations,
+        rotationEnded: (outcome, error) => {
+          rotations.rotationEnded?.(outcome, error);
+          const { watch, cache } = each.get(name) ?? {};
+          if (outcome.result === 'failed') return;
+          watch?.expire();
+          // Its endpoint does so itself.
+          if (outcome.trigger === 'http') return;
+          cache?.invalidate();
+          cache?.refresh();
+        },
+      };
     },
     storeObserver: fallbackObserver(log, metrics),
     onDate: (source, reading) => clockWatch.read(source, reading),
@@ -121,48 +143,82 @@ export async function createRuntime(
   const serving = createServing({
     ...servingOptionsOf(core),
     observer,
-    tokenReads: cacheObserver('token', log, metrics),
+    tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
     peerReads: cacheObserver('peers', log, metrics),
   });
-  const { tokenCache } = serving;
-  const watch = new TokenWatch({
-    current: async () => (await tokenCache.get()).value,
-    knownVersionId: () => tokenCache.status().value?.versionId,
-    verify: core.verify,
-    freshKeys: core.freshKeys,
-    clock: core.clock,
-    observer: watchObserver(log),
-  });
-  const gap = createGapWatch(core.slots, core.clock);
-  const schedule = new RotationSchedule({
-    rotator: core.rotator,
-    slots: core.slots,
-    minimumRemaining: config.rotation.minRemainingSeconds * 1000,
-    clock: core.clock,
-    refusal: () => watch.refusal(),
-    observer: { ...scheduleObserver(log, metrics), described: gap.learn },
-  });
+  const gate = createRotationGate(core.clock);
+  const each = new Map(
+    [...serving.tokenCaches].map(([name, cache]): [string, TokenRuntime] => [
+      name,
+      createTokenRuntime(coreOf(core, name), cache, gate, tokenLog(log, name), metrics),
+    ]),
+  );
   let isStopping = false;
   return {
     core,
     log,
     metrics,
     serving,
-    tokens: createServiceTokenSource(tokenCache),
+    each,
+    tokens: { getToken: async (demand) => runtimeOf({ each }).tokens.getToken(demand) },
     servingObserver: observer,
-    readiness: createReadiness(core, tokenCache, gap, {
-      directory: serving.peerDirectory,
-      watch,
-      clockWatch,
-      ...(config.rotation.enabled && { schedule }),
-      isStopping: () => isStopping,
-    }),
-    schedule,
-    watch,
+    readiness: createReadiness(
+      core,
+      new Map([...each].map(([name, { readiness }]) => [name, readiness])),
+      { directory: serving.peerDirectory, clockWatch, isStopping: () => isStopping },
+    ),
     failReadiness: () => {
       isStopping = true;
     },
   };
+}
+
+/** What runs for one token. With several tokens, the gate keeps their rotations apart. */
+function createTokenRuntime(
+  core: TokenCore,
+  cache: TokenCache,
+  gate: RotationGate,
+  log: BrokerLogger,
+  metrics: BrokerMetrics,
+): TokenRuntime {
+  const { config, token, clock, slots } = core;
+  const watch = new TokenWatch({
+    current: async () => (await cache.get()).value,
+    knownVersionId: () => cache.status().value?.versionId,
+    verify: core.verify,
+    freshKeys: core.freshKeys,
+    clock,
+    observer: watchObserver(log),
+  });
+  const gap = createGapWatch(slots, clock);
+  const schedule = new RotationSchedule({
+    rotator: core.rotator,
+    slots,
+    minimumRemaining: token.rotation.minRemainingSeconds * 1000,
+    clock,
+    refusal: () => watch.refusal(),
+    enter: () => gate.enter(token.providerName),
+    observer: { ...scheduleObserver(log, metrics, token.name), described: gap.learn },
+  });
+  return {
+    core,
+    cache,
+    tokens: createServiceTokenSource(cache),
+    readiness: createTokenReadiness(core, cache, gap, {
+      watch,
+      ...(config.rotation.enabled && { schedule }),
+    }),
+    schedule,
+    watch,
+  };
+}
+
+/** What runs for a token. @throws {BrokerError} `TOKEN_NAME_UNKNOWN` when none is configured by that name. */
+export function runtimeOf(
+  { each }: Pick<BrokerRuntime, 'each'>,
+  name: string = DEFAULT_NAME,
+): TokenRuntime {
+  return byName(each, name);
 }
 
 /** The service token for callers in the broker's own process: from the cache that peers are served from. */

@@ -25,12 +25,10 @@ interface SecretsConfig {
   readonly dataDir: string;
   /** `undefined` when the key file of the data folder is to be used. */
   readonly masterKey: Settings['BROKER_MASTER_KEY'];
-  readonly credentialsSecretId: string;
-  readonly tokenSecretId: string;
   readonly peersSecretId: string;
 }
 
-/** Who mints the service token. What is `undefined` here may be in the credentials secret. */
+/** Who mints a service token. What is `undefined` here may be in the credentials secret. */
 export interface ProviderConfig {
   readonly issuer: string | undefined;
   readonly tokenEndpoint: string | undefined;
@@ -43,11 +41,21 @@ export interface ProviderConfig {
   readonly clientAuthentication: Settings['BROKER_CLIENT_AUTHENTICATION'];
   /** `undefined` means by what the credentials secret holds. */
   readonly clientAssertionAudience: string | undefined;
+  /** `undefined` means by what the credentials secret holds. */
+  readonly clientId?: string | undefined;
+  readonly kmsKeyId?: string | undefined;
+  readonly kmsAlgorithm?: Settings['BROKER_KMS_ALGORITHM'];
+  readonly clientAssertionKeyId?: string | undefined;
+  readonly workloadTokenFile?: string | undefined;
+  readonly awsTokenAudience?: string | undefined;
+  readonly awsTokenAlgorithm?: Settings['BROKER_AWS_TOKEN_ALGORITHM'];
+  readonly clientCertificateFile?: string | undefined;
+  readonly clientKeyFile?: string | undefined;
   readonly allowInsecureHttp: boolean;
 }
 
 /** How service tokens are verified and classified. */
-interface VerificationConfig {
+export interface VerificationConfig {
   readonly profile: Settings['BROKER_PROFILE'];
   /** `undefined` when every client id counts. */
   readonly serviceClientIds: readonly string[] | undefined;
@@ -60,10 +68,8 @@ interface VerificationConfig {
   readonly clockSkewSeconds: number;
 }
 
-/** When the service token is renewed. */
-interface RotationConfig {
-  /** Whether this process runs the schedule. */
-  readonly enabled: boolean;
+/** When a service token is renewed. */
+export interface RotationConfig {
   /** Cron expression of five or six fields, in UTC. */
   readonly cron: string;
   /** Remaining life under which the token is rotated early. */
@@ -72,13 +78,34 @@ interface RotationConfig {
   readonly manualIntervalSeconds: number;
 }
 
+/** The name of the token that the flat settings describe, and of their provider. */
+export const DEFAULT_NAME = 'default';
+
+/** One service token: what is asked for, of whom, and where it is kept. */
+export interface TokenConfig {
+  /** `[a-z0-9-]`, at most 40 characters, without a hyphen at either end. */
+  readonly name: string;
+  /** The provider's name; tokens with the same one share its keys and its metadata. */
+  readonly providerName: string;
+  /** The token secret. */
+  readonly secretId: string;
+  readonly credentialsSecretId: string;
+  readonly provider: ProviderConfig;
+  readonly verification: VerificationConfig;
+  readonly rotation: RotationConfig;
+}
+
+/** At least one token. */
+export type TokenConfigs = readonly [TokenConfig, ...TokenConfig[]];
+
 /** The configuration of the broker: read once, checked once, and deeply frozen. */
 export interface BrokerConfig {
   readonly http: HttpConfig;
   readonly secrets: SecretsConfig;
-  readonly provider: ProviderConfig;
-  readonly verification: VerificationConfig;
-  readonly rotation: RotationConfig;
+  /** In the order of the file; the first one is `default` where there are only flat settings. */
+  readonly tokens: TokenConfigs;
+  /** Whether this process runs the schedule. */
+  readonly rotation: { readonly enabled: boolean };
   readonly cache: { readonly ttlSeconds: number };
   readonly log: {
     readonly level: Settings['BROKER_LOG_LEVEL'];
@@ -89,8 +116,12 @@ export interface BrokerConfig {
   readonly warnings: readonly string[];
 }
 
-/** Groups checked settings. */
-export function groupSettings(settings: Settings, warnings: readonly string[]): BrokerConfig {
+/** Groups the checked settings of the process, and adds the tokens. */
+export function groupSettings(
+  settings: Settings,
+  tokens: TokenConfigs,
+  warnings: readonly string[],
+): BrokerConfig {
   return freeze({
     http: {
       port: settings.PORT,
@@ -109,10 +140,24 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
       awsFallbackRegions: settings.BROKER_AWS_FALLBACK_REGIONS ?? [],
       dataDir: settings.BROKER_DATA_DIR,
       masterKey: settings.BROKER_MASTER_KEY,
-      credentialsSecretId: settings.BROKER_CREDENTIALS_SECRET_ID,
-      tokenSecretId: settings.BROKER_TOKEN_SECRET_ID,
       peersSecretId: settings.BROKER_PEERS_SECRET_ID,
     },
+    tokens,
+    rotation: { enabled: settings.BROKER_ROTATION },
+    cache: { ttlSeconds: settings.BROKER_CACHE_TTL_SECONDS },
+    log: { level: settings.BROKER_LOG_LEVEL, format: settings.BROKER_LOG_FORMAT },
+    dev: { providerPort: settings.BROKER_DEV_PROVIDER_PORT ?? nextPort(settings.PORT) },
+    warnings: [...warnings],
+  });
+}
+
+/** One token by its settings: the flat ones, with what its entry in the file replaces. */
+export function tokenOf(name: string, providerName: string, settings: Settings): TokenConfig {
+  return {
+    name,
+    providerName,
+    secretId: settings.BROKER_TOKEN_SECRET_ID,
+    credentialsSecretId: settings.BROKER_CREDENTIALS_SECRET_ID,
     provider: {
       issuer: settings.BROKER_ISSUER,
       tokenEndpoint: settings.BROKER_TOKEN_ENDPOINT,
@@ -122,6 +167,15 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
       resource: settings.BROKER_RESOURCE ?? [],
       clientAuthentication: settings.BROKER_CLIENT_AUTHENTICATION,
       clientAssertionAudience: settings.BROKER_CLIENT_ASSERTION_AUDIENCE,
+      clientId: settings.BROKER_CLIENT_ID,
+      kmsKeyId: settings.BROKER_KMS_KEY_ID,
+      kmsAlgorithm: settings.BROKER_KMS_ALGORITHM,
+      clientAssertionKeyId: settings.BROKER_CLIENT_ASSERTION_KEY_ID,
+      workloadTokenFile: settings.BROKER_WORKLOAD_TOKEN_FILE,
+      awsTokenAudience: settings.BROKER_AWS_TOKEN_AUDIENCE,
+      awsTokenAlgorithm: settings.BROKER_AWS_TOKEN_ALGORITHM,
+      clientCertificateFile: settings.BROKER_CLIENT_CERTIFICATE_FILE,
+      clientKeyFile: settings.BROKER_CLIENT_KEY_FILE,
       allowInsecureHttp: settings.BROKER_ALLOW_INSECURE_HTTP,
     },
     verification: {
@@ -133,16 +187,11 @@ export function groupSettings(settings: Settings, warnings: readonly string[]): 
       clockSkewSeconds: settings.BROKER_CLOCK_SKEW_SECONDS,
     },
     rotation: {
-      enabled: settings.BROKER_ROTATION,
       cron: settings.BROKER_ROTATION_CRON,
       minRemainingSeconds: settings.BROKER_MIN_REMAINING_SECONDS,
       manualIntervalSeconds: settings.BROKER_MANUAL_ROTATION_SECONDS,
     },
-    cache: { ttlSeconds: settings.BROKER_CACHE_TTL_SECONDS },
-    log: { level: settings.BROKER_LOG_LEVEL, format: settings.BROKER_LOG_FORMAT },
-    dev: { providerPort: settings.BROKER_DEV_PROVIDER_PORT ?? nextPort(settings.PORT) },
-    warnings: [...warnings],
-  });
+  };
 }
 
 function otherAudiences(names: readonly string[] = []): readonly string[] | null {

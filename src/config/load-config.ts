@@ -5,12 +5,14 @@ import { decodeText, trimPasted } from '../tokens/json.js';
 import type { BrokerConfig } from './broker-config.js';
 import {
   checkSettings,
+  SECTION_NAMES,
   sourceOf,
-  suggest,
   type ConfigFile,
-  type ConfigMistake,
+  type SectionName,
   type SettingDefaults,
 } from './check-settings.js';
+import { suggest, type ConfigMistake } from './config-error.js';
+import { textOf } from './named-tokens.js';
 import { fileKey, SETTING_NAMES, type SettingName } from './settings.js';
 
 /** Options of {@link loadConfig}. */
@@ -131,31 +133,25 @@ function fileMistake(path: string, problem: string): ConfigFile {
 
 function readKeys(content: object, path: string): ConfigFile {
   const texts = new Map<SettingName, string>();
+  const sections: Partial<Record<SectionName, unknown>> = {};
   const mistakes: ConfigMistake[] = [];
   for (const [key, value] of Object.entries(content)) {
+    const section = SECTION_NAMES.find((known) => known === key);
+    if (section !== undefined) {
+      sections[section] = value;
+      continue;
+    }
     const name = BY_KEY.get(key);
     const text = textOf(value);
     if (name === undefined) mistakes.push(unknownKey(key, path));
     else if (text === undefined) mistakes.push(nestedValue(name, path));
     else if (text !== '') texts.set(name, text);
   }
-  return { path, texts, mistakes };
-}
-
-function textOf(value: unknown): string | undefined {
-  if (value === null) return '';
-  if (typeof value === 'string') return value;
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-  if (!Array.isArray(value)) return undefined;
-  const items = value.map((item: unknown) => (Array.isArray(item) ? undefined : textOf(item)));
-  // A comma inside an item would split it.
-  return items.every((item) => item !== undefined && !item.includes(','))
-    ? items.join(',')
-    : undefined;
+  return { path, texts, sections, mistakes };
 }
 
 function unknownKey(key: string, path: string): ConfigMistake {
-  const near = suggest(key, [...BY_KEY.keys()]);
+  const near = suggest(key, [...BY_KEY.keys(), ...SECTION_NAMES]);
   const hint = near === undefined ? '' : `; did you mean "${near}"?`;
   const given = JSON.stringify(key.slice(0, 64));
   const problem = `this key is unknown${hint}`;

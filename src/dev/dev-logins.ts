@@ -32,7 +32,8 @@ export async function ensureDevCredentials(
   store: SecretStore,
   config: BrokerConfig,
 ): Promise<DevCredentials> {
-  const { credentialsSecretId, dataDir } = config.secrets;
+  const { dataDir } = config.secrets;
+  const [{ credentialsSecretId }] = config.tokens;
   const text = await readIfAny(store, credentialsSecretId);
   if (text === undefined) {
     const made = { clientId: DEV_CLIENT_ID, clientSecret: randomBytes(32).toString('base64url') };
@@ -72,7 +73,7 @@ export async function rememberDevProvider(
   config: BrokerConfig,
   { issuer, audience }: DevProvider,
 ): Promise<void> {
-  const { credentialsSecretId } = config.secrets;
+  const [{ credentialsSecretId }] = config.tokens;
   const known = parsePastedJson((await store.read(credentialsSecretId)).value) as object;
   const wanted = JSON.stringify({ ...known, issuer, audience });
   if (wanted === JSON.stringify(known)) return;

@@ -3,7 +3,7 @@ import { runBroker } from '../composition/http-server.js';
 import { requireFreePort } from '../composition/listener.js';
 import { openStore } from '../composition/open-store.js';
 import type { BrokerRuntime } from '../composition/runtime.js';
-import type { BrokerConfig } from '../config/broker-config.js';
+import { DEFAULT_NAME, type BrokerConfig } from '../config/broker-config.js';
 import { loadConfig } from '../config/load-config.js';
 import { SETTINGS } from '../config/settings.js';
 import { BrokerError } from '../tokens/errors.js';
@@ -45,7 +45,7 @@ export async function runDevMode(
   write: (text: string) => void,
   paint: Paint,
 ): Promise<void> {
-  const given = loadConfig({ env, defaults: DEFAULTS });
+  const given = withOneToken(loadConfig({ env, defaults: DEFAULTS }));
   const { dataDir } = given.secrets;
   requireEmbedded(given);
   write(banner(dataDir, paint));
@@ -55,7 +55,8 @@ export async function runDevMode(
   try {
     const client = await ensureDevCredentials(store, given);
     const customerClient = await ensureDevCustomerApp(dataDir);
-    const audience = given.provider.audience ?? DEV_AUDIENCE;
+    const [{ provider: configured }] = given.tokens;
+    const audience = configured.audience ?? DEV_AUDIENCE;
     const provider = await startEmbeddedProvider({
       ...client,
       port: given.dev.providerPort,
@@ -119,30 +120,52 @@ async function requirePort({ http }: BrokerConfig): Promise<void> {
   );
 }
 
-/** The configuration with the embedded provider in place of any other. */
-function withProvider(config: BrokerConfig, issuer: string, audience: string): BrokerConfig {
-  const { issuer: named } = config.provider;
+/** The embedded provider mints one kind of token: `default`, or the first of those configured. */
+function withOneToken(config: BrokerConfig): BrokerConfig {
+  const { tokens } = config;
+  if (tokens.length === 1) return config;
+  const token = tokens.find(({ name }) => name === DEFAULT_NAME) ?? tokens[0];
+  const others = tokens.filter((other) => other !== token).map(({ name }) => name);
   return {
     ...config,
-    provider: {
-      issuer,
-      audience,
-      tokenEndpoint: undefined,
-      jwksUri: undefined,
-      scope: undefined,
-      resource: [],
-      clientAuthentication: undefined,
-      clientAssertionAudience: undefined,
-      allowInsecureHttp: false,
-    },
-    verification: {
-      ...config.verification,
-      profile: 'rfc9068',
-      serviceClientIds: undefined,
-      customerClientIds: undefined,
-      otherAudiences: [],
-      typ: undefined,
-    },
+    tokens: [token],
+    warnings: [
+      ...config.warnings,
+      `Dev mode has one token, "${token.name}"; these have no effect: ${others.join(', ')}.`,
+    ],
+  };
+}
+
+/** The configuration with the embedded provider in place of any other. */
+function withProvider(config: BrokerConfig, issuer: string, audience: string): BrokerConfig {
+  const [token] = config.tokens;
+  const { issuer: named } = token.provider;
+  return {
+    ...config,
+    tokens: [
+      {
+        ...token,
+        provider: {
+          issuer,
+          audience,
+          tokenEndpoint: undefined,
+          jwksUri: undefined,
+          scope: undefined,
+          resource: [],
+          clientAuthentication: undefined,
+          clientAssertionAudience: undefined,
+          allowInsecureHttp: false,
+        },
+        verification: {
+          ...token.verification,
+          profile: 'rfc9068',
+          serviceClientIds: undefined,
+          customerClientIds: undefined,
+          otherAudiences: [],
+          typ: undefined,
+        },
+      },
+    ],
     warnings:
       named === undefined || named === issuer
         ? config.warnings
@@ -154,7 +177,10 @@ function withProvider(config: BrokerConfig, issuer: string, audience: string): B
 }
 
 /** Waits until there is a token, so that the first request is answered. */
-async function firstRotation({ schedule, core }: BrokerRuntime): Promise<void> {
+async function firstRotation({ each }: BrokerRuntime): Promise<void> {
+  const [token] = each.values();
+  if (token === undefined) return;
+  const { schedule, core } = token;
   await schedule.check();
   if ((await core.rotator.current()) !== undefined) return;
   const latest = core.rotator.outcomes.latest();

@@ -1,6 +1,7 @@
-import { createCore, type Core } from '../composition/core.js';
+import { createCore, lazyAwsProofs, tokenField, type Core } from '../composition/core.js';
 import type { BrokerConfig } from '../config/broker-config.js';
-import { checkSettings, ConfigError } from '../config/check-settings.js';
+import { checkSettings } from '../config/check-settings.js';
+import { ConfigError } from '../config/config-error.js';
 import { LOG_LEVELS, settingOf } from '../config/settings.js';
 import { redactFields } from '../operations/log-fields.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
@@ -54,18 +55,25 @@ export function prepareFunction(
       for (const warning of config.warnings) log('warn', warning);
       const core = await createCore(config, {
         clock,
-        provider: timedProvider(options.provider ?? createOAuthProvider({ clock })),
-        observer: {
+        provider: timedProvider(
+          options.provider ?? createOAuthProvider({ clock, awsProofs: lazyAwsProofs() }),
+        ),
+        observer: ({ name }) => ({
           stepEnded: (step, versionId, ended, detail) =>
             log('info', 'rotation step ended', {
+              ...tokenField(name),
               step,
               versionId,
               ended,
               detail,
               ...elapsed(clock),
             }),
-          mintEnded: (code) => log('info', 'a service token was asked of the provider', { code }),
-        },
+          mintEnded: (code) =>
+            log('info', 'a service token was asked of the provider', {
+              ...tokenField(name),
+              code,
+            }),
+        }),
         storeObserver: {
           answeredElsewhere: (region, secretId, code) =>
             log('warn', 'a replica in another Region was read instead', { region, secretId, code }),

@@ -16,7 +16,7 @@ import {
   type FunctionLog,
   type FunctionOptions,
 } from './function-start.js';
-import { AwaitedReads, createHttpRoutes, isHttpRoute, type HttpRoute } from './http-routes.js';
+import { AwaitedReads, createHttpRoutes, httpRouteOf, type HttpRoute } from './http-routes.js';
 import { FunctionError, runInvocation, shownError, type FunctionContext } from './invocation.js';
 
 /**
@@ -84,7 +84,8 @@ export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
       const answered = failureAnswer(error, 'The broker cannot start. Its log says why.');
       return { answered, log: firstLog };
     }
-    const answered = isHttpRoute(path) ? await running.routes[path].answer(request) : notFound();
+    const route = httpRouteOf(path);
+    const answered = route === undefined ? notFound() : await running.routes[route].answer(request);
     await running.reads.settled();
     return { answered, log: running.log };
   }
@@ -100,7 +101,7 @@ export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
         const who = { peer: peers.get(event), caller: callerOf(request) };
         const what = {
           method: /^[A-Z]{1,16}$/.test(request.method) ? request.method : 'OTHER',
-          route: isHttpRoute(path) ? path : 'other',
+          route: httpRouteOf(path) ?? 'other',
           status: answered.status,
           cache: headerOf(answered, 'X-Cache'),
           remoteAddress: request.remoteAddress,

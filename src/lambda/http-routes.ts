@@ -1,7 +1,7 @@
-import { servingOptionsOf, type Core, type GapWatch } from '../composition/core.js';
-import { createReadiness } from '../composition/readiness.js';
+import { coreOf, servingOptionsOf, type Core, type GapWatch } from '../composition/core.js';
+import { createTokenReadiness } from '../composition/readiness.js';
 import type { IamPeer } from '../config/values.js';
-import type { ReadinessSource } from '../operations/health.js';
+import type { TokenReadinessSource } from '../operations/health.js';
 import { DEFAULT_TOKEN } from '../peers/peers.js';
 import type { SecretStore, SecretVersion, VersionSelector } from '../secrets/secret-store.js';
 import {
@@ -21,13 +21,20 @@ import { withSnakeNames } from '../tokens/json.js';
 import { redactText } from '../tokens/redaction.js';
 
 /** The paths that the HTTP function serves. */
-const HTTP_ROUTES = ['/v1/token', '/oauth2/token', '/v1/rotate', '/health/ready'] as const;
+const HTTP_ROUTES = [
+  '/v1/token',
+  '/v1/tokens/{name}',
+  '/oauth2/token',
+  '/v1/rotate',
+  '/health/ready',
+] as const;
 
 export type HttpRoute = (typeof HTTP_ROUTES)[number];
 
-/** Whether the function serves a path. */
-export function isHttpRoute(path: string): path is HttpRoute {
-  return (HTTP_ROUTES as readonly string[]).includes(path);
+/** The route of a path; `undefined` when the function does not serve it. */
+export function httpRouteOf(path: string): HttpRoute | undefined {
+  const route = path.replace(/^\/v1\/tokens\/[^/{}]+$/, '/v1/tokens/{name}');
+  return HTTP_ROUTES.find((known) => known === route);
 }
 
 interface HttpRoutesOptions {
@@ -58,9 +65,15 @@ export function createHttpRoutes({
     login: new IamLogin({ peers: core.config.http.iamPeers, callerOf, observer }),
     observer,
   });
-  const readiness = createReadiness(core, serving.tokenCache, NO_SCHEDULE);
+  const readiness = new Map(
+    [...serving.tokenCaches].map(([name, cache]): [string, TokenReadinessSource] => [
+      name,
+      createTokenReadiness(coreOf(core, name), cache, NO_SCHEDULE),
+    ]),
+  );
   return {
     '/v1/token': serving.token,
+    '/v1/tokens/{name}': serving.token,
     '/oauth2/token': serving.oauth,
     '/v1/rotate': serving.rotate,
     '/health/ready': guarded(new ReadyEndpoint(readiness), observer),
@@ -157,22 +170,31 @@ function refuse(description: string): { readonly refusal: EndpointAnswer } {
  * peer would: a cold start takes longer than the probes of containers wait.
  */
 class ReadyEndpoint implements Endpoint {
-  constructor(private readonly source: Pick<ReadinessSource, 'tokenState'>) {}
+  constructor(private readonly tokens: ReadonlyMap<string, TokenReadinessSource>) {}
 
   async answer({ method }: EndpointRequest): Promise<EndpointAnswer> {
     if (method !== 'GET' && method !== 'HEAD') return methodNotAllowed(['GET', 'HEAD']);
-    const { ok, reason, ...state } = await this.source.tokenState();
-    const status = ok ? (state.stale === true ? 'degraded' : 'up') : 'down';
-    const token = withSnakeNames({
-      ...state,
-      ...(reason !== undefined && { reason: redactText(reason) }),
-      status,
-    });
-    return jsonAnswer(ok ? 200 : 503, {
-      status: { up: 'ok', degraded: 'degraded', down: 'error' }[status],
-      info: ok ? { token } : {},
-      error: ok ? {} : { token },
-      details: { token },
+    const found = await Promise.all(
+      [...this.tokens].map(async ([name, token]) => ({ name, state: await token.tokenState() })),
+    );
+    const isReady = found.some(({ state }) => state.ok);
+    const details: Record<string, { readonly status: string }> = {};
+    for (const { name, state } of found) {
+      const { ok, reason, ...known } = state;
+      // As the broker's own: what cannot be served beside what can be is degraded, not down.
+      const status = ok && known.stale !== true ? 'up' : isReady ? 'degraded' : 'down';
+      details[found.length === 1 ? 'token' : `token:${name}`] = withSnakeNames({
+        ...known,
+        ...(reason !== undefined && { reason: redactText(reason) }),
+        status,
+      }) as { readonly status: string };
+    }
+    const isDegraded = Object.values(details).some(({ status }) => status !== 'up');
+    return jsonAnswer(isReady ? 200 : 503, {
+      status: !isReady ? 'error' : isDegraded ? 'degraded' : 'ok',
+      info: isReady ? details : {},
+      error: isReady ? {} : details,
+      details,
     });
   }
 }

@@ -1,8 +1,7 @@
-import type { Core } from '../composition/core.js';
-import type { BrokerConfig } from '../config/broker-config.js';
+import { tokenField, type Core, type TokenCore } from '../composition/core.js';
 import { sameSecret } from '../config/schema.js';
 import { REFUSED } from '../rotation/due.js';
-import type { RotationSteps, StepCall } from '../rotation/rotation-steps.js';
+import type { StepCall } from '../rotation/rotation-steps.js';
 import { ROTATION_STEPS, type RotationStep } from '../rotation/rotation.js';
 import { isStoreError, VERSION_ID_LENGTH } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
@@ -40,7 +39,7 @@ export function createRotationFunction(options: FunctionOptions = {}): RotationH
   async function probe(): Promise<void> {
     try {
       const { core, log } = await started();
-      await probeToken(core, log);
+      for (const token of core.tokens.values()) await probeToken(token, log);
     } catch (error) {
       firstLog('error', 'the service token could not be probed', { ...elapsed(clock), err: error });
     }
@@ -50,23 +49,31 @@ export function createRotationFunction(options: FunctionOptions = {}): RotationH
     runInvocation(clock, context, async () => {
       let log = firstLog;
       let call: RotationEvent | undefined;
+      let name: string | undefined;
       if (isProbe(event)) return probe();
       try {
         call = readRotationEvent(event);
         const { core, log: configured } = await started();
         log = configured;
-        requireTokenSecret(call, core.config);
-        await runStep(core.rotator.steps, call, log);
+        const chosen = tokenOfSecret(call, core);
+        name = chosen.token.name;
+        await runStep(chosen, call, log);
       } catch (error) {
         const { step, versionId } = call ?? {};
-        log('error', 'rotation step failed', { step, versionId, ...elapsed(clock), err: error });
+        log('error', 'rotation step failed', {
+          ...tokenField(name),
+          step,
+          versionId,
+          ...elapsed(clock),
+          err: error,
+        });
         throw shownError(error);
       }
     });
 }
 
 async function runStep(
-  steps: RotationSteps,
+  { token, rotator: { steps } }: TokenCore,
   { step, versionId, rotationToken }: RotationEvent,
   log: FunctionLog,
 ): Promise<void> {
@@ -80,7 +87,12 @@ async function runStep(
     // A staged token that receivers refuse must not stay pending: every retry would adopt it again, and a pending
     // leftover keeps Secrets Manager from starting another rotation.
     if (step !== 'createSecret' && errorCode(error) === 'ROTATION_TOKEN_REJECTED') {
-      log('warn', 'the pending version is given up', { step, versionId, err: error });
+      log('warn', 'the pending version is given up', {
+        ...tokenField(token.name),
+        step,
+        versionId,
+        err: error,
+      });
       await steps.giveUp(versionId);
     }
     throw error;
@@ -88,15 +100,16 @@ async function runStep(
 }
 
 /** Logs how long the current token lives, and whether receivers accept it. A secret without a token has no life left. */
-async function probeToken(core: Core, log: FunctionLog): Promise<void> {
-  const { store, config, clock, verify } = core;
+async function probeToken(core: TokenCore, log: FunctionLog): Promise<void> {
+  const { store, clock, verify } = core;
+  const of = tokenField(core.token.name);
   let token: ServiceToken;
   try {
-    token = parseServiceToken((await store.read(config.secrets.tokenSecretId)).value);
+    token = parseServiceToken((await store.read(core.token.secretId)).value);
   } catch (error) {
     if (!(error instanceof TokenSecretError) && !isStoreError(error, 'VERSION_NOT_FOUND'))
       throw error;
-    log('warn', 'service token probed', { err: error }, { remainingSeconds: 0 });
+    log('warn', 'service token probed', { ...of, err: error }, { remainingSeconds: 0 });
     return;
   }
   try {
@@ -104,12 +117,13 @@ async function probeToken(core: Core, log: FunctionLog): Promise<void> {
   } catch (error) {
     const isRefused = error instanceof BrokerError && error.kind === 'rejected';
     log('warn', isRefused ? REFUSED : 'the service token could not be verified', {
+      ...of,
       code: errorCode(error),
       err: error,
     });
   }
   const remainingSeconds = Math.max(0, Math.floor(remainingLife(token, clock.now()) / 1000));
-  log('info', 'service token probed', elapsed(clock), { remainingSeconds });
+  log('info', 'service token probed', { ...of, ...elapsed(clock) }, { remainingSeconds });
 }
 
 /** The event that Secrets Manager invokes a rotation function with. */
@@ -181,12 +195,18 @@ function invalid(what: string): FunctionError {
   );
 }
 
-function requireTokenSecret({ secretId }: RotationEvent, { secrets }: BrokerConfig): void {
-  if (isConfiguredSecret(secretId, secrets.tokenSecretId)) return;
+/** The token that the event's secret holds. @throws {FunctionError} `FUNCTION_SECRET_UNEXPECTED` when it is none of ours. */
+function tokenOfSecret({ secretId }: RotationEvent, { tokens }: Core): TokenCore {
+  const all = [...tokens.values()];
+  const chosen = all.find(({ token }) => isConfiguredSecret(secretId, token.secretId));
+  if (chosen !== undefined) return chosen;
+  const [first] = all;
   throw new FunctionError(
     'FUNCTION_SECRET_UNEXPECTED',
-    `The event is for another secret than the token secret "${secrets.tokenSecretId}". ` +
-      'Set BROKER_TOKEN_SECRET_ID to the secret that this function rotates, and let each secret have a function of its own.',
+    all.length > 1 || first === undefined
+      ? `The event is for a secret that none of the ${all.length} configured tokens is kept in. Add its token to the configuration, or take the rotation off the secret.`
+      : `The event is for another secret than the token secret "${first.token.secretId}". ` +
+          'Set BROKER_TOKEN_SECRET_ID to the secret that this function rotates, or configure a token for each secret.',
   );
 }
 

@@ -60,14 +60,20 @@ export interface PeersReadiness {
   readonly servedUntil?: string;
 }
 
-/** Where the health endpoints learn how the broker is doing. Only `tokenState` may read the store, through the cache. */
-export interface ReadinessSource {
+/** Where health learns how one token is doing. Only `tokenState` may read the store, through the cache. */
+export interface TokenReadinessSource {
   /** Asks the cache, exactly as a peer's request would. */
   tokenState(): Promise<TokenReadiness>;
   /** From memory; `undefined` when this process does not rotate. */
   rotation(): RotationReadiness | undefined;
   /** From memory; `undefined` while no token was read. */
   coverage(): CoverageReadiness | undefined;
+}
+
+/** Where the health endpoints learn how the broker is doing. */
+export interface ReadinessSource {
+  /** Each token by its name; never empty. The broker is ready while any of them can be served. */
+  readonly tokens: ReadonlyMap<string, TokenReadinessSource>;
   /** From memory; `undefined` while nobody has tried to log in, or not since a failure long ago. */
   peers(): PeersReadiness | undefined;
   /** True from the signal to stop: then the broker is not ready. Default: never. */
@@ -115,12 +121,22 @@ export class HealthReport {
       // Not logged as a failure: the log says already that the process stops.
       return resultOf(this.health.check([() => indicators.check('process').down(STOPPING)]));
     }
-    const token = this.#tokenState();
+    const tokens = [...source.tokens].map(([name, one]) => ({
+      // One token alone needs no name.
+      suffix: source.tokens.size === 1 ? '' : `:${name}`,
+      state: this.#tokenState(one),
+      one,
+    }));
+    const isServing = Promise.all(tokens.map(({ state }) => state)).then((all) =>
+      all.some(({ ok }) => ok),
+    );
     const result = await resultOf(
       this.health.check([
-        async () => tokenHealth(indicators, await token),
-        () => otherHealth(indicators, 'rotation', source.rotation()),
-        () => otherHealth(indicators, 'coverage', source.coverage()),
+        ...tokens.flatMap(({ suffix, state, one }) => [
+          async () => tokenHealth(indicators, `token${suffix}`, await state, await isServing),
+          () => otherHealth(indicators, `rotation${suffix}`, one.rotation()),
+          () => otherHealth(indicators, `coverage${suffix}`, one.coverage()),
+        ]),
         () => otherHealth(indicators, 'peers', source.peers()),
         () => otherHealth(indicators, 'clock', source.clock?.()),
       ]),
@@ -134,10 +150,10 @@ export class HealthReport {
     this.#changes.failed(error);
   }
 
-  /** Asks the source, and waits for {@link READINESS_TIMEOUT} at most. */
-  async #tokenState(): Promise<TokenReadiness> {
+  /** Asks a token's source, and waits for {@link READINESS_TIMEOUT} at most. */
+  async #tokenState(source: TokenReadinessSource): Promise<TokenReadiness> {
     const answered = new AbortController();
-    const answer = this.source.tokenState().catch((error: unknown) => {
+    const answer = source.tokenState().catch((error: unknown) => {
       // A bug. Its text is for the log, not for everybody who asks.
       this.failed(error);
       return FAILED;
@@ -191,25 +207,30 @@ export function isReady(status: string): boolean {
   return status === 'ok' || status === 'degraded';
 }
 
-/** Whether the token can be served: `down` if not, `degraded` when it is served stale or receivers refuse it. */
+/**
+ * Whether a token can be served: `down` if not, `degraded` when it is served stale or receivers refuse it, or when it
+ * cannot be served and another can.
+ */
 function tokenHealth(
   indicators: HealthIndicatorService,
+  name: string,
   { ok, stale, refused, ...state }: TokenReadiness,
+  isServing: boolean,
 ): HealthIndicatorResult {
   const details = safeDetails({
     ...state,
     ...(stale === true ? { stale } : undefined),
     ...(refused === true ? { refused } : undefined),
   });
-  const indicator = indicators.check('token');
-  if (!ok) return indicator.down(details);
+  const indicator = indicators.check(name);
+  if (!ok) return isServing ? indicator.degraded(details) : indicator.down(details);
   return stale === true || refused === true ? indicator.degraded(details) : indicator.up(details);
 }
 
 /** What the token does not immediately depend on: `degraded` at worst. */
 function otherHealth(
   indicators: HealthIndicatorService,
-  name: 'rotation' | 'coverage' | 'peers' | 'clock',
+  name: string,
   state: RotationReadiness | CoverageReadiness | PeersReadiness | ClockReadiness | undefined,
 ): HealthIndicatorResult {
   if (state === undefined) return {};

@@ -70,14 +70,16 @@ export type SecretRole = 'token' | 'peers' | 'credentials';
 
 /** What is read when metrics are scraped. Nothing here may read the store or call the provider. */
 export interface MetricsSources {
-  /** Remaining life of the cached service token in seconds; `undefined` while none is cached. */
-  readonly tokenRemainingSeconds?: () => number | undefined;
-  /** When the cached service token was minted, in milliseconds since the Unix epoch. */
-  readonly tokenGeneratedAt?: () => number | undefined;
-  /** Whether receivers accept the cached service token; `undefined` while that is unknown. */
-  readonly tokenAccepted?: () => boolean | undefined;
-  /** State of the provider's keys; `undefined` until they are needed. */
-  readonly jwksStatus?: () => JwksStatus | undefined;
+  /** The names of the configured tokens: the values of the label `token`. Default: `default` alone. */
+  readonly tokens?: readonly string[];
+  /** Remaining life of a token's cached version in seconds; `undefined` while none is cached. */
+  readonly tokenRemainingSeconds?: (token: string) => number | undefined;
+  /** When a token's cached version was minted, in milliseconds since the Unix epoch. */
+  readonly tokenGeneratedAt?: (token: string) => number | undefined;
+  /** Whether receivers accept a token's cached version; `undefined` while that is unknown. */
+  readonly tokenAccepted?: (token: string) => boolean | undefined;
+  /** State of the keys of a token's provider; `undefined` until they are needed. */
+  readonly jwksStatus?: (token: string) => JwksStatus | undefined;
   /** Lines of the log that were dropped since the start. */
   readonly droppedLogLines?: () => number;
   /** How many seconds this machine's clock is behind another; negative when it is ahead. */
@@ -124,22 +126,22 @@ export class BrokerMetrics {
   });
   readonly #tokensServed = new Tally({
     name: `${METRICS_PREFIX}tokens_served_total`,
-    help: 'Answers with the service token (or 304), by X-Cache state.',
-    labelNames: ['cache'],
+    help: 'Answers with a service token (or 304), by token and X-Cache state.',
+    labelNames: ['token', 'cache'],
     registers: [this.registry],
   });
   readonly #tokensUnavailable = this.#counter(
     'tokens_unavailable_total',
-    'Authenticated peers that could not get the service token, by error code.',
-    ['code'],
+    'Authenticated peers that could not get a service token, by token and error code.',
+    ['token', 'code'],
   );
   readonly #loginFailures = this.#counter('peer_login_failures_total', 'Failed peer logins.', [
     'reason',
   ]);
   readonly #storeReads = this.#counter(
     'store_reads_total',
-    'Reads of the secret store, by secret and by code (OK or an error code).',
-    ['secret', 'code'],
+    'Reads of the secret store, by secret and by code (OK or an error code); of token secrets, by token.',
+    ['secret', 'token', 'code'],
   );
   readonly #storeReadDuration = new Histogram({
     name: `${METRICS_PREFIX}store_read_duration_seconds`,
@@ -155,18 +157,18 @@ export class BrokerMetrics {
   );
   readonly #mints = this.#counter(
     'provider_mints_total',
-    'Service tokens asked of the provider, by code (OK or an error code).',
-    ['code'],
+    'Service tokens asked of their providers, by token and code (OK or an error code).',
+    ['token', 'code'],
   );
   readonly #rotationSteps = this.#counter(
     'rotation_steps_total',
-    'Rotation steps that ended, by step and outcome.',
-    ['step', 'outcome'],
+    'Rotation steps that ended, by token, step and outcome.',
+    ['token', 'step', 'outcome'],
   );
   readonly #rotations = this.#counter(
     'rotations_total',
-    'Rotations that ended, by trigger, result and code (OK or an error code).',
-    ['trigger', 'result', 'code'],
+    'Rotations that ended, by token, trigger, result and code (OK or an error code).',
+    ['token', 'trigger', 'result', 'code'],
   );
   readonly #connections = new Gauge({
     name: `${METRICS_PREFIX}connections`,
@@ -188,31 +190,42 @@ export class BrokerMetrics {
     "Comparisons of this machine's clock with another's, by what they found: ok, behind or ahead.",
     ['source', 'state'],
   );
-  #lastSuccess: number | undefined;
+  readonly #lastSuccess = new Map<string, number>();
 
   constructor(sources: MetricsSources = {}) {
     collectDefaultMetrics({ register: this.registry, prefix: METRICS_PREFIX });
-    this.#scraped('token_remaining_seconds', TOKEN_HELP, [], (gauge) => {
-      gauge.set(sources.tokenRemainingSeconds?.() ?? UNKNOWN);
+    const { tokens = [DEFAULT_TOKEN] } = sources;
+    const perToken = (
+      name: string,
+      help: string,
+      read: (token: string) => number | undefined,
+    ): void =>
+      this.#scraped(name, help, ['token'], (gauge) => {
+        for (const token of tokens) gauge.set({ token }, read(token) ?? UNKNOWN);
+      });
+    perToken('token_remaining_seconds', TOKEN_HELP, (token) =>
+      sources.tokenRemainingSeconds?.(token),
+    );
+    perToken('token_generated_timestamp_seconds', GENERATED_HELP, (token) =>
+      seconds(sources.tokenGeneratedAt?.(token)),
+    );
+    perToken('token_accepted', ACCEPTED_HELP, (token) => {
+      const accepted = sources.tokenAccepted?.(token);
+      return accepted === undefined ? undefined : Number(accepted);
     });
-    this.#scraped('token_generated_timestamp_seconds', GENERATED_HELP, [], (gauge) => {
-      gauge.set(seconds(sources.tokenGeneratedAt?.()));
-    });
-    this.#scraped('token_accepted', ACCEPTED_HELP, [], (gauge) => {
-      const accepted = sources.tokenAccepted?.();
-      gauge.set(accepted === undefined ? UNKNOWN : Number(accepted));
-    });
-    this.#scraped('last_rotation_success_timestamp_seconds', ROTATION_HELP, [], (gauge) => {
-      gauge.set(seconds(this.#lastSuccess));
-    });
+    perToken('last_rotation_success_timestamp_seconds', ROTATION_HELP, (token) =>
+      seconds(this.#lastSuccess.get(token)),
+    );
     this.#scraped('clock_offset_seconds', CLOCK_HELP, ['source'], (gauge) => {
       for (const source of CLOCK_SOURCES) {
         gauge.set({ source }, sources.clockOffsetSeconds?.(source) ?? UNKNOWN);
       }
     });
-    this.#scraped('jwks_state', JWKS_HELP, ['state'], (gauge) => {
-      const status = sources.jwksStatus?.();
-      for (const state of JWKS_STATUSES) gauge.set({ state }, state === status ? 1 : 0);
+    this.#scraped('jwks_state', JWKS_HELP, ['token', 'state'], (gauge) => {
+      for (const token of tokens) {
+        const status = sources.jwksStatus?.(token);
+        for (const state of JWKS_STATUSES) gauge.set({ token, state }, state === status ? 1 : 0);
+      }
     });
     const dropped: Counter = new Counter({
       name: `${METRICS_PREFIX}log_lines_dropped_total`,
@@ -232,14 +245,14 @@ export class BrokerMetrics {
     this.#httpDuration.observe({ route, method }, durationMilliseconds / 1000);
   }
 
-  /** Counts an answer with the service token, by the state that `X-Cache` shows. */
-  recordTokenServed(cache: string): void {
-    this.#tokensServed.add({ cache: this.#word.of(cache) });
+  /** Counts an answer with a service token, by the state that `X-Cache` shows. */
+  recordTokenServed(cache: string, token: string = DEFAULT_TOKEN): void {
+    this.#tokensServed.add({ token, cache: this.#word.of(cache) });
   }
 
   /** Counts an authenticated peer that could not get the token. @param code a stable error code. */
-  recordTokenUnavailable(code: string): void {
-    this.#tokensUnavailable.inc({ code: this.#code.of(code) });
+  recordTokenUnavailable(code: string, token: string = DEFAULT_TOKEN): void {
+    this.#tokensUnavailable.inc({ token, code: this.#code.of(code) });
   }
 
   /** Counts a failed login. @param reason a stable word, such as `wrong_secret`. */
@@ -262,15 +275,15 @@ export class BrokerMetrics {
     this.#descriptorsExhausted.set(areExhausted ? 1 : 0);
   }
 
-  /** Counts a successful read. */
-  recordStoreRead(secret: SecretRole, durationMilliseconds: number): void {
-    this.#storeReads.inc({ secret, code: 'OK' });
+  /** Counts a successful read. @param token the token's name, of a token secret; else empty. */
+  recordStoreRead(secret: SecretRole, durationMilliseconds: number, token = ''): void {
+    this.#storeReads.inc({ secret, token, code: 'OK' });
     this.#storeReadDuration.observe({ secret }, durationMilliseconds / 1000);
   }
 
   /** Counts a failed read. @param code a stable error code. */
-  recordStoreReadFailure(secret: SecretRole, code: string): void {
-    this.#storeReads.inc({ secret, code: this.#code.of(code) });
+  recordStoreReadFailure(secret: SecretRole, code: string, token = ''): void {
+    this.#storeReads.inc({ secret, token, code: this.#code.of(code) });
   }
 
   /** Counts a read that another Region answered. @param region as configured. */
@@ -279,8 +292,8 @@ export class BrokerMetrics {
   }
 
   /** Counts a token request to the provider. @param code `OK`, or a stable error code. */
-  recordProviderMint(code: string): void {
-    this.#mints.inc({ code: this.#code.of(code) });
+  recordProviderMint(code: string, token: string = DEFAULT_TOKEN): void {
+    this.#mints.inc({ token, code: this.#code.of(code) });
   }
 
   /** Counts a comparison of clocks. */
@@ -289,23 +302,27 @@ export class BrokerMetrics {
   }
 
   /** Counts a rotation step that ended. */
-  recordRotationStep(step: string, outcome: string): void {
-    this.#rotationSteps.inc({ step: this.#word.of(step), outcome: this.#word.of(outcome) });
+  recordRotationStep(step: string, outcome: string, token: string = DEFAULT_TOKEN): void {
+    const of = (word: string): string => this.#word.of(word);
+    this.#rotationSteps.inc({ token, step: of(step), outcome: of(outcome) });
   }
 
   /** Counts a rotation that ended, and remembers when the last one succeeded. */
-  recordRotation(outcome: {
-    readonly trigger: string;
-    readonly result: string;
-    /** A stable error code, when it failed. */
-    readonly code?: string | undefined;
-    /** When it ended, in milliseconds since the Unix epoch. */
-    readonly at: number;
-  }): void {
+  recordRotation(
+    outcome: {
+      readonly trigger: string;
+      readonly result: string;
+      /** A stable error code, when it failed. */
+      readonly code?: string | undefined;
+      /** When it ended, in milliseconds since the Unix epoch. */
+      readonly at: number;
+    },
+    token: string = DEFAULT_TOKEN,
+  ): void {
     const trigger = this.#word.of(outcome.trigger);
     const code = outcome.code === undefined ? 'OK' : this.#code.of(outcome.code);
-    this.#rotations.inc({ trigger, result: this.#word.of(outcome.result), code });
-    if (isSuccess(outcome.result)) this.#lastSuccess = outcome.at;
+    this.#rotations.inc({ token, trigger, result: this.#word.of(outcome.result), code });
+    if (isSuccess(outcome.result)) this.#lastSuccess.set(token, outcome.at);
   }
 
   #counter<Label extends string>(
@@ -337,8 +354,11 @@ export class BrokerMetrics {
   }
 }
 
+/** The token of a broker that has only one. */
+const DEFAULT_TOKEN = 'default';
+
 const TOKEN_HELP =
-  'Remaining life of the cached service token in seconds; negative when it has expired, NaN while none is cached.';
+  'Remaining life of each cached service token in seconds; negative when it has expired, NaN while none is cached.';
 const GENERATED_HELP =
   'When the cached service token was minted, by whichever process, in seconds since the Unix epoch; NaN while none is cached.';
 const ACCEPTED_HELP =

@@ -53,6 +53,7 @@ type RequestLog = (request: IncomingMessage, response: ServerResponse) => void;
 const KNOWN_ROUTES: readonly string[] = [
   '/oauth2/token',
   '/v1/token',
+  '/v1/tokens/{name}',
   '/v1/rotate',
   '/.well-known/oauth-authorization-server',
   '/health/live',
@@ -159,7 +160,8 @@ function levelOf({ route, status = 0 }: RequestRecord): 'warn' | 'info' | 'debug
 
 function routeOf(url: string, routes: ReadonlySet<string>): string {
   const path = plainPath(url);
-  return routes.has(path) ? path : 'other';
+  const route = path.replace(/^\/v1\/tokens\/[a-z0-9-]{1,40}$/, '/v1/tokens/{name}');
+  return routes.has(route) ? route : 'other';
 }
 
 function methodOf(method: string): string {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Cron } from 'croner';
 import type { SecretDescription, StoreRotation } from '../secrets/secret-store.js';
 import { rotationMode } from './rotation.js';
@@ -91,18 +92,45 @@ export function createSlots(cronExpression: string): Slots {
     return start.getTime();
   };
 
+  let measured: { readonly start: number; readonly longest: number } | undefined;
+  /** A walk of a year, once in a slot: many tokens share one schedule. */
   const longestPeriod = (now: number): number => {
     let start = startOf(now);
+    if (measured?.start === start) return measured.longest;
+    const first = start;
     let longest = 0;
     for (let count = 0; count < MOST_SLOTS && start < now + YEAR; count += 1) {
       const next = nextAfter(start);
       longest = Math.max(longest, next - start);
       start = next;
     }
+    measured = { start: first, longest };
     return longest;
   };
 
   return { startOf, nextAfter, longestPeriod };
+}
+
+/** A fixed date, so that every replica spreads alike. */
+const ANY_YEAR = Date.UTC(2024, 0, 1);
+/** Tokens of one schedule are rotated within this many milliseconds, and within half of its first interval. */
+const LONGEST_SPREAD = 3_600_000;
+
+/**
+ * The slots of one of many tokens: each starts later by a delay that follows from the token's name, the same in every
+ * replica and at every start.
+ */
+export function spreadSlots(slots: Slots, name: string): Slots {
+  const first = slots.nextAfter(ANY_YEAR);
+  const spread = Math.min(LONGEST_SPREAD, (slots.nextAfter(first) - first) / 2);
+  const share = createHash('sha256').update(name).digest().readUInt32BE() / 2 ** 32;
+  const delay = Math.floor((share * spread) / SECOND) * SECOND;
+  return {
+    startOf: (now) => slots.startOf(now - delay) + delay,
+    nextAfter: (now) => slots.nextAfter(now - delay) + delay,
+    // The same delay before and after.
+    longestPeriod: (now) => slots.longestPeriod(now),
+  };
 }
 
 /** Slots that ended without a rotation. */

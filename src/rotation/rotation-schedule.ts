@@ -25,6 +25,7 @@ import {
   type Due,
 } from './due.js';
 import { rotationMode, type RotationMode } from './rotation.js';
+import type { Turn } from './rotation-gate.js';
 import { Rotator } from './rotator.js';
 import { TokenWatch, type Refusal } from './token-watch.js';
 
@@ -37,6 +38,11 @@ interface RotationScheduleOptions {
   readonly clock: Clock;
   /** Why receivers refuse a version, when they do: it is rotated early then. Default: they accept every one. */
   readonly refusal?: () => Refusal | undefined;
+  /**
+   * Resolves when a rotation that is due may begin, with what to call when it has ended. Default: at once. Rotations of
+   * many tokens take turns.
+   */
+  readonly enter?: () => Promise<Turn>;
   /** From 0 up to 1; spreads the retries of replicas. Default: `Math.random`. */
   readonly random?: () => number;
   /** Notified when the schedule learns who rotates the secret, and when a check fails before it could rotate. */
@@ -124,8 +130,14 @@ export class RotationSchedule {
   /** Start of the slot at the last check. */
   #slot: number | undefined;
   #lastError: unknown;
+  #isStopped = false;
 
   constructor(private readonly options: RotationScheduleOptions) {}
+
+  /** Ends the schedule: a rotation that waits for its turn does not begin. */
+  stop(): void {
+    this.#isStopped = true;
+  }
 
   /** Checks once. Never rejects: failures go to the observers, and are retried with backoff. */
   async check(): Promise<void> {
@@ -215,12 +227,29 @@ export class RotationSchedule {
       this.#refusedSeen = refused;
       const description = await this.#describe();
       informed();
-      const due = this.#due();
-      if (due.kind !== 'none') await this.#act(description, due);
+      if (this.#due().kind !== 'none') await this.#takeTurn(description);
       this.#failures = 0;
       if (this.#due().kind === 'none') this.#lastError = undefined;
     } catch (error) {
       this.#backOff(error);
+    }
+  }
+
+  /** Acts when it is this token's turn, unless nothing is due any more by then. */
+  async #takeTurn(seen: SecretDescription): Promise<void> {
+    const { rotator, enter } = this.options;
+    const turn = await enter?.();
+    try {
+      if (this.#isStopped) return;
+      let description = seen;
+      if (turn?.hasWaited === true) {
+        this.#known = await rotator.current();
+        description = await this.#describe();
+      }
+      const due = this.#due();
+      if (due.kind !== 'none') await this.#act(description, due);
+    } finally {
+      turn?.end();
     }
   }
 
@@ -354,13 +383,18 @@ function patience(error: unknown): { readonly quick: number; readonly longest: n
   return { quick: GARBLED.has(code) ? QUICK_RETRIES : QUICK_MINTS, longest: LONGEST_RETRY };
 }
 
-/** How the schedule runs in a Nest application. */
-interface RotationModuleOptions {
+/** What runs for one token. */
+interface RotatedToken {
   /** Left out where this process runs no schedule; a running rotation still ends before the application closes. */
-  readonly schedule?: RotationSchedule;
+  readonly schedule?: RotationSchedule | undefined;
   readonly rotator: Rotator;
   /** Verifies the current token again and again, also where this process runs no schedule. */
   readonly watch?: TokenWatch;
+}
+
+/** How the schedules run in a Nest application. */
+interface RotationModuleOptions {
+  readonly tokens: readonly RotatedToken[];
   /**
    * Milliseconds between two checks; a slot is rotated, and a failed rotation retried, at most this long after its time.
    * Default: 1,000. A check reads nothing while nothing is due.
@@ -377,7 +411,7 @@ interface RotationModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
 const OPTIONS = Symbol('RotationModuleOptions');
 const CHECK = 'rotation check';
 
-/** Starts the schedule with the application, and lets a running rotation end before the application closes. */
+/** Starts the schedules with the application, and lets a running rotation end before the application closes. */
 @Injectable()
 class RotationScheduleService implements OnApplicationBootstrap, BeforeApplicationShutdown {
   constructor(
@@ -387,25 +421,29 @@ class RotationScheduleService implements OnApplicationBootstrap, BeforeApplicati
 
   /** Checks once at start, so that a slot missed while the broker was down is caught up. */
   onApplicationBootstrap(): void {
-    const { schedule, watch, checkInterval = 1_000 } = this.options;
-    if (schedule === undefined && watch === undefined) return;
-    // Neither rejects. The schedule does not wait for the watch.
-    const check = (): void => {
-      void schedule?.check();
-      void watch?.check().then(() => schedule?.check());
-    };
+    const { tokens, checkInterval = 1_000 } = this.options;
+    const check = (): void => tokens.forEach(checkToken);
     this.registry.addInterval(CHECK, setInterval(check, checkInterval));
     check();
   }
 
   async beforeApplicationShutdown(): Promise<void> {
     if (this.registry.doesExist('interval', CHECK)) this.registry.deleteInterval(CHECK);
-    this.options.watch?.stop();
-    await this.options.rotator.stop();
+    for (const { schedule, watch } of this.options.tokens) {
+      schedule?.stop();
+      watch?.stop();
+    }
+    await Promise.all(this.options.tokens.map(({ rotator }) => rotator.stop()));
   }
 }
 
-/** Wires the rotation schedule into Nest. */
+/** Neither check rejects. The schedule does not wait for the watch. */
+function checkToken({ schedule, watch }: RotatedToken): void {
+  void schedule?.check();
+  void watch?.check().then(() => schedule?.check());
+}
+
+/** Wires the rotation schedules into Nest. */
 @Module({})
 export class RotationModule {
   static registerAsync(options: RotationModuleAsyncOptions): DynamicModule {

@@ -3,6 +3,7 @@ import type { MalformedPeer, PeerRole } from '../peers/peers.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { CacheState } from '../tokens/refreshing-cache.js';
+import type { VerifiedToken } from '../verification/judge.js';
 
 /** A request, whichever server received it. */
 export interface EndpointRequest {
@@ -274,6 +275,19 @@ function endpointRequest(request: FrameworkRequest): EndpointRequest {
 export type LoginFailure =
   'missing' | 'malformed' | 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
 
+/** What was decided about the token of somebody else. */
+export interface TokenDecision {
+  /** Its kind when it was accepted. `unavailable`: it could not be judged. */
+  readonly outcome: 'customer' | 'service' | 'refused' | 'unavailable';
+  /** Why not: a stable code. For metrics and logs, never for the caller. */
+  readonly reason?: string;
+  /** The token as it was verified, also when it was refused for what it lacks. */
+  readonly verified?: VerifiedToken | undefined;
+}
+
+/** What observers learn of a request. */
+export type DecidedRequest = Pick<EndpointRequest, 'remoteAddress' | 'source'>;
+
 /**
  * Notified of what the endpoints do, for metrics, logs and audit. A `peerId` is always the id of a peer on the list, so
  * it may be a log field or a metric label. No method may throw, and none gets a token or a secret.
@@ -281,10 +295,10 @@ export type LoginFailure =
 export interface ServingObserver {
   /** A peer proved who it is. @param source the request, as the server received it. */
   loggedIn?(peerId: string, source: object | undefined): void;
-  /** A peer got the service token, or 304 because it has it already. */
-  tokenServed?(peerId: string, state: CacheState, status: 200 | 304): void;
+  /** A peer got a service token, or 304 because it has it already. @param token its name, as configured. */
+  tokenServed?(peerId: string, state: CacheState, status: 200 | 304, token: string): void;
   /** A peer with the role for the token could not get it. */
-  tokenUnavailable?(peerId: string, error: unknown): void;
+  tokenUnavailable?(peerId: string, error: unknown, token: string): void;
   /** @param peerId the peer that was named, if it is on the list. */
   loginFailed?(reason: LoginFailure, peerId: string | undefined, remoteAddress: string): void;
   /** A failed login was answered with 429. `loginFailed` is not called for it. */
@@ -298,9 +312,13 @@ export interface ServingObserver {
   /** The malformed entries of the list have changed. */
   peersMalformed?(malformed: readonly MalformedPeer[]): void;
   /** A peer rotated the token. */
-  rotated?(peerId: string, versionId: string, outcome: string): void;
+  rotated?(peerId: string, versionId: string, outcome: string, token: string): void;
   /** A rotation that a peer asked for failed. */
-  rotationFailed?(peerId: string, error: unknown): void;
+  rotationFailed?(peerId: string, error: unknown, token: string): void;
+  /** A gateway asked whether a request may pass. */
+  authorized?(decision: TokenDecision, request: DecidedRequest): void;
+  /** A peer asked what a token is. */
+  introspected?(peerId: string, decision: TokenDecision, request: DecidedRequest): void;
   /** A bug; the caller got 500. */
   failed?(error: unknown): void;
 }

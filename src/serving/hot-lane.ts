@@ -6,7 +6,7 @@ import {
   type ServerOptions,
 } from 'node:http';
 import { writeAnswer, type EndpointAnswer } from './endpoint.js';
-import type { TokenEndpoint } from './token-endpoint.js';
+import { TOKENS_PATH, type TokenEndpoint } from './token-endpoint.js';
 
 /** The answer to a request, if it is ready. The request is left untouched. */
 type HotLane = (request: IncomingMessage) => EndpointAnswer | undefined;
@@ -18,18 +18,22 @@ interface HotLaneOptions {
 }
 
 /**
- * Answers what peers nearly always ask: a plain `GET /v1/token` with the right credentials and a warm cache. The bytes
- * are prepared, and the same as through the framework. Everything else, failed logins included, is left to the framework.
+ * Answers what peers nearly always ask: a plain `GET /v1/token` or `GET /v1/tokens/{name}` with the right credentials and a warm cache. The
+ * bytes are prepared, and the same as through the framework. Everything else, failed logins included, is left to the framework.
  */
 export function createHotLane(
   endpoint: Pick<TokenEndpoint, 'answerNow'>,
   { onAnswer }: HotLaneOptions = {},
 ): HotLane {
   return (request) => {
-    if (request.url !== '/v1/token' || request.method !== 'GET') return undefined;
+    const { url = '' } = request;
+    const isNamed = url.startsWith(TOKENS_PATH);
+    if ((url !== '/v1/token' && !isNamed) || request.method !== 'GET') return undefined;
     const authorization = plainAuthorization(request.rawHeaders);
     if (authorization === undefined) return undefined;
-    const answer = endpoint.answerNow(authorization, request);
+    // A name with a query is no name: the framework answers it.
+    const name = isNamed ? url.slice(TOKENS_PATH.length) : undefined;
+    const answer = endpoint.answerNow(authorization, request, name);
     if (answer === undefined || onAnswer === undefined) return answer;
     return { ...answer, headers: [...onAnswer(request, answer), ...answer.headers] };
   };

@@ -1,4 +1,5 @@
-import { DEFAULT_TOKEN } from '../peers/peers.js';
+import { hasRole } from '../peers/peers.js';
+import { decideAccess } from '../peers/policy.js';
 import { errorCode } from '../tokens/errors.js';
 import type { CacheRequest } from '../tokens/refreshing-cache.js';
 import type { ServiceToken } from '../tokens/service-token.js';
@@ -15,16 +16,16 @@ import {
   type EndpointRequest,
 } from './endpoint.js';
 import { parameterOf, readForm, type Form } from './form.js';
-import { refuseAccess } from './peer-login.js';
-import type { TokenCache } from './token-cache.js';
+import { chooseToken, scopesOf, UNNAMED, words, type KeptToken } from './kept-token.js';
+import { refuseAccess, targetUnknownAnswer, type LoggedInPeer } from './peer-login.js';
 import { tokenMembers, type TokenEndpointOptions } from './token-endpoint.js';
 
 /**
  * `POST /oauth2/token`: the token endpoint of RFC 6749 for the client-credentials grant, so that any OAuth client
  * library gets the service token. A peer authenticates with `client_secret_basic` or `client_secret_post`, not both.
  *
- * There is one service token, so a request can only ask for that: `scope` must be among its scopes, `resource` (RFC 8707)
- * and `audience` among its audiences. The answer names every scope (RFC 6749 §5.1), also when fewer were requested.
+ * `resource` (RFC 8707) and `audience` choose among the tokens that the peer may have, see {@link chooseToken}; without
+ * them it is `default`. They must be among the token's audiences, and `scope` among its scopes. The answer names every scope (RFC 6749 §5.1), also when fewer were requested.
  * Errors are those of RFC 6749 §5.2 and RFC 8707 §2.
  *
  * As at `GET /v1/token`, the request header `Cache-Control: no-cache` reads the store first, at most once a second.
@@ -48,31 +49,57 @@ export class OauthEndpoint implements Endpoint {
     }
     const form = readForm(request);
     if ('status' in form) return form;
-    const since =
-      this.#options.login.waits?.() === true ? this.#options.cache.prepare() : undefined;
-    const login = await this.#options.login.withHeaderOrForm(request, form);
+    const { login: logins, tokens } = this.#options;
+    const choice = { targets: targetsIn(form), scopes: words(parameterOf(form, 'scope')) };
+    // Before anybody has logged in, only what is most often meant.
+    const likely = chooseToken(tokens, () => true, choice);
+    const since = logins.waits?.() === true ? likely?.cache.prepare() : undefined;
+    const login = await logins.withHeaderOrForm(request, form);
     if ('refusal' in login) return login.refusal;
-    const refusal =
-      refuseAccess(login.peer, { token: DEFAULT_TOKEN }, this.#options.observer) ??
-      namesOther(form, login.peer.id) ??
-      refuseGrant(form);
+    const { peer } = login;
+    const chosen = chooseToken(
+      tokens,
+      ({ need }) => decideAccess(peer, need) === 'granted',
+      choice,
+    );
+    if (chosen === undefined) return this.#refuse(peer);
+    const refusal = namesOther(form, peer.id) ?? refuseGrant(form);
     if (refusal !== undefined) return refusal;
-    return this.#issue(form, login.peer.id, { force: asksForRead(request), since });
+    const wanted = { force: asksForRead(request), since: chosen === likely ? since : undefined };
+    return this.#issue(form, peer.id, chosen, wanted);
   }
 
-  async #issue(form: Form, peerId: string, wanted: CacheRequest): Promise<EndpointAnswer> {
-    const { cache, clock, observer } = this.#options;
+  /** A peer without the role learns that; any other, that there is no such token for it. */
+  #refuse(peer: LoggedInPeer): EndpointAnswer {
+    const { observer } = this.#options;
+    if (!hasRole(peer, 'token')) {
+      const refusal = refuseAccess(peer, { token: UNNAMED }, observer);
+      if (refusal !== undefined) return refusal;
+    }
+    observer.tokenNotGranted?.(peer.id);
+    return targetUnknownAnswer();
+  }
+
+  async #issue(
+    form: Form,
+    peerId: string,
+    { name, cache }: KeptToken,
+    wanted: CacheRequest,
+  ): Promise<EndpointAnswer> {
+    const { clock, observer, tokens } = this.#options;
     try {
       const { value, state } = await cache.get(wanted);
       if (!isFor(value.token, form)) {
-        return errorAnswer(400, 'invalid_target', 'The service token is not for that audience.');
+        return tokens.length > 1
+          ? targetUnknownAnswer()
+          : errorAnswer(400, 'invalid_target', 'The service token is not for that audience.');
       }
       const missing = lackOfScope(value.token, form);
       if (missing !== undefined) return missing;
-      observer.tokenServed?.(peerId, state, 200);
+      observer.tokenServed?.(peerId, state, 200, name);
       return jsonAnswer(200, tokenMembers(value.token, clock.now()));
     } catch (error) {
-      observer.tokenUnavailable?.(peerId, error);
+      observer.tokenUnavailable?.(peerId, error, name);
       return failureAnswer(
         error,
         `The service token cannot be served at the moment (${errorCode(error)}).`,
@@ -97,8 +124,8 @@ function refuseGrant(form: Form): EndpointAnswer | undefined {
 
 /** Refuses scopes that the token does not have (RFC 6749 §5.2). Without known scopes it has none. */
 function lackOfScope(token: ServiceToken, form: Form): EndpointAnswer | undefined {
-  const scopes = words(token.scope ?? '');
-  const asked = words(parameterOf(form, 'scope') ?? '');
+  const scopes = words(token.scope);
+  const asked = words(parameterOf(form, 'scope'));
   if (asked.every((scope) => scopes.includes(scope))) return undefined;
   const has =
     scopes.length === 0 ? 'no scopes: leave "scope" out' : `these scopes: ${scopes.join(' ')}`;
@@ -106,12 +133,11 @@ function lackOfScope(token: ServiceToken, form: Form): EndpointAnswer | undefine
 }
 
 function isFor(token: ServiceToken, form: Form): boolean {
-  const targets = [...(form.get('resource') ?? []), ...(form.get('audience') ?? [])];
-  return targets.every((target) => token.audience.includes(target));
+  return targetsIn(form).every((target) => token.audience.includes(target));
 }
 
-function words(text: string): readonly string[] {
-  return text.split(' ').filter((word) => word !== '');
+function targetsIn(form: Form): readonly string[] {
+  return [...(form.get('resource') ?? []), ...(form.get('audience') ?? [])];
 }
 
 /** What the metadata says about the broker. */
@@ -122,10 +148,8 @@ interface MetadataOptions {
    * the global prefix of a Nest application.
    */
   readonly publicUrl?: string;
-  /** The service token, whose scopes are published. */
-  readonly cache: TokenCache;
-  /** The scopes to publish while there is no token, separated by spaces. */
-  readonly scope?: string;
+  /** The service tokens, whose scopes are published. */
+  readonly tokens: readonly Pick<KeptToken, 'cache' | 'scope'>[];
 }
 
 /** A host name, an IPv4 address or an IPv6 address in brackets, with an optional port. */
@@ -146,14 +170,12 @@ export const WELL_KNOWN = '/.well-known/oauth-authorization-server';
 export class MetadataEndpoint implements Endpoint {
   readonly #publicUrl: string | undefined;
   readonly #publicPath: string;
-  readonly #cache: TokenCache;
-  readonly #fallback: string;
+  readonly #tokens: MetadataOptions['tokens'];
 
   constructor(options: MetadataOptions) {
     this.#publicUrl = options.publicUrl?.replace(/\/+$/, '');
     this.#publicPath = pathWithin(this.#publicUrl);
-    this.#cache = options.cache;
-    this.#fallback = options.scope ?? '';
+    this.#tokens = options.tokens;
   }
 
   /** Answers a metadata request. No credentials are needed. */
@@ -167,7 +189,7 @@ export class MetadataEndpoint implements Endpoint {
     if (issuer === undefined) {
       return errorAnswer(400, 'invalid_request', 'The Host header must name a host.');
     }
-    const scopes = words(await this.#scope());
+    const scopes = await this.#scopes();
     return jsonAnswer(200, {
       issuer,
       token_endpoint: `${issuer}/oauth2/token`,
@@ -179,16 +201,17 @@ export class MetadataEndpoint implements Endpoint {
     });
   }
 
-  /** The scopes of the token that was read last. A request without credentials does not cause another read. */
-  async #scope(): Promise<string> {
-    const last = this.#cache.status().value;
-    if (last !== undefined) return last.token.scope ?? '';
-    try {
-      return (await this.#cache.get()).value.token.scope ?? '';
-    } catch {
-      // The cache's observer logs why. Clients get the metadata all the same.
-      return this.#fallback;
+  /** The scopes of the versions that were read last. A request without credentials does not cause another read. */
+  async #scopes(): Promise<readonly string[]> {
+    const [only] = this.#tokens;
+    if (this.#tokens.length === 1 && only?.cache.status().value === undefined) {
+      try {
+        await only?.cache.get();
+      } catch {
+        // The cache's observer logs why. Clients get the metadata all the same.
+      }
     }
+    return [...new Set(this.#tokens.flatMap((token) => scopesOf(token)))];
   }
 }
 

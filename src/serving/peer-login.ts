@@ -4,13 +4,12 @@ import {
   parseBasicCredentials,
   type Authentication,
   type PeerCredentials,
-  isPeerId,
-  type Peer,
-  type Peers,
-} from '../peers/peers.js';
+} from '../peers/peer-credentials.js';
+import { isPeerId, type Peer, type Peers } from '../peers/peers.js';
 import { decideAccess, requiredRole, type Grants, type Need } from '../peers/policy.js';
 import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
 import type { CacheAnswer } from '../tokens/refreshing-cache.js';
+import type { Clock } from '../tokens/time.js';
 import {
   errorAnswer,
   failureAnswer,
@@ -47,7 +46,8 @@ export interface PeerAuthentication {
  * notified of a refusal.
  *
  * - Without the role: 403 `unauthorized_client`.
- * - A token that was not granted: 400 `invalid_target` (RFC 8707 §2), as for one that does not exist.
+ * - A token that was not granted: `unknown`, by default 400 `invalid_target` (RFC 8707 §2), as for one that does not
+ *   exist.
  *
  * @example
  * ```ts
@@ -61,12 +61,13 @@ export function refuseAccess(
   peer: LoggedInPeer,
   need: Need,
   observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted'>,
+  unknown: EndpointAnswer = targetUnknownAnswer(),
 ): EndpointAnswer | undefined {
   const access = decideAccess(peer, need);
   if (access === 'granted') return undefined;
   if (access === 'token_not_granted') {
     observer.tokenNotGranted?.(peer.id);
-    return targetUnknownAnswer();
+    return unknown;
   }
   const role = requiredRole(need);
   observer.roleMissing?.(peer.id, role);
@@ -82,6 +83,7 @@ export function targetUnknownAnswer(): EndpointAnswer {
 interface PeerLoginOptions {
   readonly directory: PeerDirectory;
   readonly throttle: LoginThrottle;
+  readonly clock: Clock;
   readonly observer: ServingObserver;
 }
 
@@ -99,9 +101,11 @@ export class PeerLogin implements PeerAuthentication {
   readonly #directory: PeerDirectory;
   readonly #observer: ServingObserver;
   readonly #throttle: LoginThrottle;
+  readonly #clock: Clock;
 
-  constructor({ directory, observer, throttle }: PeerLoginOptions) {
+  constructor({ directory, observer, throttle, clock }: PeerLoginOptions) {
     this.#directory = directory;
+    this.#clock = clock;
     this.#observer = observer;
     this.#throttle = throttle;
   }
@@ -136,7 +140,7 @@ export class PeerLogin implements PeerAuthentication {
     } catch (error) {
       return this.#unavailable(error);
     }
-    const first = authenticate(peers.value, credentials);
+    const first = authenticate(peers.value, credentials, this.#clock.now());
     if (first.ok) return this.#admit(first.peer, source);
     let second: Authentication | undefined;
     try {
@@ -176,7 +180,7 @@ export class PeerLogin implements PeerAuthentication {
     if (peers === undefined) return undefined;
     const credentials = parseBasicCredentials(header);
     if (credentials === undefined) return undefined;
-    const result = authenticate(peers.value, credentials);
+    const result = authenticate(peers.value, credentials, this.#clock.now());
     return result.ok ? result.peer : undefined;
   }
 
@@ -198,7 +202,9 @@ export class PeerLogin implements PeerAuthentication {
     if (!isPeerId(credentials.id)) return undefined;
     // If the read fails, this is the cached list, unless that has just become too old to be served.
     const newer = await this.#directory.get({ force: true });
-    return newer.readAt === readAt ? undefined : authenticate(newer.value, credentials);
+    return newer.readAt === readAt
+      ? undefined
+      : authenticate(newer.value, credentials, this.#clock.now());
   }
 
   #unavailable(error: unknown): LoginResult {

@@ -4,45 +4,31 @@ import {
   errorAnswer,
   jsonAnswer,
   methodNotAllowed,
+  queryOf,
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
   type ServingObserver,
 } from './endpoint.js';
 import { refuseAccess, type PeerAuthentication } from './peer-login.js';
-import type { TokenCache } from './token-cache.js';
-
-/** What rotates the service token: the part of the `Rotator` that `POST /v1/rotate` calls. */
-export interface RotateNow {
-  /**
-   * @returns `versionId`: the version that is current now, or will be. `result`: what was done; `requested` when the
-   *   rotation goes on elsewhere, `recent` when the current version is so new that nothing was done.
-   * @throws {BrokerError}
-   */
-  rotate(request: { readonly trigger: 'http' }): Promise<{
-    readonly versionId: string;
-    readonly result: string;
-  }>;
-}
+import { UNNAMED, type KeptToken, type RotateNow } from './kept-token.js';
 
 /** What the rotation endpoint works with. */
 interface RotateEndpointOptions {
   readonly login: PeerAuthentication;
-  readonly cache: TokenCache;
+  readonly tokens: readonly Pick<KeptToken, 'name' | 'cache' | 'rotator'>[];
   readonly observer: ServingObserver;
-  /** Without it the route answers 404: this broker does not rotate. */
-  readonly rotator: RotateNow | undefined;
 }
 
 /**
- * `POST /v1/rotate`: rotates now, for a peer with the role `admin`. Requests during a rotation join it (outcome
+ * `POST /v1/rotate?token=NAME`: rotates that token, by default `default`, now, for a peer with the role `admin`. Requests during a rotation join it (outcome
  * `joined`); those shortly after one get its version (outcome `recent`), and nothing is minted. The answer names the new
  * version, never the token; the next `GET /v1/token` serves it. Where Secrets Manager rotates the secret, the answer is
  * 202 (RFC 9110 §15.3.3): the rotation was requested, and the new version is served when it is done.
  */
 export class RotateEndpoint implements Endpoint {
   readonly #options: RotateEndpointOptions;
-  #running: ReturnType<RotateNow['rotate']> | undefined;
+  readonly #running = new Map<string, ReturnType<RotateNow['rotate']>>();
 
   constructor(options: RotateEndpointOptions) {
     this.#options = options;
@@ -50,8 +36,8 @@ export class RotateEndpoint implements Endpoint {
 
   /** Answers a request; takes as long as a rotation takes. */
   async answer(request: EndpointRequest): Promise<EndpointAnswer> {
-    const { login, observer, rotator } = this.#options;
-    if (rotator === undefined) {
+    const { login, observer, tokens } = this.#options;
+    if (tokens.every(({ rotator }) => rotator === undefined)) {
       return errorAnswer(404, 'not_found', 'This broker does not rotate the service token.');
     }
     if (request.method !== 'POST') return methodNotAllowed(['POST']);
@@ -59,29 +45,38 @@ export class RotateEndpoint implements Endpoint {
     if ('refusal' in admitted) return admitted.refusal;
     const refusal = refuseAccess(admitted.peer, { role: 'admin' }, observer);
     if (refusal !== undefined) return refusal;
+    const names = queryOf(request.url).getAll('token');
+    const [name = UNNAMED] = names;
+    const token = tokens.find((one) => one.name === name);
+    if (token?.rotator === undefined || names.length > 1) {
+      return errorAnswer(404, 'invalid_target', 'There is no token of that name to rotate.');
+    }
     try {
-      const joins = this.#running !== undefined;
-      this.#running ??= this.#rotate(rotator).finally(() => {
-        this.#running = undefined;
-      });
-      const { versionId, result: own } = await this.#running;
+      const running = this.#running.get(name);
+      const joins = running !== undefined;
+      const rotation = running ?? this.#rotate(token, token.rotator);
+      const { versionId, result: own } = await rotation;
       const outcome = joins && own !== 'requested' && own !== 'recent' ? 'joined' : own;
-      observer.rotated?.(admitted.peer.id, versionId, outcome);
+      observer.rotated?.(admitted.peer.id, versionId, outcome, name);
       const status = outcome === 'requested' ? 202 : 200;
       return jsonAnswer(status, { version_id: versionId, outcome });
     } catch (error) {
-      observer.rotationFailed?.(admitted.peer.id, error);
+      observer.rotationFailed?.(admitted.peer.id, error, name);
       return rotationFailure(error);
     }
   }
 
-  async #rotate(rotator: RotateNow): ReturnType<RotateNow['rotate']> {
-    try {
-      return await rotator.rotate({ trigger: 'http' });
-    } finally {
+  #rotate(
+    { name, cache }: Pick<KeptToken, 'name' | 'cache'>,
+    rotator: RotateNow,
+  ): ReturnType<RotateNow['rotate']> {
+    const rotation = rotator.rotate({ trigger: 'http' }).finally(() => {
+      this.#running.delete(name);
       // After a failure too: if only the answer was lost, the token has changed all the same.
-      this.#options.cache.invalidate();
-    }
+      cache.invalidate();
+    });
+    this.#running.set(name, rotation);
+    return rotation;
   }
 }
 

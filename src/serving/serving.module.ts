@@ -35,7 +35,7 @@ import { Serving } from './serving.js';
 class ServingController {
   constructor(@Inject(Serving) private readonly serving: Serving) {}
 
-  @All('v1/token')
+  @All(['v1/token', 'v1/tokens/:name'])
   token(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
     return respond(this.serving.token, request, reply);
   }

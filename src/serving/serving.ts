@@ -6,46 +6,57 @@ import type { Clock } from '../tokens/time.js';
 import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
 import { MetadataEndpoint, OauthEndpoint } from './oauth-endpoint.js';
 import { PeerLogin, type PeerAuthentication } from './peer-login.js';
-import { RotateEndpoint, type RotateNow } from './rotate-endpoint.js';
+import type { KeptToken, RotateNow } from './kept-token.js';
+import { RotateEndpoint } from './rotate-endpoint.js';
 import { createTokenCache, type TokenCache } from './token-cache.js';
 import { TokenEndpoint } from './token-endpoint.js';
+
+/** A service token that is served. */
+export interface ServedTokenOptions {
+  readonly name: string;
+  /** The id of its token secret. */
+  readonly secretId: string;
+  /** Remaining life in milliseconds under which it is not served. Default: 60 000. */
+  readonly skewMs?: number;
+  /** The audience and the resources that it is configured for. Default: those of the token itself. */
+  readonly targets?: readonly string[];
+  /** The scopes of a version that does not name its own, separated by spaces. */
+  readonly scope?: string;
+  /** What `POST /v1/rotate` calls. Without it the route answers 404. */
+  readonly rotator?: RotateNow;
+}
 
 /** Options of {@link createServing}. Spans in milliseconds. */
 export interface ServingOptions {
   readonly store: Pick<SecretStore, 'read'>;
-  readonly tokenSecretId: string;
+  readonly tokens: readonly ServedTokenOptions[];
   readonly peersSecretId: string;
   readonly clock: Clock;
-  /** How long a read of either secret is served. Default: 300 000. */
+  /** How long a read of a secret is served. Default: 300 000. */
   readonly ttlMs?: number;
-  /** Remaining life under which a token is not served. Default: 60 000. */
-  readonly skewMs?: number;
   /** From 0 up to, but not including, 1. Default: `Math.random`. */
   readonly random?: () => number;
-  /** The scopes of a service token that does not name its own, separated by spaces. */
-  readonly scope?: string;
   /** The URL under which peers reach the broker; see `MetadataOptions`. */
   readonly publicUrl?: string;
-  /** What `POST /v1/rotate` calls. Without it the route answers 404. */
-  readonly rotator?: RotateNow;
   /** How peers are authenticated. Default: by the peers secret. */
   readonly login?: PeerAuthentication;
   /** Default: a throttle with its own defaults. */
   readonly throttle?: LoginThrottle;
   readonly observer?: ServingObserver;
-  /** Notified of the reads of the token secret. */
-  readonly tokenReads?: CacheObserver;
+  /** Makes what is notified of the reads of a token's secret. */
+  readonly tokenReads?: (token: string) => CacheObserver;
   /** Notified of the reads of the peers secret. */
   readonly peerReads?: CacheObserver;
 }
 
 /** The endpoints, ready to answer, and the caches behind them. */
 export interface Serving {
-  readonly tokenCache: TokenCache;
+  /** The cache of each token, by its name. */
+  readonly tokenCaches: ReadonlyMap<string, TokenCache>;
   readonly peerDirectory: PeerDirectory;
   /** How peers are authenticated. */
   readonly login: PeerAuthentication;
-  /** `GET /v1/token`; its `answerNow` is for the hot lane. */
+  /** `GET /v1/token` and `GET /v1/tokens/{name}`; its `answerNow` is for the hot lane. */
   readonly token: Endpoint & Pick<TokenEndpoint, 'answerNow'>;
   /** `POST /oauth2/token` */
   readonly oauth: Endpoint;
@@ -54,7 +65,7 @@ export interface Serving {
   /** `GET /.well-known/oauth-authorization-server` */
   readonly metadata: Endpoint;
   /**
-   * Starts the reads that are due, so that no peer waits for them. Called every second, it keeps both caches warm at one
+   * Starts the reads that are due, so that no peer waits for them. Called every second, it keeps the caches warm at one
    * read each 4 minutes, and finds out when the store works again. Never blocks, never throws.
    */
   keepWarm(): void;
@@ -68,17 +79,20 @@ export const Serving = Symbol('Serving');
 
 /** Makes the endpoints of the broker's peers. Reads start on demand, or with `keepWarm`. */
 export function createServing(options: ServingOptions): Serving {
-  const { store, clock, ttlMs, skewMs, random, scope, publicUrl, rotator } = options;
+  const { store, clock, ttlMs, random, publicUrl } = options;
   const observer = options.observer ?? {};
-  const cache = createTokenCache({
-    store,
-    secretId: options.tokenSecretId,
-    clock,
-    ttlMs,
-    skewMs,
-    random,
-    scope,
-    observer: withRecovery(options.tokenReads, () => directory.retry()),
+  const tokens = options.tokens.map(({ name, secretId, skewMs, targets = [], scope, rotator }) => {
+    const cache = createTokenCache({
+      store,
+      secretId,
+      clock,
+      ttlMs,
+      skewMs,
+      random,
+      scope,
+      observer: withRecovery(options.tokenReads?.(name), () => directory.retry()),
+    });
+    return { name, need: { token: name }, targets, scope, cache, rotator } satisfies KeptToken;
   });
   const directory = createPeerDirectory({
     store,
@@ -86,22 +100,22 @@ export function createServing(options: ServingOptions): Serving {
     clock,
     ttlMs,
     random,
-    observer: withRecovery(options.peerReads, () => cache.retry()),
+    observer: withRecovery(options.peerReads, () => tokens.forEach(({ cache }) => cache.retry())),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
-  const login = options.login ?? new PeerLogin({ directory, throttle, observer });
-  const token = new TokenEndpoint({ login, cache, clock, observer });
+  const login = options.login ?? new PeerLogin({ directory, throttle, clock, observer });
+  const token = new TokenEndpoint({ login, tokens, clock, observer });
   return {
-    tokenCache: cache,
+    tokenCaches: new Map(tokens.map(({ name, cache }) => [name, cache])),
     peerDirectory: directory,
     login,
     token: { ...guarded(token, observer), answerNow: token.answerNow },
-    oauth: guarded(new OauthEndpoint({ login, cache, clock, observer }), observer),
-    rotate: guarded(new RotateEndpoint({ login, cache, observer, rotator }), observer),
-    metadata: guarded(new MetadataEndpoint({ publicUrl, cache, scope }), observer),
+    oauth: guarded(new OauthEndpoint({ login, tokens, clock, observer }), observer),
+    rotate: guarded(new RotateEndpoint({ login, tokens, observer }), observer),
+    metadata: guarded(new MetadataEndpoint({ publicUrl, tokens }), observer),
     keepWarm: () => {
-      cache.refresh(WARM_INTERVAL);
+      for (const { cache } of tokens) cache.refresh(WARM_INTERVAL);
       // With another login nobody needs the list; before the first peer is added there is none.
       const isMissing = isStoreError(directory.status().lastError, 'SECRET_NOT_FOUND');
       if (options.login === undefined && !isMissing) directory.refresh(WARM_INTERVAL);

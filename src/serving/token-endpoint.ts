@@ -1,4 +1,3 @@
-import { DEFAULT_TOKEN } from '../peers/peers.js';
 import { decideAccess } from '../peers/policy.js';
 import { errorCode } from '../tokens/errors.js';
 import { CacheError, type CacheAnswer } from '../tokens/refreshing-cache.js';
@@ -11,6 +10,7 @@ import {
   failureAnswer,
   jsonBytesAnswer,
   methodNotAllowed,
+  plainPath,
   queryOf,
   unavailableAnswer,
   type Endpoint,
@@ -18,25 +18,31 @@ import {
   type EndpointRequest,
   type ServingObserver,
 } from './endpoint.js';
+import { UNNAMED, type KeptToken } from './kept-token.js';
 import { refuseAccess, type PeerAuthentication } from './peer-login.js';
 import type { ServedToken, TokenCache } from './token-cache.js';
 
 /** What the token endpoints work with. */
 export interface TokenEndpointOptions {
   readonly login: PeerAuthentication;
-  readonly cache: TokenCache;
+  readonly tokens: readonly KeptToken[];
   readonly clock: Clock;
   readonly observer: ServingObserver;
 }
 
-/** What a peer needs here. One object, since the hot lane makes none. */
-const NEED = { token: DEFAULT_TOKEN } as const;
-
 /** Seconds until a token with more life may be available, when no other time is known. */
 const RETRY_FOR_LIFE = 60;
 
+/** The same for a token that is not granted and for one that does not exist. */
+const TOKEN_UNKNOWN = errorAnswer(404, 'invalid_target', 'There is no such token for this peer.');
+
+/** The path of the tokens, each below it by its name. */
+export const TOKENS_PATH = '/v1/tokens/';
+
 /**
- * `GET /v1/token`: the service token for a peer with HTTP Basic.
+ * `GET /v1/tokens/{name}`: a service token for a peer with HTTP Basic. `GET /v1/token` is the one named `default`.
+ *
+ * - A token that the peer may not have, and one that does not exist: 404 `invalid_target`, the same answer.
  *
  * - `ETag` is the version id; `If-None-Match` gives 304. `Age` is the seconds since the read, `X-Cache` the cache's state.
  * - `?min_ttl=SECONDS`: the least remaining life. With less: 503 with `Retry-After`; more than the token ever had: 400.
@@ -45,10 +51,15 @@ const RETRY_FOR_LIFE = 60;
  */
 export class TokenEndpoint implements Endpoint {
   readonly #options: TokenEndpointOptions;
-  readonly #answers = new TokenAnswers();
+  readonly #tokens: ReadonlyMap<string, PreparedToken>;
+  readonly #unnamed: PreparedToken | undefined;
 
   constructor(options: TokenEndpointOptions) {
     this.#options = options;
+    this.#tokens = new Map(
+      options.tokens.map((token) => [token.name, { ...token, answers: new TokenAnswers() }]),
+    );
+    this.#unnamed = this.#tokens.get(UNNAMED);
   }
 
   /** Answers a request, waiting for the store when the freshness policy asks for it. */
@@ -56,13 +67,20 @@ export class TokenEndpoint implements Endpoint {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return methodNotAllowed(['GET', 'HEAD']);
     }
-    const { cache, clock, observer } = this.#options;
+    const { clock, observer } = this.#options;
+    const name = nameIn(request.url);
+    const token = this.#tokens.get(name);
     // Both reads at once: a slow store costs the peer one wait, not one for the peers and another for the token.
-    const since = this.#options.login.waits?.() === true ? cache.prepare() : undefined;
+    const since = this.#options.login.waits?.() === true ? token?.cache.prepare() : undefined;
     const login = await this.#options.login.withHeader(request);
     if ('refusal' in login) return login.refusal;
-    const refusal = refuseAccess(login.peer, NEED, observer);
+    const refusal = refuseAccess(login.peer, { token: name }, observer, TOKEN_UNKNOWN);
     if (refusal !== undefined) return refusal;
+    if (token === undefined) {
+      observer.tokenNotGranted?.(login.peer.id);
+      return TOKEN_UNKNOWN;
+    }
+    const { cache, answers } = token;
     const minTtl = readMinTtl(request.url);
     if (typeof minTtl !== 'number') return minTtl;
     const force = asksForRead(request);
@@ -70,32 +88,40 @@ export class TokenEndpoint implements Endpoint {
     try {
       source = await cache.get({ force, minTtlMs: minTtl * 1_000, since });
     } catch (error) {
-      observer.tokenUnavailable?.(login.peer.id, error);
-      return this.#failure(error, minTtl);
+      observer.tokenUnavailable?.(login.peer.id, error, name);
+      return this.#failure(cache, error, minTtl);
     }
     const condition = request.headers['if-none-match']?.join(', ');
     const now = clock.now();
     const known =
       condition !== undefined && matchesEntityTag(condition, entityTag(source.value.versionId));
-    observer.tokenServed?.(login.peer.id, source.state, known ? 304 : 200);
-    return known ? this.#answers.notModified(source, now) : this.#answers.ok(source, now);
+    observer.tokenServed?.(login.peer.id, source.state, known ? 304 : 200, name);
+    return known ? answers.notModified(source, now) : answers.ok(source, now);
   }
 
   /**
    * The answer to a plain GET with this `Authorization` header, if it is decidable from the caches: a warm cache, a known
    * peer, the right secret. It has the same bytes as that of {@link answer}. Otherwise `undefined`, and no observer is
    * notified; a bug is reported, and leaves the request to {@link answer}.
+   *
+   * @param name the token's name. Default: `default`.
    */
-  readonly answerNow = (authorization: string, request?: object): EndpointAnswer | undefined => {
-    const { login, cache, clock, observer } = this.#options;
+  readonly answerNow = (
+    authorization: string,
+    request?: object,
+    name?: string,
+  ): EndpointAnswer | undefined => {
+    const { login, clock, observer } = this.#options;
+    const token = name === undefined ? this.#unnamed : this.#tokens.get(name);
+    if (token === undefined) return undefined;
     try {
-      const source = cache.peek();
+      const source = token.cache.peek();
       if (source === undefined) return undefined;
       const peer = login.now(authorization);
-      if (peer === undefined || decideAccess(peer, NEED) !== 'granted') return undefined;
-      const answer = this.#answers.ok(source, clock.now());
+      if (peer === undefined || decideAccess(peer, token.need) !== 'granted') return undefined;
+      const answer = token.answers.ok(source, clock.now());
       observer.loggedIn?.(peer.id, request);
-      observer.tokenServed?.(peer.id, source.state, 200);
+      observer.tokenServed?.(peer.id, source.state, 200, token.name);
       return answer;
     } catch (error) {
       observer.failed?.(error);
@@ -103,14 +129,14 @@ export class TokenEndpoint implements Endpoint {
     }
   };
 
-  #failure(error: unknown, minTtl: number): EndpointAnswer {
+  #failure(cache: TokenCache, error: unknown, minTtl: number): EndpointAnswer {
     if (!(error instanceof CacheError) || error.code !== 'TOKEN_LIFE_TOO_SHORT') {
       return failureAnswer(
         error,
         `The service token cannot be served at the moment (${errorCode(error)}).`,
       );
     }
-    const token = this.#options.cache.status().value?.token;
+    const token = cache.status().value?.token;
     const whole = token === undefined ? undefined : (token.expiresAt - token.generatedAt) / 1_000;
     if (whole !== undefined && minTtl > whole) {
       return errorAnswer(
@@ -121,6 +147,18 @@ export class TokenEndpoint implements Endpoint {
     }
     return unavailableAnswer(error.message, RETRY_FOR_LIFE);
   }
+}
+
+/** A token with its answers. */
+interface PreparedToken extends KeptToken {
+  readonly answers: TokenAnswers;
+}
+
+/** The name in the path of a request; `default` where there is none. Names need no escapes, and none are undone. */
+function nameIn(url: string): string {
+  const path = plainPath(url);
+  const at = path.lastIndexOf(TOKENS_PATH);
+  return at < 0 ? UNNAMED : path.slice(at + TOKENS_PATH.length);
 }
 
 /** Seconds, 0 when not given; or the refusal of a query that is not understood. */

@@ -14,6 +14,7 @@ import {
 } from '../../src/composition/broker.module.js';
 import { BrokerRuntime } from '../../src/composition/runtime.js';
 import { writeSecret } from '../../src/composition/secret-file.js';
+import { coreOf } from '../../src/composition/core.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import { addPeer } from '../../src/peers/peer-admin.js';
@@ -61,7 +62,7 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
     const { store, clock } = runtime.core;
     await writeSecret(
       store,
-      config.secrets.credentialsSecretId,
+      config.tokens[0].credentialsSecretId,
       '{"client_id":"broker","client_secret":"right-secret"}',
     );
     const admin = { store, secretId: config.secrets.peersSecretId, clock };
@@ -100,7 +101,7 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
       .auth(peer.id, peer.secret)
       .send({ grant_type: 'client_credentials' });
     expect(answer).toMatchObject({ status: 200, body: { token_type: 'Bearer' } });
-    await runtime.core.source.verify({
+    await coreOf(runtime.core).source.verify({
       accessToken: (answer.body as { access_token: string }).access_token,
       tokenType: 'Bearer',
       expiresAt: 0,
@@ -110,7 +111,9 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
     });
     expect((await request(app.getHttpServer()).get('/health/ready')).status).toBe(200);
     const metrics = await request(app.getHttpServer()).get('/metrics').auth(peer.id, peer.secret);
-    expect(metrics.text).toContain('service_token_broker_provider_mints_total{code="OK"} 1');
+    expect(metrics.text).toContain(
+      'service_token_broker_provider_mints_total{token="default",code="OK"} 1',
+    );
   });
 
   test('serves on while the provider refuses, and tells who asks to rotate', async () => {

@@ -167,10 +167,10 @@ async function messageWhen(
 
 test('receivers, rotation and commands judge by the same settings', () => {
   const given = (env: NodeJS.ProcessEnv) => {
-    const config = loadConfig({ env });
+    const [token] = loadConfig({ env }).tokens;
     const keys = createRemoteKeySet({ jwksUri: `${issuer}/keys` });
     const settings = { issuer, audience: 'orders' };
-    return verifierOptionsOf(config, settings, keys, new VirtualClock()).issuers[0];
+    return verifierOptionsOf(token, settings, keys, new VirtualClock()).issuers[0];
   };
   // As in a guard: what is not listed is a stranger.
   expect(given({})).toMatchObject({ audiences: ['orders'], otherAudiences: [] });

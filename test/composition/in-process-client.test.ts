@@ -94,7 +94,7 @@ beforeAll(async () => {
   const { store, clock } = app.get<BrokerRuntime>(BrokerRuntime).core;
   await writeSecret(
     store,
-    config.secrets.credentialsSecretId,
+    config.tokens[0].credentialsSecretId,
     '{"client_id":"broker","client_secret":"right-secret"}',
   );
   peer = await addPeer({ store, secretId: config.secrets.peersSecretId, clock }, 'orders', [

@@ -31,7 +31,9 @@ beforeEach(async () => {
   running = [];
   issuer = await startTestIssuer({ clock, profile: 'rfc9068' });
   store = new MemorySecretStore({ clock });
-  const { credentialsSecretId, tokenSecretId, peersSecretId } = loadConfig({ env: {} }).secrets;
+  const { tokens, secrets } = loadConfig({ env: {} });
+  const [{ credentialsSecretId, secretId: tokenSecretId }] = tokens;
+  const { peersSecretId } = secrets;
   store.seed(credentialsSecretId, '{"client_id":"broker","client_secret":"secret"}');
   store.seed(tokenSecretId);
   store.seed(peersSecretId);

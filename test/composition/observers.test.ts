@@ -31,10 +31,10 @@ describe('what is repeated while a state lasts is logged when it changes', () =>
     const lines = logged((log, metrics) => {
       const observer = servingObserver(log, metrics);
       repeat((count) =>
-        observer.tokenUnavailable?.(`peer-${count % 50}`, failure('TOKEN_EXPIRED')),
+        observer.tokenUnavailable?.(`peer-${count % 50}`, failure('TOKEN_EXPIRED'), 'default'),
       );
-      repeat(() => observer.tokenUnavailable?.('billing', failure('STORE_UNAVAILABLE')));
-      repeat(() => observer.tokenServed?.('billing', 'HIT', 200));
+      repeat(() => observer.tokenUnavailable?.('billing', failure('STORE_UNAVAILABLE'), 'default'));
+      repeat(() => observer.tokenServed?.('billing', 'HIT', 200, 'default'));
     });
     expect(lines).toEqual([
       ['warn', 'the service token could not be served', undefined],
@@ -47,10 +47,10 @@ describe('what is repeated while a state lasts is logged when it changes', () =>
     const lines = logged((log, metrics) => {
       const observer = servingObserver(log, metrics);
       repeat(() => {
-        observer.tokenUnavailable?.('greedy', failure('TOKEN_LIFE_TOO_SHORT'));
-        observer.tokenServed?.('billing', 'HIT', 200);
+        observer.tokenUnavailable?.('greedy', failure('TOKEN_LIFE_TOO_SHORT'), 'default');
+        observer.tokenServed?.('billing', 'HIT', 200, 'default');
       });
-      observer.tokenServed?.('greedy', 'HIT', 200);
+      observer.tokenServed?.('greedy', 'HIT', 200, 'default');
     });
     expect(lines).toEqual([
       ['warn', 'the service token could not be served', undefined],

@@ -21,7 +21,8 @@ describe('the embedded store', () => {
   ])('%s', async (_what, options, exist) => {
     const config = loadConfig({ env: { BROKER_DATA_DIR: join(await temporaryFolder(), 'data') } });
     const store = await openStore(config, systemClock, options);
-    const { credentialsSecretId, tokenSecretId, peersSecretId } = config.secrets;
+    const [{ credentialsSecretId, secretId: tokenSecretId }] = config.tokens;
+    const { peersSecretId } = config.secrets;
     for (const secretId of [credentialsSecretId, tokenSecretId, peersSecretId]) {
       const found = await store.describe(secretId).then(
         () => true,

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { createRuntime, type BrokerRuntime } from '../../src/composition/runtime.js';
+import { createRuntime, runtimeOf, type BrokerRuntime } from '../../src/composition/runtime.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import type { TokenProvider } from '../../src/provider/token-provider.js';
@@ -24,7 +24,8 @@ beforeEach(async () => {
   clock = new VirtualClock();
   store = new MemorySecretStore({ clock });
   const config = loadConfig({ env: { BROKER_ISSUER: 'https://provider.example' } });
-  const { credentialsSecretId, tokenSecretId, peersSecretId } = config.secrets;
+  const [{ credentialsSecretId, secretId: tokenSecretId }] = config.tokens;
+  const { peersSecretId } = config.secrets;
   tokenSecret = tokenSecretId;
   peersSecret = peersSecretId;
   store.seed(credentialsSecretId, '{"client_id":"broker","client_secret":"secret"}');
@@ -43,15 +44,15 @@ const managed = { rotationEnabled: true, storeRotation: { schedule: 'rate(1 day)
 
 describe('what health says of rotation', () => {
   test('a failed rotation is reported until somebody has rotated', async () => {
-    await runtime.schedule.check();
-    expect(runtime.readiness.rotation()).toMatchObject({
+    await runtimeOf(runtime).schedule.check();
+    expect(runtimeOf(runtime).readiness.rotation()).toMatchObject({
       ok: false,
       code: 'PROVIDER_UNAVAILABLE',
     });
     clock.advance(60_000);
     mintElsewhere();
-    await runtime.readiness.tokenState();
-    const rotation = runtime.readiness.rotation();
+    await runtimeOf(runtime).readiness.tokenState();
+    const rotation = runtimeOf(runtime).readiness.rotation();
     expect(rotation?.ok).toBe(true);
     expect(rotation).not.toHaveProperty('reason');
   });
@@ -59,19 +60,19 @@ describe('what health says of rotation', () => {
   test('a token that is older than the failure does not hide it', async () => {
     mintElsewhere();
     clock.advance(16 * HOUR);
-    await runtime.readiness.tokenState();
-    await runtime.schedule.check();
-    expect(runtime.readiness.rotation()?.ok).toBe(false);
+    await runtimeOf(runtime).readiness.tokenState();
+    await runtimeOf(runtime).schedule.check();
+    expect(runtimeOf(runtime).readiness.rotation()?.ok).toBe(false);
   });
 
   test("the broker's own next slot is shown only where the broker rotates", async () => {
     mintElsewhere();
-    await runtime.schedule.check();
-    expect(runtime.readiness.rotation()?.next).toBe('2026-11-23T03:00:00.000Z');
+    await runtimeOf(runtime).schedule.check();
+    expect(runtimeOf(runtime).readiness.rotation()?.next).toBe('2026-11-23T03:00:00.000Z');
     store.configure(tokenSecret, managed);
     clock.advance(16 * HOUR);
-    await runtime.schedule.check();
-    expect(runtime.readiness.rotation()).toEqual({ ok: true });
+    await runtimeOf(runtime).schedule.check();
+    expect(runtimeOf(runtime).readiness.rotation()).toEqual({ ok: true });
   });
 });
 
@@ -84,9 +85,9 @@ describe('what health says of coverage', () => {
   ])('%s', async (_what, traits, lifetime, ok) => {
     mintElsewhere(lifetime);
     store.configure(tokenSecret, traits);
-    await runtime.schedule.check();
-    await runtime.readiness.tokenState();
-    expect(runtime.readiness.coverage()?.ok).toBe(ok);
+    await runtimeOf(runtime).schedule.check();
+    await runtimeOf(runtime).readiness.tokenState();
+    expect(runtimeOf(runtime).readiness.coverage()?.ok).toBe(ok);
   });
 });
 
@@ -99,11 +100,11 @@ describe('what health says of the token while the store is bad', () => {
     ['hangs', hanging, 'READINESS_TIMEOUT'],
   ])('it can be served, although the store %s', async (_what, fault, code) => {
     mintElsewhere();
-    await runtime.readiness.tokenState();
+    await runtimeOf(runtime).readiness.tokenState();
     clock.advance(305_000);
     store.before = fault;
     const asked = clock.now();
-    const state = await runtime.readiness.tokenState();
+    const state = await runtimeOf(runtime).readiness.tokenState();
     expect(state).toMatchObject({ ok: true, stale: true, code });
     // Probes usually wait a second.
     expect(clock.now() - asked).toBeLessThanOrEqual(500);
@@ -111,10 +112,10 @@ describe('what health says of the token while the store is bad', () => {
 
   test('it cannot be served when it has expired', async () => {
     mintElsewhere();
-    await runtime.readiness.tokenState();
+    await runtimeOf(runtime).readiness.tokenState();
     clock.advance(26 * HOUR);
     store.before = () => Promise.reject(down);
-    expect(await runtime.readiness.tokenState()).toMatchObject({
+    expect(await runtimeOf(runtime).readiness.tokenState()).toMatchObject({
       ok: false,
       code: 'STORE_UNAVAILABLE',
     });
@@ -200,13 +201,16 @@ describe('slots that pass without a rotation', () => {
     ],
   ])('are reported by health and metrics while %s is down', async (_what, breakIt, code) => {
     mintElsewhere(10 * DAY);
-    await runtime.schedule.check();
-    expect(runtime.readiness.rotation()).toEqual({ ok: true, next: '2026-11-23T03:00:00.000Z' });
+    await runtimeOf(runtime).schedule.check();
+    expect(runtimeOf(runtime).readiness.rotation()).toEqual({
+      ok: true,
+      next: '2026-11-23T03:00:00.000Z',
+    });
     breakIt();
     clock.set('2026-11-23T03:00:00Z');
-    await runtime.schedule.check();
+    await runtimeOf(runtime).schedule.check();
     clock.set('2026-11-23T03:01:01Z');
-    expect(runtime.readiness.rotation()).toMatchObject({
+    expect(runtimeOf(runtime).readiness.rotation()).toMatchObject({
       ok: false,
       code,
       dueSince: '2026-11-23T03:00:00.000Z',
@@ -215,11 +219,11 @@ describe('slots that pass without a rotation', () => {
     expect(await missed()).toEqual([]);
     for (const day of [24, 25]) {
       clock.set(`2026-11-${day}T03:00:00Z`);
-      await runtime.schedule.check();
+      await runtimeOf(runtime).schedule.check();
     }
     clock.advance(1_000);
-    await runtime.schedule.check();
-    expect(runtime.readiness.rotation()).toMatchObject({
+    await runtimeOf(runtime).schedule.check();
+    expect(runtimeOf(runtime).readiness.rotation()).toMatchObject({
       ok: false,
       code,
       missedSlots: 2,
@@ -234,8 +238,8 @@ describe('slots that pass without a rotation', () => {
     store.before = () => undefined;
     mintElsewhere();
     clock.advance(20_000);
-    await runtime.schedule.check();
-    expect(runtime.readiness.rotation()).toMatchObject({
+    await runtimeOf(runtime).schedule.check();
+    expect(runtimeOf(runtime).readiness.rotation()).toMatchObject({
       ok: true,
       next: '2026-11-26T03:00:00.000Z',
     });
@@ -243,23 +247,23 @@ describe('slots that pass without a rotation', () => {
 
   test('are not missed when another replica has rotated in each', async () => {
     mintElsewhere(10 * DAY);
-    await runtime.schedule.check();
+    await runtimeOf(runtime).schedule.check();
     for (const day of [23, 24, 25]) {
       clock.set(`2026-11-${day}T03:00:00Z`);
       mintElsewhere(10 * DAY);
-      await runtime.schedule.check();
+      await runtimeOf(runtime).schedule.check();
     }
-    expect(runtime.readiness.rotation()?.ok).toBe(true);
+    expect(runtimeOf(runtime).readiness.rotation()?.ok).toBe(true);
     expect(await missed()).toEqual([]);
   });
 
   test('do not count where Secrets Manager rotates', async () => {
     mintElsewhere(10 * DAY);
     store.configure(tokenSecret, managed);
-    await runtime.schedule.check();
+    await runtimeOf(runtime).schedule.check();
     clock.set('2026-11-25T04:00:00Z');
-    await runtime.schedule.check();
-    expect(runtime.readiness.rotation()?.ok).toBe(true);
+    await runtimeOf(runtime).schedule.check();
+    expect(runtimeOf(runtime).readiness.rotation()?.ok).toBe(true);
     expect(await missed()).toEqual([]);
   });
 });

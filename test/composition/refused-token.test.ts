@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { createRuntime, type BrokerRuntime } from '../../src/composition/runtime.js';
+import { createRuntime, runtimeOf, type BrokerRuntime } from '../../src/composition/runtime.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import type { TokenProvider } from '../../src/provider/token-provider.js';
@@ -39,7 +39,8 @@ async function start(env: NodeJS.ProcessEnv = {}): Promise<BrokerRuntime> {
   const config = loadConfig({
     env: { BROKER_ISSUER: issuer.issuer, BROKER_AUDIENCE: issuer.audience, ...env },
   });
-  const { credentialsSecretId, tokenSecretId, peersSecretId } = config.secrets;
+  const [{ credentialsSecretId, secretId: tokenSecretId }] = config.tokens;
+  const { peersSecretId } = config.secrets;
   if (!isSeeded) {
     store.seed(credentialsSecretId, '{"client_id":"broker","client_secret":"secret"}');
     store.seed(tokenSecretId);
@@ -66,14 +67,15 @@ async function start(env: NodeJS.ProcessEnv = {}): Promise<BrokerRuntime> {
 }
 
 /** What the timer of the rotation module does, every 15 seconds. */
-async function tick({ schedule, watch }: BrokerRuntime): Promise<void> {
+async function tick(runtime: BrokerRuntime): Promise<void> {
+  const { schedule, watch } = runtimeOf(runtime);
   await schedule.check();
   await watch.check();
 }
 
 async function metric({ metrics }: BrokerRuntime): Promise<string | undefined> {
   const text = await metrics.registry.metrics();
-  return /^service_token_broker_token_accepted (.+)$/m.exec(text)?.[1];
+  return /^service_token_broker_token_accepted\{token="default"\} (.+)$/m.exec(text)?.[1];
 }
 
 describe('a key that is withdrawn at the provider', () => {
@@ -81,31 +83,31 @@ describe('a key that is withdrawn at the provider', () => {
     const broker = await start();
     await tick(broker);
     await tick(broker);
-    expect(await broker.readiness.tokenState()).not.toHaveProperty('code');
+    expect(await runtimeOf(broker).readiness.tokenState()).not.toHaveProperty('code');
     expect(await metric(broker)).toBe('1');
 
     await issuer.rotateKeys();
     // The keys' own refresh is enough: some time between 80 % and the whole of their age of ten minutes.
     for (let passed = 0; passed < 10; passed += 0.25) {
       ahead += 0.25 * MINUTE;
-      await broker.watch.check();
+      await runtimeOf(broker).watch.check();
     }
-    expect(await broker.readiness.tokenState()).toMatchObject({
+    expect(await runtimeOf(broker).readiness.tokenState()).toMatchObject({
       ok: true,
       refused: true,
       code: 'TOKEN_KEY_UNKNOWN',
       reason: expect.stringContaining('Receivers refuse the service token'),
     });
     expect(await metric(broker)).toBe('0');
-    await broker.watch.check();
+    await runtimeOf(broker).watch.check();
     expect(messages().filter((line) => String(line).startsWith('receivers refuse'))).toHaveLength(
       1,
     );
 
-    await broker.schedule.check();
+    await runtimeOf(broker).schedule.check();
     expect(mints).toBe(2);
     await tick(broker);
-    expect(await broker.readiness.tokenState()).not.toHaveProperty('refused');
+    expect(await runtimeOf(broker).readiness.tokenState()).not.toHaveProperty('refused');
     expect(await metric(broker)).toBe('1');
     expect(messages()).toContain('receivers accept the service token again');
     await tick(broker);
@@ -117,18 +119,18 @@ describe('a key that is withdrawn at the provider', () => {
     await issuer.rotateKeys();
     const broker = await start();
     await tick(broker);
-    expect((await broker.readiness.tokenState()).code).toBe('TOKEN_KEY_UNKNOWN');
+    expect((await runtimeOf(broker).readiness.tokenState()).code).toBe('TOKEN_KEY_UNKNOWN');
     await tick(broker);
     expect(mints).toBe(2);
-    expect((await broker.readiness.tokenState()).code).toBeUndefined();
+    expect((await runtimeOf(broker).readiness.tokenState()).code).toBeUndefined();
   });
 
   test('is reported by a process that does not rotate', async () => {
     await tick(await start());
     await issuer.rotateKeys();
     const broker = await start({ BROKER_ROTATION: 'disabled' });
-    await broker.watch.check();
-    expect((await broker.readiness.tokenState()).refused).toBe(true);
+    await runtimeOf(broker).watch.check();
+    expect((await runtimeOf(broker).readiness.tokenState()).refused).toBe(true);
   });
 });
 
@@ -143,7 +145,7 @@ test('keys that cannot be read are not a refusal', async () => {
     ahead += 60 * MINUTE;
     await tick(broker);
   }
-  expect(await broker.readiness.tokenState()).not.toHaveProperty('code');
+  expect(await runtimeOf(broker).readiness.tokenState()).not.toHaveProperty('code');
   expect(await metric(broker)).toBe('1');
   expect(mints).toBe(1);
   issuer.up();
@@ -157,8 +159,12 @@ describe('settings that changed', () => {
   ])('%s: the previous token is refused', async (_what, env, code) => {
     await tick(await start());
     const broker = await start(env);
-    await broker.watch.check();
-    expect(await broker.readiness.tokenState()).toMatchObject({ ok: true, refused: true, code });
+    await runtimeOf(broker).watch.check();
+    expect(await runtimeOf(broker).readiness.tokenState()).toMatchObject({
+      ok: true,
+      refused: true,
+      code,
+    });
   });
 
   test('a new token is minted with the current settings', async () => {
@@ -167,7 +173,7 @@ describe('settings that changed', () => {
     const broker = await start({ BROKER_AUDIENCE: 'urn:other' });
     await tick(broker);
     await tick(broker);
-    const { tokenSecretId } = broker.core.config.secrets;
+    const [{ secretId: tokenSecretId }] = broker.core.config.tokens;
     expect(parseServiceToken((await store.read(tokenSecretId)).value).audience).toEqual([
       'urn:other',
     ]);
@@ -184,6 +190,6 @@ test('a broker that may not read the client credentials watches by its settings'
       ? Promise.reject(new SecretStoreError('STORE_ACCESS_DENIED', 'Not for this role.'))
       : read(secretId, which);
   const broker = await start();
-  await broker.watch.check();
-  expect((await broker.readiness.tokenState()).code).toBe('TOKEN_KEY_UNKNOWN');
+  await runtimeOf(broker).watch.check();
+  expect((await runtimeOf(broker).readiness.tokenState()).code).toBe('TOKEN_KEY_UNKNOWN');
 });

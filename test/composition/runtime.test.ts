@@ -1,10 +1,11 @@
 import { afterEach, expect, test } from '@jest/globals';
 import { createRuntime, createServiceTokenSource } from '../../src/composition/runtime.js';
+import { coreOf } from '../../src/composition/core.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { LogLines } from '../operations/log-lines.js';
-import { createBroker, START, TOKEN_SECRET, tokenAt } from '../serving/broker.js';
+import { createBroker, START, TOKEN_SECRET, tokenAt, tokenCacheOf } from '../serving/broker.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { type ProviderServer, startProviderServer } from '../support/provider-server.js';
 
@@ -27,17 +28,17 @@ test.each([
   });
   const store = new MemorySecretStore();
   store.seed(
-    config.secrets.credentialsSecretId,
+    config.tokens[0].credentialsSecretId,
     JSON.stringify({ client_id: 'broker', client_secret: 'right-secret' }),
   );
-  store.seed(config.secrets.tokenSecretId);
+  store.seed(config.tokens[0].secretId);
   const runtime = await createRuntime(config, {
     store,
     log: createLogger({ level: 'info', destination: log }),
   });
   expect(runtime.readiness.clock?.()).toBeUndefined();
-  await runtime.core.source.mint();
-  await runtime.core.freshKeys();
+  await coreOf(runtime.core).source.mint();
+  await coreOf(runtime.core).freshKeys();
 
   const ready = runtime.readiness.clock?.();
   expect(ready?.ok).toBe(state === undefined);
@@ -56,7 +57,7 @@ test.each([
 
 function setUp() {
   const { clock, store, serving } = createBroker();
-  const source = createServiceTokenSource(serving.tokenCache);
+  const source = createServiceTokenSource(tokenCacheOf(serving));
   const replace = (accessToken: string): void => {
     store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, { accessToken })));
   };

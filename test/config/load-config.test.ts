@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { BrokerConfig } from '../../src/config/broker-config.js';
-import { ConfigError } from '../../src/config/check-settings.js';
+import { ConfigError } from '../../src/config/config-error.js';
 import { loadConfig, type LoadConfigOptions } from '../../src/config/load-config.js';
 import { SETTING_NAMES } from '../../src/config/settings.js';
 import { BrokerError } from '../../src/tokens/errors.js';
@@ -43,34 +43,40 @@ test('an empty environment gives the documented defaults', () => {
       awsFallbackRegions: [],
       dataDir: '.broker',
       masterKey: undefined,
-      credentialsSecretId: 'service-token-broker/credentials',
-      tokenSecretId: 'service-token-broker/token',
       peersSecretId: 'service-token-broker/peers',
     },
-    provider: {
-      issuer: undefined,
-      tokenEndpoint: undefined,
-      jwksUri: undefined,
-      audience: undefined,
-      scope: undefined,
-      resource: [],
-      clientAuthentication: undefined,
-      allowInsecureHttp: false,
-    },
-    verification: {
-      profile: 'rfc9068',
-      serviceClientIds: undefined,
-      customerClientIds: undefined,
-      otherAudiences: [],
-      typ: undefined,
-      clockSkewSeconds: 60,
-    },
-    rotation: {
-      enabled: true,
-      cron: '0 3 * * *',
-      manualIntervalSeconds: 60,
-      minRemainingSeconds: 3600,
-    },
+    tokens: [
+      {
+        name: 'default',
+        providerName: 'default',
+        credentialsSecretId: 'service-token-broker/credentials',
+        secretId: 'service-token-broker/token',
+        provider: {
+          issuer: undefined,
+          tokenEndpoint: undefined,
+          jwksUri: undefined,
+          audience: undefined,
+          scope: undefined,
+          resource: [],
+          clientAuthentication: undefined,
+          allowInsecureHttp: false,
+        },
+        verification: {
+          profile: 'rfc9068',
+          serviceClientIds: undefined,
+          customerClientIds: undefined,
+          otherAudiences: [],
+          typ: undefined,
+          clockSkewSeconds: 60,
+        },
+        rotation: {
+          cron: '0 3 * * *',
+          manualIntervalSeconds: 60,
+          minRemainingSeconds: 3600,
+        },
+      },
+    ],
+    rotation: { enabled: true },
     cache: { ttlSeconds: 300 },
     log: { level: 'info', format: 'json' },
     dev: { providerPort: 3001 },
@@ -139,35 +145,41 @@ test('every setting is read', () => {
       awsFallbackRegions: ['eu-west-1', 'us-gov-west-1'],
       dataDir: '/var/lib/broker',
       masterKey: undefined,
-      credentialsSecretId: 'a',
-      tokenSecretId: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:b-AbCdEf',
       peersSecretId: 'c',
     },
-    provider: {
-      issuer: 'https://issuer.example/',
-      tokenEndpoint: 'https://issuer.example/token?api-version=2',
-      jwksUri: 'http://127.0.0.1:9000/jwks',
-      audience: 'https://api.example',
-      scope: 'read write',
-      resource: ['https://one.example/', 'urn:two'],
-      clientAuthentication: 'private_key_jwt',
-      clientAssertionAudience: 'token_endpoint',
-      allowInsecureHttp: true,
-    },
-    verification: {
-      profile: 'zitadel',
-      serviceClientIds: ['one', 'two'],
-      customerClientIds: ['web'],
-      otherAudiences: ['account', 'urn:other'],
-      typ: 'at+jwt',
-      clockSkewSeconds: 0,
-    },
-    rotation: {
-      enabled: false,
-      cron: '30 0 */6 * * *',
-      manualIntervalSeconds: 90,
-      minRemainingSeconds: 61,
-    },
+    tokens: [
+      {
+        name: 'default',
+        providerName: 'default',
+        credentialsSecretId: 'a',
+        secretId: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:b-AbCdEf',
+        provider: {
+          issuer: 'https://issuer.example/',
+          tokenEndpoint: 'https://issuer.example/token?api-version=2',
+          jwksUri: 'http://127.0.0.1:9000/jwks',
+          audience: 'https://api.example',
+          scope: 'read write',
+          resource: ['https://one.example/', 'urn:two'],
+          clientAuthentication: 'private_key_jwt',
+          clientAssertionAudience: 'token_endpoint',
+          allowInsecureHttp: true,
+        },
+        verification: {
+          profile: 'zitadel',
+          serviceClientIds: ['one', 'two'],
+          customerClientIds: ['web'],
+          otherAudiences: ['account', 'urn:other'],
+          typ: 'at+jwt',
+          clockSkewSeconds: 0,
+        },
+        rotation: {
+          cron: '30 0 */6 * * *',
+          manualIntervalSeconds: 90,
+          minRemainingSeconds: 61,
+        },
+      },
+    ],
+    rotation: { enabled: false },
     cache: { ttlSeconds: 60 },
     log: { level: 'debug', format: 'text' },
     dev: { providerPort: 9090 },
@@ -293,7 +305,7 @@ describe('values', () => {
       BROKER_AUDIENCE: ' \n',
     });
     expect(config.secrets.masterKey?.reveal()).toEqual(Uint8Array.from(Buffer.alloc(32, 7)));
-    expect(config.provider).toMatchObject({
+    expect(config.tokens[0].provider).toMatchObject({
       issuer: 'https://issuer.example/',
       audience: undefined,
     });
@@ -593,14 +605,15 @@ describe('the file', () => {
     );
     const config = load({ ...file, PORT: '9090' });
     expect(config.http.port).toBe(9090);
-    expect(config.provider).toMatchObject({
+    expect(config.tokens[0].provider).toMatchObject({
       issuer: 'https://issuer.example',
       allowInsecureHttp: true,
       resource: ['urn:a', 'urn:b'],
       audience: undefined,
     });
-    expect(config.verification.serviceClientIds).toEqual(['one', '2']);
-    expect(config.rotation).toMatchObject({ enabled: false, cron: '0 4 * * *' });
+    expect(config.tokens[0].verification.serviceClientIds).toEqual(['one', '2']);
+    expect(config.rotation).toEqual({ enabled: false });
+    expect(config.tokens[0].rotation).toMatchObject({ cron: '0 4 * * *' });
   });
 
   test.each([
@@ -616,7 +629,7 @@ describe('the file', () => {
     writeFileSync(path, bytes);
     const config = load(given);
     expect(config.http.port).toBe(8080);
-    expect(config.provider.audience).toBe('urn:a');
+    expect(config.tokens[0].provider.audience).toBe('urn:a');
   });
 
   test('that is not text is a mistake', () => {
@@ -754,6 +767,6 @@ describe('the file', () => {
 
   test('another reader', () => {
     const readFile = (asked: string): string => `audience: ${asked}`;
-    expect(load({ BROKER_CONFIG: 'here' }, { readFile }).provider.audience).toBe('here');
+    expect(load({ BROKER_CONFIG: 'here' }, { readFile }).tokens[0].provider.audience).toBe('here');
   });
 });

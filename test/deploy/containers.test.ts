@@ -16,7 +16,7 @@ function configured(env: NodeJS.ProcessEnv): BrokerConfig {
   const config = checkSettings({ env });
   expect(config.warnings).toEqual([]);
   expect(config.secrets.store).toBe('aws');
-  expect(config.secrets.tokenSecretId).toBe('service-token-broker/dev/token');
+  expect(config.tokens[0].secretId).toBe('service-token-broker/dev/token');
   expect(config.secrets.peersSecretId).toBe('service-token-broker/dev/peers');
   expect(config.http).toMatchObject({
     port: 3000,

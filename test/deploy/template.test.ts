@@ -177,8 +177,10 @@ describe('the functions', () => {
     const secret = (id: string): string => arnOf(id, 'AWS::SecretsManager::Secret');
     for (const config of [rotation, http]) {
       expect(config.warnings).toEqual([]);
-      expect(config.secrets).toMatchObject({ store: 'aws', tokenSecretId: secret('TokenSecret') });
-      expect(config.provider).toMatchObject({
+      const [token] = config.tokens;
+      expect(config.secrets).toMatchObject({ store: 'aws' });
+      expect(token).toMatchObject({ name: 'default', secretId: secret('TokenSecret') });
+      expect(token.provider).toMatchObject({
         issuer: EVERY_OPTION.issuer,
         audience: EVERY_OPTION.audience,
         scope: EVERY_OPTION.scope,
@@ -187,7 +189,7 @@ describe('the functions', () => {
         jwksUri: EVERY_OPTION.jwksUri,
         clientAuthentication: EVERY_OPTION.clientAuthentication,
       });
-      expect(config.verification).toMatchObject({
+      expect(token.verification).toMatchObject({
         profile: EVERY_OPTION.profile,
         serviceClientIds: [EVERY_OPTION.serviceClientIds],
         otherAudiences: [EVERY_OPTION.otherAudiences],
@@ -195,7 +197,7 @@ describe('the functions', () => {
         typ: EVERY_OPTION.tokenTyp,
       });
     }
-    expect(rotation.secrets.credentialsSecretId).toBe(secret('CredentialsSecret'));
+    expect(rotation.tokens[0].credentialsSecretId).toBe(secret('CredentialsSecret'));
     expect(http.http.iamPeers).toEqual([
       { arn: 'arn:aws:iam::123456789012:role/billing', roles: ['token'] },
       { arn: 'arn:aws:iam::123456789012:role/operations', roles: ['token', 'admin'] },

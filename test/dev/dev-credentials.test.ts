@@ -5,7 +5,7 @@ import { MemorySecretStore } from '../support/memory-store.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 
 const config = loadConfig({ env: {} });
-const { credentialsSecretId } = config.secrets;
+const [{ credentialsSecretId }] = config.tokens;
 const own = { client_id: 'service-token-broker-dev', client_secret: 'secret' };
 
 let store: MemorySecretStore;

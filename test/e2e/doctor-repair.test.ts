@@ -32,7 +32,7 @@ async function leavePending(age: number): Promise<string> {
   await withCoreOf(
     env,
     async ({ store, config }) => {
-      const { tokenSecretId } = config.secrets;
+      const [{ secretId: tokenSecretId }] = config.tokens;
       const { value } = await store.read(tokenSecretId);
       await store.putPending(tokenSecretId, versionId, value);
     },

@@ -41,7 +41,7 @@ describe(`${REPLICAS} processes on one embedded store`, () => {
     const versionId = expectOneRotation(rotations);
     expect(scene.provider.mintCount - mintedBefore).toBe(1);
     await withCoreOf(env, async ({ store, config }) => {
-      const { tokenSecretId } = config.secrets;
+      const [{ secretId: tokenSecretId }] = config.tokens;
       expect(await currentVersions(store, tokenSecretId)).toEqual([versionId]);
       await scene.expectGenuine((await store.read(tokenSecretId)).value);
       if (!older) return;

@@ -163,7 +163,8 @@ export function killAtRandom(kills: number): Promise<PartResult> {
     const after = await askOnce(world, last.url);
     await last.stop('SIGKILL');
     await withCoreOf(env, async ({ store, config, rotator }) => {
-      const { tokenSecretId, peersSecretId } = config.secrets;
+      const [{ secretId: tokenSecretId }] = config.tokens;
+      const { peersSecretId } = config.secrets;
       const current = await currentVersions(store, tokenSecretId);
       if (current.length !== 1) missed.push(`${current.length} versions are current`);
       const newest = Math.max(0, ...samples.map(({ mintedAt = 0 }) => mintedAt));

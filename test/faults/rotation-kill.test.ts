@@ -87,7 +87,7 @@ describe('a rotation that is killed before or after any call of the store or the
         const after = await withCoreOf(
           env,
           async ({ store, config, rotator }) => {
-            const { tokenSecretId } = config.secrets;
+            const [{ secretId: tokenSecretId }] = config.tokens;
             const found = await currentVersions(store, tokenSecretId);
             if (found.length > 0)
               await scene.expectGenuine((await store.read(tokenSecretId)).value);

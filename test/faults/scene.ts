@@ -165,7 +165,7 @@ export class World {
   async secretsInFolder(dataDir: string): Promise<NodeJS.ProcessEnv> {
     const env = { ...this.settings, BROKER_DATA_DIR: dataDir };
     await withCoreOf(env, async ({ store, config }) => {
-      await writeSecret(store, config.secrets.credentialsSecretId, CREDENTIALS);
+      await writeSecret(store, config.tokens[0].credentialsSecretId, CREDENTIALS);
       await writeSecret(store, config.secrets.peersSecretId, PEERS);
     });
     return env;

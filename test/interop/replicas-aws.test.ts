@@ -56,7 +56,7 @@ describe(`${REPLICAS} processes on one secret in AWS Secrets Manager`, () => {
     const versionId = expectOneRotation(rotations);
     expect(scene.provider.mintCount - mintedBefore).toBe(1);
     await withCoreOf(env, async ({ store, config }) => {
-      const { tokenSecretId } = config.secrets;
+      const [{ secretId: tokenSecretId }] = config.tokens;
       expect(await currentVersions(store, tokenSecretId)).toEqual([versionId]);
       await scene.expectGenuine((await store.read(tokenSecretId)).value);
       if (olderId === undefined) return;
@@ -120,7 +120,7 @@ describe('a broker on AWS Secrets Manager, from an empty account to a served tok
     const answer = (await response.json()) as { access_token: string; token_type: string };
     expect(answer.token_type).toBe('Bearer');
     await withCoreOf(env, async ({ store, config }) => {
-      const { value } = await store.read(config.secrets.tokenSecretId);
+      const { value } = await store.read(config.tokens[0].secretId);
       await scene.expectGenuine(value);
       expect(JSON.parse(value)).toMatchObject({ access_token: answer.access_token });
     });

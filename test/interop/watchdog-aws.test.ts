@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Core } from '../../src/composition/core.js';
+import type { TokenCore } from '../../src/composition/core.js';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
 import { pendingLeftover } from '../../src/rotation/rotation.js';
 import { runCommand, startBroker } from '../support/broker-process.js';
@@ -54,7 +54,10 @@ async function runFunction(): Promise<string> {
   });
 }
 
-function scheduleOf({ rotator, slots, clock }: Core, minimumRemaining: number): RotationSchedule {
+function scheduleOf(
+  { rotator, slots, clock }: TokenCore,
+  minimumRemaining: number,
+): RotationSchedule {
   return new RotationSchedule({ rotator, slots, clock, minimumRemaining });
 }
 

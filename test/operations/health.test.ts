@@ -26,12 +26,14 @@ import {
   type ReadinessSource,
   type RotationReadiness,
   type TokenReadiness,
+  type TokenReadinessSource,
 } from '../../src/operations/health.js';
 import { systemClock, type Clock } from '../../src/tokens/time.js';
 import { assertNoCanary, CANARIES } from '../support/canaries.js';
 import { LogLines } from './log-lines.js';
 
-class Source implements ReadinessSource {
+class Source implements ReadinessSource, TokenReadinessSource {
+  readonly tokens = new Map<string, TokenReadinessSource>([['default', this]]);
   token: TokenReadiness | Promise<TokenReadiness> | Error = { ok: true, remainingSeconds: 3600 };
   rotates: RotationReadiness | undefined = { ok: true, next: '2026-01-01T03:00:00.000Z' };
   covers: CoverageReadiness | undefined = { ok: true };
@@ -190,7 +192,9 @@ describe.each([
       /^text\/plain; version=0\.0\.4; charset=utf-8$/,
     );
     expect(response.headers['cache-control']).toBe('no-store');
-    expect(response.text).toContain('service_token_broker_tokens_served_total{cache="HIT"} 1\n');
+    expect(response.text).toContain(
+      'service_token_broker_tokens_served_total{token="default",cache="HIT"} 1\n',
+    );
   });
 });
 

@@ -64,34 +64,38 @@ test('what is recorded is shown', async () => {
   expect(await samples(metrics, 'http_request_duration_seconds_sum')).toEqual([
     '{route="/v1/token",method="GET"} 0.01',
   ]);
-  expect(await samples(metrics, 'tokens_served_total')).toEqual(['{cache="HIT"} 2']);
-  expect(await samples(metrics, 'tokens_unavailable_total')).toEqual(['{code="STORE_TIMEOUT"} 1']);
+  expect(await samples(metrics, 'tokens_served_total')).toEqual([
+    '{token="default",cache="HIT"} 2',
+  ]);
+  expect(await samples(metrics, 'tokens_unavailable_total')).toEqual([
+    '{token="default",code="STORE_TIMEOUT"} 1',
+  ]);
   expect(await samples(metrics, 'peer_login_failures_total')).toEqual([
     '{reason="wrong_secret"} 1',
   ]);
   expect(await samples(metrics, 'store_reads_total')).toEqual([
-    '{secret="token",code="OK"} 1',
-    '{secret="peers",code="STORE_THROTTLED"} 1',
+    '{secret="token",token="",code="OK"} 1',
+    '{secret="peers",token="",code="STORE_THROTTLED"} 1',
   ]);
   expect(await samples(metrics, 'store_fallback_reads_total')).toEqual(['{region="eu-west-1"} 1']);
   expect(await samples(metrics, 'store_read_duration_seconds_sum')).toEqual([
     '{secret="token"} 0.012',
   ]);
   expect(await samples(metrics, 'provider_mints_total')).toEqual([
-    '{code="OK"} 1',
-    '{code="PROVIDER_DOWN"} 1',
+    '{token="default",code="OK"} 1',
+    '{token="default",code="PROVIDER_DOWN"} 1',
   ]);
   expect(await samples(metrics, 'rotation_steps_total')).toEqual([
-    '{step="createSecret",outcome="done"} 1',
+    '{token="default",step="createSecret",outcome="done"} 1',
   ]);
   expect(await samples(metrics, 'rotations_total')).toEqual([
-    '{trigger="schedule",result="rotated",code="OK"} 1',
-    '{trigger="http",result="failed",code="STORE_BUSY"} 1',
-    '{trigger="watchdog",result="requested",code="OK"} 1',
+    '{token="default",trigger="schedule",result="rotated",code="OK"} 1',
+    '{token="default",trigger="http",result="failed",code="STORE_BUSY"} 1',
+    '{token="default",trigger="watchdog",result="requested",code="OK"} 1',
   ]);
   // A failure is no success, however late it is; neither is a request.
   expect(await samples(metrics, 'last_rotation_success_timestamp_seconds')).toEqual([
-    ' 1700000000',
+    '{token="default"} 1700000000',
   ]);
 });
 
@@ -102,7 +106,7 @@ test('what is not known yet is NaN, so that no alarm goes off', async () => {
     'token_generated_timestamp_seconds',
     'last_rotation_success_timestamp_seconds',
   ]) {
-    expect(await samples(metrics, name)).toEqual([' Nan']);
+    expect(await samples(metrics, name)).toEqual(['{token="default"} Nan']);
   }
 });
 
@@ -114,18 +118,20 @@ test('the token and the keys are looked at when they are scraped', async () => {
     tokenGeneratedAt: () => 1_700_000_000_500,
     jwksStatus: () => status,
   });
-  expect(await samples(metrics, 'token_remaining_seconds')).toEqual([' 3600']);
-  expect(await samples(metrics, 'token_generated_timestamp_seconds')).toEqual([' 1700000000.5']);
+  expect(await samples(metrics, 'token_remaining_seconds')).toEqual(['{token="default"} 3600']);
+  expect(await samples(metrics, 'token_generated_timestamp_seconds')).toEqual([
+    '{token="default"} 1700000000.5',
+  ]);
   expect(await samples(metrics, 'jwks_state')).toEqual([
-    '{state="empty"} 0',
-    '{state="fresh"} 1',
-    '{state="stale"} 0',
-    '{state="expired"} 0',
+    '{token="default",state="empty"} 0',
+    '{token="default",state="fresh"} 1',
+    '{token="default",state="stale"} 0',
+    '{token="default",state="expired"} 0',
   ]);
   remaining = -5;
   status = 'stale';
-  expect(await samples(metrics, 'token_remaining_seconds')).toEqual([' -5']);
-  expect(await samples(metrics, 'jwks_state')).toContain('{state="stale"} 1');
+  expect(await samples(metrics, 'token_remaining_seconds')).toEqual(['{token="default"} -5']);
+  expect(await samples(metrics, 'jwks_state')).toContain('{token="default",state="stale"} 1');
   status = undefined;
   expect(await samples(metrics, 'jwks_state')).not.toContainEqual(expect.stringMatching(/ 1$/));
 });
@@ -185,7 +191,9 @@ test('no secret gets into a label, and no text from outside', async () => {
     metrics.recordRotation({ trigger: secret, result: secret, code: secret, at: 0 });
   }
   assertNoCanary(await metrics.registry.metrics());
-  expect(await samples(metrics, 'provider_mints_total')).toEqual(['{code="other"} 5']);
+  expect(await samples(metrics, 'provider_mints_total')).toEqual([
+    '{token="default",code="other"} 5',
+  ]);
 });
 
 describe('a bounded label', () => {

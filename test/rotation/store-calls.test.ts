@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { createCore } from '../../src/composition/core.js';
+import { coreOf, createCore } from '../../src/composition/core.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { createSlots } from '../../src/rotation/coverage.js';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
@@ -15,7 +15,7 @@ import { temporaryFolders } from '../support/temporary-folder.js';
 import { HOUR, tokenOf } from './rotation-fixture.js';
 
 const newFolder = temporaryFolders('store-calls');
-const { tokenSecretId, credentialsSecretId } = loadConfig({ env: {} }).secrets;
+const [{ secretId: tokenSecretId, credentialsSecretId }] = loadConfig({ env: {} }).tokens;
 
 let restore: () => void;
 beforeEach(() => {
@@ -60,7 +60,9 @@ async function callsOfScheduledRotation(store: SecretStore): Promise<Record<stri
   const calls: Record<string, number> = {};
   let ahead = 0;
   const clock = { ...systemClock, now: () => Date.now() + ahead };
-  const core = await createCore(loadConfig({ env: {} }), { store: counted(store, calls), clock });
+  const core = coreOf(
+    await createCore(loadConfig({ env: {} }), { store: counted(store, calls), clock }),
+  );
   const schedule = new RotationSchedule({
     rotator: core.rotator,
     slots: createSlots('0 * * * *'),
@@ -79,7 +81,7 @@ async function callsOfScheduledRotation(store: SecretStore): Promise<Record<stri
     expect((await core.rotator.current())?.versionId).not.toBe(first?.versionId);
     return counts;
   } finally {
-    await core.close();
+    await core.store.close();
   }
 }
 

@@ -7,7 +7,13 @@ import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { createHotLane, hotLaneServerFactory } from '../../src/serving/hot-lane.js';
 import { ServingErrorFilter, ServingModule } from '../../src/serving/serving.module.js';
-import { createServing, type Serving, type ServingOptions } from '../../src/serving/serving.js';
+import {
+  createServing,
+  type ServedTokenOptions,
+  type Serving,
+  type ServingOptions,
+} from '../../src/serving/serving.js';
+import type { TokenCache } from '../../src/serving/token-cache.js';
 import { serializeServiceToken, type ServiceToken } from '../../src/tokens/service-token.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { VirtualClock } from '../support/virtual-clock.js';
@@ -59,7 +65,11 @@ export interface TestBroker {
 }
 
 /** A store with a token and three peers, and the endpoints over it. */
-export function createBroker(options: Partial<ServingOptions> = {}): TestBroker {
+export function createBroker({
+  scope,
+  rotator,
+  ...options
+}: Partial<ServingOptions> & Pick<ServedTokenOptions, 'scope' | 'rotator'> = {}): TestBroker {
   const clock = new VirtualClock(START);
   const store = new MemorySecretStore({ clock });
   const versionId = store.seed(TOKEN_SECRET, serializeServiceToken(tokenAt(START)));
@@ -75,13 +85,27 @@ export function createBroker(options: Partial<ServingOptions> = {}): TestBroker 
   );
   const serving = createServing({
     store,
-    tokenSecretId: TOKEN_SECRET,
+    tokens: [
+      {
+        name: 'default',
+        secretId: TOKEN_SECRET,
+        ...(scope !== undefined && { scope }),
+        ...(rotator && { rotator }),
+      },
+    ],
     peersSecretId: PEERS_SECRET,
     clock,
     random: () => 0,
     ...options,
   });
   return { clock, store, serving, versionId };
+}
+
+/** The cache of the only token. */
+export function tokenCacheOf({ tokenCaches }: Serving): TokenCache {
+  const [cache] = tokenCaches.values();
+  if (cache === undefined) throw new Error('There is no token.');
+  return cache;
 }
 
 /** How the broker is put on the network. */

@@ -7,6 +7,7 @@ import {
   startApp,
   type RawAnswer,
   type RunningApp,
+  tokenCacheOf,
 } from './broker.js';
 
 const PATH = '/.well-known/oauth-authorization-server';
@@ -54,7 +55,7 @@ describe.each(SERVERS)('the metadata on %s', (server) => {
   test('a warm broker reads no store for it, however often it is asked', async () => {
     const broker = createBroker();
     running = await startApp(broker.serving, server);
-    await broker.serving.tokenCache.get();
+    await tokenCacheOf(broker.serving).get();
     let reads = 0;
     broker.store.before = () => {
       reads += 1;

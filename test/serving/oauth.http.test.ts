@@ -1,7 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import * as client from 'openid-client';
 import { SecretStoreError } from '../../src/secrets/secret-store.js';
-import type { ServingOptions } from '../../src/serving/serving.js';
 import { serializeServiceToken, type ServiceToken } from '../../src/tokens/service-token.js';
 import {
   AUDIENCE,
@@ -19,6 +18,7 @@ import {
   type RawAnswer,
   type RunningApp,
   type TestBroker,
+  tokenCacheOf,
 } from './broker.js';
 
 const GRANT = { grant_type: 'client_credentials' };
@@ -32,7 +32,9 @@ describe.each(SERVERS)('POST /oauth2/token on %s', (server) => {
     running = undefined;
   });
 
-  async function start(options: Partial<ServingOptions> = {}): Promise<TestBroker & RunningApp> {
+  async function start(
+    options: Parameters<typeof createBroker>[0] = {},
+  ): Promise<TestBroker & RunningApp> {
     const broker = createBroker(options);
     running = await startApp(broker.serving, server);
     return { ...broker, ...running };
@@ -95,7 +97,7 @@ describe.each(SERVERS)('POST /oauth2/token on %s', (server) => {
       token_type: 'Bearer',
       expires_in: DAY_SECONDS - 1,
     });
-    expect(tokenServed).toHaveBeenCalledWith('orders', 'MISS', 200);
+    expect(tokenServed).toHaveBeenCalledWith('orders', 'MISS', 200, 'default');
   });
 
   const jwtWith = (claims: object): string =>
@@ -163,7 +165,7 @@ describe.each(SERVERS)('POST /oauth2/token on %s', (server) => {
     store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, { scope: 'old' })));
     expect((await ask()).status).toBe(400);
     store.edit(TOKEN_SECRET, serializeServiceToken(tokenAt(START, { scope: 'new' })));
-    serving.tokenCache.invalidate();
+    tokenCacheOf(serving).invalidate();
     expect((await ask()).status).toBe(200);
   });
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { EndpointAnswer } from '../../src/serving/endpoint.js';
-import type { RotateNow } from '../../src/serving/rotate-endpoint.js';
+import type { RotateNow } from '../../src/serving/kept-token.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import {
@@ -51,7 +51,7 @@ describe.each(SERVERS)('POST /v1/rotate on %s', (server) => {
     expect(answer.status).toBe(200);
     const { version_id: newId, ...rest } = JSON.parse(answer.text);
     expect(rest).toEqual({ outcome: 'rotated' });
-    expect(rotated).toHaveBeenCalledWith('admin', newId, 'rotated');
+    expect(rotated).toHaveBeenCalledWith('admin', newId, 'rotated', 'default');
     const after = await send(port, 'GET', '/v1/token', ORDERS);
     expect([after.headers.etag, after.headers['x-cache']]).toEqual([`"${newId}"`, 'REFRESH']);
     expect(after.text).toContain('signature-two');
@@ -110,7 +110,7 @@ describe.each(SERVERS)('POST /v1/rotate on %s', (server) => {
       expect(answer.text).not.toContain('canary');
       expect(rotationFailed).toHaveBeenCalledTimes(count);
     }
-    expect(rotationFailed).toHaveBeenCalledWith('admin', failure);
+    expect(rotationFailed).toHaveBeenCalledWith('admin', failure, 'default');
   });
 
   test('a broker that does not rotate has no such route', async () => {

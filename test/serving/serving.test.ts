@@ -3,7 +3,15 @@ import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { type EndpointAnswer, type EndpointRequest, headerOf } from '../../src/serving/endpoint.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import type { MemorySecretStore } from '../support/memory-store.js';
-import { basic, createBroker, PEERS_SECRET, SECRETS, TOKEN_SECRET, tokenAt } from './broker.js';
+import {
+  basic,
+  createBroker,
+  PEERS_SECRET,
+  SECRETS,
+  TOKEN_SECRET,
+  tokenAt,
+  tokenCacheOf,
+} from './broker.js';
 
 const DAY = 86_400_000;
 /** Longer than the time to live: nobody has asked in the meantime. */
@@ -208,12 +216,12 @@ describe('a broker that keeps its caches warm', () => {
       store.before = failing;
       serving.keepWarm();
       await live(broker, 60);
-      const caches = [serving.tokenCache, serving.peerDirectory];
+      const caches = [tokenCacheOf(serving), serving.peerDirectory];
       expect(caches.map((cache) => cache.status().consecutiveFailures > 3)).toEqual([true, true]);
       store.before = () => undefined;
       clock.advance(1);
-      const one = first === TOKEN_SECRET ? serving.tokenCache : serving.peerDirectory;
-      const other = second === TOKEN_SECRET ? serving.tokenCache : serving.peerDirectory;
+      const one = first === TOKEN_SECRET ? tokenCacheOf(serving) : serving.peerDirectory;
+      const other = second === TOKEN_SECRET ? tokenCacheOf(serving) : serving.peerDirectory;
       await one.get();
       await turn();
       expect(other.peek()?.state).toBe('HIT');

@@ -59,8 +59,8 @@ describe.each(SERVERS)('GET /v1/token on %s', (server) => {
     expect(JSON.parse(second.text)).toMatchObject({ expires_in: DAY_SECONDS - 3 });
     expect(store.calls.read).toBe(2);
     expect(tokenServed.mock.calls).toEqual([
-      ['orders', 'MISS', 200],
-      ['orders', 'HIT', 200],
+      ['orders', 'MISS', 200, 'default'],
+      ['orders', 'HIT', 200, 'default'],
     ]);
   });
 
@@ -254,7 +254,7 @@ describe.each(SERVERS)('GET /v1/token on %s', (server) => {
       error: 'temporarily_unavailable',
       error_description: 'The service token cannot be served at the moment (STORE_THROTTLED).',
     });
-    expect(tokenUnavailable).toHaveBeenCalledWith('orders', down);
+    expect(tokenUnavailable).toHaveBeenCalledWith('orders', down, 'default');
     store.before = () => undefined;
     clock.advance(1_000);
     expect((await send(port, 'GET', '/v1/token', ORDERS)).headers['x-cache']).toBe('MISS');

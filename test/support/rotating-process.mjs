@@ -4,7 +4,7 @@
 // Before and after every call of the store and of the provider it writes a line, and is killed at the one it was told.
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { createCore } from '../../dist/composition/core.js';
+import { coreOf, createCore } from '../../dist/composition/core.js';
 import { openStore } from '../../dist/composition/open-store.js';
 import { createOAuthProvider } from '../../dist/provider/oauth-provider.js';
 import { slotKey } from '../../dist/rotation/claim.js';
@@ -53,7 +53,13 @@ tell({ ready: true });
 for await (const line of createInterface({ input: process.stdin })) {
   const slotStart = Number(line);
   try {
-    tell(await core.rotator.rotate({ trigger: 'schedule', key: slotKey(slotStart), slotStart }));
+    tell(
+      await coreOf(core).rotator.rotate({
+        trigger: 'schedule',
+        key: slotKey(slotStart),
+        slotStart,
+      }),
+    );
   } catch (error) {
     tell({ failed: error.code ?? 'UNEXPECTED', message: error.message });
   }

@@ -1,5 +1,5 @@
 import { afterAll, expect } from '@jest/globals';
-import { createCore, type Core } from '../../src/composition/core.js';
+import { coreOf, createCore, type TokenCore } from '../../src/composition/core.js';
 import { writeSecret } from '../../src/composition/secret-file.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { startEmbeddedProvider, type EmbeddedProvider } from '../../src/dev/embedded-provider.js';
@@ -60,16 +60,16 @@ export async function rotationScene(folder: string): Promise<RotationScene> {
   };
 }
 
-/** Runs something with a broker's core in this process, whose clock may be ahead of the machine's by milliseconds. */
+/** Runs something with the core of a broker's only token in this process, whose clock may be ahead of the machine's by milliseconds. */
 export async function withCoreOf<R>(
   env: NodeJS.ProcessEnv,
-  use: (core: Core) => Promise<R>,
+  use: (core: TokenCore) => Promise<R>,
   clockAhead = 0,
 ): Promise<R> {
   const clock = { ...systemClock, now: () => Date.now() + clockAhead };
   const core = await createCore(loadConfig({ env }), { clock });
   try {
-    return await use(core);
+    return await use(coreOf(core));
   } finally {
     await core.close();
   }
@@ -81,7 +81,7 @@ export async function prepareEmbeddedStore(
   withToken: boolean,
 ): Promise<void> {
   await withCoreOf(env, async ({ store, config, rotator }) => {
-    await writeSecret(store, config.secrets.credentialsSecretId, CREDENTIALS);
+    await writeSecret(store, config.tokens[0].credentialsSecretId, CREDENTIALS);
     if (withToken) await rotator.rotate({ trigger: 'cli' });
   });
 }

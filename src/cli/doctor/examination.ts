@@ -1,4 +1,4 @@
-import { ConfigError } from '../../config/check-settings.js';
+import { ConfigError } from '../../config/config-error.js';
 import { BrokerError, oneLine } from '../../tokens/errors.js';
 import { redactText } from '../../tokens/redaction.js';
 import { systemClock, type Clock } from '../../tokens/time.js';

@@ -1,4 +1,4 @@
-import type { BrokerConfig } from '../../config/broker-config.js';
+import type { BrokerConfig, RotationConfig } from '../../config/broker-config.js';
 import { findVersion } from '../../rotation/claim.js';
 import { gapOfStoreRotation, type Slots } from '../../rotation/coverage.js';
 import { PENDING_GRACE } from '../../rotation/repair.js';
@@ -11,7 +11,7 @@ import type { ExaminedBroker } from './examine-secrets.js';
 /** Who rotates the token secret, and when. Pure. */
 export function judgeRotation(
   description: SecretDescription,
-  { enabled, cron }: BrokerConfig['rotation'],
+  { enabled, cron }: BrokerConfig['rotation'] & Pick<RotationConfig, 'cron'>,
   slots: Slots,
   now: number,
 ): Finding {
@@ -76,14 +76,12 @@ export function judgeFunction(description: SecretDescription, now: number): Find
 
 /** Finds a pending version and its age. @throws {BrokerError} */
 export async function examinePending(
-  { store, config, clock }: ExaminedBroker,
+  { store, token, clock }: ExaminedBroker,
   description: SecretDescription,
 ): Promise<Finding> {
   const pending = pendingLeftover(description);
   const staged =
-    pending === undefined
-      ? undefined
-      : await findVersion(store, config.secrets.tokenSecretId, pending);
+    pending === undefined ? undefined : await findVersion(store, token.secretId, pending);
   return judgePending(description, staged?.createdAt, clock.now());
 }
 

@@ -1,10 +1,21 @@
-import { createCore, type Core } from '../../composition/core.js';
+import {
+  configuredSettings,
+  createCore,
+  lazyAwsProofs,
+  type Core,
+  type TokenCore,
+} from '../../composition/core.js';
 import { openStore } from '../../composition/open-store.js';
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { ClockWatch } from '../../operations/clock-watch.js';
 import { readPeers } from '../../peers/peer-directory.js';
 import { listMalformed, type Peers } from '../../peers/peers.js';
-import { parseCredentialsSecret } from '../../provider/client-credentials.js';
+import {
+  configuredCredentials,
+  parseCredentialsSecret,
+  type ClientCredentials,
+} from '../../provider/client-credentials.js';
+import type { AwsProofs } from '../../provider/client-proofs.js';
 import { createOAuthProvider } from '../../provider/oauth-provider.js';
 import type { TokenProvider } from '../../provider/token-provider.js';
 import type { AwsIdentity } from '../../secrets/aws/aws-connection.js';
@@ -18,6 +29,7 @@ import { errorCode } from '../../tokens/errors.js';
 import { parseServiceToken, remainingLife, type ServiceToken } from '../../tokens/service-token.js';
 import { systemClock, type Clock } from '../../tokens/time.js';
 import { instant, span } from '../../composition/terminal.js';
+import { chosenCore } from '../command.js';
 import {
   failed,
   failure,
@@ -29,8 +41,9 @@ import {
 } from './examination.js';
 
 /** The broker that is examined: its core, with its provider. */
-export interface ExaminedBroker extends Core {
+export interface ExaminedBroker extends TokenCore, Pick<Core, 'close'> {
   readonly provider: TokenProvider;
+  readonly awsProofs: () => Promise<AwsProofs>;
   /** Compares this machine's clock with the `Date` of Secrets Manager's responses. */
   readonly clockWatch: ClockWatch;
 }
@@ -46,16 +59,20 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Exami
   const finding =
     config.secrets.store === 'aws' ? await examineIdentity(clock) : embeddedStore(config);
   if (finding.state === 'failed') return finding;
-  const clockWatch = new ClockWatch(config.verification.clockSkewSeconds * 1000);
+  const clockWatch = new ClockWatch(config.tokens[0].verification.clockSkewSeconds * 1000);
   const store = await openStore(config, clock, {
     createsStore: false,
     createsSecrets: false,
     onDate: (reading) => clockWatch.read('store', reading),
   });
   // One attempt: the whole examination has seven seconds.
-  const provider = createOAuthProvider({ clock, attempts: 1 });
+  const awsProofs = lazyAwsProofs();
+  const provider = createOAuthProvider({ clock, attempts: 1, awsProofs });
   const core = await createCore(config, { store, clock, provider });
-  return { ...finding, value: { ...core, provider, clockWatch } };
+  return {
+    ...finding,
+    value: { ...chosenCore(core), close: core.close, provider, awsProofs, clockWatch },
+  };
 }
 
 /** The finding for a store that opens: without a store, or with another key, opening fails. */
@@ -95,12 +112,28 @@ export interface ExaminedTokenSecret extends ExaminedSecret {
   readonly current: { readonly token: ServiceToken; readonly versionId: string } | undefined;
 }
 
-/** Existence, readability and shape of the credentials secret. @throws {BrokerError} */
+/** The client credentials, and the secret that they are in; without one where none is needed. */
+export interface ExaminedCredentials {
+  readonly credentials: ClientCredentials;
+  readonly secret?: ExaminedSecret;
+}
+
+/** Existence, readability and shape of the credentials secret, where it is needed. @throws {BrokerError} */
 export async function examineCredentials({
   store,
-  config,
-}: ExaminedBroker): Promise<Examined<ExaminedSecret>> {
-  const { credentialsSecretId } = config.secrets;
+  token,
+}: ExaminedBroker): Promise<Examined<ExaminedCredentials>> {
+  const { credentialsSecretId } = token;
+  const configured = configuredSettings(token);
+  const whole = configuredCredentials(configured);
+  if (whole !== undefined) {
+    return {
+      ...ok(
+        `Not needed, and not read: client ${whole.clientId} has ${kindOf(whole)}, by the configuration.`,
+      ),
+      value: { credentials: whole },
+    };
+  }
   const description = await store.describe(credentialsSecretId);
   let version: SecretVersion;
   try {
@@ -112,32 +145,51 @@ export async function examineCredentials({
       'Write the client credentials into it: service-token-broker credentials set',
     );
   }
-  const { credentials } = parseCredentialsSecret(version.value);
-  const kind =
-    credentials.kind === 'private-key'
-      ? 'a private key'
-      : `${credentials.secrets.length} client secret${credentials.secrets.length === 1 ? '' : 's'}`;
-  return {
-    ...ok(`"${credentialsSecretId}" holds client ${credentials.clientId} with ${kind}.`),
-    value: { description, wasRead: true },
-  };
+  const { credentials, unused = [] } = parseCredentialsSecret(version.value, configured);
+  const value = { credentials, secret: { description, wasRead: true } };
+  const held = `"${credentialsSecretId}" holds client ${credentials.clientId}`;
+  if (unused.length > 0) {
+    const names = unused.map((name) => `"${name}"`).join(' and ');
+    return {
+      ...warning(
+        `${held}, which has ${kindOf(credentials)} by the configuration, and ${names}, which nothing uses.`,
+        `Take ${names} out of the secret, and revoke it at the provider.`,
+      ),
+      value,
+    };
+  }
+  return { ...ok(`${held} with ${kindOf(credentials)}.`), value };
 }
+
+/** What the broker proves its identity with, in words. */
+function kindOf(credentials: ClientCredentials): string {
+  if (credentials.kind !== 'secrets') return KINDS[credentials.kind];
+  const { length } = credentials.secrets;
+  return `${length} client secret${length === 1 ? '' : 's'}`;
+}
+
+const KINDS = {
+  'private-key': 'a private key',
+  kms: 'a KMS key',
+  'workload-token': 'a workload token',
+  certificate: 'a client certificate',
+} as const;
 
 /** Existence, readability and shape of the token secret, and the life of the token in it. @throws {BrokerError} */
 export async function examineTokenSecret({
   store,
-  config,
+  token,
   clock,
 }: ExaminedBroker): Promise<Examined<ExaminedTokenSecret>> {
-  const { tokenSecretId } = config.secrets;
+  const tokenSecretId = token.secretId;
   const description = await store.describe(tokenSecretId);
   const value = { description, wasRead: false, current: undefined };
   try {
     const version = await store.read(tokenSecretId);
     const current = { token: parseServiceToken(version.value), versionId: version.versionId };
     const limits = {
-      minimumRemaining: config.rotation.minRemainingSeconds * 1000,
-      skew: config.verification.clockSkewSeconds * 1000,
+      minimumRemaining: token.rotation.minRemainingSeconds * 1000,
+      skew: token.verification.clockSkewSeconds * 1000,
     };
     return {
       ...judgeTokenLife(current.token, clock.now(), limits),
@@ -244,17 +296,17 @@ interface RegionAnswer {
 
 /** Reads the token secret's replica in every fallback Region. */
 export async function examineFallbackRegions(
-  { config: { secrets } }: ExaminedBroker,
+  { config: { secrets }, token: { secretId } }: ExaminedBroker,
   { current }: ExaminedTokenSecret,
 ): Promise<Finding> {
-  const { awsFallbackRegions, tokenSecretId } = secrets;
+  const { awsFallbackRegions } = secrets;
   if (awsFallbackRegions.length === 0) return skipped('None is configured.');
   const { createAwsStore } = await import('../../secrets/aws/aws-store.js');
   const answers: RegionAnswer[] = [];
   for (const region of awsFallbackRegions) {
     const store = createAwsStore({ region });
     try {
-      const { versionId } = await store.read(idInRegion(tokenSecretId, region));
+      const { versionId } = await store.read(idInRegion(secretId, region));
       answers.push({ region, answer: { versionId } });
     } catch (error) {
       answers.push({ region, answer: { code: errorCode(error) } });

@@ -9,7 +9,7 @@ import {
   warning,
   type CheckReport,
 } from '../../../src/cli/doctor/examination.js';
-import { ConfigError } from '../../../src/config/check-settings.js';
+import { ConfigError } from '../../../src/config/config-error.js';
 import { BrokerError } from '../../../src/tokens/errors.js';
 import { VirtualClock } from '../../support/virtual-clock.js';
 

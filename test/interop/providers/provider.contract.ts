@@ -183,7 +183,7 @@ async function mint(
 ): Promise<string> {
   const env = { ...environment(provider, await newFolder()), ...settings };
   return withCoreOf(env, async ({ store, config, rotator }) => {
-    const { credentialsSecretId, tokenSecretId } = config.secrets;
+    const [{ credentialsSecretId, secretId: tokenSecretId }] = config.tokens;
     await writeSecret(store, credentialsSecretId, JSON.stringify(credentials));
     await rotator.rotate({ trigger: 'cli' });
     return parseServiceToken((await store.read(tokenSecretId)).value).accessToken;
