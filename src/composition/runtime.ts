@@ -35,6 +35,7 @@ import {
   tokenLog,
   watchObserver,
 } from './observers.js';
+import { decideConnectionLimit, descriptorLimit } from './listener.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
 
 /** What can be replaced in a {@link BrokerRuntime}. */
@@ -145,6 +146,7 @@ export async function createRuntime(
     observer,
     tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
     peerReads: cacheObserver('peers', log, metrics),
+    maxWaiting: maxWaiting(config.http.maxConnections),
   });
   const gate = createRotationGate(core.clock);
   const each = new Map(
@@ -171,6 +173,11 @@ export async function createRuntime(
       isStopping = true;
     },
   };
+}
+
+/** Peers that wait hold a connection each: a fifth of all stay for everybody else. */
+function maxWaiting(maxConnections: number | undefined): number {
+  return Math.floor(0.8 * decideConnectionLimit(maxConnections, descriptorLimit()).max);
 }
 
 /** What runs for one token. With several tokens, the gate keeps their rotations apart. */

@@ -18,7 +18,8 @@ import {
 import { parameterOf, readForm, type Form } from './form.js';
 import { chooseToken, scopesOf, UNNAMED, words, type KeptToken } from './kept-token.js';
 import { refuseAccess, targetUnknownAnswer, type LoggedInPeer } from './peer-login.js';
-import { tokenMembers, type TokenEndpointOptions } from './token-endpoint.js';
+import { tokenMembers, TOKENS_PATH, type TokenEndpointOptions } from './token-endpoint.js';
+import { MAX_WAIT_MEMBER, MAX_WAIT_SECONDS } from './waiting-peers.js';
 
 /**
  * `POST /oauth2/token`: the token endpoint of RFC 6749 for the client-credentials grant, so that any OAuth client
@@ -97,7 +98,9 @@ export class OauthEndpoint implements Endpoint {
       const missing = lackOfScope(value.token, form);
       if (missing !== undefined) return missing;
       observer.tokenServed?.(peerId, state, 200, name);
-      return jsonAnswer(200, tokenMembers(value.token, clock.now()));
+      // RFC 9110 §8.7: where a peer that chose the token by its audience finds the same one.
+      const location = targetsIn(form).length === 0 ? [] : ['Content-Location', pathOf(name)];
+      return jsonAnswer(200, tokenMembers(value.token, clock.now()), location);
     } catch (error) {
       observer.tokenUnavailable?.(peerId, error, name);
       return failureAnswer(
@@ -106,6 +109,11 @@ export class OauthEndpoint implements Endpoint {
       );
     }
   }
+}
+
+/** The path of a token, from that of the token endpoint. */
+function pathOf(name: string): string {
+  return `..${TOKENS_PATH}${name}`;
 }
 
 /** RFC 6749 §2.3: one client, one way of authentication. */
@@ -150,6 +158,8 @@ interface MetadataOptions {
   readonly publicUrl?: string;
   /** The service tokens, whose scopes are published. */
   readonly tokens: readonly Pick<KeptToken, 'cache' | 'scope'>[];
+  /** Whether requests may wait for a token to change. */
+  readonly offersWait: boolean;
 }
 
 /** A host name, an IPv4 address or an IPv6 address in brackets, with an optional port. */
@@ -171,8 +181,10 @@ export class MetadataEndpoint implements Endpoint {
   readonly #publicUrl: string | undefined;
   readonly #publicPath: string;
   readonly #tokens: MetadataOptions['tokens'];
+  readonly #offersWait: boolean;
 
   constructor(options: MetadataOptions) {
+    this.#offersWait = options.offersWait;
     this.#publicUrl = options.publicUrl?.replace(/\/+$/, '');
     this.#publicPath = pathWithin(this.#publicUrl);
     this.#tokens = options.tokens;
@@ -198,6 +210,7 @@ export class MetadataEndpoint implements Endpoint {
       // Required by RFC 8414 §2, and empty: there is no authorization endpoint.
       response_types_supported: [],
       ...(scopes.length > 0 && { scopes_supported: scopes }),
+      ...(this.#offersWait && { [MAX_WAIT_MEMBER]: MAX_WAIT_SECONDS }),
     });
   }
 

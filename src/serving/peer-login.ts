@@ -37,6 +37,12 @@ export interface PeerAuthentication {
   /** Whether a login would have to wait for a read. Default: never. */
   waits?(): boolean;
 
+  /**
+   * What is granted to a peer that has logged in before, by the list as it was last read; `undefined` when it is not on it any
+   * more, or disabled. Default: it stays as it was.
+   */
+  current?(peer: LoggedInPeer): LoggedInPeer | undefined;
+
   /** The peer of an `Authorization` header, if decidable from the cache; notifies no observer. */
   now(authorization: string): LoggedInPeer | undefined;
 }
@@ -175,6 +181,13 @@ export class PeerLogin implements PeerAuthentication {
     return this.#directory.peek() === undefined;
   }
 
+  current(peer: LoggedInPeer): LoggedInPeer | undefined {
+    const peers = this.#directory.status().value;
+    if (peers === undefined) return peer;
+    const now = peers.byId.get(peer.id);
+    return now?.enabled === true ? now : undefined;
+  }
+
   now(header: string): Peer | undefined {
     const peers = this.#directory.peek();
     if (peers === undefined) return undefined;
@@ -253,7 +266,7 @@ export class PeerLogin implements PeerAuthentication {
 }
 
 /** The same for every failed login. */
-function unauthorizedAnswer(): EndpointAnswer {
+export function unauthorizedAnswer(): EndpointAnswer {
   return errorAnswer(
     401,
     'invalid_client',

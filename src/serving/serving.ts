@@ -1,5 +1,6 @@
 import { LoginThrottle } from '../peers/login-throttle.js';
 import { createPeerDirectory, type PeerDirectory } from '../peers/peer-directory.js';
+import { decideAccess } from '../peers/policy.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
 import type { Clock } from '../tokens/time.js';
@@ -10,6 +11,7 @@ import type { KeptToken, RotateNow } from './kept-token.js';
 import { RotateEndpoint } from './rotate-endpoint.js';
 import { createTokenCache, type TokenCache } from './token-cache.js';
 import { TokenEndpoint } from './token-endpoint.js';
+import { WAITING_INTERVAL, WaitingPeers } from './waiting-peers.js';
 
 /** A service token that is served. */
 export interface ServedTokenOptions {
@@ -47,6 +49,8 @@ export interface ServingOptions {
   readonly tokenReads?: (token: string) => CacheObserver;
   /** Notified of the reads of the peers secret. */
   readonly peerReads?: CacheObserver;
+  /** How many requests may wait for a token to change at the same time (`Prefer: wait`). Default: 0, none. */
+  readonly maxWaiting?: number;
 }
 
 /** The endpoints, ready to answer, and the caches behind them. */
@@ -66,9 +70,14 @@ export interface Serving {
   readonly metadata: Endpoint;
   /**
    * Starts the reads that are due, so that no peer waits for them. Called every second, it keeps the caches warm at one
-   * read each 4 minutes, and finds out when the store works again. Never blocks, never throws.
+   * read each 4 minutes, and finds out when the store works again. While peers wait for a token, it is one read each 15
+   * seconds, and those whose time is over are answered. Never blocks, never throws.
    */
   keepWarm(): void;
+  /** How many requests wait. */
+  waiting(): number;
+  /** Answers the requests that wait, and lets none wait from now on: the process stops. */
+  stopWaiting(): void;
 }
 
 /** The least time between two reads without a caller, in milliseconds: 15 an hour for each secret. */
@@ -81,6 +90,7 @@ export const Serving = Symbol('Serving');
 export function createServing(options: ServingOptions): Serving {
   const { store, clock, ttlMs, random, publicUrl } = options;
   const observer = options.observer ?? {};
+  const waiting = new WaitingPeers(clock, options.maxWaiting ?? 0);
   const tokens = options.tokens.map(({ name, secretId, skewMs, targets = [], scope, rotator }) => {
     const cache = createTokenCache({
       store,
@@ -90,7 +100,11 @@ export function createServing(options: ServingOptions): Serving {
       skewMs,
       random,
       scope,
-      observer: withRecovery(options.tokenReads?.(name), () => directory.retry()),
+      observer: withRecovery(options.tokenReads?.(name), () => {
+        directory.retry();
+        const current = cache.status().value;
+        if (current !== undefined) waiting.changed(name, current.versionId);
+      }),
     });
     return { name, need: { token: name }, targets, scope, cache, rotator } satisfies KeptToken;
   });
@@ -100,12 +114,18 @@ export function createServing(options: ServingOptions): Serving {
     clock,
     ttlMs,
     random,
-    observer: withRecovery(options.peerReads, () => tokens.forEach(({ cache }) => cache.retry())),
+    observer: withRecovery(options.peerReads, () => {
+      tokens.forEach(({ cache }) => cache.retry());
+      waiting.recheck((peer, token) => {
+        const current = login.current === undefined ? peer : login.current(peer);
+        return current !== undefined && decideAccess(current, { token }) === 'granted';
+      });
+    }),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
   const login = options.login ?? new PeerLogin({ directory, throttle, clock, observer });
-  const token = new TokenEndpoint({ login, tokens, clock, observer });
+  const token = new TokenEndpoint({ login, tokens, clock, observer, waiting });
   return {
     tokenCaches: new Map(tokens.map(({ name, cache }) => [name, cache])),
     peerDirectory: directory,
@@ -113,13 +133,22 @@ export function createServing(options: ServingOptions): Serving {
     token: { ...guarded(token, observer), answerNow: token.answerNow },
     oauth: guarded(new OauthEndpoint({ login, tokens, clock, observer }), observer),
     rotate: guarded(new RotateEndpoint({ login, tokens, observer }), observer),
-    metadata: guarded(new MetadataEndpoint({ publicUrl, tokens }), observer),
+    metadata: guarded(
+      new MetadataEndpoint({ publicUrl, tokens, offersWait: waiting.isOffered }),
+      observer,
+    ),
     keepWarm: () => {
-      for (const { cache } of tokens) cache.refresh(WARM_INTERVAL);
+      waiting.sweep();
+      for (const { name, cache } of tokens) {
+        cache.refresh(WARM_INTERVAL);
+        if (waiting.has(name)) cache.follow(WAITING_INTERVAL);
+      }
       // With another login nobody needs the list; before the first peer is added there is none.
       const isMissing = isStoreError(directory.status().lastError, 'SECRET_NOT_FOUND');
       if (options.login === undefined && !isMissing) directory.refresh(WARM_INTERVAL);
     },
+    waiting: () => waiting.count,
+    stopWaiting: () => waiting.close(),
   };
 }
 
