@@ -180,6 +180,8 @@ class BrokerRuntimeModule
   }
 
   beforeApplicationShutdown(): void {
+    // Otherwise the server would wait for them before it closes.
+    this.runtime.serving.stopWaiting();
     clearInterval(this.#warming);
   }
 

@@ -110,7 +110,10 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
     url: urlOf(address),
     port: address.port,
     managementUrl: app.get(ManagementServer).url,
-    endConnections: () => listeners.forEach((listener) => listener.endConnections()),
+    endConnections: () => {
+      listeners.forEach((listener) => listener.endConnections());
+      serving.stopWaiting();
+    },
     close: async (patienceMs = 5_000) => {
       for (const listener of listeners) listener.drain(patienceMs);
       await app.close();

@@ -39,6 +39,7 @@ import {
 } from './observers.js';
 import { workloadTokensOf } from './issuer-keys.js';
 import { createReceiverSource } from './receiver-source.js';
+import { decideConnectionLimit, descriptorLimit } from './listener.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
 
 /** What can be replaced in a {@link BrokerRuntime}. */
@@ -157,6 +158,7 @@ export async function createRuntime(
     ...(workloadTokens && { workloadTokens }),
     tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
     peerReads: cacheObserver('peers', log, metrics),
+    maxWaiting: maxWaiting(config.http.maxConnections),
   });
   const gate = createRotationGate(core.clock);
   const each = new Map(
@@ -184,6 +186,11 @@ export async function createRuntime(
     },
     audit: trail,
   };
+}
+
+/** Peers that wait hold a connection each: a fifth of all stay for everybody else. */
+function maxWaiting(maxConnections: number | undefined): number {
+  return Math.floor(0.8 * decideConnectionLimit(maxConnections, descriptorLimit()).max);
 }
 
 /** What runs for one token. With several tokens, the gate keeps their rotations apart. */

@@ -22,6 +22,11 @@ export interface EndpointRequest {
   readonly source?: object;
   /** True when the connection that reached this process is encrypted. */
   readonly encrypted: boolean;
+  /**
+   * Calls the listener when the caller has disconnected. Returns what takes the listener back. Without it, as in a function on
+   * Lambda, no request is held.
+   */
+  readonly onDisconnect?: (listener: () => void) => () => void;
   /** The body as the framework parsed it; `undefined` when there was none that it parses. */
   readonly body?: unknown;
 }
@@ -154,6 +159,12 @@ export function toEndpointRequest(
     encrypted: 'encrypted' in message.socket && message.socket.encrypted === true,
     body: extras.body,
     source: message,
+    onDisconnect: (listener) => {
+      const { socket } = message;
+      if (socket.destroyed) listener();
+      else socket.once('close', listener);
+      return () => socket.off('close', listener);
+    },
   };
 }
 
