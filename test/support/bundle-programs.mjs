@@ -28,9 +28,7 @@ const PROGRAMS = {
 
 /** Native code, what most processes never load, and what NestJS and Fastify load only where it is installed. */
 const EXTERNAL = [
-  '@aws-sdk/*',
   'libsql',
-  'oidc-provider',
   '@fastify/multipart',
   '@fastify/static',
   '@fastify/view',
@@ -76,6 +74,7 @@ export default async function bundlePrograms() {
     format: 'esm',
     target: 'node20',
     keepNames: true,
+    minifyWhitespace: true,
     external: EXTERNAL,
     logLevel: 'warning',
     // CommonJS packages in the bundle load modules of Node.js with it.
