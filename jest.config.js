@@ -1,5 +1,8 @@
-/** Packages of jest itself, and those that keep what all test files have declared: a file's types in GraphQL, say. */
-const OWN_FOR_EACH_FILE = '(?:jest|@jest/|expect/|@swc/|@nestjs/(?:graphql|apollo|mercurius)/)';
+/**
+ * What jest loads itself: its own packages, and what its global set-up needs. And packages that keep what a test file has
+ * declared, its types in GraphQL.
+ */
+const NOT_NATIVE = '(?:jest|@jest/|expect/|@swc/|esbuild/|@nestjs/(?:graphql|apollo|mercurius)/)';
 
 export default {
   roots: ['<rootDir>/test'],
@@ -9,8 +12,7 @@ export default {
   testEnvironment: '<rootDir>/test/support/realm-environment.mjs',
   transform: {
     '^.+\\.ts$': '@swc/jest',
-    [`/node_modules/(?!${OWN_FOR_EACH_FILE}).+\\.[cm]?js$`]:
-      '<rootDir>/test/support/native-package.mjs',
+    [`/node_modules/(?!${NOT_NATIVE}).+\\.[cm]?js$`]: '<rootDir>/test/support/native-package.mjs',
   },
   transformIgnorePatterns: [],
   testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/interop/'],
