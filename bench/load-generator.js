@@ -1,5 +1,5 @@
 // The load, in a process of its own that lives as long as the bench. Started by `fork`; for each
-// { url, authorization, connections, seconds } that it is sent, it says what it measured.
+// { url, headers, connections, seconds } that it is sent, it says what it measured.
 import autocannon from 'autocannon';
 import { quantile } from './statistics.js';
 
@@ -10,14 +10,13 @@ process.on('message', (request) => {
   );
 });
 
-async function measure({ url, authorization, connections, seconds }) {
+async function measure({ url, headers, connections, seconds }) {
   // autocannon's own histogram holds whole milliseconds, which is too coarse here.
   let latencies = new Float64Array(1 << 16);
   let count = 0;
   const result = await new Promise((resolve, reject) => {
-    const instance = autocannon(
-      { url, connections, duration: seconds, headers: { authorization } },
-      (error, done) => (error ? reject(error) : resolve(done)),
+    const instance = autocannon({ url, connections, duration: seconds, headers }, (error, done) =>
+      error ? reject(error) : resolve(done),
     );
     instance.on('response', (client, status, bytes, milliseconds) => {
       if (count === latencies.length) {

@@ -4,12 +4,12 @@ import { Agent, get } from 'node:http';
 const BY_NODE = new Set(['date', 'connection', 'keep-alive']);
 
 /** One `GET /v1/token`: status, headers as names and values in turn, body. */
-export async function fetchAnswer(url, authorization) {
+export async function fetchAnswer(url, authorization, more = {}) {
   // As the load has it: a connection that stays, so that Node's own headers are the same.
   const agent = new Agent({ keepAlive: true });
   try {
     return await new Promise((resolve, reject) => {
-      get(url, { agent, headers: { authorization } }, (response) => {
+      get(url, { agent, headers: { authorization, ...more } }, (response) => {
         const chunks = [];
         response.on('data', (chunk) => chunks.push(chunk));
         response.on('error', reject);

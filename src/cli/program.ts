@@ -6,7 +6,7 @@ import { parseUrl } from '../tokens/http.js';
 import { redactText } from '../tokens/redaction.js';
 import type { CommandContext } from './command.js';
 import type { RotateOptions } from './rotate.js';
-import type { AddPeerOptions } from './secret-commands.js';
+import type { AddPeerOptions, RotateSecretOptions } from './secret-commands.js';
 import { tooManyOpenFiles } from './start-errors.js';
 import type { StatusOptions } from './status.js';
 import { processOutput, show, type Output } from '../composition/terminal.js';
@@ -175,7 +175,10 @@ function addSecrets(program: Command, run: Run): void {
     .description('add a peer; its secret is written to a file, and kept nowhere else')
     .argument('<id>', 'letters, digits, ".", "_" and "-", at most 64', readPeerId)
     .addOption(
-      new Option('--role <role...>', 'token (ask for the service token), admin (rotate it)')
+      new Option(
+        '--role <role...>',
+        'token (ask for the service token), admin (rotate it), introspect (have tokens introspected)',
+      )
         .choices(PEER_ROLES)
         .default(['token']),
     )
@@ -183,6 +186,20 @@ function addSecrets(program: Command, run: Run): void {
     .option('--show-secret', 'print the secret instead of writing a file')
     .action((id: string, options: AddPeerOptions) =>
       run(async (context) => (await commands()).addPeerCommand(context, id, options)),
+    );
+  peers
+    .command('rotate-secret')
+    .description('give a peer a new secret; the old one works beside it for a time')
+    .argument('<id>')
+    .addOption(
+      new Option('--overlap <span>', 'how long the old one works: 90s, 30m, 7d; 0 for no longer')
+        .argParser(readSpan)
+        .default(HOUR, '1h'),
+    )
+    .option('--secret-file <file>', 'where id and secret go (default: "<id>-peer-new.json")')
+    .option('--show-secret', 'print the secret instead of writing a file')
+    .action((id: string, options: RotateSecretOptions) =>
+      run(async (context) => (await commands()).rotatePeerSecretCommand(context, id, options)),
     );
   peers
     .command('list')
@@ -212,6 +229,17 @@ function addSecrets(program: Command, run: Run): void {
 function readPeerId(text: string): string {
   if (isPeerId(text)) return text;
   throw new InvalidArgumentError('Allowed are letters, digits, ".", "_" and "-", at most 64.');
+}
+
+const HOUR = 3_600_000;
+const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: HOUR, d: 24 * HOUR };
+
+/** A span in milliseconds. @throws {InvalidArgumentError} */
+function readSpan(text: string): number {
+  const [, amount = '', unit = 's'] = /^([0-9]{1,7})([smhd])$/.exec(text) ?? [];
+  if (text === '0') return 0;
+  if (amount !== '') return Number(amount) * (UNITS[unit] ?? 0);
+  throw new InvalidArgumentError('It is a whole number of s, m, h or d, such as 30m, or 0.');
 }
 
 /** The URL of a broker. @throws {InvalidArgumentError} */

@@ -4,9 +4,11 @@ import {
   writeSecret,
   writeSecretFile,
 } from '../composition/secret-file.js';
-import { addPeer, listPeers, removePeer } from '../peers/peer-admin.js';
+import { addPeer, listPeers, removePeer, rotatePeerSecret } from '../peers/peer-admin.js';
+import type { PeerSummary } from '../peers/peers.js';
 import { parseCredentialsSecret } from '../provider/client-credentials.js';
-import { withCore, type CommandContext } from './command.js';
+import { readConfig, withCore, type CommandContext } from './command.js';
+import { configuredSettings } from '../composition/core.js';
 import { instant, minute, plain, show, table, type Paint } from '../composition/terminal.js';
 
 /** Options of `peers add`. */
@@ -57,13 +59,73 @@ export async function addPeerCommand(
   );
 }
 
+/** Options of `peers rotate-secret`. */
+export interface RotateSecretOptions {
+  /** Milliseconds. */
+  readonly overlap: number;
+  /** Where the peer's id and new secret go. Default: `ID-peer-new.json` in the working directory. */
+  readonly secretFile?: string;
+  readonly showSecret?: boolean;
+}
+
+/** `peers rotate-secret`: a new secret for a peer, beside the old one for a time. */
+export async function rotatePeerSecretCommand(
+  context: CommandContext,
+  id: string,
+  { overlap, showSecret, secretFile }: RotateSecretOptions,
+): Promise<void> {
+  const { output } = context;
+  const file = showSecret === true ? undefined : (secretFile ?? `${id}-peer-new.json`);
+  if (file !== undefined) await requireNoFile(file);
+  await withCore(context, async ({ store, config, clock }) => {
+    const admin = { store, secretId: config.secrets.peersSecretId, clock };
+    const { secret, previousUntil, undo } = await rotatePeerSecret(admin, id, overlap);
+    const done =
+      overlap === 0
+        ? `The peer ${id} has a new secret. Running brokers refuse the old one within ${config.cache.ttlSeconds} seconds.`
+        : `The peer ${id} has a new secret. The old one works until ${minute(previousUntil)} (UTC).`;
+    const shown = { id, previous_secret_until: overlap === 0 ? null : instant(previousUntil) };
+    if (file === undefined) {
+      const lines = [done, KNOWN_WHEN, 'The new secret, which is shown only now:', secret];
+      show(output, { ...shown, secret }, lines);
+      return;
+    }
+    try {
+      await writeSecretFile(file, `${JSON.stringify({ id, secret }, null, 2)}\n`);
+    } catch (error) {
+      await undo();
+      throw error;
+    }
+    show(output, { ...shown, secret_file: file }, [
+      done,
+      `Its id and secret are in ${file} (mode 0600), and nowhere else: hand the file to the service.`,
+      KNOWN_WHEN,
+    ]);
+  });
+}
+
 /** `peers list`: who may ask for the service token. */
 export async function listPeersCommand(context: CommandContext): Promise<void> {
-  await withCore(context, async ({ store, config }) => {
-    const list = await listPeers({ store, secretId: config.secrets.peersSecretId });
-    const peers = list.peers.map((peer) => ({ ...peer, createdAt: instant(peer.createdAt) }));
+  await withCore(context, async ({ store, config, clock }) => {
+    const all = await listPeers({ store, secretId: config.secrets.peersSecretId });
+    const now = clock.now();
+    const list = { ...all, peers: all.peers.map((peer) => withoutEndedSecret(peer, now)) };
+    const peers = list.peers.map(peerJson);
     show(context.output, { ...list, peers }, peerLines(list, context.output.paint));
   });
+}
+
+function withoutEndedSecret(peer: PeerSummary, now: number): PeerSummary {
+  const { previousSecretUntil: until = 0, ...others } = peer;
+  return until > now ? peer : others;
+}
+
+function peerJson({ createdAt, previousSecretUntil: until, ...peer }: PeerSummary): object {
+  return {
+    ...peer,
+    createdAt: instant(createdAt),
+    ...(until !== undefined && { previousSecretUntil: instant(until) }),
+  };
 }
 
 /** The peers as a table, and what is wrong with malformed entries. Pure. */
@@ -75,10 +137,10 @@ export function peerLines(
     return ['No peers yet. Add one: service-token-broker peers add ID'];
   }
   const rows = [
-    ...peers.map(({ id, roles, enabled, createdAt }) => [
+    ...peers.map(({ id, roles, enabled, createdAt, previousSecretUntil: until }) => [
       id,
       roles.join(', '),
-      enabled ? 'enabled' : 'disabled',
+      `${enabled ? 'enabled' : 'disabled'}${until === undefined ? '' : `, old secret until ${minute(until)}`}`,
       minute(createdAt),
     ]),
     ...malformed.map(({ id }) => [id ?? '(no id)', '-', 'malformed', '-']),
@@ -115,10 +177,11 @@ export async function setCredentialsCommand(context: CommandContext, file: strin
     what: 'the client credentials (JSON)',
     tell: (line) => output.err(`${line}\n`),
   });
-  const { clientId } = parseCredentialsSecret(text).credentials;
+  const config = readConfig(context);
+  const { clientId } = parseCredentialsSecret(text, configuredSettings(config)).credentials;
   await withCore(
     context,
-    async ({ store, config }) => {
+    async ({ store }) => {
       const { credentialsSecretId } = config.secrets;
       const versionId = await writeSecret(store, credentialsSecretId, text);
       show(output, { client_id: clientId, version_id: versionId }, [
@@ -126,6 +189,6 @@ export async function setCredentialsCommand(context: CommandContext, file: strin
         'The next rotation uses them. Try them now: service-token-broker rotate',
       ]);
     },
-    { creates: 'store' },
+    { creates: 'store', config },
   );
 }

@@ -110,11 +110,11 @@ function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicMod
       }),
       OperationsModule.forRootAsync({
         ...fromRuntime,
-        useFactory: ({ readiness, metrics, core, serving }: BrokerRuntime) => ({
+        useFactory: ({ readiness, metrics, core, serving, servingObserver }: BrokerRuntime) => ({
           readiness,
           metrics,
           clock: core.clock,
-          ...(!opensDetails && { login: serving.login }),
+          ...(!opensDetails && { login: serving.login, observer: servingObserver }),
         }),
       }),
       RotationModule.registerAsync({

@@ -273,6 +273,11 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
       const again = endless.happened(`role ${peer} ${role}`);
       if (again) log.warn({ peer, role, ...again }, 'a peer asked for what it has no role for');
     },
+    tokenNotGranted: (peer) => {
+      metrics.recordPeerLoginFailure('token_not_granted');
+      const again = endless.happened(`token ${peer}`);
+      if (again) log.warn({ peer, ...again }, 'a peer asked for a token that it may not have');
+    },
     peersUnavailable: (error) => {
       const again = episodes.happened('peers', errorCode(error));
       if (again) log.error({ err: error, ...again }, 'nobody can log in: the peers cannot be read');

@@ -1,69 +1,20 @@
 import { HttpException, IntrinsicException } from '@nestjs/common';
 import { isLoopbackHost, parseUrl } from '../tokens/http.js';
-import type { Principal, ServicePrincipal } from '../verification/principal.js';
 import {
-  KeysUnavailableError,
-  TokenRejectedError,
-  type TokenRejectionCode,
-} from '../verification/verification-errors.js';
-import {
-  GuardConfigError,
-  type AccessRequirement,
-  type AllowedClient,
-  type PrincipalRequirement,
-} from './declarations.js';
-
-/** Why a call is refused, over any transport. All texts are fixed: nothing in them comes from the call. */
-export interface Refusal {
-  readonly status: 400 | 401 | 403 | 503;
-  /** The error code of RFC 6750 §3.1; `undefined` where it asks for none, and for a handler that nobody may call. */
-  readonly error:
-    | 'invalid_request'
-    | 'invalid_token'
-    | 'insufficient_scope'
-    | 'temporarily_unavailable'
-    | undefined;
-  /** For the caller. */
-  readonly description: string;
-  /** A stable code for logs and metrics: more exact than `error`, and not sent to the caller. */
-  readonly reason: string;
-  /** The scopes that the handler requires, when one was missing. */
-  readonly scopes?: readonly string[];
-  /** Whole seconds after which the call may be repeated; with status 503. */
-  readonly retryAfterSeconds?: number;
-}
-
-/** No credentials at all, or those of another scheme: RFC 6750 §3.1 asks for a challenge without an error code. */
-export const NO_CREDENTIALS: Refusal = {
-  status: 401,
-  error: undefined,
-  description: 'A bearer token is required.',
-  reason: 'NO_CREDENTIALS',
-};
-
-export const MALFORMED_CREDENTIALS: Refusal = {
-  status: 400,
-  error: 'invalid_request',
-  description: 'There must be exactly one Authorization header with exactly one bearer token.',
-  reason: 'MALFORMED_CREDENTIALS',
-};
-
-/** No decorator says who may call. */
-export const NOT_DECLARED: Refusal = {
-  status: 403,
-  error: undefined,
-  description: 'Forbidden.',
-  reason: 'NOT_DECLARED',
-};
+  ALLOWED,
+  decideForPrincipal,
+  NO_CREDENTIALS,
+  NOT_DECLARED,
+  refuse,
+  type AccessDecision,
+  type ChallengeOptions,
+  type Refusal,
+} from '../verification/bearer-access.js';
+import type { Principal } from '../verification/principal.js';
+import { GuardConfigError, type AccessRequirement } from './declarations.js';
 
 /** A kind of context that the guard does not know. */
 export const UNKNOWN_CONTEXT: Refusal = { ...NOT_DECLARED, reason: 'UNKNOWN_CONTEXT' };
-
-/** Whether a call is allowed. */
-export type AccessDecision =
-  { readonly allowed: true } | { readonly allowed: false; readonly refusal: Refusal };
-
-const ALLOWED: AccessDecision = { allowed: true };
 
 /**
  * Decides whether a principal meets a handler's requirement.
@@ -78,91 +29,6 @@ export function decideAccess(
   if (requirement.kind === 'undeclared') return refuse(NOT_DECLARED);
   if (principal === undefined) return refuse(NO_CREDENTIALS);
   return decideForPrincipal(requirement, principal);
-}
-
-function decideForPrincipal(
-  requirement: PrincipalRequirement,
-  principal: Principal,
-): AccessDecision {
-  const { customers, services, scopes } = requirement;
-  if (principal.kind === 'customer' && !customers) {
-    return refuse(forbidden('KIND_NOT_ALLOWED', 'Only services may do this.'));
-  }
-  if (principal.kind === 'service' && services === 'none') {
-    return refuse(forbidden('KIND_NOT_ALLOWED', 'Only customers may do this.'));
-  }
-  if (principal.kind === 'service' && !isListed(principal, services)) {
-    return refuse(forbidden('CLIENT_NOT_ALLOWED', 'This service may not do this.'));
-  }
-  if (!scopes.every((scope) => principal.scopes.includes(scope))) {
-    return refuse({ ...forbidden('SCOPE_MISSING', 'The access token lacks a scope.'), scopes });
-  }
-  return ALLOWED;
-}
-
-function isListed(
-  { clientId, issuer }: ServicePrincipal,
-  services: PrincipalRequirement['services'],
-): boolean {
-  if (typeof services === 'string') return services === 'all';
-  return services.some((client: AllowedClient) =>
-    typeof client === 'string'
-      ? client === clientId
-      : client.clientId === clientId && client.issuer === issuer,
-  );
-}
-
-/** RFC 6750 §3.1: the request requires higher privileges than provided by the access token. */
-function forbidden(reason: string, description: string): Refusal {
-  return { status: 403, error: 'insufficient_scope', description, reason };
-}
-
-function refuse(refusal: Refusal): AccessDecision {
-  return { allowed: false, refusal };
-}
-
-/** What a caller is told about its own token. Everything else is "not accepted". */
-const DESCRIPTIONS: Partial<Record<TokenRejectionCode, string>> = {
-  TOKEN_MALFORMED: 'The access token is malformed.',
-  TOKEN_TYPE_WRONG: 'The token is not an access token.',
-  TOKEN_EXPIRED: 'The access token expired.',
-  TOKEN_NOT_YET_VALID: 'The access token is not valid yet.',
-  TOKEN_AUDIENCE_WRONG: 'The access token is not meant for this resource.',
-  TOKEN_SENDER_CONSTRAINED:
-    'The access token is bound to a key and is not accepted as a bearer token.',
-};
-
-/** The refusal for what the verifier threw; `undefined` for an error that says nothing about the token. */
-export function refusalOf(error: unknown): Refusal | undefined {
-  if (error instanceof TokenRejectedError) {
-    return {
-      status: 401,
-      error: 'invalid_token',
-      description: DESCRIPTIONS[error.code] ?? 'The access token was not accepted.',
-      reason: error.code,
-    };
-  }
-  if (error instanceof KeysUnavailableError) {
-    return {
-      status: 503,
-      error: 'temporarily_unavailable',
-      description: 'The access token cannot be verified at the moment.',
-      reason: error.code,
-      retryAfterSeconds: Math.max(1, Math.ceil(error.retryAfterSeconds)),
-    };
-  }
-  return undefined;
-}
-
-/** What the guard says about the resource it protects. */
-export interface ChallengeOptions {
-  /** The `realm` of the challenge (RFC 9110 §11.5), for people. Default: none. */
-  readonly realm?: string;
-  /**
-   * The URL of the resource's metadata, sent as `resource_metadata` (RFC 9728 §5.1), so that a client finds out which
-   * authorization server to ask. An `https` URL, or `http` on loopback. Default: none.
-   */
-  readonly resourceMetadata?: string;
 }
 
 /** @throws {GuardConfigError} when an option cannot be written into a header. */
@@ -187,26 +53,6 @@ function isMetadataUrl(text: string): boolean {
   const { protocol, hostname, hash, username, password } = url;
   const isSafe = protocol === 'https:' || (protocol === 'http:' && isLoopbackHost(hostname));
   return isSafe && `${hash}${username}${password}` === '';
-}
-
-/**
- * The `WWW-Authenticate` header of a refusal (RFC 6750 §3); `undefined` for a handler that nobody may call, and while keys
- * are unavailable.
- */
-export function challengeOf(refusal: Refusal, options: ChallengeOptions): string | undefined {
-  const { status, error, description, scopes } = refusal;
-  if (status === 503 || (status === 403 && error === undefined)) return undefined;
-  const parameters: (readonly [string, string | undefined])[] = [
-    ['realm', options.realm],
-    ['error', error],
-    ['error_description', error === undefined ? undefined : description],
-    ['scope', scopes?.join(' ')],
-    ['resource_metadata', options.resourceMetadata],
-  ];
-  const written = parameters
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${name}="${value}"`);
-  return written.length === 0 ? 'Bearer' : `Bearer ${written.join(', ')}`;
 }
 
 /** The JSON body of a refusal. */

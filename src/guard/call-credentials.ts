@@ -1,5 +1,12 @@
 import type { ExecutionContext, WebSocketAdapter } from '@nestjs/common';
 import { isObject } from '../tokens/json.js';
+import {
+  MALFORMED,
+  NONE,
+  readBearer,
+  unreadBearer,
+  type Credentials,
+} from '../verification/bearer-access.js';
 
 /** Where the token of a message is, when it is not where the guard looks. */
 export interface CredentialsOptions {
@@ -32,15 +39,6 @@ export function transportOf(context: ExecutionContext): Transport | undefined {
     ? type
     : undefined;
 }
-
-/** What a call presents. */
-type Credentials =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'malformed' }
-  | { readonly kind: 'token'; readonly token: string };
-
-const NONE: Credentials = { kind: 'none' };
-const MALFORMED: Credentials = { kind: 'malformed' };
 
 /** Reads the credentials of a call, each transport's in its own place. @param args of Nest's execution context. */
 export function readCredentials(
@@ -75,31 +73,6 @@ export function unreadToken(
     (transport === 'rpc' && tokenFromRpc !== undefined);
   const values = isTaken ? [] : AUTHORIZATION_OF[transport](args);
   return values.length === 1 ? unreadBearer(values[0]) : undefined;
-}
-
-function unreadBearer(value: unknown): string | undefined {
-  return typeof value === 'string' && value.startsWith('Bearer ')
-    ? value.slice('Bearer '.length)
-    : undefined;
-}
-
-/** RFC 6750 §2.1: `"Bearer" 1*SP b64token`, the scheme in any case (RFC 9110 §11.1). */
-const BEARER = /^bearer +([A-Za-z0-9\-._~+/]+=*)$/i;
-const BEARER_SCHEME = /^bearer(?![A-Za-z0-9!#$%&'*+\-.^_`|~])/i;
-
-/**
- * Reads the bearer token of a call.
- *
- * @param values every value of its `Authorization`. More than one is malformed, since two parts of a system may choose
- *   different ones; another scheme counts as none.
- */
-export function readBearer(values: readonly unknown[]): Credentials {
-  const [value] = values;
-  if (value === undefined) return NONE;
-  if (values.length > 1 || typeof value !== 'string') return MALFORMED;
-  const token = BEARER.exec(value)?.[1];
-  if (token !== undefined) return { kind: 'token', token };
-  return BEARER_SCHEME.test(value) ? MALFORMED : NONE;
 }
 
 const NAME = 'authorization';

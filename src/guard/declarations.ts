@@ -1,6 +1,7 @@
 import { BrokerError, type BrokerErrorOptions } from '../tokens/errors.js';
 import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
 import { isObject } from '../tokens/json.js';
+import type { AllowedClient, PrincipalRequirement } from '../verification/bearer-access.js';
 
 /**
  * The guard or one of its decorators is used wrongly. Thrown by the decorator, at start-up, or by the first call of the
@@ -13,9 +14,6 @@ export class GuardConfigError extends BrokerError {
     super('GUARD_MISCONFIGURED', 'misconfigured', message, options);
   }
 }
-
-/** A client that `AllowService` names: its id, or its id together with the issuer that must vouch for it. */
-export type AllowedClient = string | { readonly clientId: string; readonly issuer: string };
 
 /** What one decorator says. */
 export type AccessDeclaration =
@@ -33,15 +31,6 @@ export type AccessRequirement =
   | { readonly kind: 'undeclared' }
   /** Whoever presents a token of one of these kinds, with all of these scopes. */
   | PrincipalRequirement;
-
-/** What a token must be for a handler. */
-export interface PrincipalRequirement {
-  readonly kind: 'principal';
-  readonly customers: boolean;
-  /** `all` services, none of them, or those on the list. */
-  readonly services: 'all' | 'none' | readonly AllowedClient[];
-  readonly scopes: readonly string[];
-}
 
 /** A class, or a method of one: what decorators stand on. */
 // oxlint-disable-next-line typescript/no-unsafe-function-type -- it is what Nest's ExecutionContext returns.

@@ -9,6 +9,7 @@ import {
 import { throwError, type Observable } from 'rxjs';
 import { currentCallContext } from '../context/call-context.js';
 import { isObject } from '../tokens/json.js';
+import type { AllowedClient } from '../verification/bearer-access.js';
 import type { Principal } from '../verification/principal.js';
 import { MessageRefusedException } from './access.js';
 import {
@@ -16,7 +17,6 @@ import {
   countDeclaration,
   GuardConfigError,
   type AccessDeclaration,
-  type AllowedClient,
 } from './declarations.js';
 import { admissionOf } from './http-call.js';
 import { JwtGuard } from './jwt.guard.js';

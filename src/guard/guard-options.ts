@@ -1,9 +1,10 @@
 import { Logger, type Type } from '@nestjs/common';
 import type { CallTiming } from '../context/call-context.js';
 import { systemClock, type Clock } from '../tokens/time.js';
+import type { ChallengeOptions } from '../verification/bearer-access.js';
 import type { TokenVerifierOptions } from '../verification/verifier-options.js';
 import { createTokenVerifier, type TokenVerifier } from '../verification/verifier.js';
-import { checkChallengeOptions, type ChallengeOptions } from './access.js';
+import { checkChallengeOptions } from './access.js';
 import type { CredentialsOptions } from './call-credentials.js';
 import { GuardConfigError } from './declarations.js';
 import { RefusalLog, type RefusedCall } from './refusal-log.js';

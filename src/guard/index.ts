@@ -10,6 +10,13 @@ export {
 export { RunAsService } from '../context/run-as-service.js';
 export { BrokerError, type ErrorKind } from '../tokens/errors.js';
 export type { Clock } from '../tokens/time.js';
+export type {
+  AccessDecision,
+  AllowedClient,
+  ChallengeOptions,
+  PrincipalRequirement,
+  Refusal,
+} from '../verification/bearer-access.js';
 export {
   createRemoteKeySet,
   createStaticKeySet,
@@ -42,17 +49,9 @@ export {
   decideAccess,
   GraphqlCallRefusedException,
   MessageRefusedException,
-  type AccessDecision,
-  type ChallengeOptions,
-  type Refusal,
 } from './access.js';
 export { keepHandshakes, type CredentialsOptions } from './call-credentials.js';
-export {
-  GuardConfigError,
-  type AccessRequirement,
-  type AllowedClient,
-  type PrincipalRequirement,
-} from './declarations.js';
+export { GuardConfigError, type AccessRequirement } from './declarations.js';
 export {
   AllowCustomer,
   AllowService,

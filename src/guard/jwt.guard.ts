@@ -2,19 +2,22 @@ import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@ne
 import { CallContext, CallLife } from '../context/call-context.js';
 import { notify } from '../tokens/errors.js';
 import { isObject } from '../tokens/json.js';
-import type { Principal } from '../verification/principal.js';
 import {
-  CallRefusedException,
   challengeOf,
-  decideAccess,
-  GraphqlCallRefusedException,
   MALFORMED_CREDENTIALS,
-  MessageRefusedException,
   NO_CREDENTIALS,
   NOT_DECLARED,
   refusalOf,
-  UNKNOWN_CONTEXT,
+  type PrincipalRequirement,
   type Refusal,
+} from '../verification/bearer-access.js';
+import type { Principal } from '../verification/principal.js';
+import {
+  CallRefusedException,
+  decideAccess,
+  GraphqlCallRefusedException,
+  MessageRefusedException,
+  UNKNOWN_CONTEXT,
 } from './access.js';
 import { hasCallContext } from './call-context.interceptor.js';
 import { readCredentials, transportOf, unreadToken, type Transport } from './call-credentials.js';
@@ -24,7 +27,6 @@ import {
   requirementOf,
   type AccessRequirement,
   type Declared,
-  type PrincipalRequirement,
 } from './declarations.js';
 import { GUARD_SETTINGS, type GuardSettings } from './guard-options.js';
 import { addAdmission, admissionOf, callOf } from './http-call.js';

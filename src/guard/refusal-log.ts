@@ -1,7 +1,7 @@
 import type { LoggerService } from '@nestjs/common';
 import { errorCode } from '../tokens/errors.js';
 import type { Clock } from '../tokens/time.js';
-import type { Refusal } from './access.js';
+import type { Refusal } from '../verification/bearer-access.js';
 
 /** A call that was refused, for logs and metrics. Holds nothing of the token. */
 export interface RefusedCall {

@@ -1,4 +1,4 @@
-import { createCore, type Core } from '../composition/core.js';
+import { createCore, lazyAwsProofs, type Core } from '../composition/core.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { checkSettings, ConfigError } from '../config/check-settings.js';
 import { LOG_LEVELS, settingOf } from '../config/settings.js';
@@ -54,7 +54,9 @@ export function prepareFunction(
       for (const warning of config.warnings) log('warn', warning);
       const core = await createCore(config, {
         clock,
-        provider: timedProvider(options.provider ?? createOAuthProvider({ clock })),
+        provider: timedProvider(
+          options.provider ?? createOAuthProvider({ clock, awsProofs: lazyAwsProofs() }),
+        ),
         observer: {
           stepEnded: (step, versionId, ended, detail) =>
             log('info', 'rotation step ended', {

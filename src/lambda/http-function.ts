@@ -218,6 +218,8 @@ function httpObserver(
       log('warn', 'a peer could not log in', {}, { reason, remoteAddress }),
     roleMissing: (peer, role) =>
       log('warn', 'a peer asked for what it has no role for', {}, { peer, role }),
+    tokenNotGranted: (peer) =>
+      log('warn', 'a peer asked for a token that it may not have', {}, { peer }),
     rotated: (peer, versionId, outcome) =>
       log('info', 'a peer rotated the service token', {}, { peer, versionId, outcome }),
     rotationFailed: (peer, error) =>

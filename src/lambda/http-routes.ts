@@ -2,7 +2,7 @@ import { servingOptionsOf, type Core, type GapWatch } from '../composition/core.
 import { createReadiness } from '../composition/readiness.js';
 import type { IamPeer } from '../config/values.js';
 import type { ReadinessSource } from '../operations/health.js';
-import type { PeerRole } from '../peers/peers.js';
+import { DEFAULT_TOKEN } from '../peers/peers.js';
 import type { SecretStore, SecretVersion, VersionSelector } from '../secrets/secret-store.js';
 import {
   errorAnswer,
@@ -15,11 +15,7 @@ import {
   type ServingObserver,
 } from '../serving/endpoint.js';
 import { parameterOf, type Form } from '../serving/form.js';
-import {
-  roleMissingAnswer,
-  type LoginResult,
-  type PeerAuthentication,
-} from '../serving/peer-login.js';
+import type { LoggedInPeer, LoginResult, PeerAuthentication } from '../serving/peer-login.js';
 import { createServing } from '../serving/serving.js';
 import { withSnakeNames } from '../tokens/json.js';
 import { redactText } from '../tokens/redaction.js';
@@ -102,7 +98,7 @@ interface IamLoginOptions {
  * never a header or a parameter. A caller that is not on the list is refused, whatever its rights in AWS.
  */
 export class IamLogin implements PeerAuthentication {
-  readonly #roles = new Map<string, Set<PeerRole>>();
+  readonly #peers = new Map<string, LoggedInPeer>();
   readonly #callerOf: IamLoginOptions['callerOf'];
   readonly #observer: ServingObserver;
 
@@ -110,37 +106,32 @@ export class IamLogin implements PeerAuthentication {
     // A peer that is named twice has the roles of both.
     for (const { arn, roles } of peers) {
       const id = principalArn(arn);
-      this.#roles.set(id, new Set([...(this.#roles.get(id) ?? []), ...roles]));
+      const known = this.#peers.get(id)?.roles ?? [];
+      this.#peers.set(id, { id, roles: [...known, ...roles], tokens: [DEFAULT_TOKEN] });
     }
     this.#callerOf = callerOf;
     this.#observer = observer;
   }
 
-  async withHeader(request: EndpointRequest, role: PeerRole): Promise<LoginResult> {
+  async withHeader(request: EndpointRequest): Promise<LoginResult> {
     const caller = this.#callerOf(request);
     if (caller === undefined) {
       this.#observer.loginFailed?.('missing', undefined, request.remoteAddress);
       return refuse('The endpoint does not name the caller. It must be authorized by AWS IAM.');
     }
     const id = principalArn(caller);
-    const roles = this.#roles.get(id);
-    if (roles === undefined) {
+    const peer = this.#peers.get(id);
+    if (peer === undefined) {
       this.#observer.loginFailed?.('unknown_peer', undefined, request.remoteAddress);
       return refuse('The IAM role or user that calls is not a peer of this broker.');
     }
     this.#observer.loggedIn?.(id, request.source);
-    if (roles.has(role)) return { peer: { id } };
-    this.#observer.roleMissing?.(id, role);
-    return { refusal: roleMissingAnswer(role) };
+    return { peer };
   }
 
   /** AWS IAM has authenticated the caller: a client secret would be a second method (RFC 6749 §2.3). */
-  async withHeaderOrForm(
-    request: EndpointRequest,
-    form: Form,
-    role: PeerRole,
-  ): Promise<LoginResult> {
-    if (parameterOf(form, 'client_secret') === undefined) return this.withHeader(request, role);
+  async withHeaderOrForm(request: EndpointRequest, form: Form): Promise<LoginResult> {
+    if (parameterOf(form, 'client_secret') === undefined) return this.withHeader(request);
     return {
       refusal: errorAnswer(
         400,

@@ -22,8 +22,9 @@ import {
   type EndpointRequest,
   type FrameworkReply,
   type FrameworkRequest,
+  type ServingObserver,
 } from '../serving/endpoint.js';
-import type { PeerAuthentication } from '../serving/peer-login.js';
+import { refuseAccess, type PeerAuthentication } from '../serving/peer-login.js';
 import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
 import { systemClock, type Clock } from '../tokens/time.js';
 import { HealthReport, isReady, type ReadinessSource } from './health.js';
@@ -40,6 +41,8 @@ interface OperationsOptions {
    * with the role `admin` gets the details and the metrics. Without this they are open to everybody.
    */
   readonly login?: Pick<PeerAuthentication, 'withHeader'>;
+  /** Notified of peers that lack the role. */
+  readonly observer?: ServingObserver;
 }
 
 /** `GET /health/live`, `/health/ready` and `/metrics`. */
@@ -117,8 +120,8 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } =
       useFactory: (
         report: HealthReport,
         open: OperationsEndpoints,
-        { login }: OperationsOptions,
-      ) => (login === undefined ? open : publicEndpoints(open, report, login)),
+        { login, observer }: OperationsOptions,
+      ) => (login === undefined ? open : publicEndpoints(open, report, login, observer)),
     },
   ],
   exports: [OpenEndpoints],
@@ -158,13 +161,15 @@ function publicEndpoints(
   open: OperationsEndpoints,
   report: HealthReport,
   login: Pick<PeerAuthentication, 'withHeader'>,
+  observer: ServingObserver = {},
 ): OperationsEndpoints {
   const forAdmins = async (
     endpoint: Endpoint,
     request: EndpointRequest,
   ): Promise<EndpointAnswer> => {
-    const result = await login.withHeader(request, 'admin');
-    return 'refusal' in result ? result.refusal : endpoint.answer(request);
+    const result = await login.withHeader(request);
+    if ('refusal' in result) return result.refusal;
+    return refuseAccess(result.peer, { role: 'admin' }, observer) ?? endpoint.answer(request);
   };
   return {
     live: open.live,

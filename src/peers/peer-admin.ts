@@ -12,6 +12,8 @@ import {
   PeersError,
   serializePeers,
   summarizePeers,
+  withNewSecret,
+  withEntryOf,
   withoutPeer,
   withPeer,
   type MalformedPeer,
@@ -76,6 +78,57 @@ export async function removePeer(options: PeerAdminOptions, id: string): Promise
     (peers) => ({ peers: withoutPeer(peers, id) }),
     (peers) => !hasPeer(peers, id),
   );
+}
+
+/** A peer with a new secret. */
+interface RotatedPeer {
+  readonly id: string;
+  /** 256 random bits as base64url. Stored nowhere: show it once. */
+  readonly secret: string;
+  /** Until when the secret before is accepted too: milliseconds since the Unix epoch. */
+  readonly previousUntil: number;
+  /** Makes the secret before the only one again, for when the new one could not be handed out. */
+  readonly undo: () => Promise<void>;
+}
+
+/**
+ * Gives a peer a new random secret. The one before is accepted until the overlap ends, so that the peer changes over
+ * without downtime. Running brokers learn the new one as they learn a new peer.
+ *
+ * @param overlapMs milliseconds, at most 30 days. With 0 every older secret ends at once.
+ * @throws {PeersError} `PEER_UNKNOWN`, `PEER_OVERLAP_RUNNING`, `PEER_OVERLAP_INVALID`, `PEERS_INVALID`, `PEERS_BUSY`; or a
+ *   `SecretStoreError`.
+ */
+export async function rotatePeerSecret(
+  options: PeerAdminOptions,
+  id: string,
+  overlapMs: number,
+): Promise<RotatedPeer> {
+  const now = options.clock.now();
+  let before = NO_PEERS;
+  const has = (peers: Peers, secret: string): boolean =>
+    peers.byId.get(id)?.secretSha256.equals(hashPeerSecret(secret)) === true;
+  const { secret } = await edit(
+    options,
+    (peers) => {
+      before = peers;
+      return withNewSecret(peers, id, overlapMs, now, randomBytes);
+    },
+    (peers, rotated) => has(peers, rotated.secret),
+  );
+  return {
+    id,
+    secret,
+    previousUntil: now + overlapMs,
+    undo: async () => {
+      await edit(
+        options,
+        // Only while the secret is the one that was made here: somebody may have rotated again.
+        (peers) => ({ peers: has(peers, secret) ? withEntryOf(peers, before, id) : peers }),
+        (peers) => !has(peers, secret),
+      );
+    },
+  };
 }
 
 /** The entries by id, without digests; none when the secret does not exist yet. */

@@ -1,23 +1,38 @@
-import { hash, timingSafeEqual } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { BrokerError, type ErrorKind } from '../tokens/errors.js';
 import { isJsonObject, parseJsonObject, trimPasted } from '../tokens/json.js';
 
-/** What a peer may do: get the service token, or rotate it. Neither includes the other. */
-export type PeerRole = 'token' | 'admin';
+/** What a peer may do: get tokens, rotate them, or have tokens introspected. None includes another. */
+export type PeerRole = 'token' | 'admin' | 'introspect';
 
 /** Every role. */
-export const PEER_ROLES: readonly PeerRole[] = ['token', 'admin'];
+export const PEER_ROLES: readonly PeerRole[] = ['token', 'admin', 'introspect'];
+
+/** The token of a peer whose entry names none: the one that the environment variables describe. */
+export const DEFAULT_TOKEN = 'default';
 
 /** A service that may ask the broker for the service token. */
 export interface Peer {
   readonly id: string;
   /** SHA-256 of the secret's text. The secret has 256 random bits, so a slow hash would add nothing. */
   readonly secretSha256: Buffer;
+  /** The secret before, while the peer changes over to the new one. */
+  readonly previousSecret?: PreviousSecret;
   /** As written; a role that this version does not know grants nothing. */
   readonly roles: readonly string[];
+  /** The names of the tokens that it may have, with the role `token`. Default: `default` alone. */
+  readonly tokens: readonly string[];
   readonly enabled: boolean;
   /** Milliseconds since the Unix epoch. */
   readonly createdAt: number;
+}
+
+/** A secret that is accepted besides the current one, for a time. */
+export interface PreviousSecret {
+  /** SHA-256 of the secret's text. */
+  readonly sha256: Buffer;
+  /** From this instant on it is refused: milliseconds since the Unix epoch. */
+  readonly notAfter: number;
 }
 
 /** The content of the peers secret. */
@@ -33,7 +48,10 @@ export interface Peers {
 }
 
 /** What may be shown of a peer. */
-export type PeerSummary = Omit<Peer, 'secretSha256'>;
+export type PeerSummary = Omit<Peer, 'secretSha256' | 'previousSecret'> & {
+  /** Until when the secret before is accepted too: milliseconds since the Unix epoch. Absent when there is none. */
+  readonly previousSecretUntil?: number;
+};
 
 /** What may be shown of an entry that is not a valid peer. */
 export interface MalformedPeer {
@@ -54,6 +72,10 @@ const KINDS = {
   PEER_EXISTS: 'rejected',
   /** No peer has the id. */
   PEER_UNKNOWN: 'rejected',
+  /** The peer has two secrets already, and the older one is still promised to work. */
+  PEER_OVERLAP_RUNNING: 'rejected',
+  /** The overlap of two secrets is negative, longer than 30 days, or no number. */
+  PEER_OVERLAP_INVALID: 'rejected',
   /** Others kept changing the peers secret. */
   PEERS_BUSY: 'retry',
 } as const satisfies Record<string, ErrorKind>;
@@ -77,9 +99,18 @@ export const NO_PEERS: Peers = {
   document: { peers: {} },
 };
 
+const DEFAULT_TOKENS: readonly string[] = [DEFAULT_TOKEN];
+
 const PEER_ID = /^[A-Za-z0-9._-]{1,64}$/;
 /** 32 bytes in base64url: a digest, and every secret that the broker makes. */
 const BASE64URL_32_BYTES = /^[A-Za-z0-9_-]{43}$/;
+
+const TOKEN_NAME = /^[a-z0-9-]{1,40}$/;
+
+/** Whether a token can have the name: 1 to 40 lower-case letters, digits and hyphens. */
+export function isTokenName(name: unknown): name is string {
+  return typeof name === 'string' && TOKEN_NAME.test(name);
+}
 
 /** Whether a peer can have the id: 1 to 64 letters, digits, dots, underscores and hyphens. */
 export function isPeerId(id: string): boolean {
@@ -87,12 +118,12 @@ export function isPeerId(id: string): boolean {
 }
 
 /** Whether an id that no valid peer has may be shown. One that looks like the broker's secrets may be a secret. */
-function mayBeShown(id: string): boolean {
+export function mayBeShown(id: string): boolean {
   return isPeerId(id) && !BASE64URL_32_BYTES.test(id);
 }
 
 /** Whether a peer has the role. */
-export function hasRole(peer: Peer, role: PeerRole): boolean {
+export function hasRole(peer: Pick<Peer, 'roles'>, role: PeerRole): boolean {
   return peer.roles.includes(role);
 }
 
@@ -103,7 +134,8 @@ export function hashPeerSecret(secret: string): Buffer {
 
 /**
  * Reads the JSON text of the peers secret:
- * `{ "peers": { "<id>": { "secret_sha256", "roles", "enabled", "created_at" } } }`.
+ * `{ "peers": { "<id>": { "secret_sha256", "roles", "tokens", "enabled", "created_at" } } }`. While a secret is rotated,
+ * an entry also has `previous_secret_sha256` and `previous_secret_not_after`.
  *
  * @throws {PeersError} `PEERS_INVALID` when it is no such list; the message never repeats a value. An entry that is not
  *   a valid peer is not an error: it is among the `malformed`.
@@ -127,18 +159,51 @@ function parsePeer(id: string, entry: unknown): Peer | string {
   if (!isPeerId(id)) return 'the id has characters that are not allowed, or is too long';
   if (!isJsonObject(entry)) return 'it must be an object';
   const { secret_sha256: written, roles, enabled, created_at: createdAt } = entry;
-  const digest = typeof written === 'string' ? trimPasted(written) : '';
-  const secretSha256 = Buffer.from(digest, 'base64url');
-  if (!BASE64URL_32_BYTES.test(digest) || secretSha256.toString('base64url') !== digest) {
-    return '"secret_sha256" must be a SHA-256 digest in base64url';
-  }
+  const { tokens = DEFAULT_TOKENS } = entry;
+  const secretSha256 = readDigest(written);
+  if (secretSha256 === undefined) return '"secret_sha256" must be a SHA-256 digest in base64url';
   if (!Array.isArray(roles) || !roles.every((role) => typeof role === 'string')) {
     return '"roles" must be a list of strings';
   }
+  if (!Array.isArray(tokens) || !tokens.every(isTokenName)) {
+    return '"tokens" must be a list of names of tokens';
+  }
   if (typeof enabled !== 'boolean') return '"enabled" must be true or false';
-  const instant = typeof createdAt === 'string' ? Date.parse(createdAt) : Number.NaN;
-  if (!Number.isFinite(instant)) return '"created_at" must be an ISO 8601 instant';
-  return { id, secretSha256, roles, enabled, createdAt: instant };
+  const instant = readInstant(createdAt);
+  if (instant === undefined) return '"created_at" must be an ISO 8601 instant';
+  const previousSecret = readPreviousSecret(entry);
+  if (typeof previousSecret === 'string') return previousSecret;
+  const peer = { id, secretSha256, roles, tokens, enabled, createdAt: instant };
+  return previousSecret === undefined ? peer : { ...peer, previousSecret };
+}
+
+/** The secret before, if there is one, or what is wrong with its members. */
+function readPreviousSecret(
+  entry: Readonly<Record<string, unknown>>,
+): PreviousSecret | string | undefined {
+  const { previous_secret_sha256: digest, previous_secret_not_after: instant } = entry;
+  if (digest === undefined && instant === undefined) return undefined;
+  const sha256 = readDigest(digest);
+  if (sha256 === undefined) {
+    return '"previous_secret_sha256" must be a SHA-256 digest in base64url';
+  }
+  const notAfter = readInstant(instant);
+  // Without an end the old secret would work for ever.
+  if (notAfter === undefined) return '"previous_secret_not_after" must be an ISO 8601 instant';
+  return { sha256, notAfter };
+}
+
+function readDigest(written: unknown): Buffer | undefined {
+  const digest = typeof written === 'string' ? trimPasted(written) : '';
+  const bytes = Buffer.from(digest, 'base64url');
+  return BASE64URL_32_BYTES.test(digest) && bytes.toString('base64url') === digest
+    ? bytes
+    : undefined;
+}
+
+function readInstant(written: unknown): number | undefined {
+  const instant = typeof written === 'string' ? Date.parse(written) : Number.NaN;
+  return Number.isFinite(instant) ? instant : undefined;
 }
 
 function invalid(what: string): PeersError {
@@ -223,6 +288,79 @@ export function withoutPeer(peers: Peers, id: string): Peers {
   );
 }
 
+/** The longest overlap of two secrets, in milliseconds: 30 days. */
+const LONGEST_OVERLAP = 2_592_000_000;
+
+/**
+ * The list with a new secret for a peer, which is stored nowhere: show it once. The secret before is accepted until the
+ * overlap ends; with an overlap of 0 every older one ends at once.
+ *
+ * @param overlapMs milliseconds, at most 30 days.
+ * @param now milliseconds since the Unix epoch.
+ * @throws {PeersError} `PEER_UNKNOWN`; `PEER_OVERLAP_INVALID`; `PEER_OVERLAP_RUNNING` while an earlier overlap runs, since
+ *   the oldest secret would end before its time.
+ */
+export function withNewSecret(
+  peers: Peers,
+  id: string,
+  overlapMs: number,
+  now: number,
+  randomBytes: (size: number) => Uint8Array,
+): { readonly peers: Peers; readonly secret: string } {
+  if (!(overlapMs >= 0 && overlapMs <= LONGEST_OVERLAP)) {
+    throw new PeersError('PEER_OVERLAP_INVALID', 'Two secrets overlap for 30 days at most.');
+  }
+  const peer = requirePeer(peers, id);
+  const until = peer.previousSecret?.notAfter ?? 0;
+  if (until > now && overlapMs > 0) {
+    throw new PeersError(
+      'PEER_OVERLAP_RUNNING',
+      `The secret before the current one of "${id}" works until ${new Date(until).toISOString()}. Wait for that, or end every older secret at once with an overlap of 0.`,
+    );
+  }
+  const secret = Buffer.from(randomBytes(32)).toString('base64url');
+  const change = (entry: Readonly<Record<string, unknown>>): Record<string, unknown> => {
+    const { previous_secret_sha256: _digest, previous_secret_not_after: _end, ...kept } = entry;
+    const secret_sha256 = hashPeerSecret(secret).toString('base64url');
+    return overlapMs === 0
+      ? { ...kept, secret_sha256 }
+      : {
+          ...kept,
+          secret_sha256,
+          previous_secret_sha256: peer.secretSha256.toString('base64url'),
+          previous_secret_not_after: new Date(now + overlapMs).toISOString(),
+        };
+  };
+  const entries = entriesOf(peers).map(([other, entry]): [string, unknown] => [
+    other,
+    other === id && isJsonObject(entry) ? change(entry) : entry,
+  ]);
+  return { peers: withEntries(peers, entries), secret };
+}
+
+/** The list with one entry as another list has it. */
+export function withEntryOf(peers: Peers, other: Peers, id: string): Peers {
+  const wanted = entriesOf(other).find(([name]) => name === id);
+  return withEntries(
+    peers,
+    entriesOf(peers).map((entry) => (entry[0] === id && wanted !== undefined ? wanted : entry)),
+  );
+}
+
+/** @throws {PeersError} `PEER_UNKNOWN`, also for a malformed entry. */
+function requirePeer(peers: Peers, id: string): Peer {
+  const peer = peers.byId.get(id);
+  if (peer !== undefined) return peer;
+  const fault = peers.malformed.get(id);
+  const shown = mayBeShown(id) ? ` "${id}"` : '';
+  throw new PeersError(
+    'PEER_UNKNOWN',
+    fault === undefined
+      ? `There is no peer${shown || ' with this id'}.`
+      : `The entry${shown} is malformed: ${fault}. Correct it in the secret store, or remove it and add the peer again.`,
+  );
+}
+
 function entriesOf(peers: Peers): [string, unknown][] {
   const entries = peers.document['peers'];
   return isJsonObject(entries) ? Object.entries(entries) : [];
@@ -233,11 +371,14 @@ function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
   return parsePeers(JSON.stringify({ ...peers.document, peers: Object.fromEntries(entries) }));
 }
 
-/** The peers by id, without their digests. */
+function summarize({ secretSha256: _digest, previousSecret, ...shown }: Peer): PeerSummary {
+  if (previousSecret === undefined) return shown;
+  return { ...shown, previousSecretUntil: previousSecret.notAfter };
+}
+
+/** The peers by id, without their digests. A secret before that has ended is shown as well. */
 export function summarizePeers(peers: Peers): readonly PeerSummary[] {
-  return [...peers.byId.values()]
-    .map(({ id, roles, enabled, createdAt }) => ({ id, roles, enabled, createdAt }))
-    .sort((one, other) => (one.id < other.id ? -1 : 1));
+  return [...peers.byId.values()].map(summarize).sort((one, other) => (one.id < other.id ? -1 : 1));
 }
 
 /** The malformed entries by id. */
@@ -248,93 +389,4 @@ export function listMalformed(peers: Peers): readonly MalformedPeer[] {
       if (mayBeShown(id)) return { id, reason };
       return { reason: isPeerId(id) ? `an entry whose id looks like a secret: ${reason}` : reason };
     });
-}
-
-/** What a peer presents: its id and its secret. */
-export interface PeerCredentials {
-  readonly id: string;
-  readonly secret: string;
-}
-
-/** An id has at most 64 characters, a secret has 43; the rest leaves room for form encoding. */
-const MAX_HEADER_LENGTH = 1_024;
-
-const BASIC = /^basic +([A-Za-z0-9+/]+={0,2})$/i;
-const FORM_ESCAPE = /[%+]/;
-const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
-/**
- * Parses the value of an `Authorization: Basic` header (RFC 7617), with id and secret form-encoded (RFC 6749 §2.3.1).
- * Form encoding does not change this broker's ids and secrets, so clients that leave it out (curl, most HTTP libraries)
- * are understood as well.
- *
- * Strict, so that a pair can be written in one way only: canonical base64 with padding, valid UTF-8, well-formed
- * escapes, a colon, an id, a secret, no control characters.
- *
- * @returns `undefined` for everything else.
- */
-export function parseBasicCredentials(header: string): PeerCredentials | undefined {
-  if (header.length > MAX_HEADER_LENGTH) return undefined;
-  const encoded = BASIC.exec(header)?.[1];
-  if (encoded === undefined) return undefined;
-  const bytes = Buffer.from(encoded, 'base64');
-  if (bytes.toString('base64') !== encoded) return undefined;
-  const text = decodeUtf8(bytes);
-  if (text === undefined || hasControlCharacter(text)) return undefined;
-  const colon = text.indexOf(':');
-  if (colon < 1) return undefined;
-  const id = formDecode(text.slice(0, colon));
-  const secret = formDecode(text.slice(colon + 1));
-  return id && secret ? { id, secret } : undefined;
-}
-
-function decodeUtf8(bytes: Buffer): string | undefined {
-  try {
-    return UTF8.decode(bytes);
-  } catch {
-    return undefined;
-  }
-}
-
-function formDecode(text: string): string | undefined {
-  if (!FORM_ESCAPE.test(text)) return text;
-  try {
-    return decodeURIComponent(text.replaceAll('+', ' '));
-  } catch {
-    return undefined;
-  }
-}
-
-function hasControlCharacter(text: string): boolean {
-  for (let index = 0; index < text.length; index += 1) {
-    const code = text.charCodeAt(index);
-    if (code < 0x20 || code === 0x7f) return true;
-  }
-  return false;
-}
-
-/** Who presents the credentials. The reason of a failure is for metrics and logs, never for the caller. */
-export type Authentication =
-  | { readonly ok: true; readonly peer: Peer }
-  | {
-      readonly ok: false;
-      readonly reason: 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
-      /** The peer that was named, if it is on the list. Other ids are not logged. */
-      readonly peer: Pick<Peer, 'id'> | undefined;
-    };
-
-/** What the secret of an unknown peer is compared with, so that it takes as long. No text has this digest. */
-const NOBODY = Buffer.alloc(32);
-
-/** Decides in constant time whether the credentials are those of an enabled peer, by one hash and one comparison. */
-export function authenticate(peers: Peers, { id, secret }: PeerCredentials): Authentication {
-  const peer = peers.byId.get(id);
-  const matches = timingSafeEqual(hashPeerSecret(secret), peer?.secretSha256 ?? NOBODY);
-  if (peer === undefined) {
-    return peers.malformed.has(id) && mayBeShown(id)
-      ? { ok: false, reason: 'malformed_peer', peer: { id } }
-      : { ok: false, reason: 'unknown_peer', peer };
-  }
-  if (!matches) return { ok: false, reason: 'wrong_secret', peer };
-  return peer.enabled ? { ok: true, peer } : { ok: false, reason: 'disabled_peer', peer };
 }

@@ -3,6 +3,7 @@ import type { MalformedPeer, PeerRole } from '../peers/peers.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { CacheState } from '../tokens/refreshing-cache.js';
+import type { VerifiedToken } from '../verification/judge.js';
 
 /** A request, whichever server received it. */
 export interface EndpointRequest {
@@ -274,6 +275,19 @@ function endpointRequest(request: FrameworkRequest): EndpointRequest {
 export type LoginFailure =
   'missing' | 'malformed' | 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
 
+/** What was decided about the token of somebody else. */
+export interface TokenDecision {
+  /** Its kind when it was accepted. `unavailable`: it could not be judged. */
+  readonly outcome: 'customer' | 'service' | 'refused' | 'unavailable';
+  /** Why not: a stable code. For metrics and logs, never for the caller. */
+  readonly reason?: string;
+  /** The token as it was verified, also when it was refused for what it lacks. */
+  readonly verified?: VerifiedToken | undefined;
+}
+
+/** What observers learn of a request. */
+export type DecidedRequest = Pick<EndpointRequest, 'remoteAddress' | 'source'>;
+
 /**
  * Notified of what the endpoints do, for metrics, logs and audit. A `peerId` is always the id of a peer on the list, so
  * it may be a log field or a metric label. No method may throw, and none gets a token or a secret.
@@ -291,6 +305,8 @@ export interface ServingObserver {
   loginThrottled?(peerId: string | undefined, remoteAddress: string): void;
   /** A peer does not have the role for what it asked. */
   roleMissing?(peerId: string, role: PeerRole): void;
+  /** A peer asked for a token that it may not have, or that does not exist. Its name is what the peer sent. */
+  tokenNotGranted?(peerId: string): void;
   /** Nobody could log in, because the peers could not be read. */
   peersUnavailable?(error: unknown): void;
   /** The malformed entries of the list have changed. */
@@ -299,6 +315,10 @@ export interface ServingObserver {
   rotated?(peerId: string, versionId: string, outcome: string): void;
   /** A rotation that a peer asked for failed. */
   rotationFailed?(peerId: string, error: unknown): void;
+  /** A gateway asked whether a request may pass. */
+  authorized?(decision: TokenDecision, request: DecidedRequest): void;
+  /** A peer asked what a token is. */
+  introspected?(peerId: string, decision: TokenDecision, request: DecidedRequest): void;
   /** A bug; the caller got 500. */
   failed?(error: unknown): void;
 }

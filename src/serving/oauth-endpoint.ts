@@ -1,3 +1,4 @@
+import { DEFAULT_TOKEN } from '../peers/peers.js';
 import { errorCode } from '../tokens/errors.js';
 import type { CacheRequest } from '../tokens/refreshing-cache.js';
 import type { ServiceToken } from '../tokens/service-token.js';
@@ -14,6 +15,7 @@ import {
   type EndpointRequest,
 } from './endpoint.js';
 import { parameterOf, readForm, type Form } from './form.js';
+import { refuseAccess } from './peer-login.js';
 import type { TokenCache } from './token-cache.js';
 import { tokenMembers, type TokenEndpointOptions } from './token-endpoint.js';
 
@@ -48,9 +50,12 @@ export class OauthEndpoint implements Endpoint {
     if ('status' in form) return form;
     const since =
       this.#options.login.waits?.() === true ? this.#options.cache.prepare() : undefined;
-    const login = await this.#options.login.withHeaderOrForm(request, form, 'token');
+    const login = await this.#options.login.withHeaderOrForm(request, form);
     if ('refusal' in login) return login.refusal;
-    const refusal = namesOther(form, login.peer.id) ?? refuseGrant(form);
+    const refusal =
+      refuseAccess(login.peer, { token: DEFAULT_TOKEN }, this.#options.observer) ??
+      namesOther(form, login.peer.id) ??
+      refuseGrant(form);
     if (refusal !== undefined) return refusal;
     return this.#issue(form, login.peer.id, { force: asksForRead(request), since });
   }

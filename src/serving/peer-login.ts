@@ -4,14 +4,12 @@ import {
   parseBasicCredentials,
   type Authentication,
   type PeerCredentials,
-  hasRole,
-  isPeerId,
-  type Peer,
-  type PeerRole,
-  type Peers,
-} from '../peers/peers.js';
+} from '../peers/peer-credentials.js';
+import { isPeerId, type Peer, type Peers } from '../peers/peers.js';
+import { decideAccess, requiredRole, type Grants, type Need } from '../peers/policy.js';
 import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
 import type { CacheAnswer } from '../tokens/refreshing-cache.js';
+import type { Clock } from '../tokens/time.js';
 import {
   errorAnswer,
   failureAnswer,
@@ -22,34 +20,68 @@ import {
 } from './endpoint.js';
 import { parameterOf, type Form } from './form.js';
 
-/** The peer, or the answer to give instead. */
-export type LoginResult =
-  { readonly peer: Pick<Peer, 'id'> } | { readonly refusal: EndpointAnswer };
+/** A peer that proved who it is, and what was granted to it. What it may have, {@link refuseAccess} says. */
+export type LoggedInPeer = Pick<Peer, 'id'> & Grants;
 
-/** How endpoints learn which peer asks, and whether it has the role they require. */
+/** The peer, or the answer to give instead. */
+export type LoginResult = { readonly peer: LoggedInPeer } | { readonly refusal: EndpointAnswer };
+
+/** How endpoints learn which peer asks. Whether it may have what it asks for is decided afterwards. */
 export interface PeerAuthentication {
   /** By the request's headers alone. */
-  withHeader(request: EndpointRequest, role: PeerRole): Promise<LoginResult>;
+  withHeader(request: EndpointRequest): Promise<LoginResult>;
 
   /** By the headers of a token request or by its form (RFC 6749 §2.3.1), never by both. */
-  withHeaderOrForm(request: EndpointRequest, form: Form, role: PeerRole): Promise<LoginResult>;
+  withHeaderOrForm(request: EndpointRequest, form: Form): Promise<LoginResult>;
 
   /** Whether a login would have to wait for a read. Default: never. */
   waits?(): boolean;
 
-  /** The peer of an `Authorization` header, if decidable from the cache and admitted; notifies no observer. */
-  now(authorization: string, role: PeerRole): Pick<Peer, 'id'> | undefined;
+  /** The peer of an `Authorization` header, if decidable from the cache; notifies no observer. */
+  now(authorization: string): LoggedInPeer | undefined;
 }
 
-/** The answer to a known peer without the role. */
-export function roleMissingAnswer(role: PeerRole): EndpointAnswer {
+/**
+ * The refusal of a peer that may not have what it asks for, by `decideAccess`; `undefined` when it may. The observer is
+ * notified of a refusal.
+ *
+ * - Without the role: 403 `unauthorized_client`.
+ * - A token that was not granted: 400 `invalid_target` (RFC 8707 §2), as for one that does not exist.
+ *
+ * @example
+ * ```ts
+ * const login = await authentication.withHeader(request);
+ * if ('refusal' in login) return login.refusal;
+ * const refusal = refuseAccess(login.peer, { role: 'admin' }, observer);
+ * if (refusal !== undefined) return refusal;
+ * ```
+ */
+export function refuseAccess(
+  peer: LoggedInPeer,
+  need: Need,
+  observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted'>,
+): EndpointAnswer | undefined {
+  const access = decideAccess(peer, need);
+  if (access === 'granted') return undefined;
+  if (access === 'token_not_granted') {
+    observer.tokenNotGranted?.(peer.id);
+    return targetUnknownAnswer();
+  }
+  const role = requiredRole(need);
+  observer.roleMissing?.(peer.id, role);
   return errorAnswer(403, 'unauthorized_client', `This peer does not have the role "${role}".`);
+}
+
+/** The answer for a token that the peer may not have, and for one that does not exist: 400 `invalid_target`. */
+export function targetUnknownAnswer(): EndpointAnswer {
+  return errorAnswer(400, 'invalid_target', 'There is no such token for this peer.');
 }
 
 /** What {@link PeerLogin} works with. */
 interface PeerLoginOptions {
   readonly directory: PeerDirectory;
   readonly throttle: LoginThrottle;
+  readonly clock: Clock;
   readonly observer: ServingObserver;
 }
 
@@ -61,21 +93,23 @@ const CHALLENGE: readonly string[] = [
 
 /**
  * Authenticates peers by the peers secret. Every failed login gets the same answer: 401 `invalid_client`, or 429 when
- * there were too many. Only a peer that proved who it is learns that it lacks a role: 403.
+ * there were too many.
  */
 export class PeerLogin implements PeerAuthentication {
   readonly #directory: PeerDirectory;
   readonly #observer: ServingObserver;
   readonly #throttle: LoginThrottle;
+  readonly #clock: Clock;
 
-  constructor({ directory, observer, throttle }: PeerLoginOptions) {
+  constructor({ directory, observer, throttle, clock }: PeerLoginOptions) {
     this.#directory = directory;
+    this.#clock = clock;
     this.#observer = observer;
     this.#throttle = throttle;
   }
 
   /** Logs in with the `Authorization` header, of which there must be exactly one. */
-  async withHeader(request: EndpointRequest, role: PeerRole): Promise<LoginResult> {
+  async withHeader(request: EndpointRequest): Promise<LoginResult> {
     const values = request.headers['authorization'] ?? [];
     const [header] = values;
     if (header === undefined) return this.missing(request.remoteAddress);
@@ -89,14 +123,13 @@ export class PeerLogin implements PeerAuthentication {
         this.#unauthorized('malformed', undefined, request.remoteAddress)
       );
     }
-    return this.withCredentials(credentials, request, role);
+    return this.withCredentials(credentials, request);
   }
 
   /** Logs in with an id and a secret, from wherever they came. */
   async withCredentials(
     credentials: PeerCredentials,
     request: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
-    role: PeerRole,
   ): Promise<LoginResult> {
     const { remoteAddress, source } = request;
     let peers: CacheAnswer<Peers>;
@@ -105,8 +138,8 @@ export class PeerLogin implements PeerAuthentication {
     } catch (error) {
       return this.#unavailable(error);
     }
-    const first = authenticate(peers.value, credentials);
-    if (first.ok) return this.#admit(first.peer, role, source);
+    const first = authenticate(peers.value, credentials, this.#clock.now());
+    if (first.ok) return this.#admit(first.peer, source);
     let second: Authentication | undefined;
     try {
       second = await this.#againstNewerList(credentials, peers.readAt);
@@ -114,7 +147,7 @@ export class PeerLogin implements PeerAuthentication {
       return this.#unavailable(error);
     }
     const last = second ?? first;
-    if (last.ok) return this.#admit(last.peer, role, source);
+    if (last.ok) return this.#admit(last.peer, source);
     return (
       this.#throttled(last.peer, credentials.id, remoteAddress) ??
       this.#unauthorized(last.reason, last.peer, remoteAddress)
@@ -122,35 +155,31 @@ export class PeerLogin implements PeerAuthentication {
   }
 
   /** Logs in with `client_secret_basic` or `client_secret_post`. */
-  async withHeaderOrForm(
-    request: EndpointRequest,
-    form: Form,
-    role: PeerRole,
-  ): Promise<LoginResult> {
+  async withHeaderOrForm(request: EndpointRequest, form: Form): Promise<LoginResult> {
     const id = parameterOf(form, 'client_id');
     const secret = parameterOf(form, 'client_secret');
     if (request.headers['authorization'] !== undefined) {
-      if (secret === undefined) return this.withHeader(request, role);
+      if (secret === undefined) return this.withHeader(request);
       return this.#ambiguous(
         request,
         'The client authenticates in the header or in the body, not in both.',
       );
     }
     if (id === undefined || secret === undefined) return this.missing(request.remoteAddress);
-    return this.withCredentials({ id, secret }, request, role);
+    return this.withCredentials({ id, secret }, request);
   }
 
   waits(): boolean {
     return this.#directory.peek() === undefined;
   }
 
-  now(header: string, role: PeerRole): Peer | undefined {
+  now(header: string): Peer | undefined {
     const peers = this.#directory.peek();
     if (peers === undefined) return undefined;
     const credentials = parseBasicCredentials(header);
     if (credentials === undefined) return undefined;
-    const result = authenticate(peers.value, credentials);
-    return result.ok && hasRole(result.peer, role) ? result.peer : undefined;
+    const result = authenticate(peers.value, credentials, this.#clock.now());
+    return result.ok ? result.peer : undefined;
   }
 
   /** Nothing was presented. Never 429: some clients wait for the challenge before they send credentials. */
@@ -171,7 +200,9 @@ export class PeerLogin implements PeerAuthentication {
     if (!isPeerId(credentials.id)) return undefined;
     // If the read fails, this is the cached list, unless that has just become too old to be served.
     const newer = await this.#directory.get({ force: true });
-    return newer.readAt === readAt ? undefined : authenticate(newer.value, credentials);
+    return newer.readAt === readAt
+      ? undefined
+      : authenticate(newer.value, credentials, this.#clock.now());
   }
 
   #unavailable(error: unknown): LoginResult {
@@ -179,11 +210,9 @@ export class PeerLogin implements PeerAuthentication {
     return refuse(failureAnswer(error, 'The list of peers cannot be read at the moment.'));
   }
 
-  #admit(peer: Peer, role: PeerRole, source: object | undefined): LoginResult {
+  #admit(peer: Peer, source: object | undefined): LoginResult {
     this.#observer.loggedIn?.(peer.id, source);
-    if (hasRole(peer, role)) return { peer };
-    this.#observer.roleMissing?.(peer.id, role);
-    return refuse(roleMissingAnswer(role));
+    return { peer };
   }
 
   /** Credentials in two places are refused: another part of the system might take the others. */

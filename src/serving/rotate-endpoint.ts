@@ -9,7 +9,7 @@ import {
   type EndpointRequest,
   type ServingObserver,
 } from './endpoint.js';
-import type { PeerAuthentication } from './peer-login.js';
+import { refuseAccess, type PeerAuthentication } from './peer-login.js';
 import type { TokenCache } from './token-cache.js';
 
 /** What rotates the service token: the part of the `Rotator` that `POST /v1/rotate` calls. */
@@ -55,8 +55,10 @@ export class RotateEndpoint implements Endpoint {
       return errorAnswer(404, 'not_found', 'This broker does not rotate the service token.');
     }
     if (request.method !== 'POST') return methodNotAllowed(['POST']);
-    const admitted = await login.withHeader(request, 'admin');
+    const admitted = await login.withHeader(request);
     if ('refusal' in admitted) return admitted.refusal;
+    const refusal = refuseAccess(admitted.peer, { role: 'admin' }, observer);
+    if (refusal !== undefined) return refusal;
     try {
       const joins = this.#running !== undefined;
       this.#running ??= this.#rotate(rotator).finally(() => {

@@ -90,7 +90,7 @@ export function createServing(options: ServingOptions): Serving {
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
-  const login = options.login ?? new PeerLogin({ directory, throttle, observer });
+  const login = options.login ?? new PeerLogin({ directory, throttle, clock, observer });
   const token = new TokenEndpoint({ login, cache, clock, observer });
   return {
     tokenCache: cache,

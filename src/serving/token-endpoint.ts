@@ -1,3 +1,5 @@
+import { DEFAULT_TOKEN } from '../peers/peers.js';
+import { decideAccess } from '../peers/policy.js';
 import { errorCode } from '../tokens/errors.js';
 import { CacheError, type CacheAnswer } from '../tokens/refreshing-cache.js';
 import { remainingLife, type ServiceToken } from '../tokens/service-token.js';
@@ -16,7 +18,7 @@ import {
   type EndpointRequest,
   type ServingObserver,
 } from './endpoint.js';
-import type { PeerAuthentication } from './peer-login.js';
+import { refuseAccess, type PeerAuthentication } from './peer-login.js';
 import type { ServedToken, TokenCache } from './token-cache.js';
 
 /** What the token endpoints work with. */
@@ -26,6 +28,9 @@ export interface TokenEndpointOptions {
   readonly clock: Clock;
   readonly observer: ServingObserver;
 }
+
+/** What a peer needs here. One object, since the hot lane makes none. */
+const NEED = { token: DEFAULT_TOKEN } as const;
 
 /** Seconds until a token with more life may be available, when no other time is known. */
 const RETRY_FOR_LIFE = 60;
@@ -54,8 +59,10 @@ export class TokenEndpoint implements Endpoint {
     const { cache, clock, observer } = this.#options;
     // Both reads at once: a slow store costs the peer one wait, not one for the peers and another for the token.
     const since = this.#options.login.waits?.() === true ? cache.prepare() : undefined;
-    const login = await this.#options.login.withHeader(request, 'token');
+    const login = await this.#options.login.withHeader(request);
     if ('refusal' in login) return login.refusal;
+    const refusal = refuseAccess(login.peer, NEED, observer);
+    if (refusal !== undefined) return refusal;
     const minTtl = readMinTtl(request.url);
     if (typeof minTtl !== 'number') return minTtl;
     const force = asksForRead(request);
@@ -84,8 +91,8 @@ export class TokenEndpoint implements Endpoint {
     try {
       const source = cache.peek();
       if (source === undefined) return undefined;
-      const peer = login.now(authorization, 'token');
-      if (peer === undefined) return undefined;
+      const peer = login.now(authorization);
+      if (peer === undefined || decideAccess(peer, NEED) !== 'granted') return undefined;
       const answer = this.#answers.ok(source, clock.now());
       observer.loggedIn?.(peer.id, request);
       observer.tokenServed?.(peer.id, source.state, 200);

@@ -72,7 +72,13 @@ describe('colour', () => {
 });
 
 describe('the list of peers', () => {
-  const peer = { id: 'orders', roles: ['token'], enabled: true, createdAt: ADDED } as const;
+  const peer = {
+    id: 'orders',
+    roles: ['token'],
+    tokens: ['default'],
+    enabled: true,
+    createdAt: ADDED,
+  } as const;
 
   test('is a table with dates, and names what is malformed', () => {
     const list = {

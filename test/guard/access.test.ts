@@ -1,15 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
+import { checkChallengeOptions, decideAccess, UNKNOWN_CONTEXT } from '../../src/guard/access.js';
 import {
   challengeOf,
-  checkChallengeOptions,
   MALFORMED_CREDENTIALS,
   NO_CREDENTIALS,
   NOT_DECLARED,
   refusalOf,
-  UNKNOWN_CONTEXT,
+  type PrincipalRequirement,
   type Refusal,
-  decideAccess,
-} from '../../src/guard/access.js';
+} from '../../src/verification/bearer-access.js';
 import {
   KeysUnavailableError,
   TokenRejectedError,
@@ -19,7 +18,6 @@ import {
   readRequirement,
   type AccessDeclaration,
   type AccessRequirement,
-  type PrincipalRequirement,
 } from '../../src/guard/declarations.js';
 import { type CustomerPrincipal, type ServicePrincipal } from '../../src/verification/principal.js';
 import { fc } from '../support/properties.js';

@@ -8,9 +8,9 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 import {
   headerValues,
   authorizationOfRequest,
-  readBearer,
   unreadToken,
 } from '../../src/guard/call-credentials.js';
+import { readBearer } from '../../src/verification/bearer-access.js';
 import { fc } from '../support/properties.js';
 import { createIssuer, type TestIssuer } from './support/issuer.js';
 import { createApp, KeptLog, listen } from './support/nest-app.js';

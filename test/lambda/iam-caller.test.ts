@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { IamLogin, principalArn } from '../../src/lambda/http-routes.js';
-import type { PeerRole } from '../../src/peers/peers.js';
+import { decideAccess, type Need } from '../../src/peers/policy.js';
 import { fc } from '../support/properties.js';
 
 const ROLE = 'arn:aws:iam::123456789012:role/orders';
@@ -62,9 +62,9 @@ describe('who an ARN stands for', () => {
 
 describe('a peer on the list', () => {
   const request = { method: 'GET', url: '/', headers: {}, remoteAddress: '', encrypted: true };
-  const roles: readonly PeerRole[] = ['token', 'admin'];
+  const needs: readonly Need[] = [{ token: 'default' }, { role: 'admin' }];
 
-  test.each<[string, readonly PeerRole[]]>([
+  test.each<[string, readonly string[]]>([
     ['arn:aws:sts::123456789012:assumed-role/orders/x', ['token', 'admin']],
     ['arn:aws:iam::123456789012:user/ann', ['admin']],
     ['arn:aws:iam::123456789012:user/ann2', []],
@@ -78,8 +78,11 @@ describe('a peer on the list', () => {
       callerOf: () => caller,
       observer: {},
     });
-    const results = await Promise.all(roles.map((role) => login.withHeader(request, role)));
-    expect(roles.filter((_role, index) => 'peer' in (results[index] ?? {}))).toEqual(granted);
+    const result = await login.withHeader(request);
+    const allowed = needs
+      .filter((need) => 'peer' in result && decideAccess(result.peer, need) === 'granted')
+      .map((need) => ('role' in need ? need.role : 'token'));
+    expect(allowed).toEqual(granted);
     expect(login.now()).toBeUndefined();
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { addPeer, listPeers, removePeer } from '../../src/peers/peer-admin.js';
-import { authenticate } from '../../src/peers/peers.js';
+import { authenticate } from '../../src/peers/peer-credentials.js';
 import { createPeerDirectory } from '../../src/peers/peer-directory.js';
 import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
 import {
@@ -21,7 +21,7 @@ function setUp(options: MemoryStoreOptions = {}) {
   const ids = async (): Promise<string[]> => (await listPeers(admin)).peers.map(({ id }) => id);
   const accepts = async (id: string, secret: string): Promise<boolean> => {
     const { value } = await createPeerDirectory({ store, secretId, clock }).get();
-    return authenticate(value, { id, secret }).ok;
+    return authenticate(value, { id, secret }, clock.now()).ok;
   };
   return { store, admin, ids, accepts };
 }

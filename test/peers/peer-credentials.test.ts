@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { authenticate, parseBasicCredentials, parsePeers } from '../../src/peers/peers.js';
-import { peerEntry } from '../serving/broker.js';
+import { authenticate, parseBasicCredentials } from '../../src/peers/peer-credentials.js';
+import { parsePeers } from '../../src/peers/peers.js';
+import { peerEntry, START } from '../serving/broker.js';
 import { fc } from '../support/properties.js';
 
 const encode = (text: string | Buffer): string => Buffer.from(text).toString('base64');
@@ -129,11 +130,11 @@ describe('authenticate', () => {
       { ok: false, reason: 'wrong_secret', peer: retired },
     ],
   ])('%s', (_, id, secret, expected) => {
-    expect(authenticate(peers, { id, secret })).toEqual(expected);
+    expect(authenticate(peers, { id, secret }, START)).toEqual(expected);
   });
 
   test('the stored digest is not accepted as a secret', () => {
     const digest = orders?.secretSha256.toString('base64url') ?? '';
-    expect(authenticate(peers, { id: 'orders', secret: digest }).ok).toBe(false);
+    expect(authenticate(peers, { id: 'orders', secret: digest }, START).ok).toBe(false);
   });
 });

@@ -114,7 +114,13 @@ test('adding and removing in any order leaves what was not removed', () => {
 test('the list shows no digest', () => {
   const peers = parsePeers(with1(peerEntry('secret', ['token'], false)));
   expect(summarizePeers(peers)).toEqual([
-    { id: 'orders', roles: ['token'], enabled: false, createdAt: Date.parse('2026-01-01') },
+    {
+      id: 'orders',
+      roles: ['token'],
+      tokens: ['default'],
+      enabled: false,
+      createdAt: Date.parse('2026-01-01'),
+    },
   ]);
 });
 

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test, describe } from '@jest/globals';
 import { transformFileSync } from '@swc/core';
-import { parseBasicCredentials } from '../../src/peers/peers.js';
+import { parseBasicCredentials } from '../../src/peers/peer-credentials.js';
 import { clientSecretBasic, parseUrl, retryAfterOf } from '../../src/tokens/http.js';
 import { fc } from '../support/properties.js';
 

@@ -61,7 +61,14 @@ test.each([
 describe('peers', () => {
   const peer = (id: string, enabled: boolean): [string, Peer] => [
     id,
-    { id, secretSha256: Buffer.alloc(32), roles: ['token'], enabled, createdAt: NOW },
+    {
+      id,
+      secretSha256: Buffer.alloc(32),
+      roles: ['token'],
+      tokens: ['default'],
+      enabled,
+      createdAt: NOW,
+    },
   ];
   test.each([
     ['none', [], 'warning', 'has no enabled peer'],

@@ -1,0 +1,100 @@
+import { BrokerError, errorCode } from '../tokens/errors.js';
+import { refusalOf } from '../verification/bearer-access.js';
+import type { VerifiedToken } from '../verification/judge.js';
+import type { ReceiverSource } from './authorize-endpoint.js';
+import {
+  errorAnswer,
+  failureAnswer,
+  jsonAnswer,
+  methodNotAllowed,
+  unavailableAnswer,
+  type Endpoint,
+  type EndpointAnswer,
+  type EndpointRequest,
+  type ServingObserver,
+} from './endpoint.js';
+import { parameterOf, readForm } from './form.js';
+import { refuseAccess, type PeerAuthentication } from './peer-login.js';
+
+/** What the endpoint works with. */
+interface IntrospectOptions {
+  readonly login: PeerAuthentication;
+  readonly receivers: ReceiverSource;
+  readonly observer: ServingObserver;
+}
+
+/**
+ * `POST /oauth2/introspect` (RFC 7662), for peers with the role `introspect`: what a token is, by the rules of the guard. The
+ * form has `token`; `token_type_hint` is allowed and makes no difference (§2.1). `audience`, which the RFC does not have,
+ * requires that the token is for it.
+ *
+ * The answer to an accepted token has `active: true`, every claim, and over the claims `kind` (`customer` or `service`),
+ * `sub`, `client_id`, `iss`, `scope`, `exp` and `token_type`. Every other token gets exactly `{"active":false}` (§2.2): why
+ * is only in the log and the metrics.
+ */
+export class IntrospectEndpoint implements Endpoint {
+  readonly #options: IntrospectOptions;
+
+  constructor(options: IntrospectOptions) {
+    this.#options = options;
+  }
+
+  async answer(request: EndpointRequest): Promise<EndpointAnswer> {
+    if (request.method !== 'POST') return methodNotAllowed(['POST']);
+    if (request.url.includes('?')) {
+      return errorAnswer(
+        400,
+        'invalid_request',
+        'Parameters go into the body, never into the URL.',
+      );
+    }
+    const form = readForm(request);
+    if ('status' in form) return form;
+    const { login, receivers, observer } = this.#options;
+    const admitted = await login.withHeaderOrForm(request, form);
+    if ('refusal' in admitted) return admitted.refusal;
+    const denied = refuseAccess(admitted.peer, { role: 'introspect' }, observer);
+    if (denied !== undefined) return denied;
+    const peer = admitted.peer.id;
+    const token = parameterOf(form, 'token');
+    if (token === undefined) return errorAnswer(400, 'invalid_request', '"token" is missing.');
+    const [audience, ...further] = form.get('audience') ?? [];
+    if (further.length > 0) {
+      return errorAnswer(400, 'invalid_request', '"audience" may be given once.');
+    }
+    try {
+      const verified = await (await receivers.get()).verify(token, audience);
+      observer.introspected?.(peer, { outcome: verified.principal.kind, verified }, request);
+      return jsonAnswer(200, introspectionOf(verified));
+    } catch (error) {
+      const refusal = refusalOf(error);
+      const reason = errorCode(error);
+      if (refusal?.status === 401) {
+        observer.introspected?.(peer, { outcome: 'refused', reason }, request);
+        return jsonAnswer(200, { active: false });
+      }
+      if (!(error instanceof BrokerError)) throw error;
+      observer.introspected?.(peer, { outcome: 'unavailable', reason }, request);
+      return refusal === undefined
+        ? failureAnswer(error, `The token cannot be verified at the moment (${reason}).`)
+        : unavailableAnswer(refusal.description, refusal.retryAfterSeconds ?? 1);
+    }
+  }
+}
+
+/** The introspection response of an accepted token: RFC 7662 §2.2. */
+export function introspectionOf({ principal, claims }: VerifiedToken): Record<string, unknown> {
+  const { kind, subject, clientId, issuer, scopes } = principal;
+  // The token's own members of these names must not stand where the broker's judgement is expected.
+  const { active: _, kind: __, client_id: ___, scope: ____, token_type: _____, ...rest } = claims;
+  return {
+    ...rest,
+    active: true,
+    kind,
+    token_type: 'Bearer',
+    sub: subject,
+    iss: issuer,
+    ...(clientId !== undefined && { client_id: clientId }),
+    ...(scopes.length > 0 && { scope: scopes.join(' ') }),
+  };
+}
