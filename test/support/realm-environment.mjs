@@ -113,6 +113,9 @@ export default class RealmEnvironment {
   async setup() {
     // jest asks for 100: every error of every test would be made with as many.
     Error.stackTraceLimit = 20;
+    // The logger of an application is that of all NestJS. Not imported above, where jest would transform what it imports.
+    const { Logger } = await import('@nestjs/common');
+    this.#restores.push(keepProperties(Logger));
   }
 
   async teardown() {
