@@ -37,6 +37,7 @@ import {
   tokenLog,
   watchObserver,
 } from './observers.js';
+import { workloadTokensOf } from './issuer-keys.js';
 import { createReceiverSource } from './receiver-source.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
 
@@ -147,11 +148,13 @@ export async function createRuntime(
   const trail = await openAudit(config.audit, core.clock, log);
   const plainObserver = servingObserver(log, metrics);
   const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail);
+  const workloadTokens = workloadTokensOf(config, core.clock);
   const serving = createServing({
     ...servingOptionsOf(core),
     receivers: createReceiverSource(core),
     authorizes: config.http.authorizes,
     observer,
+    ...(workloadTokens && { workloadTokens }),
     tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
     peerReads: cacheObserver('peers', log, metrics),
   });

@@ -1,3 +1,4 @@
+import type { IdentitiesConfig } from './peer-sections.js';
 import type { Settings } from './schema.js';
 import type { IamPeer } from './values.js';
 
@@ -27,7 +28,10 @@ interface SecretsConfig {
   readonly dataDir: string;
   /** `undefined` when the key file of the data folder is to be used. */
   readonly masterKey: Settings['BROKER_MASTER_KEY'];
+  /** The first of the peers secrets. */
   readonly peersSecretId: string;
+  /** Further secrets that the list of peers spans; empty when there are none. */
+  readonly morePeersSecretIds: readonly string[];
 }
 
 /** Who mints a service token. What is `undefined` here may be in the credentials secret. */
@@ -43,6 +47,16 @@ export interface ProviderConfig {
   readonly clientAuthentication: Settings['BROKER_CLIENT_AUTHENTICATION'];
   /** `undefined` means by what the credentials secret holds. */
   readonly clientAssertionAudience: string | undefined;
+  /** `undefined` means by what the credentials secret holds. */
+  readonly clientId?: string | undefined;
+  readonly kmsKeyId?: string | undefined;
+  readonly kmsAlgorithm?: Settings['BROKER_KMS_ALGORITHM'];
+  readonly clientAssertionKeyId?: string | undefined;
+  readonly workloadTokenFile?: string | undefined;
+  readonly awsTokenAudience?: string | undefined;
+  readonly awsTokenAlgorithm?: Settings['BROKER_AWS_TOKEN_ALGORITHM'];
+  readonly clientCertificateFile?: string | undefined;
+  readonly clientKeyFile?: string | undefined;
   readonly allowInsecureHttp: boolean;
 }
 
@@ -96,6 +110,8 @@ export interface BrokerConfig {
   readonly secrets: SecretsConfig;
   /** In the order of the file; the first one is `default` where there are only flat settings. */
   readonly tokens: TokenConfigs;
+  /** Peers of the file, with their trusted issuers; both empty when there are none. */
+  readonly identities: IdentitiesConfig;
   /** Whether this process runs the schedule. */
   readonly rotation: { readonly enabled: boolean };
   readonly cache: { readonly ttlSeconds: number };
@@ -114,6 +130,7 @@ export interface BrokerConfig {
 export function groupSettings(
   settings: Settings,
   tokens: TokenConfigs,
+  identities: IdentitiesConfig,
   warnings: readonly string[],
 ): BrokerConfig {
   return freeze({
@@ -135,9 +152,11 @@ export function groupSettings(
       awsFallbackRegions: settings.BROKER_AWS_FALLBACK_REGIONS ?? [],
       dataDir: settings.BROKER_DATA_DIR,
       masterKey: settings.BROKER_MASTER_KEY,
-      peersSecretId: settings.BROKER_PEERS_SECRET_ID,
+      peersSecretId: settings.BROKER_PEERS_SECRET_ID[0] ?? '',
+      morePeersSecretIds: settings.BROKER_PEERS_SECRET_ID.slice(1),
     },
     tokens,
+    identities,
     rotation: { enabled: settings.BROKER_ROTATION },
     cache: { ttlSeconds: settings.BROKER_CACHE_TTL_SECONDS },
     log: { level: settings.BROKER_LOG_LEVEL, format: settings.BROKER_LOG_FORMAT },
@@ -163,6 +182,15 @@ export function tokenOf(name: string, providerName: string, settings: Settings):
       resource: settings.BROKER_RESOURCE ?? [],
       clientAuthentication: settings.BROKER_CLIENT_AUTHENTICATION,
       clientAssertionAudience: settings.BROKER_CLIENT_ASSERTION_AUDIENCE,
+      clientId: settings.BROKER_CLIENT_ID,
+      kmsKeyId: settings.BROKER_KMS_KEY_ID,
+      kmsAlgorithm: settings.BROKER_KMS_ALGORITHM,
+      clientAssertionKeyId: settings.BROKER_CLIENT_ASSERTION_KEY_ID,
+      workloadTokenFile: settings.BROKER_WORKLOAD_TOKEN_FILE,
+      awsTokenAudience: settings.BROKER_AWS_TOKEN_AUDIENCE,
+      awsTokenAlgorithm: settings.BROKER_AWS_TOKEN_ALGORITHM,
+      clientCertificateFile: settings.BROKER_CLIENT_CERTIFICATE_FILE,
+      clientKeyFile: settings.BROKER_CLIENT_KEY_FILE,
       allowInsecureHttp: settings.BROKER_ALLOW_INSECURE_HTTP,
     },
     verification: {

@@ -1,4 +1,6 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
+import type { PeersRoom } from '../peers/peer-directory.js';
+import type { WorkloadRefusal } from '../peers/workload-tokens.js';
 import type { MalformedPeer, PeerRole } from '../peers/peers.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
@@ -274,7 +276,13 @@ function endpointRequest(request: FrameworkRequest): EndpointRequest {
 
 /** Why a login failed. For metrics and logs, never for the caller. */
 export type LoginFailure =
-  'missing' | 'malformed' | 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
+  | 'missing'
+  | 'malformed'
+  | 'unknown_peer'
+  | 'malformed_peer'
+  | 'wrong_secret'
+  | 'disabled_peer'
+  | WorkloadRefusal;
 
 /** What was decided about the token of somebody else. */
 export interface TokenDecision {
@@ -323,8 +331,12 @@ export interface ServingObserver {
   tokenNotGranted?(peerId: string): void;
   /** Nobody could log in, because the peers could not be read. */
   peersUnavailable?(error: unknown): void;
+  /** A workload token could not be judged, because its issuer's keys cannot be read. */
+  issuerUnavailable?(error: unknown): void;
   /** The malformed entries of the list have changed. */
   peersMalformed?(malformed: readonly MalformedPeer[]): void;
+  /** The peers secrets together are nearly full. */
+  peersNearlyFull?(room: PeersRoom): void;
   /** A peer rotated the token. */
   rotated?(peerId: string, versionId: string, outcome: string, token: string): void;
   /** A rotation that a peer asked for failed. */

@@ -1,5 +1,6 @@
 import { LoginThrottle } from '../peers/login-throttle.js';
 import { createPeerDirectory, type PeerDirectory } from '../peers/peer-directory.js';
+import type { WorkloadTokens } from '../peers/workload-tokens.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
 import type { Clock } from '../tokens/time.js';
@@ -8,8 +9,8 @@ import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
 import { IntrospectEndpoint } from './introspect-endpoint.js';
 import { MetadataEndpoint, OauthEndpoint } from './oauth-endpoint.js';
 import { PeerLogin, type PeerAuthentication } from './peer-login.js';
-import type { KeptToken } from './kept-token.js';
-import { RotateEndpoint, type RotateNow } from './rotate-endpoint.js';
+import type { KeptToken, RotateNow } from './kept-token.js';
+import { RotateEndpoint } from './rotate-endpoint.js';
 import { createTokenCache, type TokenCache } from './token-cache.js';
 import { TokenEndpoint } from './token-endpoint.js';
 
@@ -33,6 +34,8 @@ export interface ServingOptions {
   readonly store: Pick<SecretStore, 'read'>;
   readonly tokens: readonly ServedTokenOptions[];
   readonly peersSecretId: string;
+  /** Further secrets that the list of peers spans. */
+  readonly morePeersSecretIds?: readonly string[];
   readonly clock: Clock;
   /** How long a read of a secret is served. Default: 300 000. */
   readonly ttlMs?: number;
@@ -42,6 +45,8 @@ export interface ServingOptions {
   readonly publicUrl?: string;
   /** How peers are authenticated. Default: by the peers secret. */
   readonly login?: PeerAuthentication;
+  /** Accepts workload tokens besides secrets. Default: none is accepted. */
+  readonly workloadTokens?: WorkloadTokens;
   /** What `POST /oauth2/introspect` and `/v1/authorize` judge tokens by. Without it both answer 404. */
   readonly receivers?: ReceiverSource;
   /** Whether `/v1/authorize` answers. Default: 404. */
@@ -107,14 +112,24 @@ export function createServing(options: ServingOptions): Serving {
   const directory = createPeerDirectory({
     store,
     secretId: options.peersSecretId,
+    ...(options.morePeersSecretIds && { moreSecretIds: options.morePeersSecretIds }),
     clock,
     ttlMs,
     random,
     observer: withRecovery(options.peerReads, () => tokens.forEach(({ cache }) => cache.retry())),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
+    onNearlyFull: (room) => observer.peersNearlyFull?.(room),
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
-  const login = options.login ?? new PeerLogin({ directory, throttle, clock, observer });
+  const login =
+    options.login ??
+    new PeerLogin({
+      directory,
+      throttle,
+      clock,
+      observer,
+      ...(options.workloadTokens && { workloadTokens: options.workloadTokens }),
+    });
   const { receivers } = options;
   const authorize =
     options.authorizes === true && receivers !== undefined
