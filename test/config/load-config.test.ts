@@ -781,20 +781,22 @@ describe('a client authentication without a stored secret', () => {
   };
 
   test('is read', () => {
-    expect(load({ ...KMS, BROKER_CLIENT_ID: 'broker' }).provider).toMatchObject({
+    expect(load({ ...KMS, BROKER_CLIENT_ID: 'broker' }).tokens[0].provider).toMatchObject({
       clientAuthentication: 'kms',
       clientId: 'broker',
       kmsKeyId: 'alias/broker',
     });
-    expect(load({ ...TOKEN, BROKER_WORKLOAD_TOKEN_FILE: '/t' }).provider.workloadTokenFile).toBe(
-      '/t',
-    );
-    expect(load({ ...TOKEN, BROKER_AWS_TOKEN_AUDIENCE: 'a' }).provider.awsTokenAudience).toBe('a');
-    expect(load(TLS).provider.clientKeyFile).toBe('/tls.key');
+    expect(
+      load({ ...TOKEN, BROKER_WORKLOAD_TOKEN_FILE: '/t' }).tokens[0].provider.workloadTokenFile,
+    ).toBe('/t');
+    expect(
+      load({ ...TOKEN, BROKER_AWS_TOKEN_AUDIENCE: 'a' }).tokens[0].provider.awsTokenAudience,
+    ).toBe('a');
+    expect(load(TLS).tokens[0].provider.clientKeyFile).toBe('/tls.key');
     // With a certificate in the credentials secret.
-    expect(load({ BROKER_CLIENT_AUTHENTICATION: 'mtls' }).provider.clientAuthentication).toBe(
-      'mtls',
-    );
+    expect(
+      load({ BROKER_CLIENT_AUTHENTICATION: 'mtls' }).tokens[0].provider.clientAuthentication,
+    ).toBe('mtls');
   });
 
   test.each<[string, NodeJS.ProcessEnv, string]>([
