@@ -44,6 +44,7 @@ test('an empty environment gives the documented defaults', () => {
       dataDir: '.broker',
       masterKey: undefined,
       peersSecretId: 'service-token-broker/peers',
+      morePeersSecretIds: [],
     },
     tokens: [
       {
@@ -97,7 +98,7 @@ test('every setting is read', () => {
     BROKER_MASTER_KEY: KEY,
     BROKER_CREDENTIALS_SECRET_ID: 'a',
     BROKER_TOKEN_SECRET_ID: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:b-AbCdEf',
-    BROKER_PEERS_SECRET_ID: 'c',
+    BROKER_PEERS_SECRET_ID: 'c, d',
     BROKER_HTTP_IAM_PEERS:
       'arn:aws:iam::123456789012:role/path/orders, token+admin=arn:aws-cn:iam::123456789012:user/a=b@c',
     BROKER_ISSUER: 'https://issuer.example/',
@@ -146,6 +147,7 @@ test('every setting is read', () => {
       dataDir: '/var/lib/broker',
       masterKey: undefined,
       peersSecretId: 'c',
+      morePeersSecretIds: ['d'],
     },
     tokens: [
       {
@@ -334,6 +336,8 @@ describe('rules between settings', () => {
   test.each([
     ['BROKER_TOKEN_SECRET_ID', { BROKER_TOKEN_SECRET_ID: 'a', BROKER_CREDENTIALS_SECRET_ID: 'a' }],
     ['BROKER_PEERS_SECRET_ID', { BROKER_PEERS_SECRET_ID: 'service-token-broker/token' }],
+    ['BROKER_PEERS_SECRET_ID', { BROKER_PEERS_SECRET_ID: 'a,service-token-broker/token' }],
+    ['BROKER_PEERS_SECRET_ID', { BROKER_PEERS_SECRET_ID: 'a,b,a' }],
     [
       'BROKER_TOKEN_SECRET_ID',
       {
