@@ -8,7 +8,8 @@ import {
 } from '../provider/client-credentials.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
-import { BrokerError } from '../tokens/errors.js';
+import { BrokerError, errorCode } from '../tokens/errors.js';
+import { isJsonObject } from '../tokens/json.js';
 import { scopeOf, scopeOfClaims, type ServiceToken } from '../tokens/service-token.js';
 import type { Clock } from '../tokens/time.js';
 import type { TokenVerifier } from '../verification/verifier.js';
@@ -105,6 +106,22 @@ interface TokenSourceOptions {
   readonly clock: Clock;
 }
 
+/** What a token that is bound to the broker's client certificate (RFC 8705 §3) means here; `undefined` for other errors. */
+function boundToCertificate(
+  error: unknown,
+  { accessToken }: ServiceToken,
+): BrokerError | undefined {
+  if (errorCode(error) !== 'TOKEN_SENDER_CONSTRAINED') return undefined;
+  const { cnf } = readClaims(accessToken) as { readonly cnf?: unknown };
+  if (!isJsonObject(cnf) || cnf['x5t#S256'] === undefined) return undefined;
+  return new BrokerError(
+    'TOKEN_SENDER_CONSTRAINED',
+    'rejected',
+    'the token is bound to the broker\'s client certificate ("cnf" with "x5t#S256"), so that no peer could use it. Switch certificate-bound access tokens off for this client at the provider; authenticating by mutual TLS does not need them.',
+    { cause: error },
+  );
+}
+
 /** The way out of a missing credentials secret where only the client id is wanted of it. */
 function withoutSecret({ clientAuthentication: method }: Partial<ProviderSettings>): string {
   if (method === undefined || !/^(?:kms|workload_token|mtls)$/.test(method)) return '';
@@ -148,7 +165,10 @@ export class TokenSource {
    */
   async verify(token: ServiceToken): Promise<void> {
     const settings = await this.settings();
-    const { principal } = await this.verifierFor(settings).verify(token.accessToken);
+    const verifying = this.verifierFor(settings).verify(token.accessToken);
+    const { principal } = await verifying.catch((error: unknown) => {
+      throw boundToCertificate(error, token) ?? error;
+    });
     if (principal.kind !== 'service') {
       throw new BrokerError(
         'TOKEN_NOT_A_SERVICE',

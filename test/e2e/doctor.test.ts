@@ -207,7 +207,7 @@ describe('a broken setup', () => {
     });
     const { stdout } = await run(['doctor'], { BROKER_DATA_DIR: folder });
     expect(stdout).toMatch(
-      /^ ok {3}configuration .*\nFAIL {2}credentials .*service-token-broker credentials set \(STORE_MISSING\)\n\nFix "credentials" first: 14 other checks depend on it\.\n1 failed\. Warnings: 0, ok: 1, skipped: 14\.\n$/,
+      /^ ok {3}configuration .*\nFAIL {2}credentials .*service-token-broker credentials set \(STORE_MISSING\)\n\nFix "credentials" first: 15 other checks depend on it\.\n1 failed\. Warnings: 0, ok: 1, skipped: 15\.\n$/,
     );
     expect(await readdir(folder)).toEqual([]);
   });

@@ -15,6 +15,7 @@ import { MemorySecretStore } from '../support/memory-store.js';
 import { fc } from '../support/properties.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
+import { createRemoteKeySet, createTokenVerifier } from '../../src/verification/index.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 
 const makeFolder = temporaryFolders('token-source');
@@ -185,6 +186,40 @@ describe('a mint', () => {
     ['not known', undefined, {}, {}, undefined],
   ])('keeps the scopes: %s', async (_what, scope, secret, setting, expected) => {
     expect((await mint({ scope }, secret, setting)).scope).toBe(expected);
+  });
+
+  test('a token that is bound to the certificate of the broker is useless for peers, and says so', async () => {
+    server = await startProviderServer();
+    const { issuer, jwksUri } = server;
+    const source = new TokenSource({
+      store: new MemorySecretStore({ clock: systemClock }),
+      credentialsSecretId: 'credentials',
+      provider: createOAuthProvider({ clock: systemClock }),
+      configured: { issuer, audience: 'https://services.example.test' },
+      createVerifier: () =>
+        createTokenVerifier({
+          issuers: [
+            {
+              issuer,
+              audiences: 'https://services.example.test',
+              keys: createRemoteKeySet({ jwksUri }),
+              profile: 'rfc9068',
+            },
+          ],
+        }),
+      clock: systemClock,
+    });
+    const judged = async (cnf: object | undefined): Promise<unknown> => {
+      const token = await server?.token({ cnf });
+      return source.verify(serviceTokenOf(token ?? '', undefined, Date.now())).catch(String);
+    };
+    expect(await judged(undefined)).toBeUndefined();
+    const thumbprint = 'bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2';
+    expect(await judged({ 'x5t#S256': thumbprint })).toMatch(
+      /bound to the broker's client certificate.*Switch certificate-bound access tokens off/,
+    );
+    // Another binding keeps the words of the verifier.
+    expect(await judged({ jkt: thumbprint })).toMatch(/without DPoP/);
   });
 
   test('without a stored secret: the credentials secret is not read', async () => {

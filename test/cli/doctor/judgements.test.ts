@@ -1,9 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import {
+  judgeCertificateLife,
   judgeClock,
   judgeCoverage,
   judgeExplanation,
   judgeKeys,
+  judgeWorkload,
   type ClockReading,
 } from '../../../src/cli/doctor/examine-provider.js';
 import {
@@ -367,6 +369,44 @@ describe("this machine's clock and the provider's", () => {
         });
         expect(finding.state).toBe('ok');
       }),
+    );
+  });
+});
+
+describe('the proof towards the provider', () => {
+  const NOON = Date.UTC(2026, 10, 29, 12);
+
+  test('a workload token is shown as the provider has to know it', () => {
+    const token = {
+      issuer: 'https://cluster.example.test',
+      subject: 'system:serviceaccount:shop:broker',
+      audience: ['https://idp.example.test'],
+      expiresAt: NOON,
+    };
+    expect(judgeWorkload(token)).toEqual({
+      state: 'ok',
+      message:
+        'By a workload token of https://cluster.example.test for system:serviceaccount:shop:broker, audience https://idp.example.test, until 2026-11-29T12:00:00.000Z.',
+    });
+    expect(judgeWorkload({ ...token, audience: [] })).toMatchObject({
+      state: 'warning',
+      action: expect.stringContaining('good anywhere'),
+    });
+  });
+
+  test.each([
+    ['fresh', 10, 'ok'],
+    ['at the end of its life', 0.9, 'warning'],
+  ])('a certificate that is %s', (_what, daysLeft, state) => {
+    const endsAt = NOON + daysLeft * 86_400_000;
+    const certificate = { subject: 'CN=broker', startsAt: endsAt - 10 * 86_400_000, endsAt };
+    expect(judgeCertificateLife(certificate, NOON, 'https://idp.example.test/token')).toMatchObject(
+      {
+        state,
+        message: expect.stringMatching(
+          /^By mutual TLS at https:\/\/idp\.example\.test\/token, with the certificate of CN=broker, until /,
+        ),
+      },
     );
   });
 });
