@@ -3,17 +3,8 @@ import { parseDocument } from 'yaml';
 import { otherThanFile } from '../secrets/embedded/data-folder.js';
 import { decodeText, trimPasted } from '../tokens/json.js';
 import type { BrokerConfig } from './broker-config.js';
-import {
-  checkSettings,
-  SECTION_NAMES,
-  sourceOf,
-  type ConfigFile,
-  type SectionName,
-  type SettingDefaults,
-} from './check-settings.js';
-import { suggest, type ConfigMistake } from './config-error.js';
-import { textOf } from './named-tokens.js';
-import { fileKey, SETTING_NAMES, type SettingName } from './settings.js';
+import { checkSettings, type ConfigFile, type SettingDefaults } from './check-settings.js';
+import { fileMistake, readKeys } from './config-file.js';
 
 /** Options of {@link loadConfig}. */
 export interface LoadConfigOptions {
@@ -91,12 +82,6 @@ function unusable(why: string): Error {
   return Object.assign(new Error(why), { code: why });
 }
 
-const BY_KEY: ReadonlyMap<string, SettingName> = new Map(
-  SETTING_NAMES.map((name) => [fileKey(name), name]),
-);
-
-const ALLOWED_FILE = 'a YAML 1.2 file of settings, one `key: value` each';
-
 /**
  * Reads the YAML text of a configuration file. Values become the text that the environment variable would have: a list
  * is joined by commas, and an empty value counts as missing.
@@ -123,54 +108,4 @@ function parseConfigFile(content: string, path: string): ConfigFile {
     return fileMistake(path, 'it is not a list of keys and values');
   }
   return readKeys(keys, path);
-}
-
-/** The result for a file that cannot be used at all. */
-function fileMistake(path: string, problem: string): ConfigFile {
-  const mistake = { name: 'BROKER_CONFIG', given: `"${path}"`, problem, allowed: ALLOWED_FILE };
-  return { path, texts: new Map(), mistakes: [mistake] };
-}
-
-function readKeys(content: object, path: string): ConfigFile {
-  const texts = new Map<SettingName, string>();
-  const sections: Partial<Record<SectionName, unknown>> = {};
-  const mistakes: ConfigMistake[] = [];
-  for (const [key, value] of Object.entries(content)) {
-    const section = SECTION_NAMES.find((known) => known === key);
-    if (section !== undefined) {
-      sections[section] = value;
-      continue;
-    }
-    const name = BY_KEY.get(key);
-    const text = textOf(value);
-    if (name === undefined) mistakes.push(unknownKey(key, path));
-    else if (text === undefined) mistakes.push(nestedValue(name, path));
-    else if (text !== '') texts.set(name, text);
-  }
-  return { path, texts, sections, mistakes };
-}
-
-function unknownKey(key: string, path: string): ConfigMistake {
-  const near = suggest(key, [...BY_KEY.keys(), ...SECTION_NAMES]);
-  const hint = near === undefined ? '' : `; did you mean "${near}"?`;
-  const given = JSON.stringify(key.slice(0, 64));
-  const problem = `this key is unknown${hint}`;
-  return {
-    name: 'BROKER_CONFIG',
-    source: path,
-    given,
-    problem,
-    sentence: `${path} has the key ${given}, which is unknown${hint}`,
-    allowed:
-      'the keys of the configuration table, as "service-token-broker serve --help" lists them',
-  };
-}
-
-function nestedValue(name: SettingName, path: string): ConfigMistake {
-  return {
-    name,
-    source: sourceOf(name, path),
-    problem: 'it is neither a single value nor a list of single values without commas',
-    allowed: 'a single value, or a list where several are allowed',
-  };
 }

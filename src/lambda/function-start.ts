@@ -1,12 +1,15 @@
+import { readFileSync } from 'node:fs';
 import { createCore, lazyAwsProofs, tokenField, type Core } from '../composition/core.js';
 import type { BrokerConfig } from '../config/broker-config.js';
-import { checkSettings } from '../config/check-settings.js';
+import { checkSettings, type ConfigFile } from '../config/check-settings.js';
 import { ConfigError } from '../config/config-error.js';
+import { fileMistake, readKeys } from '../config/config-file.js';
 import { LOG_LEVELS, settingOf } from '../config/settings.js';
 import { redactFields } from '../operations/log-fields.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 import type { SecretStore } from '../secrets/secret-store.js';
+import { isJsonObject } from '../tokens/json.js';
 import { redactText } from '../tokens/redaction.js';
 import { systemClock, type Clock } from '../tokens/time.js';
 import { currentInvocation, timedProvider } from './invocation.js';
@@ -101,21 +104,29 @@ export function startOnce<T>(start: () => Promise<T>): () => Promise<T> {
 const DEFAULTS = { BROKER_SECRET_STORE: 'aws', BROKER_ROTATION: 'disabled' } as const;
 
 /**
- * Reads a function's configuration: from its environment variables alone.
+ * Reads a function's configuration: from its environment variables, and from the JSON file that `BROKER_CONFIG` names, which
+ * is part of the function's package. JSON is YAML, so one file serves the broker and its functions; the library that
+ * reads all of YAML would only slow the start.
  *
- * @throws {ConfigError} `CONFIG_INVALID` with every mistake at once. `BROKER_CONFIG` and the embedded store are mistakes.
+ * @throws {ConfigError} `CONFIG_INVALID` with every mistake at once. Any other file and the embedded store are mistakes.
  */
 export function readFunctionConfig(env: NodeJS.ProcessEnv): BrokerConfig {
-  if ((env['BROKER_CONFIG'] ?? '') !== '') {
+  const path = env['BROKER_CONFIG'] ?? '';
+  if (path !== '' && !path.endsWith('.json')) {
     throw new ConfigError([
       {
         name: 'BROKER_CONFIG',
-        problem: 'a function reads no file',
-        allowed: 'nothing: give each setting as an environment variable of the function',
+        problem: 'a function reads no file but JSON',
+        allowed:
+          'nothing, or a JSON file in the package of the function; or give each setting as an environment variable',
       },
     ]);
   }
-  const config = checkSettings({ env, defaults: DEFAULTS });
+  const config = checkSettings({
+    env,
+    defaults: DEFAULTS,
+    ...(path !== '' && { file: readJsonFile(path) }),
+  });
   if (config.secrets.store === 'aws') return config;
   throw new ConfigError([
     {
@@ -125,6 +136,18 @@ export function readFunctionConfig(env: NodeJS.ProcessEnv): BrokerConfig {
       allowed: 'aws',
     },
   ]);
+}
+
+function readJsonFile(path: string): ConfigFile {
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    // The parser's message may quote the file.
+    const why = error instanceof SyntaxError ? 'it is not JSON' : 'it cannot be read';
+    return fileMistake(path, why);
+  }
+  return isJsonObject(content) ? readKeys(content, path) : fileMistake(path, 'it is no object');
 }
 
 /**

@@ -1,8 +1,15 @@
-import type { BrokerConfig } from '../../config/broker-config.js';
+import { DEFAULT_NAME, type BrokerConfig, type TokenConfig } from '../../config/broker-config.js';
 import { loadConfig } from '../../config/load-config.js';
 import type { CommandContext } from '../command.js';
 import { plain, show, type Paint } from '../../composition/terminal.js';
-import { Examination, ok, warning, type CheckReport, type Examined } from './examination.js';
+import {
+  Examination,
+  ok,
+  warning,
+  type CheckReport,
+  type Examined,
+  type Outcome,
+} from './examination.js';
 import {
   examineAuthentication,
   examineClassification,
@@ -11,6 +18,7 @@ import {
   examineKeys,
   examineMint,
   examineProvider,
+  type ExaminedProvider,
 } from './examine-provider.js';
 import { examinePending, judgeFunction, judgeRotation } from './examine-rotation.js';
 import {
@@ -20,6 +28,9 @@ import {
   examineStore,
   examineTokenSecret,
   judgeEncryption,
+  type ExaminedBroker,
+  type ExaminedCredentials,
+  type ExaminedStore,
 } from './examine-secrets.js';
 
 /**
@@ -34,7 +45,7 @@ export async function doctorCommand(
   mint: boolean,
 ): Promise<boolean> {
   const examination = new Examination();
-  const close = examine(examination, env, mint);
+  const close = await examine(examination, env, mint);
   const reports = await examination.reports();
   await close();
   const report = reportJson(reports);
@@ -42,51 +53,146 @@ export async function doctorCommand(
   return report.ok;
 }
 
-/** Starts every check. @returns what closes the store. */
-function examine(
+/** Starts every check, those of a credentials secret and of a provider once. @returns what closes the store. */
+async function examine(
   examination: Examination,
   env: NodeJS.ProcessEnv,
   mint: boolean,
-): () => Promise<void> {
-  const check = examination.check.bind(examination);
-  const config = check('configuration', [], () => examineConfiguration(env));
-  const broker = check('credentials', [config], examineStore);
-  const credentials = check('credentials secret', [broker], examineCredentials);
-  const token = check('token secret', [broker], examineTokenSecret);
-  const peers = check('peers secret', [broker], examinePeers);
-  void check('encryption', [credentials, token, peers], (ofCredentials, ofToken, ofPeers) =>
-    judgeEncryption({
-      ...(ofCredentials.secret && { credentials: ofCredentials.secret }),
-      token: ofToken,
-      peers: ofPeers,
-    }),
-  );
-  void check('fallback Regions', [broker, token], examineFallbackRegions);
-  void check('rotation', [broker, token], (core, { description }) =>
-    judgeRotation(
-      description,
-      { ...core.config.rotation, ...core.token.rotation },
-      core.slots,
-      core.clock.now(),
-    ),
-  );
-  void check('rotation function', [broker, token], ({ clock }, { description }) =>
-    judgeFunction(description, clock.now()),
-  );
-  void check('pending version', [broker, token], (core, { description }) =>
-    examinePending(core, description),
-  );
-  const provider = check('provider', [broker, credentials], examineProvider);
-  void check('client authentication', [broker, credentials, provider], examineAuthentication);
-  void check('trial mint', [broker, provider], (core, asked) => examineMint(core, asked, mint));
-  void check('provider keys', [broker, provider], examineKeys);
-  void check('classification', [broker, provider, token], examineClassification);
-  void check('coverage', [broker, token], examineCoverage);
-  void check('clock', [broker, provider], examineClock);
+): Promise<() => Promise<void>> {
+  const config = examination.check('configuration', [], () => examineConfiguration(env));
+  const store = examination.check('credentials', [config], examineStore);
+  const read = await config;
+  // Without a configuration every check is skipped, and named as for one token.
+  const configured = 'value' in read ? read.value.tokens : undefined;
+  const tokens = configured?.map((token) => examinedToken(store, token, configured)) ?? [
+    examinedToken(store),
+  ];
+  examineTokens(examination.check.bind(examination), tokens, mint);
   return async () => {
-    const opened = await broker;
+    const opened = await store;
     if ('value' in opened) await opened.value.close();
   };
+}
+
+/** One token to examine. */
+interface TokenToExamine {
+  readonly broker: Promise<Outcome<ExaminedBroker>>;
+  /** Added to the names of its checks; empty where there is only one token. */
+  readonly suffix: string;
+  /** The first token of its credentials secret, and of its provider: their checks are made with it. */
+  readonly isFirstOfSecret: boolean;
+  readonly isFirstOfProvider: boolean;
+  readonly secretSuffix: string;
+  readonly providerSuffix: string;
+  readonly credentialsSecretId: string;
+  readonly providerName: string;
+}
+
+function examinedToken(
+  store: Promise<Outcome<ExaminedStore>>,
+  token?: TokenConfig,
+  all: readonly TokenConfig[] = [],
+): TokenToExamine {
+  const { name = DEFAULT_NAME, credentialsSecretId = '', providerName = '' } = token ?? {};
+  const firstOf = (same: (other: TokenConfig) => boolean): boolean =>
+    all.find(same) === token || token === undefined;
+  const isOne = (names: readonly string[]): boolean => new Set(names).size <= 1;
+  const isOneProvider = isOne(all.map((other) => other.providerName));
+  return {
+    broker: store.then((outcome): Outcome<ExaminedBroker> => {
+      const broker = 'value' in outcome ? outcome.value.tokens.get(name) : undefined;
+      return broker ? { value: broker } : (outcome as { readonly blockedBy: string });
+    }),
+    suffix: all.length <= 1 ? '' : ` of ${name}`,
+    isFirstOfSecret: firstOf((other) => other.credentialsSecretId === credentialsSecretId),
+    isFirstOfProvider: firstOf((other) => other.providerName === providerName),
+    secretSuffix: isOneProvider ? '' : ` of ${providerName}`,
+    providerSuffix: isOneProvider ? '' : ` ${providerName}`,
+    credentialsSecretId,
+    providerName,
+  };
+}
+
+function examineTokens(
+  check: Examination['check'],
+  tokens: readonly TokenToExamine[],
+  mint: boolean,
+): void {
+  const credentials = new Map<string, Promise<Outcome<ExaminedCredentials>>>();
+  for (const { isFirstOfSecret, credentialsSecretId, secretSuffix, broker } of tokens) {
+    if (!isFirstOfSecret) continue;
+    const made = check(`credentials secret${secretSuffix}`, [broker], examineCredentials);
+    credentials.set(credentialsSecretId, made);
+  }
+  const examined = tokens.map((token) => ({
+    ...token,
+    secret: check(`token secret${token.suffix}`, [token.broker], examineTokenSecret),
+    credentials: credentials.get(token.credentialsSecretId) ?? NOT_EXAMINED,
+  }));
+  const peers = check('peers secret', [tokens[0]?.broker ?? NOT_EXAMINED], examinePeers);
+  for (const { suffix, broker, secret, credentials: own } of examined) {
+    void check(`encryption${suffix}`, [own, secret, peers], (ofCredentials, ofToken, ofPeers) =>
+      judgeEncryption({
+        ...(ofCredentials.secret && { credentials: ofCredentials.secret }),
+        token: ofToken,
+        peers: ofPeers,
+      }),
+    );
+    void check(`fallback Regions${suffix}`, [broker, secret], examineFallbackRegions);
+    void check(`rotation${suffix}`, [broker, secret], (core, { description }) =>
+      judgeRotation(
+        description,
+        { ...core.config.rotation, ...core.token.rotation },
+        core.slots,
+        core.clock.now(),
+      ),
+    );
+    void check(`rotation function${suffix}`, [broker, secret], ({ clock }, { description }) =>
+      judgeFunction(description, clock.now()),
+    );
+    void check(`pending version${suffix}`, [broker, secret], (core, { description }) =>
+      examinePending(core, description),
+    );
+  }
+  const providers = new Map<string, Promise<Outcome<ExaminedProvider>>>();
+  for (const token of examined) {
+    const { isFirstOfProvider, providerName, providerSuffix, broker, credentials: own } = token;
+    if (!isFirstOfProvider) continue;
+    const provider = check(`provider${providerSuffix}`, [broker, own], examineProvider);
+    providers.set(providerName, provider);
+    void check(
+      `client authentication${providerSuffix}`,
+      [broker, own, provider],
+      examineAuthentication,
+    );
+  }
+  for (const { providerName, isFirstOfProvider, providerSuffix, ...token } of examined) {
+    const { suffix, broker, secret } = token;
+    const provider = providers.get(providerName) ?? NOT_EXAMINED;
+    void check(`trial mint${suffix}`, [broker, provider], async (core, asked) =>
+      examineMint(core, await withOwnSettings(core, asked, isFirstOfProvider), mint),
+    );
+    if (isFirstOfProvider) {
+      void check(`provider keys${providerSuffix}`, [broker, provider], examineKeys);
+    }
+    void check(`classification${suffix}`, [broker, provider, secret], async (core, asked, held) =>
+      examineClassification(core, await withOwnSettings(core, asked, isFirstOfProvider), held),
+    );
+    void check(`coverage${suffix}`, [broker, secret], examineCoverage);
+    if (isFirstOfProvider) void check(`clock${providerSuffix}`, [broker, provider], examineClock);
+  }
+}
+
+/** Stands for a check that is not there; every token has its own in fact. */
+const NOT_EXAMINED = Promise.resolve({ blockedBy: 'configuration' } as const);
+
+/** What a provider was asked with, for another of its tokens, which has an audience of its own. */
+async function withOwnSettings(
+  { source }: ExaminedBroker,
+  asked: ExaminedProvider,
+  isOwn: boolean,
+): Promise<ExaminedProvider> {
+  return isOwn ? asked : { ...asked, settings: (await source.access()).settings };
 }
 
 /** The configuration, with all its mistakes. @throws {ConfigError} */

@@ -30,7 +30,7 @@ export interface Examined<Value> extends Finding {
 }
 
 /** What a check passes on to those that depend on it: its value, or the check to blame. */
-type Outcome<Value> = { readonly value: Value } | { readonly blockedBy: string };
+export type Outcome<Value> = { readonly value: Value } | { readonly blockedBy: string };
 
 type MaybeLater<T> = T | Promise<T>;
 

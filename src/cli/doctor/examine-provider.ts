@@ -28,7 +28,7 @@ import type {
 } from './examine-secrets.js';
 
 /** The provider's metadata, and the settings it was asked with. */
-interface ExaminedProvider {
+export interface ExaminedProvider {
   readonly settings: ProviderSettings;
   readonly metadata: ProviderMetadata;
 }

@@ -34,7 +34,6 @@ import { errorCode } from '../../tokens/errors.js';
 import { parseServiceToken, remainingLife, type ServiceToken } from '../../tokens/service-token.js';
 import { systemClock, type Clock } from '../../tokens/time.js';
 import { instant, span } from '../../composition/terminal.js';
-import { chosenCore } from '../command.js';
 import {
   failed,
   failure,
@@ -45,12 +44,17 @@ import {
   type Finding,
 } from './examination.js';
 
-/** The broker that is examined: its core, with its provider. */
-export interface ExaminedBroker extends TokenCore, Pick<Core, 'close'> {
+/** What the examination of one token works with: its core, with its provider. */
+export interface ExaminedBroker extends TokenCore {
   readonly provider: TokenProvider;
   readonly awsProofs: () => Promise<AwsProofs>;
   /** Compares this machine's clock with the `Date` of Secrets Manager's responses. */
   readonly clockWatch: ClockWatch;
+}
+
+/** The store that is examined, and every token in it by its name. */
+export interface ExaminedStore extends Pick<Core, 'close'> {
+  readonly tokens: ReadonlyMap<string, ExaminedBroker>;
 }
 
 /**
@@ -59,12 +63,14 @@ export interface ExaminedBroker extends TokenCore, Pick<Core, 'close'> {
  *
  * @throws {BrokerError}
  */
-export async function examineStore(config: BrokerConfig): Promise<Examined<ExaminedBroker>> {
+export async function examineStore(config: BrokerConfig): Promise<Examined<ExaminedStore>> {
   const clock = systemClock;
   const finding =
     config.secrets.store === 'aws' ? await examineIdentity(clock) : embeddedStore(config);
   if (finding.state === 'failed') return finding;
-  const clockWatch = new ClockWatch(config.tokens[0].verification.clockSkewSeconds * 1000);
+  const clockWatch = new ClockWatch(
+    Math.min(...config.tokens.map(({ verification }) => verification.clockSkewSeconds)) * 1000,
+  );
   const store = await openStore(config, clock, {
     createsStore: false,
     createsSecrets: false,
@@ -74,10 +80,11 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Exami
   const awsProofs = lazyAwsProofs();
   const provider = createOAuthProvider({ clock, attempts: 1, awsProofs });
   const core = await createCore(config, { store, clock, provider });
-  return {
-    ...finding,
-    value: { ...chosenCore(core), close: core.close, provider, awsProofs, clockWatch },
-  };
+  const tokens = new Map<string, ExaminedBroker>();
+  for (const [name, one] of core.tokens) {
+    tokens.set(name, { ...one, provider, awsProofs, clockWatch });
+  }
+  return { ...finding, value: { tokens, close: core.close } };
 }
 
 /** The finding for a store that opens: without a store, or with another key, opening fails. */

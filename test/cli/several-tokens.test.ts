@@ -1,0 +1,210 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { doctorCommand } from '../../src/cli/doctor/doctor.js';
+import type { CommandContext } from '../../src/cli/command.js';
+import { rotateCommand } from '../../src/cli/rotate.js';
+import { statusCommand } from '../../src/cli/status.js';
+import { chooseRules } from '../../src/cli/verify.js';
+import { openStore } from '../../src/composition/open-store.js';
+import { writeSecret } from '../../src/composition/secret-file.js';
+import { plain } from '../../src/composition/terminal.js';
+import { loadConfig } from '../../src/config/load-config.js';
+import { startEmbeddedProvider, type EmbeddedProvider } from '../../src/dev/embedded-provider.js';
+import { systemClock } from '../../src/tokens/time.js';
+import { TEMPORARY } from '../support/temporary-folder.js';
+import { CREDENTIALS } from '../support/rotation-scene.js';
+
+// Commands about two tokens of two providers, over an embedded store.
+
+/** Kept for the whole file. */
+const folders: string[] = [];
+async function newFolder(): Promise<string> {
+  const folder = await mkdtemp(join(TEMPORARY, 'several-tokens-'));
+  folders.push(folder);
+  return folder;
+}
+
+const NOBODY = 'http://127.0.0.1:9';
+let providers: EmbeddedProvider[] = [];
+let env: NodeJS.ProcessEnv;
+
+beforeAll(async () => {
+  const folder = await newFolder();
+  const { client_id: clientId, client_secret: clientSecret } = JSON.parse(CREDENTIALS) as {
+    client_id: string;
+    client_secret: string;
+  };
+  providers = await Promise.all(
+    ['one', 'two'].map(async (name) =>
+      startEmbeddedProvider({
+        clientId,
+        clientSecret,
+        port: 0,
+        dataDir: await newFolder(),
+        audience: `https://${name}.example.test`,
+        accessTokenTtlSeconds: 90_000,
+      }),
+    ),
+  );
+  const [one, two] = providers;
+  const file = join(folder, 'broker.yaml');
+  await writeFile(
+    file,
+    JSON.stringify({
+      data_dir: join(folder, 'data'),
+      providers: {
+        one: { issuer: one?.issuer, credentials_secret: 'c/one' },
+        two: { issuer: two?.issuer, credentials_secret: 'c/two' },
+      },
+      tokens: {
+        default: { provider: 'one', audience: 'https://one.example.test', secret: 't/one' },
+        ledger: { provider: 'two', audience: 'https://two.example.test', secret: 't/two' },
+      },
+    }),
+  );
+  env = { BROKER_CONFIG: file };
+  const store = await openStore(loadConfig({ env }), systemClock);
+  for (const secretId of ['c/one', 'c/two']) await writeSecret(store, secretId, CREDENTIALS);
+  await store.close();
+});
+
+afterAll(async () => {
+  await Promise.all(providers.map((provider) => provider.close()));
+  for (const folder of folders) await rm(folder, { recursive: true, force: true });
+});
+
+/** Runs a command. @returns what it wrote, and whether it found everything well. */
+async function run<Value = unknown>(
+  command: (context: CommandContext) => Promise<boolean | void>,
+  json = true,
+): Promise<{ readonly ok: boolean; readonly text: string; readonly value: Value }> {
+  let text = '';
+  const write = (part: string): void => {
+    text += part;
+  };
+  const output = { json, out: write, err: () => undefined, paint: plain, paintError: plain };
+  const result = await command({ env, output });
+  return { ok: result !== false, text, value: (json ? JSON.parse(text) : undefined) as Value };
+}
+
+describe('rotate', () => {
+  test('a token by its name', async () => {
+    const { value } = await run((context) => rotateCommand(context, { token: 'ledger' }));
+    expect(value).toMatchObject({ result: 'rotated' });
+    const status = await run<{ tokens: readonly { name: string; ok: boolean }[] }>((context) =>
+      statusCommand(context, { url: NOBODY }),
+    );
+    expect(status.ok).toBe(false);
+    expect(status.value.tokens.map(({ name, ok }) => [name, ok])).toEqual([
+      ['default', false],
+      ['ledger', true],
+    ]);
+  });
+
+  test('a name that nobody has configured is refused, with those that are', async () => {
+    const rotated = run((context) => rotateCommand(context, { token: 'ledgre' }));
+    await expect(rotated).rejects.toMatchObject({
+      code: 'TOKEN_NAME_UNKNOWN',
+      message: expect.stringContaining('default, ledger'),
+    });
+  });
+
+  test('all of them, one after another', async () => {
+    const { ok, value } = await run((context) =>
+      rotateCommand(context, { all: true, force: true }),
+    );
+    expect(ok).toBe(true);
+    expect(value).toMatchObject({
+      ok: true,
+      tokens: [
+        { token: 'default', result: 'rotated' },
+        { token: 'ledger', result: 'rotated' },
+      ],
+    });
+  });
+});
+
+describe('status', () => {
+  test('is a table of all tokens', async () => {
+    const { ok, text } = await run((context) => statusCommand(context, { url: NOBODY }), false);
+    expect(ok).toBe(true);
+    expect(text).toMatch(/^NAME +STATE +MINTED \(UTC\) +EXPIRES \(UTC\) +LEFT +NEXT \(UTC\)\n/);
+    expect(text).toMatch(/^default +served +\S+ \S+ +\S+ \S+ +.+ +\S+ 03:00/m);
+    expect(text).toMatch(/^ledger +served/m);
+  });
+
+  test('of one token is as it is where there is only one', async () => {
+    const { value } = await run((context) =>
+      statusCommand(context, { url: NOBODY, token: 'ledger' }),
+    );
+    expect(value).toMatchObject({ ok: true, token_secret: 't/two' });
+    expect(value).not.toHaveProperty('tokens');
+  });
+});
+
+describe('doctor', () => {
+  test('examines each token, and each provider and credentials secret once', async () => {
+    const { value } = await run<{ checks: readonly { check: string; state: string }[] }>(
+      (context) => doctorCommand(context, false),
+    );
+    const states = Object.fromEntries(value.checks.map(({ check, state }) => [check, state]));
+    expect(states).toMatchObject({
+      'credentials secret of one': 'ok',
+      'credentials secret of two': 'ok',
+      'token secret of default': 'ok',
+      'token secret of ledger': 'ok',
+      'provider one': 'ok',
+      'provider two': 'ok',
+      'classification of default': 'ok',
+      'classification of ledger': 'ok',
+      'coverage of ledger': expect.any(String),
+    });
+    expect(Object.keys(states)).toHaveLength(value.checks.length);
+  });
+});
+
+describe('with a provider that is down', () => {
+  test('the other one is rotated, and the command fails with words', async () => {
+    await providers[1]?.close();
+    const { ok, value } = await run((context) =>
+      rotateCommand(context, { all: true, force: true }),
+    );
+    expect(ok).toBe(false);
+    expect(value).toMatchObject({
+      ok: false,
+      tokens: [
+        { token: 'default', result: 'rotated' },
+        { token: 'ledger', result: 'failed', error: { kind: 'retry' } },
+      ],
+    });
+    const { value: report } = await run<{ checks: readonly { check: string; state: string }[] }>(
+      (context) => doctorCommand(context, false),
+    );
+    const states = Object.fromEntries(report.checks.map(({ check, state }) => [check, state]));
+    expect(states).toMatchObject({ 'provider one': 'ok', 'provider two': 'failed' });
+    expect(states).toMatchObject({ 'classification of default': 'ok' });
+  }, 120_000);
+});
+
+describe('verify judges by the rules of the token', () => {
+  const tokens = () => loadConfig({ env }).tokens;
+  const claiming = (claims: object): string =>
+    `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.x`;
+
+  test('whose issuer and audience it claims, else of "default", or that is named', () => {
+    const [one, two] = providers;
+    const of = (text: string, name?: string): string => chooseRules(tokens(), text, name).name;
+    expect(of(claiming({ iss: two?.issuer, aud: 'https://two.example.test' }))).toBe('ledger');
+    expect(of(claiming({ iss: one?.issuer, aud: ['x', 'https://one.example.test'] }))).toBe(
+      'default',
+    );
+    // Another issuer's: the audience alone proves nothing.
+    expect(of(claiming({ iss: one?.issuer, aud: 'https://two.example.test' }))).toBe('default');
+    expect(of('no token')).toBe('default');
+    expect(of('no token', 'ledger')).toBe('ledger');
+    expect(() => of('no token', 'other')).toThrow(
+      expect.objectContaining({ code: 'TOKEN_NAME_UNKNOWN' }),
+    );
+  });
+});
