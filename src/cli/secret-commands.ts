@@ -10,7 +10,8 @@ import { isNearlyFull, readPeers, totalRoom } from '../peers/peer-directory.js';
 import { DEFAULT_TOKEN, type PeerSummary } from '../peers/peers.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { parseCredentialsSecret } from '../provider/client-credentials.js';
-import { withCore, type CommandContext } from './command.js';
+import { readConfig, withCore, type CommandContext } from './command.js';
+import { configuredSettings } from '../composition/core.js';
 import { instant, minute, plain, show, table, type Paint } from '../composition/terminal.js';
 
 /** Options of `peers add`. */
@@ -243,10 +244,14 @@ export async function setCredentialsCommand(context: CommandContext, file: strin
     what: 'the client credentials (JSON)',
     tell: (line) => output.err(`${line}\n`),
   });
-  const { clientId } = parseCredentialsSecret(text).credentials;
+  const config = readConfig(context);
+  const { clientId } = parseCredentialsSecret(
+    text,
+    configuredSettings(config.tokens[0]),
+  ).credentials;
   await withCore(
     context,
-    async ({ store, config }) => {
+    async ({ store }) => {
       const [{ credentialsSecretId }] = config.tokens;
       const versionId = await writeSecret(store, credentialsSecretId, text);
       show(output, { client_id: clientId, version_id: versionId }, [
@@ -254,6 +259,6 @@ export async function setCredentialsCommand(context: CommandContext, file: strin
         'The next rotation uses them. Try them now: service-token-broker rotate',
       ]);
     },
-    { creates: 'store' },
+    { creates: 'store', config },
   );
 }

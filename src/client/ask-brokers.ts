@@ -1,7 +1,8 @@
 import { notify } from '../tokens/errors.js';
 import { backoff } from '../tokens/time.js';
 import { TokenRequestError } from './client-errors.js';
-import { readPeerSecret, type ClientSettings } from './client-options.js';
+import type { ClientSettings } from './client-options.js';
+import { ProofReader, type PeerProof } from './peer-proof.js';
 import { requestToken, type GrantedToken } from './token-request.js';
 
 /** How a token is asked for. */
@@ -20,9 +21,9 @@ interface BrokerToken extends GrantedToken {
   readonly broker: string;
 }
 
-/** A refusal that every broker would repeat, as long as the secret is the same. */
+/** A refusal that every broker would repeat, as long as the proof is the same. */
 interface Refusal extends RememberedFailure {
-  readonly secret: string;
+  readonly proofKey: string;
 }
 
 /**
@@ -31,16 +32,18 @@ interface Refusal extends RememberedFailure {
  * A broker that cannot be reached, is slow, fails (5xx, 429), answers nonsense or serves an expired token is followed by
  * the next. One that refuses the peer or its request (400, 401, 403) is not: all brokers of a list know the same peers,
  * so another would say the same, and count one more failed login. That refusal is remembered, and repeated without
- * asking, until its rest is over (see {@link remember}) or the peer has another secret.
+ * asking, until its rest is over (see {@link remember}) or the peer has another secret, workload token or certificate.
  */
 export class BrokerAsker {
   readonly #settings: ClientSettings;
+  readonly #proofs: ProofReader;
   #brokers: readonly ListedBroker[];
   #refusal: Refusal | undefined;
   #lastGood: string | undefined;
 
   constructor(settings: ClientSettings) {
     this.#settings = settings;
+    this.#proofs = new ProofReader(settings.peer, settings.clock);
     this.#brokers = settings.brokers.map((url) => ({ url }));
   }
 
@@ -50,48 +53,54 @@ export class BrokerAsker {
     const deadline = clock.now() + deadlineMs;
     const rounds = isUrgent ? this.#settings.rounds : 1;
     for (let failedRounds = 1; ; failedRounds += 1) {
-      const token = await this.#round(pastCaches, isUrgent, deadline);
-      if (token !== undefined) return token;
+      const outcome = await this.#round(pastCaches, isUrgent, deadline);
+      if (outcome !== undefined && !(outcome instanceof TokenRequestError)) return outcome;
       const now = clock.now();
-      const brokers = this.#brokers;
+      const brokers =
+        outcome === undefined
+          ? this.#brokers
+          : [{ url: '', failure: remember(outcome, undefined, now, 0) }];
       const progress = { brokers, failedRounds, isUrgent, rounds, now, deadline, random: random() };
       const pause = pauseBeforeRound(progress);
-      if (pause === undefined) throw noToken(brokers, now, isUrgent);
+      if (pause === undefined) throw outcome ?? noToken(brokers, now, isUrgent);
       await clock.sleep(pause);
     }
   }
 
+  /** The token; or why the peer's proof cannot be read at the moment; `undefined` when no broker gave a token. */
   async #round(
     pastCaches: boolean,
     isUrgent: boolean,
     deadline: number,
-  ): Promise<BrokerToken | undefined> {
+  ): Promise<BrokerToken | TokenRequestError | undefined> {
     const { clock } = this.#settings;
     for (const { url } of lineUp(this.#brokers, clock.now(), isUrgent)) {
       if (clock.now() >= deadline) return undefined;
-      const token = await this.#askOne(url, pastCaches, isUrgent, deadline);
-      if (token !== undefined) return token;
+      const outcome = await this.#askOne(url, pastCaches, isUrgent, deadline);
+      if (outcome !== undefined) return outcome;
     }
     return undefined;
   }
 
-  /** The token; `undefined` when the next broker may have one. */
+  /** The token; or why the peer's proof cannot be read; `undefined` when the next broker may have one. */
   async #askOne(
     broker: string,
     pastCaches: boolean,
     isUrgent: boolean,
     deadline: number,
-  ): Promise<BrokerToken | undefined> {
-    const { clock, fetch, observer, peerId, random, skewMs } = this.#settings;
-    const peerSecret = await readPeerSecret(this.#settings, this.#timeLeft(deadline));
+  ): Promise<BrokerToken | TokenRequestError | undefined> {
+    const { audience, clock, fetch, observer, random, resource, skewMs } = this.#settings;
+    const proof = await this.#readProof(deadline);
+    if (proof instanceof TokenRequestError) return proof;
     const startedAt = clock.now();
-    const refusal = this.#refusalOf(peerSecret);
+    const refusal = this.#refusalOf(proof);
     if (refusal !== undefined && isResting(refusal, startedAt, isUrgent)) throw refusal.error;
     try {
       const token = await requestToken({
         broker,
-        peerId,
-        peerSecret,
+        proof,
+        audience,
+        resource,
         pastCaches,
         fetch,
         clock,
@@ -106,8 +115,8 @@ export class BrokerAsker {
       const durationSeconds = (now - startedAt) / 1_000;
       notify(() => observer.brokerFailed?.({ broker, error, durationSeconds }));
       if (isRefusal(error)) {
-        const last = this.#refusalOf(peerSecret);
-        this.#refusal = { ...remember(error, last, now, random()), secret: peerSecret };
+        const last = this.#refusalOf(proof);
+        this.#refusal = { ...remember(error, last, now, random()), proofKey: proof.key };
         throw error;
       }
       this.#update(broker, (last) => remember(error, last, now, random()));
@@ -121,8 +130,18 @@ export class BrokerAsker {
     return Math.max(1, Math.min(timeoutMs, deadline - clock.now()));
   }
 
-  #refusalOf(secret: string): Refusal | undefined {
-    return this.#refusal?.secret === secret ? this.#refusal : undefined;
+  /** The proof, or why it cannot be read; that may pass, as a file that is being written does. */
+  async #readProof(deadline: number): Promise<PeerProof | TokenRequestError> {
+    try {
+      return await this.#proofs.read(this.#timeLeft(deadline));
+    } catch (error) {
+      if (error instanceof TokenRequestError && error.kind === 'retry') return error;
+      throw error;
+    }
+  }
+
+  #refusalOf({ key }: PeerProof): Refusal | undefined {
+    return this.#refusal?.proofKey === key ? this.#refusal : undefined;
   }
 
   #noteSuccess(broker: string): void {

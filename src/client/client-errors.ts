@@ -61,9 +61,9 @@ const KINDS = {
   BROKER_REDIRECTED: 'misconfigured',
   /** The answer is neither a token response nor an OAuth error, or is too large. */
   BROKER_ANSWER_INVALID: 'misconfigured',
-  /** The broker does not know the peer's id with this secret. */
+  /** The broker does not know the peer by this secret, workload token or certificate. */
   BROKER_CREDENTIALS_REFUSED: 'misconfigured',
-  /** The broker knows the peer, and refuses what it asks for: most often the peer lacks the role `token`. */
+  /** The broker knows the peer, and refuses what it asks for: the peer lacks the role `token`, or no token fits. */
   BROKER_REQUEST_REFUSED: 'misconfigured',
   /** The `fetch` function failed in an unexpected way. */
   BROKER_UNEXPECTED: 'bug',
@@ -75,6 +75,14 @@ const KINDS = {
   PEER_SECRET_UNREADABLE: 'retry',
   /** The function for the peer's secret returned something that is not a secret. */
   PEER_SECRET_INVALID: 'misconfigured',
+  /** The function for the workload token failed. */
+  WORKLOAD_TOKEN_UNREADABLE: 'retry',
+  /** The function for the workload token returned something that is not a JWT, such as an empty or half-written file. */
+  WORKLOAD_TOKEN_INVALID: 'retry',
+  /** A function for the client certificate, its key or the authorities failed. */
+  PEER_CERTIFICATE_UNREADABLE: 'retry',
+  /** What is to be the client certificate or its key is damaged, or they do not fit together. */
+  PEER_CERTIFICATE_INVALID: 'retry',
 } as const satisfies Record<string, ErrorKind>;
 
 /** The stable codes of {@link TokenRequestError}. */

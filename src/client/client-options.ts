@@ -1,27 +1,28 @@
-import { bareError, isLoopbackHost, parseUrl, systemCode } from '../tokens/http.js';
+import { isLoopbackHost, parseUrl } from '../tokens/http.js';
 import { isJsonObject } from '../tokens/json.js';
-import { systemClock, withDeadline, type Clock } from '../tokens/time.js';
-import { ClientConfigError, readAll, TokenRequestError } from './client-errors.js';
-
-/** Who asks: a peer of the broker, as `service-token-broker peers add` made it. */
-export interface PeerOptions {
-  readonly id: string;
-  /**
-   * The peer's secret, or a function that returns it. The function is called for each request, so that a secret replaced in a
-   * mounted file or a vault is used at once. White space and a byte-order mark around it are ignored.
-   */
-  readonly secret: string | (() => string | Promise<string>);
-}
+import { systemClock, type Clock } from '../tokens/time.js';
+import { ClientConfigError, readAll, type TokenRequestError } from './client-errors.js';
+import { readPeer, type PeerIdentity, type PeerOptions } from './peer-proof.js';
 
 /** How `createServiceTokenClient` gets the service token. */
 export interface ServiceTokenClientOptions {
   /**
    * The brokers, in the order in which they are asked: URLs without `/oauth2/token`, such as
-   * `https://broker.internal`. All of them must know the peer by the same secret.
+   * `https://broker.internal`. All of them must know the peer, and by the same proof.
    */
   readonly brokers: string | readonly string[];
-  /** The content of the file that `peers add` wrote fits as it is. */
+  /**
+   * Who asks, and how it proves that: `{ id, secret }`, `{ workloadToken }` or `{ certificate, key }`. The content of the file
+   * that `peers add` wrote fits as it is.
+   */
   readonly peer: PeerOptions;
+  /**
+   * Which token is asked for, by its audience, where the peer may have several: sent as the parameter `audience`. Default: the
+   * broker chooses.
+   */
+  readonly audience?: string;
+  /** The same by the standard parameter `resource` (RFC 8707 §2): an absolute URI without a fragment. Default: none. */
+  readonly resource?: string;
   /** Allows `http:` to other machines, where a mesh encrypts the traffic. Default false: to this machine only. */
   readonly allowInsecureHttp?: boolean;
   /** How long a token is used before it is requested again, in seconds. From 1 to 86400, default 300. */
@@ -120,8 +121,9 @@ export interface ServedStale {
 export interface ClientSettings {
   /** Without a slash at the end. */
   readonly brokers: readonly string[];
-  readonly peerId: string;
-  readonly readSecret: () => unknown;
+  readonly peer: PeerIdentity;
+  readonly audience: string | undefined;
+  readonly resource: string | undefined;
   readonly ttlMs: number;
   readonly skewMs: number;
   readonly timeoutMs: number;
@@ -136,6 +138,8 @@ export interface ClientSettings {
 const KNOWN: Readonly<Record<keyof ServiceTokenClientOptions, true>> = {
   brokers: true,
   peer: true,
+  audience: true,
+  resource: true,
   allowInsecureHttp: true,
   ttlSeconds: true,
   skewSeconds: true,
@@ -160,9 +164,9 @@ export function readClientOptions(options: ServiceTokenClientOptions): ClientSet
   }
   const { allowInsecureHttp = false, timeoutSeconds = 5 } = options;
   const {
-    peer,
     unknown: _,
     insecure: __,
+    encrypted: ___,
     ...settings
   } = readAll({
     unknown: () => refuseUnknown(options),
@@ -173,6 +177,9 @@ export function readClientOptions(options: ServiceTokenClientOptions): ClientSet
     // With an unusable flag every URL is read as if it were true: the flag is the only mistake.
     brokers: () => readBrokerUrls(options.brokers, allowInsecureHttp),
     peer: () => readPeer(options.peer),
+    encrypted: () => requireEncryption(options),
+    audience: () => readTarget('audience', options.audience),
+    resource: () => readTarget('resource', options.resource),
     ttlMs: () => readSpan('ttlSeconds', options.ttlSeconds ?? 300, 1, 86_400),
     skewMs: () => readSpan('skewSeconds', options.skewSeconds ?? 60, 0, 3_600),
     timeoutMs: () => readSpan('timeoutSeconds', timeoutSeconds, 0.001, 600),
@@ -199,7 +206,7 @@ export function readClientOptions(options: ServiceTokenClientOptions): ClientSet
     },
     random: () => requireFunction('random', options.random ?? Math.random),
   });
-  return { ...settings, ...peer };
+  return settings;
 }
 
 function refuseUnknown(options: object): void {
@@ -260,25 +267,43 @@ function readUrl(name: string, text: unknown, allowInsecureHttp: boolean): strin
   return `${url.origin}${path}`;
 }
 
-/** The id without the white space that a pasted one ends with. */
-function readPeer(peer: PeerOptions): Pick<ClientSettings, 'peerId' | 'readSecret'> {
-  if (!isJsonObject(peer)) {
-    throw new ClientConfigError('"peer" must have the peer\'s id and secret.');
+/** Mutual TLS needs TLS: over plain HTTP the certificate would not be presented, and the broker would see nobody. */
+function requireEncryption({ brokers, peer, fetch }: ServiceTokenClientOptions): void {
+  if (!isJsonObject(peer) || peer.certificate === undefined) return;
+  const texts: readonly unknown[] = Array.isArray(brokers) ? brokers : [brokers];
+  const isPlain = texts.some((text) => typeof text === 'string' && /^\s*http:/i.test(text));
+  const mistakes = [
+    ...(isPlain
+      ? ['A client certificate is presented over https: alone: "brokers" names an http: URL.']
+      : []),
+    ...(fetch === undefined
+      ? []
+      : [
+          '"fetch" cannot be set with "peer.certificate", which the client presents itself. Leave it out, or present the ' +
+            'certificate in your own function.',
+        ]),
+  ];
+  if (mistakes.length > 0) throw new ClientConfigError(mistakes);
+}
+
+/** The longest `audience` and `resource`, in characters. */
+const MAX_TARGET_LENGTH = 1_024;
+
+function readTarget(name: 'audience' | 'resource', value: unknown): string | undefined {
+  if (value === undefined) return undefined;
+  if (
+    typeof value !== 'string' ||
+    !/^[^\s\p{Cc}]+$/u.test(value) ||
+    value.length > MAX_TARGET_LENGTH
+  ) {
+    throw new ClientConfigError(`"${name}" must be a text without white space.`);
   }
-  const { id, secret } = peer;
-  return readAll({
-    peerId: () => {
-      if (typeof id === 'string' && id.trim() !== '') return id.trim();
-      throw new ClientConfigError('"peer.id" must be the id that the broker knows the peer by.');
-    },
-    readSecret: (): (() => unknown) => {
-      if (typeof secret === 'function') return () => secret();
-      if (typeof secret === 'string' && secret.trim() !== '') return () => secret;
-      throw new ClientConfigError(
-        '"peer.secret" must be the peer\'s secret, or a function that returns it.',
-      );
-    },
-  });
+  if (name === 'resource' && (parseUrl(value) === undefined || value.includes('#'))) {
+    throw new ClientConfigError(
+      '"resource" must be an absolute URI without a fragment (RFC 8707).',
+    );
+  }
+  return value;
 }
 
 /** @param value in seconds, as `least` and `most` are. @returns whole milliseconds. */
@@ -297,43 +322,4 @@ function requireFunction<Value extends (...args: never[]) => unknown>(
 ): Value {
   if (typeof value === 'function') return value;
   throw new ClientConfigError(`"${name}" must be a function.`);
-}
-
-/**
- * The peer's current secret, without the white space and the byte-order mark around it: `trim` removes both.
- *
- * @param timeoutMs milliseconds that a function may take to return it.
- * @throws {TokenRequestError} `PEER_SECRET_UNREADABLE`, `PEER_SECRET_INVALID`.
- */
-export async function readPeerSecret(
-  { clock, readSecret }: Pick<ClientSettings, 'clock' | 'readSecret'>,
-  timeoutMs: number,
-): Promise<string> {
-  let secret: unknown;
-  try {
-    secret = await withDeadline(
-      clock,
-      timeoutMs,
-      async () => readSecret(),
-      () => unreadable(`returned none within ${Math.ceil(timeoutMs / 100) / 10} s`),
-    );
-  } catch (error) {
-    if (error instanceof TokenRequestError) throw error;
-    // The error itself may quote the secret, as that of a JSON parser does.
-    const cause = bareError(error);
-    throw unreadable(`failed (${systemCode(error) ?? cause.message})`, cause);
-  }
-  if (typeof secret === 'string' && secret.trim() !== '') return secret.trim();
-  throw new TokenRequestError(
-    'PEER_SECRET_INVALID',
-    "The function for the peer's secret returned none: it must return a text that is not empty.",
-  );
-}
-
-function unreadable(why: string, cause?: Error): TokenRequestError {
-  return new TokenRequestError(
-    'PEER_SECRET_UNREADABLE',
-    `The function for the peer's secret ${why}.`,
-    { cause },
-  );
 }

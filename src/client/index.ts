@@ -42,13 +42,19 @@ export {
 export type {
   BrokerFailed,
   BrokerSwitched,
-  PeerOptions,
   RefreshFailed,
   ServedStale,
   ServiceTokenClientObserver,
   ServiceTokenClientOptions,
   TokenRefreshed,
 } from './client-options.js';
+export type {
+  PeerOptions,
+  PeerWithCertificate,
+  PeerWithSecret,
+  PeerWithWorkloadToken,
+  PemSource,
+} from './peer-proof.js';
 export {
   createServiceTokenClient,
   type ServiceTokenClient,

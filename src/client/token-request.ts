@@ -1,7 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import {
   bareError,
-  clientSecretBasic,
   connectionFailure,
   isTemporaryStatus,
   lostBody,
@@ -11,14 +10,18 @@ import {
 import { isJsonObject, parseStrictJson, type JsonObject } from '../tokens/json.js';
 import { withDeadline, type Clock } from '../tokens/time.js';
 import { ClientConfigError, TokenRequestError } from './client-errors.js';
+import { fetchDirectly } from './direct-fetch.js';
+import type { PeerProof } from './peer-proof.js';
 import { directDispatcher } from './proxies.js';
 
 /** One token request to one broker. */
 interface TokenRequest {
   /** The broker's URL without a slash at the end. */
   readonly broker: string;
-  readonly peerId: string;
-  readonly peerSecret: string;
+  readonly proof: PeerProof;
+  /** Which token, where the peer may have several. */
+  readonly audience: string | undefined;
+  readonly resource: string | undefined;
   /** Asks the broker to look past its own cache. */
   readonly pastCaches: boolean;
   readonly fetch: typeof globalThis.fetch;
@@ -37,7 +40,8 @@ export interface GrantedToken {
 }
 
 /**
- * Asks one broker once: the client-credentials grant (RFC 6749 §4.4) with `client_secret_basic`. Follows no redirect.
+ * Asks one broker once: the client-credentials grant (RFC 6749 §4.4) with `client_secret_basic`, with a workload token as
+ * `client_assertion` (RFC 7523 §2.2), or with a client certificate (`tls_client_auth`, RFC 8705 §2.1). Follows no redirect.
  *
  * `expiresAt` counts from before the request was sent, so that it is never too late, and by `expires_in`, a span, so that it
  * does not matter how far the clocks of the two machines are apart.
@@ -74,9 +78,9 @@ interface Grant {
 const MAX_ANSWER_BYTES = 64 * 1024;
 
 async function talk(request: TokenRequest, signal: AbortSignal): Promise<Grant> {
-  const { broker, clock, fetch } = request;
+  const { broker, clock, proof } = request;
   try {
-    const response = await fetch(`${broker}/oauth2/token`, requestInit(request, signal));
+    const response = await send(request, signal);
     const { status, headers } = response;
     const failure = failureByStatus(status, headers, broker, clock.now());
     if (failure !== undefined) {
@@ -87,31 +91,36 @@ async function talk(request: TokenRequest, signal: AbortSignal): Promise<Grant> 
     const body = await readBoundedBody(response, MAX_ANSWER_BYTES, () =>
       invalidAnswer(broker, status, `it has more than ${MAX_ANSWER_BYTES} bytes`),
     );
-    return readGrant(status, body, broker);
+    return readGrant(status, body, broker, proof.kind);
   } catch (error) {
     if (error instanceof TokenRequestError || error instanceof ClientConfigError) throw error;
-    throw noAnswer(error, broker);
+    throw noAnswer(error, broker, proof.kind);
   }
 }
 
-function requestInit(request: TokenRequest, signal: AbortSignal): RequestInit {
-  const { broker, peerId, peerSecret, pastCaches } = request;
+function send(request: TokenRequest, signal: AbortSignal): Promise<Response> {
+  const { broker, proof, audience, resource, pastCaches, fetch } = request;
+  const { tokenAuthorization: authorization, agent } = proof;
+  const url = `${broker}/oauth2/token`;
+  const method = 'POST';
+  const headers = {
+    accept: 'application/json',
+    ...(authorization !== undefined && { authorization }),
+    'content-type': 'application/x-www-form-urlencoded',
+    ...(pastCaches && { 'cache-control': 'no-cache' }),
+  };
+  const body = new URLSearchParams({
+    grant_type: 'client_credentials',
+    ...(audience !== undefined && { audience }),
+    ...(resource !== undefined && { resource }),
+    ...proof.form,
+  }).toString();
+  if (agent !== undefined) return fetchDirectly(url, { method, headers, body, signal, agent });
+  const init: RequestInit = { method, headers, body, redirect: 'manual', signal };
   // Plain http is allowed to this very machine and to networks in which nobody can listen, not to a proxy.
   const dispatcher = broker.startsWith('http:') ? directDispatcher(undefined) : undefined;
-  const init: RequestInit = {
-    method: 'POST',
-    headers: {
-      accept: 'application/json',
-      authorization: clientSecretBasic(peerId, peerSecret),
-      'content-type': 'application/x-www-form-urlencoded',
-      ...(pastCaches && { 'cache-control': 'no-cache' }),
-    },
-    body: 'grant_type=client_credentials',
-    redirect: 'manual',
-    signal,
-  };
   if (dispatcher !== undefined) init.dispatcher = dispatcher;
-  return init;
+  return fetch(url, init);
 }
 
 /**
@@ -187,10 +196,16 @@ const NOTHING_THERE = new Set([404, 405, 410]);
 /**
  * Reads a token response (RFC 6749 §5.1) or an error (§5.2), whatever content type it claims.
  *
+ * @param proof what was sent, for the words about a refusal.
  * @throws {TokenRequestError} `BROKER_CREDENTIALS_REFUSED`, `BROKER_REQUEST_REFUSED`, `BROKER_UNAVAILABLE`,
  *   `BROKER_NOT_FOUND`, `BROKER_ANSWER_INVALID`.
  */
-export function readGrant(status: number, body: Buffer, broker: string): Grant {
+export function readGrant(
+  status: number,
+  body: Buffer,
+  broker: string,
+  proof: PeerProof['kind'] = 'secret',
+): Grant {
   // A TextDecoder leaves out the byte-order mark that some proxies and files bring.
   const json = isUtf8(body)
     ? parseStrictJson(new TextDecoder().decode(body), MAX_DEPTH)
@@ -204,7 +219,7 @@ export function readGrant(status: number, body: Buffer, broker: string): Grant {
   if (lost !== undefined) throw invalidAnswer(broker, status, `it is ${lost}`);
   if (!json.ok) throw invalidAnswer(broker, status, json.fault);
   if (!isJsonObject(json.value)) throw invalidAnswer(broker, status, 'it is not a JSON object');
-  if (status !== 200) throw refusal(status, json.value, broker);
+  if (status !== 200) throw refusal(status, json.value, broker, proof);
   const { access_token: token, token_type: type, expires_in: life } = json.value;
   if (typeof type !== 'string' || type.toLowerCase() !== 'bearer') {
     throw invalidAnswer(broker, status, '"token_type" must be "Bearer"');
@@ -247,7 +262,12 @@ function lostAnswer(broker: string, status: number, lost: string): TokenRequestE
  * Only an OAuth error about the peer or its request is a refusal that every broker would repeat. Gateways, proxies and other
  * services answer with an `error` of their own.
  */
-function refusal(status: number, json: JsonObject, broker: string): TokenRequestError {
+function refusal(
+  status: number,
+  json: JsonObject,
+  broker: string,
+  proof: PeerProof['kind'],
+): TokenRequestError {
   const { error: code } = json;
   if (typeof code !== 'string') return invalidAnswer(broker, status, 'it has no OAuth error code');
   if (!OAUTH_ERRORS.has(code) || !REFUSALS.has(status)) {
@@ -260,18 +280,45 @@ function refusal(status: number, json: JsonObject, broker: string): TokenRequest
     );
   }
   if (status === 401 || code === 'invalid_client') {
+    const { what, advice } = REFUSED_PROOFS[proof];
     return new TokenRequestError(
       'BROKER_CREDENTIALS_REFUSED',
-      `The broker ${broker} does not accept the peer's id and secret (status ${status}, ${code}). Compare them with ` +
-        'the file that "service-token-broker peers add" wrote.',
+      `The broker ${broker} does not accept ${what} (status ${status}, ${code}). ${advice}`,
     );
   }
-  const advice = code === 'unauthorized_client' ? ' Give the peer the role "token".' : '';
   return new TokenRequestError(
     'BROKER_REQUEST_REFUSED',
-    `The broker ${broker} refuses to serve the token (status ${status}, ${code}).${advice}`,
+    `The broker ${broker} refuses to serve the token (status ${status}, ${code}).${REFUSAL_ADVICE[code] ?? ''}`,
   );
 }
+
+const REFUSED_PROOFS: Readonly<
+  Record<PeerProof['kind'], { readonly what: string; readonly advice: string }>
+> = {
+  secret: {
+    what: "the peer's id and secret",
+    advice: 'Compare them with the file that "service-token-broker peers add" wrote.',
+  },
+  'workload-token': {
+    what: "the peer's workload token",
+    advice:
+      "Its audience must be the broker's public URL, and its issuer and subject those of a peer in the broker's " +
+      'configuration; the log of the broker says what does not fit.',
+  },
+  certificate: {
+    what: "the peer's client certificate",
+    advice:
+      "Its name must be that of a peer in the broker's configuration. A proxy before the broker that ends TLS must pass the " +
+      'certificate on.',
+  },
+};
+
+const REFUSAL_ADVICE: Readonly<Record<string, string>> = {
+  unauthorized_client: ' Give the peer the role "token".',
+  invalid_target:
+    ' There is no token for this "audience" and "resource", or the peer may not have it, or it may have several and the ' +
+    'client does not say which: compare these options with the tokens that the broker grants to the peer.',
+};
 
 function tooSlow(broker: string, timeoutMs: number): TokenRequestError {
   return new TokenRequestError(
@@ -280,7 +327,11 @@ function tooSlow(broker: string, timeoutMs: number): TokenRequestError {
   );
 }
 
-function noAnswer(error: unknown, broker: string): TokenRequestError {
+/** Alerts of a server that does not take the client's certificate (RFC 8446 §6.2). */
+const CERTIFICATE_REFUSED =
+  /^ERR_SSL_\w*ALERT_(?:BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_(?:REVOKED|EXPIRED|UNKNOWN)|UNKNOWN_CA|ACCESS_DENIED)$/;
+
+function noAnswer(error: unknown, broker: string, proof: PeerProof['kind']): TokenRequestError {
   const failure = connectionFailure(error);
   if (failure === undefined) {
     const cause = bareError(error);
@@ -291,6 +342,13 @@ function noAnswer(error: unknown, broker: string): TokenRequestError {
       { cause },
     );
   }
+  if (failure.kind === 'tls' && proof === 'certificate' && CERTIFICATE_REFUSED.test(failure.code)) {
+    return new TokenRequestError(
+      'BROKER_TLS_FAILED',
+      `The broker ${broker} does not take the peer's client certificate (${failure.code}): it has expired, or is of an ` +
+        'authority that the broker does not trust.',
+    );
+  }
   if (failure.kind === 'tls') {
     return new TokenRequestError(
       'BROKER_TLS_FAILED',
@@ -299,6 +357,10 @@ function noAnswer(error: unknown, broker: string): TokenRequestError {
   }
   return new TokenRequestError(
     'BROKER_UNREACHABLE',
-    `The broker ${broker} cannot be reached: ${failure.why}.`,
+    `The broker ${broker} cannot be reached: ${failure.why}.${
+      proof === 'certificate'
+        ? " Servers close the connection, too, when they do not take the peer's client certificate."
+        : ''
+    }`,
   );
 }

@@ -1,6 +1,7 @@
 import { DEFAULT_NAME, type BrokerConfig, type TokenConfig } from '../config/broker-config.js';
 import type { ClockSource } from '../operations/clock-watch.js';
 import type { ProviderSettings } from '../provider/client-credentials.js';
+import type { AwsProofs } from '../provider/client-proofs.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
 import type { TokenProvider } from '../provider/token-provider.js';
 import {
@@ -82,7 +83,11 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
   const onProviderDate = onDate && ((reading: DateReading) => onDate('provider', reading));
   const provider =
     options.provider ??
-    createOAuthProvider({ clock, ...(onProviderDate && { onDate: onProviderDate }) });
+    createOAuthProvider({
+      clock,
+      awsProofs: lazyAwsProofs(),
+      ...(onProviderDate && { onDate: onProviderDate }),
+    });
   const store =
     options.store ??
     (await openStore(config, clock, {
@@ -240,6 +245,17 @@ async function withFreshKeys(
 
 function isAskedToWait({ cause }: KeysUnavailableError): boolean {
   return cause instanceof BrokerError && cause.retryAfterSeconds !== undefined;
+}
+
+/** The provider's port to AWS, made once, at the first call: only a KMS key or a token of AWS loads the SDK for it. */
+export function lazyAwsProofs(): () => Promise<AwsProofs> {
+  let made: Promise<AwsProofs> | undefined;
+  return () => {
+    made ??= import('../secrets/aws/aws-client-proofs.js').then(
+      ({ AwsClientProofs }) => new AwsClientProofs(),
+    );
+    return made;
+  };
 }
 
 /** What serving takes from a core: its store, its settings, and its tokens. */

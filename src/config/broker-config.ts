@@ -45,6 +45,16 @@ export interface ProviderConfig {
   readonly clientAuthentication: Settings['BROKER_CLIENT_AUTHENTICATION'];
   /** `undefined` means by what the credentials secret holds. */
   readonly clientAssertionAudience: string | undefined;
+  /** `undefined` means by what the credentials secret holds. */
+  readonly clientId?: string | undefined;
+  readonly kmsKeyId?: string | undefined;
+  readonly kmsAlgorithm?: Settings['BROKER_KMS_ALGORITHM'];
+  readonly clientAssertionKeyId?: string | undefined;
+  readonly workloadTokenFile?: string | undefined;
+  readonly awsTokenAudience?: string | undefined;
+  readonly awsTokenAlgorithm?: Settings['BROKER_AWS_TOKEN_ALGORITHM'];
+  readonly clientCertificateFile?: string | undefined;
+  readonly clientKeyFile?: string | undefined;
   readonly allowInsecureHttp: boolean;
 }
 
@@ -166,6 +176,15 @@ export function tokenOf(name: string, providerName: string, settings: Settings):
       resource: settings.BROKER_RESOURCE ?? [],
       clientAuthentication: settings.BROKER_CLIENT_AUTHENTICATION,
       clientAssertionAudience: settings.BROKER_CLIENT_ASSERTION_AUDIENCE,
+      clientId: settings.BROKER_CLIENT_ID,
+      kmsKeyId: settings.BROKER_KMS_KEY_ID,
+      kmsAlgorithm: settings.BROKER_KMS_ALGORITHM,
+      clientAssertionKeyId: settings.BROKER_CLIENT_ASSERTION_KEY_ID,
+      workloadTokenFile: settings.BROKER_WORKLOAD_TOKEN_FILE,
+      awsTokenAudience: settings.BROKER_AWS_TOKEN_AUDIENCE,
+      awsTokenAlgorithm: settings.BROKER_AWS_TOKEN_ALGORITHM,
+      clientCertificateFile: settings.BROKER_CLIENT_CERTIFICATE_FILE,
+      clientKeyFile: settings.BROKER_CLIENT_KEY_FILE,
       allowInsecureHttp: settings.BROKER_ALLOW_INSECURE_HTTP,
     },
     verification: {

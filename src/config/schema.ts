@@ -57,6 +57,35 @@ const RULES: readonly Rule[] = [
   distinct('BROKER_TOKEN_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_TOKEN_SECRET_ID'),
+  needsMethod('BROKER_KMS_KEY_ID', 'kms'),
+  needsMethod('BROKER_WORKLOAD_TOKEN_FILE', 'workload_token'),
+  needsMethod('BROKER_AWS_TOKEN_AUDIENCE', 'workload_token'),
+  needsMethod('BROKER_CLIENT_CERTIFICATE_FILE', 'mtls'),
+  {
+    of: 'BROKER_KMS_KEY_ID',
+    and: ['BROKER_CLIENT_AUTHENTICATION'],
+    holds: (settings) =>
+      settings.BROKER_CLIENT_AUTHENTICATION !== 'kms' || settings.BROKER_KMS_KEY_ID !== undefined,
+    problem: 'it is missing, and BROKER_CLIENT_AUTHENTICATION is kms',
+  },
+  {
+    of: 'BROKER_WORKLOAD_TOKEN_FILE',
+    and: ['BROKER_CLIENT_AUTHENTICATION', 'BROKER_AWS_TOKEN_AUDIENCE'],
+    holds: (settings) =>
+      settings.BROKER_CLIENT_AUTHENTICATION !== 'workload_token' ||
+      (settings.BROKER_WORKLOAD_TOKEN_FILE === undefined) !==
+        (settings.BROKER_AWS_TOKEN_AUDIENCE === undefined),
+    problem:
+      'BROKER_CLIENT_AUTHENTICATION is workload_token, which needs either it or BROKER_AWS_TOKEN_AUDIENCE',
+  },
+  {
+    of: 'BROKER_CLIENT_KEY_FILE',
+    and: ['BROKER_CLIENT_CERTIFICATE_FILE'],
+    holds: (settings) =>
+      (settings.BROKER_CLIENT_KEY_FILE === undefined) ===
+      (settings.BROKER_CLIENT_CERTIFICATE_FILE === undefined),
+    problem: 'a certificate and its key belong together: one of the two files is missing',
+  },
   {
     of: 'BROKER_PEERS_SECRET_ID',
     and: [],
@@ -93,6 +122,17 @@ const RULES: readonly Rule[] = [
     problem: 'it is the same as PORT',
   },
 ];
+
+/** A setting that another client authentication would silently ignore. */
+function needsMethod(of: SettingName, method: Settings['BROKER_CLIENT_AUTHENTICATION']): Rule {
+  return {
+    of,
+    and: ['BROKER_CLIENT_AUTHENTICATION'],
+    holds: (settings) =>
+      settings[of] === undefined || settings.BROKER_CLIENT_AUTHENTICATION === method,
+    problem: `it counts with BROKER_CLIENT_AUTHENTICATION=${method} alone`,
+  };
+}
 
 function distinct(of: SettingName & `${string}_SECRET_ID`, other: typeof of): Rule {
   return {

@@ -29,6 +29,9 @@ export const CLIENT_AUTHENTICATION_METHODS = [
   'client_secret_basic',
   'client_secret_post',
   'private_key_jwt',
+  'kms',
+  'workload_token',
+  'mtls',
 ] as const;
 
 /** The levels of the log, from the most verbose to none. */
@@ -177,18 +180,68 @@ export const SETTINGS = {
     allowed: 'absolute URIs without a fragment, separated by commas',
     does: 'The resources to ask for (RFC 8707).',
   },
+  BROKER_CLIENT_ID: {
+    reads: values.line,
+    defaultNote: 'from the credentials secret',
+    allowed: 'text without control characters',
+    does: "The broker's client id at the provider. With a client authentication that has its proof elsewhere, the credentials secret is then not needed.",
+  },
   BROKER_CLIENT_AUTHENTICATION: {
     reads: values.oneOf(CLIENT_AUTHENTICATION_METHODS),
     defaultNote:
-      'private_key_jwt if the credentials secret has a `private_key`, else client_secret_basic',
-    allowed: 'client_secret_basic, client_secret_post or private_key_jwt',
-    does: 'How the broker authenticates to the provider.',
+      'private_key_jwt if the credentials secret has a `private_key`, mtls if it has a `certificate`, else client_secret_basic',
+    allowed: `one of ${CLIENT_AUTHENTICATION_METHODS.join(', ')}`,
+    does: 'How the broker authenticates to the provider. The last three need no stored secret.',
+  },
+  BROKER_KMS_KEY_ID: {
+    reads: values.line,
+    allowed: 'the id, ARN or alias of an AWS KMS key; with BROKER_CLIENT_AUTHENTICATION=kms',
+    does: 'The key that signs client assertions. It never leaves KMS.',
+  },
+  BROKER_KMS_ALGORITHM: {
+    reads: values.oneOf(['RS256', 'PS256', 'ES256']),
+    defaultNote: 'RS256 for an RSA key, ES256 for a P-256 key',
+    allowed: 'RS256, PS256 or ES256',
+    does: 'The algorithm that the KMS key signs with.',
+  },
+  BROKER_CLIENT_ASSERTION_KEY_ID: {
+    reads: values.line,
+    defaultNote: "the public key's thumbprint (RFC 7638)",
+    allowed: 'text without control characters',
+    does: 'The `kid` of the client assertions that KMS signs.',
+  },
+  BROKER_WORKLOAD_TOKEN_FILE: {
+    reads: values.line,
+    allowed: 'a path; with BROKER_CLIENT_AUTHENTICATION=workload_token',
+    does: "The file with the platform's token, which is the client assertion. Read at every mint.",
+  },
+  BROKER_AWS_TOKEN_AUDIENCE: {
+    reads: values.line,
+    allowed:
+      'text of at most 1000 characters; with BROKER_CLIENT_AUTHENTICATION=workload_token, in place of a file',
+    does: 'Asks AWS (`sts:GetWebIdentityToken`) for a token with this audience, which is the client assertion.',
+  },
+  BROKER_AWS_TOKEN_ALGORITHM: {
+    reads: values.oneOf(['RS256', 'ES384']),
+    defaultNote: 'RS256',
+    allowed: 'RS256 or ES384',
+    does: 'The algorithm that AWS signs that token with.',
+  },
+  BROKER_CLIENT_CERTIFICATE_FILE: {
+    reads: values.line,
+    allowed: 'a path; with BROKER_CLIENT_AUTHENTICATION=mtls and BROKER_CLIENT_KEY_FILE',
+    does: 'The client certificate for mutual TLS, with the intermediate ones after it, in PEM. Read at every mint.',
+  },
+  BROKER_CLIENT_KEY_FILE: {
+    reads: values.line,
+    allowed: 'a path; with BROKER_CLIENT_CERTIFICATE_FILE',
+    does: "The certificate's private key, in PEM. Read at every mint.",
   },
   BROKER_CLIENT_ASSERTION_AUDIENCE: {
     reads: values.assertionAudience,
     defaultNote: '`client_assertion_audience` of the credentials secret, or issuer',
     allowed: 'issuer, token_endpoint, or an absolute URI',
-    does: 'With private_key_jwt: the audience of the assertions that the broker signs. Okta and Ory Hydra demand the token endpoint.',
+    does: 'With private_key_jwt and kms: the audience of the assertions that the broker signs. Okta and Ory Hydra demand the token endpoint.',
   },
   BROKER_ALLOW_INSECURE_HTTP: {
     reads: values.either('true', 'false'),

@@ -1,4 +1,4 @@
-import { createCore, tokenField, type Core } from '../composition/core.js';
+import { createCore, lazyAwsProofs, tokenField, type Core } from '../composition/core.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { checkSettings } from '../config/check-settings.js';
 import { ConfigError } from '../config/config-error.js';
@@ -55,7 +55,9 @@ export function prepareFunction(
       for (const warning of config.warnings) log('warn', warning);
       const core = await createCore(config, {
         clock,
-        provider: timedProvider(options.provider ?? createOAuthProvider({ clock })),
+        provider: timedProvider(
+          options.provider ?? createOAuthProvider({ clock, awsProofs: lazyAwsProofs() }),
+        ),
         observer: ({ name }) => ({
           stepEnded: (step, versionId, ended, detail) =>
             log('info', 'rotation step ended', {

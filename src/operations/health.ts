@@ -121,21 +121,21 @@ export class HealthReport {
       // Not logged as a failure: the log says already that the process stops.
       return resultOf(this.health.check([() => indicators.check('process').down(STOPPING)]));
     }
-    const found = await Promise.all(
-      [...source.tokens].map(async ([name, one]) => ({
-        // One token alone needs no name.
-        suffix: source.tokens.size === 1 ? '' : `:${name}`,
-        token: await this.#tokenState(one),
-        source: one,
-      })),
+    const tokens = [...source.tokens].map(([name, one]) => ({
+      // One token alone needs no name.
+      suffix: source.tokens.size === 1 ? '' : `:${name}`,
+      state: this.#tokenState(one),
+      one,
+    }));
+    const isServing = Promise.all(tokens.map(({ state }) => state)).then((all) =>
+      all.some(({ ok }) => ok),
     );
-    const isReady = found.some(({ token }) => token.ok);
     const result = await resultOf(
       this.health.check([
-        ...found.flatMap(({ suffix, token, source: of }) => [
-          () => tokenHealth(indicators, `token${suffix}`, token, isReady),
-          () => otherHealth(indicators, `rotation${suffix}`, of.rotation()),
-          () => otherHealth(indicators, `coverage${suffix}`, of.coverage()),
+        ...tokens.flatMap(({ suffix, state, one }) => [
+          async () => tokenHealth(indicators, `token${suffix}`, await state, await isServing),
+          () => otherHealth(indicators, `rotation${suffix}`, one.rotation()),
+          () => otherHealth(indicators, `coverage${suffix}`, one.coverage()),
         ]),
         () => otherHealth(indicators, 'peers', source.peers()),
         () => otherHealth(indicators, 'clock', source.clock?.()),
@@ -215,7 +215,7 @@ function tokenHealth(
   indicators: HealthIndicatorService,
   name: string,
   { ok, stale, refused, ...state }: TokenReadiness,
-  isReady: boolean,
+  isServing: boolean,
 ): HealthIndicatorResult {
   const details = safeDetails({
     ...state,
@@ -223,7 +223,7 @@ function tokenHealth(
     ...(refused === true ? { refused } : undefined),
   });
   const indicator = indicators.check(name);
-  if (!ok) return isReady ? indicator.degraded(details) : indicator.down(details);
+  if (!ok) return isServing ? indicator.degraded(details) : indicator.down(details);
   return stale === true || refused === true ? indicator.degraded(details) : indicator.up(details);
 }
 

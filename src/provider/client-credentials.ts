@@ -1,5 +1,5 @@
 import { BrokerError } from '../tokens/errors.js';
-import { parseUrl, isLoopbackHost, clientSecretBasic } from '../tokens/http.js';
+import { parseUrl, isLoopbackHost } from '../tokens/http.js';
 import {
   isJsonObject,
   parseJsonObject,
@@ -7,13 +7,15 @@ import {
   trimPasted,
   type JsonObject,
 } from '../tokens/json.js';
-import { ProviderError, safeText } from './provider-errors.js';
-import { type CryptoKey, importJWK } from 'jose';
-import * as oauth from 'oauth4webapi';
-import { isRocaModulus } from '../verification/keys/usable-keys.js';
+import { ProviderError } from './provider-errors.js';
 
-/** The client credentials: the client id and secret (or private key) that the provider knows the broker by. */
-export type ClientCredentials = SecretCredentials | PrivateKeyCredentials;
+/** The client credentials: the client id, and what proves to the provider that it is the broker's. */
+export type ClientCredentials =
+  | SecretCredentials
+  | PrivateKeyCredentials
+  | KmsCredentials
+  | WorkloadCredentials
+  | CertificateCredentials;
 
 /** A client id with one secret, or with several while one is being replaced at the provider. */
 export interface SecretCredentials {
@@ -31,6 +33,47 @@ export interface PrivateKeyCredentials {
   readonly privateKey: PrivateJwk;
 }
 
+/** A client id with a key that never leaves AWS KMS: it signs the client assertions (RFC 7523 §2.2). */
+export interface KmsCredentials {
+  readonly kind: 'kms';
+  readonly clientId: string;
+  /** The key's id, ARN, alias or alias ARN. */
+  readonly keyId: string;
+  /** Default: RS256 for an RSA key, ES256 for a P-256 key. */
+  readonly algorithm?: KmsAlgorithm;
+  /** The assertions' `kid`. Default: the public key's thumbprint (RFC 7638). */
+  readonly assertionKeyId?: string;
+}
+
+/** The JWS algorithms that a KMS key signs client assertions with. */
+export type KmsAlgorithm = 'RS256' | 'PS256' | 'ES256';
+
+/** A client id with a token that the platform issues for the broker: it is the client assertion (RFC 7523 §2.2). */
+export interface WorkloadCredentials {
+  readonly kind: 'workload-token';
+  readonly clientId: string;
+  readonly source: WorkloadTokenSource;
+}
+
+/** Where the platform's token comes from: a file that the platform keeps fresh, or `sts:GetWebIdentityToken` of AWS. */
+export type WorkloadTokenSource =
+  | { readonly file: string }
+  | { readonly awsAudience: string; readonly algorithm: AwsTokenAlgorithm };
+
+/** The algorithms that AWS signs identity tokens with. */
+export type AwsTokenAlgorithm = 'RS256' | 'ES384';
+
+/** A client id with a certificate for mutual TLS (RFC 8705 §2). */
+export interface CertificateCredentials {
+  readonly kind: 'certificate';
+  readonly clientId: string;
+  /** The certificate and its key: paths of PEM files, read at every mint, or PEM texts. */
+  readonly from: 'files' | 'credentials secret';
+  /** The certificate, and the intermediate ones after it. */
+  readonly certificate: string;
+  readonly key: string;
+}
+
 /** A private JWK as in the credentials secret. */
 export interface PrivateJwk {
   readonly kty: string;
@@ -42,10 +85,21 @@ interface CredentialsSecret {
   readonly credentials: ClientCredentials;
   /** Optional members; the configuration overrides them. */
   readonly settings: Partial<ProviderSettings>;
+  /** Members with a secret that the configured client authentication does not use: they can be removed. */
+  readonly unused?: readonly string[];
 }
 
-/** How the broker proves its identity at the token endpoint (RFC 6749 §2.3.1, RFC 7523 §2.2). */
-export type ClientAuthentication = 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt';
+/**
+ * How the broker proves its identity at the token endpoint (RFC 6749 §2.3.1, RFC 7523 §2.2, RFC 8705 §2). `kms` and
+ * `workload_token` are `private_key_jwt` to the provider; `mtls` is `tls_client_auth` or `self_signed_tls_client_auth`.
+ */
+export type ClientAuthentication =
+  | 'client_secret_basic'
+  | 'client_secret_post'
+  | 'private_key_jwt'
+  | 'kms'
+  | 'workload_token'
+  | 'mtls';
 
 /** Where the provider is, and what to request. */
 export interface ProviderSettings {
@@ -66,6 +120,24 @@ export interface ProviderSettings {
    * or nothing, or when `tokenEndpoint` is given and nothing is discovered).
    */
   readonly clientAuthentication?: ClientAuthentication;
+  /** The client id. Default: from the credentials secret. */
+  readonly clientId?: string;
+  /** The KMS key that signs client assertions: its id, ARN, alias or alias ARN. */
+  readonly kmsKeyId?: string;
+  /** Default: RS256 for an RSA key, ES256 for a P-256 key. */
+  readonly kmsAlgorithm?: KmsAlgorithm;
+  /** The `kid` of client assertions that KMS signs. Default: the public key's thumbprint (RFC 7638). */
+  readonly clientAssertionKeyId?: string;
+  /** The file with the platform's token. */
+  readonly workloadTokenFile?: string;
+  /** The audience of the identity token that AWS is asked for, where it is the platform. */
+  readonly awsTokenAudience?: string;
+  /** Default: RS256. */
+  readonly awsTokenAlgorithm?: AwsTokenAlgorithm;
+  /** The file with the client certificate, and the intermediate ones after it, in PEM. */
+  readonly clientCertificateFile?: string;
+  /** The file with the certificate's private key, in PEM. */
+  readonly clientKeyFile?: string;
   /** The `aud` of client assertions (RFC 7523 §3): `issuer`, `token_endpoint`, or a URL as it is. Default: `issuer`. */
   readonly clientAssertionAudience?: string;
   /** Allows `http:` for hosts other than loopback ones. Default: false. */
@@ -76,7 +148,7 @@ export interface ProviderSettings {
 export class CredentialsSecretError extends BrokerError {}
 
 /** `CREDENTIALS_SECRET_INVALID` with the reason. The reason must not quote a value. */
-function invalidCredentials(what: string): CredentialsSecretError {
+export function invalidCredentials(what: string): CredentialsSecretError {
   return new CredentialsSecretError(
     'CREDENTIALS_SECRET_INVALID',
     'misconfigured',
@@ -84,35 +156,98 @@ function invalidCredentials(what: string): CredentialsSecretError {
   );
 }
 
-/** What must not appear in a message. A private key is never sent, so that no provider can quote it. */
+/**
+ * What must not appear in a message. A private key is never sent, so that no provider can quote it; assertions look like
+ * the tokens that are redacted everywhere.
+ */
 export function secretsOf(credentials: ClientCredentials): readonly string[] {
   return credentials.kind === 'secrets' ? credentials.secrets : [];
 }
 
 /**
  * Reads the credentials secret's JSON text: `client_id` with exactly one of `client_secret`, `client_secrets` (an
- * ordered list) and `private_key` (a JWK); optional `issuer`, `token_endpoint`, `audience`, `scope` and
- * `client_assertion_audience`. Other members are ignored.
+ * ordered list), `private_key` (a JWK) and `certificate` (with `certificate_key`, both PEM); optional `issuer`,
+ * `token_endpoint`, `audience`, `scope` and `client_assertion_audience`. Other members are ignored.
  *
  * `client_secrets` and `private_key` may also be JSON text in a string, as the key/value editor of the Secrets Manager
  * console writes them.
  *
+ * @param configured settings of the configuration. With a client authentication that needs nothing from the secret, only
+ *   `client_id` is read, and not even that with a configured client id.
  * @throws {CredentialsSecretError} `CREDENTIALS_SECRET_INVALID`, naming the member at fault, never its value.
  */
-export function parseCredentialsSecret(text: string): CredentialsSecret {
+export function parseCredentialsSecret(
+  text: string,
+  configured: Partial<ProviderSettings> = {},
+): CredentialsSecret {
   const fields = parseJsonObject(text, invalidCredentials);
-  return { credentials: readCredentials(fields), settings: readSettings(fields) };
+  const clientId = configured.clientId ?? requireText(fields['client_id'], '"client_id"');
+  const outside = credentialsOutside(configured, clientId);
+  const given = ALTERNATIVES.filter((name) => fields[name] !== undefined);
+  return {
+    credentials: outside ?? readCredentials(fields, clientId, given),
+    settings: readSettings(fields),
+    ...(outside !== undefined && given.length > 0 && { unused: given }),
+  };
 }
 
-const ALTERNATIVES = ['client_secret', 'client_secrets', 'private_key'] as const;
+/** What is configured to prove the broker's identity without the credentials secret; `undefined` when nothing is. */
+function credentialsOutside(
+  configured: Partial<ProviderSettings>,
+  clientId: string,
+): ClientCredentials | undefined {
+  const { clientAuthentication, kmsKeyId, kmsAlgorithm, clientAssertionKeyId } = configured;
+  const { workloadTokenFile, awsTokenAudience, awsTokenAlgorithm = 'RS256' } = configured;
+  const { clientCertificateFile, clientKeyFile } = configured;
+  if (clientAuthentication === 'kms' && kmsKeyId !== undefined) {
+    return {
+      kind: 'kms',
+      clientId,
+      keyId: kmsKeyId,
+      ...(kmsAlgorithm && { algorithm: kmsAlgorithm }),
+      ...(clientAssertionKeyId && { assertionKeyId: clientAssertionKeyId }),
+    };
+  }
+  if (clientAuthentication === 'workload_token' && workloadTokenFile !== undefined) {
+    return { kind: 'workload-token', clientId, source: { file: workloadTokenFile } };
+  }
+  if (clientAuthentication === 'workload_token' && awsTokenAudience !== undefined) {
+    const source = { awsAudience: awsTokenAudience, algorithm: awsTokenAlgorithm };
+    return { kind: 'workload-token', clientId, source };
+  }
+  return clientAuthentication === 'mtls' && clientCertificateFile && clientKeyFile
+    ? {
+        kind: 'certificate',
+        clientId,
+        from: 'files',
+        certificate: clientCertificateFile,
+        key: clientKeyFile,
+      }
+    : undefined;
+}
 
-function readCredentials(fields: JsonObject): ClientCredentials {
-  const clientId = requireText(fields['client_id'], '"client_id"');
-  const given = ALTERNATIVES.filter((name) => fields[name] !== undefined);
+/**
+ * The client credentials that the configuration has whole, so that the credentials secret is neither read nor needed;
+ * `undefined` when it is. Pure.
+ */
+export function configuredCredentials(
+  configured: Partial<ProviderSettings>,
+): ClientCredentials | undefined {
+  const { clientId } = configured;
+  return clientId === undefined ? undefined : credentialsOutside(configured, clientId);
+}
+
+const ALTERNATIVES = ['client_secret', 'client_secrets', 'private_key', 'certificate'] as const;
+
+function readCredentials(
+  fields: JsonObject,
+  clientId: string,
+  given: readonly (typeof ALTERNATIVES)[number][],
+): ClientCredentials {
   const [name] = given;
   if (name === undefined) {
     throw invalidCredentials(
-      'one of "client_secret", "client_secrets" and "private_key" is needed',
+      'one of "client_secret", "client_secrets" and "private_key" is needed, or "certificate" for mutual TLS',
     );
   }
   if (given.length > 1) {
@@ -120,6 +255,15 @@ function readCredentials(fields: JsonObject): ClientCredentials {
   }
   if (name === 'private_key') {
     return { kind: 'private-key', clientId, privateKey: readPrivateKey(fields[name]) };
+  }
+  if (name === 'certificate') {
+    return {
+      kind: 'certificate',
+      clientId,
+      from: 'credentials secret',
+      certificate: readPem(fields[name], name),
+      key: readPem(fields['certificate_key'], 'certificate_key'),
+    };
   }
   const secrets = name === 'client_secret' ? [fields[name]] : readList(fields[name]);
   return {
@@ -129,6 +273,13 @@ function readCredentials(fields: JsonObject): ClientCredentials {
       requireSecret(secret, name === 'client_secret' ? `"${name}"` : `"${name}"[${index}]`),
     ),
   };
+}
+
+/** What is in it is examined when it is used: a certificate that has expired must not hide that it is there. */
+function readPem(value: unknown, name: string): string {
+  const text = typeof value === 'string' ? trimPasted(value) : '';
+  if (text.startsWith('-----BEGIN ')) return `${text}\n`;
+  throw invalidCredentials(`"${name}" must be PEM, a text that begins with "-----BEGIN "`);
 }
 
 function readList(value: unknown): readonly unknown[] {
@@ -290,137 +441,4 @@ function invalidUrl(name: string, why: string): ProviderError {
 /** A URL for messages: without its query, which may hold secrets, and cut to a line. */
 export function displayUrl(url: URL): string {
   return `${url.origin}${url.pathname}`.slice(0, 200);
-}
-
-/** RFC 8725 §3.5 and RFC 7518 §3.3: shorter keys are not safe. */
-const MIN_RSA_BITS = 2048;
-
-/**
- * How to authenticate: as configured; else by signature with a private key; else by what the provider lists, with
- * `client_secret_basic` first and as the default (RFC 8414 §2).
- *
- * @param supported the metadata's `token_endpoint_auth_methods_supported`.
- * @throws {ProviderError} `PROVIDER_AUTHENTICATION_UNSUPPORTED` when the credentials are of another kind.
- */
-export function chooseAuthentication(
-  configured: ClientAuthentication | undefined,
-  kind: ClientCredentials['kind'],
-  supported: readonly string[] | undefined,
-): ClientAuthentication {
-  if (configured !== undefined) {
-    if ((configured === 'private_key_jwt') === (kind === 'private-key')) return configured;
-    const has = kind === 'secrets' ? 'a client secret' : 'a private key';
-    throw unsupported(
-      `${configured} is configured, but the credentials secret holds ${has}. Change one of them.`,
-    );
-  }
-  if (kind === 'private-key') return 'private_key_jwt';
-  if (supported === undefined || supported.includes('client_secret_basic')) {
-    return 'client_secret_basic';
-  }
-  if (supported.includes('client_secret_post')) return 'client_secret_post';
-  throw unsupported(
-    `The provider lists neither client_secret_basic nor client_secret_post, but ${safeText(supported.join(', ')) ?? 'others'}. ` +
-      'It may want a private key: put "private_key" into the credentials secret in place of the client secret. If it accepts one of the ' +
-      'two anyway, set BROKER_CLIENT_AUTHENTICATION.',
-  );
-}
-
-/** The audience of client assertions (RFC 7523 §3): the issuer, unless the settings want the token endpoint or another one. */
-export function assertionAudience(
-  { issuer, clientAssertionAudience: wanted = 'issuer' }: ProviderSettings,
-  tokenEndpoint: string,
-): string {
-  if (wanted === 'issuer') return issuer;
-  return wanted === 'token_endpoint' ? tokenEndpoint : wanted;
-}
-
-/**
- * One way to authenticate per entry: one for each client secret, in order, or one for the private key.
- *
- * @param audience the `aud` of client assertions; without one, the issuer.
- */
-export async function clientAuthenticators(
-  method: ClientAuthentication,
-  credentials: ClientCredentials,
-  audience?: string,
-): Promise<readonly oauth.ClientAuth[]> {
-  if (credentials.kind === 'private-key') return [await privateKeyJwt(credentials, audience)];
-  return credentials.secrets.map((secret) =>
-    method === 'client_secret_post' ? oauth.ClientSecretPost(secret) : basicWith(secret),
-  );
-}
-
-/** The library's own also encodes `-`, `_` and `.`. */
-function basicWith(secret: string): oauth.ClientAuth {
-  return (_server, client, _body, headers) => {
-    headers.set('authorization', clientSecretBasic(client.client_id, secret));
-  };
-}
-
-async function privateKeyJwt(
-  { privateKey }: PrivateKeyCredentials,
-  audience: string | undefined,
-): Promise<oauth.ClientAuth> {
-  const algorithm = signingAlgorithm(privateKey);
-  const key = await importPrivateKey(privateKey, algorithm);
-  const kid = privateKey['kid'];
-  return oauth.PrivateKeyJwt(typeof kid === 'string' && kid !== '' ? { key, kid } : { key }, {
-    [oauth.modifyAssertion]: (header, payload) => {
-      // The same signature has two names, EdDSA and Ed25519 (RFC 9864), and a provider may know only the older one.
-      header['alg'] = algorithm;
-      // One text, never a list: several audiences let one provider's assertion pass at another.
-      if (audience !== undefined) payload['aud'] = audience;
-    },
-  });
-}
-
-const ALGORITHMS: Readonly<Record<string, readonly string[]>> = {
-  RSA: ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
-  'P-256': ['ES256'],
-  'P-384': ['ES384'],
-  'P-521': ['ES512'],
-  Ed25519: ['EdDSA', 'Ed25519'],
-};
-
-function signingAlgorithm(jwk: PrivateJwk): string {
-  const shape = jwk.kty === 'RSA' ? 'RSA' : String(jwk['crv']);
-  const allowed = Object.hasOwn(ALGORITHMS, shape) ? ALGORITHMS[shape] : undefined;
-  const [usual] = allowed ?? [];
-  if (allowed === undefined || usual === undefined) {
-    throw invalidCredentials('"private_key" must be an RSA, P-256, P-384, P-521 or Ed25519 key');
-  }
-  const named = jwk['alg'];
-  if (named === undefined) return usual;
-  if (typeof named === 'string' && allowed.includes(named)) return named;
-  throw invalidCredentials(`"private_key" has an "alg" other than ${allowed.join(', ')}`);
-}
-
-async function importPrivateKey(jwk: PrivateJwk, algorithm: string): Promise<CryptoKey> {
-  // Restrictions for other programs of the key's owner do not apply here.
-  const { use: _use, key_ops: _operations, ext: _extractable, ...material } = jwk;
-  let key: CryptoKey | Uint8Array;
-  try {
-    key = await importJWK(material, algorithm);
-  } catch {
-    // The reason may quote the key.
-    throw invalidCredentials('"private_key" has members that do not fit together');
-  }
-  if (!('type' in key) || key.type !== 'private') {
-    throw invalidCredentials('"private_key" is not a private key');
-  }
-  if ('modulusLength' in key.algorithm && Number(key.algorithm.modulusLength) < MIN_RSA_BITS) {
-    throw invalidCredentials(`"private_key" is an RSA key under ${MIN_RSA_BITS} bits`);
-  }
-  const { n: modulus } = jwk;
-  if (typeof modulus === 'string' && isRocaModulus(Buffer.from(modulus, 'base64url'))) {
-    throw invalidCredentials(
-      '"private_key" can be computed from its public half (CVE-2017-15361, "ROCA"): make a new one',
-    );
-  }
-  return key;
-}
-
-function unsupported(message: string): ProviderError {
-  return new ProviderError('PROVIDER_AUTHENTICATION_UNSUPPORTED', message);
 }

@@ -12,6 +12,7 @@ import {
 import { boundedFetch, retrying, type Budget } from './provider-http.js';
 import { displayUrl, requireUrl, type ProviderSettings } from './client-credentials.js';
 import { parseUrl } from '../tokens/http.js';
+import { isJsonObject } from '../tokens/json.js';
 import type { Clock } from '../tokens/time.js';
 
 /** Where a provider may have metadata. OpenID first: nearly every provider has it, and several have nothing else. */
@@ -24,6 +25,8 @@ export interface DiscoveredServer {
   readonly issuer: string;
   readonly token_endpoint?: string;
   readonly jwks_uri?: string;
+  /** The token endpoint for mutual TLS: `token_endpoint` of `mtls_endpoint_aliases` (RFC 8705 §5). */
+  readonly mtls_token_endpoint?: string;
   /** Never empty. */
   readonly token_endpoint_auth_methods_supported?: readonly string[];
 }
@@ -107,11 +110,14 @@ async function readMetadata(response: Response): Promise<DiscoveredServer> {
   if (parseUrl(issuer) === undefined) throw failed('its "issuer" is not a URL');
   const methods = members['token_endpoint_auth_methods_supported'];
   const listed = Array.isArray(methods) ? methods.filter(isText) : [];
+  const aliases = members['mtls_endpoint_aliases'];
+  const alias = isJsonObject(aliases) ? aliases['token_endpoint'] : undefined;
   // A member of the wrong type, null included, counts as absent.
   return {
     issuer,
     ...(isText(tokenEndpoint) && { token_endpoint: tokenEndpoint }),
     ...(isText(jwksUri) && { jwks_uri: jwksUri }),
+    ...(isText(alias) && { mtls_token_endpoint: alias }),
     ...(listed.length > 0 && { token_endpoint_auth_methods_supported: listed }),
   };
 }

@@ -5,10 +5,10 @@ import {
   secretsOf,
   type ClientCredentials,
   requireUrl,
-  assertionAudience,
-  chooseAuthentication,
-  clientAuthenticators,
 } from './client-credentials.js';
+import { clientAuthenticators, decideClientAuthentication } from './client-authentication.js';
+import type { AwsProofs } from './client-proofs.js';
+import { exchangeWith, loadCertificate, type Exchange } from './mutual-tls.js';
 import * as oauth from 'oauth4webapi';
 import { isProviderError, ProviderError } from './provider-errors.js';
 import { boundedFetch, type Budget, mayBeStaleMetadata, retrying } from './provider-http.js';
@@ -28,6 +28,8 @@ export interface OAuthProviderOptions {
   readonly random?: () => number;
   /** Notified of the `Date` of each successful answer. */
   readonly onDate?: (reading: DateReading) => void;
+  /** The port to AWS, made at the first mint that needs it. Without it, no KMS key signs and AWS gives no token. */
+  readonly awsProofs?: () => Promise<AwsProofs>;
 }
 
 /**
@@ -35,7 +37,7 @@ export interface OAuthProviderOptions {
  *
  * Failures that may pass (no connection, time-out, 429, 5xx) are retried within the deadline, respecting `Retry-After`;
  * all others are thrown at once. Redirects are never followed. Its methods reject with a `ProviderError`, or with a
- * `CredentialsSecretError` for a private key that cannot be used.
+ * `CredentialsSecretError` for a private key that cannot be used, or with what {@link AwsProofs} says.
  */
 export function createOAuthProvider(options: OAuthProviderOptions): TokenProvider {
   return new OAuthProvider(options);
@@ -53,11 +55,14 @@ class OAuthProvider implements TokenProvider {
   async metadata(settings: ProviderSettings, signal?: AbortSignal): Promise<ProviderMetadata> {
     const { issuer, tokenEndpoint, jwksUri } = settings;
     const explicit = tokenEndpoint !== undefined && jwksUri !== undefined;
-    const server = explicit ? { issuer } : await this.#discover(settings, signal);
+    const server: DiscoveredServer = explicit ? { issuer } : await this.#discover(settings, signal);
+    const { token_endpoint_auth_methods_supported: methods, mtls_token_endpoint: alias } = server;
     return {
       issuer,
       tokenEndpoint: endpoint(settings, tokenEndpoint, server.token_endpoint, 'token endpoint'),
       jwksUri: endpoint(settings, jwksUri, server.jwks_uri, 'JWKS URI'),
+      ...(methods && { authenticationMethods: methods }),
+      ...(alias !== undefined && { mtlsTokenEndpoint: alias }),
     };
   }
 
@@ -67,25 +72,18 @@ class OAuthProvider implements TokenProvider {
     signal?: AbortSignal,
   ): Promise<MintedToken> {
     const budget = this.#budget(signal);
+    const { awsProofs } = this.#options;
     try {
-      const server = await this.#authorizationServer(settings, signal);
-      return await grant(server, settings, credentials, budget);
+      // An explicit token endpoint needs no discovery.
+      const server: DiscoveredServer =
+        settings.tokenEndpoint === undefined
+          ? await this.#discover(settings, signal)
+          : { issuer: settings.issuer };
+      return await grant(server, settings, credentials, { ...budget, awsProofs });
     } catch (error) {
       if (mayBeStaleMetadata(error)) this.#discovered.forget(settings);
       throw error;
     }
-  }
-
-  /** The server with its token endpoint; an explicit one needs no discovery. */
-  async #authorizationServer(
-    settings: ProviderSettings,
-    signal: AbortSignal | undefined,
-  ): Promise<MintingServer> {
-    const { issuer, tokenEndpoint } = settings;
-    const server: DiscoveredServer =
-      tokenEndpoint === undefined ? await this.#discover(settings, signal) : { issuer };
-    const url = endpoint(settings, tokenEndpoint, server.token_endpoint, 'token endpoint');
-    return { ...server, token_endpoint: url };
   }
 
   // The discovery is shared: one caller's signal must not end it for the others.
@@ -132,30 +130,41 @@ function endpoint(
   return text;
 }
 
-type MintingServer = DiscoveredServer & { readonly token_endpoint: string };
+/** A grant's time, and what it proves the broker's identity with. */
+type GrantTools = Budget & Pick<OAuthProviderOptions, 'awsProofs'>;
+
+/** What every request of a grant has in common. */
+interface Grant extends TokenResponseContext {
+  readonly tokenEndpoint: string;
+  /** Over mutual TLS. */
+  readonly exchange: Exchange | undefined;
+}
 
 async function grant(
-  server: MintingServer,
+  server: DiscoveredServer,
   settings: ProviderSettings,
   credentials: ClientCredentials,
-  budget: Budget,
+  { awsProofs, ...budget }: GrantTools,
 ): Promise<MintedToken> {
-  const method = chooseAuthentication(
-    settings.clientAuthentication,
-    credentials.kind,
-    server.token_endpoint_auth_methods_supported,
-  );
-  const authenticators = await clientAuthenticators(
-    method,
-    credentials,
-    assertionAudience(settings, server.token_endpoint),
-  );
-  const context = { settings, credentials, method };
+  const decision = decideClientAuthentication(settings, credentials.kind, server);
+  const tokenEndpoint = endpoint(settings, undefined, decision.tokenEndpoint, 'token endpoint');
+  const { method, assertionAudience } = decision;
+  const { clock, signal } = budget;
+  const authenticators = await clientAuthenticators(method, credentials, assertionAudience, {
+    clock,
+    signal,
+    aws: awsProofs,
+  });
+  const exchange =
+    credentials.kind === 'certificate'
+      ? exchangeWith(await loadCertificate(credentials, clock.now()))
+      : undefined;
+  const context: Grant = { settings, credentials, method, tokenEndpoint, exchange };
   let refused: unknown;
   for (const authenticator of authenticators) {
     try {
       return await retrying(budget, (timeoutMs) =>
-        requestToken(server, context, authenticator, { ...budget, timeoutMs }),
+        requestToken(context, authenticator, { ...budget, timeoutMs }),
       );
     } catch (error) {
       if (!isProviderError(error, 'PROVIDER_INVALID_CLIENT')) throw error;
@@ -166,21 +175,21 @@ async function grant(
 }
 
 async function requestToken(
-  server: MintingServer,
-  context: TokenResponseContext,
+  context: Grant,
   authenticator: oauth.ClientAuth,
   { clock, timeoutMs, signal, onDate }: Budget,
 ): Promise<MintedToken> {
+  const { settings, credentials, tokenEndpoint, exchange } = context;
   const client: oauth.Client = {
-    client_id: context.credentials.clientId,
+    client_id: credentials.clientId,
     // The library uses the machine's clock for client assertions.
     [oauth.clockSkew]: Math.round((clock.now() - systemClock.now()) / 1000),
   };
   const response = await oauth.clientCredentialsGrantRequest(
-    { issuer: server.issuer, token_endpoint: server.token_endpoint },
+    { issuer: settings.issuer, token_endpoint: tokenEndpoint },
     client,
     authenticator,
-    grantParameters(context.settings),
+    grantParameters(settings),
     {
       // Which plain-HTTP hosts are allowed was decided before, for each URL.
       [oauth.allowInsecureRequests]: true,
@@ -190,7 +199,8 @@ async function requestToken(
         signal,
         what: 'token endpoint',
         onDate,
-        secrets: secretsOf(context.credentials),
+        exchange,
+        secrets: secretsOf(credentials),
       }),
     },
   );

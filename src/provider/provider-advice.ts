@@ -37,7 +37,7 @@ export function adviseOn(status: number, complaint: Complaint, asked: Asked): Ad
       (candidate.status?.includes(status) ?? true) &&
       (candidate.code?.test(code) ?? true) &&
       (candidate.words?.test(words) ?? true) &&
-      (candidate.kind === undefined || candidate.kind === asked.kind),
+      (candidate.kind?.includes(asked.kind) ?? true),
   );
   if (row === undefined) return { error: 'PROVIDER_REFUSED', todo: '' };
   const { error, todo } = row;
@@ -59,7 +59,7 @@ interface Row {
   readonly code?: RegExp;
   /** Looked for in the code and the description together. */
   readonly words?: RegExp;
-  readonly kind?: ClientCredentials['kind'];
+  readonly kind?: readonly ClientCredentials['kind'][];
   readonly error: ProviderErrorCode;
   readonly todo: string | ((asked: Asked, words: string) => string);
 }
@@ -67,6 +67,9 @@ interface Row {
 const GRANT =
   'The provider knows this client, and does not let it use the client-credentials grant: allow it there (Keycloak: "Client ' +
   'authentication" and "Service accounts roles").';
+
+/** The kinds of credentials that are sent as a client assertion. */
+const ASSERTING = ['private-key', 'kms', 'workload-token'] as const;
 
 /**
  * What providers say, and what to do about it. The first matching row counts: exact words come before the error codes of
@@ -95,46 +98,50 @@ const ROWS: readonly Row[] = [
       '(Keycloak: "Require DPoP bound tokens"; Okta: "Require Demonstrating Proof of Possession").',
   },
   {
+    kind: ['certificate'],
+    words: /certificat|\bmtls\b|mutual[- ]tls|tls_client_auth|\bsubject\b/i,
+    error: 'PROVIDER_INVALID_CLIENT',
+    todo: credentialsAdvice,
+  },
+  {
     words: /\bmtls\b|mutual[- ]tls|tls_client_auth|client certificat(?:e|ion) missing/i,
     error: 'PROVIDER_REFUSED',
     todo:
-      'The provider demands a client certificate from this client (mutual TLS), which the broker does not send. Let it ' +
-      'authenticate with a secret or a private key, and switch certificate-bound tokens off.',
+      'The provider demands a client certificate from this client (mutual TLS). Give the broker one, with ' +
+      'BROKER_CLIENT_AUTHENTICATION=mtls, or let the client authenticate in another way; and switch certificate-bound tokens off.',
   },
 
   // Client assertions.
   {
-    kind: 'private-key',
+    kind: ASSERTING,
     words:
       /(?:assertion|signed jwt|token)[^.]*\baud(?:ience)?s?\b|\baud(?:ience)?s?\b[^.]*(?:assertion|client credential)|multiple audiences|AADSTS(?:50012|700023|5002741)\b/i,
     error: 'PROVIDER_INVALID_CLIENT',
     todo: assertionAudienceAdvice,
   },
   {
-    kind: 'private-key',
+    kind: ASSERTING,
     words: /sign(?:ing|ature) algorithm|\balg\b/i,
     error: 'PROVIDER_INVALID_CLIENT',
-    todo:
-      'The provider wants assertions of another algorithm: put it as "alg" into the "private_key" of the credentials secret, with a ' +
-      'key of that kind, or change it for this client at the provider.',
+    todo: ({ kind }) =>
+      `The provider wants assertions of another algorithm: ${ANOTHER_ALGORITHM[kind] ?? ''}, or change it for this client at the provider.`,
   },
   {
-    kind: 'private-key',
+    kind: ASSERTING,
     words: /\breuse\b|\bjti\b|only be used once/i,
     error: 'PROVIDER_INVALID_CLIENT',
     todo: 'Every request has an assertion of its own: something between here and the provider repeats requests.',
   },
   {
-    kind: 'private-key',
+    kind: ASSERTING,
     words:
       /AADSTS(?:700027|50027|700025)\b|\bkid\b|public key|json web key|\bno keys?\b|signature|integrity of the 'client_assertion'/i,
     error: 'PROVIDER_INVALID_CLIENT',
-    todo:
-      'The provider does not know the key that signed: register the public half of the credentials secret\'s "private_key" for this ' +
-      'client, and let its "kid" be the same there and here.',
+    todo: ({ kind }) =>
+      `The provider does not know the key that signed: ${UNKNOWN_KEY[kind] ?? ''}`,
   },
   {
-    kind: 'private-key',
+    kind: ASSERTING,
     words:
       /AADSTS700024\b|not active|issued in the future|valid time range|too far in(?:to)? the (?:past|future)|(?:assertion|token)[^.]*expir|\b(?:exp|iat|nbf)\b/i,
     error: 'PROVIDER_INVALID_CLIENT',
@@ -266,6 +273,21 @@ const ROWS: readonly Row[] = [
   },
 ];
 
+const ANOTHER_ALGORITHM: Partial<Record<ClientCredentials['kind'], string>> = {
+  'private-key':
+    'put it as "alg" into the "private_key" of the credentials secret, with a key of that kind',
+  kms: 'set BROKER_KMS_ALGORITHM, with a key of that kind',
+  'workload-token': 'let the platform sign with it (AWS: BROKER_AWS_TOKEN_ALGORITHM)',
+};
+
+const UNKNOWN_KEY: Partial<Record<ClientCredentials['kind'], string>> = {
+  'private-key':
+    'register the public half of the credentials secret\'s "private_key" for this client, and let its "kid" be the same there and here.',
+  kms: 'register the KMS key\'s public half for this client (aws kms get-public-key), and let its "kid" be the one that doctor shows, or set BROKER_CLIENT_ASSERTION_KEY_ID.',
+  'workload-token':
+    "let the provider trust the platform's issuer, with the keys that the issuer publishes; it must be able to reach them.",
+};
+
 const setScope = 'set BROKER_SCOPE, or "scope" in the credentials secret';
 const setAudience = 'set BROKER_AUDIENCE, or "audience" in the credentials secret';
 
@@ -279,6 +301,24 @@ function credentialsAdvice(asked: Asked): string {
     return (
       "Check the credentials secret's client id and secret, and that the client is enabled at the provider. If all is right, it may want another way than " +
       `${asked.method}: set BROKER_CLIENT_AUTHENTICATION to ${otherMethod(asked.method)}.`
+    );
+  }
+  if (asked.kind === 'certificate') {
+    return (
+      'Check the client id, that the provider trusts the authority of the client certificate, and that the certificate, or its ' +
+      'subject as the provider writes it, is registered for this client; doctor shows the subject.'
+    );
+  }
+  if (asked.kind === 'workload-token') {
+    return (
+      "Check the client id, that the provider trusts the platform's issuer, and that issuer, subject and audience of the workload " +
+      'token are registered for this client exactly as doctor shows them.'
+    );
+  }
+  if (asked.kind === 'kms') {
+    return (
+      'Check the client id, and that the provider knows the public half of the KMS key (aws kms get-public-key). If both are ' +
+      `right: ${assertionAudienceAdvice(asked)}`
     );
   }
   return (
@@ -298,9 +338,10 @@ function methodAdvice({ kind, method }: Asked, words: string): string {
   if (wanted === 'private_key_jwt') {
     return `${now} put "private_key" into the credentials secret in place of the client secret.`;
   }
-  return kind === 'secrets'
-    ? `${now} set BROKER_CLIENT_AUTHENTICATION to ${wanted}.`
-    : `${now} put "client_secret" into the credentials secret in place of "private_key".`;
+  if (kind === 'secrets') return `${now} set BROKER_CLIENT_AUTHENTICATION to ${wanted}.`;
+  return kind === 'private-key'
+    ? `${now} put "client_secret" into the credentials secret in place of "private_key".`
+    : `${now} put "client_secret" into the credentials secret, and take BROKER_CLIENT_AUTHENTICATION away.`;
 }
 
 /** The first way of authentication that a provider names and that is not the present one. */
@@ -309,7 +350,13 @@ function wayNamed(words: string, method: ClientAuthentication): string | undefin
   return named.find((way) => way !== method);
 }
 
-function assertionAudienceAdvice({ settings }: Asked): string {
+function assertionAudienceAdvice({ settings, kind }: Asked): string {
+  if (kind === 'workload-token') {
+    return (
+      'The provider wants another audience in the workload token: let the platform issue it for the one that the provider names ' +
+      '(Kubernetes: "audience" of the projected volume; AWS: BROKER_AWS_TOKEN_AUDIENCE).'
+    );
+  }
   const { clientAssertionAudience: configured = 'issuer' } = settings;
   const others = ['issuer', 'token_endpoint'].filter((way) => way !== configured).join(', to ');
   const now =

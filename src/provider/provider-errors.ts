@@ -37,6 +37,10 @@ const KINDS = {
   PROVIDER_TIMEOUT: 'retry',
   /** Not reachable, or failing internally. */
   PROVIDER_UNAVAILABLE: 'retry',
+  /** What proves the broker's identity (a file, a certificate, a KMS key, an AWS role) cannot be used. */
+  CLIENT_PROOF_INVALID: 'misconfigured',
+  /** It cannot be used at the moment. */
+  CLIENT_PROOF_UNAVAILABLE: 'retry',
   /** The client library failed in an unforeseen way. */
   PROVIDER_UNEXPECTED: 'bug',
 } as const satisfies Record<string, ErrorKind>;
@@ -77,10 +81,36 @@ export class LostAnswerError extends ProviderError {
   }
 }
 
-/** A failed fetch as a {@link ProviderError}. */
-export function connectionError(error: unknown, subject: string): ProviderError {
+/** What a server's TLS says about a client certificate (RFC 8446 §6.2). */
+const CERTIFICATE_ALERT =
+  /^ERR_SSL_\w*ALERT_(?:\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED|DECRYPT_ERROR|HANDSHAKE_FAILURE)$/;
+
+/**
+ * A failed fetch as a {@link ProviderError}.
+ *
+ * @param hasCertificate whether a client certificate was offered.
+ */
+export function connectionError(
+  error: unknown,
+  subject: string,
+  hasCertificate = false,
+): ProviderError {
   const failure = connectionFailure(error);
   if (failure === undefined) return unexpected(error);
+  if (failure.kind === 'tls' && hasCertificate && CERTIFICATE_ALERT.test(failure.code)) {
+    return new ProviderError(
+      'PROVIDER_INVALID_CLIENT',
+      `${subject} does not accept the client certificate (${failure.code}). Does the provider trust its authority, and is it the ` +
+        'certificate, or the subject, that is registered for this client?',
+    );
+  }
+  if (failure.kind === 'tls' && /demands a client certificate/.test(failure.why)) {
+    return new ProviderError(
+      'PROVIDER_TLS_FAILED',
+      `${subject} offers no trusted TLS connection: ${failure.why}. If it is meant for mutual TLS, set ` +
+        'BROKER_CLIENT_AUTHENTICATION to mtls, with a certificate; otherwise use an address that does not demand one.',
+    );
+  }
   if (failure.kind === 'tls') {
     return new ProviderError(
       'PROVIDER_TLS_FAILED',

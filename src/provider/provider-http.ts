@@ -15,6 +15,7 @@ import {
   type DateReading,
 } from '../tokens/time.js';
 import { displayUrl } from './client-credentials.js';
+import type { Exchange } from './mutual-tls.js';
 
 /** The largest answer that is read, in bytes. Real token and metadata answers have a few thousand. */
 const MAX_BODY_BYTES = 256 * 1024;
@@ -27,6 +28,8 @@ interface ProviderCall {
   readonly signal: AbortSignal | undefined;
   /** What is asked, for messages: `token endpoint`, `discovery document`. */
   readonly what: string;
+  /** Sends the request over mutual TLS. Default: `fetch`, without a client certificate. */
+  readonly exchange?: Exchange | undefined;
   /** What must not appear in a message, not even in part. */
   readonly secrets?: readonly string[];
   /** Notified of the `Date` of a successful answer. */
@@ -61,25 +64,22 @@ export function boundedFetch(
       );
     } catch (error) {
       if (error instanceof ProviderError || signal?.aborted) throw error;
-      throw connectionError(error, subject);
+      throw connectionError(error, subject, call.exchange !== undefined);
     }
   };
 }
 
 async function send(
-  { clock, onDate, secrets }: ProviderCall,
+  { clock, onDate, secrets, exchange }: ProviderCall,
   subject: string,
   url: string,
   { method, headers, body, signal }: FetchInit & { readonly signal: AbortSignal },
 ): Promise<Response> {
   const sentAt = clock.now();
-  const response = await fetch(url, {
-    method,
-    headers,
-    body: body ?? null,
-    redirect: 'manual',
-    signal,
-  });
+  const response =
+    exchange === undefined
+      ? await fetch(url, { method, headers, body: body ?? null, redirect: 'manual', signal })
+      : await exchange(url, { method, headers, body, signal });
   if (response.ok) {
     onDate?.(dateReading(response.headers, sentAt, clock.now(), method === 'GET'));
   }

@@ -15,6 +15,10 @@ export interface ProviderMetadata {
   readonly issuer: string;
   readonly tokenEndpoint: string;
   readonly jwksUri: string;
+  /** `token_endpoint_auth_methods_supported`; `undefined` when nothing was discovered, or it is not listed. */
+  readonly authenticationMethods?: readonly string[];
+  /** The token endpoint for mutual TLS, where it has an address of its own (RFC 8705 §5). */
+  readonly mtlsTokenEndpoint?: string;
 }
 
 /** Mints service tokens. Both methods reject with a `BrokerError`, or with the signal's reason once it is aborted. */

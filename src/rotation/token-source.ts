@@ -1,5 +1,6 @@
 import { decodeJwt, type JWTPayload } from 'jose';
 import {
+  configuredCredentials,
   parseCredentialsSecret,
   resolveProviderSettings,
   type ClientCredentials,
@@ -104,6 +105,12 @@ interface TokenSourceOptions {
   readonly clock: Clock;
 }
 
+/** The way out of a missing credentials secret where only the client id is wanted of it. */
+function withoutSecret({ clientAuthentication: method }: Partial<ProviderSettings>): string {
+  if (method === undefined || !/^(?:kms|workload_token|mtls)$/.test(method)) return '';
+  return ` With BROKER_CLIENT_ID, ${method} needs no such secret.`;
+}
+
 /** For so many milliseconds after a mint its settings also judge tokens: the rotation verifies what it has minted. */
 const JUST_MINTED = 10_000;
 
@@ -179,9 +186,17 @@ export class TokenSource {
     return this.#verifier.verifier;
   }
 
-  /** Reads the credentials secret. @throws {BrokerError} `CREDENTIALS_SECRET_EMPTY`, or what the store says. */
+  /**
+   * Reads the credentials secret, unless the configuration has the whole client credentials.
+   *
+   * @throws {BrokerError} `CREDENTIALS_SECRET_EMPTY`, or what the store says.
+   */
   async access(): Promise<ProviderAccess> {
     const { store, credentialsSecretId, configured } = this.options;
+    const whole = configuredCredentials(configured);
+    if (whole !== undefined) {
+      return { credentials: whole, settings: resolveProviderSettings(configured, {}) };
+    }
     let text: string;
     try {
       text = (await store.read(credentialsSecretId)).value;
@@ -190,11 +205,11 @@ export class TokenSource {
       throw new BrokerError(
         'CREDENTIALS_SECRET_EMPTY',
         'misconfigured',
-        `The credentials secret "${credentialsSecretId}" does not exist or has no value. Write the provider's client credentials into it, as JSON with "client_id" and "client_secret".`,
+        `The credentials secret "${credentialsSecretId}" does not exist or has no value. Write the provider's client credentials into it, as JSON with "client_id" and "client_secret".${withoutSecret(configured)}`,
         { cause: error },
       );
     }
-    const { credentials, settings } = parseCredentialsSecret(text);
+    const { credentials, settings } = parseCredentialsSecret(text, configured);
     return { credentials, settings: resolveProviderSettings(configured, settings) };
   }
 }

@@ -1,9 +1,21 @@
 import type { Need } from '../peers/policy.js';
-import type { RotateNow } from './rotate-endpoint.js';
 import type { TokenCache } from './token-cache.js';
 
 /** The token that is meant where none is named. */
 export const UNNAMED = 'default';
+
+/** What rotates the service token: the part of the `Rotator` that `POST /v1/rotate` calls. */
+export interface RotateNow {
+  /**
+   * @returns `versionId`: the version that is current now, or will be. `result`: what was done; `requested` when the
+   *   rotation goes on elsewhere, `recent` when the current version is so new that nothing was done.
+   * @throws {BrokerError}
+   */
+  rotate(request: { readonly trigger: 'http' }): Promise<{
+    readonly versionId: string;
+    readonly result: string;
+  }>;
+}
 
 /** A service token as the endpoints know it: what it is configured for, and its cache. */
 export interface KeptToken {

@@ -11,20 +11,7 @@ import {
   type ServingObserver,
 } from './endpoint.js';
 import { refuseAccess, type PeerAuthentication } from './peer-login.js';
-import { UNNAMED, type KeptToken } from './kept-token.js';
-
-/** What rotates the service token: the part of the `Rotator` that `POST /v1/rotate` calls. */
-export interface RotateNow {
-  /**
-   * @returns `versionId`: the version that is current now, or will be. `result`: what was done; `requested` when the
-   *   rotation goes on elsewhere, `recent` when the current version is so new that nothing was done.
-   * @throws {BrokerError}
-   */
-  rotate(request: { readonly trigger: 'http' }): Promise<{
-    readonly versionId: string;
-    readonly result: string;
-  }>;
-}
+import { UNNAMED, type KeptToken, type RotateNow } from './kept-token.js';
 
 /** What the rotation endpoint works with. */
 interface RotateEndpointOptions {

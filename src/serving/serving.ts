@@ -7,8 +7,8 @@ import type { Clock } from '../tokens/time.js';
 import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
 import { MetadataEndpoint, OauthEndpoint } from './oauth-endpoint.js';
 import { PeerLogin, type PeerAuthentication } from './peer-login.js';
-import type { KeptToken } from './kept-token.js';
-import { RotateEndpoint, type RotateNow } from './rotate-endpoint.js';
+import type { KeptToken, RotateNow } from './kept-token.js';
+import { RotateEndpoint } from './rotate-endpoint.js';
 import { createTokenCache, type TokenCache } from './token-cache.js';
 import { TokenEndpoint } from './token-endpoint.js';
 

@@ -156,7 +156,7 @@ describe('what is taken', () => {
 
   test('an id with the newline that a pasted one ends with', () => {
     const peer = { id: '\uFEFForders\r\n', secret: 'canary-secret' };
-    expect(readClientOptions({ ...good, peer }).peerId).toBe('orders');
+    expect(readClientOptions({ ...good, peer }).peer.id).toBe('orders');
   });
 
   test('the defaults', () => {
@@ -175,7 +175,8 @@ describe('what is taken', () => {
   test('a peer as its file has it', () => {
     const file = '{"id":"orders","secret":"canary-secret","more":true}';
     const peer = JSON.parse(file) as { id: string; secret: string };
-    const settings = readClientOptions({ ...good, peer });
-    expect([settings.peerId, settings.readSecret()]).toEqual(['orders', 'canary-secret']);
+    const identity = readClientOptions({ ...good, peer }).peer;
+    expect([identity.kind, identity.id]).toEqual(['secret', 'orders']);
+    expect(identity.kind === 'secret' && identity.read()).toBe('canary-secret');
   });
 });

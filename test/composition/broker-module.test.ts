@@ -111,7 +111,9 @@ describe.each(['fastify', 'express'])('the broker inside an application on %s', 
     });
     expect((await request(app.getHttpServer()).get('/health/ready')).status).toBe(200);
     const metrics = await request(app.getHttpServer()).get('/metrics').auth(peer.id, peer.secret);
-    expect(metrics.text).toContain('service_token_broker_provider_mints_total{code="OK"} 1');
+    expect(metrics.text).toContain(
+      'service_token_broker_provider_mints_total{token="default",code="OK"} 1',
+    );
   });
 
   test('serves on while the provider refuses, and tells who asks to rotate', async () => {

@@ -86,7 +86,9 @@ describe('a management port', () => {
     expect(bodyOf(await send(port, 'GET', '/health/live'))).toEqual({ status: 'ok' });
     const metrics = await send(port, 'GET', '/metrics');
     expect(metrics.headers['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8');
-    expect(metrics.text).toContain('service_token_broker_token_remaining_seconds 86400');
+    expect(metrics.text).toContain(
+      'service_token_broker_token_remaining_seconds{token="default"} 86400',
+    );
     for (const path of ['/v1/token', '/oauth2/token', '/v1/rotate', '/', '/health']) {
       for (const method of ['GET', 'POST']) {
         expect((await send(port, method, path, ADMIN)).status).toBe(404);

@@ -45,6 +45,7 @@ const ALL = [
   'rotation function',
   'pending version',
   'provider',
+  'client authentication',
   'trial mint',
   'provider keys',
   'classification',

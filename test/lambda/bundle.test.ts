@@ -67,7 +67,11 @@ describe.each(['rotation.mjs', 'http.mjs'])('%s', (file) => {
     const others = output()
       .imports.map(({ path }) => path)
       .filter((path) => !path.startsWith('node:') && !path.includes('/secrets/embedded/'));
-    expect(others).toEqual(['@aws-sdk/client-secrets-manager']);
+    expect([...new Set(others)].toSorted()).toEqual([
+      '@aws-sdk/client-kms',
+      '@aws-sdk/client-secrets-manager',
+      '@aws-sdk/client-sts',
+    ]);
   });
 
   test('exports its handler alone; errors and functions keep their names', async () => {

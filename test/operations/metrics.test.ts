@@ -67,7 +67,9 @@ test('what is recorded is shown', async () => {
   expect(await samples(metrics, 'tokens_served_total')).toEqual([
     '{token="default",cache="HIT"} 2',
   ]);
-  expect(await samples(metrics, 'tokens_unavailable_total')).toEqual(['{token="default",code="STORE_TIMEOUT"} 1']);
+  expect(await samples(metrics, 'tokens_unavailable_total')).toEqual([
+    '{token="default",code="STORE_TIMEOUT"} 1',
+  ]);
   expect(await samples(metrics, 'peer_login_failures_total')).toEqual([
     '{reason="wrong_secret"} 1',
   ]);

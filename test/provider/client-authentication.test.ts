@@ -6,8 +6,8 @@ import type { AuthorizationServer } from 'oauth4webapi';
 import {
   chooseAuthentication,
   clientAuthenticators,
-  type PrivateJwk,
-} from '../../src/provider/client-credentials.js';
+} from '../../src/provider/client-authentication.js';
+import type { PrivateJwk } from '../../src/provider/client-credentials.js';
 
 describe('chooseAuthentication', () => {
   test.each([

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { EndpointAnswer } from '../../src/serving/endpoint.js';
-import type { RotateNow } from '../../src/serving/rotate-endpoint.js';
+import type { RotateNow } from '../../src/serving/kept-token.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import {

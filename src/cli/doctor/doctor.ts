@@ -4,6 +4,7 @@ import type { CommandContext } from '../command.js';
 import { plain, show, type Paint } from '../../composition/terminal.js';
 import { Examination, ok, warning, type CheckReport, type Examined } from './examination.js';
 import {
+  examineAuthentication,
   examineClassification,
   examineClock,
   examineCoverage,
@@ -54,7 +55,11 @@ function examine(
   const token = check('token secret', [broker], examineTokenSecret);
   const peers = check('peers secret', [broker], examinePeers);
   void check('encryption', [credentials, token, peers], (ofCredentials, ofToken, ofPeers) =>
-    judgeEncryption({ credentials: ofCredentials, token: ofToken, peers: ofPeers }),
+    judgeEncryption({
+      ...(ofCredentials.secret && { credentials: ofCredentials.secret }),
+      token: ofToken,
+      peers: ofPeers,
+    }),
   );
   void check('fallback Regions', [broker, token], examineFallbackRegions);
   void check('rotation', [broker, token], (core, { description }) =>
@@ -72,6 +77,7 @@ function examine(
     examinePending(core, description),
   );
   const provider = check('provider', [broker, credentials], examineProvider);
+  void check('client authentication', [broker, credentials, provider], examineAuthentication);
   void check('trial mint', [broker, provider], (core, asked) => examineMint(core, asked, mint));
   void check('provider keys', [broker, provider], examineKeys);
   void check('classification', [broker, provider, token], examineClassification);

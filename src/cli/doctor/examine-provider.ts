@@ -1,5 +1,12 @@
 import { coverageOf } from '../../composition/core.js';
 import type { ProviderSettings } from '../../provider/client-credentials.js';
+import {
+  decideClientAuthentication,
+  tryKmsKey,
+  workloadToken,
+} from '../../provider/client-authentication.js';
+import type { WorkloadToken } from '../../provider/client-proofs.js';
+import { loadCertificate, type ClientCertificate } from '../../provider/mutual-tls.js';
 import { boundedFetch } from '../../provider/provider-http.js';
 import type { ProviderMetadata } from '../../provider/token-provider.js';
 import { worstGap } from '../../rotation/coverage.js';
@@ -11,10 +18,14 @@ import {
   type TokenExplanation,
   type TokenVerifierOptions,
 } from '../../verification/index.js';
-import { span } from '../../composition/terminal.js';
+import { instant, span } from '../../composition/terminal.js';
 import { adviceFor } from '../verify.js';
 import { failed, ok, skipped, warning, type Examined, type Finding } from './examination.js';
-import type { ExaminedBroker, ExaminedTokenSecret } from './examine-secrets.js';
+import type {
+  ExaminedBroker,
+  ExaminedCredentials,
+  ExaminedTokenSecret,
+} from './examine-secrets.js';
 
 /** The provider's metadata, and the settings it was asked with. */
 interface ExaminedProvider {
@@ -37,6 +48,73 @@ export async function examineProvider({
     ),
     value: { settings, metadata },
   };
+}
+
+/**
+ * How the broker authenticates to the provider, and whether what that needs is there: nothing is sent to the provider.
+ *
+ * @throws {BrokerError}
+ */
+export async function examineAuthentication(
+  { clock, awsProofs }: ExaminedBroker,
+  { credentials }: ExaminedCredentials,
+  { settings, metadata }: ExaminedProvider,
+): Promise<Finding> {
+  const { issuer, tokenEndpoint, authenticationMethods, mtlsTokenEndpoint } = metadata;
+  const decision = decideClientAuthentication(settings, credentials.kind, {
+    issuer,
+    token_endpoint: tokenEndpoint,
+    ...(authenticationMethods && { token_endpoint_auth_methods_supported: authenticationMethods }),
+    ...(mtlsTokenEndpoint !== undefined && { mtls_token_endpoint: mtlsTokenEndpoint }),
+  });
+  const tools = { clock, aws: awsProofs };
+  if (credentials.kind === 'secrets') return ok(`By ${decision.method}.`);
+  if (credentials.kind === 'workload-token') {
+    return judgeWorkload(await workloadToken(credentials, tools));
+  }
+  if (credentials.kind === 'certificate') {
+    const now = clock.now();
+    const certificate = await loadCertificate(credentials, now);
+    return judgeCertificateLife(certificate, now, decision.tokenEndpoint ?? tokenEndpoint);
+  }
+  const byAssertion = `By private_key_jwt, for the audience ${decision.assertionAudience}`;
+  if (credentials.kind === 'private-key') return ok(`${byAssertion}.`);
+  const tried = await tryKmsKey(credentials, tools);
+  if (tried === false) {
+    return failed(
+      `What the KMS key "${credentials.keyId}" signs does not verify by its public key.`,
+      'Check AWS_ENDPOINT_URL_KMS, and that BROKER_KMS_ALGORITHM is one of the key.',
+    );
+  }
+  const { algorithm, assertionKeyId, publicKey } = tried;
+  const key = publicKey?.keyId ?? credentials.keyId;
+  return ok(`${byAssertion}, signed by the KMS key ${key} (${algorithm}, kid ${assertionKeyId}).`);
+}
+
+/** What the provider must know the workload token by. Pure. */
+export function judgeWorkload(token: Omit<WorkloadToken, 'token'>): Finding {
+  const { issuer = 'nobody', subject = 'nobody', audience, expiresAt } = token;
+  const until = expiresAt === undefined ? '' : `, until ${instant(expiresAt)}`;
+  const found = `By a workload token of ${issuer} for ${subject}, audience ${audience.join(', ') || 'none'}${until}`;
+  return audience.length === 0
+    ? warning(
+        `${found}.`,
+        'A token without an audience is good anywhere: give it the one that the provider names.',
+      )
+    : ok(`${found}.`);
+}
+
+/** How long the client certificate lives. Pure. @param now milliseconds since the Unix epoch. */
+export function judgeCertificateLife(
+  { subject, startsAt, endsAt }: Pick<ClientCertificate, 'subject' | 'startsAt' | 'endsAt'>,
+  now: number,
+  tokenEndpoint: string,
+): Finding {
+  const found = `By mutual TLS at ${tokenEndpoint}, with the certificate of ${subject}, until ${instant(endsAt)}`;
+  // Certificates that are renewed by a machine may live for an hour.
+  return endsAt - now < (endsAt - startsAt) / 10
+    ? warning(`${found}: in ${span(endsAt - now)}.`, 'Renew it; the next mint uses the new one.')
+    : ok(`${found}.`);
 }
 
 /** Whether the provider's public keys can be fetched and used. @throws {BrokerError} */

@@ -1,4 +1,10 @@
-import { createCore, type Core, type TokenCore } from '../../composition/core.js';
+import {
+  configuredSettings,
+  createCore,
+  lazyAwsProofs,
+  type Core,
+  type TokenCore,
+} from '../../composition/core.js';
 import { openStore } from '../../composition/open-store.js';
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { ClockWatch } from '../../operations/clock-watch.js';
@@ -9,7 +15,12 @@ import {
   type PeersRoom,
 } from '../../peers/peer-directory.js';
 import { listMalformed, mergePeers, type Peers } from '../../peers/peers.js';
-import { parseCredentialsSecret } from '../../provider/client-credentials.js';
+import {
+  configuredCredentials,
+  parseCredentialsSecret,
+  type ClientCredentials,
+} from '../../provider/client-credentials.js';
+import type { AwsProofs } from '../../provider/client-proofs.js';
 import { createOAuthProvider } from '../../provider/oauth-provider.js';
 import type { TokenProvider } from '../../provider/token-provider.js';
 import type { AwsIdentity } from '../../secrets/aws/aws-connection.js';
@@ -37,6 +48,7 @@ import {
 /** The broker that is examined: its core, with its provider. */
 export interface ExaminedBroker extends TokenCore, Pick<Core, 'close'> {
   readonly provider: TokenProvider;
+  readonly awsProofs: () => Promise<AwsProofs>;
   /** Compares this machine's clock with the `Date` of Secrets Manager's responses. */
   readonly clockWatch: ClockWatch;
 }
@@ -59,9 +71,13 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Exami
     onDate: (reading) => clockWatch.read('store', reading),
   });
   // One attempt: the whole examination has seven seconds.
-  const provider = createOAuthProvider({ clock, attempts: 1 });
+  const awsProofs = lazyAwsProofs();
+  const provider = createOAuthProvider({ clock, attempts: 1, awsProofs });
   const core = await createCore(config, { store, clock, provider });
-  return { ...finding, value: { ...chosenCore(core), close: core.close, provider, clockWatch } };
+  return {
+    ...finding,
+    value: { ...chosenCore(core), close: core.close, provider, awsProofs, clockWatch },
+  };
 }
 
 /** The finding for a store that opens: without a store, or with another key, opening fails. */
@@ -101,11 +117,28 @@ export interface ExaminedTokenSecret extends ExaminedSecret {
   readonly current: { readonly token: ServiceToken; readonly versionId: string } | undefined;
 }
 
-/** Existence, readability and shape of the credentials secret. @throws {BrokerError} */
+/** The client credentials, and the secret that they are in; without one where none is needed. */
+export interface ExaminedCredentials {
+  readonly credentials: ClientCredentials;
+  readonly secret?: ExaminedSecret;
+}
+
+/** Existence, readability and shape of the credentials secret, where it is needed. @throws {BrokerError} */
 export async function examineCredentials({
   store,
-  token: { credentialsSecretId },
-}: ExaminedBroker): Promise<Examined<ExaminedSecret>> {
+  token,
+}: ExaminedBroker): Promise<Examined<ExaminedCredentials>> {
+  const { credentialsSecretId } = token;
+  const configured = configuredSettings(token);
+  const whole = configuredCredentials(configured);
+  if (whole !== undefined) {
+    return {
+      ...ok(
+        `Not needed, and not read: client ${whole.clientId} has ${kindOf(whole)}, by the configuration.`,
+      ),
+      value: { credentials: whole },
+    };
+  }
   const description = await store.describe(credentialsSecretId);
   let version: SecretVersion;
   try {
@@ -117,16 +150,35 @@ export async function examineCredentials({
       'Write the client credentials into it: service-token-broker credentials set',
     );
   }
-  const { credentials } = parseCredentialsSecret(version.value);
-  const kind =
-    credentials.kind === 'private-key'
-      ? 'a private key'
-      : `${credentials.secrets.length} client secret${credentials.secrets.length === 1 ? '' : 's'}`;
-  return {
-    ...ok(`"${credentialsSecretId}" holds client ${credentials.clientId} with ${kind}.`),
-    value: { description, wasRead: true },
-  };
+  const { credentials, unused = [] } = parseCredentialsSecret(version.value, configured);
+  const value = { credentials, secret: { description, wasRead: true } };
+  const held = `"${credentialsSecretId}" holds client ${credentials.clientId}`;
+  if (unused.length > 0) {
+    const names = unused.map((name) => `"${name}"`).join(' and ');
+    return {
+      ...warning(
+        `${held}, which has ${kindOf(credentials)} by the configuration, and ${names}, which nothing uses.`,
+        `Take ${names} out of the secret, and revoke it at the provider.`,
+      ),
+      value,
+    };
+  }
+  return { ...ok(`${held} with ${kindOf(credentials)}.`), value };
 }
+
+/** What the broker proves its identity with, in words. */
+function kindOf(credentials: ClientCredentials): string {
+  if (credentials.kind !== 'secrets') return KINDS[credentials.kind];
+  const { length } = credentials.secrets;
+  return `${length} client secret${length === 1 ? '' : 's'}`;
+}
+
+const KINDS = {
+  'private-key': 'a private key',
+  kms: 'a KMS key',
+  'workload-token': 'a workload token',
+  certificate: 'a client certificate',
+} as const;
 
 /** Existence, readability and shape of the token secret, and the life of the token in it. @throws {BrokerError} */
 export async function examineTokenSecret({

@@ -1,7 +1,4 @@
-import type {
-  SecretsManagerClient,
-  SecretsManagerClientConfig,
-} from '@aws-sdk/client-secrets-manager';
+import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { systemClock, withDeadline, type Clock, type DateReading } from '../../tokens/time.js';
 import { SecretStoreError } from '../secret-store.js';
 import { identityErrorOf, storeErrorOf, type AwsOperation } from './aws-errors.js';
@@ -29,7 +26,7 @@ async function loadSdk(): Promise<Sdk> {
 }
 
 /** How long AWS may take, in milliseconds. */
-interface AwsTimeouts {
+export interface AwsTimeouts {
   /** For the TCP and TLS connection of one attempt. */
   readonly connect: number;
   /** For one attempt: the request and its answer. Also how long the answer's body may stand still. */
@@ -39,7 +36,7 @@ interface AwsTimeouts {
 }
 
 /** Two seconds to connect, five for an attempt, fifteen for everything together. */
-const DEFAULT_TIMEOUTS: AwsTimeouts = { connect: 2_000, request: 5_000, total: 15_000 };
+export const DEFAULT_TIMEOUTS: AwsTimeouts = { connect: 2_000, request: 5_000, total: 15_000 };
 
 /** Where and how Secrets Manager is reached. What is not given comes by the SDK's standard chain. */
 export interface ConnectionOptions {
@@ -140,7 +137,7 @@ export class AwsConnection {
 
   #ownClient(sdk: Sdk): SecretsManagerClient {
     const { clock = systemClock, onDate } = this.#options;
-    const client = new sdk.SecretsManagerClient(clientConfig(this.#options, this.#timeouts));
+    const client = new sdk.SecretsManagerClient(awsClientConfig(this.#options, this.#timeouts));
     if (onDate !== undefined) reportDates(client, clock, onDate);
     return client;
   }
@@ -178,14 +175,27 @@ function reportDates(
   );
 }
 
+/** The settings of a client of the SDK, of whichever service. */
+interface AwsClientConfig {
+  readonly region?: string;
+  readonly endpoint?: string;
+  readonly customUserAgent: string;
+  readonly requestHandler: {
+    readonly connectionTimeout: number;
+    readonly requestTimeout: number;
+    readonly throwOnRequestTimeout: true;
+    readonly socketTimeout: number;
+  };
+}
+
 /**
- * The client's settings. Retries are the SDK's own and stay at its defaults (standard mode, three attempts), so that
+ * A client's settings. Retries are the SDK's own and stay at its defaults (standard mode, three attempts), so that
  * AWS_MAX_ATTEMPTS and AWS_RETRY_MODE work.
  */
-function clientConfig(
-  { region, endpoint }: ConnectionOptions,
+export function awsClientConfig(
+  { region, endpoint }: Pick<ConnectionOptions, 'region' | 'endpoint'>,
   timeouts: AwsTimeouts,
-): SecretsManagerClientConfig {
+): AwsClientConfig {
   return {
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint }),
@@ -202,12 +212,17 @@ function clientConfig(
 }
 
 /** The SDK has no limit for retries and credentials together: an unreachable credentials endpoint could hang forever. */
-function within<T>(milliseconds: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  return withDeadline(systemClock, milliseconds, work, () => {
+export function within<T>(
+  milliseconds: number,
+  work: (signal: AbortSignal) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  const late = (): Error => {
     const error = new Error(`no answer within ${milliseconds} ms`);
     error.name = 'TimeoutError';
     return error;
-  });
+  };
+  return withDeadline(systemClock, milliseconds, work, late, signal);
 }
 
 /**

@@ -350,6 +350,29 @@ function denialOf(words: string): string {
   return `${who ?? 'the identity'} may not ${action}${why ?? ''}`;
 }
 
+/** What kind of failure an error of the SDK is, whichever service was asked. */
+export type AwsFailure = keyof typeof FAILURES;
+
+/**
+ * An error of the SDK for another service than Secrets Manager: what kind of failure it is, the exception's name, the
+ * cause to keep, and who may not do what where AWS says so.
+ */
+export function readAwsFailure(error: unknown): {
+  readonly failure: AwsFailure;
+  readonly exception: string;
+  readonly fault: AwsFault;
+  /** What to do, where that does not depend on the service; empty otherwise. */
+  readonly text: string;
+  readonly denial: string;
+  readonly retryAfterSeconds: number | undefined;
+} {
+  const { row, failure: found, exception, fault, words, retryAfterSeconds } = readError(error);
+  const [failure = 'unknown'] = Object.entries(FAILURES).find(([, one]) => one === row) ?? [];
+  const text = typeof found.text === 'string' ? found.text : '';
+  const denial = denialOf(words);
+  return { failure: failure as AwsFailure, exception, fault, text, denial, retryAfterSeconds };
+}
+
 /** Takes an error of the SDK apart. The words may quote a secret value, and must not leave this file. */
 function readError(error: unknown) {
   const name = text(member(error, 'name'));
@@ -379,6 +402,8 @@ function readError(error: unknown) {
   const labelHolder = /currently attached to version ([\w-]{1,64})/.exec(words)?.[1];
   const wait = matching(member(headers, 'retry-after'), /^\s*\d{1,4}\s*$/);
   return {
+    row,
+    exception,
     failure: row.cases?.find((one) => one.words?.test(words)) ?? row,
     fault: new AwsFault(evidence.filter(Boolean).join(', '), attempts, labelHolder),
     words,

@@ -1,9 +1,16 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 
-/** A self-signed certificate for 127.0.0.1 and localhost, and its key, both as PEM, made anew: no key has to be kept with the tests. */
-export function selfSignedCertificate(): { readonly key: string; readonly cert: string } {
+/**
+ * A self-signed certificate for 127.0.0.1 and localhost, and its key, both as PEM, made anew: no key has to be kept with the tests.
+ *
+ * @param commonName two that a server is to trust need different ones.
+ */
+export function selfSignedCertificate(commonName = 'test'): {
+  readonly key: string;
+  readonly cert: string;
+} {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const name = der(0x30, der(0x31, der(0x30, COMMON_NAME, der(0x0c, Buffer.from('test')))));
+  const name = der(0x30, der(0x31, der(0x30, COMMON_NAME, der(0x0c, Buffer.from(commonName)))));
   // RFC 5280 §4.2.1.6: an iPAddress, tag 7, and a dNSName, tag 2, in an extension whose value is an OCTET STRING.
   const address = der(0x87, Buffer.from([127, 0, 0, 1]));
   const names = der(0x30, address, der(0x82, Buffer.from('localhost')));

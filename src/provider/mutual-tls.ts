@@ -1,0 +1,144 @@
+import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
+import { request } from 'node:https';
+import { Readable } from 'node:stream';
+import { createSecureContext } from 'node:tls';
+import { systemCode } from '../tokens/http.js';
+import type { CertificateCredentials } from './client-credentials.js';
+import { invalidProof, readProofFile } from './client-proofs.js';
+
+/** A client certificate with its private key, examined. */
+export interface ClientCertificate {
+  /** PEM: the certificate, and the intermediate ones after it. */
+  readonly certificate: string;
+  /** PEM. */
+  readonly key: string;
+  /** The subject's name, on one line: `CN=broker, O=Example`. */
+  readonly subject: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly startsAt: number;
+  /** Milliseconds since the Unix epoch. */
+  readonly endsAt: number;
+}
+
+/**
+ * Reads the client certificate and its key. Files are read at every mint, so that a certificate that was renewed on the
+ * disk is used at the next one.
+ *
+ * @throws {ProviderError} `CLIENT_PROOF_INVALID`, as {@link judgeCertificate}, and for files that cannot be read.
+ */
+export async function loadCertificate(
+  { from, certificate, key }: CertificateCredentials,
+  now: number,
+): Promise<ClientCertificate> {
+  if (from === 'credentials secret') {
+    return judgeCertificate(certificate, key, 'the credentials secret', now);
+  }
+  const place = `${certificate} and ${key}`;
+  const [cert, privateKey] = await Promise.all([
+    readProofFile(certificate, 'client certificate'),
+    readProofFile(key, 'key of the client certificate'),
+  ]);
+  return judgeCertificate(cert, privateKey, place, now);
+}
+
+/**
+ * Whether a certificate and a key can be used for mutual TLS now. Pure.
+ *
+ * @param place where they came from, for messages.
+ * @param now milliseconds since the Unix epoch.
+ * @throws {ProviderError} `CLIENT_PROOF_INVALID` when one of them is not PEM, the key is encrypted or of another
+ *   certificate, or the certificate has expired or is not valid yet. No message quotes the key.
+ */
+export function judgeCertificate(
+  certificate: string,
+  key: string,
+  place: string,
+  now: number,
+): ClientCertificate {
+  const fail = (what: string): Error =>
+    invalidProof(`The client certificate of ${place} cannot be used: ${what}.`);
+  let x509: X509Certificate;
+  try {
+    x509 = new X509Certificate(certificate);
+  } catch {
+    throw fail('it is not a certificate in PEM ("-----BEGIN CERTIFICATE-----")');
+  }
+  if (key.includes('ENCRYPTED')) {
+    throw fail('its key is encrypted; decrypt it: openssl pkey -in key.pem -out key-plain.pem');
+  }
+  let privateKey: KeyObject;
+  try {
+    privateKey = createPrivateKey(key);
+  } catch {
+    // The reason may quote the key.
+    throw fail('its key is not a private key in PEM');
+  }
+  if (!x509.checkPrivateKey(privateKey)) {
+    throw fail('the key belongs to another certificate. Put the two that were made together there');
+  }
+  const [startsAt, endsAt] = [Date.parse(x509.validFrom), Date.parse(x509.validTo)];
+  if (endsAt <= now) {
+    throw fail(
+      `it expired at ${new Date(endsAt).toISOString()}, and it is ${new Date(now).toISOString()} here. Renew it`,
+    );
+  }
+  if (startsAt > now) {
+    throw fail(
+      `it is valid from ${new Date(startsAt).toISOString()}, and it is ${new Date(now).toISOString()} here. Compare the clocks`,
+    );
+  }
+  try {
+    createSecureContext({ cert: certificate, key });
+  } catch (error) {
+    throw fail(`TLS does not take it (${systemCode(error) ?? 'unknown reason'})`);
+  }
+  const subject = x509.subject.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim();
+  return { certificate, key, subject: subject.split(' ').join(', '), startsAt, endsAt };
+}
+
+/** What `boundedFetch` sends requests with. */
+export type Exchange = (
+  url: string,
+  init: {
+    readonly method: string;
+    readonly headers: Record<string, string>;
+    readonly body: unknown;
+    readonly signal: AbortSignal;
+  },
+) => Promise<Response>;
+
+/** Statuses whose responses have no body (Fetch standard: "null body status"). */
+const WITHOUT_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
+
+/**
+ * Sends a request over mutual TLS, which `fetch` cannot without a further package. Its connection ends with the response:
+ * one that was kept open would be that of a certificate that may have been replaced. Redirects are not followed.
+ */
+export function exchangeWith({ certificate, key }: ClientCertificate): Exchange {
+  return (url, { method, headers, body, signal }) =>
+    new Promise((resolve, reject) => {
+      const sent = request(
+        url,
+        { method, headers, signal, cert: certificate, key, agent: false, minVersion: 'TLSv1.2' },
+        (answer) => {
+          const { statusCode: status = 0 } = answer;
+          const received = new Headers();
+          for (let index = 0; index < answer.rawHeaders.length; index += 2) {
+            received.append(answer.rawHeaders[index] ?? '', answer.rawHeaders[index + 1] ?? '');
+          }
+          const isEmpty = WITHOUT_BODY.has(status);
+          if (isEmpty) answer.resume();
+          const content = isEmpty ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array>);
+          try {
+            resolve(new Response(content, { status, headers: received }));
+          } catch (error) {
+            // A status or a header that no response has.
+            answer.destroy();
+            reject(error instanceof Error ? error : new Error('unusable response'));
+          }
+        },
+      );
+      sent.once('error', reject);
+      sent.end(body instanceof URLSearchParams ? body.toString() : (body as string | undefined));
+    });
+}
