@@ -192,7 +192,7 @@ function roomLines(
 ): readonly string[] {
   const lines = secrets.map(({ id, exists, bytes, limit, entries }) =>
     exists
-      ? `Secret ${id}: ${entries} peers, ${Math.floor((100 * bytes) / limit)} % of ${limit} bytes.`
+      ? `Secret ${id}: ${entries} peer${entries === 1 ? '' : 's'}, ${Math.floor((100 * bytes) / limit)} % of ${limit} bytes.`
       : `Secret ${id}: created when the others are full.`,
   );
   if (secrets.length === 0 || !isNearlyFull(totalRoom(secrets))) return lines;
