@@ -2,7 +2,7 @@ import { notify } from '../tokens/errors.js';
 import { backoff } from '../tokens/time.js';
 import { TokenRequestError } from './client-errors.js';
 import type { ClientSettings } from './client-options.js';
-import { ProofReader, type PeerProof } from './peer-proof.js';
+import type { PeerProof, ProofReader } from './peer-proof.js';
 import { requestToken, type GrantedToken } from './token-request.js';
 
 /** How a token is asked for. */
@@ -17,7 +17,7 @@ interface TokenAsk {
 }
 
 /** A token, and who gave it. */
-interface BrokerToken extends GrantedToken {
+export interface BrokerToken extends GrantedToken {
   readonly broker: string;
 }
 
@@ -41,9 +41,9 @@ export class BrokerAsker {
   #refusal: Refusal | undefined;
   #lastGood: string | undefined;
 
-  constructor(settings: ClientSettings) {
+  constructor(settings: ClientSettings, proofs: ProofReader) {
     this.#settings = settings;
-    this.#proofs = new ProofReader(settings.peer, settings.clock);
+    this.#proofs = proofs;
     this.#brokers = settings.brokers.map((url) => ({ url }));
   }
 

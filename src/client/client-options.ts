@@ -38,6 +38,11 @@ export interface ServiceTokenClientOptions {
    * default 3. With a usable token it is tried once: the token is served, and the next refresh tries again.
    */
   readonly rounds?: number;
+  /**
+   * Learns of a new token within a second, by a request that waits at the broker, where the broker offers it. It needs direct
+   * connections, and is off with a `fetch` of your own. Default true.
+   */
+  readonly wait?: boolean;
   /** Sends the requests, for proxies and private certificate authorities. Default: the platform's `fetch`. */
   readonly fetch?: typeof globalThis.fetch;
   readonly observer?: ServiceTokenClientObserver;
@@ -129,6 +134,7 @@ export interface ClientSettings {
   readonly timeoutMs: number;
   readonly deadlineMs: number;
   readonly rounds: number;
+  readonly wait: boolean;
   readonly fetch: typeof globalThis.fetch;
   readonly observer: ServiceTokenClientObserver;
   readonly clock: Clock;
@@ -146,6 +152,7 @@ const KNOWN: Readonly<Record<keyof ServiceTokenClientOptions, true>> = {
   timeoutSeconds: true,
   deadlineSeconds: true,
   rounds: true,
+  wait: true,
   fetch: true,
   observer: true,
   clock: true,
@@ -162,7 +169,7 @@ export function readClientOptions(options: ServiceTokenClientOptions): ClientSet
   if (!isJsonObject(options)) {
     throw new ClientConfigError('The client needs options: brokers and peer.');
   }
-  const { allowInsecureHttp = false, timeoutSeconds = 5 } = options;
+  const { allowInsecureHttp = false, timeoutSeconds = 5, wait = true } = options;
   const {
     unknown: _,
     insecure: __,
@@ -192,6 +199,10 @@ export function readClientOptions(options: ServiceTokenClientOptions): ClientSet
       const rounds = options.rounds ?? 3;
       if (Number.isInteger(rounds) && rounds >= 1 && rounds <= 10) return rounds;
       throw new ClientConfigError('"rounds" must be a whole number from 1 to 10.');
+    },
+    wait: () => {
+      if (typeof wait === 'boolean') return wait && options.fetch === undefined;
+      throw new ClientConfigError('"wait" must be true or false.');
     },
     fetch: () => requireFunction('fetch', options.fetch ?? globalThis.fetch),
     observer: () => {

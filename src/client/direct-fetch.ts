@@ -10,6 +10,10 @@ interface DirectInit {
   readonly signal?: AbortSignal;
   /** Whose connections are used. */
   readonly agent: Agent | undefined;
+  /** Milliseconds without a byte after which the request is given up. Default: none. */
+  readonly idleTimeoutMs?: number;
+  /** True for a request that nobody waits for: it does not keep the process alive. Default: false. */
+  readonly isBackground?: boolean;
 }
 
 /** Statuses whose responses have no body (RFC 9110 §6.4.1). */
@@ -17,10 +21,10 @@ const BODYLESS = new Set([204, 205, 304]);
 
 /**
  * A `fetch` over `node:http` and `node:https`, for what the platform's own cannot do without the package undici: present a
- * client certificate. Follows no redirect, uses no proxy, and asks for no compression. Errors have the system's code.
+ * client certificate, and wait without keeping the process alive. Follows no redirect, uses no proxy, and asks for no compression. Errors have the system's code.
  */
 export function fetchDirectly(url: string, init: DirectInit): Promise<Response> {
-  const { method, headers, body, signal, agent } = init;
+  const { method, headers, body, signal, agent, idleTimeoutMs, isBackground = false } = init;
   const send = url.startsWith('https:') ? httpsRequest : httpRequest;
   return new Promise((resolve, reject) => {
     const outgoing = send(url, {
@@ -29,8 +33,13 @@ export function fetchDirectly(url: string, init: DirectInit): Promise<Response> 
       headers:
         body === undefined ? headers : { ...headers, 'content-length': Buffer.byteLength(body) },
       signal,
+      timeout: idleTimeoutMs,
     });
     outgoing.on('error', reject);
+    outgoing.on('timeout', () =>
+      outgoing.destroy(Object.assign(new Error('timeout'), { code: 'ETIMEDOUT' })),
+    );
+    if (isBackground) outgoing.on('socket', (socket) => socket.unref());
     outgoing.on('response', (message) => {
       try {
         resolve(toResponse(message));

@@ -7,13 +7,15 @@ import {
   type TokenDemand,
 } from '../tokens/token-supply.js';
 import { notify } from '../tokens/errors.js';
-import { BrokerAsker } from './ask-brokers.js';
+import { BrokerAsker, type BrokerToken } from './ask-brokers.js';
 import { ClientConfigError } from './client-errors.js';
 import {
   readClientOptions,
   type ClientSettings,
   type ServiceTokenClientOptions,
 } from './client-options.js';
+import { ProofReader } from './peer-proof.js';
+import { TokenFollower, type FollowedToken } from './token-follower.js';
 
 /** The state of a client, for health checks. Instants in milliseconds since the Unix epoch. */
 export interface ServiceTokenClientStatus {
@@ -28,9 +30,14 @@ export interface ServiceTokenClientStatus {
   readonly consecutiveFailures: number;
   /** Why the last one failed. */
   readonly lastError: unknown;
+  /** True while a request waits at the broker for the next token. */
+  readonly waiting: boolean;
 }
 
-/** The service token from a broker over HTTP. It keeps no timer and no open request: there is nothing to close. */
+/**
+ * The service token from a broker over HTTP. It keeps no timer. While it is used, one request may wait at the broker; neither
+ * that nor its connection keeps the process alive.
+ */
 export interface ServiceTokenClient extends ServiceTokenSource {
   /**
    * The service token, from memory when it is fresh: then no request is made, and the same promise is returned again.
@@ -42,6 +49,8 @@ export interface ServiceTokenClient extends ServiceTokenSource {
   getToken(demand?: TokenDemand): Promise<SuppliedToken>;
   /** Starts nothing. */
   status(): ServiceTokenClientStatus;
+  /** Ends the request that waits at the broker, for good. The client goes on without it; calling this is optional. */
+  close(): void;
 }
 
 /**
@@ -57,6 +66,10 @@ export interface ServiceTokenClient extends ServiceTokenSource {
  * `Retry-After` is respected. A peer that is refused (400, 401, 403) is not tried at another broker, nor at once: after 1 to 7
  * seconds, and a quarter, or as soon as it has another secret. Without a usable token the next attempt is at most 15
  * seconds away, whatever failed before.
+ *
+ * Where a broker offers it, one request waits there for the next token while the client is used (`Prefer: wait`, RFC 7240 §4.3):
+ * a rotation, also one that withdraws the token, reaches the client within a second or so. Whatever goes wrong with that
+ * request, the client works as described above.
  *
  * A token's life is `expires_in` (RFC 6749 §5.1), counted by this machine's clock from before the request was sent. The JWT
  * is not decoded: its `exp` would be compared with a clock that may be minutes off.
@@ -84,18 +97,31 @@ interface Held {
   /** Made once for each token: a warm answer costs no allocation. */
   readonly promise: Promise<SuppliedToken>;
   readonly broker: string;
+  readonly path: string | undefined;
 }
 
 class BrokerClient implements ServiceTokenClient {
   readonly #settings: ClientSettings;
   readonly #asker: BrokerAsker;
   readonly #cache: RefreshingCache<Held>;
+  readonly #follower: TokenFollower | undefined;
+  /** A token that the follower brought, for the next read. */
+  #brought: Held | undefined;
   #noticedStale = false;
 
   constructor(settings: ClientSettings) {
     const { clock, deadlineMs, random, skewMs, ttlMs } = settings;
     this.#settings = settings;
-    this.#asker = new BrokerAsker(settings);
+    const proofs = new ProofReader(settings.peer, settings.clock);
+    this.#asker = new BrokerAsker(settings, proofs);
+    this.#follower = settings.wait
+      ? new TokenFollower({
+          settings,
+          proofs,
+          inUse: () => this.#inUse(),
+          onToken: (token) => this.#replace(token),
+        })
+      : undefined;
     this.#cache = new RefreshingCache({
       read: (forced) => this.#read(forced),
       expiresAt: ({ token }) => token.expiresAt,
@@ -116,8 +142,13 @@ class BrokerClient implements ServiceTokenClient {
 
   // Not an async function: that would make a promise for each call.
   getToken(demand?: TokenDemand): Promise<SuppliedToken> {
+    this.#follower?.use();
     const answer = demand === undefined ? this.#cache.peek() : undefined;
     return answer === undefined ? this.#wait(demand) : this.#take(answer).promise;
+  }
+
+  close(): void {
+    this.#follower?.close();
   }
 
   status(): ServiceTokenClientStatus {
@@ -129,7 +160,22 @@ class BrokerClient implements ServiceTokenClient {
       expiresAt,
       consecutiveFailures,
       lastError,
+      waiting: this.#follower?.isWaiting === true,
     };
+  }
+
+  #inUse(): FollowedToken | undefined {
+    const { value } = this.#cache.status();
+    if (value?.path === undefined) return undefined;
+    const { broker, path, token } = value;
+    return { broker, path, accessToken: token.accessToken };
+  }
+
+  /** Puts a newer token in the place of the cached one, which is not served any more. */
+  #replace(token: BrokerToken): void {
+    this.#brought = held(token);
+    this.#cache.invalidate();
+    this.#cache.refresh();
   }
 
   async #wait(demand: TokenDemand = {}): Promise<SuppliedToken> {
@@ -140,10 +186,13 @@ class BrokerClient implements ServiceTokenClient {
   }
 
   async #read(forced: boolean): Promise<Held> {
+    const brought = this.#brought;
+    this.#brought = undefined;
+    if (brought !== undefined) return brought;
     const request = { pastCaches: forced, isUrgent: !this.#hasUsableToken() };
-    const { accessToken, expiresAt, broker } = await this.#asker.ask(request);
-    const token = createSuppliedToken(accessToken, expiresAt);
-    return { token, promise: Promise.resolve(token), broker };
+    const token = held(await this.#asker.ask(request));
+    if (token.broker !== this.#cache.status().value?.broker) this.#follower?.restart();
+    return token;
   }
 
   #take({ state, value, readAt }: CacheAnswer<Held>): Held {
@@ -181,4 +230,9 @@ class BrokerClient implements ServiceTokenClient {
     const { expiresAt } = this.#cache.status();
     return expiresAt !== undefined && expiresAt - clock.now() > skewMs;
   }
+}
+
+function held({ accessToken, expiresAt, broker, path }: BrokerToken): Held {
+  const token = createSuppliedToken(accessToken, expiresAt);
+  return { token, promise: Promise.resolve(token), broker, path };
 }

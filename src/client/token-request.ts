@@ -4,6 +4,7 @@ import {
   connectionFailure,
   isTemporaryStatus,
   lostBody,
+  parseUrl,
   readBoundedBody,
   retryAfterOf,
 } from '../tokens/http.js';
@@ -37,6 +38,8 @@ export interface GrantedToken {
   readonly accessToken: string;
   /** In milliseconds since the Unix epoch, by our own clock. */
   readonly expiresAt: number;
+  /** Where `GET` has this token at its broker: `/v1/token`, or with a name; `undefined` when that is not known. */
+  readonly path: string | undefined;
 }
 
 /**
@@ -51,7 +54,7 @@ export interface GrantedToken {
 export async function requestToken(request: TokenRequest): Promise<GrantedToken> {
   const { broker, clock, timeoutMs, skewMs } = request;
   const sentAt = clock.now();
-  const { accessToken, lifeSeconds } = await withDeadline(
+  const { accessToken, lifeSeconds, path } = await withDeadline(
     clock,
     timeoutMs,
     (signal) => talk(request, signal),
@@ -64,7 +67,7 @@ export async function requestToken(request: TokenRequest): Promise<GrantedToken>
         'needed. Its /health/ready says whether rotation works.',
     );
   }
-  return { accessToken, expiresAt: sentAt + lifeSeconds * 1_000 };
+  return { accessToken, expiresAt: sentAt + lifeSeconds * 1_000, path };
 }
 
 /** What a broker granted. */
@@ -77,7 +80,10 @@ interface Grant {
 /** The largest answer that is read, in bytes. Real ones have one or two thousand. */
 const MAX_ANSWER_BYTES = 64 * 1024;
 
-async function talk(request: TokenRequest, signal: AbortSignal): Promise<Grant> {
+async function talk(
+  request: TokenRequest,
+  signal: AbortSignal,
+): Promise<Grant & Pick<GrantedToken, 'path'>> {
   const { broker, clock, proof } = request;
   try {
     const response = await send(request, signal);
@@ -91,7 +97,7 @@ async function talk(request: TokenRequest, signal: AbortSignal): Promise<Grant> 
     const body = await readBoundedBody(response, MAX_ANSWER_BYTES, () =>
       invalidAnswer(broker, status, `it has more than ${MAX_ANSWER_BYTES} bytes`),
     );
-    return readGrant(status, body, broker, proof.kind);
+    return { ...readGrant(status, body, broker, proof.kind), path: pathOf(request, headers) };
   } catch (error) {
     if (error instanceof TokenRequestError || error instanceof ClientConfigError) throw error;
     throw noAnswer(error, broker, proof.kind);
@@ -121,6 +127,21 @@ function send(request: TokenRequest, signal: AbortSignal): Promise<Response> {
   const dispatcher = broker.startsWith('http:') ? directDispatcher(undefined) : undefined;
   if (dispatcher !== undefined) init.dispatcher = dispatcher;
   return fetch(url, init);
+}
+
+/**
+ * The token's own path. Without `audience` and `resource` it is the one without a name; with them the broker says which it is
+ * (`Content-Location`, RFC 9110 §8.7).
+ */
+function pathOf(
+  { broker, audience, resource }: TokenRequest,
+  headers: Headers,
+): string | undefined {
+  if (audience === undefined && resource === undefined) return '/v1/token';
+  const location = headers.get('content-location') ?? '';
+  const url = parseUrl(location, `${broker}/oauth2/token`)?.href;
+  const path = url?.startsWith(`${broker}/`) === true ? url.slice(broker.length) : '';
+  return /^\/v1\/tokens\/[a-z0-9-]{1,40}$/.test(path) ? path : undefined;
 }
 
 /**

@@ -180,10 +180,13 @@ class BrokerRuntimeModule
   }
 
   beforeApplicationShutdown(): void {
+    // Otherwise the server would wait for them before it closes.
+    this.runtime.serving.stopWaiting();
     clearInterval(this.#warming);
   }
 
   async onApplicationShutdown(): Promise<void> {
+    await this.runtime.audit?.close();
     await this.runtime.core.close();
   }
 }

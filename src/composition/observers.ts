@@ -328,6 +328,12 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
         { peer, code: errorCode(error), ...tokenField(token) },
         'a rotation that a peer asked for failed',
       ),
+    authorized: ({ outcome, reason }) =>
+      metrics.recordTokenDecision('authorize', reason ?? outcome),
+    introspected: (peer, { outcome, reason }) => {
+      metrics.recordTokenDecision('introspect', reason ?? outcome);
+      if (reason !== undefined) log.debug({ peer, outcome, reason }, 'a token is not active');
+    },
     failed: (error) => {
       const again = endless.happened(`fault ${originOf(error)}`);
       if (again) log.error({ err: error, ...again }, 'an unexpected error while answering');

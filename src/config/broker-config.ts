@@ -14,6 +14,8 @@ export interface HttpConfig {
   readonly iamPeers: readonly IamPeer[];
   /** `undefined` means by the process's limit of open files. */
   readonly maxConnections: number | undefined;
+  /** Whether `/v1/authorize` answers. */
+  readonly authorizes: boolean;
   /** How long the broker keeps serving after a signal to stop. */
   readonly shutdownDelaySeconds: number;
 }
@@ -117,6 +119,8 @@ export interface BrokerConfig {
     readonly level: Settings['BROKER_LOG_LEVEL'];
     readonly format: Settings['BROKER_LOG_FORMAT'];
   };
+  /** `undefined` when nothing is written; `stdout`, or the path of a file. */
+  readonly audit: string | undefined;
   readonly dev: { readonly providerPort: number };
   /** What is allowed, but probably a slip. One sentence each, logged at start. */
   readonly warnings: readonly string[];
@@ -140,6 +144,7 @@ export function groupSettings(
           : { port: settings.BROKER_MANAGEMENT_PORT, host: settings.BROKER_MANAGEMENT_HOST },
       iamPeers: settings.BROKER_HTTP_IAM_PEERS ?? [],
       maxConnections: settings.BROKER_MAX_CONNECTIONS,
+      authorizes: settings.BROKER_AUTHORIZE,
       shutdownDelaySeconds: settings.BROKER_SHUTDOWN_DELAY_SECONDS,
     },
     secrets: {
@@ -155,6 +160,7 @@ export function groupSettings(
     rotation: { enabled: settings.BROKER_ROTATION },
     cache: { ttlSeconds: settings.BROKER_CACHE_TTL_SECONDS },
     log: { level: settings.BROKER_LOG_LEVEL, format: settings.BROKER_LOG_FORMAT },
+    audit: settings.BROKER_AUDIT === 'off' ? undefined : settings.BROKER_AUDIT,
     dev: { providerPort: settings.BROKER_DEV_PROVIDER_PORT ?? nextPort(settings.PORT) },
     warnings: [...warnings],
   });

@@ -327,6 +327,18 @@ export const SETTINGS = {
     allowed: 'json (one object per line, for programs) or text (for people)',
     does: 'The form of the log.',
   },
+  BROKER_AUTHORIZE: {
+    reads: values.either('true', 'false'),
+    default: 'false',
+    allowed: 'true or false',
+    does: 'Whether `/v1/authorize` answers gateways: [gateways and other languages](gateways.md).',
+  },
+  BROKER_AUDIT: {
+    reads: values.line,
+    default: 'off',
+    allowed: 'off, stdout, or the path of a file',
+    does: 'Where every decision is written, as one chain of lines: [the audit](audit.md).',
+  },
   BROKER_DEV_PROVIDER_PORT: {
     reads: values.wholeNumber(0, 65_535),
     defaultNote: '`PORT` + 1',

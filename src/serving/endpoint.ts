@@ -5,6 +5,7 @@ import type { MalformedPeer, PeerRole } from '../peers/peers.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { CacheState } from '../tokens/refreshing-cache.js';
+import type { ServiceToken } from '../tokens/service-token.js';
 import type { VerifiedToken } from '../verification/judge.js';
 
 /** A request, whichever server received it. */
@@ -21,6 +22,11 @@ export interface EndpointRequest {
   readonly source?: object;
   /** True when the connection that reached this process is encrypted. */
   readonly encrypted: boolean;
+  /**
+   * Calls the listener when the caller has disconnected. Returns what takes the listener back. Without it, as in a function on
+   * Lambda, no request is held.
+   */
+  readonly onDisconnect?: (listener: () => void) => () => void;
   /** The body as the framework parsed it; `undefined` when there was none that it parses. */
   readonly body?: unknown;
 }
@@ -153,6 +159,12 @@ export function toEndpointRequest(
     encrypted: 'encrypted' in message.socket && message.socket.encrypted === true,
     body: extras.body,
     source: message,
+    onDisconnect: (listener) => {
+      const { socket } = message;
+      if (socket.destroyed) listener();
+      else socket.once('close', listener);
+      return () => socket.off('close', listener);
+    },
   };
 }
 
@@ -293,6 +305,19 @@ export interface TokenDecision {
   readonly verified?: VerifiedToken | undefined;
 }
 
+/** What was decided about a peer that proved who it is. */
+export interface PeerDecision {
+  readonly outcome:
+    'served' | 'not_modified' | 'unavailable' | 'denied' | 'rotated' | 'rotation_failed';
+  readonly peer: string;
+  /** The name of a token, as configured. */
+  readonly token?: string;
+  readonly versionId?: string;
+  readonly served?: ServiceToken;
+  /** A stable code: why not, or how it ended. */
+  readonly reason?: string;
+}
+
 /** What observers learn of a request. */
 export type DecidedRequest = Pick<EndpointRequest, 'remoteAddress' | 'source'>;
 
@@ -327,6 +352,8 @@ export interface ServingObserver {
   rotated?(peerId: string, versionId: string, outcome: string, token: string): void;
   /** A rotation that a peer asked for failed. */
   rotationFailed?(peerId: string, error: unknown, token: string): void;
+  /** One decision, for the audit, in addition to the methods above; logins that failed have those alone. */
+  decided?(decision: PeerDecision, request: DecidedRequest): void;
   /** A gateway asked whether a request may pass. */
   authorized?(decision: TokenDecision, request: DecidedRequest): void;
   /** A peer asked what a token is. */

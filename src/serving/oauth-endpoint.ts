@@ -18,7 +18,13 @@ import {
 import { parameterOf, readForm, type Form } from './form.js';
 import { chooseToken, scopesOf, UNNAMED, words, type KeptToken } from './kept-token.js';
 import { refuseAccess, targetUnknownAnswer, type LoggedInPeer } from './peer-login.js';
-import { tokenMembers, type TokenEndpointOptions } from './token-endpoint.js';
+import {
+  servedDecision,
+  tokenMembers,
+  TOKENS_PATH,
+  type TokenEndpointOptions,
+} from './token-endpoint.js';
+import { MAX_WAIT_MEMBER, MAX_WAIT_SECONDS } from './waiting-peers.js';
 
 /**
  * `POST /oauth2/token`: the token endpoint of RFC 6749 for the client-credentials grant, so that any OAuth client
@@ -62,21 +68,22 @@ export class OauthEndpoint implements Endpoint {
       ({ need }) => decideAccess(peer, need) === 'granted',
       choice,
     );
-    if (chosen === undefined) return this.#refuse(peer);
+    if (chosen === undefined) return this.#refuse(peer, request);
     const refusal = namesOther(form, peer.id) ?? refuseGrant(form);
     if (refusal !== undefined) return refusal;
     const wanted = { force: asksForRead(request), since: chosen === likely ? since : undefined };
-    return this.#issue(form, peer.id, chosen, wanted);
+    return this.#issue(form, peer.id, chosen, wanted, request);
   }
 
   /** A peer without the role learns that; any other, that there is no such token for it. */
-  #refuse(peer: LoggedInPeer): EndpointAnswer {
+  #refuse(peer: LoggedInPeer, request: EndpointRequest): EndpointAnswer {
     const { observer } = this.#options;
     if (!hasRole(peer, 'token')) {
-      const refusal = refuseAccess(peer, { token: UNNAMED }, observer);
+      const refusal = refuseAccess(peer, { token: UNNAMED }, observer, undefined, request);
       if (refusal !== undefined) return refusal;
     }
     observer.tokenNotGranted?.(peer.id);
+    observer.decided?.({ outcome: 'denied', peer: peer.id, reason: 'TOKEN_NOT_GRANTED' }, request);
     return targetUnknownAnswer();
   }
 
@@ -85,6 +92,7 @@ export class OauthEndpoint implements Endpoint {
     peerId: string,
     { name, cache }: KeptToken,
     wanted: CacheRequest,
+    request: EndpointRequest,
   ): Promise<EndpointAnswer> {
     const { clock, observer, tokens } = this.#options;
     try {
@@ -97,15 +105,27 @@ export class OauthEndpoint implements Endpoint {
       const missing = lackOfScope(value.token, form);
       if (missing !== undefined) return missing;
       observer.tokenServed?.(peerId, state, 200, name);
-      return jsonAnswer(200, tokenMembers(value.token, clock.now()));
+      observer.decided?.(servedDecision(peerId, name, value), request);
+      // RFC 9110 §8.7: where a peer that chose the token by its audience finds the same one.
+      const location = targetsIn(form).length === 0 ? [] : ['Content-Location', pathOf(name)];
+      return jsonAnswer(200, tokenMembers(value.token, clock.now()), location);
     } catch (error) {
       observer.tokenUnavailable?.(peerId, error, name);
+      observer.decided?.(
+        { outcome: 'unavailable', peer: peerId, token: name, reason: errorCode(error) },
+        request,
+      );
       return failureAnswer(
         error,
         `The service token cannot be served at the moment (${errorCode(error)}).`,
       );
     }
   }
+}
+
+/** The path of a token, from that of the token endpoint. */
+function pathOf(name: string): string {
+  return `..${TOKENS_PATH}${name}`;
 }
 
 /** RFC 6749 §2.3: one client, one way of authentication. */
@@ -150,6 +170,8 @@ interface MetadataOptions {
   readonly publicUrl?: string;
   /** The service tokens, whose scopes are published. */
   readonly tokens: readonly Pick<KeptToken, 'cache' | 'scope'>[];
+  /** Whether requests may wait for a token to change. */
+  readonly offersWait: boolean;
 }
 
 /** A host name, an IPv4 address or an IPv6 address in brackets, with an optional port. */
@@ -171,8 +193,10 @@ export class MetadataEndpoint implements Endpoint {
   readonly #publicUrl: string | undefined;
   readonly #publicPath: string;
   readonly #tokens: MetadataOptions['tokens'];
+  readonly #offersWait: boolean;
 
   constructor(options: MetadataOptions) {
+    this.#offersWait = options.offersWait;
     this.#publicUrl = options.publicUrl?.replace(/\/+$/, '');
     this.#publicPath = pathWithin(this.#publicUrl);
     this.#tokens = options.tokens;
@@ -198,6 +222,7 @@ export class MetadataEndpoint implements Endpoint {
       // Required by RFC 8414 §2, and empty: there is no authorization endpoint.
       response_types_supported: [],
       ...(scopes.length > 0 && { scopes_supported: scopes }),
+      ...(this.#offersWait && { [MAX_WAIT_MEMBER]: MAX_WAIT_SECONDS }),
     });
   }
 

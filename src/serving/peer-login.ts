@@ -14,6 +14,7 @@ import type { Clock } from '../tokens/time.js';
 import {
   errorAnswer,
   failureAnswer,
+  type DecidedRequest,
   type EndpointAnswer,
   type EndpointRequest,
   type LoginFailure,
@@ -38,6 +39,12 @@ export interface PeerAuthentication {
   /** Whether a login would have to wait for a read. Default: never. */
   waits?(): boolean;
 
+  /**
+   * What is granted to a peer that has logged in before, by the list as it was last read; `undefined` when it is not on it any
+   * more, or disabled. Default: it stays as it was.
+   */
+  current?(peer: LoggedInPeer): LoggedInPeer | undefined;
+
   /** The peer of an `Authorization` header, if decidable from the cache; notifies no observer. */
   now(authorization: string): LoggedInPeer | undefined;
 }
@@ -61,11 +68,13 @@ export interface PeerAuthentication {
 export function refuseAccess(
   peer: LoggedInPeer,
   need: Need,
-  observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted'>,
+  observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted' | 'decided'>,
   unknown: EndpointAnswer = targetUnknownAnswer(),
+  request: DecidedRequest = NO_REQUEST,
 ): EndpointAnswer | undefined {
   const access = decideAccess(peer, need);
   if (access === 'granted') return undefined;
+  observer.decided?.({ outcome: 'denied', peer: peer.id, reason: access.toUpperCase() }, request);
   if (access === 'token_not_granted') {
     observer.tokenNotGranted?.(peer.id);
     return unknown;
@@ -79,6 +88,8 @@ export function refuseAccess(
 export function targetUnknownAnswer(): EndpointAnswer {
   return errorAnswer(400, 'invalid_target', 'There is no such token for this peer.');
 }
+
+const NO_REQUEST: DecidedRequest = { remoteAddress: '' };
 
 /** What {@link PeerLogin} works with. */
 interface PeerLoginOptions {
@@ -232,6 +243,15 @@ export class PeerLogin implements PeerAuthentication {
     return this.#directory.peek() === undefined;
   }
 
+  current(peer: LoggedInPeer): LoggedInPeer | undefined {
+    // A peer of the file stays as it is while the process lives.
+    if (!('createdAt' in peer)) return peer;
+    const peers = this.#directory.status().value;
+    if (peers === undefined) return peer;
+    const now = peers.byId.get(peer.id);
+    return now?.enabled === true ? now : undefined;
+  }
+
   now(header: string): LoggedInPeer | undefined {
     if (this.#workloadTokens !== undefined) {
       const token = bearerToken(header);
@@ -315,10 +335,7 @@ export class PeerLogin implements PeerAuthentication {
   /** The same for every failed login. */
   #unauthorizedAnswer(): EndpointAnswer {
     return this.#workloadTokens === undefined
-      ? unauthorizedAnswer(
-          'A peer id and its secret are required, by HTTP Basic or as the endpoint describes.',
-          CHALLENGE,
-        )
+      ? unauthorizedAnswer()
       : unauthorizedAnswer(
           "A peer's secret or workload token is required, in the Authorization header or as the endpoint describes.",
           WORKLOAD_CHALLENGE,
@@ -326,7 +343,11 @@ export class PeerLogin implements PeerAuthentication {
   }
 }
 
-function unauthorizedAnswer(description: string, challenge: readonly string[]): EndpointAnswer {
+/** The same for every failed login. The defaults are those of a broker that knows peers by secrets alone. */
+export function unauthorizedAnswer(
+  description = 'A peer id and its secret are required, by HTTP Basic or as the endpoint describes.',
+  challenge = CHALLENGE,
+): EndpointAnswer {
   return errorAnswer(401, 'invalid_client', description, challenge);
 }
 

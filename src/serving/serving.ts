@@ -1,16 +1,20 @@
 import { LoginThrottle } from '../peers/login-throttle.js';
 import { createPeerDirectory, type PeerDirectory } from '../peers/peer-directory.js';
 import type { WorkloadTokens } from '../peers/workload-tokens.js';
+import { decideAccess } from '../peers/policy.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
 import type { Clock } from '../tokens/time.js';
+import { AUTHORIZE_OFF, AuthorizeEndpoint, type ReceiverSource } from './authorize-endpoint.js';
 import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
+import { IntrospectEndpoint } from './introspect-endpoint.js';
 import { MetadataEndpoint, OauthEndpoint } from './oauth-endpoint.js';
 import { PeerLogin, type PeerAuthentication } from './peer-login.js';
 import type { KeptToken, RotateNow } from './kept-token.js';
 import { RotateEndpoint } from './rotate-endpoint.js';
 import { createTokenCache, type TokenCache } from './token-cache.js';
 import { TokenEndpoint } from './token-endpoint.js';
+import { WAITING_INTERVAL, WaitingPeers } from './waiting-peers.js';
 
 /** A service token that is served. */
 export interface ServedTokenOptions {
@@ -45,6 +49,10 @@ export interface ServingOptions {
   readonly login?: PeerAuthentication;
   /** Accepts workload tokens besides secrets. Default: none is accepted. */
   readonly workloadTokens?: WorkloadTokens;
+  /** What `POST /oauth2/introspect` and `/v1/authorize` judge tokens by. Without it both answer 404. */
+  readonly receivers?: ReceiverSource;
+  /** Whether `/v1/authorize` answers. Default: 404. */
+  readonly authorizes?: boolean;
   /** Default: a throttle with its own defaults. */
   readonly throttle?: LoginThrottle;
   readonly observer?: ServingObserver;
@@ -52,6 +60,8 @@ export interface ServingOptions {
   readonly tokenReads?: (token: string) => CacheObserver;
   /** Notified of the reads of the peers secret. */
   readonly peerReads?: CacheObserver;
+  /** How many requests may wait for a token to change at the same time (`Prefer: wait`). Default: 0, none. */
+  readonly maxWaiting?: number;
 }
 
 /** The endpoints, ready to answer, and the caches behind them. */
@@ -67,13 +77,22 @@ export interface Serving {
   readonly oauth: Endpoint;
   /** `POST /v1/rotate` */
   readonly rotate: Endpoint;
+  /** `POST /oauth2/introspect` */
+  readonly introspect: Endpoint;
+  /** `/v1/authorize`, and all paths below it; its `answerNow` is for the hot lane. */
+  readonly authorize: Endpoint & Pick<AuthorizeEndpoint, 'answerNow'>;
   /** `GET /.well-known/oauth-authorization-server` */
   readonly metadata: Endpoint;
   /**
    * Starts the reads that are due, so that no peer waits for them. Called every second, it keeps the caches warm at one
-   * read each 4 minutes, and finds out when the store works again. Never blocks, never throws.
+   * read each 4 minutes, and finds out when the store works again. While peers wait for a token, it is one read each 15
+   * seconds, and those whose time is over are answered. Never blocks, never throws.
    */
   keepWarm(): void;
+  /** How many requests wait. */
+  waiting(): number;
+  /** Answers the requests that wait, and lets none wait from now on: the process stops. */
+  stopWaiting(): void;
 }
 
 /** The least time between two reads without a caller, in milliseconds: 15 an hour for each secret. */
@@ -86,6 +105,7 @@ export const Serving = Symbol('Serving');
 export function createServing(options: ServingOptions): Serving {
   const { store, clock, ttlMs, random, publicUrl } = options;
   const observer = options.observer ?? {};
+  const waiting = new WaitingPeers(clock, options.maxWaiting ?? 0);
   const tokens = options.tokens.map(({ name, secretId, skewMs, targets = [], scope, rotator }) => {
     const cache = createTokenCache({
       store,
@@ -95,7 +115,11 @@ export function createServing(options: ServingOptions): Serving {
       skewMs,
       random,
       scope,
-      observer: withRecovery(options.tokenReads?.(name), () => directory.retry()),
+      observer: withRecovery(options.tokenReads?.(name), () => {
+        directory.retry();
+        const current = cache.status().value;
+        if (current !== undefined) waiting.changed(name, current.versionId);
+      }),
     });
     return { name, need: { token: name }, targets, scope, cache, rotator } satisfies KeptToken;
   });
@@ -106,7 +130,13 @@ export function createServing(options: ServingOptions): Serving {
     clock,
     ttlMs,
     random,
-    observer: withRecovery(options.peerReads, () => tokens.forEach(({ cache }) => cache.retry())),
+    observer: withRecovery(options.peerReads, () => {
+      tokens.forEach(({ cache }) => cache.retry());
+      waiting.recheck((peer, token) => {
+        const current = login.current === undefined ? peer : login.current(peer);
+        return current !== undefined && decideAccess(current, { token }) === 'granted';
+      });
+    }),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
     onNearlyFull: (room) => observer.peersNearlyFull?.(room),
   });
@@ -120,7 +150,12 @@ export function createServing(options: ServingOptions): Serving {
       observer,
       ...(options.workloadTokens && { workloadTokens: options.workloadTokens }),
     });
-  const token = new TokenEndpoint({ login, tokens, clock, observer });
+  const { receivers } = options;
+  const authorize =
+    options.authorizes === true && receivers !== undefined
+      ? new AuthorizeEndpoint({ receivers, observer })
+      : AUTHORIZE_OFF;
+  const token = new TokenEndpoint({ login, tokens, clock, observer, waiting });
   return {
     tokenCaches: new Map(tokens.map(({ name, cache }) => [name, cache])),
     peerDirectory: directory,
@@ -128,13 +163,24 @@ export function createServing(options: ServingOptions): Serving {
     token: { ...guarded(token, observer), answerNow: token.answerNow },
     oauth: guarded(new OauthEndpoint({ login, tokens, clock, observer }), observer),
     rotate: guarded(new RotateEndpoint({ login, tokens, observer }), observer),
-    metadata: guarded(new MetadataEndpoint({ publicUrl, tokens }), observer),
+    introspect: guarded(new IntrospectEndpoint({ login, receivers, observer }), observer),
+    authorize: { ...guarded(authorize, observer), answerNow: authorize.answerNow },
+    metadata: guarded(
+      new MetadataEndpoint({ publicUrl, tokens, offersWait: waiting.isOffered }),
+      observer,
+    ),
     keepWarm: () => {
-      for (const { cache } of tokens) cache.refresh(WARM_INTERVAL);
+      waiting.sweep();
+      for (const { name, cache } of tokens) {
+        cache.refresh(WARM_INTERVAL);
+        if (waiting.has(name)) cache.follow(WAITING_INTERVAL);
+      }
       // With another login nobody needs the list; before the first peer is added there is none.
       const isMissing = isStoreError(directory.status().lastError, 'SECRET_NOT_FOUND');
       if (options.login === undefined && !isMissing) directory.refresh(WARM_INTERVAL);
     },
+    waiting: () => waiting.count,
+    stopWaiting: () => waiting.close(),
   };
 }
 

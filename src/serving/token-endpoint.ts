@@ -16,11 +16,13 @@ import {
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
+  type PeerDecision,
   type ServingObserver,
 } from './endpoint.js';
 import { UNNAMED, type KeptToken } from './kept-token.js';
-import { refuseAccess, type PeerAuthentication } from './peer-login.js';
+import { refuseAccess, unauthorizedAnswer, type PeerAuthentication } from './peer-login.js';
 import type { ServedToken, TokenCache } from './token-cache.js';
+import { waitPreference, type Wait, type WaitingPeers } from './waiting-peers.js';
 
 /** What the token endpoints work with. */
 export interface TokenEndpointOptions {
@@ -28,6 +30,8 @@ export interface TokenEndpointOptions {
   readonly tokens: readonly KeptToken[];
   readonly clock: Clock;
   readonly observer: ServingObserver;
+  /** The requests that wait for a token to change. Default: none may. */
+  readonly waiting?: WaitingPeers;
 }
 
 /** Seconds until a token with more life may be available, when no other time is known. */
@@ -47,6 +51,9 @@ export const TOKENS_PATH = '/v1/tokens/';
  * - `ETag` is the version id; `If-None-Match` gives 304. `Age` is the seconds since the read, `X-Cache` the cache's state.
  * - `?min_ttl=SECONDS`: the least remaining life. With less: 503 with `Retry-After`; more than the token ever had: 400.
  * - `Cache-Control: no-cache` reads the store first, at most once a second for all peers together.
+ * - `Prefer: wait=SECONDS` with `If-None-Match` (RFC 7240 §4.3): holds the request until the version changes (200) or the time,
+ *   300 seconds at most, is over (304). `Preference-Applied` says that it was held. While anybody waits, the store is read
+ *   every 15 seconds.
  * - Any other query is refused with 400: credentials do not belong in a URL.
  */
 export class TokenEndpoint implements Endpoint {
@@ -74,10 +81,14 @@ export class TokenEndpoint implements Endpoint {
     const since = this.#options.login.waits?.() === true ? token?.cache.prepare() : undefined;
     const login = await this.#options.login.withHeader(request);
     if ('refusal' in login) return login.refusal;
-    const refusal = refuseAccess(login.peer, { token: name }, observer, TOKEN_UNKNOWN);
+    const refusal = refuseAccess(login.peer, { token: name }, observer, TOKEN_UNKNOWN, request);
     if (refusal !== undefined) return refusal;
     if (token === undefined) {
       observer.tokenNotGranted?.(login.peer.id);
+      observer.decided?.(
+        { outcome: 'denied', peer: login.peer.id, reason: 'TOKEN_NOT_GRANTED' },
+        request,
+      );
       return TOKEN_UNKNOWN;
     }
     const { cache, answers } = token;
@@ -89,14 +100,52 @@ export class TokenEndpoint implements Endpoint {
       source = await cache.get({ force, minTtlMs: minTtl * 1_000, since });
     } catch (error) {
       observer.tokenUnavailable?.(login.peer.id, error, name);
+      observer.decided?.(
+        { outcome: 'unavailable', peer: login.peer.id, token: name, reason: errorCode(error) },
+        request,
+      );
       return this.#failure(cache, error, minTtl);
     }
     const condition = request.headers['if-none-match']?.join(', ');
+    const isKnown = ({ value }: CacheAnswer<ServedToken>): boolean =>
+      condition !== undefined && matchesEntityTag(condition, entityTag(value.versionId));
+    let held = NOT_HELD;
+    const seconds = condition === undefined ? 0 : waitPreference(request.headers['prefer']);
+    if (seconds > 0 && this.#options.waiting?.isOffered === true) {
+      // Another version than ours may be a newer one, of a replica that has read it already.
+      if (!isKnown(source)) source = await newest(cache, source);
+      if (isKnown(source)) {
+        const wait = { token: name, versionId: source.value.versionId, peer: login.peer, seconds };
+        const end = await this.#wait(wait, request);
+        if (end === 'refused') {
+          const reason = 'REFUSED_WHILE_WAITING';
+          observer.decided?.(
+            { outcome: 'denied', peer: login.peer.id, token: name, reason },
+            request,
+          );
+          return unauthorizedAnswer();
+        }
+        held = end;
+        if (held !== NOT_HELD) source = await newest(cache, source, false);
+      }
+    }
     const now = clock.now();
-    const known =
-      condition !== undefined && matchesEntityTag(condition, entityTag(source.value.versionId));
+    const known = isKnown(source);
     observer.tokenServed?.(login.peer.id, source.state, known ? 304 : 200, name);
-    return known ? answers.notModified(source, now) : answers.ok(source, now);
+    observer.decided?.(
+      servedDecision(login.peer.id, name, source.value, known ? 'not_modified' : 'served'),
+      request,
+    );
+    const answer = known ? answers.notModified(source, now) : answers.ok(source, now);
+    return held.length === 0 ? answer : { ...answer, headers: [...answer.headers, ...held] };
+  }
+
+  /** Holds a request. @returns the headers that say so; none when it was not held. */
+  async #wait(wait: Wait, request: EndpointRequest): Promise<readonly string[] | 'refused'> {
+    const end = await this.#options.waiting?.hold(wait, request);
+    if (end === undefined || end === 'refused') return end ?? NOT_HELD;
+    const applied = ['Preference-Applied', `wait=${wait.seconds}`];
+    return end === 'closing' ? [...applied, 'Connection', 'close'] : applied;
   }
 
   /**
@@ -122,6 +171,10 @@ export class TokenEndpoint implements Endpoint {
       const answer = token.answers.ok(source, clock.now());
       observer.loggedIn?.(peer.id, request);
       observer.tokenServed?.(peer.id, source.state, 200, token.name);
+      observer.decided?.(servedDecision(peer.id, token.name, source.value), {
+        remoteAddress: '',
+        source: request,
+      });
       return answer;
     } catch (error) {
       observer.failed?.(error);
@@ -146,6 +199,32 @@ export class TokenEndpoint implements Endpoint {
       );
     }
     return unavailableAnswer(error.message, RETRY_FOR_LIFE);
+  }
+}
+
+/** The decision that a peer gets a token. */
+export function servedDecision(
+  peer: string,
+  name: string,
+  { token: served, versionId }: ServedToken,
+  outcome: 'served' | 'not_modified' = 'served',
+): PeerDecision {
+  return { outcome, peer, token: name, versionId, served };
+}
+
+const NOT_HELD: readonly string[] = [];
+
+/** What the cache has now, or the store; what there is already when neither can be served. */
+async function newest(
+  cache: TokenCache,
+  known: CacheAnswer<ServedToken>,
+  force = true,
+): Promise<CacheAnswer<ServedToken>> {
+  try {
+    return await cache.get({ force });
+  } catch {
+    // The cache's observer logs why. What was served before is as good as it was.
+    return known;
   }
 }
 

@@ -160,6 +160,25 @@ export class RefreshingCache<T> {
   }
 
   /**
+   * Begins a read when the last one began so long ago, however fresh the value is: for those who have to learn soon that
+   * there is another. After failed reads the pauses of the policy count. Never blocks, never throws.
+   *
+   * @param intervalMs milliseconds.
+   */
+  follow(intervalMs: number): void {
+    const now = this.#options.clock.now();
+    this.#followClock(now);
+    this.#giveUpHungRead(now);
+    const age = now - this.#lastStart;
+    if (this.#flight !== undefined || (age >= 0 && age < intervalMs)) return;
+    const { at = 0, retryAt = 0 } = this.#failure ?? {};
+    if (now >= at && now < retryAt) return;
+    const asked = this.#lastAsked;
+    this.#begin();
+    this.#lastAsked = asked;
+  }
+
+  /**
    * Begins the read that a caller would have to wait for now, if any: for a caller with other work to do first, who then
    * calls `get` with the result as `since`. Never blocks, never throws.
    */

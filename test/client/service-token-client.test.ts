@@ -298,6 +298,7 @@ describe('the status and the observer', () => {
       expiresAt: undefined,
       consecutiveFailures: 0,
       lastError: undefined,
+      waiting: false,
     });
     await client.getToken();
     const expiresAt = clock.now() + DAY;
@@ -308,6 +309,7 @@ describe('the status and the observer', () => {
       expiresAt,
       consecutiveFailures: 0,
       lastError: undefined,
+      waiting: false,
     });
     expect(told).toEqual([['refreshed', { broker, durationSeconds: 0, expiresAt }]]);
   });

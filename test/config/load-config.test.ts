@@ -776,3 +776,52 @@ describe('the file', () => {
     expect(load({ BROKER_CONFIG: 'here' }, { readFile }).tokens[0].provider.audience).toBe('here');
   });
 });
+
+describe('a client authentication without a stored secret', () => {
+  const KMS = { BROKER_CLIENT_AUTHENTICATION: 'kms', BROKER_KMS_KEY_ID: 'alias/broker' };
+  const TOKEN = { BROKER_CLIENT_AUTHENTICATION: 'workload_token' };
+  const TLS = {
+    BROKER_CLIENT_AUTHENTICATION: 'mtls',
+    BROKER_CLIENT_CERTIFICATE_FILE: '/tls.crt',
+    BROKER_CLIENT_KEY_FILE: '/tls.key',
+  };
+
+  test('is read', () => {
+    expect(load({ ...KMS, BROKER_CLIENT_ID: 'broker' }).tokens[0].provider).toMatchObject({
+      clientAuthentication: 'kms',
+      clientId: 'broker',
+      kmsKeyId: 'alias/broker',
+    });
+    expect(
+      load({ ...TOKEN, BROKER_WORKLOAD_TOKEN_FILE: '/t' }).tokens[0].provider.workloadTokenFile,
+    ).toBe('/t');
+    expect(
+      load({ ...TOKEN, BROKER_AWS_TOKEN_AUDIENCE: 'a' }).tokens[0].provider.awsTokenAudience,
+    ).toBe('a');
+    expect(load(TLS).tokens[0].provider.clientKeyFile).toBe('/tls.key');
+    // With a certificate in the credentials secret.
+    expect(
+      load({ BROKER_CLIENT_AUTHENTICATION: 'mtls' }).tokens[0].provider.clientAuthentication,
+    ).toBe('mtls');
+  });
+
+  test.each<[string, NodeJS.ProcessEnv, string]>([
+    ['no key', { BROKER_CLIENT_AUTHENTICATION: 'kms' }, 'BROKER_KMS_KEY_ID'],
+    ['a key for nothing', { BROKER_KMS_KEY_ID: 'k' }, 'BROKER_KMS_KEY_ID'],
+    ['a key of another method', { ...TLS, BROKER_KMS_KEY_ID: 'k' }, 'BROKER_KMS_KEY_ID'],
+    ['no source', TOKEN, 'BROKER_WORKLOAD_TOKEN_FILE'],
+    [
+      'two sources',
+      { ...TOKEN, BROKER_WORKLOAD_TOKEN_FILE: '/t', BROKER_AWS_TOKEN_AUDIENCE: 'a' },
+      'BROKER_WORKLOAD_TOKEN_FILE',
+    ],
+    ['half a pair', { ...TLS, BROKER_CLIENT_KEY_FILE: '' }, 'BROKER_CLIENT_KEY_FILE'],
+    [
+      'an algorithm that KMS has not',
+      { ...KMS, BROKER_KMS_ALGORITHM: 'EdDSA' },
+      'BROKER_KMS_ALGORITHM',
+    ],
+  ])('with %s is a mistake', (_what, env, name) => {
+    expect(mistakesOf(env).mistakes.map((mistake) => mistake.name)).toEqual([name]);
+  });
+});

@@ -117,6 +117,8 @@ interface ServiceClient {
   readonly tokens: ServiceTokenSource;
   readonly instance: AxiosInstance;
   readonly fetch: AuthorizedFetch;
+  /** Ends what the module itself has begun. */
+  readonly onModuleDestroy: () => void;
 }
 
 /** Stands in for a source that cannot be made, whose mistake is reported already. */
@@ -125,8 +127,16 @@ const NO_SOURCE: ServiceTokenSource = { getToken: () => new Promise(() => undefi
 /** @throws {ClientConfigError} naming every option that is missing or wrong. */
 function createServiceClient(options: ServiceClientModuleOptions): ServiceClient {
   let tokens = NO_SOURCE;
-  return readAll({
-    tokens: () => (tokens = tokenSourceOf(options)),
+  let onModuleDestroy = (): void => undefined;
+  const client = readAll({
+    tokens: () => {
+      const { broker } = options;
+      if (broker === undefined || options.tokens !== undefined)
+        return (tokens = givenSource(options));
+      const own = createServiceTokenClient(broker);
+      onModuleDestroy = () => own.close();
+      return (tokens = own);
+    },
     fetch: () => createAuthorizedFetch({ ...options, tokens }),
     instance: () => {
       const instance = axios.create(options.axios);
@@ -134,10 +144,10 @@ function createServiceClient(options: ServiceClientModuleOptions): ServiceClient
       return instance;
     },
   });
+  return { ...client, onModuleDestroy };
 }
 
-function tokenSourceOf({ broker, tokens }: ServiceClientModuleOptions): ServiceTokenSource {
-  if (broker !== undefined && tokens === undefined) return createServiceTokenClient(broker);
+function givenSource({ broker, tokens }: ServiceClientModuleOptions): ServiceTokenSource {
   if (tokens !== undefined && broker === undefined) return tokens;
   throw new ClientConfigError('ServiceClientModule needs "broker" or "tokens", and not both.');
 }

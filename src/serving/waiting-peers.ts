@@ -1,0 +1,143 @@
+import type { Clock } from '../tokens/time.js';
+import type { EndpointRequest } from './endpoint.js';
+import type { LoggedInPeer } from './peer-login.js';
+
+/** The most that a request is held, in seconds, and what the metadata (RFC 8414) offers. */
+export const MAX_WAIT_SECONDS = 300;
+
+/** The member of the metadata that offers it. */
+export const MAX_WAIT_MEMBER = 'service_token_broker_max_wait_seconds';
+
+/** While anybody waits for a token, its secret is read this often: other processes rotate too. Milliseconds. */
+export const WAITING_INTERVAL = 15_000;
+
+/**
+ * How a wait ended.
+ *
+ * - `changed`: there is another version. `over`: the time is over.
+ * - `refused`: the peer was removed or disabled, or lost the token, by the list as it was last read.
+ * - `closing`: the process stops. `disconnected`: nobody is there to be answered.
+ */
+export type WaitEnd = 'changed' | 'over' | 'refused' | 'closing' | 'disconnected';
+
+/** What a peer waits for. */
+export interface Wait {
+  /** The token's name. */
+  readonly token: string;
+  /** The version that the peer has. */
+  readonly versionId: string;
+  readonly peer: LoggedInPeer;
+  readonly seconds: number;
+}
+
+interface Waiter extends Wait {
+  readonly until: number;
+  readonly end: (how: WaitEnd) => void;
+}
+
+/**
+ * The requests that are held until a token changes (`Prefer: wait`, RFC 7240 §4.3). One costs an entry and a promise: there
+ * is no timer for each, `sweep` is called every second.
+ */
+export class WaitingPeers {
+  readonly #clock: Clock;
+  readonly #limit: number;
+  readonly #waiters = new Map<string, Set<Waiter>>();
+  #count = 0;
+  #isClosed = false;
+
+  /** @param limit how many requests are held at the same time; 0 for none. */
+  constructor(clock: Clock, limit: number) {
+    this.#clock = clock;
+    this.#limit = limit;
+  }
+
+  /** Whether waiting is offered at all. */
+  get isOffered(): boolean {
+    return this.#limit > 0;
+  }
+
+  /** How many requests are held. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether anybody waits for a token. */
+  has(token: string): boolean {
+    return this.#waiters.has(token);
+  }
+
+  /** Holds a request; `undefined` when it has to be answered now: too many are held, or the process stops. */
+  hold(wait: Wait, request: Pick<EndpointRequest, 'onDisconnect'>): Promise<WaitEnd> | undefined {
+    const { onDisconnect } = request;
+    if (this.#isClosed || this.#count >= this.#limit || onDisconnect === undefined)
+      return undefined;
+    const { token, seconds } = wait;
+    return new Promise((resolve) => {
+      const ofToken = this.#waiters.get(token) ?? new Set();
+      this.#waiters.set(token, ofToken);
+      const waiter: Waiter = {
+        ...wait,
+        until: this.#clock.now() + seconds * 1_000,
+        end: (how) => {
+          if (!ofToken.delete(waiter)) return;
+          this.#count -= 1;
+          if (ofToken.size === 0) this.#waiters.delete(token);
+          forget();
+          resolve(how);
+        },
+      };
+      ofToken.add(waiter);
+      this.#count += 1;
+      const forget = onDisconnect(() => waiter.end('disconnected'));
+    });
+  }
+
+  /** Releases those that have another version. */
+  changed(token: string, versionId: string): void {
+    for (const waiter of this.#of(token)) {
+      if (waiter.versionId !== versionId) waiter.end('changed');
+    }
+  }
+
+  /** Releases those whose time is over. After a clock was set back, none waits longer than it asked for. */
+  sweep(): void {
+    const now = this.#clock.now();
+    for (const waiter of this.#all()) {
+      if (now >= waiter.until || waiter.until - now > waiter.seconds * 1_000) waiter.end('over');
+    }
+  }
+
+  /** Releases those that may not have their token any more. */
+  recheck(mayHave: (peer: LoggedInPeer, token: string) => boolean): void {
+    for (const waiter of this.#all()) {
+      if (!mayHave(waiter.peer, waiter.token)) waiter.end('refused');
+    }
+  }
+
+  /** Releases all, and holds none from now on. */
+  close(): void {
+    this.#isClosed = true;
+    for (const waiter of this.#all()) waiter.end('closing');
+  }
+
+  #of(token: string): readonly Waiter[] {
+    return [...(this.#waiters.get(token) ?? [])];
+  }
+
+  #all(): readonly Waiter[] {
+    return [...this.#waiters.keys()].flatMap((token) => this.#of(token));
+  }
+}
+
+/**
+ * The `wait` of a request's `Prefer` headers in seconds, {@link MAX_WAIT_SECONDS} at most; 0 for none. The first one counts, and
+ * a preference that is not understood is ignored (RFC 7240 §2). Pure.
+ */
+export function waitPreference(headers: readonly string[] | undefined): number {
+  for (const preference of headers?.join(',').split(/[,;]/) ?? []) {
+    const [, value] = /^\s*wait\s*=\s*"?(\d{1,9})"?\s*$/i.exec(preference) ?? [];
+    if (value !== undefined) return Math.min(Number(value), MAX_WAIT_SECONDS);
+  }
+  return 0;
+}
