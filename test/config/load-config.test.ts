@@ -29,7 +29,9 @@ function mistakesOf(env: NodeJS.ProcessEnv, options: Partial<LoadConfigOptions> 
 
 test('an empty environment gives the documented defaults', () => {
   expect(load({})).toEqual({
+    audit: undefined,
     http: {
+      authorizes: false,
       port: 3000,
       host: '0.0.0.0',
       publicUrl: undefined,
@@ -130,7 +132,9 @@ test('every setting is read', () => {
   });
   expect(config.secrets.masterKey?.reveal()).toEqual(Uint8Array.from(Buffer.alloc(32, 7)));
   expect({ ...config, secrets: { ...config.secrets, masterKey: undefined } }).toEqual({
+    audit: undefined,
     http: {
+      authorizes: false,
       port: 8080,
       host: '::1',
       publicUrl: 'https://broker.example/base',

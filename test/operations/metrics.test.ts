@@ -164,6 +164,7 @@ test('every name has the prefix, a help text, and stays', async () => {
     'store_read_duration_seconds',
     'store_reads_total',
     'token_accepted',
+    'token_decisions_total',
     'token_generated_timestamp_seconds',
     'token_remaining_seconds',
     'tokens_served_total',
