@@ -123,7 +123,14 @@ export async function listPeersCommand(context: CommandContext): Promise<void> {
     const now = clock.now();
     const list = { ...all, peers: all.peers.map((peer) => withoutEndedSecret(peer, now)) };
     const peers = list.peers.map(peerJson);
-    show(context.output, { ...list, peers }, peerLines(list, context.output.paint));
+    const secrets = list.secrets.map(({ id, exists, entries, bytes, limit }) => ({
+      id,
+      exists,
+      entries,
+      usedBytes: bytes,
+      limitBytes: limit,
+    }));
+    show(context.output, { ...list, peers, secrets }, peerLines(list, context.output.paint));
   });
 }
 
@@ -185,17 +192,22 @@ export function peerLines(
   ];
 }
 
-/** How full each secret is, and what to do before they are full. */
+/** Where a single secret begins to be worth a line. */
+const HALF = 0.5;
+
+/** How full the secrets are, and what to do before they are full; nothing while one secret has room for twice as many. */
 function roomLines(
   secrets: Awaited<ReturnType<typeof listPeers>>['secrets'],
   paint: Paint,
 ): readonly string[] {
+  const total = totalRoom(secrets);
+  if (secrets.length < 2 && total.bytes < total.limit * HALF) return [];
   const lines = secrets.map(({ id, exists, bytes, limit, entries }) =>
     exists
-      ? `Secret ${id}: ${entries} peers, ${Math.floor((100 * bytes) / limit)} % of ${limit} bytes.`
+      ? `Secret ${id}: ${entries} peer${entries === 1 ? '' : 's'}, ${Math.floor((100 * bytes) / limit)} % of ${limit} bytes.`
       : `Secret ${id}: created when the others are full.`,
   );
-  if (secrets.length === 0 || !isNearlyFull(totalRoom(secrets))) return lines;
+  if (secrets.length === 0 || !isNearlyFull(total)) return lines;
   const advice = 'name another secret in BROKER_PEERS_SECRET_ID, after a comma.';
   return [...lines, `${paint('warning', 'Nearly full:')} ${advice}`];
 }

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { loadConfig } from '../../src/config/load-config.js';
 import { readPeerSections } from '../../src/config/peer-sections.js';
@@ -253,4 +254,23 @@ peers:
   expect(() => load(text.replace('[default]', '[ledger]'))).toThrow(
     'peers.deploy.tokens.0 in broker.yaml: no token of this name is configured.',
   );
+});
+
+describe('the configurations of docs/identities are right', () => {
+  const folder = new URL('../../docs/identities/', import.meta.url);
+  const blocks = readdirSync(folder).flatMap((name) =>
+    [...readFileSync(new URL(name, folder), 'utf8').matchAll(/```yaml\n([\s\S]*?)```/g)]
+      .map(([, text = '']): [string, string] => [name, text])
+      .filter(([, text]) => text.includes('trusted_issuers:')),
+  );
+
+  test('of every platform', () => {
+    expect(new Set(blocks.map(([name]) => name)).size).toBe(6);
+  });
+
+  test.each(blocks)('%s', (_name, text) => {
+    const env = { BROKER_CONFIG: 'broker.yaml' };
+    const { identities } = loadConfig({ env, readFile: () => text.replace('UNIQUE', 'abc') });
+    expect(identities.peers).toHaveLength(1);
+  });
 });

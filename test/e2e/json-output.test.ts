@@ -6,7 +6,7 @@ import { temporaryFolder } from './folders.js';
 import { basic } from './peer-http.js';
 
 /** Numbers that are no spans: RFC 6749 names the first, the others are counts. */
-const PLAIN_NUMBERS = new Set(['expires_in']);
+const PLAIN_NUMBERS = new Set(['expires_in', 'entries', 'used_bytes', 'limit_bytes']);
 
 /** Every deviation from the form that docs/operating.md promises, with its path. */
 function deviations(value: unknown, path = '$', name = ''): readonly string[] {
