@@ -75,28 +75,33 @@ afterAll(async () => {
 });
 
 /** Runs a command. @returns what it wrote, and whether it found everything well. */
-async function run<Value = unknown>(
+async function run(
   command: (context: CommandContext) => Promise<boolean | void>,
   json = true,
-): Promise<{ readonly ok: boolean; readonly text: string; readonly value: Value }> {
+): Promise<{ readonly ok: boolean; readonly text: string; readonly value: unknown }> {
   let text = '';
   const write = (part: string): void => {
     text += part;
   };
   const output = { json, out: write, err: () => undefined, paint: plain, paintError: plain };
   const result = await command({ env, output });
-  return { ok: result !== false, text, value: (json ? JSON.parse(text) : undefined) as Value };
+  return { ok: result !== false, text, value: json ? (JSON.parse(text) as unknown) : undefined };
+}
+
+/** The state of each check of a doctor's report. */
+function statesOf(report: unknown): Readonly<Record<string, string>> {
+  const { checks } = report as { checks: readonly { check: string; state: string }[] };
+  return Object.fromEntries(checks.map(({ check, state }) => [check, state]));
 }
 
 describe('rotate', () => {
   test('a token by its name', async () => {
     const { value } = await run((context) => rotateCommand(context, { token: 'ledger' }));
     expect(value).toMatchObject({ result: 'rotated' });
-    const status = await run<{ tokens: readonly { name: string; ok: boolean }[] }>((context) =>
-      statusCommand(context, { url: NOBODY }),
-    );
+    const status = await run((context) => statusCommand(context, { url: NOBODY }));
     expect(status.ok).toBe(false);
-    expect(status.value.tokens.map(({ name, ok }) => [name, ok])).toEqual([
+    const { tokens } = status.value as { tokens: readonly { name: string; ok: boolean }[] };
+    expect(tokens.map(({ name, ok }) => [name, ok])).toEqual([
       ['default', false],
       ['ledger', true],
     ]);
@@ -145,10 +150,7 @@ describe('status', () => {
 
 describe('doctor', () => {
   test('examines each token, and each provider and credentials secret once', async () => {
-    const { value } = await run<{ checks: readonly { check: string; state: string }[] }>(
-      (context) => doctorCommand(context, false),
-    );
-    const states = Object.fromEntries(value.checks.map(({ check, state }) => [check, state]));
+    const states = statesOf((await run((context) => doctorCommand(context, false))).value);
     expect(states).toMatchObject({
       'credentials secret of one': 'ok',
       'credentials secret of two': 'ok',
@@ -178,10 +180,7 @@ describe('with a provider that is down', () => {
         { token: 'ledger', result: 'failed', error: { kind: 'retry' } },
       ],
     });
-    const { value: report } = await run<{ checks: readonly { check: string; state: string }[] }>(
-      (context) => doctorCommand(context, false),
-    );
-    const states = Object.fromEntries(report.checks.map(({ check, state }) => [check, state]));
+    const states = statesOf((await run((context) => doctorCommand(context, false))).value);
     expect(states).toMatchObject({ 'provider one': 'ok', 'provider two': 'failed' });
     expect(states).toMatchObject({ 'classification of default': 'ok' });
   }, 120_000);

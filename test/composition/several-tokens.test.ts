@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { serveHttp, type RunningBroker } from '../../src/composition/http-server.js';
@@ -25,11 +25,14 @@ interface Provider {
 async function startProvider(): Promise<Provider> {
   const issuer = await startTestIssuer({ profile: 'rfc9068' });
   const mints: string[] = [];
-  const server: Server = createServer(async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     let body = '';
     for await (const chunk of request) body += String(chunk);
     const form = new URLSearchParams(body);
-    if (provider.isDown) return void response.destroy();
+    if (provider.isDown) {
+      response.destroy();
+      return;
+    }
     const audience = form.get('audience') ?? '';
     mints.push(audience);
     const scope = form.get('scope') ?? '';
@@ -42,7 +45,8 @@ async function startProvider(): Promise<Provider> {
         expires_in: 90_000,
       }),
     );
-  });
+  };
+  const server: Server = createServer((request, response) => void answer(request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   const provider: Provider = {
@@ -135,7 +139,11 @@ interface Answer {
   readonly headers: Headers;
 }
 
-async function ask(peer: string, path: string, options: RequestInit = {}): Promise<Answer> {
+async function ask(
+  peer: string,
+  path: string,
+  options: Omit<RequestInit, 'headers'> & { readonly headers?: Readonly<Record<string, string>> } = {},
+): Promise<Answer> {
   const login = Buffer.from(`${peer}:${secretOf(peer)}`).toString('base64');
   const response = await fetch(new URL(path, broker.url), {
     ...options,
