@@ -123,6 +123,12 @@ function addRotation(program: Command, run: Run): void {
       '--force',
       'rotate even when the token was minted a moment ago; with --repair: clear it even if a rotation may still be working on it',
     )
+    .addOption(
+      new Option(
+        '--revoke-cached',
+        'rotate in any case, and withdraw the token before: no broker that has read the new one serves it',
+      ).conflicts(['dryRun', 'repair']),
+    )
     .action((options: RotateOptions) => {
       if (options.force === true && options.dryRun === true) {
         rotate.error("error: option '--force' does not go with '--dry-run'");
