@@ -73,6 +73,29 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
     mayReadToken: [arnOf('RotationRole'), arnOf('HttpRole'), ...brokerRoles, ...people],
     mayWriteToken: [arnOf('RotationRole'), ...people],
     mayReadCredentials: [arnOf('RotationRole'), ...people],
+    /** What the rotation function may prove to the provider with. */
+    useSigningKey:
+      given.kmsKeyArn === ''
+        ? NOTHING
+        : {
+            Sid: 'SignAssertions',
+            Effect: 'Allow',
+            Action: ['kms:GetPublicKey', 'kms:Sign'],
+            Resource: given.kmsKeyArn,
+          },
+    askForIdentityToken:
+      given.awsTokenAudience === ''
+        ? NOTHING
+        : {
+            Sid: 'AskForIdentityToken',
+            Effect: 'Allow',
+            Action: 'sts:GetWebIdentityToken',
+            Resource: '*',
+            Condition: {
+              'ForAllValues:StringEquals': { 'sts:IdentityTokenAudience': given.awsTokenAudience },
+              NumericLessThanEquals: { 'sts:DurationSeconds': 120 },
+            },
+          },
     mayReadPeers: [...brokerRoles, ...people],
     mayWritePeers: people,
 
@@ -205,6 +228,9 @@ const ENVIRONMENT = [
   'resource',
   'tokenEndpoint',
   'jwksUri',
+  'clientId',
+  'kmsKeyArn',
+  'awsTokenAudience',
   'serviceClientIds',
   'otherAudiences',
   'customerClientIds',
@@ -245,7 +271,14 @@ const PROFILES = [
   'zitadel',
   'authentik',
 ];
-const CLIENT_AUTHENTICATIONS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
+const CLIENT_AUTHENTICATIONS = [
+  'client_secret_basic',
+  'client_secret_post',
+  'private_key_jwt',
+  'kms',
+  'workload_token',
+  'mtls',
+];
 
 /** The retention times that CloudWatch Logs accepts (PutRetentionPolicy). */
 const RETENTIONS = [
@@ -312,6 +345,19 @@ function mistakesIn(given, lists, { stage, region }) {
     (text) => CLIENT_AUTHENTICATIONS.includes(text),
     CLIENT_AUTHENTICATIONS.join(', '),
   );
+  optional(
+    'kmsKeyArn',
+    (text) => /^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/[\w-]+$/.test(text),
+    'the ARN of a KMS key',
+  );
+  for (const [method, name] of [
+    ['kms', 'kmsKeyArn'],
+    ['workload_token', 'awsTokenAudience'],
+  ]) {
+    if ((given.clientAuthentication === method) !== (given[name] !== '')) {
+      found.push(`Give both clientAuthentication=${method} and ${name}, or neither.`);
+    }
+  }
   optional('tokenTyp', (text) => text === 'at+jwt', 'at+jwt, or nothing');
   require('otherAudiences', !lists.otherAudiences.includes('*') ||
     lists.otherAudiences.length === 1, '* stands alone');

@@ -9,6 +9,7 @@ import type { RotateOptions } from './rotate.js';
 import type { AddPeerOptions, RotateSecretOptions } from './secret-commands.js';
 import { tooManyOpenFiles } from './start-errors.js';
 import type { StatusOptions } from './status.js';
+import type { VerifyAuditOptions } from './verify-audit.js';
 import { processOutput, show, type Output } from '../composition/terminal.js';
 
 // Commands load what they need when they run: "--help" loads no configuration, and "status" no Nest.
@@ -127,7 +128,15 @@ function addRotation(program: Command, run: Run): void {
       new Option(
         '--revoke-cached',
         'rotate in any case, and withdraw the token before: no broker that has read the new one serves it',
-      ).conflicts(['dryRun', 'repair']),
+      ).conflicts(['dryRun', 'repair', 'all']),
+    )
+    .addOption(tokenOption())
+    .addOption(
+      new Option('--all', 'rotate every token, one after another').conflicts([
+        'token',
+        'dryRun',
+        'repair',
+      ]),
     )
     .action((options: RotateOptions) => {
       if (options.force === true && options.dryRun === true) {
@@ -146,6 +155,7 @@ function addRotation(program: Command, run: Run): void {
       readBrokerUrl,
     )
     .option('--show-token', 'print the service token, which is a secret')
+    .addOption(tokenOption('every one, as a table'))
     .action((options: StatusOptions) =>
       run(async (context) => (await import('./status.js')).statusCommand(context, options)),
     );
@@ -168,9 +178,38 @@ function addExamination(program: Command, run: Run): void {
     .command('verify')
     .description('explain what a token is, and why it is accepted or refused')
     .argument('[token]', 'the token; without it, or with "-", it is read from standard input')
-    .action((token?: string) =>
-      run(async (context) => (await import('./verify.js')).verifyCommand(context, token)),
+    .addOption(tokenOption("the one that the token's issuer and audience fit"))
+    .action((token: string | undefined, options: { token?: string }) =>
+      run(async (context) =>
+        (await import('./verify.js')).verifyCommand(context, token, options.token),
+      ),
     );
+  program
+    .command('audit')
+    .description('examine what BROKER_AUDIT has written')
+    .command('verify')
+    .description('find lines that were removed, changed, moved or added; fails when there are any')
+    .argument('<files...>', 'in the order in which they were written')
+    .option(
+      '--after <sha256>',
+      'the digest of the line before, when the files before are elsewhere',
+      readDigest,
+    )
+    .option(
+      '--head <sha256>',
+      'the digest that the last line must have, as the log says it',
+      readDigest,
+    )
+    .action((files: readonly string[], options: VerifyAuditOptions) =>
+      run(async (context) =>
+        (await import('./verify-audit.js')).verifyAuditCommand(context, files, options),
+      ),
+    );
+}
+
+function readDigest(text: string): string {
+  if (/^[0-9a-f]{64}$/.test(text)) return text;
+  throw new InvalidArgumentError('It must be a SHA-256 digest: 64 characters of 0-9 and a-f.');
 }
 
 function addSecrets(program: Command, run: Run): void {
@@ -188,6 +227,7 @@ function addSecrets(program: Command, run: Run): void {
         .choices(PEER_ROLES)
         .default(['token']),
     )
+    .option('--token <name...>', 'the tokens that it may have (default: "default")')
     .option('--secret-file <file>', 'where id and secret go (default: "<id>-peer.json")')
     .option('--show-secret', 'print the secret instead of writing a file')
     .action((id: string, options: AddPeerOptions) =>
@@ -212,6 +252,16 @@ function addSecrets(program: Command, run: Run): void {
     .description('list the peers')
     .action(() => run(async (context) => (await commands()).listPeersCommand(context)));
   peers
+    .command('explain')
+    .description(
+      'how a peer proves who it is, what it was granted, and why it may have a token or not; fails when it may not',
+    )
+    .argument('<id>')
+    .argument('[token]', 'the name of a token')
+    .action((id: string, token?: string) =>
+      run(async (context) => (await commands()).explainPeerCommand(context, id, token)),
+    );
+  peers
     .command('remove')
     .description('remove a peer; brokers refuse it once their cached list is refreshed')
     .argument('<id>')
@@ -229,6 +279,11 @@ function addSecrets(program: Command, run: Run): void {
     .action((options: { file: string }) =>
       run(async (context) => (await commands()).setCredentialsCommand(context, options.file)),
     );
+}
+
+/** Which of several configured tokens a command is about. */
+function tokenOption(instead = 'the only one, or "default"'): Option {
+  return new Option('--token <name>', `the name of a configured token (default: ${instead})`);
 }
 
 /** The id of a peer that is to be added. @throws {InvalidArgumentError} */

@@ -1,4 +1,4 @@
-import { coverageOf, type TokenCore } from '../composition/core.js';
+import { coverageOf, type Core, type TokenCore } from '../composition/core.js';
 import { receiversNeed } from '../composition/own-token.js';
 import { worstGap, type Coverage } from '../rotation/coverage.js';
 import { repairPending } from '../rotation/repair.js';
@@ -41,20 +41,32 @@ export interface RotateOptions {
   readonly revokeCached?: boolean;
   /** The token's name. Default: the only one, or `default`. */
   readonly token?: string;
+  /** Rotates every token, one after another. */
+  readonly all?: boolean;
 }
 
 /**
  * `rotate`: rotates the service token now, by the same path as the schedule, or asks Secrets Manager to.
  *
+ * @returns false when one of several rotations failed.
  * @throws {BrokerError}
  */
 export async function rotateCommand(
   context: CommandContext,
-  { dryRun = false, repair = false, force = false, revokeCached = false, token }: RotateOptions,
-): Promise<void> {
+  {
+    dryRun = false,
+    repair = false,
+    force = false,
+    revokeCached = false,
+    token,
+    all = false,
+  }: RotateOptions,
+): Promise<boolean | void> {
   const { output } = context;
   if (dryRun) return withCore(context, (core) => showPlan(output, chosenCore(core, token)));
   if (repair) return withCore(context, (core) => repairNow(output, chosenCore(core, token), force));
+  if (all)
+    return withCore(context, (core) => rotateAll(output, core, force), { creates: 'secrets' });
   // A rotation needs the credentials secret, which a new store would not hold.
   return withCore(
     context,
@@ -79,6 +91,44 @@ async function rotateNow(
     'That takes seconds. See how it ended: service-token-broker status',
   ]);
 }
+
+/** How the rotation of one of several tokens ended, for programs. */
+interface RotatedToken {
+  readonly token: string;
+  readonly result: Rotated['result'] | 'failed';
+  readonly version_id?: string;
+  readonly error?: Pick<BrokerError, 'code' | 'kind' | 'message'>;
+}
+
+/** Rotates every token in turn: one that fails does not keep the others from being rotated. */
+async function rotateAll(output: Output, { tokens }: Core, force: boolean): Promise<boolean> {
+  const rotated: RotatedToken[] = [];
+  const lines: string[] = [];
+  for (const [token, core] of tokens) {
+    try {
+      const { versionId, result } = await rotateUntilSignal(core, force, false);
+      rotated.push({ token, result, version_id: versionId });
+      lines.push(`${token}: ${RESULT_WORDS[result]} (version ${versionId}).`);
+    } catch (error) {
+      // Somebody has stopped this command, and with it the rotations to come.
+      if (!(error instanceof BrokerError) || error.code === 'ROTATION_STOPPED') throw error;
+      const { code, kind, message } = error;
+      rotated.push({ token, result: 'failed', error: { code, kind, message } });
+      lines.push(`${token}: ${output.paint('bad', 'FAILED')}: ${message} (${code})`);
+    }
+  }
+  const ok = rotated.every(({ result }) => result !== 'failed');
+  show(output, { ok, tokens: rotated }, lines);
+  return ok;
+}
+
+const RESULT_WORDS: Readonly<Record<Rotated['result'], string>> = {
+  rotated: 'rotated',
+  adopted: 'rotated, with a token that an earlier rotation had minted',
+  'already-rotated': 'rotated already',
+  recent: 'not rotated, since its token is of a moment ago',
+  requested: 'Secrets Manager was asked to rotate',
+};
 
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 

@@ -5,7 +5,10 @@ import {
   writeSecretFile,
 } from '../composition/secret-file.js';
 import { addPeer, listPeers, removePeer, rotatePeerSecret } from '../peers/peer-admin.js';
-import type { PeerSummary } from '../peers/peers.js';
+import { explainPeer } from '../peers/explanation.js';
+import { isNearlyFull, readPeers, totalRoom } from '../peers/peer-directory.js';
+import { DEFAULT_TOKEN, type PeerSummary } from '../peers/peers.js';
+import type { BrokerConfig } from '../config/broker-config.js';
 import { parseCredentialsSecret } from '../provider/client-credentials.js';
 import { readConfig, withCore, type CommandContext } from './command.js';
 import { configuredSettings } from '../composition/core.js';
@@ -14,9 +17,18 @@ import { instant, minute, plain, show, table, type Paint } from '../composition/
 /** Options of `peers add`. */
 export interface AddPeerOptions {
   readonly role: readonly string[];
+  /** The names of the tokens that it may have. Default: `default`. */
+  readonly token?: readonly string[];
   /** Where the peer's id and secret go. Default: `ID-peer.json` in the working directory. */
   readonly secretFile?: string;
   readonly showSecret?: boolean;
+}
+
+function peersSecretsOf({ secrets }: BrokerConfig): {
+  readonly secretId: string;
+  readonly moreSecretIds: readonly string[];
+} {
+  return { secretId: secrets.peersSecretId, moreSecretIds: secrets.morePeersSecretIds };
 }
 
 /** A login that fails makes a broker read the list again, at most every 5 seconds. */
@@ -36,8 +48,8 @@ export async function addPeerCommand(
   await withCore(
     context,
     async ({ store, config, clock }) => {
-      const admin = { store, secretId: config.secrets.peersSecretId, clock };
-      const { secret } = await addPeer(admin, id, options.role);
+      const admin = { store, ...peersSecretsOf(config), clock };
+      const { secret } = await addPeer(admin, id, options.role, options.token);
       if (file === undefined) {
         const lines = [added, KNOWN_WHEN, 'Its secret, which is shown only now:', secret];
         show(output, { id, secret, roles: options.role }, lines);
@@ -78,7 +90,7 @@ export async function rotatePeerSecretCommand(
   const file = showSecret === true ? undefined : (secretFile ?? `${id}-peer-new.json`);
   if (file !== undefined) await requireNoFile(file);
   await withCore(context, async ({ store, config, clock }) => {
-    const admin = { store, secretId: config.secrets.peersSecretId, clock };
+    const admin = { store, ...peersSecretsOf(config), clock };
     const { secret, previousUntil, undo } = await rotatePeerSecret(admin, id, overlap);
     const done =
       overlap === 0
@@ -107,7 +119,7 @@ export async function rotatePeerSecretCommand(
 /** `peers list`: who may ask for the service token. */
 export async function listPeersCommand(context: CommandContext): Promise<void> {
   await withCore(context, async ({ store, config, clock }) => {
-    const all = await listPeers({ store, secretId: config.secrets.peersSecretId });
+    const all = await listPeers({ store, ...peersSecretsOf(config) });
     const now = clock.now();
     const list = { ...all, peers: all.peers.map((peer) => withoutEndedSecret(peer, now)) };
     const peers = list.peers.map(peerJson);
@@ -130,34 +142,89 @@ function peerJson({ createdAt, previousSecretUntil: until, ...peer }: PeerSummar
 
 /** The peers as a table, and what is wrong with malformed entries. Pure. */
 export function peerLines(
-  { peers, malformed }: Awaited<ReturnType<typeof listPeers>>,
+  {
+    peers,
+    malformed,
+    secrets = [],
+  }: Pick<Awaited<ReturnType<typeof listPeers>>, 'peers' | 'malformed'> &
+    Partial<Awaited<ReturnType<typeof listPeers>>>,
   paint: Paint = plain,
 ): readonly string[] {
   if (peers.length + malformed.length === 0) {
     return ['No peers yet. Add one: service-token-broker peers add ID'];
   }
+  // With one token for all there is nothing to tell.
+  const namesTokens = peers.some(({ tokens }) => tokens.join() !== DEFAULT_TOKEN);
   const rows = [
-    ...peers.map(({ id, roles, enabled, createdAt, previousSecretUntil: until }) => [
+    ...peers.map(({ id, roles, tokens, enabled, createdAt, previousSecretUntil: until }) => [
       id,
       roles.join(', '),
+      ...(namesTokens ? [tokens.join(', ') || '-'] : []),
       `${enabled ? 'enabled' : 'disabled'}${until === undefined ? '' : `, old secret until ${minute(until)}`}`,
       minute(createdAt),
     ]),
-    ...malformed.map(({ id }) => [id ?? '(no id)', '-', 'malformed', '-']),
+    ...malformed.map(({ id }) => [
+      id ?? '(no id)',
+      '-',
+      ...(namesTokens ? ['-'] : []),
+      'malformed',
+      '-',
+    ]),
   ];
   return [
-    ...table(['ID', 'ROLES', 'STATE', 'ADDED (UTC)'], rows, paint),
+    ...table(
+      ['ID', 'ROLES', ...(namesTokens ? ['TOKENS'] : []), 'STATE', 'ADDED (UTC)'],
+      rows,
+      paint,
+    ),
     ...malformed.map(
       ({ id, reason }) =>
         `${paint('bad', 'Malformed, and refused:')} ${id ?? '(no id)'}: ${reason}`,
     ),
+    ...roomLines(secrets, paint),
   ];
+}
+
+/** How full each secret is, and what to do before they are full. */
+function roomLines(
+  secrets: Awaited<ReturnType<typeof listPeers>>['secrets'],
+  paint: Paint,
+): readonly string[] {
+  const lines = secrets.map(({ id, exists, bytes, limit, entries }) =>
+    exists
+      ? `Secret ${id}: ${entries} peers, ${Math.floor((100 * bytes) / limit)} % of ${limit} bytes.`
+      : `Secret ${id}: created when the others are full.`,
+  );
+  if (secrets.length === 0 || !isNearlyFull(totalRoom(secrets))) return lines;
+  const advice = 'name another secret in BROKER_PEERS_SECRET_ID, after a comma.';
+  return [...lines, `${paint('warning', 'Nearly full:')} ${advice}`];
+}
+
+/** `peers explain`: which identities a peer has, and why it may have a token or not. @returns false when it may not. */
+export async function explainPeerCommand(
+  context: CommandContext,
+  id: string,
+  token: string | undefined,
+): Promise<boolean> {
+  return withCore(context, async ({ store, config, clock }) => {
+    const { peersSecretId, morePeersSecretIds } = config.secrets;
+    const { issuers, peers: configured } = config.identities;
+    const secrets = await readPeers(store, peersSecretId, morePeersSecretIds);
+    const tokenNames = config.tokens.map(({ name }) => name);
+    const known = { secrets, configured, issuers, tokenNames };
+    const { lines, ...explanation } = explainPeer(known, id, clock.now(), token);
+    show(context.output, explanation, lines);
+    const isKnown = explanation.identities.length > 0;
+    return token === undefined
+      ? isKnown
+      : explanation.allowed === true && tokenNames.includes(token);
+  });
 }
 
 /** `peers remove`: the peer is refused from now on. */
 export async function removePeerCommand(context: CommandContext, id: string): Promise<void> {
   await withCore(context, async ({ store, config, clock }) => {
-    await removePeer({ store, secretId: config.secrets.peersSecretId, clock }, id);
+    await removePeer({ store, ...peersSecretsOf(config), clock }, id);
     show(context.output, { removed: id }, [
       `Removed the peer ${id}. Running brokers refuse it within ${config.cache.ttlSeconds} seconds.`,
     ]);

@@ -29,6 +29,8 @@ export interface StatusOptions {
   /** A running broker to ask as well. Default: this machine, at `BROKER_MANAGEMENT_PORT` or `PORT`. */
   readonly url?: string;
   readonly showToken?: boolean;
+  /** The token's name. Default: every token. */
+  readonly token?: string;
 }
 
 /** What the store holds, and how a running broker is. */
@@ -54,15 +56,17 @@ interface Status {
 /**
  * `status`: what is served, for how long, and what comes next.
  *
- * @returns false when there is no service token with enough life to be served.
+ * @returns false when a service token has too little life to be served, or does not exist yet.
  */
 export async function statusCommand(
   context: CommandContext,
-  { url, showToken = false }: StatusOptions,
+  { url, showToken = false, token: name }: StatusOptions,
 ): Promise<boolean> {
   const { output } = context;
   return withCore(context, async (all) => {
-    const core = chosenCore(all);
+    if (name === undefined && all.tokens.size > 1)
+      return statusOfAll(context, all, { url, showToken });
+    const core = chosenCore(all, name);
     const { config, store, clock, token } = core;
     const [broker, read] = await Promise.all([
       askBroker(url ?? ownUrl(config.http)),
@@ -98,6 +102,92 @@ export async function statusCommand(
     );
     return status.ok;
   });
+}
+
+/** Every token in one table. */
+async function statusOfAll(
+  { output }: CommandContext,
+  { config, store, clock, tokens }: Core,
+  { url, showToken = false }: StatusOptions,
+): Promise<boolean> {
+  const [broker, found] = await Promise.all([
+    askBroker(url ?? ownUrl(config.http)),
+    Promise.all([...tokens].map(([name, core]) => statusOfOne(name, core, showToken))),
+  ]);
+  const ok = found.every((token) => token.ok);
+  show(
+    output,
+    { ok, store: store.name, tokens: found, broker },
+    allLines(found, store.name, broker, clock.now(), output.paint),
+  );
+  return ok;
+}
+
+/** A token's state in the store, or why it could not be read. */
+type TokenState = { readonly name: string } & (
+  | (Omit<Status, 'broker' | 'store' | 'coverage'> & { readonly coverage?: object })
+  | { readonly ok: false; readonly token_secret: string; readonly error: object }
+);
+
+async function statusOfOne(name: string, core: TokenCore, showToken: boolean): Promise<TokenState> {
+  try {
+    const { store: _store, coverage, ...status } = await readStatus(core, showToken);
+    return { name, ...status, ...(coverage && { coverage: coverageJson(coverage) }) };
+  } catch (error) {
+    if (!(error instanceof BrokerError)) throw error;
+    const { code, kind, message } = error;
+    return { name, ok: false, token_secret: core.token.secretId, error: { code, kind, message } };
+  }
+}
+
+function allLines(
+  tokens: readonly TokenState[],
+  store: string,
+  broker: BrokerHealth,
+  now: number,
+  paint: Paint,
+): readonly string[] {
+  const time = (text: string | undefined): string =>
+    text === undefined ? '-' : minute(Date.parse(text));
+  const rows = tokens.map((token): readonly string[] => {
+    const state = token.ok ? paint('good', 'served') : paint('bad', 'NOT SERVED');
+    if ('error' in token) return [token.name, state, '-', '-', '-', '-'];
+    const { current, next_rotation: next } = token;
+    const left = current === undefined ? '-' : span(Date.parse(current.expires_at) - now);
+    return [
+      token.name,
+      state,
+      time(current?.generated_at),
+      time(current?.expires_at),
+      left,
+      time(next),
+    ];
+  });
+  const failures = tokens.flatMap((token): readonly Entry[] => {
+    if ('error' in token) {
+      const { code, message } = token.error as { code: string; message: string };
+      return [[token.name, `${message} (${code})`]];
+    }
+    return token.pending_leftover === undefined
+      ? []
+      : [
+          [
+            token.name,
+            `version ${token.pending_leftover} is pending: a rotation runs, or did not finish`,
+          ],
+        ];
+  });
+  const shown = tokens.flatMap((token) =>
+    'access_token' in token && token.access_token !== undefined
+      ? ['', `${token.name}: ${token.access_token}`]
+      : [],
+  );
+  return [
+    ...table(['NAME', 'STATE', 'MINTED (UTC)', 'EXPIRES (UTC)', 'LEFT', 'NEXT (UTC)'], rows, paint),
+    '',
+    ...entryLines([['Secret store', store], ...failures, ...brokerEntries(broker, paint)], paint),
+    ...shown,
+  ];
 }
 
 /** Where the broker of this configuration answers health checks on this machine. */

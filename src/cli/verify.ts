@@ -1,4 +1,5 @@
 import {
+  byName,
   configuredSettings,
   coreOf,
   providerKeys,
@@ -7,12 +8,18 @@ import {
 import { audienceAdvice, receiversNeed } from '../composition/own-token.js';
 import { storeIsMissing } from '../composition/open-store.js';
 import { readTextInput } from '../composition/secret-file.js';
-import type { ProviderConfig, TokenConfig } from '../config/broker-config.js';
+import {
+  DEFAULT_NAME,
+  type BrokerConfig,
+  type ProviderConfig,
+  type TokenConfig,
+} from '../config/broker-config.js';
 import { resolveProviderSettings } from '../provider/client-credentials.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
 import { BrokerError } from '../tokens/errors.js';
 import { trimPasted } from '../tokens/json.js';
 import { systemClock } from '../tokens/time.js';
+import { peekToken } from '../verification/explain.js';
 import {
   explainToken,
   type TokenExplanation,
@@ -26,11 +33,13 @@ import { plain, show, span, warn, type Output, type Paint } from '../composition
  * held to.
  *
  * @param token the token; without one it is read from standard input, which keeps it out of the shell's history.
+ * @param name of the configured token whose rules apply. Default: by the token's own issuer and audience.
  * @returns true when the token is accepted.
  */
 export async function verifyCommand(
   context: CommandContext,
   token: string | undefined,
+  name?: string,
 ): Promise<boolean> {
   const { output } = context;
   const text =
@@ -41,7 +50,7 @@ export async function verifyCommand(
           tell: (line) => output.err(`${line}\n`),
         })
       : trimPasted(token);
-  const options = await rulesOfReceivers(context);
+  const options = await rulesOfReceivers(context, (tokens) => chooseRules(tokens, text, name));
   const explanation = await explainToken(text, options);
   const hint = tokenHint(text);
   const advice = adviceFor(explanation, options);
@@ -62,10 +71,13 @@ export async function verifyCommand(
  *
  * @throws {BrokerError} when neither the configuration nor the store names the provider.
  */
-async function rulesOfReceivers(context: CommandContext): Promise<TokenVerifierOptions> {
+async function rulesOfReceivers(
+  context: CommandContext,
+  choose: (tokens: BrokerConfig['tokens']) => TokenConfig,
+): Promise<TokenVerifierOptions> {
   const config = readConfig(context);
   const isMissing = await storeIsMissing(config);
-  const [token] = config.tokens;
+  const token = choose(config.tokens);
   if (sourceOfRules(token.provider, isMissing) === 'configuration') {
     return configuredRules(context.output, token);
   }
@@ -84,6 +96,28 @@ async function rulesOfReceivers(context: CommandContext): Promise<TokenVerifierO
     },
     { config },
   );
+}
+
+/**
+ * The configured token whose rules a text is judged by: the one that is named, or the one whose issuer and audience the
+ * text claims, or else `default`. Pure.
+ *
+ * @throws {BrokerError} `TOKEN_NAME_UNKNOWN` when none is configured by that name.
+ */
+export function chooseRules(
+  tokens: BrokerConfig['tokens'],
+  text: string,
+  name?: string,
+): TokenConfig {
+  const byNames = new Map(tokens.map((token) => [token.name, token]));
+  if (name !== undefined) return byName(byNames, name);
+  const { iss, aud = [] } = peekToken(text, 0);
+  const ofIssuer = tokens.filter(({ provider }) => iss !== undefined && provider.issuer === iss);
+  const fitting = ofIssuer.find(({ provider: { audience, resource } }) =>
+    aud.some((one) => one === audience || resource.includes(one)),
+  );
+  const [first] = ofIssuer;
+  return fitting ?? byNames.get(DEFAULT_NAME) ?? first ?? tokens[0];
 }
 
 /**

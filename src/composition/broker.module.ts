@@ -186,6 +186,7 @@ class BrokerRuntimeModule
   }
 
   async onApplicationShutdown(): Promise<void> {
+    await this.runtime.audit?.close();
     await this.runtime.core.close();
   }
 }

@@ -25,6 +25,7 @@ import { fetchWithDates, systemClock, type Clock, type DateReading } from '../to
 import {
   createRemoteKeySet,
   createTokenVerifier,
+  type IssuerOptions,
   type KeySetState,
   type RemoteKeySet,
   type TokenVerifierOptions,
@@ -71,6 +72,8 @@ export interface TokenCore extends Pick<Core, 'config' | 'clock' | 'store'> {
   readonly slots: Slots;
   /** How tokens of a provider are verified: the options of `createTokenVerifier`. */
   readonly verifierOptions: (settings: ProviderSettings) => TokenVerifierOptions;
+  /** The rules of a receiver that the token is for, with the keys that all tokens of the provider share. */
+  readonly receiver: () => Promise<readonly IssuerOptions[]>;
   /** State of the provider's keys; `undefined` until they were needed. */
   readonly keysState: () => KeySetState | undefined;
   /** Fetches the provider's keys when they are due. @returns a text that changes with the keys. */
@@ -188,6 +191,10 @@ function createTokenCore(
     verify,
     slots: slotsOf(token),
     verifierOptions,
+    receiver: async () => {
+      const settings = await source.settings();
+      return verifierOptionsOf(token, settings, keysOf(settings), clock).issuers;
+    },
     keysState: () => keys?.state(),
     freshKeys: async () => {
       await keys?.refreshWhenDue();
@@ -264,6 +271,7 @@ export function servingOptionsOf({ config, store, clock, tokens }: Core): Servin
   return {
     store,
     peersSecretId: secrets.peersSecretId,
+    morePeersSecretIds: secrets.morePeersSecretIds,
     clock,
     ttlMs: cache.ttlSeconds * 1000,
     ...(http.publicUrl !== undefined && { publicUrl: http.publicUrl }),

@@ -58,7 +58,7 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   const { observer, stop } = watchConnections(limit.max, runtime);
   const listeners: Listener[] = [];
   const withHotLane = hotLaneServerFactory(
-    createHotLane(serving.token, { onAnswer: noteAnswer }),
+    createHotLane(serving.token, { authorize: serving.authorize, onAnswer: noteAnswer }),
     (options, handler) => {
       const listener = createListener(handler, { maxConnections: limit.max, observer }, options);
       listeners.push(listener);
@@ -212,6 +212,9 @@ export async function runBroker(
     const runtime = await createRuntime(config, replaced);
     const { log, core } = runtime;
     for (const warning of config.warnings) log.warn(warning);
+    // Without an audit the signal ends the process, as it always did.
+    const { audit } = runtime;
+    if (audit !== undefined) process.on('SIGHUP', () => audit.reopen());
     let broker: RunningBroker;
     try {
       await prepare?.(runtime);

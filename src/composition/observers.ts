@@ -303,11 +303,21 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
       const again = episodes.happened('peers', errorCode(error));
       if (again) log.error({ err: error, ...again }, 'nobody can log in: the peers cannot be read');
     },
+    issuerUnavailable: (error) => {
+      metrics.recordPeerLoginFailure('issuer_unavailable');
+      const again = endless.happened('issuer', errorCode(error));
+      if (again) log.error({ err: error, ...again }, 'a workload token could not be judged');
+    },
     peersMalformed: (malformed) => {
       for (const { id: peer, reason } of malformed) {
         log.error({ peer, reason }, 'an entry of the peers secret is malformed: it is refused');
       }
     },
+    peersNearlyFull: (room) =>
+      log.warn(
+        { ...room },
+        'the peers secrets are nearly full: name another one in BROKER_PEERS_SECRET_ID',
+      ),
     rotated: (peer, versionId, outcome, token) =>
       log.info(
         { peer, versionId, outcome, ...tokenField(token) },
@@ -318,6 +328,12 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
         { peer, code: errorCode(error), ...tokenField(token) },
         'a rotation that a peer asked for failed',
       ),
+    authorized: ({ outcome, reason }) =>
+      metrics.recordTokenDecision('authorize', reason ?? outcome),
+    introspected: (peer, { outcome, reason }) => {
+      metrics.recordTokenDecision('introspect', reason ?? outcome);
+      if (reason !== undefined) log.debug({ peer, outcome, reason }, 'a token is not active');
+    },
     failed: (error) => {
       const again = endless.happened(`fault ${originOf(error)}`);
       if (again) log.error({ err: error, ...again }, 'an unexpected error while answering');

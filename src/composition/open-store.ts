@@ -96,6 +96,7 @@ function secretsOf({ secrets, tokens }: BrokerConfig): ReadonlyMap<string, strin
     ]),
     [
       secrets.peersSecretId,
+      // Further ones are created when they are needed.
       'Peers of the service token broker: who may ask for the service token.',
     ],
   ]);

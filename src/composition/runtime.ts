@@ -1,6 +1,8 @@
 import { DEFAULT_NAME, type BrokerConfig } from '../config/broker-config.js';
 import { ClockWatch } from '../operations/clock-watch.js';
 import type { ReadinessSource, TokenReadinessSource } from '../operations/health.js';
+import { openAudit, withAudit } from '../operations/audit-events.js';
+import type { AuditTrail } from '../operations/audit.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
 import { createRotationGate, type RotationGate } from '../rotation/rotation-gate.js';
@@ -35,6 +37,8 @@ import {
   tokenLog,
   watchObserver,
 } from './observers.js';
+import { workloadTokensOf } from './issuer-keys.js';
+import { createReceiverSource } from './receiver-source.js';
 import { decideConnectionLimit, descriptorLimit } from './listener.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
 
@@ -70,6 +74,8 @@ export interface BrokerRuntime {
   readonly tokens: ServiceTokenSource;
   readonly servingObserver: ServingObserver;
   readonly readiness: ReadinessSource;
+  /** What decisions are written to; `undefined` without `BROKER_AUDIT`. */
+  readonly audit: AuditTrail | undefined;
   /** Makes `/health/ready` answer 503 from now on, because the process stops. */
   readonly failReadiness: () => void;
 }
@@ -140,10 +146,16 @@ export async function createRuntime(
     onDate: (source, reading) => clockWatch.read(source, reading),
     onNewStore: (dataDir) => log.info({ dataDir }, 'made a new secret store'),
   });
-  const observer = servingObserver(log, metrics);
+  const trail = await openAudit(config.audit, core.clock, log);
+  const plainObserver = servingObserver(log, metrics);
+  const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail);
+  const workloadTokens = workloadTokensOf(config, core.clock);
   const serving = createServing({
     ...servingOptionsOf(core),
+    receivers: createReceiverSource(core),
+    authorizes: config.http.authorizes,
     observer,
+    ...(workloadTokens && { workloadTokens }),
     tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
     peerReads: cacheObserver('peers', log, metrics),
     maxWaiting: maxWaiting(config.http.maxConnections),
@@ -172,6 +184,7 @@ export async function createRuntime(
     failReadiness: () => {
       isStopping = true;
     },
+    audit: trail,
   };
 }
 

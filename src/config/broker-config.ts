@@ -1,3 +1,4 @@
+import type { IdentitiesConfig } from './peer-sections.js';
 import type { Settings } from './schema.js';
 import type { IamPeer } from './values.js';
 
@@ -13,6 +14,8 @@ export interface HttpConfig {
   readonly iamPeers: readonly IamPeer[];
   /** `undefined` means by the process's limit of open files. */
   readonly maxConnections: number | undefined;
+  /** Whether `/v1/authorize` answers. */
+  readonly authorizes: boolean;
   /** How long the broker keeps serving after a signal to stop. */
   readonly shutdownDelaySeconds: number;
 }
@@ -25,7 +28,10 @@ interface SecretsConfig {
   readonly dataDir: string;
   /** `undefined` when the key file of the data folder is to be used. */
   readonly masterKey: Settings['BROKER_MASTER_KEY'];
+  /** The first of the peers secrets. */
   readonly peersSecretId: string;
+  /** Further secrets that the list of peers spans; empty when there are none. */
+  readonly morePeersSecretIds: readonly string[];
 }
 
 /** Who mints a service token. What is `undefined` here may be in the credentials secret. */
@@ -104,6 +110,8 @@ export interface BrokerConfig {
   readonly secrets: SecretsConfig;
   /** In the order of the file; the first one is `default` where there are only flat settings. */
   readonly tokens: TokenConfigs;
+  /** Peers of the file, with their trusted issuers; both empty when there are none. */
+  readonly identities: IdentitiesConfig;
   /** Whether this process runs the schedule. */
   readonly rotation: { readonly enabled: boolean };
   readonly cache: { readonly ttlSeconds: number };
@@ -111,6 +119,8 @@ export interface BrokerConfig {
     readonly level: Settings['BROKER_LOG_LEVEL'];
     readonly format: Settings['BROKER_LOG_FORMAT'];
   };
+  /** `undefined` when nothing is written; `stdout`, or the path of a file. */
+  readonly audit: string | undefined;
   readonly dev: { readonly providerPort: number };
   /** What is allowed, but probably a slip. One sentence each, logged at start. */
   readonly warnings: readonly string[];
@@ -120,6 +130,7 @@ export interface BrokerConfig {
 export function groupSettings(
   settings: Settings,
   tokens: TokenConfigs,
+  identities: IdentitiesConfig,
   warnings: readonly string[],
 ): BrokerConfig {
   return freeze({
@@ -133,6 +144,7 @@ export function groupSettings(
           : { port: settings.BROKER_MANAGEMENT_PORT, host: settings.BROKER_MANAGEMENT_HOST },
       iamPeers: settings.BROKER_HTTP_IAM_PEERS ?? [],
       maxConnections: settings.BROKER_MAX_CONNECTIONS,
+      authorizes: settings.BROKER_AUTHORIZE,
       shutdownDelaySeconds: settings.BROKER_SHUTDOWN_DELAY_SECONDS,
     },
     secrets: {
@@ -140,12 +152,15 @@ export function groupSettings(
       awsFallbackRegions: settings.BROKER_AWS_FALLBACK_REGIONS ?? [],
       dataDir: settings.BROKER_DATA_DIR,
       masterKey: settings.BROKER_MASTER_KEY,
-      peersSecretId: settings.BROKER_PEERS_SECRET_ID,
+      peersSecretId: settings.BROKER_PEERS_SECRET_ID[0] ?? '',
+      morePeersSecretIds: settings.BROKER_PEERS_SECRET_ID.slice(1),
     },
     tokens,
+    identities,
     rotation: { enabled: settings.BROKER_ROTATION },
     cache: { ttlSeconds: settings.BROKER_CACHE_TTL_SECONDS },
     log: { level: settings.BROKER_LOG_LEVEL, format: settings.BROKER_LOG_FORMAT },
+    audit: settings.BROKER_AUDIT === 'off' ? undefined : settings.BROKER_AUDIT,
     dev: { providerPort: settings.BROKER_DEV_PROVIDER_PORT ?? nextPort(settings.PORT) },
     warnings: [...warnings],
   });

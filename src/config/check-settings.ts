@@ -3,6 +3,7 @@ import type * as z from 'zod';
 import { trimPasted } from '../tokens/json.js';
 import { DEFAULT_NAME, groupSettings, tokenOf, type BrokerConfig } from './broker-config.js';
 import { ConfigError, oneEach, shown, suggest, type ConfigMistake } from './config-error.js';
+import { readPeerSections } from './peer-sections.js';
 import { readTokens, type SettingTexts, type TokenSections } from './named-tokens.js';
 import { SETTINGS_SCHEMA } from './schema.js';
 import { fileKey, SETTING_NAMES, settingOf, type SettingName } from './settings.js';
@@ -12,7 +13,7 @@ import { HIDDEN } from './values.js';
 export type SettingDefaults = Readonly<Partial<Record<SettingName, string>>>;
 
 /** The sections that a file may have beside the flat settings. */
-export const SECTION_NAMES = ['providers', 'tokens'] as const;
+export const SECTION_NAMES = ['providers', 'tokens', 'trusted_issuers', 'peers'] as const;
 
 /** The key of a section. */
 export type SectionName = (typeof SECTION_NAMES)[number];
@@ -64,15 +65,26 @@ export function checkSettings({ env, file, defaults = {} }: GivenSettings): Brok
   const defaultOf = (name: SettingName): string | undefined =>
     defaults[name] ?? settingOf(name).default;
   const named = readSections(file, { texts, given, defaultOf });
+  const peers = readPeerSections(
+    { path: file?.path ?? '', ...file?.sections },
+    {
+      publicUrl: texts.BROKER_PUBLIC_URL,
+      tokenNames: named.tokens.length > 0 ? named.tokens.map(({ name }) => name) : [DEFAULT_NAME],
+    },
+  );
   const mistakes = [
     ...(file?.mistakes ?? []),
     ...(result.error?.issues ?? []).map((issue) => mistakeOf(issue, texts, sources)),
     ...named.mistakes,
+    ...peers.mistakes,
   ];
   const unknown = unknownVariables(env);
   if (!result.success || mistakes.length > 0) throw new ConfigError(oneEach(mistakes), unknown);
   const [first = tokenOf(DEFAULT_NAME, DEFAULT_NAME, result.data), ...others] = named.tokens;
-  return groupSettings(result.data, [first, ...others], [...unknown, ...named.warnings]);
+  return groupSettings(result.data, [first, ...others], peers.identities, [
+    ...unknown,
+    ...named.warnings,
+  ]);
 }
 
 /** The tokens that the file's sections name; none where there are only flat settings. */

@@ -87,6 +87,13 @@ const RULES: readonly Rule[] = [
     problem: 'a certificate and its key belong together: one of the two files is missing',
   },
   {
+    of: 'BROKER_PEERS_SECRET_ID',
+    and: [],
+    holds: ({ BROKER_PEERS_SECRET_ID: ids }) =>
+      !ids.some((id, index) => ids.slice(0, index).some((other) => sameSecret(id, other))),
+    problem: 'an entry names the same secret as another',
+  },
+  {
     of: 'BROKER_SERVICE_CLIENT_IDS',
     and: ['BROKER_PROFILE'],
     holds: (settings) =>
@@ -131,7 +138,10 @@ function distinct(of: SettingName & `${string}_SECRET_ID`, other: typeof of): Ru
   return {
     of,
     and: [other],
-    holds: (settings) => !sameSecret(settings[of], settings[other]),
+    holds: (settings) =>
+      ![settings[of]]
+        .flat()
+        .some((id) => [settings[other]].flat().some((name) => sameSecret(id, name))),
     problem: `it names the same secret as ${other}`,
   };
 }

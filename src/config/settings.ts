@@ -134,10 +134,10 @@ export const SETTINGS = {
     does: 'The token secret: the service token, written by rotation.',
   },
   BROKER_PEERS_SECRET_ID: {
-    reads: values.secretId,
+    reads: values.list(values.secretId),
     default: 'service-token-broker/peers',
-    allowed: 'the name or the ARN of a secret',
-    does: 'The peers secret: who may ask for the service token.',
+    allowed: 'the name or the ARN of a secret; several, separated by commas',
+    does: 'The peers secret: who may ask for the service token. One holds some 420 peers; `peers add` goes on in the next one of the list.',
   },
   BROKER_HTTP_IAM_PEERS: {
     reads: values.list(values.iamPeer),
@@ -326,6 +326,18 @@ export const SETTINGS = {
     default: 'json',
     allowed: 'json (one object per line, for programs) or text (for people)',
     does: 'The form of the log.',
+  },
+  BROKER_AUTHORIZE: {
+    reads: values.either('true', 'false'),
+    default: 'false',
+    allowed: 'true or false',
+    does: 'Whether `/v1/authorize` answers gateways: [gateways and other languages](gateways.md).',
+  },
+  BROKER_AUDIT: {
+    reads: values.line,
+    default: 'off',
+    allowed: 'off, stdout, or the path of a file',
+    does: 'Where every decision is written, as one chain of lines: [the audit](audit.md).',
   },
   BROKER_DEV_PROVIDER_PORT: {
     reads: values.wholeNumber(0, 65_535),

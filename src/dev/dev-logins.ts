@@ -130,12 +130,12 @@ export async function ensureDemoPeer(
   config: BrokerConfig,
   clock: Clock,
 ): Promise<string> {
-  const { dataDir, peersSecretId } = config.secrets;
+  const { dataDir, peersSecretId, morePeersSecretIds } = config.secrets;
   const file = resolve(dataDir, 'demo-peer.json');
-  const known = (await readPeers(store, peersSecretId)).byId.get(DEMO_PEER);
+  const known = (await readPeers(store, peersSecretId, morePeersSecretIds)).byId.get(DEMO_PEER);
   if (known !== undefined && opens((await readLogin(file))?.secret, known)) return file;
   // The peer or its file was lost or replaced: neither is of use without the other.
-  const admin = { store, secretId: peersSecretId, clock };
+  const admin = { store, secretId: peersSecretId, moreSecretIds: morePeersSecretIds, clock };
   if (known !== undefined) await removePeer(admin, DEMO_PEER);
   const added = await addPeer(admin, DEMO_PEER, PEER_ROLES);
   await replaceLogin(file, added);

@@ -56,6 +56,7 @@ interface LogParts {
   /** Writes to the same destination, at every level, and redacts nothing. */
   readonly plain: Logger;
   readonly dropped: () => number;
+  readonly destination: DestinationStream;
 }
 
 const partsOf = new WeakMap<BrokerLogger, LogParts>();
@@ -86,7 +87,7 @@ export function createLogger(options: CreateLoggerOptions): BrokerLogger {
   }
   const output = options.format === 'text' ? asText(destination) : destination;
   const log = redactBindings(pino({ ...FORM, ...REDACTION, level: options.level }, output));
-  partsOf.set(log, { plain: pino({ ...FORM, level: 'trace' }, output), dropped });
+  partsOf.set(log, { plain: pino({ ...FORM, level: 'trace' }, output), dropped, destination });
   return log;
 }
 
@@ -100,6 +101,20 @@ export function flushLogger(log: BrokerLogger): Promise<void> {
 /** Lines that a log has dropped since the start; 0 for one with a destination of its own. */
 export function droppedLines(log: BrokerLogger): number {
   return partsOf.get(log)?.dropped() ?? 0;
+}
+
+/**
+ * Writes a line of its own form between the log's lines, without waiting.
+ *
+ * @param line without its line break.
+ * @returns false when it was dropped, because the log is not read.
+ */
+export function writeBetweenLines(log: BrokerLogger, line: string): boolean {
+  const { destination, dropped } = partsOf.get(log) ?? {};
+  if (destination === undefined || dropped === undefined) return false;
+  const before = dropped();
+  destination.write(`${line}\n`);
+  return dropped() === before;
 }
 
 /** Writes one line. */

@@ -138,6 +138,12 @@ export class BrokerMetrics {
   readonly #loginFailures = this.#counter('peer_login_failures_total', 'Failed peer logins.', [
     'reason',
   ]);
+  readonly #tokenDecisions = new Tally({
+    name: `${METRICS_PREFIX}token_decisions_total`,
+    help: 'Tokens that gateways and receivers asked about, by endpoint and outcome: the kind of the token, or a code.',
+    labelNames: ['endpoint', 'outcome'],
+    registers: [this.registry],
+  });
   readonly #storeReads = this.#counter(
     'store_reads_total',
     'Reads of the secret store, by secret and by code (OK or an error code); of token secrets, by token.',
@@ -258,6 +264,11 @@ export class BrokerMetrics {
   /** Counts a failed login. @param reason a stable word, such as `wrong_secret`. */
   recordPeerLoginFailure(reason: string): void {
     this.#loginFailures.inc({ reason: this.#word.of(reason) });
+  }
+
+  /** Counts a decision about a caller's token. @param outcome its kind, or a stable code. */
+  recordTokenDecision(endpoint: 'authorize' | 'introspect', outcome: string): void {
+    this.#tokenDecisions.add({ endpoint, outcome: this.#code.of(outcome) });
   }
 
   /** Counts a connection. @param change 1 when it was opened, -1 when it was closed. */

@@ -55,6 +55,8 @@ const KNOWN_ROUTES: readonly string[] = [
   '/v1/token',
   '/v1/tokens/{name}',
   '/v1/rotate',
+  '/oauth2/introspect',
+  '/v1/authorize',
   '/.well-known/oauth-authorization-server',
   '/health/live',
   '/health/ready',

@@ -1,15 +1,17 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
+import { isStoreError, MAX_VALUE_BYTES, type SecretStore } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { Clock } from '../tokens/time.js';
-import { readPeers } from './peer-directory.js';
+import { readPeersSecrets, type PeersRoom } from './peer-directory.js';
 import {
   hashPeerSecret,
   hasPeer,
   listMalformed,
+  mergePeers,
   NO_PEERS,
   parsePeers,
   PeersError,
+  requirePeer,
   serializePeers,
   summarizePeers,
   withNewSecret,
@@ -17,7 +19,7 @@ import {
   withoutPeer,
   withPeer,
   type MalformedPeer,
-  type Peers,
+  type PeersSecret,
   type PeerSummary,
 } from './peers.js';
 
@@ -26,6 +28,8 @@ interface PeerAdminOptions {
   readonly store: SecretStore;
   /** The id of the peers secret. Adding the first peer creates it. */
   readonly secretId: string;
+  /** Further secrets that the list spans. Adding a peer that has no room in those before creates the next one. */
+  readonly moreSecretIds?: readonly string[];
   readonly clock: Clock;
 }
 
@@ -41,43 +45,95 @@ interface PeerList {
   readonly peers: readonly PeerSummary[];
   /** Entries that are not valid peers, with which nobody logs in. */
   readonly malformed: readonly MalformedPeer[];
+  /** The secrets that the list spans, and their room; none when the first one does not exist yet. */
+  readonly secrets: readonly (PeersRoom & { readonly id: string; readonly exists: boolean })[];
 }
 
 const DESCRIPTION = 'Peers of the service token broker: who may ask for the service token.';
 const MAX_ATTEMPTS = 8;
 
 /**
- * Adds a peer with a new random secret.
+ * Adds a peer with a new random secret, to the first peers secret that has room for it.
  *
- * @throws {PeersError} `PEER_ID_INVALID`, `PEER_ROLE_INVALID`, `PEER_EXISTS`, `PEERS_INVALID`, `PEERS_BUSY`; or a
- *   `SecretStoreError`.
+ * @param tokens the names of the tokens that it may have. Default: `default`.
+ * @throws {PeersError} `PEER_ID_INVALID`, `PEER_ROLE_INVALID`, `PEER_TOKEN_INVALID`, `PEER_EXISTS`, `PEERS_FULL`,
+ *   `PEERS_INVALID`, `PEERS_BUSY`; or a `SecretStoreError`.
  */
 export async function addPeer(
   options: PeerAdminOptions,
   id: string,
   roles: readonly string[],
+  tokens?: readonly string[],
 ): Promise<AddedPeer> {
-  const { secret } = await edit(
-    options,
-    (peers) => withPeer(peers, id, roles, options.clock.now(), randomBytes),
-    (peers, added) =>
-      peers.byId.get(id)?.secretSha256.equals(hashPeerSecret(added.secret)) === true,
+  const add = (peers: PeersSecret): { peers: PeersSecret; secret: string } =>
+    withPeer(peers, id, roles, options.clock.now(), randomBytes, tokens);
+  for (const secretId of await holdersOf(options, id)) {
+    // Refused with what is wrong, before another secret is looked at.
+    add((await readCurrent(options.store, secretId)).peers);
+  }
+  for (const secretId of secretIdsOf(options)) {
+    try {
+      const { secret } = await edit(
+        { ...options, secretId },
+        (peers) => withRoom(add(peers)),
+        (peers, added) =>
+          peers.byId.get(id)?.secretSha256.equals(hashPeerSecret(added.secret)) === true,
+      );
+      return { id, secret };
+    } catch (error) {
+      if (!(error instanceof PeersError) || error.code !== 'PEERS_FULL') throw error;
+    }
+  }
+  throw full();
+}
+
+function withRoom<R extends { readonly peers: PeersSecret }>(result: R): R {
+  if (Buffer.byteLength(serializePeers(result.peers)) <= MAX_VALUE_BYTES) return result;
+  throw full();
+}
+
+function full(): PeersError {
+  return new PeersError(
+    'PEERS_FULL',
+    `There is no room for more: a peers secret holds ${MAX_VALUE_BYTES} bytes, some 420 peers. Name another secret in BROKER_PEERS_SECRET_ID, after a comma; it is created when it is needed.`,
   );
-  return { id, secret };
+}
+
+function secretIdsOf({
+  secretId,
+  moreSecretIds = [],
+}: Pick<PeerAdminOptions, 'secretId' | 'moreSecretIds'>): readonly string[] {
+  return [secretId, ...moreSecretIds];
+}
+
+/** The secrets in which an entry has the id. With one secret it is not read: the edit reads it. */
+async function holdersOf(options: PeerAdminOptions, id: string): Promise<readonly string[]> {
+  const ids = secretIdsOf(options);
+  if (ids.length === 1) return ids;
+  const read = await Promise.all(
+    ids.map(async (secretId) => {
+      const { peers } = await readCurrent(options.store, secretId);
+      return { secretId, peers };
+    }),
+  );
+  return read.flatMap(({ secretId, peers }) => (hasPeer(peers, id) ? [secretId] : []));
 }
 
 /**
- * Removes a peer, or a malformed entry. Running brokers refuse it after their cache's time to live, as long as they can
- * read the list.
+ * Removes a peer, or a malformed entry, from every peers secret that has it. Running brokers refuse it after their cache's
+ * time to live, as long as they can read the list.
  *
  * @throws {PeersError} `PEER_UNKNOWN`, `PEERS_INVALID`, `PEERS_BUSY`; or a `SecretStoreError`.
  */
 export async function removePeer(options: PeerAdminOptions, id: string): Promise<void> {
-  await edit(
-    options,
-    (peers) => ({ peers: withoutPeer(peers, id) }),
-    (peers) => !hasPeer(peers, id),
-  );
+  const [first = options.secretId, ...others] = await holdersOf(options, id);
+  for (const secretId of [first, ...others]) {
+    await edit(
+      { ...options, secretId },
+      (peers) => ({ peers: withoutPeer(peers, id) }),
+      (peers) => !hasPeer(peers, id),
+    );
+  }
 }
 
 /** A peer with a new secret. */
@@ -106,13 +162,20 @@ export async function rotatePeerSecret(
 ): Promise<RotatedPeer> {
   const now = options.clock.now();
   let before = NO_PEERS;
-  const has = (peers: Peers, secret: string): boolean =>
+  const [secretId = options.secretId, ...others] = await holdersOf(options, id);
+  if (others.length > 0) {
+    // Which of its entries is meant is open: the error says so.
+    const lists = await readPeersSecrets(options.store, secretIdsOf(options));
+    requirePeer(mergePeers(lists.map(({ peers }) => peers)), id);
+  }
+  const holder = { ...options, secretId };
+  const has = (peers: PeersSecret, secret: string): boolean =>
     peers.byId.get(id)?.secretSha256.equals(hashPeerSecret(secret)) === true;
   const { secret } = await edit(
-    options,
+    holder,
     (peers) => {
       before = peers;
-      return withNewSecret(peers, id, overlapMs, now, randomBytes);
+      return withRoom(withNewSecret(peers, id, overlapMs, now, randomBytes));
     },
     (peers, rotated) => has(peers, rotated.secret),
   );
@@ -122,7 +185,7 @@ export async function rotatePeerSecret(
     previousUntil: now + overlapMs,
     undo: async () => {
       await edit(
-        options,
+        holder,
         // Only while the secret is the one that was made here: somebody may have rotated again.
         (peers) => ({ peers: has(peers, secret) ? withEntryOf(peers, before, id) : peers }),
         (peers) => !has(peers, secret),
@@ -133,13 +196,24 @@ export async function rotatePeerSecret(
 
 /** The entries by id, without digests; none when the secret does not exist yet. */
 export async function listPeers(
-  options: Pick<PeerAdminOptions, 'store' | 'secretId'>,
+  options: Pick<PeerAdminOptions, 'store' | 'secretId' | 'moreSecretIds'>,
 ): Promise<PeerList> {
   try {
-    const peers = await readPeers(options.store, options.secretId);
-    return { peers: summarizePeers(peers), malformed: listMalformed(peers) };
+    const secrets = await readPeersSecrets(options.store, secretIdsOf(options));
+    const peers = mergePeers(secrets.map((secret) => secret.peers));
+    return {
+      peers: summarizePeers(peers),
+      malformed: listMalformed(peers),
+      secrets: secrets.map(({ secretId: id, exists, bytes, limit, entries }) => ({
+        id,
+        exists,
+        bytes,
+        limit,
+        entries,
+      })),
+    };
   } catch (error) {
-    if (isStoreError(error, 'SECRET_NOT_FOUND')) return { peers: [], malformed: [] };
+    if (isStoreError(error, 'SECRET_NOT_FOUND')) return { peers: [], malformed: [], secrets: [] };
     throw error;
   }
 }
@@ -149,10 +223,10 @@ export async function listPeers(
  * round first checks whether the one before took effect after all: the first version of an empty secret may become
  * current on its own, and a write whose answer is lost may have been made.
  */
-async function edit<R extends { readonly peers: Peers }>(
+async function edit<R extends { readonly peers: PeersSecret }>(
   options: PeerAdminOptions,
-  change: (peers: Peers) => R,
-  includes: (peers: Peers, result: R) => boolean,
+  change: (peers: PeersSecret) => R,
+  includes: (peers: PeersSecret, result: R) => boolean,
 ): Promise<R> {
   const { store, secretId, clock } = options;
   let result: R | undefined;
@@ -185,7 +259,7 @@ async function edit<R extends { readonly peers: Peers }>(
 async function readCurrent(
   store: SecretStore,
   secretId: string,
-): Promise<{ exists: boolean; peers: Peers; versionId: string | undefined }> {
+): Promise<{ exists: boolean; peers: PeersSecret; versionId: string | undefined }> {
   try {
     const { value, versionId } = await store.read(secretId);
     return { exists: true, peers: parsePeers(value), versionId };

@@ -35,7 +35,7 @@ export interface PreviousSecret {
   readonly notAfter: number;
 }
 
-/** The content of the peers secret. */
+/** Who may log in: the content of one peers secret, or of several together. */
 export interface Peers {
   readonly byId: ReadonlyMap<string, Peer>;
   /**
@@ -43,6 +43,10 @@ export interface Peers {
    * peer, neither affects the others nor keeps an old list in service.
    */
   readonly malformed: ReadonlyMap<string, string>;
+}
+
+/** The content of one peers secret, which can be edited. */
+export interface PeersSecret extends Peers {
   /** The JSON object as it was read, so that members this version does not know survive an edit. */
   readonly document: Readonly<Record<string, unknown>>;
 }
@@ -68,6 +72,8 @@ const KINDS = {
   PEER_ID_INVALID: 'rejected',
   /** No role, or one that does not exist. */
   PEER_ROLE_INVALID: 'rejected',
+  /** A name that no token can have. */
+  PEER_TOKEN_INVALID: 'rejected',
   /** A peer has the id already. */
   PEER_EXISTS: 'rejected',
   /** No peer has the id. */
@@ -76,6 +82,8 @@ const KINDS = {
   PEER_OVERLAP_RUNNING: 'rejected',
   /** The overlap of two secrets is negative, longer than 30 days, or no number. */
   PEER_OVERLAP_INVALID: 'rejected',
+  /** No peers secret has room for another peer. */
+  PEERS_FULL: 'misconfigured',
   /** Others kept changing the peers secret. */
   PEERS_BUSY: 'retry',
 } as const satisfies Record<string, ErrorKind>;
@@ -93,7 +101,7 @@ export class PeersError extends BrokerError {
 }
 
 /** The list of a secret without a value: nobody may ask yet. */
-export const NO_PEERS: Peers = {
+export const NO_PEERS: PeersSecret = {
   byId: new Map(),
   malformed: new Map(),
   document: { peers: {} },
@@ -140,7 +148,7 @@ export function hashPeerSecret(secret: string): Buffer {
  * @throws {PeersError} `PEERS_INVALID` when it is no such list; the message never repeats a value. An entry that is not
  *   a valid peer is not an error: it is among the `malformed`.
  */
-export function parsePeers(text: string): Peers {
+export function parsePeers(text: string): PeersSecret {
   const document = parseJsonObject(text, invalid);
   const entries = document['peers'];
   if (!isJsonObject(entries)) throw invalid('"peers" must be an object');
@@ -214,7 +222,7 @@ function invalid(what: string): PeersError {
 }
 
 /** The JSON text of a list of peers, for the peers secret. */
-export function serializePeers(peers: Peers): string {
+export function serializePeers(peers: PeersSecret): string {
   return JSON.stringify(peers.document);
 }
 
@@ -228,15 +236,17 @@ export function hasPeer(peers: Peers, id: string): boolean {
  *
  * @param now milliseconds since the Unix epoch.
  * @param randomBytes a source of cryptographically random bytes, such as `crypto.randomBytes`.
- * @throws {PeersError} `PEER_ID_INVALID`, `PEER_ROLE_INVALID`, `PEER_EXISTS`.
+ * @param tokens the names of the tokens that it may have. Default: none is written, which means `default`.
+ * @throws {PeersError} `PEER_ID_INVALID`, `PEER_ROLE_INVALID`, `PEER_TOKEN_INVALID`, `PEER_EXISTS`.
  */
 export function withPeer(
-  peers: Peers,
+  peers: PeersSecret,
   id: string,
   roles: readonly string[],
   now: number,
   randomBytes: (size: number) => Uint8Array,
-): { readonly peers: Peers; readonly secret: string } {
+  tokens?: readonly string[],
+): { readonly peers: PeersSecret; readonly secret: string } {
   if (!isPeerId(id)) {
     throw new PeersError(
       'PEER_ID_INVALID',
@@ -248,6 +258,12 @@ export function withPeer(
     throw new PeersError(
       'PEER_ROLE_INVALID',
       `A peer has one or more roles of: ${known.join(', ')}.`,
+    );
+  }
+  if (tokens?.every(isTokenName) === false) {
+    throw new PeersError(
+      'PEER_TOKEN_INVALID',
+      'The name of a token has 1 to 40 lower-case letters, digits and hyphens.',
     );
   }
   if (hasPeer(peers, id)) {
@@ -264,6 +280,7 @@ export function withPeer(
   const entry = {
     secret_sha256: hashPeerSecret(secret).toString('base64url'),
     roles: [...new Set(roles)],
+    ...(tokens !== undefined && { tokens: [...new Set(tokens)] }),
     enabled: true,
     created_at: new Date(now).toISOString(),
   };
@@ -275,7 +292,7 @@ export function withPeer(
  *
  * @throws {PeersError} `PEER_UNKNOWN`.
  */
-export function withoutPeer(peers: Peers, id: string): Peers {
+export function withoutPeer(peers: PeersSecret, id: string): PeersSecret {
   if (!hasPeer(peers, id)) {
     throw new PeersError(
       'PEER_UNKNOWN',
@@ -301,12 +318,12 @@ const LONGEST_OVERLAP = 2_592_000_000;
  *   the oldest secret would end before its time.
  */
 export function withNewSecret(
-  peers: Peers,
+  peers: PeersSecret,
   id: string,
   overlapMs: number,
   now: number,
   randomBytes: (size: number) => Uint8Array,
-): { readonly peers: Peers; readonly secret: string } {
+): { readonly peers: PeersSecret; readonly secret: string } {
   if (!(overlapMs >= 0 && overlapMs <= LONGEST_OVERLAP)) {
     throw new PeersError('PEER_OVERLAP_INVALID', 'Two secrets overlap for 30 days at most.');
   }
@@ -339,7 +356,7 @@ export function withNewSecret(
 }
 
 /** The list with one entry as another list has it. */
-export function withEntryOf(peers: Peers, other: Peers, id: string): Peers {
+export function withEntryOf(peers: PeersSecret, other: PeersSecret, id: string): PeersSecret {
   const wanted = entriesOf(other).find(([name]) => name === id);
   return withEntries(
     peers,
@@ -347,8 +364,8 @@ export function withEntryOf(peers: Peers, other: Peers, id: string): Peers {
   );
 }
 
-/** @throws {PeersError} `PEER_UNKNOWN`, also for a malformed entry. */
-function requirePeer(peers: Peers, id: string): Peer {
+/** The peer with the id. @throws {PeersError} `PEER_UNKNOWN`, also for a malformed entry. */
+export function requirePeer(peers: Peers, id: string): Peer {
   const peer = peers.byId.get(id);
   if (peer !== undefined) return peer;
   const fault = peers.malformed.get(id);
@@ -361,12 +378,12 @@ function requirePeer(peers: Peers, id: string): Peer {
   );
 }
 
-function entriesOf(peers: Peers): [string, unknown][] {
+function entriesOf(peers: PeersSecret): [string, unknown][] {
   const entries = peers.document['peers'];
   return isJsonObject(entries) ? Object.entries(entries) : [];
 }
 
-function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
+function withEntries(peers: PeersSecret, entries: [string, unknown][]): PeersSecret {
   // Object.fromEntries makes own members of names such as "__proto__", where an assignment would not.
   return parsePeers(JSON.stringify({ ...peers.document, peers: Object.fromEntries(entries) }));
 }
@@ -374,6 +391,32 @@ function withEntries(peers: Peers, entries: [string, unknown][]): Peers {
 function summarize({ secretSha256: _digest, previousSecret, ...shown }: Peer): PeerSummary {
   if (previousSecret === undefined) return shown;
   return { ...shown, previousSecretUntil: previousSecret.notAfter };
+}
+
+/**
+ * Several peers secrets as one list. An id that stands in more than one of them is a malformed entry: which of the two
+ * secrets would be its own is open, so neither opens.
+ */
+export function mergePeers(lists: readonly Peers[]): Peers {
+  const [only] = lists;
+  if (only !== undefined && lists.length === 1) {
+    return { byId: only.byId, malformed: only.malformed };
+  }
+  const byId = new Map<string, Peer>();
+  const malformed = new Map<string, string>();
+  const seen = new Set<string>();
+  for (const list of lists) {
+    for (const id of [...list.byId.keys(), ...list.malformed.keys()]) {
+      const peer = list.byId.get(id);
+      if (seen.has(id)) {
+        byId.delete(id);
+        malformed.set(id, 'it is in more than one peers secret');
+      } else if (peer !== undefined) byId.set(id, peer);
+      else malformed.set(id, list.malformed.get(id) ?? '');
+      seen.add(id);
+    }
+  }
+  return { byId, malformed };
 }
 
 /** The peers by id, without their digests. A secret before that has ended is shown as well. */

@@ -113,13 +113,19 @@ const WITHOUT_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
 /**
  * Sends a request over mutual TLS, which `fetch` cannot without a further package. Its connection ends with the response:
  * one that was kept open would be that of a certificate that may have been replaced. Redirects are not followed.
+ *
+ * @param ca certificates of authorities, in PEM, trusted in place of Node's own and NODE_EXTRA_CA_CERTS.
  */
-export function exchangeWith({ certificate, key }: ClientCertificate): Exchange {
+export function exchangeWith(
+  { certificate, key }: ClientCertificate,
+  ca?: readonly string[],
+): Exchange {
+  const trusted = ca === undefined ? {} : { ca: [...ca] };
   return (url, { method, headers, body, signal }) =>
     new Promise((resolve, reject) => {
       const sent = request(
         url,
-        { method, headers, signal, cert: certificate, key, agent: false, minVersion: 'TLSv1.2' },
+        { ...trusted, method, headers, signal, cert: certificate, key, agent: false },
         (answer) => {
           const { statusCode: status = 0 } = answer;
           const received = new Headers();

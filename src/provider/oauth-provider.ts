@@ -30,6 +30,8 @@ export interface OAuthProviderOptions {
   readonly onDate?: (reading: DateReading) => void;
   /** The port to AWS, made at the first mint that needs it. Without it, no KMS key signs and AWS gives no token. */
   readonly awsProofs?: () => Promise<AwsProofs>;
+  /** Over mutual TLS: certificates of authorities, in PEM, trusted in place of Node's own and NODE_EXTRA_CA_CERTS. */
+  readonly mutualTlsCa?: readonly string[];
 }
 
 /**
@@ -72,14 +74,14 @@ class OAuthProvider implements TokenProvider {
     signal?: AbortSignal,
   ): Promise<MintedToken> {
     const budget = this.#budget(signal);
-    const { awsProofs } = this.#options;
+    const { awsProofs, mutualTlsCa } = this.#options;
     try {
       // An explicit token endpoint needs no discovery.
       const server: DiscoveredServer =
         settings.tokenEndpoint === undefined
           ? await this.#discover(settings, signal)
           : { issuer: settings.issuer };
-      return await grant(server, settings, credentials, { ...budget, awsProofs });
+      return await grant(server, settings, credentials, { ...budget, awsProofs, mutualTlsCa });
     } catch (error) {
       if (mayBeStaleMetadata(error)) this.#discovered.forget(settings);
       throw error;
@@ -131,7 +133,9 @@ function endpoint(
 }
 
 /** A grant's time, and what it proves the broker's identity with. */
-type GrantTools = Budget & Pick<OAuthProviderOptions, 'awsProofs'>;
+type GrantTools = Budget & {
+  readonly [Name in 'awsProofs' | 'mutualTlsCa']: OAuthProviderOptions[Name];
+};
 
 /** What every request of a grant has in common. */
 interface Grant extends TokenResponseContext {
@@ -144,7 +148,7 @@ async function grant(
   server: DiscoveredServer,
   settings: ProviderSettings,
   credentials: ClientCredentials,
-  { awsProofs, ...budget }: GrantTools,
+  { awsProofs, mutualTlsCa, ...budget }: GrantTools,
 ): Promise<MintedToken> {
   const decision = decideClientAuthentication(settings, credentials.kind, server);
   const tokenEndpoint = endpoint(settings, undefined, decision.tokenEndpoint, 'token endpoint');
@@ -157,7 +161,7 @@ async function grant(
   });
   const exchange =
     credentials.kind === 'certificate'
-      ? exchangeWith(await loadCertificate(credentials, clock.now()))
+      ? exchangeWith(await loadCertificate(credentials, clock.now()), mutualTlsCa)
       : undefined;
   const context: Grant = { settings, credentials, method, tokenEndpoint, exchange };
   let refused: unknown;

@@ -171,7 +171,8 @@ function refusalByStatus(
 
 function redirectTarget(response: Response): string {
   const location = response.headers.get('location') ?? '';
-  const target = parseUrl(location, response.url);
+  // Only a response of `fetch` knows its address.
+  const target = parseUrl(location, response.url === '' ? undefined : response.url);
   if (target?.protocol !== 'https:' && target?.protocol !== 'http:') return '';
   return ` to ${target.origin}`;
 }

@@ -147,7 +147,7 @@ export class TokenSource {
    * @throws {BrokerError} of kind `rejected` for a token that receivers refuse, `retry` when the keys are not available.
    */
   async verify(token: ServiceToken): Promise<void> {
-    const settings = await this.#judgingSettings();
+    const settings = await this.settings();
     const { principal } = await this.verifierFor(settings).verify(token.accessToken);
     if (principal.kind !== 'service') {
       throw new BrokerError(
@@ -162,7 +162,7 @@ export class TokenSource {
    * The settings that tokens are judged by. Where the configuration has all of them, the credentials secret is not read: a
    * broker that only serves and watches may not be allowed to.
    */
-  async #judgingSettings(): Promise<ProviderSettings> {
+  async settings(): Promise<ProviderSettings> {
     const { issuer, audience, jwksUri, tokenEndpoint } = this.options.configured;
     const isComplete =
       issuer !== undefined &&

@@ -20,6 +20,7 @@ import {
   errorAnswer,
   failureAnswer,
   jsonAnswer,
+  notFound,
   unavailableAnswer,
   type Endpoint,
   type EndpointAnswer,
@@ -169,6 +170,12 @@ export class AuthorizeEndpoint implements Endpoint {
     return policy;
   }
 }
+
+/** For a broker that is not asked by gateways. */
+export const AUTHORIZE_OFF: Endpoint & Pick<AuthorizeEndpoint, 'answerNow'> = {
+  answer: async () => notFound(),
+  answerNow: () => undefined,
+};
 
 const MOST_POLICIES = 1_000;
 const LONGEST_KEPT = 512;

@@ -1,8 +1,11 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
+import type { PeersRoom } from '../peers/peer-directory.js';
+import type { WorkloadRefusal } from '../peers/workload-tokens.js';
 import type { MalformedPeer, PeerRole } from '../peers/peers.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { CacheState } from '../tokens/refreshing-cache.js';
+import type { ServiceToken } from '../tokens/service-token.js';
 import type { VerifiedToken } from '../verification/judge.js';
 
 /** A request, whichever server received it. */
@@ -284,7 +287,13 @@ function endpointRequest(request: FrameworkRequest): EndpointRequest {
 
 /** Why a login failed. For metrics and logs, never for the caller. */
 export type LoginFailure =
-  'missing' | 'malformed' | 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
+  | 'missing'
+  | 'malformed'
+  | 'unknown_peer'
+  | 'malformed_peer'
+  | 'wrong_secret'
+  | 'disabled_peer'
+  | WorkloadRefusal;
 
 /** What was decided about the token of somebody else. */
 export interface TokenDecision {
@@ -294,6 +303,19 @@ export interface TokenDecision {
   readonly reason?: string;
   /** The token as it was verified, also when it was refused for what it lacks. */
   readonly verified?: VerifiedToken | undefined;
+}
+
+/** What was decided about a peer that proved who it is. */
+export interface PeerDecision {
+  readonly outcome:
+    'served' | 'not_modified' | 'unavailable' | 'denied' | 'rotated' | 'rotation_failed';
+  readonly peer: string;
+  /** The name of a token, as configured. */
+  readonly token?: string;
+  readonly versionId?: string;
+  readonly served?: ServiceToken;
+  /** A stable code: why not, or how it ended. */
+  readonly reason?: string;
 }
 
 /** What observers learn of a request. */
@@ -320,12 +342,18 @@ export interface ServingObserver {
   tokenNotGranted?(peerId: string): void;
   /** Nobody could log in, because the peers could not be read. */
   peersUnavailable?(error: unknown): void;
+  /** A workload token could not be judged, because its issuer's keys cannot be read. */
+  issuerUnavailable?(error: unknown): void;
   /** The malformed entries of the list have changed. */
   peersMalformed?(malformed: readonly MalformedPeer[]): void;
+  /** The peers secrets together are nearly full. */
+  peersNearlyFull?(room: PeersRoom): void;
   /** A peer rotated the token. */
   rotated?(peerId: string, versionId: string, outcome: string, token: string): void;
   /** A rotation that a peer asked for failed. */
   rotationFailed?(peerId: string, error: unknown, token: string): void;
+  /** One decision, for the audit, in addition to the methods above; logins that failed have those alone. */
+  decided?(decision: PeerDecision, request: DecidedRequest): void;
   /** A gateway asked whether a request may pass. */
   authorized?(decision: TokenDecision, request: DecidedRequest): void;
   /** A peer asked what a token is. */

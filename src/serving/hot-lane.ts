@@ -5,6 +5,7 @@ import {
   type Server,
   type ServerOptions,
 } from 'node:http';
+import { AUTHORIZE_PATH, type AuthorizeEndpoint } from './authorize-endpoint.js';
 import { writeAnswer, type EndpointAnswer } from './endpoint.js';
 import { TOKENS_PATH, type TokenEndpoint } from './token-endpoint.js';
 
@@ -13,6 +14,8 @@ type HotLane = (request: IncomingMessage) => EndpointAnswer | undefined;
 
 /** Options of {@link createHotLane}. */
 interface HotLaneOptions {
+  /** Answers gateways, too. Default: only peers. */
+  readonly authorize?: Pick<AuthorizeEndpoint, 'answerNow'>;
   /** Called with every answer. Returns headers to send before the answer's own, names and values alternating. */
   readonly onAnswer?: (request: IncomingMessage, answer: EndpointAnswer) => readonly string[];
 }
@@ -23,10 +26,11 @@ interface HotLaneOptions {
  */
 export function createHotLane(
   endpoint: Pick<TokenEndpoint, 'answerNow'>,
-  { onAnswer }: HotLaneOptions = {},
+  { onAnswer, authorize }: HotLaneOptions = {},
 ): HotLane {
   return (request) => {
     const { url = '' } = request;
+    if (url.startsWith(AUTHORIZE_PATH)) return answerGateway(url, request);
     const isNamed = url.startsWith(TOKENS_PATH);
     if ((url !== '/v1/token' && !isNamed) || request.method !== 'GET') return undefined;
     const authorization = plainAuthorization(request.rawHeaders);
@@ -37,13 +41,24 @@ export function createHotLane(
     if (answer === undefined || onAnswer === undefined) return answer;
     return { ...answer, headers: [...onAnswer(request, answer), ...answer.headers] };
   };
+
+  function answerGateway(url: string, request: IncomingMessage): EndpointAnswer | undefined {
+    if (authorize === undefined || request.method !== 'GET') return undefined;
+    // What the request in front asks of caches is not for this answer.
+    const authorization = plainAuthorization(request.rawHeaders, false);
+    if (authorization === undefined) return undefined;
+    const source = { remoteAddress: request.socket.remoteAddress ?? '', source: request };
+    const answer = authorize.answerNow(url, authorization, source);
+    if (answer === undefined || onAnswer === undefined) return answer;
+    return { ...answer, headers: [...onAnswer(request, answer), ...answer.headers] };
+  }
 }
 
 /**
  * The one `Authorization` header of a request that has no header that could change the answer. Read from the raw
  * headers, because Node's parsed ones hide a second `Authorization`, and cost more to make than the answer.
  */
-function plainAuthorization(rawHeaders: readonly string[]): string | undefined {
+function plainAuthorization(rawHeaders: readonly string[], mindsCaches = true): string | undefined {
   let authorization: string | undefined;
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] ?? '';
@@ -54,6 +69,8 @@ function plainAuthorization(rawHeaders: readonly string[]): string | undefined {
         break;
       case 'if-none-match':
       case 'cache-control':
+        if (mindsCaches) return undefined;
+        break;
       case 'content-length':
       case 'transfer-encoding':
       case 'expect':

@@ -7,6 +7,7 @@ import {
   failureAnswer,
   jsonAnswer,
   methodNotAllowed,
+  notFound,
   unavailableAnswer,
   type Endpoint,
   type EndpointAnswer,
@@ -19,7 +20,8 @@ import { refuseAccess, type PeerAuthentication } from './peer-login.js';
 /** What the endpoint works with. */
 interface IntrospectOptions {
   readonly login: PeerAuthentication;
-  readonly receivers: ReceiverSource;
+  /** Without it the route answers 404. */
+  readonly receivers: ReceiverSource | undefined;
   readonly observer: ServingObserver;
 }
 
@@ -40,6 +42,8 @@ export class IntrospectEndpoint implements Endpoint {
   }
 
   async answer(request: EndpointRequest): Promise<EndpointAnswer> {
+    const { login, receivers, observer } = this.#options;
+    if (receivers === undefined) return notFound();
     if (request.method !== 'POST') return methodNotAllowed(['POST']);
     if (request.url.includes('?')) {
       return errorAnswer(
@@ -50,10 +54,15 @@ export class IntrospectEndpoint implements Endpoint {
     }
     const form = readForm(request);
     if ('status' in form) return form;
-    const { login, receivers, observer } = this.#options;
     const admitted = await login.withHeaderOrForm(request, form);
     if ('refusal' in admitted) return admitted.refusal;
-    const denied = refuseAccess(admitted.peer, { role: 'introspect' }, observer);
+    const denied = refuseAccess(
+      admitted.peer,
+      { role: 'introspect' },
+      observer,
+      undefined,
+      request,
+    );
     if (denied !== undefined) return denied;
     const peer = admitted.peer.id;
     const token = parameterOf(form, 'token');

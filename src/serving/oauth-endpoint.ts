@@ -18,7 +18,12 @@ import {
 import { parameterOf, readForm, type Form } from './form.js';
 import { chooseToken, scopesOf, UNNAMED, words, type KeptToken } from './kept-token.js';
 import { refuseAccess, targetUnknownAnswer, type LoggedInPeer } from './peer-login.js';
-import { tokenMembers, TOKENS_PATH, type TokenEndpointOptions } from './token-endpoint.js';
+import {
+  servedDecision,
+  tokenMembers,
+  TOKENS_PATH,
+  type TokenEndpointOptions,
+} from './token-endpoint.js';
 import { MAX_WAIT_MEMBER, MAX_WAIT_SECONDS } from './waiting-peers.js';
 
 /**
@@ -63,21 +68,22 @@ export class OauthEndpoint implements Endpoint {
       ({ need }) => decideAccess(peer, need) === 'granted',
       choice,
     );
-    if (chosen === undefined) return this.#refuse(peer);
+    if (chosen === undefined) return this.#refuse(peer, request);
     const refusal = namesOther(form, peer.id) ?? refuseGrant(form);
     if (refusal !== undefined) return refusal;
     const wanted = { force: asksForRead(request), since: chosen === likely ? since : undefined };
-    return this.#issue(form, peer.id, chosen, wanted);
+    return this.#issue(form, peer.id, chosen, wanted, request);
   }
 
   /** A peer without the role learns that; any other, that there is no such token for it. */
-  #refuse(peer: LoggedInPeer): EndpointAnswer {
+  #refuse(peer: LoggedInPeer, request: EndpointRequest): EndpointAnswer {
     const { observer } = this.#options;
     if (!hasRole(peer, 'token')) {
-      const refusal = refuseAccess(peer, { token: UNNAMED }, observer);
+      const refusal = refuseAccess(peer, { token: UNNAMED }, observer, undefined, request);
       if (refusal !== undefined) return refusal;
     }
     observer.tokenNotGranted?.(peer.id);
+    observer.decided?.({ outcome: 'denied', peer: peer.id, reason: 'TOKEN_NOT_GRANTED' }, request);
     return targetUnknownAnswer();
   }
 
@@ -86,6 +92,7 @@ export class OauthEndpoint implements Endpoint {
     peerId: string,
     { name, cache }: KeptToken,
     wanted: CacheRequest,
+    request: EndpointRequest,
   ): Promise<EndpointAnswer> {
     const { clock, observer, tokens } = this.#options;
     try {
@@ -98,11 +105,16 @@ export class OauthEndpoint implements Endpoint {
       const missing = lackOfScope(value.token, form);
       if (missing !== undefined) return missing;
       observer.tokenServed?.(peerId, state, 200, name);
+      observer.decided?.(servedDecision(peerId, name, value), request);
       // RFC 9110 §8.7: where a peer that chose the token by its audience finds the same one.
       const location = targetsIn(form).length === 0 ? [] : ['Content-Location', pathOf(name)];
       return jsonAnswer(200, tokenMembers(value.token, clock.now()), location);
     } catch (error) {
       observer.tokenUnavailable?.(peerId, error, name);
+      observer.decided?.(
+        { outcome: 'unavailable', peer: peerId, token: name, reason: errorCode(error) },
+        request,
+      );
       return failureAnswer(
         error,
         `The service token cannot be served at the moment (${errorCode(error)}).`,

@@ -6,6 +6,7 @@ import {
   type PeerCredentials,
 } from '../peers/peer-credentials.js';
 import { isPeerId, type Peer, type Peers } from '../peers/peers.js';
+import type { WorkloadAuthentication, WorkloadTokens } from '../peers/workload-tokens.js';
 import { decideAccess, requiredRole, type Grants, type Need } from '../peers/policy.js';
 import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
 import type { CacheAnswer } from '../tokens/refreshing-cache.js';
@@ -13,6 +14,7 @@ import type { Clock } from '../tokens/time.js';
 import {
   errorAnswer,
   failureAnswer,
+  type DecidedRequest,
   type EndpointAnswer,
   type EndpointRequest,
   type LoginFailure,
@@ -66,11 +68,13 @@ export interface PeerAuthentication {
 export function refuseAccess(
   peer: LoggedInPeer,
   need: Need,
-  observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted'>,
+  observer: Pick<ServingObserver, 'roleMissing' | 'tokenNotGranted' | 'decided'>,
   unknown: EndpointAnswer = targetUnknownAnswer(),
+  request: DecidedRequest = NO_REQUEST,
 ): EndpointAnswer | undefined {
   const access = decideAccess(peer, need);
   if (access === 'granted') return undefined;
+  observer.decided?.({ outcome: 'denied', peer: peer.id, reason: access.toUpperCase() }, request);
   if (access === 'token_not_granted') {
     observer.tokenNotGranted?.(peer.id);
     return unknown;
@@ -85,12 +89,16 @@ export function targetUnknownAnswer(): EndpointAnswer {
   return errorAnswer(400, 'invalid_target', 'There is no such token for this peer.');
 }
 
+const NO_REQUEST: DecidedRequest = { remoteAddress: '' };
+
 /** What {@link PeerLogin} works with. */
 interface PeerLoginOptions {
   readonly directory: PeerDirectory;
   readonly throttle: LoginThrottle;
   readonly clock: Clock;
   readonly observer: ServingObserver;
+  /** Accepts workload tokens, too. Default: none is accepted. */
+  readonly workloadTokens?: WorkloadTokens;
 }
 
 /** The challenge of every 401: RFC 7617 §2. */
@@ -98,6 +106,20 @@ const CHALLENGE: readonly string[] = [
   'WWW-Authenticate',
   'Basic realm="service-token-broker", charset="UTF-8"',
 ];
+
+/** With workload tokens also RFC 6750 §3. */
+const WORKLOAD_CHALLENGE: readonly string[] = [
+  'WWW-Authenticate',
+  'Basic realm="service-token-broker", charset="UTF-8", Bearer realm="service-token-broker"',
+];
+
+/** `client_assertion_type` of a JWT: RFC 7523 §2.2. */
+const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+
+/** The token of an `Authorization: Bearer` header (RFC 6750 §2.1); one space, as hardly any client writes more. */
+function bearerToken(header: string): string | undefined {
+  return /^bearer /i.test(header) ? header.slice(7) : undefined;
+}
 
 /**
  * Authenticates peers by the peers secret. Every failed login gets the same answer: 401 `invalid_client`, or 429 when
@@ -108,8 +130,10 @@ export class PeerLogin implements PeerAuthentication {
   readonly #observer: ServingObserver;
   readonly #throttle: LoginThrottle;
   readonly #clock: Clock;
+  readonly #workloadTokens: WorkloadTokens | undefined;
 
-  constructor({ directory, observer, throttle, clock }: PeerLoginOptions) {
+  constructor({ directory, observer, throttle, clock, workloadTokens }: PeerLoginOptions) {
+    this.#workloadTokens = workloadTokens;
     this.#directory = directory;
     this.#clock = clock;
     this.#observer = observer;
@@ -123,6 +147,10 @@ export class PeerLogin implements PeerAuthentication {
     if (header === undefined) return this.missing(request.remoteAddress);
     if (values.length > 1) {
       return this.#ambiguous(request, 'There is more than one Authorization header.');
+    }
+    const token = bearerToken(header);
+    if (token !== undefined && this.#workloadTokens !== undefined) {
+      return this.#withToken(this.#workloadTokens, token, request);
     }
     const credentials = parseBasicCredentials(header);
     if (credentials === undefined) {
@@ -162,16 +190,50 @@ export class PeerLogin implements PeerAuthentication {
     );
   }
 
-  /** Logs in with `client_secret_basic` or `client_secret_post`. */
+  /** Logs in with a workload token, from wherever it came. Every refusal has the same answer. */
+  async #withToken(
+    workloadTokens: WorkloadTokens,
+    token: string,
+    { remoteAddress, source }: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
+  ): Promise<LoginResult> {
+    let result: WorkloadAuthentication;
+    try {
+      result = await workloadTokens.authenticate(token);
+    } catch (error) {
+      this.#observer.issuerUnavailable?.(error);
+      const what = 'The workload token cannot be judged at the moment.';
+      return refuse(failureAnswer(error, what));
+    }
+    if (result.ok) return this.#admit(result.peer, source);
+    return (
+      this.#throttled(result.peer, undefined, remoteAddress) ??
+      this.#unauthorized(result.reason, result.peer, remoteAddress)
+    );
+  }
+
+  /**
+   * Logs in with `client_secret_basic` or `client_secret_post`; with workload tokens also by `Authorization: Bearer` or
+   * `client_assertion` (RFC 7523 §2.2). Two ways at once are refused.
+   */
   async withHeaderOrForm(request: EndpointRequest, form: Form): Promise<LoginResult> {
     const id = parameterOf(form, 'client_id');
     const secret = parameterOf(form, 'client_secret');
+    const assertion = this.#workloadTokens && parameterOf(form, 'client_assertion');
     if (request.headers['authorization'] !== undefined) {
-      if (secret === undefined) return this.withHeader(request);
+      if (secret === undefined && assertion === undefined) return this.withHeader(request);
       return this.#ambiguous(
         request,
         'The client authenticates in the header or in the body, not in both.',
       );
+    }
+    if (this.#workloadTokens !== undefined && assertion !== undefined) {
+      if (secret !== undefined) {
+        return this.#ambiguous(request, 'The client authenticates in one way, not in two.');
+      }
+      if (parameterOf(form, 'client_assertion_type') !== JWT_BEARER) {
+        return this.#ambiguous(request, `"client_assertion_type" must be ${JWT_BEARER}.`);
+      }
+      return this.#withToken(this.#workloadTokens, assertion, request);
     }
     if (id === undefined || secret === undefined) return this.missing(request.remoteAddress);
     return this.withCredentials({ id, secret }, request);
@@ -182,13 +244,19 @@ export class PeerLogin implements PeerAuthentication {
   }
 
   current(peer: LoggedInPeer): LoggedInPeer | undefined {
+    // A peer of the file stays as it is while the process lives.
+    if (!('createdAt' in peer)) return peer;
     const peers = this.#directory.status().value;
     if (peers === undefined) return peer;
     const now = peers.byId.get(peer.id);
     return now?.enabled === true ? now : undefined;
   }
 
-  now(header: string): Peer | undefined {
+  now(header: string): LoggedInPeer | undefined {
+    if (this.#workloadTokens !== undefined) {
+      const token = bearerToken(header);
+      if (token !== undefined) return this.#workloadTokens.now(token);
+    }
     const peers = this.#directory.peek();
     if (peers === undefined) return undefined;
     const credentials = parseBasicCredentials(header);
@@ -200,7 +268,7 @@ export class PeerLogin implements PeerAuthentication {
   /** Nothing was presented. Never 429: some clients wait for the challenge before they send credentials. */
   missing(remoteAddress: string): LoginResult {
     this.#observer.loginFailed?.('missing', undefined, remoteAddress);
-    return refuse(unauthorizedAnswer());
+    return refuse(this.#unauthorizedAnswer());
   }
 
   /**
@@ -225,7 +293,7 @@ export class PeerLogin implements PeerAuthentication {
     return refuse(failureAnswer(error, 'The list of peers cannot be read at the moment.'));
   }
 
-  #admit(peer: Peer, source: object | undefined): LoginResult {
+  #admit(peer: LoggedInPeer, source: object | undefined): LoginResult {
     this.#observer.loggedIn?.(peer.id, source);
     return { peer };
   }
@@ -261,18 +329,26 @@ export class PeerLogin implements PeerAuthentication {
     remoteAddress: string,
   ): LoginResult {
     this.#observer.loginFailed?.(reason, peer?.id, remoteAddress);
-    return refuse(unauthorizedAnswer());
+    return refuse(this.#unauthorizedAnswer());
+  }
+
+  /** The same for every failed login. */
+  #unauthorizedAnswer(): EndpointAnswer {
+    return this.#workloadTokens === undefined
+      ? unauthorizedAnswer()
+      : unauthorizedAnswer(
+          "A peer's secret or workload token is required, in the Authorization header or as the endpoint describes.",
+          WORKLOAD_CHALLENGE,
+        );
   }
 }
 
-/** The same for every failed login. */
-export function unauthorizedAnswer(): EndpointAnswer {
-  return errorAnswer(
-    401,
-    'invalid_client',
-    'A peer id and its secret are required, by HTTP Basic or as the endpoint describes.',
-    CHALLENGE,
-  );
+/** The same for every failed login. The defaults are those of a broker that knows peers by secrets alone. */
+export function unauthorizedAnswer(
+  description = 'A peer id and its secret are required, by HTTP Basic or as the endpoint describes.',
+  challenge = CHALLENGE,
+): EndpointAnswer {
+  return errorAnswer(401, 'invalid_client', description, challenge);
 }
 
 function refuse(refusal: EndpointAnswer): LoginResult {

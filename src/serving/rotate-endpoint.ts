@@ -1,4 +1,4 @@
-import { BrokerError } from '../tokens/errors.js';
+import { BrokerError, errorCode } from '../tokens/errors.js';
 import {
   failureAnswer,
   errorAnswer,
@@ -45,7 +45,7 @@ export class RotateEndpoint implements Endpoint {
     if (request.method !== 'POST') return methodNotAllowed(['POST']);
     const admitted = await login.withHeader(request);
     if ('refusal' in admitted) return admitted.refusal;
-    const refusal = refuseAccess(admitted.peer, { role: 'admin' }, observer);
+    const refusal = refuseAccess(admitted.peer, { role: 'admin' }, observer, undefined, request);
     if (refusal !== undefined) return refusal;
     const query = queryOf(request.url);
     const names = query.getAll('token');
@@ -66,10 +66,17 @@ export class RotateEndpoint implements Endpoint {
       const { versionId, result: own } = await rotation;
       const outcome = joins && own !== 'requested' && own !== 'recent' ? 'joined' : own;
       observer.rotated?.(admitted.peer.id, versionId, outcome, name);
+      const peer = admitted.peer.id;
+      observer.decided?.(
+        { outcome: 'rotated', peer, token: name, versionId, reason: outcome },
+        request,
+      );
       const status = outcome === 'requested' ? 202 : 200;
       return jsonAnswer(status, { version_id: versionId, outcome });
     } catch (error) {
       observer.rotationFailed?.(admitted.peer.id, error, name);
+      const [peer, reason] = [admitted.peer.id, errorCode(error)];
+      observer.decided?.({ outcome: 'rotation_failed', peer, token: name, reason }, request);
       return rotationFailure(error);
     }
   }

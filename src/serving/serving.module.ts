@@ -50,6 +50,16 @@ class ServingController {
     return respond(this.serving.rotate, request, reply);
   }
 
+  @All('oauth2/introspect')
+  introspect(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.introspect, request, reply);
+  }
+
+  @All(['v1/authorize', 'v1/authorize/*'])
+  authorize(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.serving.authorize, request, reply);
+  }
+
   // Fastify and Express write "the rest of the path" differently, and an issuer's path is short.
   @All(['', '/:one', '/:one/:two', '/:one/:two/:three'].map((path) => WELL_KNOWN + path))
   metadata(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {

@@ -1,10 +1,13 @@
 import { LoginThrottle } from '../peers/login-throttle.js';
 import { createPeerDirectory, type PeerDirectory } from '../peers/peer-directory.js';
+import type { WorkloadTokens } from '../peers/workload-tokens.js';
 import { decideAccess } from '../peers/policy.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
 import type { Clock } from '../tokens/time.js';
+import { AUTHORIZE_OFF, AuthorizeEndpoint, type ReceiverSource } from './authorize-endpoint.js';
 import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
+import { IntrospectEndpoint } from './introspect-endpoint.js';
 import { MetadataEndpoint, OauthEndpoint } from './oauth-endpoint.js';
 import { PeerLogin, type PeerAuthentication } from './peer-login.js';
 import type { KeptToken, RotateNow } from './kept-token.js';
@@ -33,6 +36,8 @@ export interface ServingOptions {
   readonly store: Pick<SecretStore, 'read'>;
   readonly tokens: readonly ServedTokenOptions[];
   readonly peersSecretId: string;
+  /** Further secrets that the list of peers spans. */
+  readonly morePeersSecretIds?: readonly string[];
   readonly clock: Clock;
   /** How long a read of a secret is served. Default: 300 000. */
   readonly ttlMs?: number;
@@ -42,6 +47,12 @@ export interface ServingOptions {
   readonly publicUrl?: string;
   /** How peers are authenticated. Default: by the peers secret. */
   readonly login?: PeerAuthentication;
+  /** Accepts workload tokens besides secrets. Default: none is accepted. */
+  readonly workloadTokens?: WorkloadTokens;
+  /** What `POST /oauth2/introspect` and `/v1/authorize` judge tokens by. Without it both answer 404. */
+  readonly receivers?: ReceiverSource;
+  /** Whether `/v1/authorize` answers. Default: 404. */
+  readonly authorizes?: boolean;
   /** Default: a throttle with its own defaults. */
   readonly throttle?: LoginThrottle;
   readonly observer?: ServingObserver;
@@ -66,6 +77,10 @@ export interface Serving {
   readonly oauth: Endpoint;
   /** `POST /v1/rotate` */
   readonly rotate: Endpoint;
+  /** `POST /oauth2/introspect` */
+  readonly introspect: Endpoint;
+  /** `/v1/authorize`, and all paths below it; its `answerNow` is for the hot lane. */
+  readonly authorize: Endpoint & Pick<AuthorizeEndpoint, 'answerNow'>;
   /** `GET /.well-known/oauth-authorization-server` */
   readonly metadata: Endpoint;
   /**
@@ -111,6 +126,7 @@ export function createServing(options: ServingOptions): Serving {
   const directory = createPeerDirectory({
     store,
     secretId: options.peersSecretId,
+    ...(options.morePeersSecretIds && { moreSecretIds: options.morePeersSecretIds }),
     clock,
     ttlMs,
     random,
@@ -122,9 +138,23 @@ export function createServing(options: ServingOptions): Serving {
       });
     }),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
+    onNearlyFull: (room) => observer.peersNearlyFull?.(room),
   });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
-  const login = options.login ?? new PeerLogin({ directory, throttle, clock, observer });
+  const login =
+    options.login ??
+    new PeerLogin({
+      directory,
+      throttle,
+      clock,
+      observer,
+      ...(options.workloadTokens && { workloadTokens: options.workloadTokens }),
+    });
+  const { receivers } = options;
+  const authorize =
+    options.authorizes === true && receivers !== undefined
+      ? new AuthorizeEndpoint({ receivers, observer })
+      : AUTHORIZE_OFF;
   const token = new TokenEndpoint({ login, tokens, clock, observer, waiting });
   return {
     tokenCaches: new Map(tokens.map(({ name, cache }) => [name, cache])),
@@ -133,6 +163,8 @@ export function createServing(options: ServingOptions): Serving {
     token: { ...guarded(token, observer), answerNow: token.answerNow },
     oauth: guarded(new OauthEndpoint({ login, tokens, clock, observer }), observer),
     rotate: guarded(new RotateEndpoint({ login, tokens, observer }), observer),
+    introspect: guarded(new IntrospectEndpoint({ login, receivers, observer }), observer),
+    authorize: { ...guarded(authorize, observer), answerNow: authorize.answerNow },
     metadata: guarded(
       new MetadataEndpoint({ publicUrl, tokens, offersWait: waiting.isOffered }),
       observer,

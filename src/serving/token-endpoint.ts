@@ -16,6 +16,7 @@ import {
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
+  type PeerDecision,
   type ServingObserver,
 } from './endpoint.js';
 import { UNNAMED, type KeptToken } from './kept-token.js';
@@ -80,10 +81,14 @@ export class TokenEndpoint implements Endpoint {
     const since = this.#options.login.waits?.() === true ? token?.cache.prepare() : undefined;
     const login = await this.#options.login.withHeader(request);
     if ('refusal' in login) return login.refusal;
-    const refusal = refuseAccess(login.peer, { token: name }, observer, TOKEN_UNKNOWN);
+    const refusal = refuseAccess(login.peer, { token: name }, observer, TOKEN_UNKNOWN, request);
     if (refusal !== undefined) return refusal;
     if (token === undefined) {
       observer.tokenNotGranted?.(login.peer.id);
+      observer.decided?.(
+        { outcome: 'denied', peer: login.peer.id, reason: 'TOKEN_NOT_GRANTED' },
+        request,
+      );
       return TOKEN_UNKNOWN;
     }
     const { cache, answers } = token;
@@ -95,6 +100,10 @@ export class TokenEndpoint implements Endpoint {
       source = await cache.get({ force, minTtlMs: minTtl * 1_000, since });
     } catch (error) {
       observer.tokenUnavailable?.(login.peer.id, error, name);
+      observer.decided?.(
+        { outcome: 'unavailable', peer: login.peer.id, token: name, reason: errorCode(error) },
+        request,
+      );
       return this.#failure(cache, error, minTtl);
     }
     const condition = request.headers['if-none-match']?.join(', ');
@@ -108,7 +117,14 @@ export class TokenEndpoint implements Endpoint {
       if (isKnown(source)) {
         const wait = { token: name, versionId: source.value.versionId, peer: login.peer, seconds };
         const end = await this.#wait(wait, request);
-        if (end === 'refused') return unauthorizedAnswer();
+        if (end === 'refused') {
+          const reason = 'REFUSED_WHILE_WAITING';
+          observer.decided?.(
+            { outcome: 'denied', peer: login.peer.id, token: name, reason },
+            request,
+          );
+          return unauthorizedAnswer();
+        }
         held = end;
         if (held !== NOT_HELD) source = await newest(cache, source, false);
       }
@@ -116,6 +132,10 @@ export class TokenEndpoint implements Endpoint {
     const now = clock.now();
     const known = isKnown(source);
     observer.tokenServed?.(login.peer.id, source.state, known ? 304 : 200, name);
+    observer.decided?.(
+      servedDecision(login.peer.id, name, source.value, known ? 'not_modified' : 'served'),
+      request,
+    );
     const answer = known ? answers.notModified(source, now) : answers.ok(source, now);
     return held.length === 0 ? answer : { ...answer, headers: [...answer.headers, ...held] };
   }
@@ -151,6 +171,10 @@ export class TokenEndpoint implements Endpoint {
       const answer = token.answers.ok(source, clock.now());
       observer.loggedIn?.(peer.id, request);
       observer.tokenServed?.(peer.id, source.state, 200, token.name);
+      observer.decided?.(servedDecision(peer.id, token.name, source.value), {
+        remoteAddress: '',
+        source: request,
+      });
       return answer;
     } catch (error) {
       observer.failed?.(error);
@@ -176,6 +200,16 @@ export class TokenEndpoint implements Endpoint {
     }
     return unavailableAnswer(error.message, RETRY_FOR_LIFE);
   }
+}
+
+/** The decision that a peer gets a token. */
+export function servedDecision(
+  peer: string,
+  name: string,
+  { token: served, versionId }: ServedToken,
+  outcome: 'served' | 'not_modified' = 'served',
+): PeerDecision {
+  return { outcome, peer, token: name, versionId, served };
 }
 
 const NOT_HELD: readonly string[] = [];

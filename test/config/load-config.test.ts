@@ -44,6 +44,7 @@ test('an empty environment gives the documented defaults', () => {
       dataDir: '.broker',
       masterKey: undefined,
       peersSecretId: 'service-token-broker/peers',
+      morePeersSecretIds: [],
     },
     tokens: [
       {
@@ -97,7 +98,7 @@ test('every setting is read', () => {
     BROKER_MASTER_KEY: KEY,
     BROKER_CREDENTIALS_SECRET_ID: 'a',
     BROKER_TOKEN_SECRET_ID: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:b-AbCdEf',
-    BROKER_PEERS_SECRET_ID: 'c',
+    BROKER_PEERS_SECRET_ID: 'c, d',
     BROKER_HTTP_IAM_PEERS:
       'arn:aws:iam::123456789012:role/path/orders, token+admin=arn:aws-cn:iam::123456789012:user/a=b@c',
     BROKER_ISSUER: 'https://issuer.example/',
@@ -146,6 +147,7 @@ test('every setting is read', () => {
       dataDir: '/var/lib/broker',
       masterKey: undefined,
       peersSecretId: 'c',
+      morePeersSecretIds: ['d'],
     },
     tokens: [
       {
@@ -334,6 +336,8 @@ describe('rules between settings', () => {
   test.each([
     ['BROKER_TOKEN_SECRET_ID', { BROKER_TOKEN_SECRET_ID: 'a', BROKER_CREDENTIALS_SECRET_ID: 'a' }],
     ['BROKER_PEERS_SECRET_ID', { BROKER_PEERS_SECRET_ID: 'service-token-broker/token' }],
+    ['BROKER_PEERS_SECRET_ID', { BROKER_PEERS_SECRET_ID: 'a,service-token-broker/token' }],
+    ['BROKER_PEERS_SECRET_ID', { BROKER_PEERS_SECRET_ID: 'a,b,a' }],
     [
       'BROKER_TOKEN_SECRET_ID',
       {
@@ -768,5 +772,54 @@ describe('the file', () => {
   test('another reader', () => {
     const readFile = (asked: string): string => `audience: ${asked}`;
     expect(load({ BROKER_CONFIG: 'here' }, { readFile }).tokens[0].provider.audience).toBe('here');
+  });
+});
+
+describe('a client authentication without a stored secret', () => {
+  const KMS = { BROKER_CLIENT_AUTHENTICATION: 'kms', BROKER_KMS_KEY_ID: 'alias/broker' };
+  const TOKEN = { BROKER_CLIENT_AUTHENTICATION: 'workload_token' };
+  const TLS = {
+    BROKER_CLIENT_AUTHENTICATION: 'mtls',
+    BROKER_CLIENT_CERTIFICATE_FILE: '/tls.crt',
+    BROKER_CLIENT_KEY_FILE: '/tls.key',
+  };
+
+  test('is read', () => {
+    expect(load({ ...KMS, BROKER_CLIENT_ID: 'broker' }).tokens[0].provider).toMatchObject({
+      clientAuthentication: 'kms',
+      clientId: 'broker',
+      kmsKeyId: 'alias/broker',
+    });
+    expect(
+      load({ ...TOKEN, BROKER_WORKLOAD_TOKEN_FILE: '/t' }).tokens[0].provider.workloadTokenFile,
+    ).toBe('/t');
+    expect(
+      load({ ...TOKEN, BROKER_AWS_TOKEN_AUDIENCE: 'a' }).tokens[0].provider.awsTokenAudience,
+    ).toBe('a');
+    expect(load(TLS).tokens[0].provider.clientKeyFile).toBe('/tls.key');
+    // With a certificate in the credentials secret.
+    expect(
+      load({ BROKER_CLIENT_AUTHENTICATION: 'mtls' }).tokens[0].provider.clientAuthentication,
+    ).toBe('mtls');
+  });
+
+  test.each<[string, NodeJS.ProcessEnv, string]>([
+    ['no key', { BROKER_CLIENT_AUTHENTICATION: 'kms' }, 'BROKER_KMS_KEY_ID'],
+    ['a key for nothing', { BROKER_KMS_KEY_ID: 'k' }, 'BROKER_KMS_KEY_ID'],
+    ['a key of another method', { ...TLS, BROKER_KMS_KEY_ID: 'k' }, 'BROKER_KMS_KEY_ID'],
+    ['no source', TOKEN, 'BROKER_WORKLOAD_TOKEN_FILE'],
+    [
+      'two sources',
+      { ...TOKEN, BROKER_WORKLOAD_TOKEN_FILE: '/t', BROKER_AWS_TOKEN_AUDIENCE: 'a' },
+      'BROKER_WORKLOAD_TOKEN_FILE',
+    ],
+    ['half a pair', { ...TLS, BROKER_CLIENT_KEY_FILE: '' }, 'BROKER_CLIENT_KEY_FILE'],
+    [
+      'an algorithm that KMS has not',
+      { ...KMS, BROKER_KMS_ALGORITHM: 'EdDSA' },
+      'BROKER_KMS_ALGORITHM',
+    ],
+  ])('with %s is a mistake', (_what, env, name) => {
+    expect(mistakesOf(env).mistakes.map((mistake) => mistake.name)).toEqual([name]);
   });
 });

@@ -12,6 +12,8 @@ import { readFunctionConfig, readHttpFunctionConfig } from '../../src/lambda/fun
 import { EVERY_OPTION, NEEDED, packageStack, ROOT, runOsls } from './support/packaging.js';
 import { drawStack, ofType, resource, type DrawnResource } from './support/template.js';
 
+const KMS_KEY = 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
+
 type Stack = ReadonlyMap<string, DrawnResource>;
 
 /** All options but the endpoint, for a VPC that has one. */
@@ -31,6 +33,39 @@ async function refusalOf(parameters: Readonly<Record<string, string>>): Promise<
   expect(code).not.toBe(0);
   return output;
 }
+
+describe('without a stored secret', () => {
+  interface Policy {
+    readonly Statement: readonly { readonly Sid?: string }[];
+  }
+  const statementsOf = (stack: Stack, id: string): readonly { readonly Sid?: string }[] =>
+    (resource(stack, id).properties['PolicyDocument'] as Policy).Statement;
+  const ours = (stack: Stack, id: string): readonly object[] =>
+    statementsOf(stack, id).filter(({ Sid = '' }) => /Sign|Identity/.test(Sid));
+
+  test('the rotation function may use the key, or ask AWS for a token, and nobody else may', async () => {
+    const signing = drawStack(
+      await packageStack({
+        ...NEEDED,
+        clientAuthentication: 'kms',
+        clientId: 'broker',
+        kmsKeyArn: KMS_KEY,
+      }),
+    );
+    expect(ours(signing, 'RotationPolicy')).toEqual([
+      {
+        Sid: 'SignAssertions',
+        Effect: 'Allow',
+        Action: ['kms:GetPublicKey', 'kms:Sign'],
+        Resource: KMS_KEY,
+      },
+    ]);
+    for (const id of ['HttpPolicy', 'ContainerBrokerPolicy', 'PeerPolicy']) {
+      expect(ours(signing, id)).toEqual([]);
+    }
+    expect(ours(plain, 'RotationPolicy')).toEqual([]);
+  });
+});
 
 describe('without options', () => {
   test('there is no VPC, no replica and no subscription', () => {
@@ -206,6 +241,11 @@ describe('parameters that cannot be right', () => {
     [{ profile: 'auth1' }, 'one of rfc9068'],
     [{ profile: 'zitadel' }, 'it needs serviceClientIds'],
     [{ clientAuthentication: 'basic' }, 'client_secret_basic'],
+    [{ clientAuthentication: 'kms' }, 'and kmsKeyArn, or neither'],
+    [{ kmsKeyArn: KMS_KEY }, 'and kmsKeyArn, or neither'],
+    [{ clientAuthentication: 'kms', kmsKeyArn: 'alias/broker' }, 'the ARN of a KMS key'],
+    [{ clientAuthentication: 'workload_token' }, 'and awsTokenAudience, or neither'],
+    [{ awsTokenAudience: 'idp' }, 'and awsTokenAudience, or neither'],
     [{ tokenTyp: 'JWT' }, 'at+jwt'],
     [{ otherAudiences: '*,account' }, '* stands alone'],
     [{ schedule: 'rate(1 hours)' }, '1 hour apart'],
@@ -270,7 +310,11 @@ describe('parameters that cannot be right', () => {
       expect(await mistakes({ profile, serviceClientIds: 'broker' })).toBe('');
     }
     for (const method of CLIENT_AUTHENTICATION_METHODS) {
-      expect(await mistakes({ clientAuthentication: method })).toBe('');
+      const needs: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+        kms: { kmsKeyArn: KMS_KEY },
+        workload_token: { awsTokenAudience: 'api://AzureADTokenExchange' },
+      };
+      expect(await mistakes({ clientAuthentication: method, ...needs[method] })).toBe('');
     }
     const refused = await mistakes({ profile: 'none', clientAuthentication: 'none' });
     expect(refused).toContain(`one of ${PROFILE_NAMES.join(', ')}.`);

@@ -7,8 +7,26 @@ after each answer (HTTP/1.0), so that a client that keeps connections open does 
 import os
 import sys
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
+from moto.kms.models import KmsBackend
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+
+def sign_digest(self, key_id, message, signing_algorithm):
+    """KMS's Sign with MessageType DIGEST, which moto ignores: it hashes once more. PSS has a salt as long as the hash."""
+    key = self.describe_key(key_id)
+    private_key = key.private_key.private_key
+    prehashed = utils.Prehashed(hashes.SHA256())
+    if signing_algorithm == "ECDSA_SHA_256":
+        return key.arn, private_key.sign(message, ec.ECDSA(prehashed)), signing_algorithm
+    pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+    scheme = pss if signing_algorithm == "RSASSA_PSS_SHA_256" else padding.PKCS1v15()
+    return key.arn, private_key.sign(message, scheme, prehashed), signing_algorithm
+
+
+KmsBackend.sign = sign_digest
 
 
 class Handler(WSGIRequestHandler):

@@ -96,6 +96,7 @@ fi
 while IFS='=' read -r name _; do unset "$name"; done < <(env | grep '^AWS_' || true)
 AWS_ENDPOINT_URL_SECRETS_MANAGER=$(cat "$work/moto.url")
 export AWS_ENDPOINT_URL_SECRETS_MANAGER
+export AWS_ENDPOINT_URL_KMS=$AWS_ENDPOINT_URL_SECRETS_MANAGER
 export AWS_REGION=eu-central-1 AWS_ACCESS_KEY_ID=interop AWS_SECRET_ACCESS_KEY=interop
 export AWS_EC2_METADATA_DISABLED=true AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED=true
 export AWS_CONFIG_FILE="$work/none" AWS_SHARED_CREDENTIALS_FILE="$work/none"

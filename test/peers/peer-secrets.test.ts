@@ -11,6 +11,7 @@ import {
   withNewSecret,
   withPeer,
   type Peers,
+  type PeersSecret,
 } from '../../src/peers/peers.js';
 import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { peerEntry, START } from '../serving/broker.js';
@@ -86,7 +87,8 @@ describe('withNewSecret', () => {
   });
 
   test('refuses an unknown peer and a malformed entry, and says which it is', () => {
-    const rotate = (peers: Peers) => () => withNewSecret(peers, 'orders', 0, START, randomBytes);
+    const rotate = (peers: PeersSecret) => () =>
+      withNewSecret(peers, 'orders', 0, START, randomBytes);
     expect(rotate(NO_PEERS)).toThrow('There is no peer "orders".');
     const malformed = { orders: { ...peerEntry('secret', ['token']), enabled: 1 } };
     expect(rotate(parsePeers(JSON.stringify({ peers: malformed })))).toThrow(

@@ -1,13 +1,35 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { fc } from '../support/properties.js';
-import { exportJWK, generateKeyPair } from 'jose';
+import {
+  calculateJwkThumbprint,
+  decodeJwt,
+  decodeProtectedHeader,
+  exportJWK,
+  generateKeyPair,
+  type JWK,
+} from 'jose';
+import { generateKeyPairSync, sign, constants, type KeyObject } from 'node:crypto';
 import type { AuthorizationServer } from 'oauth4webapi';
 import {
   chooseAuthentication,
+  chooseKmsAlgorithm,
   clientAuthenticators,
+  decideClientAuthentication,
+  tryKmsKey,
 } from '../../src/provider/client-authentication.js';
-import type { PrivateJwk } from '../../src/provider/client-credentials.js';
+import type {
+  ClientCredentials,
+  KmsAlgorithm,
+  PrivateJwk,
+  ProviderSettings,
+} from '../../src/provider/client-credentials.js';
+import type { AwsProofs } from '../../src/provider/client-proofs.js';
+import type { DiscoveredServer } from '../../src/provider/discovery.js';
+import { BrokerError } from '../../src/tokens/errors.js';
+import { systemClock } from '../../src/tokens/time.js';
+import { answers } from '../support/provider-server.js';
+import { failureOf, rig } from './provider-fixture.js';
 
 describe('chooseAuthentication', () => {
   test.each([
@@ -18,6 +40,10 @@ describe('chooseAuthentication', () => {
     [undefined, 'private-key', ['client_secret_basic'], 'private_key_jwt'],
     ['client_secret_post', 'secrets', ['client_secret_basic'], 'client_secret_post'],
     ['private_key_jwt', 'private-key', undefined, 'private_key_jwt'],
+    ['kms', 'kms', ['client_secret_basic'], 'kms'],
+    ['workload_token', 'workload-token', undefined, 'workload_token'],
+    [undefined, 'certificate', ['client_secret_basic'], 'mtls'],
+    ['mtls', 'certificate', ['tls_client_auth'], 'mtls'],
   ] as const)('%s, %s, supported %j: %s', (configured, kind, supported, expected) => {
     expect(chooseAuthentication(configured, kind, supported)).toBe(expected);
   });
@@ -27,6 +53,9 @@ describe('chooseAuthentication', () => {
     [undefined, 'secrets', [], '"private_key"'],
     ['private_key_jwt', 'secrets', undefined, 'a client secret'],
     ['client_secret_basic', 'private-key', undefined, 'a private key'],
+    ['mtls', 'secrets', undefined, 'a client secret'],
+    ['kms', 'certificate', undefined, 'a client certificate'],
+    ['private_key_jwt', 'certificate', undefined, 'a client certificate'],
   ] as const)('%s, %s, supported %j is refused', (configured, kind, supported, named) => {
     expect(() => chooseAuthentication(configured, kind, supported)).toThrow(
       expect.objectContaining({
@@ -35,6 +64,293 @@ describe('chooseAuthentication', () => {
         message: expect.stringContaining(named),
       }),
     );
+  });
+});
+
+describe('decideClientAuthentication', () => {
+  const issuer = 'https://provider.example.test';
+  const found = {
+    issuer,
+    token_endpoint: `${issuer}/token`,
+    mtls_token_endpoint: 'https://mtls.example.test/token',
+    token_endpoint_auth_methods_supported: ['client_secret_post', 'tls_client_auth'],
+  };
+  const EXPLICIT = 'https://explicit.example.test/token';
+
+  test.each<
+    [string, Partial<ProviderSettings>, ClientCredentials['kind'], DiscoveredServer, object]
+  >([
+    [
+      'a secret',
+      {},
+      'secrets',
+      found,
+      { method: 'client_secret_post', tokenEndpoint: found.token_endpoint },
+    ],
+    [
+      'a private key',
+      {},
+      'private-key',
+      found,
+      { method: 'private_key_jwt', assertionAudience: issuer },
+    ],
+    [
+      'KMS, for the token endpoint',
+      { clientAuthentication: 'kms', clientAssertionAudience: 'token_endpoint' },
+      'kms',
+      found,
+      {
+        method: 'kms',
+        tokenEndpoint: found.token_endpoint,
+        assertionAudience: found.token_endpoint,
+      },
+    ],
+    [
+      'KMS, for a URL',
+      { clientAssertionAudience: 'https://aud.example.test' },
+      'kms',
+      found,
+      { assertionAudience: 'https://aud.example.test' },
+    ],
+    [
+      'a workload token',
+      {},
+      'workload-token',
+      found,
+      { method: 'workload_token', tokenEndpoint: found.token_endpoint },
+    ],
+    [
+      'mutual TLS at its alias',
+      {},
+      'certificate',
+      found,
+      { method: 'mtls', tokenEndpoint: found.mtls_token_endpoint },
+    ],
+    [
+      'mutual TLS without an alias',
+      {},
+      'certificate',
+      { issuer, token_endpoint: found.token_endpoint },
+      { tokenEndpoint: found.token_endpoint },
+    ],
+    [
+      'mutual TLS at an explicit endpoint',
+      { tokenEndpoint: EXPLICIT },
+      'certificate',
+      { issuer },
+      { tokenEndpoint: EXPLICIT },
+    ],
+    [
+      'no endpoint at all',
+      {},
+      'kms',
+      { issuer },
+      { tokenEndpoint: undefined, assertionAudience: issuer },
+    ],
+  ])('%s', (_what, settings, kind, server, expected) => {
+    expect(decideClientAuthentication({ issuer, ...settings }, kind, server)).toMatchObject(
+      expected,
+    );
+  });
+
+  test('a certificate is not shown where nobody sees it', () => {
+    const plain = { issuer, token_endpoint: 'http://127.0.0.1/token' };
+    expect(() => decideClientAuthentication({ issuer }, 'certificate', plain)).toThrow(
+      expect.objectContaining({ code: 'PROVIDER_INSECURE', kind: 'misconfigured' }),
+    );
+  });
+});
+
+/** AWS with one key, which signs by node:crypto. */
+class PlayedAws implements AwsProofs {
+  readonly calls: string[] = [];
+  readonly #key: KeyObject;
+  readonly #algorithms: readonly KmsAlgorithm[];
+  /** What `sts:GetWebIdentityToken` returns. */
+  token = '';
+  fails: BrokerError | undefined;
+
+  constructor(key: KeyObject, ...algorithms: readonly KmsAlgorithm[]) {
+    this.#key = key;
+    this.#algorithms = algorithms;
+  }
+
+  get jwk(): JWK {
+    const { kty = '', n, e, crv, x, y } = this.#key.export({ format: 'jwk' });
+    return JSON.parse(JSON.stringify({ kty, n, e, crv, x, y })) as JWK;
+  }
+
+  async publicKey(keyId: string): Promise<Awaited<ReturnType<AwsProofs['publicKey']>>> {
+    this.calls.push(`public ${keyId}`);
+    if (this.fails !== undefined) throw this.fails;
+    return { keyId: 'arn:key', jwk: { kty: '', ...this.jwk }, algorithms: this.#algorithms };
+  }
+
+  async sign(keyId: string, algorithm: KmsAlgorithm, input: Uint8Array): Promise<Uint8Array> {
+    this.calls.push(`sign ${keyId} ${algorithm}`);
+    if (this.fails !== undefined) throw this.fails;
+    return sign('sha256', input, {
+      key: this.#key,
+      dsaEncoding: 'ieee-p1363',
+      ...(algorithm === 'PS256' && { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }),
+    });
+  }
+
+  async identityToken(audience: string, algorithm: string): Promise<string> {
+    this.calls.push(`token ${audience} ${algorithm}`);
+    return this.token;
+  }
+}
+
+const RSA = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
+const P256 = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+
+describe('a KMS key', () => {
+  const kms = { kind: 'kms', clientId: 'broker', keyId: 'alias/broker' } as const;
+
+  test.each<[KmsAlgorithm, KeyObject, readonly KmsAlgorithm[], KmsAlgorithm | undefined]>([
+    ['RS256', RSA, ['RS256', 'PS256'], undefined],
+    ['PS256', RSA, ['RS256', 'PS256'], 'PS256'],
+    ['ES256', P256, ['ES256'], undefined],
+  ])('signs an assertion that a provider accepts: %s', async (expected, key, has, algorithm) => {
+    const aws = new PlayedAws(key, ...has);
+    const { server, provider } = await rig(
+      { clientKey: { ...aws.jwk, alg: expected } },
+      { awsProofs: async () => aws },
+    );
+    await provider.mint(
+      { issuer: server.issuer, clientAuthentication: 'kms' },
+      { ...kms, ...(algorithm && { algorithm }) },
+    );
+    const [request] = server.received('token');
+    const form = request?.form ?? new URLSearchParams();
+    expect(Object.fromEntries(form)).toEqual({
+      grant_type: 'client_credentials',
+      client_id: 'broker',
+      client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+      client_assertion: expect.stringMatching(/^eyJ/),
+    });
+    expect(request?.headers.authorization).toBeUndefined();
+    const assertion = form.get('client_assertion') ?? '';
+    expect(decodeProtectedHeader(assertion)).toEqual({
+      alg: expected,
+      kid: await calculateJwkThumbprint(aws.jwk),
+    });
+    const { iat = 0, exp = 0, aud } = decodeJwt(assertion);
+    expect({ life: exp - iat, aud }).toEqual({ life: 60, aud: server.issuer });
+    // By the ARN: the alias may move between the two calls.
+    expect(aws.calls).toEqual(['public alias/broker', `sign arn:key ${expected}`]);
+  });
+
+  test('every attempt has an assertion of its own, and the key is asked once', async () => {
+    const aws = new PlayedAws(P256, 'ES256');
+    const { server, provider } = await rig(
+      { clientKey: { ...aws.jwk, alg: 'ES256' } },
+      { awsProofs: async () => aws },
+    );
+    server.next('token', answers.text(503, 'later'));
+    await provider.mint({ issuer: server.issuer }, kms);
+    const [first, second] = server
+      .received('token')
+      .map(({ form }) => decodeJwt(form.get('client_assertion') ?? '').jti);
+    expect(first).not.toBe(second);
+    expect(aws.calls.filter((call) => call.startsWith('public'))).toHaveLength(1);
+  });
+
+  test('with a known algorithm and kid its public half is not asked for', async () => {
+    const aws = new PlayedAws(P256, 'ES256');
+    const { server, provider } = await rig(
+      { clientKey: { ...aws.jwk, alg: 'ES256' } },
+      { awsProofs: async () => aws },
+    );
+    await provider.mint(
+      { issuer: server.issuer },
+      { ...kms, algorithm: 'ES256', assertionKeyId: 'key-1' },
+    );
+    const assertion = server.received('token')[0]?.form.get('client_assertion') ?? '';
+    expect(decodeProtectedHeader(assertion)).toEqual({ alg: 'ES256', kid: 'key-1' });
+    expect(aws.calls).toEqual(['sign alias/broker ES256']);
+  });
+
+  test('that fails: the failure is passed on, and the provider is not asked', async () => {
+    const aws = new PlayedAws(P256, 'ES256');
+    aws.fails = new BrokerError('CLIENT_PROOF_UNAVAILABLE', 'retry', 'later');
+    const { server, provider } = await rig({}, { awsProofs: async () => aws });
+    expect(await failureOf(provider.mint({ issuer: server.issuer }, kms))).toBe(aws.fails);
+    expect(server.received('token')).toEqual([]);
+  });
+
+  test('without AWS is refused', async () => {
+    const { server, provider } = await rig();
+    const failure = await failureOf(provider.mint({ issuer: server.issuer }, kms));
+    expect(failure.code).toBe('PROVIDER_AUTHENTICATION_UNSUPPORTED');
+  });
+
+  test('that the provider does not know: what to do', async () => {
+    const aws = new PlayedAws(P256, 'ES256');
+    const { server, provider } = await rig({}, { awsProofs: async () => aws });
+    const failure = await failureOf(provider.mint({ issuer: server.issuer }, kms));
+    expect(failure).toMatchObject({
+      code: 'PROVIDER_INVALID_CLIENT',
+      message: expect.stringContaining('public half of the KMS key'),
+    });
+  });
+
+  test('is tried by doctor: what it signs has to verify', async () => {
+    const aws = new PlayedAws(RSA, 'RS256');
+    const tools = { clock: systemClock, aws: async () => aws };
+    expect(await tryKmsKey(kms, tools)).toMatchObject({ algorithm: 'RS256' });
+    const other = new PlayedAws(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey);
+    const mixed: AwsProofs = {
+      publicKey: (id) => aws.publicKey(id),
+      sign: (keyId, algorithm, input) => other.sign(keyId, algorithm, input),
+      identityToken: () => Promise.reject(new Error('not asked')),
+    };
+    expect(await tryKmsKey(kms, { clock: systemClock, aws: async () => mixed })).toBe(false);
+  });
+
+  test.each<[KmsAlgorithm | undefined, readonly KmsAlgorithm[], KmsAlgorithm | RegExp]>([
+    [undefined, ['RS256', 'PS256'], 'RS256'],
+    ['PS256', ['RS256', 'PS256'], 'PS256'],
+    [undefined, ['ES256'], 'ES256'],
+    ['ES256', ['RS256', 'PS256'], /does not sign with ES256.*RS256 and PS256/],
+    [undefined, [], /SIGN_VERIFY/],
+  ])('of %s, that can %j: %s', (configured, algorithms, expected) => {
+    const choose = (): KmsAlgorithm => chooseKmsAlgorithm(configured, { keyId: 'key', algorithms });
+    if (typeof expected === 'string') expect(choose()).toBe(expected);
+    else
+      expect(choose).toThrow(
+        expect.objectContaining({
+          code: 'CLIENT_PROOF_INVALID',
+          message: expect.stringMatching(expected),
+        }),
+      );
+  });
+});
+
+describe('an identity token of AWS', () => {
+  test('is the client assertion, for the audience that is configured', async () => {
+    const aws = new PlayedAws(P256, 'ES256');
+    const input = [{ alg: 'ES256' }, { iss: 'https://sts.example.test', sub: 'role', aud: 'idp' }]
+      .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+      .join('.');
+    const signature = await aws.sign('', 'ES256', Buffer.from(input));
+    aws.token = `${input}.${Buffer.from(signature).toString('base64url')}`;
+    aws.calls.length = 0;
+    const { server, provider } = await rig({}, { awsProofs: async () => aws });
+    server.always('token', answers.token());
+    await provider.mint(
+      { issuer: server.issuer },
+      {
+        kind: 'workload-token',
+        clientId: 'broker',
+        source: { awsAudience: 'api://AzureADTokenExchange', algorithm: 'RS256' },
+      },
+    );
+    const form = server.received('token')[0]?.form;
+    expect(form?.get('client_assertion')).toBe(aws.token);
+    expect(form?.get('client_id')).toBe('broker');
+    expect(aws.calls).toEqual(['token api://AzureADTokenExchange RS256']);
   });
 });
 

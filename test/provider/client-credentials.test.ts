@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import {
+  configuredCredentials,
   CredentialsSecretError,
   parseCredentialsSecret,
   displayUrl,
@@ -272,5 +273,80 @@ describe('requireUrl', () => {
     const url = new URL(`https://a.test/${'x'.repeat(1_000)}?canary`);
     expect(displayUrl(url)).toHaveLength(200);
     expect(displayUrl(url)).not.toContain('canary');
+  });
+});
+
+describe('credentials that the configuration has', () => {
+  const KMS = { clientAuthentication: 'kms', kmsKeyId: 'alias/broker' } as const;
+  const FILE = { clientAuthentication: 'workload_token', workloadTokenFile: '/run/token' } as const;
+  const AWS = { clientAuthentication: 'workload_token', awsTokenAudience: 'idp' } as const;
+  const TLS = {
+    clientAuthentication: 'mtls',
+    clientCertificateFile: '/tls.crt',
+    clientKeyFile: '/tls.key',
+  } as const;
+
+  test.each([
+    ['a KMS key', KMS, { kind: 'kms', keyId: 'alias/broker' }],
+    [
+      'a KMS key with its algorithm and kid',
+      { ...KMS, kmsAlgorithm: 'PS256', clientAssertionKeyId: 'k' },
+      { kind: 'kms', keyId: 'alias/broker', algorithm: 'PS256', assertionKeyId: 'k' },
+    ],
+    ['a file', FILE, { kind: 'workload-token', source: { file: '/run/token' } }],
+    ['AWS', AWS, { kind: 'workload-token', source: { awsAudience: 'idp', algorithm: 'RS256' } }],
+    [
+      'a certificate',
+      TLS,
+      { kind: 'certificate', from: 'files', certificate: '/tls.crt', key: '/tls.key' },
+    ],
+  ] as const)('%s: the secret gives the client id, or nothing', (_what, configured, expected) => {
+    const parsed = parseCredentialsSecret('{"client_id":"broker"}', configured);
+    expect(parsed).toEqual({ credentials: { clientId: 'broker', ...expected }, settings: {} });
+    expect(configuredCredentials(configured)).toBeUndefined();
+    const withId = { ...configured, clientId: 'ours' };
+    expect(configuredCredentials(withId)).toEqual({ clientId: 'ours', ...expected });
+    // A secret that is there all the same gives settings, and what it holds in vain is named.
+    const text = '{"client_id":"broker","client_secret":"canary","audience":"a"}';
+    expect(parseCredentialsSecret(text, withId)).toEqual({
+      credentials: { clientId: 'ours', ...expected },
+      settings: { audience: 'a' },
+      unused: ['client_secret'],
+    });
+  });
+
+  test.each([
+    ['a client id alone', { clientId: 'ours' }],
+    ['a method without its key', { clientId: 'ours', clientAuthentication: 'kms' }],
+    ['a key of another method', { ...KMS, clientId: 'ours', clientAuthentication: 'mtls' }],
+    ['a certificate in the secret', { clientId: 'ours', clientAuthentication: 'mtls' }],
+  ] as const)('%s is not whole', (_what, configured) => {
+    expect(configuredCredentials(configured)).toBeUndefined();
+    expect(() => parseCredentialsSecret('{"client_id":"broker"}', configured)).toThrow(
+      expect.objectContaining({ code: 'CREDENTIALS_SECRET_INVALID' }),
+    );
+  });
+
+  test('a certificate in the secret, with its key, is read', () => {
+    const [certificate, certificate_key] = ['CERTIFICATE', 'PRIVATE KEY'].map(
+      (name) => `-----BEGIN ${name}-----\nMIIB\n-----END ${name}-----\n`,
+    );
+    const members = { client_id: 'broker', certificate, certificate_key };
+    expect(parseCredentialsSecret(JSON.stringify(members)).credentials).toEqual({
+      kind: 'certificate',
+      clientId: 'broker',
+      from: 'credentials secret',
+      certificate,
+      key: certificate_key,
+    });
+    for (const [wrong, named] of [
+      [{ ...members, certificate: 'canary' }, '"certificate" must be PEM'],
+      [{ ...members, certificate_key: undefined }, '"certificate_key" must be PEM'],
+      [{ ...members, client_secret: 'canary' }, 'exclude each other'],
+    ] as const) {
+      expect(() => parseCredentialsSecret(JSON.stringify(wrong))).toThrow(
+        expect.objectContaining({ message: expect.stringContaining(named) }),
+      );
+    }
   });
 });

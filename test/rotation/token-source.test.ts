@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { decodeJwt } from 'jose';
 import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
 import { serviceTokenOf, TokenSource } from '../../src/rotation/token-source.js';
@@ -12,8 +14,10 @@ import { systemClock } from '../../src/tokens/time.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { fc } from '../support/properties.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
+import { temporaryFolders } from '../support/temporary-folder.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 
+const makeFolder = temporaryFolders('token-source');
 const NOW = Date.parse('2026-11-22T12:00:00.000Z');
 const SECOND = NOW / 1000;
 
@@ -181,6 +185,46 @@ describe('a mint', () => {
     ['not known', undefined, {}, {}, undefined],
   ])('keeps the scopes: %s', async (_what, scope, secret, setting, expected) => {
     expect((await mint({ scope }, secret, setting)).scope).toBe(expected);
+  });
+
+  test('without a stored secret: the credentials secret is not read', async () => {
+    server = await startProviderServer();
+    server.always('token', answers.token());
+    const folder = await makeFolder();
+    const file = join(folder, 'token');
+    const [header, claims] = jwt({ exp: 99_999_999_999 }).split('.');
+    const signature = Buffer.alloc(256, 7).toString('base64url');
+    await writeFile(file, `${header}.${claims}.${signature}\n`);
+    const store = new MemorySecretStore({ clock: systemClock });
+    const source = (clientId?: string): TokenSource =>
+      new TokenSource({
+        store,
+        credentialsSecretId: 'credentials',
+        provider: createOAuthProvider({ clock: systemClock }),
+        configured: {
+          issuer: server?.issuer ?? '',
+          clientAuthentication: 'workload_token',
+          workloadTokenFile: file,
+          ...(clientId !== undefined && { clientId }),
+        },
+        createVerifier: () => {
+          throw new Error('nothing is verified here');
+        },
+        clock: systemClock,
+      });
+    expect((await source('broker').access()).credentials).toEqual({
+      kind: 'workload-token',
+      clientId: 'broker',
+      source: { file },
+    });
+    await source('broker').mint();
+    expect(server.received('token').map(({ form }) => form.get('client_id'))).toEqual(['broker']);
+    await expect(source().mint()).rejects.toMatchObject({
+      code: 'CREDENTIALS_SECRET_EMPTY',
+      message: expect.stringContaining(
+        'With BROKER_CLIENT_ID, workload_token needs no such secret',
+      ),
+    });
   });
 
   test('keeps the end that comes first: expires_in before exp', async () => {

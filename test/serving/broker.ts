@@ -132,7 +132,9 @@ export async function startApp(serving: Serving, server: Server): Promise<Runnin
 function fastify(serving: Serving, server: Server): FastifyAdapter {
   if (server === 'fastify') return new FastifyAdapter();
   return new FastifyAdapter({
-    serverFactory: hotLaneServerFactory(createHotLane(serving.token)),
+    serverFactory: hotLaneServerFactory(
+      createHotLane(serving.token, { authorize: serving.authorize }),
+    ),
     return503OnClosing: false,
   });
 }

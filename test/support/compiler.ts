@@ -18,6 +18,9 @@ function parsed(
   return known.get(name);
 }
 
+/** The program made last: what imports lead to need not be found out again. */
+let before: ts.Program | undefined;
+
 /**
  * The compiler's complaints about a file, each as `LINE: MESSAGE`.
  *
@@ -30,7 +33,8 @@ export function complaintsAbout(file: string, text: string): readonly string[] {
     getSourceFile: (name, settings) =>
       name === file ? ts.createSourceFile(name, text, settings, true) : parsed(name, settings),
   };
-  const program = ts.createProgram([file], options, host);
+  const program = ts.createProgram([file], options, host, before);
+  before = program;
   const source = program.getSourceFile(file);
   return [
     ...program.getSyntacticDiagnostics(source),

@@ -8,8 +8,13 @@ import {
 import { openStore } from '../../composition/open-store.js';
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { ClockWatch } from '../../operations/clock-watch.js';
-import { readPeers } from '../../peers/peer-directory.js';
-import { listMalformed, type Peers } from '../../peers/peers.js';
+import {
+  isNearlyFull,
+  readPeersSecrets,
+  totalRoom,
+  type PeersRoom,
+} from '../../peers/peer-directory.js';
+import { listMalformed, mergePeers, type Peers } from '../../peers/peers.js';
 import {
   configuredCredentials,
   parseCredentialsSecret,
@@ -237,17 +242,18 @@ export async function examinePeers({
   store,
   config,
 }: ExaminedBroker): Promise<Examined<ExaminedSecret>> {
-  const { peersSecretId } = config.secrets;
+  const { peersSecretId, morePeersSecretIds } = config.secrets;
   const description = await store.describe(peersSecretId);
-  const peers = await readPeers(store, peersSecretId);
+  const secrets = await readPeersSecrets(store, [peersSecretId, ...morePeersSecretIds]);
+  const peers = mergePeers(secrets.map((secret) => secret.peers));
   return {
-    ...judgePeers(peers, peersSecretId),
+    ...judgePeers(peers, [peersSecretId, ...morePeersSecretIds].join('", "'), totalRoom(secrets)),
     value: { description, wasRead: peers.byId.size + peers.malformed.size > 0 },
   };
 }
 
-/** Whether any peer may get the token, and no entry is malformed. Pure. */
-export function judgePeers(peers: Peers, secretId: string): Finding {
+/** Whether any peer may get the token, no entry is malformed, and there is room for more. Pure. */
+export function judgePeers(peers: Peers, secretId: string, room?: PeersRoom): Finding {
   const malformed = listMalformed(peers);
   if (malformed.length > 0) {
     const entries = malformed.map(({ id, reason }) => `${id ?? '(no id)'}: ${reason}`);
@@ -258,6 +264,12 @@ export function judgePeers(peers: Peers, secretId: string): Finding {
   }
   const all = [...peers.byId.values()];
   const enabled = all.filter((peer) => peer.enabled);
+  if (room !== undefined && isNearlyFull(room)) {
+    return warning(
+      `"${secretId}" is nearly full: ${room.bytes} of ${room.limit} bytes, ${room.entries} peers.`,
+      'Name another secret in BROKER_PEERS_SECRET_ID, after a comma; "peers add" creates it when it is needed.',
+    );
+  }
   if (enabled.length > 0) {
     const disabled = all.length - enabled.length;
     return ok(

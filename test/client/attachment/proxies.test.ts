@@ -218,14 +218,18 @@ class EnvHttpProxyAgent extends Dispatcher {
   readonly [WITHOUT] = new Dispatcher();
 }
 
-const GLOBAL = Symbol.for('undici.globalDispatcher.1');
+const GLOBAL: unique symbol = Symbol.for('undici.globalDispatcher.1');
 
 async function withGlobalDispatcher(dispatcher: object, run: () => Promise<void>): Promise<void> {
-  Object.defineProperty(globalThis, GLOBAL, { value: dispatcher, configurable: true });
+  // Node.js has put its own there, for good, once it has fetched anything.
+  const global = globalThis as { [GLOBAL]?: object };
+  const { [GLOBAL]: before } = global;
+  global[GLOBAL] = dispatcher;
   try {
     await run();
   } finally {
-    Reflect.deleteProperty(globalThis, GLOBAL);
+    if (before === undefined) Reflect.deleteProperty(globalThis, GLOBAL);
+    else global[GLOBAL] = before;
   }
 }
 

@@ -1,4 +1,4 @@
-// Compiled, never run: see types.test.ts. A line after `@ts-expect-error` must not compile.
+// Compiled, never run: see test/package/types.test.ts. A line after `@ts-expect-error` must not compile.
 import {
   AllowCustomer,
   AllowService,

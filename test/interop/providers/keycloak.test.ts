@@ -1,5 +1,13 @@
+import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect } from '@jest/globals';
+import { CreateKeyCommand, GetPublicKeyCommand, KMSClient } from '@aws-sdk/client-kms';
+import { afterAll, expect } from '@jest/globals';
+import { calculateJwkThumbprint, type JWK } from 'jose';
+import { selfSignedCertificate } from '../../client/attachment/support/certificate.js';
 import {
   Browser,
   codeRequest,
@@ -30,6 +38,11 @@ const secretOf = (id: string): readonly [string, string] => [id, `${id}-secret`]
 const withSecret = (id: string): Credentials => ({ client_id: id, client_secret: `${id}-secret` });
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 const KEY_PROVIDER = 'org.keycloak.keys.KeyProvider';
+
+/** What a process needs to reach moto. */
+const AWS = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => name.startsWith('AWS_')),
+);
 
 type Attributes = Readonly<Record<string, string>>;
 
@@ -71,7 +84,79 @@ function keyProvider(
   };
 }
 
-function realm(clientJwks: object): object {
+const cleanups: (() => unknown)[] = [];
+afterAll(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup();
+});
+
+/** A client that signs its assertions with keys that are registered for it. */
+function signer(id: string, jwks: object): object {
+  return client(
+    id,
+    { clientAuthenticatorType: 'client-jwt' },
+    { 'use.jwks.string': 'true', 'jwks.string': JSON.stringify(jwks) },
+  );
+}
+
+/** A key that never leaves moto's KMS. */
+interface KmsKey {
+  readonly id: string;
+  readonly publicJwks: object;
+}
+
+async function kmsKey(spec: 'RSA_2048' | 'ECC_NIST_P256'): Promise<KmsKey> {
+  const kms = new KMSClient();
+  const made = await kms.send(new CreateKeyCommand({ KeySpec: spec, KeyUsage: 'SIGN_VERIFY' }));
+  const id = made.KeyMetadata?.KeyId ?? '';
+  const { PublicKey = new Uint8Array() } = await kms.send(new GetPublicKeyCommand({ KeyId: id }));
+  kms.destroy();
+  const spki = { key: Buffer.from(PublicKey), format: 'der', type: 'spki' } as const;
+  const jwk = createPublicKey(spki).export({ format: 'jwk' }) as JWK;
+  // Without "alg": the key may sign with several.
+  const kid = await calculateJwkThumbprint(jwk);
+  return { id, publicJwks: { keys: [{ ...jwk, kid, use: 'sig' }] } };
+}
+
+/** A platform that issues tokens for its workloads, with its keys at a URL of its own. */
+interface Platform {
+  readonly issuer: string;
+  readonly jwksUrl: string;
+  /** Writes a token for a subject into a file, as a platform mounts it. */
+  readonly mount: (file: string, subject: string, audience: string) => Promise<void>;
+}
+
+async function startPlatform(): Promise<Platform> {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const jwk = { ...publicKey.export({ format: 'jwk' }), kid: 'platform', alg: 'RS256', use: 'sig' };
+  const server = createServer((_request, response) =>
+    response
+      .writeHead(200, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ keys: [jwk] })),
+  );
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    issuer,
+    jwksUrl: `${issuer}/keys`,
+    mount: async (file, subject, audience) => {
+      const iat = Math.floor(Date.now() / 1000);
+      const claims = { iss: issuer, sub: subject, aud: audience, iat, exp: iat + 3600 };
+      const input = [{ alg: 'RS256', kid: 'platform' }, claims]
+        .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+        .join('.');
+      const signature = sign('sha256', Buffer.from(input), privateKey).toString('base64url');
+      await writeFile(file, `${input}.${signature}\n`);
+    },
+  };
+}
+
+const WORKLOAD = 'system:serviceaccount:shop:billing';
+
+function realm(clientJwks: object, kms: readonly KmsKey[], platform: Platform): object {
   return {
     realm: REALM,
     enabled: true,
@@ -88,6 +173,27 @@ function realm(clientJwks: object): object {
         keyProvider('aes', 'aes-generated', {}),
       ],
     },
+    identityProviders: [
+      {
+        alias: 'platform',
+        providerId: 'oidc',
+        enabled: true,
+        hideOnLogin: true,
+        config: {
+          issuer: platform.issuer,
+          jwksUrl: platform.jwksUrl,
+          useJwksUrl: 'true',
+          validateSignature: 'true',
+          supportsClientAssertions: 'true',
+          // A mounted token is sent until the platform replaces it.
+          supportsClientAssertionReuse: 'true',
+          clientId: 'not-used',
+          clientSecret: 'not-used',
+          authorizationUrl: `${platform.issuer}/authorize`,
+          tokenUrl: `${platform.issuer}/token`,
+        },
+      },
+    ],
     users: [
       {
         username: ANN.username,
@@ -101,10 +207,17 @@ function realm(clientJwks: object): object {
     ],
     clients: [
       client('billing'),
+      signer('billing-key', clientJwks),
+      ...kms.map(({ publicJwks }, index) => signer(`billing-kms-${index}`, publicJwks)),
       client(
-        'billing-key',
-        { clientAuthenticatorType: 'client-jwt' },
-        { 'use.jwks.string': 'true', 'jwks.string': JSON.stringify(clientJwks) },
+        'billing-tls',
+        { clientAuthenticatorType: 'client-x509' },
+        { 'x509.subjectdn': 'CN=billing-tls' },
+      ),
+      client(
+        'billing-workload',
+        { clientAuthenticatorType: 'federated-jwt' },
+        { 'jwt.credential.issuer': 'platform', 'jwt.credential.sub': WORKLOAD },
       ),
       ...['ES256', 'PS256', 'EdDSA', 'RS512'].map((algorithm) =>
         client(`billing-${algorithm}`, {}, { 'access.token.signed.response.alg': algorithm }),
@@ -163,6 +276,35 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
   const url = `http://127.0.0.1:${port}`;
   const issuer = `${url}/realms/${REALM}`;
   const endpoint = `${issuer}/protocol/openid-connect`;
+  const files = await mkdtemp(join(tmpdir(), 'keycloak-files-'));
+  cleanups.push(() => rm(files, { recursive: true, force: true }));
+  const httpsPort = await freePort();
+  const [ofServer, ofClient] = [
+    selfSignedCertificate('keycloak'),
+    selfSignedCertificate('billing-tls'),
+  ];
+  const file = Object.fromEntries(
+    await Promise.all(
+      Object.entries({
+        server: ofServer.cert,
+        serverKey: ofServer.key,
+        client: ofClient.cert,
+        clientKey: ofClient.key,
+      }).map(async ([name, pem]) => {
+        const path = join(files, `${name}.pem`);
+        await writeFile(path, pem);
+        return [name, path] as const;
+      }),
+    ),
+  ) as Readonly<Record<'server' | 'serverKey' | 'client' | 'clientKey', string>>;
+  const [platform, kms] = await Promise.all([
+    startPlatform(),
+    Promise.all([kmsKey('RSA_2048'), kmsKey('ECC_NIST_P256')]),
+  ]);
+  const workloadToken = join(files, 'workload-token');
+  const tokenOfOthers = join(files, 'token-of-others');
+  await platform.mount(workloadToken, WORKLOAD, issuer);
+  await platform.mount(tokenOfOthers, `${WORKLOAD}-reports`, issuer);
   await startServer(
     [
       join(home, 'bin/kc.sh'),
@@ -170,6 +312,11 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
       '--db=dev-mem',
       '--http-host=127.0.0.1',
       `--http-port=${port}`,
+      `--https-port=${httpsPort}`,
+      `--https-certificate-file=${file.server}`,
+      `--https-certificate-key-file=${file.serverKey}`,
+      '--https-client-auth=request',
+      `--https-trust-store-file=${file.client}`,
     ],
     `${url}/realms/master`,
     {
@@ -182,7 +329,7 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
   );
   const key = clientKey();
   const administration = new Administration(url);
-  await administration.call('POST', '', realm(key.publicJwks));
+  await administration.call('POST', '', realm(key.publicJwks, kms, platform));
   const keyClient = { client_id: 'billing-key', private_key: key.privateJwk };
 
   const login = async (headers: Attributes = {}): Promise<TokenAnswer> => {
@@ -271,6 +418,21 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
         code: 'PROVIDER_INVALID_CLIENT',
         says: /public key/,
       },
+      'a KMS key that the provider does not know': {
+        credentials: { client_id: 'billing-kms-0' },
+        settings: { BROKER_CLIENT_AUTHENTICATION: 'kms', BROKER_KMS_KEY_ID: kms[1].id },
+        code: 'PROVIDER_INVALID_CLIENT',
+        says: /KMS key's public half/,
+      },
+      "another workload's token": {
+        credentials: { client_id: 'billing-workload' },
+        settings: {
+          BROKER_CLIENT_AUTHENTICATION: 'workload_token',
+          BROKER_WORKLOAD_TOKEN_FILE: tokenOfOthers,
+        },
+        code: 'PROVIDER_INVALID_CLIENT',
+        says: /issuer, subject and audience of the workload token/,
+      },
       'an assertion for somebody else': {
         credentials: keyClient,
         settings: { BROKER_CLIENT_ASSERTION_AUDIENCE: 'https://elsewhere.example.test' },
@@ -285,6 +447,54 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
       },
     },
     otherSetUps: {
+      ...Object.fromEntries(
+        (
+          [
+            ['RS256', 0],
+            ['PS256', 0],
+            ['ES256', 1],
+          ] as const
+        ).map(([algorithm, index]) => [
+          `a KMS key that signs ${algorithm}`,
+          {
+            credentials: { client_id: `billing-kms-${index}` },
+            settings: {
+              ...AWS,
+              BROKER_CLIENT_AUTHENTICATION: 'kms',
+              BROKER_KMS_KEY_ID: kms[index].id,
+              BROKER_KMS_ALGORITHM: algorithm,
+            },
+          },
+        ]),
+      ),
+      'a token of the platform': {
+        credentials: { client_id: 'billing-workload' },
+        settings: {
+          BROKER_CLIENT_AUTHENTICATION: 'workload_token',
+          BROKER_WORKLOAD_TOKEN_FILE: workloadToken,
+        },
+      },
+      'mutual TLS, with files': {
+        credentials: { client_id: 'billing-tls' },
+        settings: {
+          BROKER_CLIENT_AUTHENTICATION: 'mtls',
+          BROKER_CLIENT_CERTIFICATE_FILE: file.client,
+          BROKER_CLIENT_KEY_FILE: file.clientKey,
+          BROKER_ISSUER: `https://127.0.0.1:${httpsPort}/realms/${REALM}`,
+          NODE_EXTRA_CA_CERTS: file.server,
+        },
+      },
+      'mutual TLS, with a certificate in the credentials secret': {
+        credentials: {
+          client_id: 'billing-tls',
+          certificate: ofClient.cert,
+          certificate_key: ofClient.key,
+        },
+        settings: {
+          BROKER_ISSUER: `https://127.0.0.1:${httpsPort}/realms/${REALM}`,
+          NODE_EXTRA_CA_CERTS: file.server,
+        },
+      },
       'tokens of five minutes': {
         credentials: withSecret('billing-short'),
         settings: {

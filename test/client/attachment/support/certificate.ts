@@ -3,12 +3,13 @@ import { generateKeyPairSync, sign } from 'node:crypto';
 /**
  * A self-signed certificate for 127.0.0.1 and localhost, and its key, both as PEM, made anew: no key has to be kept with the tests.
  *
- * @param commonName two that a server is to trust need different ones.
+ * @param commonName its subject's CN; two that a server is to trust need different ones.
+ * @param days from when until when it is valid, in days from now.
  */
-export function selfSignedCertificate(commonName = 'test'): {
-  readonly key: string;
-  readonly cert: string;
-} {
+export function selfSignedCertificate(
+  commonName = 'test',
+  days: readonly [from: number, until: number] = [-1, 1],
+): { readonly key: string; readonly cert: string } {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const name = der(0x30, der(0x31, der(0x30, COMMON_NAME, der(0x0c, Buffer.from(commonName)))));
   // RFC 5280 §4.2.1.6: an iPAddress, tag 7, and a dNSName, tag 2, in an extension whose value is an OCTET STRING.
@@ -21,7 +22,7 @@ export function selfSignedCertificate(commonName = 'test'): {
     der(0x02, Buffer.from([1])),
     ECDSA_WITH_SHA256,
     name,
-    der(0x30, time(-1), time(1)),
+    der(0x30, time(days[0]), time(days[1])),
     name,
     publicKey.export({ type: 'spki', format: 'der' }),
     der(0xa3, der(0x30, extension)),

@@ -3,9 +3,12 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 import { complaintsAbout, expectedErrors } from '../support/compiler.js';
 
-const file = fileURLToPath(new URL('./types/narrowing.ts', import.meta.url));
-
-describe('the types of the guard', () => {
+// Both here, because reading the libraries takes the compiler longer than what it is asked.
+describe.each([
+  ['guard', '../guard/types/narrowing.ts'],
+  ['client', '../client/attachment/types/usage.ts'],
+])('the types of the %s', (_whose, path) => {
+  const file = fileURLToPath(new URL(path, import.meta.url));
   const text = readFileSync(file, 'utf8');
 
   test('what must compile does, and what must not does not', () => {
@@ -14,6 +17,7 @@ describe('the types of the guard', () => {
 
   test('each expected error is one that the compiler sees', () => {
     const { expected, seen } = expectedErrors(file, text);
+    expect(expected).toBeGreaterThan(0);
     expect(seen).toBe(expected);
   });
 });

@@ -1,0 +1,96 @@
+import { expect, test } from '@jest/globals';
+import { explainPeer, type KnownPeers } from '../../src/peers/explanation.js';
+import { parsePeers } from '../../src/peers/peers.js';
+import { decideAccess } from '../../src/peers/policy.js';
+import { peerEntry, START } from '../serving/broker.js';
+
+const known: KnownPeers = {
+  secrets: parsePeers(
+    JSON.stringify({
+      peers: {
+        orders: { ...peerEntry('canary', ['token']), tokens: ['default'] },
+        operations: peerEntry('canary', ['admin']),
+        retired: peerEntry('canary', ['token'], false),
+        slip: { ...peerEntry('canary', ['token']), enabled: 1 },
+      },
+    }),
+  ),
+  configured: [
+    {
+      id: 'orders',
+      roles: ['token', 'introspect'],
+      tokens: ['ledger'],
+      enabled: true,
+      identities: [{ issuer: 'cluster', subject: 'system:serviceaccount:shop:orders' }],
+    },
+  ],
+  issuers: [
+    {
+      name: 'cluster',
+      kind: 'kubernetes',
+      issuer: 'https://kubernetes.default.svc',
+      jwksUri: 'https://kubernetes.default.svc/openid/v1/jwks',
+      audience: 'https://broker.example.com',
+      algorithms: ['ES256'],
+      maxLifetimeSeconds: 3_600,
+      singleUse: false,
+      caFile: undefined,
+      tokenFile: undefined,
+    },
+  ],
+  tokenNames: ['default', 'ledger'],
+};
+const explain = (id: string, token?: string) => explainPeer(known, id, START, token);
+
+test('every identity with its own grants: those of one do not count for the other', () => {
+  const { lines, allowed, identities } = explain('orders', 'ledger');
+  expect(lines).toEqual([
+    'orders proves who it is by its secret, in the peers secret: it has the tokens default.',
+    'orders proves who it is by a token of "cluster" (kubernetes, https://kubernetes.default.svc) for https://broker.example.com, with the subject system:serviceaccount:shop:orders: it has the tokens ledger and the roles introspect.',
+    'By its secret: refused, no grant names it (token "ledger").',
+    'By its workload token: allowed, a grant names it (token "ledger").',
+  ]);
+  expect(allowed).toBe(true);
+  expect(identities.map(({ access }) => access)).toEqual(['token_not_granted', 'granted']);
+});
+
+test.each([
+  ['operations', 'default', 'refused, the role "token" is missing'],
+  ['retired', 'default', 'refused, the peer is disabled'],
+  ['slip', 'default', 'is malformed, and opens nothing: "enabled" must be true or false'],
+  ['nobody', 'default', 'There is no peer "nobody".'],
+  ['orders', 'other', 'No token "other" is configured'],
+])('%s and the token %s: %s', (id, token, words) => {
+  const { lines, allowed } = explain(id, token);
+  expect(lines.join('\n')).toContain(words);
+  expect(lines.join('\n')).not.toContain('sha256');
+  expect(allowed).toBe(false);
+});
+
+test('without a token it tells the grants alone', () => {
+  expect(explain('operations')).toEqual({
+    id: 'operations',
+    identities: [
+      {
+        kind: 'secret',
+        proof: 'its secret, in the peers secret',
+        enabled: true,
+        roles: ['admin'],
+        tokens: ['default'],
+      },
+    ],
+    lines: [
+      'operations proves who it is by its secret, in the peers secret: it has the roles admin.',
+    ],
+  });
+});
+
+test('it says of each identity what is decided while serving', () => {
+  for (const id of ['orders', 'operations', 'retired']) {
+    for (const token of ['default', 'ledger', 'other']) {
+      for (const { access, enabled, ...grants } of explain(id, token).identities) {
+        expect(access).toBe(enabled ? decideAccess(grants, { token }) : 'disabled');
+      }
+    }
+  }
+});
