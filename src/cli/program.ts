@@ -124,6 +124,12 @@ function addRotation(program: Command, run: Run): void {
       '--force',
       'rotate even when the token was minted a moment ago; with --repair: clear it even if a rotation may still be working on it',
     )
+    .addOption(
+      new Option(
+        '--revoke-cached',
+        'rotate in any case, and withdraw the token before: no broker that has read the new one serves it',
+      ).conflicts(['dryRun', 'repair', 'all']),
+    )
     .addOption(tokenOption())
     .addOption(
       new Option('--all', 'rotate every token, one after another').conflicts([

@@ -37,6 +37,8 @@ export interface RotateOptions {
   readonly repair?: boolean;
   /** Rotates even when the token was minted a moment ago; repairs whatever the age of the pending version. */
   readonly force?: boolean;
+  /** Rotates in any case, and marks the token before as withdrawn. */
+  readonly revokeCached?: boolean;
   /** The token's name. Default: the only one, or `default`. */
   readonly token?: string;
   /** Rotates every token, one after another. */
@@ -51,7 +53,14 @@ export interface RotateOptions {
  */
 export async function rotateCommand(
   context: CommandContext,
-  { dryRun = false, repair = false, force = false, token, all = false }: RotateOptions,
+  {
+    dryRun = false,
+    repair = false,
+    force = false,
+    revokeCached = false,
+    token,
+    all = false,
+  }: RotateOptions,
 ): Promise<boolean | void> {
   const { output } = context;
   if (dryRun) return withCore(context, (core) => showPlan(output, chosenCore(core, token)));
@@ -59,14 +68,23 @@ export async function rotateCommand(
   if (all)
     return withCore(context, (core) => rotateAll(output, core, force), { creates: 'secrets' });
   // A rotation needs the credentials secret, which a new store would not hold.
-  return withCore(context, (core) => rotateNow(output, chosenCore(core, token), force), {
-    creates: 'secrets',
-  });
+  return withCore(
+    context,
+    (core) => rotateNow(output, chosenCore(core, token), force, revokeCached),
+    {
+      creates: 'secrets',
+    },
+  );
 }
 
-async function rotateNow(output: Output, core: TokenCore, force: boolean): Promise<void> {
-  const { versionId, result } = await rotateUntilSignal(core, force);
-  if (result !== 'requested') return showRotated(output, core, { versionId, result });
+async function rotateNow(
+  output: Output,
+  core: TokenCore,
+  force: boolean,
+  revoke: boolean,
+): Promise<void> {
+  const { versionId, result } = await rotateUntilSignal(core, force, revoke);
+  if (result !== 'requested') return showRotated(output, core, { versionId, result }, revoke);
   // The rotation goes on without this process; until it ends, the version before is current.
   show(output, { result, version_id: versionId }, [
     `Asked Secrets Manager to rotate: its rotation function brings version ${versionId}.`,
@@ -88,7 +106,7 @@ async function rotateAll(output: Output, { tokens }: Core, force: boolean): Prom
   const lines: string[] = [];
   for (const [token, core] of tokens) {
     try {
-      const { versionId, result } = await rotateUntilSignal(core, force);
+      const { versionId, result } = await rotateUntilSignal(core, force, false);
       rotated.push({ token, result, version_id: versionId });
       lines.push(`${token}: ${RESULT_WORDS[result]} (version ${versionId}).`);
     } catch (error) {
@@ -118,7 +136,11 @@ const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
  * Rotates until SIGTERM or SIGINT. Either ends a wait at once, and abandons a mint that takes longer than four seconds.
  * The next signal ends the process.
  */
-async function rotateUntilSignal({ rotator }: TokenCore, force: boolean): Promise<Rotated> {
+async function rotateUntilSignal(
+  { rotator }: TokenCore,
+  force: boolean,
+  revoke: boolean,
+): Promise<Rotated> {
   const interrupted = new RotationError(
     'ROTATION_STOPPED',
     'The rotation was left as it is: the secret store did not answer in time. See what came of it: service-token-broker status',
@@ -129,7 +151,7 @@ async function rotateUntilSignal({ rotator }: TokenCore, force: boolean): Promis
   });
   for (const name of SIGNALS) process.once(name, onSignal);
   try {
-    return await Promise.race([rotator.rotate({ trigger: 'cli', force }), stopped]);
+    return await Promise.race([rotator.rotate({ trigger: 'cli', force, revoke }), stopped]);
   } finally {
     for (const name of SIGNALS) process.off(name, onSignal);
   }
@@ -139,6 +161,7 @@ async function showRotated(
   output: Output,
   core: TokenCore,
   { versionId, result }: Rotated,
+  revoked: boolean,
 ): Promise<void> {
   const { rotator, clock, config } = core;
   const current = await rotator.current();
@@ -160,6 +183,11 @@ async function showRotated(
         ? `Not rotated: version ${versionId} was minted ${span(age)} ago. To mint another all the same: --force`
         : `Rotated: version ${versionId} is AWSCURRENT${result === 'adopted' ? ' (adopted: an earlier rotation had minted it)' : ''}.`,
       `The service token lives for another ${span(remaining)}.`,
+      ...(revoked
+        ? [
+            'The one before is withdrawn. Receivers accept it until it expires: they ask nobody. Revoke it at the provider, too.',
+          ]
+        : []),
       `Running brokers serve it when their cached one is refreshed, within ${span(config.cache.ttlSeconds * 1000)}.`,
       ...(receivers === undefined ? [] : [receivers]),
     ],

@@ -46,6 +46,8 @@ export interface StepCall extends StepDriver {
   readonly rotationToken?: string;
   /** Ends a mint that is under way. */
   readonly signal?: AbortSignal;
+  /** Marks the version that is current as withdrawn, in the new one. Default: false. */
+  readonly withdraws?: boolean;
   /** Shared by the steps of one run in one process; without it a step reads everything itself. */
   readonly run?: StepRun;
 }
@@ -103,15 +105,19 @@ export class RotationSteps {
       if (description === undefined) return 'skipped';
     }
     // The first version of a secret becomes AWSCURRENT as it is written, before testSecret can look at it.
-    const isFirst = versionWithLabel(description, 'AWSCURRENT') === undefined;
-    const token = this.#takeUnstaged() ?? (await this.#mint(call.signal));
+    const current = versionWithLabel(description, 'AWSCURRENT');
+    const isFirst = current === undefined;
+    const minted = this.#takeUnstaged() ?? (await this.#mint(call.signal));
+    const withdraws = call.withdraws === true && current !== undefined;
+    if (withdraws) await this.#requireOther(minted, current);
+    const token = withdraws ? { ...minted, withdrawn: [current] } : minted;
     try {
       if (isFirst) await this.#verify(token);
       const created = await this.#stage(versionId, token, call);
       if (call.run !== undefined) call.run.isVerified = isFirst && created === 'minted';
       return created;
     } catch (error) {
-      if (errorCode(error) !== 'ROTATION_TOKEN_REJECTED') this.#unstaged = token;
+      if (errorCode(error) !== 'ROTATION_TOKEN_REJECTED') this.#unstaged = minted;
       throw error;
     }
   }
@@ -311,6 +317,18 @@ export class RotationSteps {
     const age = clock.now() - token.generatedAt;
     const isYoung = age >= 0 && age < UNSTAGED_AGE;
     return isYoung && remainingLife(token, clock.now()) > minimumLife ? token : undefined;
+  }
+
+  /** Some providers give the same token again while it lives: to withdraw that would end the service. */
+  async #requireOther(minted: ServiceToken, currentId: string): Promise<void> {
+    const { store, tokenSecretId } = this.options;
+    const current = await findVersion(store, tokenSecretId, currentId);
+    if (current?.value.includes(JSON.stringify(minted.accessToken)) !== true) return;
+    throw new RotationError(
+      'ROTATION_TOKEN_UNCHANGED',
+      'The provider gave the same token as before, so that it cannot be withdrawn here: revoke it at the provider, or rotate its ' +
+        'client credentials, and rotate again.',
+    );
   }
 
   async #mint(signal: AbortSignal | undefined): Promise<ServiceToken> {

@@ -155,6 +155,8 @@ const KINDS = {
   ROTATION_NOT_PENDING: 'retry',
   /** The secret is a read-only replica, or Secrets Manager rotates it and no rotation was requested. */
   ROTATION_MANAGED_ELSEWHERE: 'rejected',
+  /** The provider gave the very token that was to be withdrawn. */
+  ROTATION_TOKEN_UNCHANGED: 'misconfigured',
   /** The step was called by Secrets Manager for a secret whose rotation is switched off. */
   ROTATION_NOT_ENABLED: 'misconfigured',
   /** The pending version's token has too little life left; it was cleared. */

@@ -35,6 +35,8 @@ interface RotationRequest {
   readonly key?: string;
   /** Without a key: mints also when the current token was minted a moment ago. Default: false. */
   readonly force?: boolean;
+  /** Mints in any case, and marks the version that is current as withdrawn: caches must not serve it any more. Default: false. */
+  readonly revoke?: boolean;
   /** With a slot: its start, in milliseconds since the Unix epoch. A token minted since then satisfies it. */
   readonly slotStart?: number;
   /** What the caller has just read, and the rotation need not read again. Default: it reads the store. */
@@ -100,7 +102,9 @@ export class Rotator {
    * @throws {BrokerError} of kind `retry` when a later attempt may succeed; every other kind needs a fix first.
    */
   async rotate(request: RotationRequest): Promise<Rotated> {
-    const joined = request.key ?? (request.force === true ? 'forced' : 'manual');
+    const joined =
+      request.key ??
+      (request.revoke === true ? 'revoking' : request.force === true ? 'forced' : 'manual');
     const running = this.#running.get(joined);
     if (running !== undefined) return running;
     const key = request.key ?? manualKey(randomUUID());
@@ -222,7 +226,7 @@ export class Rotator {
             signal: this.#stopping.signal,
           })
         : 'staged';
-    const created = await this.#allSteps(versionId, claim, description);
+    const created = await this.#allSteps(versionId, claim, description, request.revoke);
     return { versionId, result: RESULTS[created] };
   }
 
@@ -234,9 +238,9 @@ export class Rotator {
   }
 
   /** Whether all who ask without force, to have the current version replaced, share one rotation. */
-  #isShared({ key, force }: RotationRequest): boolean {
+  #isShared({ key, force, revoke }: RotationRequest): boolean {
     const { manualInterval = 0 } = this.options;
-    return key === undefined && force !== true && manualInterval > 0;
+    return key === undefined && force !== true && revoke !== true && manualInterval > 0;
   }
 
   /** Whether the current token was minted in the slot that the rotation is for, and will last. */
@@ -250,7 +254,7 @@ export class Rotator {
   async #runElsewhere(
     mode: Exclude<RotationMode, 'broker'>,
     key: string,
-    { trigger }: RotationRequest,
+    { trigger, revoke }: RotationRequest,
   ): Promise<Rotated> {
     const { store, tokenSecretId } = this.options;
     if (mode === 'primary-region') {
@@ -263,6 +267,13 @@ export class Rotator {
       throw new RotationError(
         'ROTATION_MANAGED_ELSEWHERE',
         `Secrets Manager rotates secret "${tokenSecretId}" by its own schedule: this one leaves it alone.`,
+      );
+    }
+    if (revoke === true) {
+      throw new RotationError(
+        'ROTATION_MANAGED_ELSEWHERE',
+        `Secrets Manager rotates secret "${tokenSecretId}", and cannot be asked to withdraw the version before. Rotate without ` +
+          'that: brokers where peers wait serve the new version within 15 s, and all others within their cache time.',
       );
     }
     // Replicas that ask for the same key ask for one and the same version.
@@ -282,9 +293,11 @@ export class Rotator {
     versionId: string,
     claim: Claim | 'staged',
     description: SecretDescription,
+    withdraws = false,
   ): Promise<Created> {
     const call: StepCall = {
       managed: false,
+      withdraws,
       signal: this.#abandoning.signal,
       run: { description },
     };

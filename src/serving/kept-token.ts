@@ -7,11 +7,12 @@ export const UNNAMED = 'default';
 /** What rotates the service token: the part of the `Rotator` that `POST /v1/rotate` calls. */
 export interface RotateNow {
   /**
+   * @param request with `revoke`, the version before is marked as withdrawn.
    * @returns `versionId`: the version that is current now, or will be. `result`: what was done; `requested` when the
    *   rotation goes on elsewhere, `recent` when the current version is so new that nothing was done.
    * @throws {BrokerError}
    */
-  rotate(request: { readonly trigger: 'http' }): Promise<{
+  rotate(request: { readonly trigger: 'http'; readonly revoke?: boolean }): Promise<{
     readonly versionId: string;
     readonly result: string;
   }>;

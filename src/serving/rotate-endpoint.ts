@@ -12,6 +12,7 @@ import {
 } from './endpoint.js';
 import { refuseAccess, type PeerAuthentication } from './peer-login.js';
 import { UNNAMED, type KeptToken, type RotateNow } from './kept-token.js';
+import type { TokenCache } from './token-cache.js';
 
 /** What the rotation endpoint works with. */
 interface RotateEndpointOptions {
@@ -21,7 +22,8 @@ interface RotateEndpointOptions {
 }
 
 /**
- * `POST /v1/rotate?token=NAME`: rotates that token, by default `default`, now, for a peer with the role `admin`. Requests during a rotation join it (outcome
+ * `POST /v1/rotate?token=NAME`: rotates that token, by default `default`, now, for a peer with the role `admin`. With
+ * `revoke_cached=true` the version before is marked as withdrawn: no replica that has read the new one serves it. Requests during a rotation join it (outcome
  * `joined`); those shortly after one get its version (outcome `recent`), and nothing is minted. The answer names the new
  * version, never the token; the next `GET /v1/token` serves it. Where Secrets Manager rotates the secret, the answer is
  * 202 (RFC 9110 §15.3.3): the rotation was requested, and the new version is served when it is done.
@@ -45,16 +47,22 @@ export class RotateEndpoint implements Endpoint {
     if ('refusal' in admitted) return admitted.refusal;
     const refusal = refuseAccess(admitted.peer, { role: 'admin' }, observer, undefined, request);
     if (refusal !== undefined) return refusal;
-    const names = queryOf(request.url).getAll('token');
+    const query = queryOf(request.url);
+    const names = query.getAll('token');
+    const revocations = query.getAll('revoke_cached');
+    if (revocations.length > 1 || !['true', 'false', undefined].includes(revocations[0])) {
+      return errorAnswer(400, 'invalid_request', '"revoke_cached" must be true or false.');
+    }
+    const revoke = revocations[0] === 'true';
     const [name = UNNAMED] = names;
     const token = tokens.find((one) => one.name === name);
     if (token?.rotator === undefined || names.length > 1) {
       return errorAnswer(404, 'invalid_target', 'There is no token of that name to rotate.');
     }
     try {
-      const running = this.#running.get(name);
+      const running = this.#running.get(revoke ? revoking(name) : name);
       const joins = running !== undefined;
-      const rotation = running ?? this.#rotate(token, token.rotator);
+      const rotation = running ?? this.#rotate(token, token.rotator, revoke);
       const { versionId, result: own } = await rotation;
       const outcome = joins && own !== 'requested' && own !== 'recent' ? 'joined' : own;
       observer.rotated?.(admitted.peer.id, versionId, outcome, name);
@@ -76,15 +84,34 @@ export class RotateEndpoint implements Endpoint {
   #rotate(
     { name, cache }: Pick<KeptToken, 'name' | 'cache'>,
     rotator: RotateNow,
+    revoke: boolean,
   ): ReturnType<RotateNow['rotate']> {
-    const rotation = rotator.rotate({ trigger: 'http' }).finally(() => {
-      this.#running.delete(name);
+    const key = revoke ? revoking(name) : name;
+    const request = { trigger: 'http', ...(revoke && { revoke }) } as const;
+    const rotation = this.#withdrawing(rotator.rotate(request), cache, revoke).finally(() => {
+      this.#running.delete(key);
       // After a failure too: if only the answer was lost, the token has changed all the same.
       cache.invalidate();
     });
-    this.#running.set(name, rotation);
+    this.#running.set(key, rotation);
     return rotation;
   }
+
+  /** Once another version is current, the one before must not be served, even if the store cannot be read. */
+  async #withdrawing(
+    rotation: ReturnType<RotateNow['rotate']>,
+    cache: TokenCache,
+    revoke: boolean,
+  ): ReturnType<RotateNow['rotate']> {
+    const rotated = await rotation;
+    if (revoke) cache.discard(({ versionId }) => versionId !== rotated.versionId);
+    return rotated;
+  }
+}
+
+/** The key of a rotation that withdraws; no token has such a name. */
+function revoking(name: string): string {
+  return `${name} revoking`;
 }
 
 /** An admin gets the error's own message: those of the broker hold neither tokens nor secrets. */

@@ -30,12 +30,24 @@ export type TokenCache = RefreshingCache<ServedToken>;
  * Makes the cache of the token secret's AWSCURRENT version.
  *
  * Its reads fail with what the store says, and with a `TokenSecretError`: `TOKEN_SECRET_EMPTY` before the first
- * rotation has finished, `TOKEN_SECRET_INVALID` when the secret holds something else.
+ * rotation has finished, `TOKEN_SECRET_INVALID` when the secret holds something else, `TOKEN_WITHDRAWN` when it holds a
+ * version that a later one has withdrawn, as a store that lags behind may.
  */
 export function createTokenCache(options: TokenCacheOptions): TokenCache {
   const { store, secretId, clock, ttlMs, skewMs, random, scope, observer } = options;
+  const withdrawn = new Set<string>();
   return new RefreshingCache({
-    read: () => readCurrentToken(store, secretId, scope),
+    read: async () => {
+      const served = await readCurrentToken(store, secretId, scope);
+      for (const id of served.token.withdrawn ?? []) withdrawn.add(id);
+      if (!withdrawn.has(served.versionId)) return served;
+      throw new TokenSecretError(
+        'TOKEN_WITHDRAWN',
+        'retry',
+        `The token secret "${secretId}" gives version ${served.versionId}, which was withdrawn: the store lags behind, or ` +
+          'AWSCURRENT was moved back. Rotate to write a new one.',
+      );
+    },
     expiresAt: ({ token }) => token.expiresAt,
     isSame: (one, other) => one.token.accessToken === other.token.accessToken,
     clock,

@@ -138,6 +138,12 @@ export class RefreshingCache<T> {
     this.#failure = undefined;
   }
 
+  /** Drops a value that must not be served any more, also not as `STALE`. @param isBad whether the cached one is such. */
+  discard(isBad: (value: T) => boolean): void {
+    this.invalidate();
+    if (this.#entry !== undefined && isBad(this.#entry.value)) this.#entry = undefined;
+  }
+
   /**
    * Begins the read that is due, if any, without a caller: called every second or so, it keeps the cache warm, and notices
    * when reading works again. Never blocks, never throws.

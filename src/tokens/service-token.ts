@@ -17,13 +17,15 @@ export interface ServiceToken {
   readonly audience: readonly string[];
   /** Its scopes, separated by spaces (RFC 6749 §3.3); empty when it has none, `undefined` when they are not known. */
   readonly scope?: string;
+  /** Ids of earlier versions that must not be served any more, whatever life their tokens have. Default: none. */
+  readonly withdrawn?: readonly string[];
 }
 
 /**
  * The token secret's value does not hold a service token.
  *
- * `code` is `TOKEN_SECRET_EMPTY` before the first rotation has finished (retry), and `TOKEN_SECRET_INVALID` when it
- * holds something else (misconfigured).
+ * `code` is `TOKEN_SECRET_EMPTY` before the first rotation has finished (retry), `TOKEN_SECRET_INVALID` when it holds
+ * something else (misconfigured), and `TOKEN_WITHDRAWN` when a store gives a version that was withdrawn (retry).
  */
 export class TokenSecretError extends BrokerError {}
 
@@ -34,7 +36,7 @@ export function remainingLife(token: Pick<ServiceToken, 'expiresAt'>, now: numbe
 
 /**
  * The JSON text kept in the token secret: `access_token`, `token_type`, `expires_at`, `generated_at` (ISO 8601,
- * UTC), `issuer`, `audience`, and `scope` when it is known.
+ * UTC), `issuer`, `audience`, `scope` when it is known, and `withdrawn` when there are such versions.
  *
  * @param extra further members to keep; they never replace the ones above.
  */
@@ -51,6 +53,7 @@ export function serializeServiceToken(
     issuer: token.issuer,
     audience: token.audience.length === 1 ? token.audience[0] : token.audience,
     ...(token.scope !== undefined && { scope: token.scope }),
+    ...(token.withdrawn !== undefined && { withdrawn: token.withdrawn }),
   });
 }
 
@@ -92,7 +95,15 @@ export function parseServiceToken(text: string): ServiceToken {
     issuer: requireText(fields, 'issuer'),
     audience: requireAudience(fields),
     ...(scope !== undefined && { scope }),
+    ...withdrawnIn(fields['withdrawn']),
   };
+}
+
+/** What is no list of ids is ignored: whoever edits the secret by hand must not end the service with it. */
+function withdrawnIn(value: unknown): Pick<ServiceToken, 'withdrawn'> {
+  const list: unknown[] = Array.isArray(value) ? value : [];
+  const withdrawn = list.filter((id) => typeof id === 'string');
+  return withdrawn.length === 0 ? {} : { withdrawn };
 }
 
 /**

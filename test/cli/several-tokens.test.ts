@@ -88,10 +88,18 @@ async function run(
   return { ok: result !== false, text, value: json ? (JSON.parse(text) as unknown) : undefined };
 }
 
-/** The state of each check of a doctor's report. */
+interface Check {
+  readonly check: string;
+  readonly state: string;
+}
+
+/** The checks of a doctor's report. */
+function checksOf(report: unknown): readonly Check[] {
+  return (report as { readonly checks: readonly Check[] }).checks;
+}
+
 function statesOf(report: unknown): Readonly<Record<string, string>> {
-  const { checks } = report as { checks: readonly { check: string; state: string }[] };
-  return Object.fromEntries(checks.map(({ check, state }) => [check, state]));
+  return Object.fromEntries(checksOf(report).map(({ check, state }) => [check, state]));
 }
 
 describe('rotate', () => {
@@ -150,7 +158,8 @@ describe('status', () => {
 
 describe('doctor', () => {
   test('examines each token, and each provider and credentials secret once', async () => {
-    const states = statesOf((await run((context) => doctorCommand(context, false))).value);
+    const doctor = await run((context) => doctorCommand(context, false));
+    const states = statesOf(doctor.value);
     expect(states).toMatchObject({
       'credentials secret of one': 'ok',
       'credentials secret of two': 'ok',
@@ -162,7 +171,7 @@ describe('doctor', () => {
       'classification of ledger': 'ok',
       'coverage of ledger': expect.any(String),
     });
-    expect(Object.keys(states)).toHaveLength(value.checks.length);
+    expect(Object.keys(states)).toHaveLength(checksOf(doctor.value).length);
   });
 });
 

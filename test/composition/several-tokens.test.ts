@@ -142,7 +142,9 @@ interface Answer {
 async function ask(
   peer: string,
   path: string,
-  options: Omit<RequestInit, 'headers'> & { readonly headers?: Readonly<Record<string, string>> } = {},
+  options: Omit<RequestInit, 'headers'> & {
+    readonly headers?: Readonly<Record<string, string>>;
+  } = {},
 ): Promise<Answer> {
   const login = Buffer.from(`${peer}:${secretOf(peer)}`).toString('base64');
   const response = await fetch(new URL(path, broker.url), {

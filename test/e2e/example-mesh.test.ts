@@ -5,12 +5,15 @@ import { compileExample } from './example-process.js';
 
 const MAIN = fileURLToPath(new URL('../../examples/mesh/dist/main.js', import.meta.url));
 
-describe('the mesh: a broker, two services and a job', () => {
+describe.each([
+  ['with secrets', []],
+  ['without', ['--secretless']],
+])('the mesh: a broker, two services and a job, %s', (_how, args) => {
   let lines: readonly string[];
 
   beforeAll(async () => {
     await compileExample('mesh');
-    const { code, stdout, stderr } = await runNode([MAIN], BASE_ENVIRONMENT);
+    const { code, stdout, stderr } = await runNode([MAIN, ...args], BASE_ENVIRONMENT);
     // What it wrote tells why, if it failed.
     expect({ code, wrote: code === 0 ? '' : stderr }).toEqual({ code: 0, wrote: '' });
     lines = stdout.split('\n');

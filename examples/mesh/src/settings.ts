@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { JwtGuardModuleOptions } from 'service-token-kit/guard';
 import { createRemoteKeySet } from 'service-token-kit/guard';
+import type { PeerOptions } from 'service-token-kit/client';
 import type { ServiceClientModuleOptions } from 'service-token-kit/client/nest';
 
 /** The setting of this name, which `main.ts` gives to each process. */
@@ -25,6 +26,17 @@ export function guardOptions(): JwtGuardModuleOptions {
   };
 }
 
+/** Who the service is to the broker. Files are read for each request, so that a new secret or token needs no restart. */
+function peerOptions(): PeerOptions {
+  const file = process.env['WORKLOAD_TOKEN_FILE'];
+  if (file !== undefined) return { workloadToken: () => readFile(file, 'utf8') };
+  return {
+    id: setting('PEER_ID'),
+    secret: async () =>
+      (JSON.parse(await readFile(setting('PEER_FILE'), 'utf8')) as { secret: string }).secret,
+  };
+}
+
 /** How a service of the mesh calls another one. */
 export function clientOptions(
   origin: string,
@@ -33,12 +45,7 @@ export function clientOptions(
   return {
     broker: {
       brokers: setting('BROKER_URL'),
-      peer: {
-        id: setting('PEER_ID'),
-        // Read for each request to the broker, so that a new secret needs no restart.
-        secret: async () =>
-          (JSON.parse(await readFile(setting('PEER_FILE'), 'utf8')) as { secret: string }).secret,
-      },
+      peer: peerOptions(),
     },
     origins: [{ origin, acceptsCustomers }],
     axios: { timeout: 10_000 },

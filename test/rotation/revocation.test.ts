@@ -1,0 +1,120 @@
+import { describe, expect, test } from '@jest/globals';
+import { RotateEndpoint } from '../../src/serving/rotate-endpoint.js';
+import { createTokenCache } from '../../src/serving/token-cache.js';
+import { parseServiceToken, serializeServiceToken } from '../../src/tokens/service-token.js';
+import { HOUR, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
+
+describe('a rotation that withdraws', () => {
+  test('names the version before in the new one, and mints however young that is', async () => {
+    const { rotator, seedCurrent, store, provider, served } = rotationFixture();
+    const old = seedCurrent('stolen', undefined);
+    const { versionId, result } = await rotator({ manualInterval: HOUR }).rotate({
+      trigger: 'cli',
+      revoke: true,
+    });
+    expect([result, provider.mints, await served()]).toEqual(['rotated', 1, 'token-1']);
+    const current = await store.read(SECRET);
+    expect(current.versionId).toBe(versionId);
+    expect(parseServiceToken(current.value).withdrawn).toEqual([old]);
+  });
+
+  test('an ordinary rotation names none', async () => {
+    const { rotator, seedCurrent, store } = rotationFixture();
+    seedCurrent('old');
+    await rotator().rotate({ trigger: 'cli', force: true });
+    expect((await store.read(SECRET)).value).not.toContain('withdrawn');
+  });
+
+  test('does not join an ordinary one that runs: its token would not be withdrawn', async () => {
+    const { rotator, seedCurrent, provider } = rotationFixture();
+    seedCurrent('stolen');
+    const one = rotator();
+    const results = await Promise.allSettled([
+      one.rotate({ trigger: 'cli', force: true }),
+      one.rotate({ trigger: 'cli', revoke: true }),
+    ]);
+    expect(provider.mints).toBe(2);
+    expect(results.some(({ status }) => status === 'fulfilled')).toBe(true);
+  });
+
+  test('of a provider that gives the same token again is refused: it would end the service', async () => {
+    const { rotator, seedCurrent, served } = rotationFixture();
+    seedCurrent('token-1');
+    await expect(rotator().rotate({ trigger: 'cli', revoke: true })).rejects.toMatchObject({
+      code: 'ROTATION_TOKEN_UNCHANGED',
+      kind: 'misconfigured',
+    });
+    expect(await served()).toBe('token-1');
+  });
+
+  test('where Secrets Manager rotates it is refused, and nothing is asked', async () => {
+    const { rotator, seedCurrent, store } = rotationFixture();
+    seedCurrent('stolen');
+    store.configure(SECRET, { rotationEnabled: true });
+    await expect(rotator().rotate({ trigger: 'http', revoke: true })).rejects.toMatchObject({
+      code: 'ROTATION_MANAGED_ELSEWHERE',
+      kind: 'rejected',
+    });
+    expect(store.calls.requestRotation).toBe(0);
+  });
+});
+
+describe('a token that was withdrawn', () => {
+  test('is not served any more by a replica that has read the new one, whatever the store gives', async () => {
+    const { rotator, seedCurrent, store, clock } = rotationFixture();
+    const old = seedCurrent('stolen');
+    const stale = await store.read(SECRET);
+    const cache = createTokenCache({ store, secretId: SECRET, clock });
+    await cache.get();
+    await rotator().rotate({ trigger: 'cli', revoke: true });
+    clock.advance(1_000);
+    expect((await cache.get({ force: true })).value.token.accessToken).toBe('token-1');
+    // A replica of the secret in another Region lags behind.
+    store.read = async () => stale;
+    clock.advance(1_000);
+    const answer = await cache.get({ force: true });
+    expect([answer.state, answer.value.token.accessToken]).toEqual(['STALE', 'token-1']);
+    expect(cache.status().lastError).toMatchObject({ code: 'TOKEN_WITHDRAWN', kind: 'retry' });
+    expect(stale.versionId).toBe(old);
+  });
+
+  test('is not even served as STALE by the one that has withdrawn it', async () => {
+    const { rotator, seedCurrent, store, clock } = rotationFixture();
+    seedCurrent('stolen');
+    const cache = createTokenCache({ store, secretId: SECRET, clock });
+    await cache.get();
+    const one = rotator();
+    const endpoint = new RotateEndpoint({
+      login: {
+        withHeader: async () => ({ peer: { id: 'ops', roles: ['admin'], tokens: [] } }),
+        withHeaderOrForm: () => Promise.reject(new Error('not used')),
+        now: () => undefined,
+      },
+      tokens: [{ name: 'default', cache, rotator: one }],
+      observer: {},
+    });
+    const ask = (query: string) =>
+      endpoint.answer({
+        method: 'POST',
+        url: `/v1/rotate${query}`,
+        headers: {},
+        remoteAddress: '',
+        encrypted: false,
+      });
+    expect((await ask('?revoke_cached=yes')).status).toBe(400);
+    expect((await ask('?revoke_cached=true')).status).toBe(200);
+    store.read = () => Promise.reject(new Error('the store is down'));
+    await expect(cache.get()).rejects.toThrow('the store is down');
+    expect(cache.peek()).toBeUndefined();
+  });
+});
+
+test('a list that is none is ignored, and the ids survive being written', () => {
+  const token = tokenOf('token', 0);
+  const text = serializeServiceToken({ ...token, withdrawn: ['one', 'two'] });
+  expect(parseServiceToken(text).withdrawn).toEqual(['one', 'two']);
+  for (const withdrawn of ['one', 7, null, {}, []]) {
+    const edited = JSON.stringify({ ...JSON.parse(text), withdrawn });
+    expect(parseServiceToken(edited).withdrawn).toBeUndefined();
+  }
+});
