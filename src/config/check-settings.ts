@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import type * as z from 'zod';
+import type * as z from 'zod/mini';
 import { trimPasted } from '../tokens/json.js';
 import { DEFAULT_NAME, groupSettings, tokenOf, type BrokerConfig } from './broker-config.js';
 import { ConfigError, oneEach, shown, suggest, type ConfigMistake } from './config-error.js';

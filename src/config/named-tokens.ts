@@ -1,4 +1,4 @@
-import type * as z from 'zod';
+import type * as z from 'zod/mini';
 import { isJsonObject, trimPasted, type JsonObject } from '../tokens/json.js';
 import { DEFAULT_NAME, tokenOf, type TokenConfig } from './broker-config.js';
 import { shown, suggest, type ConfigMistake } from './config-error.js';

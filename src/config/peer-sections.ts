@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import {
   findConflicts,
   ISSUER_KINDS,
@@ -10,7 +10,7 @@ import {
 import { isPeerId, isTokenName } from '../peers/peers.js';
 import { SIGNATURE_ALGORITHMS } from '../verification/index.js';
 import type { ConfigMistake } from './config-error.js';
-import { isSecureOrLoopback, line, url } from './values.js';
+import { isSecureOrLoopback, line, matching, url } from './values.js';
 
 /** The sections `trusted_issuers:` and `peers:`, as parsed from the file. */
 export interface PeerSections {
@@ -82,25 +82,22 @@ const NAME = /^[a-z0-9-]{1,40}$/;
 
 const issuerSchema = z.strictObject({
   kind: z.enum(ISSUER_KINDS),
-  issuer: line.optional(),
-  trust_domain: z
-    .string()
-    .regex(/^[a-z0-9._-]{1,255}$/)
-    .optional(),
-  jwks_uri: url({ query: true }).refine(isSecureOrLoopback).optional(),
-  audience: line.optional(),
-  algorithms: z.array(z.enum(SIGNATURE_ALGORITHMS)).min(1).optional(),
-  max_lifetime_seconds: z.int().min(1).max(LONGEST_LIFE).default(LONGEST_LIFE),
-  single_use: z.boolean().default(false),
-  ca_file: line.optional(),
-  token_file: line.optional(),
+  issuer: z.optional(line),
+  trust_domain: z.optional(matching(/^[a-z0-9._-]{1,255}$/)),
+  jwks_uri: z.optional(url({ query: true }).check(z.refine(isSecureOrLoopback))),
+  audience: z.optional(line),
+  algorithms: z.optional(z.array(z.enum(SIGNATURE_ALGORITHMS)).check(z.minLength(1))),
+  max_lifetime_seconds: z._default(z.int().check(z.gte(1), z.lte(LONGEST_LIFE)), LONGEST_LIFE),
+  single_use: z._default(z.boolean(), false),
+  ca_file: z.optional(line),
+  token_file: z.optional(line),
 });
 
 const peerSchema = z.strictObject({
-  identities: z.array(z.strictObject({ issuer: line, subject: line })).min(1),
-  tokens: z.array(z.string().refine(isTokenName)).default([]),
-  roles: z.array(z.enum(['admin', 'introspect'])).default([]),
-  enabled: z.boolean().default(true),
+  identities: z.array(z.strictObject({ issuer: line, subject: line })).check(z.minLength(1)),
+  tokens: z._default(z.array(z.string().check(z.refine(isTokenName))), []),
+  roles: z._default(z.array(z.enum(['admin', 'introspect'])), []),
+  enabled: z._default(z.boolean(), true),
 });
 
 /** What is allowed at a path, by its last member. */
@@ -189,7 +186,7 @@ class SectionReader {
     return Object.entries(value).flatMap(([name, entry]) => read(name, entry) ?? []);
   }
 
-  parse<T>(schema: z.ZodType<T>, value: unknown, at: Path): T | undefined {
+  parse<T>(schema: z.ZodMiniType<T>, value: unknown, at: Path): T | undefined {
     const result = schema.safeParse(value);
     if (result.success) return result.data;
     for (const issue of result.error.issues) {

@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import {
   SETTING_NAMES,
   settingOf,
@@ -167,21 +167,23 @@ function isArn(id: string): boolean {
   return id.startsWith('arn:');
 }
 
-function fieldSchema(name: SettingName): z.ZodType<unknown, string | undefined> {
+function fieldSchema(name: SettingName): z.ZodMiniType<unknown, string | undefined> {
   const setting = settingOf(name);
-  return setting.default === undefined ? setting.reads.optional() : setting.reads;
+  return setting.default === undefined ? z.optional(setting.reads) : setting.reads;
 }
 
 const fields = z.object(Object.fromEntries(SETTING_NAMES.map((name) => [name, fieldSchema(name)])));
 
 /** Takes the text of every setting, defaults included, and gives {@link Settings}. */
-export const SETTINGS_SCHEMA = RULES.reduce<z.ZodType>(
+export const SETTINGS_SCHEMA = RULES.reduce<z.ZodMiniType>(
   (schema, { of, and, holds, problem }) =>
-    schema.refine((settings) => holds(settings as Settings), {
-      path: [of],
-      error: problem,
-      when: ({ issues }) =>
-        !issues.some(({ path }) => [of, ...and].includes(path?.[0] as SettingName)),
-    }),
+    schema.check(
+      z.refine((settings) => holds(settings as Settings), {
+        path: [of],
+        error: problem,
+        when: ({ issues }) =>
+          !issues.some(({ path }) => [of, ...and].includes(path?.[0] as SettingName)),
+      }),
+    ),
   fields,
-) as z.ZodType<Settings, Readonly<Record<string, string | undefined>>>;
+) as z.ZodMiniType<Settings, Readonly<Record<string, string | undefined>>>;

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import type * as z from 'zod/mini';
 import * as values from './values.js';
 
 /** The classification profiles of `src/verification/` that the configuration can name. */
@@ -39,7 +39,7 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', '
 
 interface Setting {
   /** Reads the text of the value. */
-  readonly reads: z.ZodType<unknown, string>;
+  readonly reads: z.ZodMiniType<unknown, string>;
   /** The default text. Without one the setting is optional. */
   readonly default?: string;
   /** Describes the default where it is no text. */

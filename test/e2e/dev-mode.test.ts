@@ -119,7 +119,7 @@ describe('development mode', () => {
     });
     const metrics = await (await fetch(`${broker.url}/metrics`)).text();
     expect(metrics).toMatch(
-      /service_token_broker_rotations_total\{trigger="schedule",result="rotated",code="OK"\} 1/,
+      /service_token_broker_rotations_total\{token="default",trigger="schedule",result="rotated",code="OK"\} 1/,
     );
   });
 
