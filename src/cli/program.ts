@@ -197,7 +197,7 @@ function addExamination(program: Command, run: Run): void {
     )
     .option(
       '--head <sha256>',
-      'the digest that the last line must have, as the log says it',
+      'the digest that the last line must have, kept from an earlier verification',
       readDigest,
     )
     .action((files: readonly string[], options: VerifyAuditOptions) =>

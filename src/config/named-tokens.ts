@@ -1,4 +1,5 @@
 import type * as z from 'zod/mini';
+import { isTokenName } from '../peers/peers.js';
 import { isJsonObject, trimPasted, type JsonObject } from '../tokens/json.js';
 import { DEFAULT_NAME, tokenOf, type TokenConfig } from './broker-config.js';
 import { shown, suggest, type ConfigMistake } from './config-error.js';
@@ -105,7 +106,6 @@ interface Draft {
   readonly placeOf: (name: SettingName) => string;
 }
 
-const NAME = /^(?=.{1,40}$)[a-z0-9]+(?:-+[a-z0-9]+)*$/;
 const NAME_ALLOWED =
   'lower-case letters, digits and hyphens, at most 40, beginning and ending with a letter or digit';
 
@@ -187,7 +187,7 @@ class TokenReader {
       return [];
     }
     return Object.entries(content).flatMap(([name, value]) => {
-      if (!NAME.test(name)) {
+      if (!isTokenName(name)) {
         this.#mistake(section, 'one of its names cannot be used', {
           given: shown(name),
           allowed: NAME_ALLOWED,

@@ -113,9 +113,9 @@ const PEER_ID = /^[A-Za-z0-9._-]{1,64}$/;
 /** 32 bytes in base64url: a digest, and every secret that the broker makes. */
 const BASE64URL_32_BYTES = /^[A-Za-z0-9_-]{43}$/;
 
-const TOKEN_NAME = /^[a-z0-9-]{1,40}$/;
+const TOKEN_NAME = /^(?=.{1,40}$)[a-z0-9]+(?:-+[a-z0-9]+)*$/;
 
-/** Whether a token can have the name: 1 to 40 lower-case letters, digits and hyphens. */
+/** Whether a token can have the name: 1 to 40 lower-case letters, digits and hyphens, without a hyphen at either end. */
 export function isTokenName(name: unknown): name is string {
   return typeof name === 'string' && TOKEN_NAME.test(name);
 }

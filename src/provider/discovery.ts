@@ -161,7 +161,7 @@ function bestOf(failures: readonly ProviderError[], issuer: URL): ProviderError 
 export const METADATA_TTL = 60 * 60 * 1000;
 
 /** More issuers than any broker has: bounds the map. */
-const MAX_ISSUERS = 16;
+const MAX_ISSUERS = 1_000;
 
 interface Entry {
   readonly server: Promise<DiscoveredServer>;

@@ -294,7 +294,7 @@ test('the listener does not take a request that waits for a stuck one', async ()
       requestTimeoutMs: 100,
       keepAliveTimeoutMs: 50,
       checkIntervalMs: 10,
-      graceMs: 1,
+      graceMs: 60_000,
       maxConnections: 1,
     },
   );
