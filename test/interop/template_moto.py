@@ -121,7 +121,8 @@ def without_others(resource, resources, types):
 def replace(value, known):
     """A template's value with the references that are known replaced by what they stand for."""
     if isinstance(value, list):
-        return [replace(item, known) for item in value]
+        # CloudFormation removes these; moto keeps them.
+        return [replace(item, known) for item in value if item != {"Ref": "AWS::NoValue"}]
     if not isinstance(value, dict):
         return value
     if list(value) == ["Ref"] and value["Ref"] in known:
