@@ -1,21 +1,30 @@
 import { isJsonObject } from '../tokens/json.js';
-import { errorAnswer, type EndpointAnswer, type EndpointRequest } from './endpoint.js';
+import {
+  errorAnswer,
+  methodNotAllowed,
+  type EndpointAnswer,
+  type EndpointRequest,
+} from './endpoint.js';
 
 /** The largest form that is accepted, in bytes. A token request has a few hundred. */
 const MAX_FORM_BYTES = 16_384;
 
-/** The parameters of a token request: every value that was sent and is not empty. */
+/** The parameters of a request: every value that was sent and is not empty. */
 export type Form = ReadonlyMap<string, readonly string[]>;
 
 /** Parameters that may be sent more than once: `resource` (RFC 8707 §2), and so `audience`. */
 const REPEATABLE = new Set(['resource', 'audience']);
 
 /**
- * The form of a token request (RFC 6749 §3.2), or the refusal of what is not one. The framework has parsed the body into
+ * The form of a request by POST (RFC 6749 §3.2), or the refusal of what is not one. The framework has parsed the body into
  * an object of strings, with arrays for repeated parameters. Parameters without a value count as left out (RFC 6749
  * §3.2).
  */
 export function readForm(request: EndpointRequest): Form | EndpointAnswer {
+  if (request.method !== 'POST') return methodNotAllowed(['POST']);
+  if (request.url.includes('?')) {
+    return malformed('Parameters go into the body, never into the URL.');
+  }
   const [type = ''] = request.headers['content-type'] ?? [];
   if (type.split(';', 1)[0]?.trim().toLowerCase() !== 'application/x-www-form-urlencoded') {
     return malformed('The body must be a form: Content-Type application/x-www-form-urlencoded.');

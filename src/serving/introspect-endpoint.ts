@@ -6,7 +6,6 @@ import {
   errorAnswer,
   failureAnswer,
   jsonAnswer,
-  methodNotAllowed,
   notFound,
   unavailableAnswer,
   type Endpoint,
@@ -44,14 +43,6 @@ export class IntrospectEndpoint implements Endpoint {
   async answer(request: EndpointRequest): Promise<EndpointAnswer> {
     const { login, receivers, observer } = this.#options;
     if (receivers === undefined) return notFound();
-    if (request.method !== 'POST') return methodNotAllowed(['POST']);
-    if (request.url.includes('?')) {
-      return errorAnswer(
-        400,
-        'invalid_request',
-        'Parameters go into the body, never into the URL.',
-      );
-    }
     const form = readForm(request);
     if ('status' in form) return form;
     const admitted = await login.withHeaderOrForm(request, form);

@@ -45,14 +45,6 @@ export class OauthEndpoint implements Endpoint {
 
   /** Answers a token request. */
   async answer(request: EndpointRequest): Promise<EndpointAnswer> {
-    if (request.method !== 'POST') return methodNotAllowed(['POST']);
-    if (request.url.includes('?')) {
-      return errorAnswer(
-        400,
-        'invalid_request',
-        'Parameters go into the body, never into the URL.',
-      );
-    }
     const form = readForm(request);
     if ('status' in form) return form;
     const { login: logins, tokens } = this.#options;
