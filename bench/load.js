@@ -98,7 +98,8 @@ export async function measureDevMemory(build, flags, env, logFile, authorization
   }
 }
 
-async function underLoad(generator, { url, pid }, request) {
+/** One measurement: what the load says, the greatest memory of the process, and microseconds of its processor for a request. */
+export async function underLoad(generator, { url, pid }, request) {
   const memory = watchMemory(pid);
   const before = await processorSeconds(pid);
   const measured = await generator.ask({ url, ...request });
