@@ -59,7 +59,10 @@ async function measure({ url, authorization, count }) {
     );
   }
   await untilHeld(url, count);
-  const rotated = await send('/v1/rotate?revoke_cached=true', { method: 'POST', headers: { authorization } });
+  const rotated = await send('/v1/rotate?revoke_cached=true', {
+    method: 'POST',
+    headers: { authorization },
+  });
   if (rotated.status !== 200) throw new Error(`The rotation was answered by ${rotated.status}.`);
   const answers = await Promise.all(waits);
   const other = answers.find(
