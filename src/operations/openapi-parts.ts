@@ -5,6 +5,12 @@ import type { CacheState } from '../tokens/freshness.js';
 /** A part of the document. */
 export type Part = Readonly<Record<string, unknown>>;
 
+interface Header extends Part {
+  readonly description: string;
+  readonly required: boolean;
+  readonly schema: Part;
+}
+
 /** The reference to a schema that is a component of its own. */
 export function schemaOf(schema: z.ZodMiniType): Part {
   const id = schemaWords.get(schema)?.id;
@@ -12,7 +18,7 @@ export function schemaOf(schema: z.ZodMiniType): Part {
   return { $ref: `#/components/schemas/${id}` };
 }
 
-function header(description: string, schema: Part, required = true): Part {
+function header(description: string, schema: Part, required = true): Header {
   return { description, required, schema };
 }
 
@@ -67,7 +73,7 @@ export const HEADERS = {
   'X-Principal-Subject': header('The `sub` of the token; what is not ASCII is escaped.', text),
   'X-Principal-Client': header('The client id; empty where the token does not name it.', text),
   'X-Principal-Issuer': header('The issuer that vouches for the token.', text),
-} satisfies Record<string, Part>;
+} satisfies Record<string, Header>;
 
 /** The name of one of them. */
 export type HeaderName = keyof typeof HEADERS;
@@ -111,6 +117,13 @@ export function failure(
 ): Part {
   const schema = { allOf: [schemaOf(ErrorBody), { properties: { error: { enum: codes } } }] };
   return response(description, { 'application/json': { schema } }, headers);
+}
+
+/** The same with a header that is not always there. */
+export function withHeader(one: Part, name: HeaderName): Part {
+  const { description, schema } = HEADERS[name];
+  const headers = one['headers'] as Part;
+  return { ...one, headers: { ...headers, [name]: { description, required: false, schema } } };
 }
 
 /** Answers that several operations give, by their names among the components. */

@@ -28,6 +28,7 @@ import {
   schemaOf,
   shared,
   text,
+  withHeader,
   type HeaderName,
   type Part,
 } from './openapi-parts.js';
@@ -108,9 +109,12 @@ const AUTHORIZE_ANSWERS = {
     ['invalid_request', 'invalid_token'],
     ['WWW-Authenticate'],
   ),
-  403: failure(
-    'The token is accepted, and not enough. Where nobody may pass the body is empty, and there is no `WWW-Authenticate`.',
-    ['insufficient_scope'],
+  403: withHeader(
+    failure(
+      'The token is accepted, and not enough. Where nobody may pass the body is empty, and there is no `WWW-Authenticate`.',
+      ['insufficient_scope'],
+    ),
+    'WWW-Authenticate',
   ),
   404: failure('The broker is not asked by gateways.', ['not_found']),
   500: shared('Failed'),
@@ -320,11 +324,14 @@ const PATHS: Part = {
         {
           200: json('A token can be served.', ReadinessBody),
           ...LOGIN_FAILURES,
-          503: response('None can be served; or nobody can log in, and then it is an error.', {
-            'application/json': {
-              schema: { anyOf: [schemaOf(ReadinessBody), schemaOf(ErrorBody)] },
-            },
-          }),
+          503: withHeader(
+            response('None can be served; or nobody can log in, and then it is an error.', {
+              'application/json': {
+                schema: { anyOf: [schemaOf(ReadinessBody), schemaOf(ErrorBody)] },
+              },
+            }),
+            'Retry-After',
+          ),
         },
       ),
       security: ADMIN_OR_NOBODY,
