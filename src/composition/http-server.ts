@@ -1,4 +1,4 @@
-import type { RequestListener } from 'node:http';
+import { maxHeaderSize, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NestFactory } from '@nestjs/core';
@@ -69,7 +69,8 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
     // A token URL is often written with a trailing slash.
-    routerOptions: { ignoreTrailingSlash: true },
+    // The name of a token that is too long is one that nobody has, not a URL that is too long.
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: maxHeaderSize },
     // An invalid path. Fastify's own answer repeats it, and it may hold a token.
     frameworkErrors: (error: unknown, _request: unknown, reply: FrameworkReply) =>
       errors.answer(error, reply),

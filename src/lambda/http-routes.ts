@@ -4,6 +4,7 @@ import type { IamPeer } from '../config/values.js';
 import type { TokenReadinessSource } from '../operations/health.js';
 import { DEFAULT_TOKEN } from '../peers/peers.js';
 import type { SecretStore, SecretVersion, VersionSelector } from '../secrets/secret-store.js';
+import type { CheckBody, ReadinessBody } from '../serving/answers.js';
 import {
   errorAnswer,
   guarded,
@@ -178,7 +179,7 @@ class ReadyEndpoint implements Endpoint {
       [...this.tokens].map(async ([name, token]) => ({ name, state: await token.tokenState() })),
     );
     const isReady = found.some(({ state }) => state.ok);
-    const details: Record<string, { readonly status: string }> = {};
+    const details: Record<string, CheckBody> = {};
     for (const { name, state } of found) {
       const { ok, reason, ...known } = state;
       // As the broker's own: what cannot be served beside what can be is degraded, not down.
@@ -187,10 +188,10 @@ class ReadyEndpoint implements Endpoint {
         ...known,
         ...(reason !== undefined && { reason: redactText(reason) }),
         status,
-      }) as { readonly status: string };
+      }) as CheckBody;
     }
     const isDegraded = Object.values(details).some(({ status }) => status !== 'up');
-    return jsonAnswer(isReady ? 200 : 503, {
+    return jsonAnswer<ReadinessBody>(isReady ? 200 : 503, {
       status: !isReady ? 'error' : isDegraded ? 'degraded' : 'ok',
       info: isReady ? details : {},
       error: isReady ? {} : details,

@@ -61,6 +61,7 @@ const KNOWN_ROUTES: readonly string[] = [
   '/health/live',
   '/health/ready',
   '/metrics',
+  '/openapi.json',
 ];
 
 /** Routes that machines ask every few seconds: their lines are `debug`. Changes of health are logged elsewhere. */
