@@ -142,7 +142,11 @@ async function buildBroker({ folder }) {
   };
   const { metafile } = await build({
     ...common,
-    entryPoints: { cli: join(from, 'cli.ts'), main: join(from, 'main.ts') },
+    entryPoints: {
+      cli: join(from, 'cli.ts'),
+      main: join(from, 'main.ts'),
+      'config-reader': join(from, 'config-reader.ts'),
+    },
     chunkNames: 'cli/[name]-[hash]',
     external: NOT_IN_COMMAND,
     plugins: [withoutUnused],
