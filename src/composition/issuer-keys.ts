@@ -24,7 +24,7 @@ export function workloadTokensOf(
   { identities: { issuers, peers }, tokens: [{ verification }] }: BrokerConfig,
   clock: Clock,
 ): WorkloadTokens | undefined {
-  if (peers.length === 0) return undefined;
+  if (issuers.length === 0 || peers.length === 0) return undefined;
   return new WorkloadTokens({
     issuers,
     peers,
