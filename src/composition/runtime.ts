@@ -6,6 +6,7 @@ import { openAudit, withAudit } from '../operations/audit-events.js';
 import type { AuditTrail } from '../operations/audit.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
+import { placeOf } from '../operations/request-log.js';
 import { createRotationGate, type RotationGate } from '../rotation/rotation-gate.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
 import { TokenWatch } from '../rotation/token-watch.js';
@@ -162,7 +163,7 @@ export async function createRuntime(
   });
   const trail = await openAudit(config.audit, core.clock, log);
   const plainObserver = servingObserver(log, metrics);
-  const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail);
+  const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail, placeOf);
   const filePeers = createFilePeers(config, core.clock);
   const serving = createServing({
     ...servingOptionsOf(core),
