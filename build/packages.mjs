@@ -32,7 +32,7 @@ const UNUSED =
   /^(?:@fastify\/(?:multipart|static|view)|@grpc\/|@mikro-orm\/|@nestjs\/(?:axios|microservices|mongoose|platform-express|sequelize|typeorm|websockets)|@prisma\/client|class-transformer|class-validator|mongoose|sequelize|typeorm)(?:\/|$)/;
 
 /** To whoever loads one of them, it is not installed. */
-const withoutUnused = {
+export const withoutUnused = {
   name: 'without what is unused',
   setup({ onResolve, onLoad }) {
     onResolve({ filter: UNUSED }, ({ path }) => ({ path, namespace: 'unused' }));
