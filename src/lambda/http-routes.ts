@@ -159,7 +159,7 @@ export class IamLogin implements PeerAuthentication {
 
   /** AWS IAM has authenticated the caller: anything else would be a second method (RFC 6749 §2.3). */
   async withHeaderOrForm(request: EndpointRequest, form: Form): Promise<LoginResult> {
-    const second = ['client_secret', 'client_assertion'].find(
+    const second = (['client_secret', 'client_assertion'] as const).find(
       (name) => parameterOf(form, name) !== undefined,
     );
     if (second === undefined) return this.withHeader(request);
