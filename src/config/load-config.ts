@@ -39,7 +39,11 @@ export function loadConfig(options: LoadConfigOptions): BrokerConfig {
   });
 }
 
-function readConfigFile(path: string, readFile: (path: string) => string): ConfigFile {
+/** Reads a configuration file. What is wrong with it is among its mistakes. */
+export function readConfigFile(
+  path: string,
+  readFile: (path: string) => string = readFromDisk,
+): ConfigFile {
   let text: string;
   try {
     text = readFile(path);
