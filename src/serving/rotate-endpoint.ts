@@ -13,12 +13,15 @@ import {
 import { refuseAccess, type PeerAuthentication } from './peer-login.js';
 import { UNNAMED, type KeptToken, type RotateNow } from './kept-token.js';
 import type { TokenCache } from './token-cache.js';
+import type { WaitingPeers } from './waiting-peers.js';
 
 /** What the rotation endpoint works with. */
 interface RotateEndpointOptions {
   readonly login: PeerAuthentication;
   readonly tokens: readonly Pick<KeptToken, 'name' | 'cache' | 'rotator'>[];
   readonly observer: ServingObserver;
+  /** Who is held until a token changes. */
+  readonly waiting: Pick<WaitingPeers, 'has'>;
 }
 
 /**
@@ -92,6 +95,8 @@ export class RotateEndpoint implements Endpoint {
       this.#running.delete(key);
       // After a failure too: if only the answer was lost, the token has changed all the same.
       cache.invalidate();
+      // Those who wait for it ask no more.
+      if (this.#options.waiting.has(name)) cache.refresh();
     });
     this.#running.set(key, rotation);
     return rotation;
