@@ -4,7 +4,7 @@ const SHARED = ['version', 'license', 'author', 'homepage', 'repository', 'bugs'
 /** The broker: its command, and the doors for applications. */
 export const BROKER = {
   name: 'service-token-broker',
-  entries: ['cli.ts', 'lambda.ts', 'main.ts', 'server.ts'],
+  entries: ['cli.ts', 'config-reader.ts', 'lambda.ts', 'main.ts', 'server.ts'],
 };
 
 /** What services import. */
