@@ -24,6 +24,7 @@ const KEPT = 3_600_000;
 const PROGRAMS = {
   cli: 'dist/cli.js',
   main: 'dist/main.js',
+  'config-reader': 'dist/config-reader.js',
   'rotating-process': 'test/support/rotating-process.mjs',
 };
 
