@@ -1,9 +1,11 @@
 import * as z from 'zod/mini';
+import { certificateIdentity } from '../peers/certificate-names.js';
 import {
   findConflicts,
   ISSUER_KINDS,
   subjectFault,
   type ConfiguredPeer,
+  type Identity,
   type IssuerKind,
   type TrustedIssuer,
 } from '../peers/identities.js';
@@ -93,8 +95,15 @@ const issuerSchema = z.strictObject({
   token_file: z.optional(line),
 });
 
+/** Either issuer and subject, or a certificate with one of the two names. */
+const identitySchema = z.strictObject({
+  issuer: z.optional(line),
+  subject: z.optional(line),
+  certificate: z.optional(z.strictObject({ uri: z.optional(line), dns: z.optional(line) })),
+});
+
 const peerSchema = z.strictObject({
-  identities: z.array(z.strictObject({ issuer: line, subject: line })).check(z.minLength(1)),
+  identities: z.array(identitySchema).check(z.minLength(1)),
   tokens: z._default(z.array(z.string().check(z.refine(isTokenName))), []),
   roles: z._default(z.array(z.enum(['admin', 'introspect'])), []),
   enabled: z._default(z.boolean(), true),
@@ -114,7 +123,10 @@ const ALLOWED: Readonly<Record<string, string>> = {
   single_use: 'true or false',
   ca_file: 'the path of a PEM file',
   token_file: 'the path of a file',
-  identities: 'a list of identities, each with "issuer" and "subject"',
+  identities: 'a list of identities, each with "issuer" and "subject", or with "certificate"',
+  certificate: '"uri" or "dns", a subject alternative name; a common name does not count',
+  uri: 'a URI such as spiffe://TRUST_DOMAIN/PATH; "*" only for a whole segment of the path',
+  dns: 'a DNS name such as settle.shop.svc; "*" only for the whole first label',
   subject: 'the subject exactly as in the tokens; "*" only for a whole segment between "/" and ":"',
   tokens: 'a list of names of configured tokens',
   roles: 'a list of admin, introspect',
@@ -282,17 +294,10 @@ function readPeer(
   }
   const given = reader.parse(peerSchema, value, at);
   if (given === undefined) return undefined;
-  const { identities, tokens, roles, enabled } = given;
-  identities.forEach(({ issuer: name, subject }, index) => {
-    const issuer = issuers.find((one) => one.name === name);
-    const place: Path = [...at, 'identities', index];
-    if (issuer === undefined) {
-      reader.wrong([...place, 'issuer'], 'no entry of trusted_issuers that is valid has this name');
-      return;
-    }
-    const problem = subjectFault(subject) ?? faultFor(issuer, subject);
-    if (problem !== undefined) reader.wrong([...place, 'subject'], problem);
-  });
+  const { tokens, roles, enabled } = given;
+  const read = given.identities.map((identity, index) =>
+    readIdentity(reader, identity, [...at, 'identities', index], issuers),
+  );
   tokens.forEach((name, index) => {
     if (!tokenNames.includes(name)) {
       reader.wrong([...at, 'tokens', index], 'no token of this name is configured');
@@ -301,6 +306,8 @@ function readPeer(
   if (tokens.length + roles.length === 0) {
     reader.wrong(at, 'it has neither tokens nor roles: nothing is granted to it');
   }
+  const identities = read.filter((identity) => identity !== undefined);
+  if (identities.length < read.length) return undefined;
   return {
     id,
     identities,
@@ -309,6 +316,47 @@ function readPeer(
     roles: tokens.length > 0 ? ['token', ...roles] : roles,
     enabled,
   };
+}
+
+function readIdentity(
+  reader: SectionReader,
+  { issuer: name, subject, certificate }: z.output<typeof identitySchema>,
+  place: Path,
+  issuers: readonly TrustedIssuer[],
+): Identity | undefined {
+  if (certificate !== undefined) {
+    if (name !== undefined || subject !== undefined) {
+      reader.wrong(place, 'it names an issuer and a certificate: one identity is one proof');
+    }
+    return readCertificate(reader, certificate, [...place, 'certificate']);
+  }
+  if (name === undefined) reader.wrong([...place, 'issuer'], 'it is missing');
+  if (subject === undefined) reader.wrong([...place, 'subject'], 'it is missing');
+  if (name === undefined || subject === undefined) return undefined;
+  const issuer = issuers.find((one) => one.name === name);
+  if (issuer === undefined) {
+    reader.wrong([...place, 'issuer'], 'no entry of trusted_issuers that is valid has this name');
+  } else {
+    const problem = subjectFault(subject) ?? faultFor(issuer, subject);
+    if (problem !== undefined) reader.wrong([...place, 'subject'], problem);
+  }
+  return { issuer: name, subject };
+}
+
+function readCertificate(
+  reader: SectionReader,
+  { uri, dns }: { readonly uri?: string | undefined; readonly dns?: string | undefined },
+  place: Path,
+): Identity | undefined {
+  if ((uri === undefined) === (dns === undefined)) {
+    reader.wrong(place, 'it has to have either "uri" or "dns"');
+    return undefined;
+  }
+  const kind = uri === undefined ? 'dns' : 'uri';
+  const identity = certificateIdentity(kind, uri ?? dns ?? '');
+  if (typeof identity !== 'string') return identity;
+  reader.wrong([...place, kind], identity);
+  return undefined;
 }
 
 function faultFor({ kind, trustDomain }: TrustedIssuer, subject: string): string | undefined {

@@ -30,9 +30,9 @@ export interface TrustedIssuer {
   readonly tokenFile: string | undefined;
 }
 
-/** What a workload token has to say for a peer: who issued it, and about whom. */
-export interface WorkloadIdentity {
-  /** The name of a trusted issuer. */
+/** What a workload token has to say for a peer: who issued it, and about whom. Of a certificate: which of its names. */
+export interface Identity {
+  /** The name of a trusted issuer; of a certificate what `certificateIdentity` puts in its place. */
   readonly issuer: string;
   /** `sub`, exactly; `*` stands for one whole segment between `/` and `:`. */
   readonly subject: string;
@@ -40,7 +40,7 @@ export interface WorkloadIdentity {
 
 /** A peer that the configuration describes: how it proves who it is, and what was granted to it. */
 export interface ConfiguredPeer extends Pick<Peer, 'id' | 'roles' | 'tokens' | 'enabled'> {
-  readonly identities: readonly WorkloadIdentity[];
+  readonly identities: readonly Identity[];
 }
 
 /** A subject in its parts: segments and separators in turn, so that every second one is `/` or `:`. */

@@ -1,5 +1,7 @@
 import { expect, test } from '@jest/globals';
+import { certificateIdentity } from '../../src/peers/certificate-names.js';
 import { explainPeer, type KnownPeers } from '../../src/peers/explanation.js';
+import type { Identity } from '../../src/peers/identities.js';
 import { parsePeers } from '../../src/peers/peers.js';
 import { decideAccess } from '../../src/peers/policy.js';
 import { peerEntry, START } from '../serving/broker.js';
@@ -22,6 +24,16 @@ const known: KnownPeers = {
       tokens: ['ledger'],
       enabled: true,
       identities: [{ issuer: 'cluster', subject: 'system:serviceaccount:shop:orders' }],
+    },
+    {
+      id: 'settle',
+      roles: ['token'],
+      tokens: ['ledger'],
+      enabled: true,
+      identities: [
+        { certificate: 'uri', name: 'spiffe://prod.example.com/*' },
+        { certificate: 'dns', name: '*.shop.svc' },
+      ].map(({ certificate, name }) => certificateIdentity(certificate as 'uri', name) as Identity),
     },
   ],
   issuers: [
@@ -52,6 +64,19 @@ test('every identity with its own grants: those of one do not count for the othe
   ]);
   expect(allowed).toBe(true);
   expect(identities.map(({ access }) => access)).toEqual(['token_not_granted', 'granted']);
+});
+
+test('a client certificate by the name that it must have', () => {
+  expect(explain('settle', 'ledger')).toMatchObject({
+    allowed: true,
+    identities: [{ kind: 'certificate' }, { kind: 'certificate' }],
+    lines: [
+      'settle proves who it is by a client certificate with the URI spiffe://prod.example.com/*: it has the tokens ledger.',
+      'settle proves who it is by a client certificate with the DNS name *.shop.svc: it has the tokens ledger.',
+      'By its client certificate: allowed, a grant names it (token "ledger").',
+      'By its client certificate: allowed, a grant names it (token "ledger").',
+    ],
+  });
 });
 
 test.each([
