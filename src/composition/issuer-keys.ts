@@ -1,10 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
+import { BlockList, isIP } from 'node:net';
 import { Readable } from 'node:stream';
 import type { BrokerConfig } from '../config/broker-config.js';
+import { nameOfIdentity } from '../peers/certificate-names.js';
 import type { TrustedIssuer } from '../peers/identities.js';
 import { WorkloadTokens } from '../peers/workload-tokens.js';
+import { CertificateLogin } from '../serving/certificate-login.js';
 import type { Clock } from '../tokens/time.js';
 import { createRemoteKeySet, type KeySet } from '../verification/index.js';
 
@@ -24,13 +27,35 @@ export function workloadTokensOf(
   { identities: { issuers, peers }, tokens: [{ verification }] }: BrokerConfig,
   clock: Clock,
 ): WorkloadTokens | undefined {
-  if (peers.length === 0) return undefined;
+  if (issuers.length === 0) return undefined;
   return new WorkloadTokens({
     issuers,
     peers,
     keysOf: (issuer) => issuerKeys(issuer, clock),
     clock,
     clockSkewSeconds: verification.clockSkewSeconds,
+  });
+}
+
+/** What accepts the client certificates of the configured peers; `undefined` when none is known by one. */
+export function certificateLoginOf(
+  { identities: { peers }, http: { tls, trustedProxies } }: BrokerConfig,
+  clock: Clock,
+): CertificateLogin | undefined {
+  const certified = peers.filter(({ identities }) => identities.some(nameOfIdentity));
+  if (certified.length === 0) return undefined;
+  const proxies = new BlockList();
+  for (const { address, prefix, family } of trustedProxies) {
+    proxies.addSubnet(address, prefix, family);
+  }
+  return new CertificateLogin({
+    peers: certified,
+    asksForCertificates: tls?.clientCaFile !== undefined,
+    trustsProxy: (address) => {
+      const version = isIP(address);
+      return version !== 0 && proxies.check(address, version === 4 ? 'ipv4' : 'ipv6');
+    },
+    clock,
   });
 }
 

@@ -37,7 +37,7 @@ import {
   tokenLog,
   watchObserver,
 } from './observers.js';
-import { workloadTokensOf } from './issuer-keys.js';
+import { certificateLoginOf, workloadTokensOf } from './issuer-keys.js';
 import { createReceiverSource } from './receiver-source.js';
 import { decideConnectionLimit, descriptorLimit } from './listener.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
@@ -150,12 +150,14 @@ export async function createRuntime(
   const plainObserver = servingObserver(log, metrics);
   const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail);
   const workloadTokens = workloadTokensOf(config, core.clock);
+  const certificates = certificateLoginOf(config, core.clock);
   const serving = createServing({
     ...servingOptionsOf(core),
     receivers: createReceiverSource(core),
     authorizes: config.http.authorizes,
     observer,
     ...(workloadTokens && { workloadTokens }),
+    ...(certificates && { certificates }),
     tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
     peerReads: cacheObserver('peers', log, metrics),
     maxWaiting: maxWaiting(config.http.maxConnections),
