@@ -58,8 +58,13 @@ peers:${PEERS_OF_THE_FILE}${settings.replaceAll('FOLDER', folder)}`;
   const out = new LogLines();
   const log = createLogger({ level: 'info', destination: out });
   const runtime = await createRuntime(config, { store, log, clock });
-  const broker = await serveHttp(runtime);
-  started.push({ broker, runtime });
+  try {
+    started.push({ broker: await serveHttp(runtime), runtime });
+  } catch (error) {
+    await runtime.audit?.close();
+    throw error;
+  }
+  const broker = started.at(-1)?.broker as RunningBroker;
   return { broker, runtime, clock, out, path };
 }
 
@@ -77,11 +82,13 @@ interface Asked {
   readonly path?: string;
   readonly form?: Readonly<Record<string, string>>;
   readonly agent?: Agent;
+  /** Default: the broker's first certificate. */
+  readonly ca?: string;
 }
 
 function ask(
   { port }: RunningBroker,
-  { as, headers = {}, path = '/v1/token', form, agent }: Asked = {},
+  { as, headers = {}, path = '/v1/token', form, agent, ca: trusted = server.cert }: Asked = {},
 ): Promise<{ status: number; headers: NodeJS.Dict<string[]>; body: string }> {
   const body =
     form && new URLSearchParams({ grant_type: 'client_credentials', ...form }).toString();
@@ -96,7 +103,7 @@ function ask(
           ...(body && { 'content-type': 'application/x-www-form-urlencoded' }),
           ...headers,
         },
-        ca: server.cert,
+        ca: trusted,
         agent: agent ?? false,
         ...(as && { cert: as.cert, key: as.key }),
       },
@@ -394,6 +401,41 @@ describe('over the broker’s own TLS', () => {
     );
     expect(text).not.toContain('BEGIN CERTIFICATE');
     expect(JSON.stringify(scene.out.lines)).not.toMatch(/clear text|PRIVATE KEY|nobody’s/);
+  });
+});
+
+test('a renewed certificate and other authorities are used without a restart', async () => {
+  const { broker, out, path } = await start(OWN_TLS);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const kept: Asked = { as: settle, agent };
+  expect((await ask(broker, kept)).status).toBe(200);
+  const renewed = makeCertificate({ commonName: 'renewed', addresses: ['127.0.0.1'] });
+  await writeFile(path('tls.crt'), renewed.cert);
+  await broker.rereadCertificate();
+  expect(out.text).toContain('the TLS files have changed and cannot be used');
+  expect((await ask(broker, { as: settle })).status).toBe(200);
+  await writeFile(path('tls.key'), renewed.key);
+  await broker.rereadCertificate();
+  expect(out.text).toContain('the TLS files were replaced');
+  await expect(ask(broker, { as: settle })).rejects.toThrow(/self-signed|certificate/);
+  expect((await ask(broker, { as: settle, ca: renewed.cert })).status).toBe(200);
+  // The connection that was open before.
+  expect((await ask(broker, kept)).status).toBe(200);
+  await writeFile(path('ca.crt'), strange.cert);
+  await broker.rereadCertificate();
+  expect((await ask(broker, kept)).headers['connection']).toEqual(['close']);
+  const other = makeCertificate({ issuer: strange, uris: [SETTLE] });
+  expect((await ask(broker, { as: other, ca: renewed.cert })).status).toBe(200);
+  expect((await ask(broker, { as: settle, ca: renewed.cert })).status).toBe(401);
+  agent.destroy();
+});
+
+test('files that cannot be used are an error at start', async () => {
+  await expect(
+    start(`${OWN_TLS}tls_key_file: FOLDER/tls.crt\n`.replace('tls_key_file: FOLDER/tls.key\n', '')),
+  ).rejects.toMatchObject({
+    code: 'TLS_FILES_INVALID',
+    kind: 'misconfigured',
   });
 });
 
