@@ -2,17 +2,19 @@ import * as z from 'zod/mini';
 import { certificateIdentity } from '../peers/certificate-names.js';
 import {
   findConflicts,
+  IAM,
   ISSUER_KINDS,
+  principalArn,
   subjectFault,
   type ConfiguredPeer,
-  type Identity,
   type IssuerKind,
   type TrustedIssuer,
+  type WorkloadIdentity,
 } from '../peers/identities.js';
 import { isPeerId, isTokenName } from '../peers/peers.js';
 import { SIGNATURE_ALGORITHMS } from '../verification/index.js';
 import type { ConfigMistake } from './config-error.js';
-import { isSecureOrLoopback, line, matching, url } from './values.js';
+import { iamPrincipal, isSecureOrLoopback, line, matching, url } from './values.js';
 
 /** The sections `trusted_issuers:` and `peers:`, as parsed from the file. */
 export interface PeerSections {
@@ -95,15 +97,14 @@ const issuerSchema = z.strictObject({
   token_file: z.optional(line),
 });
 
-/** Either issuer and subject, or a certificate with one of the two names. */
-const identitySchema = z.strictObject({
-  issuer: z.optional(line),
-  subject: z.optional(line),
-  certificate: z.optional(z.strictObject({ uri: z.optional(line), dns: z.optional(line) })),
+const workloadIdentity = z.strictObject({ issuer: line, subject: line });
+const iamIdentity = z.strictObject({ iam: iamPrincipal });
+const certificate = z.strictObject({
+  certificate: z.strictObject({ uri: z.optional(line), dns: z.optional(line) }),
 });
 
 const peerSchema = z.strictObject({
-  identities: z.array(identitySchema).check(z.minLength(1)),
+  identities: z.array(z.unknown()).check(z.minLength(1)),
   tokens: z._default(z.array(z.string().check(z.refine(isTokenName))), []),
   roles: z._default(z.array(z.enum(['admin', 'introspect'])), []),
   enabled: z._default(z.boolean(), true),
@@ -123,10 +124,11 @@ const ALLOWED: Readonly<Record<string, string>> = {
   single_use: 'true or false',
   ca_file: 'the path of a PEM file',
   token_file: 'the path of a file',
-  identities: 'a list of identities, each with "issuer" and "subject", or with "certificate"',
+  identities: 'a list of identities, each with "issuer" and "subject", "certificate" or "iam"',
   certificate: '"uri" or "dns", a subject alternative name; a common name does not count',
   uri: 'a URI such as spiffe://TRUST_DOMAIN/PATH; "*" only for a whole segment of the path',
   dns: 'a DNS name such as settle.shop.svc; "*" only for the whole first label',
+  iam: 'the ARN of an IAM role or user, without wildcards',
   subject: 'the subject exactly as in the tokens; "*" only for a whole segment between "/" and ":"',
   tokens: 'a list of names of configured tokens',
   roles: 'a list of admin, introspect',
@@ -320,34 +322,36 @@ function readPeer(
 
 function readIdentity(
   reader: SectionReader,
-  { issuer: name, subject, certificate }: z.output<typeof identitySchema>,
+  entry: unknown,
   place: Path,
   issuers: readonly TrustedIssuer[],
-): Identity | undefined {
-  if (certificate !== undefined) {
-    if (name !== undefined || subject !== undefined) {
-      reader.wrong(place, 'it names an issuer and a certificate: one identity is one proof');
-    }
-    return readCertificate(reader, certificate, [...place, 'certificate']);
+): WorkloadIdentity | undefined {
+  if (typeof entry === 'object' && entry !== null && 'iam' in entry) {
+    const found = reader.parse(iamIdentity, entry, place);
+    return found && { issuer: IAM, subject: principalArn(found.iam) };
   }
-  if (name === undefined) reader.wrong([...place, 'issuer'], 'it is missing');
-  if (subject === undefined) reader.wrong([...place, 'subject'], 'it is missing');
-  if (name === undefined || subject === undefined) return undefined;
+  if (typeof entry === 'object' && entry !== null && 'certificate' in entry) {
+    const found = reader.parse(certificate, entry, place);
+    return found && readCertificate(reader, found.certificate, [...place, 'certificate']);
+  }
+  const found = reader.parse(workloadIdentity, entry, place);
+  if (found === undefined) return undefined;
+  const { issuer: name, subject } = found;
   const issuer = issuers.find((one) => one.name === name);
   if (issuer === undefined) {
     reader.wrong([...place, 'issuer'], 'no entry of trusted_issuers that is valid has this name');
-  } else {
-    const problem = subjectFault(subject) ?? faultFor(issuer, subject);
-    if (problem !== undefined) reader.wrong([...place, 'subject'], problem);
+    return found;
   }
-  return { issuer: name, subject };
+  const problem = subjectFault(subject) ?? faultFor(issuer, subject);
+  if (problem !== undefined) reader.wrong([...place, 'subject'], problem);
+  return found;
 }
 
 function readCertificate(
   reader: SectionReader,
   { uri, dns }: { readonly uri?: string | undefined; readonly dns?: string | undefined },
   place: Path,
-): Identity | undefined {
+): WorkloadIdentity | undefined {
   if ((uri === undefined) === (dns === undefined)) {
     reader.wrong(place, 'it has to have either "uri" or "dns"');
     return undefined;

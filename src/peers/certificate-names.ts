@@ -1,4 +1,4 @@
-import type { Identity } from './identities.js';
+import type { WorkloadIdentity } from './identities.js';
 
 /** The names of a certificate by which a peer may be known: `uniformResourceIdentifier` and `dNSName` (RFC 5280 §4.2.1.6). */
 export type NameKind = 'uri' | 'dns';
@@ -70,7 +70,7 @@ function unquote(quoted: string): string | undefined {
   }
 }
 
-/** A certificate's name as {@link Identity}: by which issuer and subject `IdentityTable` finds the peer. */
+/** A certificate's name as {@link WorkloadIdentity}: by which issuer and subject `IdentityTable` finds the peer. */
 export interface NameProof {
   readonly issuer: string;
   readonly subject: string;
@@ -115,7 +115,7 @@ const lower = (letter: string): string => letter.toLowerCase();
  *
  * @returns the identity, or what is wrong with the name.
  */
-export function certificateIdentity(kind: NameKind, name: string): Identity | string {
+export function certificateIdentity(kind: NameKind, name: string): WorkloadIdentity | string {
   const fault = kind === 'uri' ? uriFault(name) : dnsFault(name);
   return fault ?? { issuer: ISSUERS[kind], subject: subjectOf(kind, name) };
 }
@@ -142,7 +142,7 @@ function dnsFault(name: string): string | undefined {
 }
 
 /** A certificate's name behind an identity, in words; `undefined` for an identity of another kind. */
-export function nameOfIdentity({ issuer, subject }: Identity): CertificateName | undefined {
+export function nameOfIdentity({ issuer, subject }: WorkloadIdentity): CertificateName | undefined {
   if (issuer === ISSUERS.uri) return { kind: 'uri', value: subject };
   if (issuer === ISSUERS.dns) return { kind: 'dns', value: subject.replace('/', '.') };
   return undefined;

@@ -1,5 +1,5 @@
 import { nameOfIdentity } from './certificate-names.js';
-import type { ConfiguredPeer, TrustedIssuer } from './identities.js';
+import { IAM, type ConfiguredPeer, type TrustedIssuer } from './identities.js';
 import type { Peers } from './peers.js';
 import { decideAccess, type Access, type Grants } from './policy.js';
 
@@ -14,7 +14,7 @@ export interface KnownPeers {
 
 /** One way in which a peer proves who it is, and what it has then. */
 export interface ExplainedIdentity {
-  readonly kind: 'secret' | 'workload_token' | 'certificate';
+  readonly kind: 'secret' | 'workload_token' | 'iam' | 'certificate';
   /** In words; no value of a secret. */
   readonly proof: string;
   readonly enabled: boolean;
@@ -73,6 +73,10 @@ export function explainPeer(
         continue;
       }
       const { issuer: name, subject } = identity;
+      if (name === IAM) {
+        add('iam', `AWS IAM, as ${subject}, at the HTTP function on Lambda`, peer);
+        continue;
+      }
       const issuer = issuers.find((one) => one.name === name);
       add(
         'workload_token',
@@ -109,7 +113,7 @@ function linesOf(
   if (!isConfigured) lines.push(`No token "${token}" is configured: nobody gets it.`);
   for (const { kind, access } of identities) {
     if (access !== undefined)
-      lines.push(`By its ${WAYS[kind]}: ${REASONS[access]} (token "${token}").`);
+      lines.push(`By ${WAYS[kind]}: ${REASONS[access]} (token "${token}").`);
   }
   return lines;
 }
@@ -131,9 +135,10 @@ function grantsOf({
 const NAMES = { uri: 'URI', dns: 'DNS name' } as const;
 
 const WAYS: Readonly<Record<ExplainedIdentity['kind'], string>> = {
-  secret: 'secret',
-  workload_token: 'workload token',
-  certificate: 'client certificate',
+  secret: 'its secret',
+  workload_token: 'its workload token',
+  iam: 'AWS IAM',
+  certificate: 'its client certificate',
 };
 
 const REASONS: Readonly<Record<NonNullable<ExplainedIdentity['access']>, string>> = {

@@ -8,13 +8,15 @@ import {
   type CertificateRefusal,
 } from '../peers/certificate-names.js';
 import { forwardedNames } from '../peers/forwarded-certificate.js';
-import { IdentityTable, type ConfiguredPeer } from '../peers/identities.js';
+import type { FilePeersSource } from '../peers/file-peers.js';
+import type { ConfiguredPeer, IdentityTable } from '../peers/identities.js';
 import type { Clock } from '../tokens/time.js';
 import type { EndpointRequest } from './endpoint.js';
 
 /** What {@link CertificateLogin} works with. */
 export interface CertificateLoginOptions {
-  readonly peers: readonly ConfiguredPeer[];
+  /** Whose names count; they may be replaced at any time. */
+  readonly filePeers: FilePeersSource;
   /** Whether the server asks for client certificates, and trusts no others than those of the configured authorities. */
   readonly asksForCertificates: boolean;
   /** Whether the `X-Forwarded-Client-Cert` of this address counts. */
@@ -27,7 +29,7 @@ export interface CertificateLoginOptions {
  * refused beside any other proof, too.
  */
 export type CertificateProof =
-  | { readonly peer: ConfiguredPeer }
+  | { readonly peer: ConfiguredPeer; readonly names: readonly CertificateName[] }
   | { readonly peer?: undefined; readonly refusal: CertificateRefusal };
 
 /** A certificate that came with a connection. */
@@ -40,6 +42,12 @@ interface PresentedCertificate {
   readonly names: readonly CertificateName[] | undefined;
 }
 
+/** What a certificate proves by one list of peers. */
+interface FoundProof {
+  readonly table: IdentityTable;
+  readonly proof: CertificateProof;
+}
+
 /** Each connection's certificate is read once; `undefined` when it has none. */
 const presented = new WeakMap<Socket, PresentedCertificate | undefined>();
 
@@ -47,17 +55,30 @@ const FORWARDED = 'x-forwarded-client-cert';
 
 /**
  * Finds the peer of a client certificate (RFC 8705 §2.1): of the connection itself, or of the one that a trusted proxy
- * describes. One of these belongs to one list of peers.
+ * describes. Peers are those of the file as it
+ * was last read.
  */
 export class CertificateLogin {
-  readonly #table: IdentityTable;
-  readonly #options: Omit<CertificateLoginOptions, 'peers'>;
-  readonly #found = new WeakMap<PresentedCertificate, CertificateProof>();
+  readonly #options: CertificateLoginOptions;
+  readonly #found = new WeakMap<PresentedCertificate, FoundProof>();
   readonly #proxies = new WeakMap<Socket, boolean>();
 
-  constructor({ peers, ...options }: CertificateLoginOptions) {
-    this.#table = new IdentityTable(peers);
+  constructor(options: CertificateLoginOptions) {
     this.#options = options;
+  }
+
+  /** Whether any peer is known by a certificate. */
+  get isOn(): boolean {
+    return this.#table !== undefined;
+  }
+
+  /** The one peer that has these names now. */
+  holderOf(names: readonly CertificateName[]): ConfiguredPeer | undefined {
+    return this.#table && find(this.#table, names).peer;
+  }
+
+  get #table(): IdentityTable | undefined {
+    return this.#options.filePeers.current.certificates;
   }
 
   /**
@@ -68,23 +89,25 @@ export class CertificateLogin {
     connection,
     headers,
   }: Pick<EndpointRequest, 'connection' | 'headers'>): CertificateProof | 'malformed' | undefined {
-    if (connection === undefined) return undefined;
+    const table = this.#table;
+    if (connection === undefined || table === undefined) return undefined;
     const forwarded = headers[FORWARDED];
     if (this.#isProxy(connection)) {
       if (forwarded === undefined) return undefined;
       const names = forwardedNames(forwarded.join(','));
-      return names === undefined ? 'malformed' : this.#find(names);
+      return names === undefined ? 'malformed' : find(table, names);
     }
-    const proof = this.#ofConnection(connection);
+    const proof = this.#ofConnection(connection, table);
     return proof ?? (forwarded === undefined ? undefined : { refusal: 'proxy_untrusted' });
   }
 
   /** Whether the request may be that of a certificate's peer: then nothing else decides about it alone. */
   concerns(source: object | undefined): boolean {
-    if (!(source instanceof IncomingMessage)) return false;
+    const table = this.#table;
+    if (table === undefined || !(source instanceof IncomingMessage)) return false;
     const { socket } = source;
     if (this.#isProxy(socket)) return source.headers[FORWARDED] !== undefined;
-    return isPeers(this.#ofConnection(socket));
+    return isPeers(this.#ofConnection(socket, table));
   }
 
   #isProxy(socket: Socket): boolean {
@@ -96,32 +119,33 @@ export class CertificateLogin {
     return isProxy;
   }
 
-  #ofConnection(socket: Socket): CertificateProof | undefined {
+  #ofConnection(socket: Socket, table: IdentityTable): CertificateProof | undefined {
     if (!this.#options.asksForCertificates) return undefined;
     if (!presented.has(socket)) presented.set(socket, readCertificate(socket));
     const certificate = presented.get(socket);
     if (certificate === undefined) return undefined;
     if (certificate.endsAt <= this.#options.clock.now()) return { refusal: 'certificate_expired' };
     if (!certificate.isTrusted) return { refusal: 'certificate_untrusted' };
+    const known = this.#found.get(certificate);
+    if (known?.table === table) return known.proof;
     const { names } = certificate;
-    const proof =
-      this.#found.get(certificate) ??
-      (names === undefined ? { refusal: 'certificate_malformed' } : this.#find(names));
-    this.#found.set(certificate, proof);
+    const proof: CertificateProof =
+      names === undefined ? { refusal: 'certificate_malformed' } : find(table, names);
+    this.#found.set(certificate, { table, proof });
     return proof;
   }
+}
 
-  #find(names: readonly CertificateName[]): CertificateProof {
-    const peers = new Set<ConfiguredPeer>();
-    for (const name of names) {
-      const proof = proofOfName(name);
-      const peer = proof && this.#table.find(proof.issuer, proof.subject);
-      if (peer !== undefined) peers.add(peer);
-    }
-    const [peer] = peers;
-    if (peer === undefined) return { refusal: 'certificate_unknown' };
-    return peers.size > 1 ? { refusal: 'certificate_ambiguous' } : { peer };
+function find(table: IdentityTable, names: readonly CertificateName[]): CertificateProof {
+  const peers = new Set<ConfiguredPeer>();
+  for (const name of names) {
+    const proof = proofOfName(name);
+    const peer = proof && table.find(proof.issuer, proof.subject);
+    if (peer !== undefined) peers.add(peer);
   }
+  const [peer] = peers;
+  if (peer === undefined) return { refusal: 'certificate_unknown' };
+  return peers.size > 1 ? { refusal: 'certificate_ambiguous' } : { peer, names };
 }
 
 /** Whether a certificate is that of a peer, or of several: no other proof may stand beside it. */

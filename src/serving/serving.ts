@@ -1,6 +1,6 @@
 import { LoginThrottle } from '../peers/login-throttle.js';
 import { createPeerDirectory, type PeerDirectory } from '../peers/peer-directory.js';
-import type { WorkloadTokens } from '../peers/workload-tokens.js';
+import type { FilePeersSource } from '../peers/file-peers.js';
 import { decideAccess } from '../peers/policy.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
@@ -48,9 +48,9 @@ export interface ServingOptions {
   readonly publicUrl?: string;
   /** How peers are authenticated. Default: by the peers secret. */
   readonly login?: PeerAuthentication;
-  /** Accepts workload tokens besides secrets. Default: none is accepted. */
-  readonly workloadTokens?: WorkloadTokens;
-  /** Accepts client certificates besides secrets. Default: none is accepted. */
+  /** The peers of the configuration file. Default: none. */
+  readonly filePeers?: FilePeersSource;
+  /** Accepts the client certificates of peers of the file. Default: none is accepted. */
   readonly certificates?: CertificateLogin;
   /** What `POST /oauth2/introspect` and `/v1/authorize` judge tokens by. Without it both answer 404. */
   readonly receivers?: ReceiverSource;
@@ -94,6 +94,8 @@ export interface Serving {
   keepWarm(): void;
   /** How many requests wait. */
   waiting(): number;
+  /** Refuses the peers that wait and may not have their token any more, after the peers of the file were replaced. */
+  recheckWaiting(): void;
   /** Answers the requests that wait, and lets none wait from now on: the process stops. */
   stopWaiting(): void;
 }
@@ -135,14 +137,16 @@ export function createServing(options: ServingOptions): Serving {
     random,
     observer: withRecovery(options.peerReads, () => {
       tokens.forEach(({ cache }) => cache.retry());
-      waiting.recheck((peer, token) => {
-        const current = login.current === undefined ? peer : login.current(peer);
-        return current !== undefined && decideAccess(current, { token }) === 'granted';
-      });
+      recheckWaiting();
     }),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
     onNearlyFull: (room) => observer.peersNearlyFull?.(room),
   });
+  const recheckWaiting = (): void =>
+    waiting.recheck((peer, token) => {
+      const current = login.current === undefined ? peer : login.current(peer);
+      return current !== undefined && decideAccess(current, { token }) === 'granted';
+    });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
   const login =
     options.login ??
@@ -151,7 +155,7 @@ export function createServing(options: ServingOptions): Serving {
       throttle,
       clock,
       observer,
-      ...(options.workloadTokens && { workloadTokens: options.workloadTokens }),
+      ...(options.filePeers && { filePeers: options.filePeers }),
       ...(options.certificates && { certificates: options.certificates }),
     });
   const { receivers } = options;
@@ -166,7 +170,7 @@ export function createServing(options: ServingOptions): Serving {
     login,
     token: { ...guarded(token, observer), answerNow: token.answerNow },
     oauth: guarded(new OauthEndpoint({ login, tokens, clock, observer }), observer),
-    rotate: guarded(new RotateEndpoint({ login, tokens, observer }), observer),
+    rotate: guarded(new RotateEndpoint({ login, tokens, observer, waiting }), observer),
     introspect: guarded(new IntrospectEndpoint({ login, receivers, observer }), observer),
     authorize: { ...guarded(authorize, observer), answerNow: authorize.answerNow },
     metadata: guarded(
@@ -189,6 +193,7 @@ export function createServing(options: ServingOptions): Serving {
       if (options.login === undefined && !isMissing) directory.refresh(WARM_INTERVAL);
     },
     waiting: () => waiting.count,
+    recheckWaiting,
     stopWaiting: () => waiting.close(),
   };
 }

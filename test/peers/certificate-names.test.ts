@@ -11,7 +11,7 @@ import {
   findConflicts,
   IdentityTable,
   type ConfiguredPeer,
-  type Identity,
+  type WorkloadIdentity,
 } from '../../src/peers/identities.js';
 import { makeCertificate } from '../support/certificates.js';
 import { fc } from '../support/properties.js';
@@ -19,13 +19,13 @@ import { fc } from '../support/properties.js';
 const uri = (value: string) => ({ kind: 'uri', value }) as const;
 const dns = (value: string) => ({ kind: 'dns', value }) as const;
 
-function identityOf(kind: NameKind, name: string): Identity {
+function identityOf(kind: NameKind, name: string): WorkloadIdentity {
   const identity = certificateIdentity(kind, name);
   if (typeof identity === 'string') throw new Error(`${name}: ${identity}`);
   return identity;
 }
 
-const peer = (id: string, ...identities: readonly Identity[]): ConfiguredPeer => ({
+const peer = (id: string, ...identities: readonly WorkloadIdentity[]): ConfiguredPeer => ({
   id,
   roles: ['token'],
   tokens: [id],
