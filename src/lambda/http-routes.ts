@@ -1,5 +1,5 @@
 import { coreOf, servingOptionsOf, type Core, type GapWatch } from '../composition/core.js';
-import { workloadTokensOf } from '../composition/issuer-keys.js';
+import { createFilePeers } from '../composition/issuer-keys.js';
 import { createTokenReadiness } from '../composition/readiness.js';
 import { createReceiverSource } from '../composition/receiver-source.js';
 import type { IamPeer } from '../config/values.js';
@@ -8,6 +8,7 @@ import { IAM, principalArn, type ConfiguredPeer } from '../peers/identities.js';
 import { LoginThrottle } from '../peers/login-throttle.js';
 import { createPeerDirectory } from '../peers/peer-directory.js';
 import { DEFAULT_TOKEN } from '../peers/peers.js';
+import type { CheckBody, ReadinessBody } from '../serving/answers.js';
 import {
   SecretStoreError,
   type SecretStore,
@@ -158,7 +159,7 @@ export class IamLogin implements PeerAuthentication {
 
   /** AWS IAM has authenticated the caller: anything else would be a second method (RFC 6749 §2.3). */
   async withHeaderOrForm(request: EndpointRequest, form: Form): Promise<LoginResult> {
-    const second = ['client_secret', 'client_assertion'].find(
+    const second = (['client_secret', 'client_assertion'] as const).find(
       (name) => parameterOf(form, name) !== undefined,
     );
     if (second === undefined) return this.withHeader(request);
@@ -180,14 +181,14 @@ function createLogin(
 ): PeerAuthentication {
   const { iamPeers: peers } = config.http;
   const iam = new IamLogin({ peers, configured: config.identities.peers, callerOf, observer });
-  const workloadTokens = workloadTokensOf(config, clock);
-  if (workloadTokens === undefined) return iam;
+  const filePeers = createFilePeers(config, clock);
+  if (filePeers.current.workloadTokens === undefined) return iam;
   const workloads = new PeerLogin({
     directory: createPeerDirectory({ store: NO_PEERS_SECRET, secretId: 'none', clock }),
     throttle: new LoginThrottle({ clock }),
     clock,
     observer,
-    workloadTokens,
+    filePeers,
   });
   const loginOf = (request: EndpointRequest): PeerAuthentication =>
     callerOf(request) === undefined ? workloads : iam;
@@ -224,7 +225,7 @@ class ReadyEndpoint implements Endpoint {
       [...this.tokens].map(async ([name, token]) => ({ name, state: await token.tokenState() })),
     );
     const isReady = found.some(({ state }) => state.ok);
-    const details: Record<string, { readonly status: string }> = {};
+    const details: Record<string, CheckBody> = {};
     for (const { name, state } of found) {
       const { ok, reason, ...known } = state;
       // As the broker's own: what cannot be served beside what can be is degraded, not down.
@@ -233,10 +234,10 @@ class ReadyEndpoint implements Endpoint {
         ...known,
         ...(reason !== undefined && { reason: redactText(reason) }),
         status,
-      }) as { readonly status: string };
+      }) as CheckBody;
     }
     const isDegraded = Object.values(details).some(({ status }) => status !== 'up');
-    return jsonAnswer(isReady ? 200 : 503, {
+    return jsonAnswer<ReadinessBody>(isReady ? 200 : 503, {
       status: !isReady ? 'error' : isDegraded ? 'degraded' : 'ok',
       info: isReady ? details : {},
       error: isReady ? {} : details,
