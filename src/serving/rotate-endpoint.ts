@@ -110,7 +110,10 @@ export class RotateEndpoint implements Endpoint {
     revoke: boolean,
   ): ReturnType<RotateNow['rotate']> {
     const rotated = await rotation;
-    if (revoke) cache.discard(({ versionId }) => versionId !== rotated.versionId);
+    // A rotation that was requested has not ended: until it does, the version before is current.
+    if (revoke && rotated.result !== 'requested') {
+      cache.discard(({ versionId }) => versionId !== rotated.versionId);
+    }
     return rotated;
   }
 }
