@@ -7,6 +7,7 @@ import type { BrokerConfig, HttpConfig } from '../config/broker-config.js';
 import { flushLogger } from '../operations/log.js';
 import { NestLogger } from '../operations/nest-logger.js';
 import { createRequestLog, noteAnswer, requestIdHeader } from '../operations/request-log.js';
+import { gatewayTarget } from '../serving/authorize-endpoint.js';
 import type { FrameworkReply } from '../serving/endpoint.js';
 import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
 import { ServingErrorFilter } from '../serving/serving.module.js';
@@ -78,6 +79,7 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
       withHotLane((request, response) => {
         const [name, id] = requestIdHeader(request);
         if (name !== undefined && id !== undefined) response.setHeader(name, id);
+        request.url = gatewayTarget(request.url ?? '');
         handler(request, response);
       }, options),
     // Requests in flight at shutdown are answered, not refused.

@@ -180,21 +180,33 @@ function readJsonFile(path: string): ConfigFile {
  */
 export function readHttpFunctionConfig(env: NodeJS.ProcessEnv): BrokerConfig {
   const config = readFunctionConfig(env);
-  const { iamPeers } = config.http;
-  const { peers } = config.identities;
-  const { allowed } = settingOf('BROKER_HTTP_IAM_PEERS');
-  const name = 'BROKER_HTTP_IAM_PEERS';
-  if (iamPeers.length + peers.length === 0) {
-    const problem = 'it is missing, so nobody could ask for the service token';
-    throw new ConfigError([{ name, problem, allowed }]);
+  if (config.http.iamPeers.length + config.identities.peers.length > 0) {
+    requireOnePeerEach(config);
+    return config;
   }
-  const principals = new Set(iamPeers.map(({ arn }) => principalArn(arn)));
+  throw new ConfigError([
+    {
+      name: 'BROKER_HTTP_IAM_PEERS',
+      problem: 'it is missing, so nobody could ask for the service token',
+      allowed: settingOf('BROKER_HTTP_IAM_PEERS').allowed,
+    },
+  ]);
+}
+
+/** @throws {ConfigError} when `BROKER_HTTP_IAM_PEERS` names the principal of a peer of the file: one proof means one peer. */
+export function requireOnePeerEach({ http, identities: { peers } }: BrokerConfig): void {
+  const principals = new Set(http.iamPeers.map(({ arn }) => principalArn(arn)));
   const twice = peers.find(({ identities }) =>
     identities.some(({ issuer, subject }) => issuer === IAM && principals.has(subject)),
   );
-  if (twice === undefined) return config;
-  const problem = `one of them is the peer "${twice.id}" of the file: one proof has to mean one peer`;
-  throw new ConfigError([{ name, problem, allowed }]);
+  if (twice === undefined) return;
+  throw new ConfigError([
+    {
+      name: 'BROKER_HTTP_IAM_PEERS',
+      problem: `one of them is the peer "${twice.id}" of the file: one proof has to mean one peer`,
+      allowed: settingOf('BROKER_HTTP_IAM_PEERS').allowed,
+    },
+  ]);
 }
 
 type Level = (typeof LOG_LEVELS)[number];

@@ -202,6 +202,7 @@ const PATHS: Part = {
       parameter('path', 'name', 'The name of the token, as it is configured.', {
         type: 'string',
         pattern: '^[a-z0-9-]{1,40}$',
+        examples: ['default'],
       }),
     ],
     get: tokenOperation(
@@ -293,7 +294,10 @@ const PATHS: Part = {
         'The same for a gateway that appends the path of the request in front. Whatever follows the policy is ignored.',
       ),
       parameters: [
-        parameter('path', 'policy', 'The query of `/v1/authorize`, such as `allow=service`.', text),
+        parameter('path', 'policy', 'The query of `/v1/authorize`.', {
+          ...text,
+          examples: ['allow=service'],
+        }),
         REQUEST_ID,
       ],
     },

@@ -179,6 +179,8 @@ function levelOf({ route, status = 0 }: RequestRecord): 'warn' | 'info' | 'debug
 
 function routeOf(url: string, routes: ReadonlySet<string>): string {
   const path = plainPath(url);
+  // Gateways may write the policy, and what their callers ask for, behind it.
+  if (path.startsWith('/v1/authorize/')) return '/v1/authorize';
   const route = path.replace(/^\/v1\/tokens\/[a-z0-9-]{1,40}$/, '/v1/tokens/{name}');
   return routes.has(route) ? route : 'other';
 }
