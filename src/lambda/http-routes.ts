@@ -120,7 +120,12 @@ export class IamLogin implements PeerAuthentication {
     for (const { arn, roles } of peers) {
       const id = principalArn(arn);
       const known = this.#peers.get(id)?.roles ?? [];
-      this.#peers.set(id, { id, roles: [...known, ...roles], tokens: [DEFAULT_TOKEN] });
+      this.#peers.set(id, {
+        id,
+        roles: [...known, ...roles],
+        tokens: [DEFAULT_TOKEN],
+        method: 'iam',
+      });
     }
     this.#callerOf = callerOf;
     this.#observer = observer;
