@@ -130,11 +130,12 @@ export class IamLogin implements PeerAuthentication {
       const id = principalArn(arn);
       const known = this.#peers.get(id)?.roles ?? [];
       const tokens = [DEFAULT_TOKEN];
-      this.#peers.set(id, { id, roles: [...known, ...roles], tokens, enabled: true });
+      const peer = { id, roles: [...known, ...roles], tokens, enabled: true };
+      this.#peers.set(id, { ...peer, method: 'iam' });
     }
     for (const peer of configured) {
       for (const { issuer, subject } of peer.identities) {
-        if (issuer === IAM) this.#peers.set(subject, peer);
+        if (issuer === IAM) this.#peers.set(subject, { ...peer, method: 'iam' });
       }
     }
     this.#callerOf = callerOf;
