@@ -9,9 +9,11 @@ const HELP = `npm run bench -- [flags]
   --warm-up=N       seconds of load on each server before the first round (default 4)
   --connections=N   connections of the load (default 64)
   --starts=N        starts of each kind (default 5)
-  --only=A,B        some of: load, hour, start, production, verification, guard, client-token, client-calls, lambda
+  --only=A,B        some of: load, hour, start, production, peers, many-tokens, verification, guard, client-token,
+                    client-calls, lambda
   --quick           5 rounds of 2 seconds, a warm-up of 2, 3 starts: to see that it runs, not to judge
   --dist=FOLDER     a build in another folder (default: dist)
+  --beside=FOLDER   another build, which the load and the start of serve are measured beside
   --help
 `;
 
@@ -22,6 +24,8 @@ const PARTS = [
   'hour',
   'start',
   'production',
+  'peers',
+  'many-tokens',
   'verification',
   'guard',
   'client-token',
@@ -42,6 +46,7 @@ export function readFlags() {
       only: { ...text, default: PARTS.join(',') },
       quick: { type: 'boolean', default: false },
       dist: { ...text, default: fileURLToPath(new URL('../dist', import.meta.url)) },
+      beside: text,
       help: { type: 'boolean', default: false },
     },
   });
@@ -61,6 +66,7 @@ export function readFlags() {
     starts: positive('starts', given.starts),
     only,
     dist: given.dist,
+    beside: given.beside,
   };
 }
 

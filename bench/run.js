@@ -7,6 +7,8 @@ import { measureHours } from './hour.js';
 import { lambdaRows } from './lambda.js';
 import { measureLoad } from './load.js';
 import { guardRows } from './guard.js';
+import { measureManyTokens } from './many-tokens.js';
+import { measurePeers } from './peers.js';
 import { measureProduction } from './production.js';
 import { measureStarts } from './start.js';
 import { table } from './table.js';
@@ -21,6 +23,8 @@ const parts = {
   hour: () => measureHours(build, tell),
   start: () => measureStarts(build, flags, tell),
   production: () => measureProduction(build, flags, tell),
+  peers: () => measurePeers(build, flags, tell),
+  'many-tokens': () => measureManyTokens(build, flags, tell),
   verification: () => verificationRows({ build, rounds: flags.rounds, tell }),
   guard: () => guardRows(build, flags, tell),
   'client-token': () => clientTokenRows({ build, rounds: flags.rounds, tell }),

@@ -49,3 +49,13 @@ export function watchMemory(pid) {
     },
   };
 }
+
+/** How many descriptors a process may have open; `undefined` where `/proc` does not tell. */
+export async function descriptors() {
+  try {
+    const limits = await readFile('/proc/self/limits', 'utf8');
+    return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1]);
+  } catch {
+    return undefined;
+  }
+}

@@ -10,11 +10,11 @@ const KEY_PAIRS = {
   ES256: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
 };
 
-/** An issuer's key pair, which signs as many distinct service tokens of the shape of RFC 9068 as are wanted. */
-export function createIssuer(alg) {
+/** An issuer's key pair, which signs as many distinct tokens as are wanted. Default: service tokens of the shape of RFC 9068. */
+export function createIssuer(alg, claimsOf = claims, typ = 'at+jwt') {
   const { publicKey, privateKey } = KEY_PAIRS[alg]();
   const kid = randomBytes(12).toString('base64url');
-  const header = encode({ alg, kid, typ: 'at+jwt' });
+  const header = encode({ alg, kid, typ });
   return {
     alg,
     publicKey,
@@ -22,7 +22,7 @@ export function createIssuer(alg) {
     /** As bytes: each caller makes strings of its own of them. */
     tokens: (count) =>
       Array.from({ length: count }, (_, number) => {
-        const input = `${header}.${encode(claims(number))}`;
+        const input = `${header}.${encode(claimsOf(number))}`;
         const signature = sign('sha256', Buffer.from(input), {
           key: privateKey,
           dsaEncoding: 'ieee-p1363',

@@ -170,7 +170,7 @@ const microseconds = (value) => `${value.toFixed(1)} µs`;
  * One round: each contender judges all tokens, in chunks between which they take turns. A chunk takes a moment only, so
  * that whatever else the machine does falls on both. Microseconds for each token, a figure for each contender.
  */
-async function chunksInTurn(contenders, tokens, inFlight, round) {
+export async function chunksInTurn(contenders, tokens, inFlight, round) {
   const verifies = [];
   for (const make of contenders) verifies.push(await make());
   const sums = contenders.map(() => 0);

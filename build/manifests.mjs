@@ -42,12 +42,13 @@ export function brokerManifest(shared) {
     exports: {
       './server': door('server'),
       './lambda': door('lambda'),
+      './openapi.json': './openapi.json',
       './package.json': './package.json',
     },
     typesVersions: {
       '*': { server: ['./types/server.d.ts'], lambda: ['./types/lambda.d.ts'] },
     },
-    files: ['dist', 'types', 'src', 'CHANGELOG.md'],
+    files: ['dist', 'types', 'src', 'openapi.json', 'CHANGELOG.md'],
     dependencies: shared.dependencies,
   };
 }

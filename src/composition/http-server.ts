@@ -1,4 +1,4 @@
-import type { RequestListener } from 'node:http';
+import { maxHeaderSize, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NestFactory } from '@nestjs/core';
@@ -7,6 +7,7 @@ import type { BrokerConfig, HttpConfig } from '../config/broker-config.js';
 import { flushLogger } from '../operations/log.js';
 import { NestLogger } from '../operations/nest-logger.js';
 import { createRequestLog, noteAnswer, requestIdHeader } from '../operations/request-log.js';
+import { gatewayTarget } from '../serving/authorize-endpoint.js';
 import type { FrameworkReply } from '../serving/endpoint.js';
 import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
 import { ServingErrorFilter } from '../serving/serving.module.js';
@@ -69,7 +70,8 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
     // A token URL is often written with a trailing slash.
-    routerOptions: { ignoreTrailingSlash: true },
+    // The name of a token that is too long is one that nobody has, not a URL that is too long.
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: maxHeaderSize },
     // An invalid path. Fastify's own answer repeats it, and it may hold a token.
     frameworkErrors: (error: unknown, _request: unknown, reply: FrameworkReply) =>
       errors.answer(error, reply),
@@ -77,6 +79,7 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
       withHotLane((request, response) => {
         const [name, id] = requestIdHeader(request);
         if (name !== undefined && id !== undefined) response.setHeader(name, id);
+        request.url = gatewayTarget(request.url ?? '');
         handler(request, response);
       }, options),
     // Requests in flight at shutdown are answered, not refused.

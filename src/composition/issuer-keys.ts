@@ -44,7 +44,7 @@ export function createFilePeers(
     const next = new Map(kept.map((one) => [one, keys.get(one) ?? issuerKeys(one, clock)]));
     const keysOf = (issuer: TrustedIssuer): KeySet => next.get(issuer) ?? issuerKeys(issuer, clock);
     const workloadTokens =
-      peers.length === 0
+      kept.length === 0 || peers.length === 0
         ? undefined
         : new WorkloadTokens({ issuers: kept, peers, keysOf, clock, clockSkewSeconds, uses });
     keys = next;

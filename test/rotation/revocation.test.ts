@@ -115,6 +115,7 @@ describe('a token that was withdrawn', () => {
     await cache.get();
     const one = rotator();
     const endpoint = new RotateEndpoint({
+      waiting: { has: () => false },
       login: {
         withHeader: async () => ({ peer: { id: 'ops', roles: ['admin'], tokens: [] } }),
         withHeaderOrForm: () => Promise.reject(new Error('not used')),

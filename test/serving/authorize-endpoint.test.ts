@@ -1,6 +1,7 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import {
   AuthorizeEndpoint,
+  gatewayTarget,
   principalHeaders,
   type ReceiverSource,
 } from '../../src/serving/authorize-endpoint.js';
@@ -177,6 +178,19 @@ describe('GET /v1/authorize', () => {
     expect((await ask('/orders?allow=service', service)).status).toBe(400);
     // "OPTIONS *" behind a prefix.
     expect((await ask('/allow=service*', service)).status).toBe(400);
+    expect((await ask('s/allow=service', service)).status).toBe(400);
+  });
+
+  test.each([
+    ['/v1/authorize/allow=service/%zz?%', '/v1/authorize/allow=service'],
+    ['/v1/authorize/allow=service?token=1', '/v1/authorize/allow=service'],
+    ['/v1/authorize/allow=service', '/v1/authorize/allow=service'],
+    ['/v1/authorize?allow=service', '/v1/authorize?allow=service'],
+    ['/v1/authorize//orders', '/v1/authorize//orders'],
+    ['/v1/token?min_ttl=1', '/v1/token?min_ttl=1'],
+    ['/x/v1/authorize/allow=service/orders', '/x/v1/authorize/allow=service/orders'],
+  ])('%s: what the framework reads is %s', (url, target) => {
+    expect(gatewayTarget(url)).toBe(target);
   });
 
   test('any method is answered the same', async () => {

@@ -1,6 +1,7 @@
 import { request as httpRequest } from 'node:http';
 import { createListener } from '../../src/composition/listener.js';
 import { toEndpointRequest, writeAnswer } from '../../src/serving/endpoint.js';
+import type { RotateNow } from '../../src/serving/kept-token.js';
 import { waitPreference } from '../../src/serving/waiting-peers.js';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -48,8 +49,8 @@ describe.each(SERVERS)('Prefer: wait on %s', (server) => {
     running = undefined;
   });
 
-  async function start(maxWaiting = 10): Promise<Scene> {
-    const broker = createBroker({ maxWaiting });
+  async function start(maxWaiting = 10, rotator?: RotateNow): Promise<Scene> {
+    const broker = createBroker({ maxWaiting, rotator });
     const { store } = broker;
     const read = store.read.bind(store);
     const counted = new Map<string, number>();
@@ -112,6 +113,23 @@ describe.each(SERVERS)('Prefer: wait on %s', (server) => {
     }
     expect(scene.reads(TOKEN_SECRET)).toBe(reads + 1);
     expect(scene.serving.waiting()).toBe(0);
+  });
+
+  test('a rotation by HTTP is answered at once, with no time passing', async () => {
+    let rotate = (): Promise<string> => Promise.reject(new Error('too early'));
+    const scene = await start(10, {
+      rotate: async () => ({ versionId: await rotate(), result: 'rotated' }),
+    });
+    rotate = () => scene.rotate();
+    const waits = await held(scene, 5);
+    const reads = scene.reads(TOKEN_SECRET);
+    const authorization = basic('admin', SECRETS.admin);
+    const { status, text } = await send(scene.port, 'POST', '/v1/rotate', { authorization });
+    expect(status).toBe(200);
+    for (const { headers } of await Promise.all(waits)) {
+      expect(headers['etag']).toBe(`"${JSON.parse(text).version_id}"`);
+    }
+    expect(scene.reads(TOKEN_SECRET)).toBe(reads + 1);
   });
 
   test('a version that another process brought is noticed within 15 s, by one read for all', async () => {
