@@ -5,7 +5,7 @@ import { AuditTrail, lineSink } from '../../src/operations/audit.js';
 import { RotationEvents, withAudit } from '../../src/operations/audit-events.js';
 import { createLogger } from '../../src/operations/log.js';
 import { BrokerMetrics } from '../../src/operations/metrics.js';
-import { createRequestLog } from '../../src/operations/request-log.js';
+import { createRequestLog, placeOf } from '../../src/operations/request-log.js';
 import { servingObserver } from '../../src/composition/observers.js';
 import { WorkloadTokens } from '../../src/peers/workload-tokens.js';
 import type { RotationOutcome } from '../../src/rotation/rotation.js';
