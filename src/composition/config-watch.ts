@@ -162,15 +162,24 @@ async function describeFile(path: string): Promise<string> {
 /** Beside the folder that this module is in, whether the packages are bundled or not. */
 const READER = new URL('../config-reader.js', import.meta.url);
 
-/** Runs `decideChange` where it keeps no peer waiting. @throws {Error} when the thread ends without an answer. */
+/** Far more than the largest file takes, in milliseconds: a thread that hangs must not keep the next change waiting. */
+const PATIENCE = 120_000;
+
+/** Runs `decideChange` where it keeps no peer waiting. @throws {Error} when the thread ends without an answer, or has none. */
 async function decideInThread(changed: ChangedFile): Promise<ConfigChange> {
   const thread = new Worker(READER, { workerData: changed });
+  let patience: NodeJS.Timeout | undefined;
   try {
     return await new Promise((resolve, reject) => {
+      patience = setTimeout(
+        () => reject(new Error('The thread does not answer.')),
+        PATIENCE,
+      ).unref();
       thread.once('message', resolve).once('error', reject);
       thread.once('exit', (code) => reject(new Error(`The thread has ended (${code}).`)));
     });
   } finally {
+    clearTimeout(patience);
     await thread.terminate();
   }
 }

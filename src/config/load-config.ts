@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
-import { isScalar, parseDocument, visit, type Document } from 'yaml';
+import { Composer, isScalar, Parser, visit, type CST, type Document } from 'yaml';
 import { otherThanFile } from '../secrets/embedded/data-folder.js';
 import { decodeText, trimPasted } from '../tokens/json.js';
 import type { BrokerConfig } from './broker-config.js';
@@ -98,6 +98,9 @@ export function readConfigText(path: string): string {
   return text;
 }
 
+/** Twice what ten thousand peers with several identities take. A broker that runs must not lose its memory to a file. */
+const MOST_BYTES = 8_388_608;
+
 /** Follows links, which Kubernetes mounts files as. Does not wait for a pipe or a device. */
 function readRegularFile(path: string): Uint8Array {
   const requireFile = (instead: string | undefined): void => {
@@ -108,7 +111,9 @@ function readRegularFile(path: string): Uint8Array {
   // Windows has no such flag: undefined counts as none of the bits.
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    requireFile(otherThanFile(fstatSync(file)));
+    const stats = fstatSync(file);
+    requireFile(otherThanFile(stats));
+    if (stats.size > MOST_BYTES) throw unusable('it has more than 8 MiB');
     return readFileSync(file);
   } finally {
     closeSync(file);
@@ -128,19 +133,24 @@ function unusable(why: string): Error {
  */
 export function parseConfigFile(content: string, path: string): ConfigFile {
   const text = content.replace(/^\ufeff/, '');
-  const document = parseDocument(text, {
+  const tokens = [...new Parser().parse(text)];
+  if (isDeep(tokens)) return fileMistake(path, `it has more than ${MOST_LEVELS} levels`);
+  const composer = new Composer({
     // Pretty errors quote the file's lines, which may hold the master key.
     prettyErrors: false,
     stringKeys: true,
     // The parser compares each key with all others: seconds for thousands of peers.
     uniqueKeys: false,
   });
-  const [error] = document.errors;
+  const [document, further] = composer.compose(tokens, true, text.length);
   const notYaml = (code: string, position: number): ConfigFile => {
     const line = text.slice(0, position).split('\n').length;
     return fileMistake(path, `it is not YAML: ${code} in line ${line}`);
   };
+  if (document === undefined) return notYaml('UNEXPECTED_TOKEN', 0);
+  const [error] = document.errors;
   if (error !== undefined) return notYaml(error.code, error.pos[0]);
+  if (further !== undefined) return notYaml('MULTIPLE_DOCS', further.range[0]);
   const repeated = repeatedKey(document);
   if (repeated !== undefined) return notYaml('DUPLICATE_KEY', repeated);
   let keys: unknown;
@@ -154,6 +164,24 @@ export function parseConfigFile(content: string, path: string): ConfigFile {
     return fileMistake(path, 'it is not a list of keys and values');
   }
   return readKeys(keys, path);
+}
+
+const MOST_LEVELS = 100;
+
+/** Whether a text has so many levels that composing it could end the process, even in a thread: the stack has an end. */
+function isDeep(tokens: readonly CST.Token[]): boolean {
+  const open = tokens.map((token): readonly [CST.Token, level: number] => [token, 0]);
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const [token, level] = next;
+    if (level > MOST_LEVELS) return true;
+    if (token.type === 'document' && token.value) open.push([token.value, level]);
+    if (!('items' in token)) continue;
+    for (const { key, value } of token.items) {
+      if (key) open.push([key, level + 1]);
+      if (value) open.push([value, level + 1]);
+    }
+  }
+  return false;
 }
 
 /** Where a key stands that its map has already; `undefined` when there is none. */

@@ -751,6 +751,11 @@ describe('the file', () => {
     ['an alias', 'audience: &top-secret-value a\nscope: *top-secret-value', /^it has aliases/],
     ['an alias without an anchor', 'scope: *top-secret-value', /^it (?:has aliases|is not YAML)/],
     ['two documents', 'port: 1\n---\nport: 2', /^it is not YAML: MULTIPLE_DOCS in line 2$/],
+    // Composing these ends the process.
+    ['a deep flow', `port: ${'['.repeat(100_000)}`, /^it has more than 100 levels$/],
+    ['a deep block', '- '.repeat(100_000), /^it has more than 100 levels$/],
+    ['deep keys', '? '.repeat(100_000), /^it has more than 100 levels$/],
+    ['a file of 9 MB', `port: 1 #${' '.repeat(9_000_000)}`, /it has more than 8 MiB/],
   ])('%s is one clear mistake that quotes nothing', (_what, text, problem) => {
     const error = mistakesOf(write(text));
     expect(error.mistakes).toMatchObject([{ name: 'BROKER_CONFIG', given: `"${path}"` }]);
