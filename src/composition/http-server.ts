@@ -145,7 +145,7 @@ const CERTIFICATE_INTERVAL = 10_000;
 
 /** The broker's certificate, which the listeners get anew when its files change; `undefined` without TLS. */
 async function watchCertificate(
-  { core: { config, clock }, log }: BrokerRuntime,
+  { core: { config, clock }, log, serving }: BrokerRuntime,
   listeners: readonly Listener[],
 ): Promise<CertificateWatch | undefined> {
   const { tls: files } = config.http;
@@ -156,6 +156,7 @@ async function watchCertificate(
     observer: {
       replaced: (certificate) => {
         for (const listener of listeners) listener.useCertificate(certificate);
+        serving.recheckWaiting();
         const { subject, endsAt } = certificate;
         log.info(
           { subject, endsAt: new Date(endsAt).toISOString() },

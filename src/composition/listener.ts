@@ -25,7 +25,7 @@ import {
 } from '../serving/endpoint.js';
 import { BrokerError } from '../tokens/errors.js';
 import { isObject } from '../tokens/json.js';
-import type { ServerCertificate } from './server-certificate.js';
+import { PEM_CERTIFICATE, type ServerCertificate } from './server-certificate.js';
 
 /** Options of {@link createListener}. Spans in milliseconds. */
 export interface ListenerOptions {
@@ -67,7 +67,8 @@ export interface Listener {
   readonly drain: (patienceMs: number) => void;
   /**
    * New connections get this certificate; those that are open stay as they are, and with other authorities end with their
-   * next answer. Without TLS it does nothing.
+   * next answer. If one of their authorities was removed, their client certificates prove nothing from now on. Without TLS
+   * it does nothing.
    */
   readonly useCertificate: (certificate: ServerCertificate) => void;
 }
@@ -93,6 +94,8 @@ interface Connection {
   readonly isExtra: boolean;
   /** The authorities of client certificates when it was opened. */
   readonly clientCa: string | undefined;
+  /** Whether each of those still is an authority. */
+  trustsClientCa: boolean;
 }
 
 const CONNECTION = Symbol('connection');
@@ -157,7 +160,7 @@ export function createListener(
     const now = performance.now();
     if (sockets.size >= maxConnections) closeOneIdle(sockets, now - grace);
     const isExtra = sockets.size >= maxConnections;
-    socket[CONNECTION] = { requests: 0, idleSince: now, isExtra, clientCa };
+    socket[CONNECTION] = { requests: 0, idleSince: now, isExtra, clientCa, trustsClientCa: true };
     sockets.add(socket);
     observer.opened?.();
     const ends = endsOf(socket);
@@ -206,6 +209,11 @@ export function createListener(
     useCertificate: (certificate) => {
       secure?.setSecureContext(secureContextOf(certificate));
       clientCa = certificate.clientCa;
+      for (const { [CONNECTION]: connection } of sockets) {
+        if (connection !== undefined && !includesPem(clientCa, connection.clientCa)) {
+          connection.trustsClientCa = false;
+        }
+      }
     },
     endConnections: () => {
       isEnding = true;
@@ -226,10 +234,18 @@ export function createListener(
   };
 }
 
-/** Whether a connection is one of a {@link createListener} server. */
-export function isOfListener(connection: TrackedSocket): boolean {
-  return connection[CONNECTION] !== undefined;
+/** Whether a connection is one of a {@link createListener} server, and was opened under authorities that still count. */
+export function trustsClientsOf(connection: TrackedSocket): boolean {
+  return connection[CONNECTION]?.trustsClientCa === true;
 }
+
+/** Whether every certificate of one PEM text is in another. */
+function includesPem(all = '', some = ''): boolean {
+  const known = new Set(all.match(PEM_CERTIFICATE)?.map(plainPem));
+  return (some.match(PEM_CERTIFICATE) ?? []).every((one) => known.has(plainPem(one)));
+}
+
+const plainPem = (block: string): string => block.replaceAll(/\s/g, '');
 
 function createSecureServer(
   certificate: ServerCertificate,

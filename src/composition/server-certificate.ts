@@ -58,7 +58,8 @@ function invalid(message: string): BrokerError {
   return new BrokerError('TLS_FILES_INVALID', 'misconfigured', message);
 }
 
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
+/** Each certificate of a PEM text. */
+export const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
 
 function authoritiesFault(pem: string): string | undefined {
   const blocks = pem.match(PEM_CERTIFICATE) ?? [];

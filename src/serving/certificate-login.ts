@@ -17,7 +17,10 @@ import type { EndpointRequest } from './endpoint.js';
 export interface CertificateLoginOptions {
   /** Whose names count; they may be replaced at any time. */
   readonly filePeers: FilePeersSource;
-  /** Whether the connection's server asks for client certificates, and trusts those of the configured authorities alone. */
+  /**
+   * Whether the connection's server asks for client certificates, and trusts those of the configured authorities alone. It
+   * may end with a change of the authorities.
+   */
   readonly trustsServerOf: (connection: Socket) => boolean;
   /** Whether the `X-Forwarded-Client-Cert` of this address counts. */
   readonly trustsProxy: (address: string) => boolean;
@@ -31,6 +34,12 @@ export interface CertificateLoginOptions {
 export type CertificateProof =
   | { readonly peer: ConfiguredPeer; readonly names: readonly CertificateName[] }
   | { readonly peer?: undefined; readonly refusal: CertificateRefusal };
+
+/** The names that a peer has proved by a certificate, and the connection that they came with. */
+export interface HeldCertificate {
+  readonly names: readonly CertificateName[];
+  readonly connection: Socket;
+}
 
 /** A certificate that came with a connection. */
 interface PresentedCertificate {
@@ -71,9 +80,16 @@ export class CertificateLogin {
     return this.#table !== undefined;
   }
 
-  /** The one peer that has these names now. */
-  holderOf(names: readonly CertificateName[]): ConfiguredPeer | undefined {
-    return this.#table && find(this.#table, names).peer;
+  /** The one peer that has these names now; `undefined` too when the connection that gave them is not trusted any more. */
+  holderOf({ names, connection }: HeldCertificate): ConfiguredPeer | undefined {
+    const table = this.#table;
+    if (table === undefined || !this.#stillTrusts(connection)) return undefined;
+    return find(table, names).peer;
+  }
+
+  /** Whether a connection's own certificate counts, or a trusted proxy's word. */
+  #stillTrusts(connection: Socket): boolean {
+    return this.#isProxy(connection) || this.#options.trustsServerOf(connection);
   }
 
   get #table(): IdentityTable | undefined {
@@ -128,7 +144,8 @@ export class CertificateLogin {
     // An end that cannot be read is no end in the future.
     if (!(certificate.endsAt > this.#options.clock.now()))
       return { refusal: 'certificate_expired' };
-    if (!certificate.isTrusted) return { refusal: 'certificate_untrusted' };
+    if (!certificate.isTrusted || !this.#options.trustsServerOf(socket))
+      return { refusal: 'certificate_untrusted' };
     const known = this.#found.get(certificate);
     if (known?.table === table) return known.proof;
     const { names } = certificate;

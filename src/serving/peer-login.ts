@@ -12,8 +12,12 @@ import { decideAccess, requiredRole, type Grants, type Need } from '../peers/pol
 import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
 import type { CacheAnswer } from '../tokens/refreshing-cache.js';
 import type { Clock } from '../tokens/time.js';
-import type { CertificateName } from '../peers/certificate-names.js';
-import { isPeers, type CertificateLogin, type CertificateProof } from './certificate-login.js';
+import {
+  isPeers,
+  type CertificateLogin,
+  type CertificateProof,
+  type HeldCertificate,
+} from './certificate-login.js';
 import {
   errorAnswer,
   failureAnswer,
@@ -33,8 +37,8 @@ export interface LoggedInPeer extends Pick<Peer, 'id'>, Grants {
   readonly method?: LoginMethod;
   /** What its workload token has proved; `undefined` for every other method. */
   readonly proof?: WorkloadProof;
-  /** The names in its client certificate; `undefined` for every other method. */
-  readonly certificateNames?: readonly CertificateName[];
+  /** Its client certificate; `undefined` for every other method. */
+  readonly certificate?: HeldCertificate;
 }
 
 /** The peer, or the answer to give instead. */
@@ -293,7 +297,7 @@ export class PeerLogin implements PeerAuthentication {
   /** Logs in with a client certificate alone. @param id the `client_id` of the form, if there is one. */
   #withCertificate(
     proof: CertificateProof | undefined,
-    { remoteAddress, source }: DecidedRequest,
+    { remoteAddress, source, connection }: EndpointRequest,
     id?: string,
   ): LoginResult {
     const attempt = { remoteAddress, source, loginMethod: 'tls_client_auth' } as const;
@@ -308,8 +312,11 @@ export class PeerLogin implements PeerAuthentication {
             ? undefined
             : 'disabled_peer';
     if (peer !== undefined && refusal === undefined) {
-      const { names } = proof;
-      return this.#admit({ ...peer, method: 'tls_client_auth', certificateNames: names }, source);
+      const certificate = connection && { names: proof.names, connection };
+      return this.#admit(
+        { ...peer, method: 'tls_client_auth', ...(certificate && { certificate }) },
+        source,
+      );
     }
     return (
       this.#throttled(peer, id, attempt) ?? this.#unauthorized(refusal ?? 'missing', peer, attempt)
@@ -360,10 +367,10 @@ export class PeerLogin implements PeerAuthentication {
   }
 
   current(peer: LoggedInPeer): LoggedInPeer | undefined {
-    const { method, proof, certificateNames } = peer;
-    if (certificateNames !== undefined) {
-      const now = this.#certificates?.holderOf(certificateNames);
-      return now?.enabled === true ? { ...now, method, certificateNames } : undefined;
+    const { method, proof, certificate } = peer;
+    if (certificate !== undefined) {
+      const now = this.#certificates?.holderOf(certificate);
+      return now?.enabled === true ? { ...now, method, certificate } : undefined;
     }
     if (proof !== undefined) {
       const now = this.#filePeers.current.workloadTokens?.holderOf(proof);

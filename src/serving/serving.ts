@@ -94,7 +94,7 @@ export interface Serving {
   keepWarm(): void;
   /** How many requests wait. */
   waiting(): number;
-  /** Refuses the peers that wait and may not have their token any more, after the peers of the file were replaced. */
+  /** Refuses the peers that wait and may not have their token any more: the peers of the file, or authorities, were replaced. */
   recheckWaiting(): void;
   /** Answers the requests that wait, and lets none wait from now on: the process stops. */
   stopWaiting(): void;

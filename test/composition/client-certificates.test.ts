@@ -430,6 +430,34 @@ test('a renewed certificate and other authorities are used without a restart', a
   agent.destroy();
 });
 
+test('a removed authority counts no more on connections that are open, not even for who waits', async () => {
+  const { broker, runtime, path } = await start(OWN_TLS);
+  const agents = [0, 1, 2].map(() => new Agent({ keepAlive: true, maxSockets: 1 }));
+  const [one, two, three] = agents;
+  const first = await ask(broker, { as: settle, agent: one });
+  const etag = first.headers['etag']?.[0] ?? '';
+  await ask(broker, { as: settle, agent: two });
+  const authorization = basic('orders', SECRETS.orders);
+  await ask(broker, { headers: { authorization }, agent: three });
+  const headers = { 'if-none-match': etag, prefer: 'wait=300' };
+  const waiting = ask(broker, { as: settle, agent: one, headers });
+  while (runtime.serving.waiting() === 0) await new Promise(setImmediate);
+
+  // One more authority takes nothing from anybody.
+  await writeFile(path('ca.crt'), strange.cert + ca.cert);
+  await broker.rereadCertificate();
+  expect(runtime.serving.waiting()).toBe(1);
+
+  await writeFile(path('ca.crt'), strange.cert);
+  await broker.rereadCertificate();
+  expect((await waiting).status).toBe(401);
+  const refused = await ask(broker, { as: settle, agent: two });
+  expect([refused.status, errorOf(refused)]).toEqual([401, 'invalid_client']);
+  expect(refused.headers['connection']).toEqual(['close']);
+  expect((await ask(broker, { headers: { authorization }, agent: three })).status).toBe(200);
+  for (const agent of agents) agent.destroy();
+});
+
 test('files that cannot be used are an error at start', async () => {
   await expect(
     start(`${OWN_TLS}tls_key_file: FOLDER/tls.crt\n`.replace('tls_key_file: FOLDER/tls.key\n', '')),
