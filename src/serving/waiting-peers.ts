@@ -40,6 +40,8 @@ export class WaitingPeers {
   readonly #clock: Clock;
   readonly #limit: number;
   readonly #waiters = new Map<string, Set<Waiter>>();
+  /** Those of each peer, the oldest first. */
+  readonly #byPeer = new Map<string, Set<Waiter>>();
   #count = 0;
   #isClosed = false;
 
@@ -64,30 +66,46 @@ export class WaitingPeers {
     return this.#waiters.has(token);
   }
 
-  /** Holds a request; `undefined` when it has to be answered now: too many are held, or the process stops. */
+  /**
+   * Holds a request; `undefined` when it has to be answered now: too many are held, or the process stops. Where too many are
+   * held, a peer with fewer of them takes the place of the oldest of the peer that has the most.
+   */
   hold(wait: Wait, request: Pick<EndpointRequest, 'onDisconnect'>): Promise<WaitEnd> | undefined {
     const { onDisconnect } = request;
-    if (this.#isClosed || this.#count >= this.#limit || onDisconnect === undefined)
-      return undefined;
-    const { token, seconds } = wait;
+    if (this.#isClosed || onDisconnect === undefined) return undefined;
+    const { token, seconds, peer } = wait;
+    if (this.#count >= this.#limit && !this.#makeRoom(peer.id)) return undefined;
     return new Promise((resolve) => {
-      const ofToken = this.#waiters.get(token) ?? new Set();
-      this.#waiters.set(token, ofToken);
+      const ofToken = memberOf(this.#waiters, token);
+      const ofPeer = memberOf(this.#byPeer, peer.id);
       const waiter: Waiter = {
         ...wait,
         until: this.#clock.now() + seconds * 1_000,
         end: (how) => {
           if (!ofToken.delete(waiter)) return;
           this.#count -= 1;
+          ofPeer.delete(waiter);
           if (ofToken.size === 0) this.#waiters.delete(token);
+          if (ofPeer.size === 0) this.#byPeer.delete(peer.id);
           forget();
           resolve(how);
         },
       };
       ofToken.add(waiter);
+      ofPeer.add(waiter);
       this.#count += 1;
       const forget = onDisconnect(() => waiter.end('disconnected'));
     });
+  }
+
+  /** Ends one wait of the peer that has the most. @returns false when that would be no fairer. */
+  #makeRoom(peerId: string): boolean {
+    let most: ReadonlySet<Waiter> = new Set();
+    for (const waiters of this.#byPeer.values()) if (waiters.size > most.size) most = waiters;
+    if (most.size <= (this.#byPeer.get(peerId)?.size ?? 0) + 1) return false;
+    const [oldest] = most;
+    oldest?.end('over');
+    return oldest !== undefined;
   }
 
   /** Releases those that have another version. */
@@ -125,6 +143,15 @@ export class WaitingPeers {
   #all(): readonly Waiter[] {
     return [...this.#waiters.keys()].flatMap((token) => this.#of(token));
   }
+}
+
+/** The set of a key, which is made when there is none. */
+function memberOf(sets: Map<string, Set<Waiter>>, key: string): Set<Waiter> {
+  const known = sets.get(key);
+  if (known !== undefined) return known;
+  const made = new Set<Waiter>();
+  sets.set(key, made);
+  return made;
 }
 
 /**

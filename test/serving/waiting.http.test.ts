@@ -2,13 +2,14 @@ import { request as httpRequest } from 'node:http';
 import { createListener } from '../../src/composition/listener.js';
 import { toEndpointRequest, writeAnswer } from '../../src/serving/endpoint.js';
 import type { RotateNow } from '../../src/serving/kept-token.js';
-import { waitPreference } from '../../src/serving/waiting-peers.js';
+import { WaitingPeers, waitPreference } from '../../src/serving/waiting-peers.js';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { createServiceTokenClient } from '../../src/client/service-token-client.js';
 import { fc } from '../support/properties.js';
+import { VirtualClock } from '../support/virtual-clock.js';
 import {
   basic,
   createBroker,
@@ -332,6 +333,48 @@ test('the listener does not take a request that waits for a stuck one', async ()
   expect((await wait).status).toBe(304);
   server.close();
   server.closeAllConnections();
+});
+
+describe('where as many wait as may', () => {
+  const LIMIT = 6;
+
+  /** Waits of these peers, in this order. @returns how each ended: `undefined` while it is held, `none` when it was not. */
+  async function waits(peers: readonly string[]): Promise<readonly (string | undefined)[]> {
+    const waiting = new WaitingPeers(new VirtualClock(0), LIMIT);
+    const ends: (string | undefined)[] = peers.map(() => undefined);
+    peers.forEach((id, index) => {
+      const peer = { id, roles: ['token'] as const, tokens: ['default'] };
+      const wait = { token: 'default', versionId: '1', peer, seconds: 60 };
+      const held = waiting.hold(wait, { onDisconnect: () => () => undefined });
+      if (held === undefined) ends[index] = 'none';
+      else void held.then((how) => (ends[index] = how));
+    });
+    await new Promise(setImmediate);
+    expect(waiting.count).toBe(ends.filter((end) => end === undefined).length);
+    expect(waiting.count).toBeLessThanOrEqual(LIMIT);
+    return ends;
+  }
+
+  test('a peer with fewer takes the place of the oldest of the one with the most', async () => {
+    const greedy = Array.from({ length: LIMIT }, () => 'greedy');
+    const held = undefined;
+    expect(await waits([...greedy, 'greedy'])).toEqual([...greedy.map(() => held), 'none']);
+    expect(await waits([...greedy, 'a', 'b', 'a', 'a', 'b'])).toEqual([
+      ...['over', 'over', 'over', 'over', held, held],
+      ...[held, held, held, 'none', held],
+    ]);
+  });
+
+  test('whoever holds all others back, each of up to that many peers has a place', async () => {
+    const peer = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f');
+    await fc.assert(
+      fc.asyncProperty(fc.array(peer, { maxLength: 40 }), async (peers) => {
+        const ends = await waits(peers);
+        const left = new Set(peers.filter((_, index) => ends[index] === undefined));
+        expect(left).toEqual(new Set(peers));
+      }),
+    );
+  });
 });
 
 describe('waitPreference', () => {
