@@ -147,9 +147,7 @@ export async function openAuditFile(
   path: string,
   options: AuditFileOptions = {},
 ): Promise<AuditSink> {
-  const file = await openForAppending(path).catch((error: unknown) => {
-    throw unusable(path, error);
-  });
+  const file = await openForAppending(path);
   try {
     const { end, isTorn, isUnended } = await lastLineOf(file, path);
     const sink = new AuditFile(path, file, end, isTorn, options);
@@ -161,9 +159,20 @@ export async function openAuditFile(
   }
 }
 
-function openForAppending(path: string): Promise<FileHandle> {
+/**
+ * Opens a regular file, and nothing that would lose lines: neither a pipe nor a device.
+ *
+ * @throws {BrokerError} `AUDIT_FILE_UNUSABLE`
+ */
+async function openForAppending(path: string): Promise<FileHandle> {
   const { O_APPEND, O_CREAT, O_RDWR, O_NOCTTY, O_NONBLOCK } = constants;
-  return open(path, O_APPEND | O_CREAT | O_RDWR | O_NOCTTY | O_NONBLOCK, 0o600);
+  const flags = O_APPEND | O_CREAT | O_RDWR | O_NOCTTY | O_NONBLOCK;
+  const file = await open(path, flags, 0o600).catch((error: unknown) => {
+    throw unusable(path, error);
+  });
+  if ((await file.stat()).isFile()) return file;
+  await file.close();
+  throw unusable(path, undefined);
 }
 
 function unusable(path: string, cause: unknown): BrokerError {
@@ -181,7 +190,6 @@ async function lastLineOf(
   path: string,
 ): Promise<{ readonly end: ChainEnd; readonly isTorn: boolean; readonly isUnended: boolean }> {
   const stats: Stats = await file.stat();
-  if (!stats.isFile()) throw unusable(path, undefined);
   // Two lines: half a line may follow the last whole one.
   const tail = Buffer.alloc(Math.min(stats.size, 2 * LONGEST_LINE));
   await file.read(tail, 0, tail.length, stats.size - tail.length);
@@ -323,7 +331,7 @@ class AuditFile implements AuditSink {
       this.#file = next;
       await last?.close();
     } catch (error) {
-      this.options.observer?.failed?.(unusable(this.path, error));
+      this.options.observer?.failed?.(error);
     }
   }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { verifyAudit } from '../../src/cli/verify-audit.js';
 import { CHAIN_START, nextLine, type AuditEvent } from '../../src/operations/audit-chain.js';
 import { AuditTrail, lineSink, openAuditFile } from '../../src/operations/audit.js';
+import { LINKS, ODD_FILES } from '../support/odd-files.js';
 import { fc } from '../support/properties.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
 import { VirtualClock } from '../support/virtual-clock.js';
@@ -147,6 +148,26 @@ describe('a file', () => {
     expect((await verifyAudit([path], { after: before.head })).whole).toBe(true);
     expect((await verifyAudit([path, moved])).whole).toBe(false);
   });
+
+  test.each(Object.entries({ ...ODD_FILES, 'a link to a device': LINKS['to a device'] }))(
+    'that %s has taken the place of stays in use, since that would lose lines',
+    async (_what, make) => {
+      const folder = await newFolder();
+      const [path, moved] = [join(folder, 'audit.jsonl'), join(folder, 'audit.jsonl.1')];
+      const failures: unknown[] = [];
+      const observer = { failed: (error: unknown) => void failures.push(error) };
+      const trail = new AuditTrail({ sink: await openAuditFile(path, { observer }), clock });
+      trail.record(served('orders'));
+      await rename(path, moved);
+      await make?.(path);
+      trail.reopen();
+      for (let count = 0; count < 500 && failures.length === 0; count += 1) await tick();
+      trail.record(served('billing'));
+      await trail.close();
+      expect(failures).toMatchObject([{ code: 'AUDIT_FILE_UNUSABLE' }]);
+      expect(await verifyAudit([moved])).toMatchObject({ whole: true, lines: 4 });
+    },
+  );
 
   test.each([1, 20, 100, -1])('with half a line (%d bytes) says so', async (kept) => {
     const path = join(await newFolder(), 'audit.jsonl');

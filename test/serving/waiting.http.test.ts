@@ -359,10 +359,9 @@ describe('where as many wait as may', () => {
     const greedy = Array.from({ length: LIMIT }, () => 'greedy');
     const held = undefined;
     expect(await waits([...greedy, 'greedy'])).toEqual([...greedy.map(() => held), 'none']);
-    expect(await waits([...greedy, 'a', 'b', 'a', 'a', 'b'])).toEqual([
-      ...['over', 'over', 'over', 'over', held, held],
-      ...[held, held, held, 'none', held],
-    ]);
+    const ends = await waits([...greedy, 'a', 'b', 'a', 'a', 'b']);
+    expect(ends.slice(0, LIMIT)).toEqual(['over', 'over', 'over', 'over', held, held]);
+    expect(ends.slice(LIMIT)).toEqual([held, held, held, 'none', held]);
   });
 
   test('whoever holds all others back, each of up to that many peers has a place', async () => {
