@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { inspect } from 'node:util';
 import { Cron } from 'croner';
 // The form of zod that bundlers make small: 25 kB less in each function on AWS Lambda.
@@ -89,10 +89,10 @@ export const addressRange: Reader<AddressRange> = z.pipe(
     if (text !== (bits === undefined ? address : `${address}/${bits}`))
       return 'a range has one "/"';
     if (bits === undefined) return undefined;
+    if (!/^[1-9]\d{0,2}$/.test(bits) || Number(bits) > most)
+      return `the length of a prefix must be from 1 to ${most}`;
     // All addresses are nobody in particular.
-    return /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= most
-      ? undefined
-      : `the length of a prefix must be from 1 to ${most}`;
+    return fitsAllOfIpv4(address, Number(bits)) ? 'it fits every IPv4 address' : undefined;
   }),
   z.transform((text): AddressRange => {
     const [address = '', bits] = text.split('/', 2);
@@ -100,6 +100,14 @@ export const addressRange: Reader<AddressRange> = z.pipe(
     return { address, family, prefix: Number(bits ?? (family === 'ipv4' ? 32 : 128)) };
   }),
 );
+
+/** Whether a range of IPv6 addresses has all those that stand for IPv4 ones (RFC 4291 §2.5.5.2). */
+function fitsAllOfIpv4(address: string, prefix: number): boolean {
+  if (isIP(address) !== 6) return false;
+  const range = new BlockList();
+  range.addSubnet(address, prefix, 'ipv6');
+  return range.check('0.0.0.0') && range.check('255.255.255.255');
+}
 
 /** Base64 (RFC 4648 §4, with padding) of exactly as many bytes. */
 export function base64Bytes(length: number): Reader<HiddenBytes> {

@@ -40,6 +40,10 @@ describe('the settings of TLS', () => {
       '10.0.0.0/',
       '::/0',
       '::/129',
+      // Each of them has every IPv4 address.
+      '::ffff:0.0.0.0/96',
+      '::ffff:10.0.0.1/64',
+      '::/1',
       '10.0.0.1,',
       'fe80::1%eth0',
     ]
