@@ -164,6 +164,8 @@ interface MetadataOptions {
   readonly tokens: readonly Pick<KeptToken, 'cache' | 'scope'>[];
   /** Whether requests may wait for a token to change. */
   readonly offersWait: boolean;
+  /** Whether tokens are introspected. Default: no. */
+  readonly introspects?: boolean;
 }
 
 /** A host name, an IPv4 address or an IPv6 address in brackets, with an optional port. */
@@ -186,9 +188,11 @@ export class MetadataEndpoint implements Endpoint {
   readonly #publicPath: string;
   readonly #tokens: MetadataOptions['tokens'];
   readonly #offersWait: boolean;
+  readonly #introspects: boolean;
 
   constructor(options: MetadataOptions) {
     this.#offersWait = options.offersWait;
+    this.#introspects = options.introspects === true;
     this.#publicUrl = options.publicUrl?.replace(/\/+$/, '');
     this.#publicPath = pathWithin(this.#publicUrl);
     this.#tokens = options.tokens;
@@ -213,6 +217,7 @@ export class MetadataEndpoint implements Endpoint {
       grant_types_supported: ['client_credentials'],
       // Required by RFC 8414 §2, and empty: there is no authorization endpoint.
       response_types_supported: [],
+      ...(this.#introspects && { introspection_endpoint: `${issuer}/oauth2/introspect` }),
       ...(scopes.length > 0 && { scopes_supported: scopes }),
       ...(this.#offersWait && { [MAX_WAIT_MEMBER]: MAX_WAIT_SECONDS }),
     });

@@ -166,7 +166,12 @@ export function createServing(options: ServingOptions): Serving {
     introspect: guarded(new IntrospectEndpoint({ login, receivers, observer }), observer),
     authorize: { ...guarded(authorize, observer), answerNow: authorize.answerNow },
     metadata: guarded(
-      new MetadataEndpoint({ publicUrl, tokens, offersWait: waiting.isOffered }),
+      new MetadataEndpoint({
+        publicUrl,
+        tokens,
+        offersWait: waiting.isOffered,
+        introspects: receivers !== undefined,
+      }),
       observer,
     ),
     keepWarm: () => {
