@@ -13,6 +13,7 @@ const HELP = `npm run bench -- [flags]
                     client-calls, lambda
   --quick           5 rounds of 2 seconds, a warm-up of 2, 3 starts: to see that it runs, not to judge
   --dist=FOLDER     a build in another folder (default: dist)
+  --beside=FOLDER   another build, which the load and the start of serve are measured beside
   --help
 `;
 
@@ -45,6 +46,7 @@ export function readFlags() {
       only: { ...text, default: PARTS.join(',') },
       quick: { type: 'boolean', default: false },
       dist: { ...text, default: fileURLToPath(new URL('../dist', import.meta.url)) },
+      beside: text,
       help: { type: 'boolean', default: false },
     },
   });
@@ -64,6 +66,7 @@ export function readFlags() {
     starts: positive('starts', given.starts),
     only,
     dist: given.dist,
+    beside: given.beside,
   };
 }
 

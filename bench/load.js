@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
+import { openBuild } from './build.js';
 import { forked } from './forked.js';
 import { fetchAnswer, requireSameShape, withoutNodesOwn } from './same-answer.js';
 import { setScene } from './scene.js';
@@ -13,19 +14,23 @@ const MOST_P99 = 2;
 /** With less to gain the hot lane would not be worth its file. */
 const MOST_OF_FRAMEWORK = 0.8;
 const MOST_MEMORY = 150 * 1024 * 1024;
+/** Two processes of one build differ by as much. */
+const LEAST_BESIDE = 0.97;
+const MOST_MEMORY_BESIDE = 1.05;
 
 /** What the hot lane leaves to the framework; the answer is the same. */
 const AROUND_HOT_LANE = { 'cache-control': 'max-age=300' };
 
 /**
  * The broker as `serve` runs it, and a bare `node:http` server that sends the same answer, under the same load; and the broker
- * once more, asked in a way that its hot lane leaves to Fastify and Nest.
+ * once more, asked in a way that its hot lane leaves to Fastify and Nest. With `--beside` another build's broker takes its turns, too.
  */
 export async function measureLoad(build, flags, tell) {
   const scene = await setScene(build);
   const bare = forked('./bare-server.js');
   const generator = forked('./load-generator.js');
   let broker;
+  let beside;
   try {
     broker = await startBroker(build, 'serve', scene.env, join(scene.folder, 'serve.log'));
     const { authorization } = scene;
@@ -44,6 +49,12 @@ export async function measureLoad(build, flags, tell) {
       framework: { url: brokerUrl, pid: broker.pid, headers: AROUND_HOT_LANE, rounds: [] },
     };
     requireSameShape(await fetchAnswer(brokerUrl, authorization, AROUND_HOT_LANE), answer);
+    if (flags.beside !== undefined) {
+      beside = await startOther(openBuild(flags.beside));
+      servers.beside = { ...beside.server, rounds: [] };
+      // What only one of the two did would count against it.
+      delete servers.framework;
+    }
     let requests = 0;
     const load = async (server, seconds) => {
       const headers = { authorization, ...server.headers };
@@ -72,13 +83,73 @@ export async function measureLoad(build, flags, tell) {
     await requireLogged(broker.logFile, requests);
     return [
       ...loadRows(servers),
+      ...(servers.beside ? besideRows(servers) : []),
       memoryRow('memory of serve under load', servers.broker.rounds, MOST_MEMORY),
     ];
   } finally {
     await broker?.stop();
+    await beside?.stop();
     await Promise.all([bare.stop(), generator.stop()]);
     await scene.close();
   }
+}
+
+/** Another build's broker, with a store and a provider of its own. */
+async function startOther(build) {
+  const scene = await setScene(build);
+  const broker = await startBroker(build, 'serve', scene.env, join(scene.folder, 'serve.log'));
+  const url = `${broker.url}/v1/token`;
+  const { authorization } = scene;
+  await fetchAnswer(url, authorization);
+  return {
+    server: { url, pid: broker.pid, headers: { authorization } },
+    stop: async () => {
+      await broker.stop();
+      await scene.close();
+    },
+  };
+}
+
+/** The build that is measured, and the other one. */
+function besideRows({ broker, beside }) {
+  const row = (name, figure, format, target, isMet) => {
+    const [own, other] = [broker, beside].map(({ rounds }) => rounds.map((each) => each[figure]));
+    if ([...own, ...other].includes(undefined)) {
+      return { name, measured: 'SKIPPED: not told here' };
+    }
+    const quotient = pairedRatio(own, other);
+    return {
+      name,
+      measured: withSpread(spread(own), format),
+      reference: withSpread(spread(other), format),
+      ratio: ratio(quotient),
+      target,
+      met: isMet(quotient),
+    };
+  };
+  return [
+    row(
+      'requests per second, and of the other build',
+      'perSecond',
+      number,
+      `at least ${LEAST_BESIDE} times`,
+      (quotient) => quotient >= LEAST_BESIDE,
+    ),
+    row(
+      'processor time per request, and of the other build',
+      'processor',
+      microseconds,
+      `at most ${(1 / LEAST_BESIDE).toFixed(2)} times`,
+      (quotient) => quotient <= 1 / LEAST_BESIDE,
+    ),
+    row(
+      'memory of serve under load, and of the other build',
+      'resident',
+      megabytes,
+      `at most ${MOST_MEMORY_BESIDE} times`,
+      (quotient) => quotient <= MOST_MEMORY_BESIDE,
+    ),
+  ];
 }
 
 /** For information: dev mode carries the provider in the same process. */
@@ -147,16 +218,20 @@ function loadRows({ bare, broker, framework }) {
       ? []
       : [
           row('processor time per request', 'processor', microseconds),
-          row(
-            'the same by the hot lane, and by the framework',
-            'processor',
-            microseconds,
-            (quotient) => ({
-              target: `at most ${MOST_OF_FRAMEWORK} times`,
-              met: quotient <= MOST_OF_FRAMEWORK,
-            }),
-            framework,
-          ),
+          ...(framework === undefined
+            ? []
+            : [
+                row(
+                  'the same by the hot lane, and by the framework',
+                  'processor',
+                  microseconds,
+                  (quotient) => ({
+                    target: `at most ${MOST_OF_FRAMEWORK} times`,
+                    met: quotient <= MOST_OF_FRAMEWORK,
+                  }),
+                  framework,
+                ),
+              ]),
         ]),
   ];
 }

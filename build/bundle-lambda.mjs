@@ -8,6 +8,34 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** The functions by the name of their bundle. Each exports `handler`. */
 export const FUNCTIONS = { rotation: 'src/lambda.ts', http: 'src/lambda-http.ts' };
 
+/** What `serverless.yml` reads the broker's configuration file with; not part of a function. */
+const DEPLOYMENT = { deployment: 'src/lambda/deployment-file.ts' };
+
+/** CommonJS packages in a bundle load modules of Node.js with it. */
+const REQUIRE = `import { createRequire as createRequireOfBundle } from 'node:module';
+const require = createRequireOfBundle(import.meta.url);`;
+
+/**
+ * Writes `deployment.mjs` into a folder: `readDeployment`, for the deployment with several tokens.
+ */
+export async function bundleDeployment(folder = join(root, 'dist-lambda')) {
+  await build({
+    absWorkingDir: root,
+    entryPoints: DEPLOYMENT,
+    outdir: folder,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    keepNames: true,
+    banner: { js: REQUIRE },
+    // Never loaded: no secret is touched here.
+    external: ['@aws-sdk/*', 'libsql'],
+    logLevel: 'warning',
+  });
+}
+
 /**
  * Writes `rotation.mjs` and `http.mjs` into a folder, with their source maps beside them.
  *
@@ -42,6 +70,7 @@ export async function bundleLambda(folder = join(root, 'dist-lambda')) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { outputs } = await bundleLambda(process.argv[2]);
+  await bundleDeployment(process.argv[2]);
   for (const [file, { bytes, entryPoint }] of Object.entries(outputs)) {
     if (entryPoint !== undefined) process.stdout.write(`${basename(file)}: ${bytes} bytes\n`);
   }

@@ -4,7 +4,7 @@ const SHARED = ['version', 'license', 'author', 'homepage', 'repository', 'bugs'
 /** The broker: its command, and the doors for applications. */
 export const BROKER = {
   name: 'service-token-broker',
-  entries: ['cli.ts', 'lambda.ts', 'main.ts', 'server.ts'],
+  entries: ['cli.ts', 'config-reader.ts', 'lambda.ts', 'main.ts', 'server.ts'],
 };
 
 /** What services import. */
@@ -42,12 +42,13 @@ export function brokerManifest(shared) {
     exports: {
       './server': door('server'),
       './lambda': door('lambda'),
+      './openapi.json': './openapi.json',
       './package.json': './package.json',
     },
     typesVersions: {
       '*': { server: ['./types/server.d.ts'], lambda: ['./types/lambda.d.ts'] },
     },
-    files: ['dist', 'types', 'src', 'CHANGELOG.md'],
+    files: ['dist', 'types', 'src', 'openapi.json', 'CHANGELOG.md'],
     dependencies: shared.dependencies,
   };
 }

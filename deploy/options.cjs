@@ -1,7 +1,15 @@
 'use strict';
 
 const { createHash } = require('node:crypto');
-const { Mistake, readSchedule } = require('./schedule.cjs');
+const {
+  configVariable,
+  furtherResources,
+  furtherSecrets,
+  MOST_PEERS_SECRETS,
+  packageFile,
+  readDeployment,
+  readSchedules,
+} = require('./tokens.cjs');
 
 /**
  * Translates the parameters of serverless.yml for CloudFormation, and checks them: splits lists at
@@ -40,19 +48,60 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
     ),
     ...mistakesIn(given, lists, { stage, region }),
   ];
-  let rotation = { expression: given.schedule, missing: UNKNOWN_ALARM, expiringSeconds: 0 };
-  try {
-    rotation = readSchedule(given);
-  } catch (error) {
-    if (!(error instanceof Mistake)) throw error;
-    mistakes.push(error.message);
-  }
-
+  // The file is read by the broker's rules for the parameters, too: first they have to be right.
+  const deployment = await readDeployment(mistakes.length > 0 ? { config: '' } : given, stage);
+  const { schedules, mistakes: badSchedules } = readSchedules(given, deployment);
+  mistakes.push(...deployment.mistakes, ...badSchedules);
+  const rotation = schedules.get('default') ?? {
+    expression: given.schedule,
+    missing: UNKNOWN_ALARM,
+    expiringSeconds: 0,
+  };
+  const further = {
+    ...deployment,
+    peersSecrets: Array.from(
+      { length: Number(given.peersSecrets) - 1 || 0 },
+      (_, index) => index + 2,
+    ),
+    regions,
+    stage,
+    prefix: `service-token-broker/${stage}`,
+    window: given.window,
+  };
+  const hasTokens = deployment.tokens.length > 0;
   const inVpc = vpcId !== '';
   const endpoint = inVpc && given.secretsManagerEndpoint === 'true';
   const people = [...administrators, ROOT_USER];
+  const who = {
+    regions,
+    /** The principals that the secrets' resource policies do not deny. */
+    mayReadToken: [arnOf('RotationRole'), arnOf('HttpRole'), ...brokerRoles, ...people],
+    mayWriteToken: [arnOf('RotationRole'), ...people],
+    mayReadCredentials: [arnOf('RotationRole'), ...people],
+    mayReadPeers: [...brokerRoles, ...people],
+    mayWritePeers: people,
+
+    /**
+     * Principals of other accounts need a resource's own permission besides IAM's. For those of the stack's account these
+     * statements allow nothing that IAM does not: an account in a policy only delegates to it.
+     */
+    letBrokersRead: statementFor('Brokers', brokerRoles, READING),
+    letBrokersRotate: statementFor(
+      'BrokersRotate',
+      brokerRoles,
+      ['secretsmanager:RotateSecret'],
+      ONLY_NOW,
+    ),
+    letAdministratorsEdit: statementFor('Administrators', administrators, [...READING, ...WRITING]),
+  };
+  const packageOf = (bundle) => [
+    '!**',
+    bundle,
+    ...(mistakes.length > 0 ? [] : packageFile(deployment)),
+  ];
 
   return {
+    ...who,
     /** Throws when a parameter is wrong, with all mistakes at once. Everything else accepts any values. */
     get checked() {
       if (mistakes.length > 0) throw refusal(mistakes);
@@ -69,46 +118,10 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
     missingInWords: spanInWords(rotation.missing.period * rotation.missing.periods),
     expiringSeconds: rotation.expiringSeconds,
 
-    /** The principals that the secrets' resource policies do not deny. */
-    mayReadToken: [arnOf('RotationRole'), arnOf('HttpRole'), ...brokerRoles, ...people],
-    mayWriteToken: [arnOf('RotationRole'), ...people],
-    mayReadCredentials: [arnOf('RotationRole'), ...people],
     /** What the rotation function may prove to the provider with. */
-    useSigningKey:
-      given.kmsKeyArn === ''
-        ? NOTHING
-        : {
-            Sid: 'SignAssertions',
-            Effect: 'Allow',
-            Action: ['kms:GetPublicKey', 'kms:Sign'],
-            Resource: given.kmsKeyArn,
-          },
-    askForIdentityToken:
-      given.awsTokenAudience === ''
-        ? NOTHING
-        : {
-            Sid: 'AskForIdentityToken',
-            Effect: 'Allow',
-            Action: 'sts:GetWebIdentityToken',
-            Resource: '*',
-            Condition: {
-              'ForAllValues:StringEquals': { 'sts:IdentityTokenAudience': given.awsTokenAudience },
-              NumericLessThanEquals: { 'sts:DurationSeconds': 120 },
-            },
-          },
-    mayReadPeers: [...brokerRoles, ...people],
-    mayWritePeers: people,
+    useSigningKey: useSigningKey(given.kmsKeyArn),
+    askForIdentityToken: askForIdentityToken(given.awsTokenAudience),
 
-    /**
-     * Principals of other accounts need a resource's own permission besides IAM's. For those of the stack's account these
-     * statements allow nothing that IAM does not: an account in a policy only delegates to it.
-     */
-    letBrokersRead: statementFor('Brokers', brokerRoles, READING),
-    letBrokersRotate: statementFor('BrokersRotate', brokerRoles, ['secretsmanager:RotateSecret'], {
-      Null: { 'secretsmanager:RotationLambdaARN': 'true' },
-      BoolIfExists: { 'secretsmanager:ModifyRotationRules': 'false' },
-    }),
-    letAdministratorsEdit: statementFor('Administrators', administrators, [...READING, ...WRITING]),
     letBrokersDecrypt: statementFor('Brokers', brokerRoles, ['kms:Decrypt'], VIA_SECRETS_MANAGER),
     letAdministratorsEncrypt: statementFor(
       'Administrators',
@@ -117,9 +130,58 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
       VIA_SECRETS_MANAGER,
     ),
     otherAccounts: permissionsForOtherAccounts(
-      peers.map((peer) => peer.replace(/^.*=(?=arn:)/, '')),
+      [
+        ...new Set([
+          ...peers.map((peer) => peer.replace(/^.*=(?=arn:)/, '')),
+          ...deployment.iamPeers,
+        ]),
+      ],
       brokerRoles,
     ),
+
+    /** What there is beyond one token and one peers secret. Without it everything else is as it was. */
+    further: furtherResources(further, schedules, who, {
+      proofStatements: ({ kmsKeyArn = '', awsTokenAudience = '' }) => [
+        useSigningKey(kmsKeyArn),
+        askForIdentityToken(awsTokenAudience),
+      ],
+      askForRotation: (secrets) => ({
+        Sid: 'AskForRotation',
+        Effect: 'Allow',
+        Action: 'secretsmanager:RotateSecret',
+        Resource: secrets,
+        Condition: ONLY_NOW,
+      }),
+    }),
+    /** The end of a filter's pattern, which then counts the lines about the token `default` alone. */
+    ofDefault: hasTokens ? ' && $.tokenName NOT EXISTS' : '',
+    notices: [
+      'RotationDoneRule',
+      'RotationFailedRule',
+      ...(hasTokens ? ['TokensRotationDoneRule', 'TokensRotationFailedRule'] : []),
+    ].map(arnOf),
+    secretsBehindEndpoint: [
+      'CredentialsSecret',
+      'TokenSecret',
+      'PeersSecret',
+      ...furtherSecrets(further),
+    ].map((id) => ({ Ref: id })),
+    rotationEnvironment: {
+      BROKER_CREDENTIALS_SECRET_ID: { Ref: 'CredentialsSecret' },
+      ...configVariable(deployment),
+    },
+    httpEnvironment: {
+      BROKER_HTTP_IAM_PEERS: given.peers,
+      // The stack's endpoint reaches only its own Region.
+      BROKER_AWS_FALLBACK_REGIONS: endpoint ? '' : regions.join(','),
+      ...configVariable(deployment),
+    },
+    get rotationPackage() {
+      return packageOf('dist-lambda/rotation.mjs');
+    },
+    get httpPackage() {
+      return packageOf('dist-lambda/http.mjs');
+    },
 
     replicas: regions.length === 0 ? NOTHING : regions.map((name) => ({ Region: name })),
     /** A replica has the primary's name, and its suffix of six characters. */
@@ -131,9 +193,6 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
       { Ref: 'PeersSecret' },
       ...regions.map((name) => replicaArn(name, stage, 'peers')),
     ],
-
-    /** The stack's endpoint reaches only its own Region. */
-    fallbackRegions: endpoint ? '' : regions.join(','),
 
     subscriptions:
       emails.length === 0
@@ -154,11 +213,42 @@ module.exports = async ({ options, resolveVariable, resolveConfigurationProperty
 
 const READING = ['secretsmanager:DescribeSecret', 'secretsmanager:GetSecretValue'];
 const WRITING = ['secretsmanager:PutSecretValue', 'secretsmanager:UpdateSecretVersionStage'];
+/** To rotate now, but not to change who rotates, or when. */
+const ONLY_NOW = {
+  Null: { 'secretsmanager:RotationLambdaARN': 'true' },
+  BoolIfExists: { 'secretsmanager:ModifyRotationRules': 'false' },
+};
 const VIA_SECRETS_MANAGER = {
   StringEquals: {
     'kms:ViaService': { 'Fn::Sub': 'secretsmanager.${AWS::Region}.amazonaws.com' },
   },
 };
+
+function useSigningKey(keyArn) {
+  return keyArn === ''
+    ? NOTHING
+    : {
+        Sid: 'SignAssertions',
+        Effect: 'Allow',
+        Action: ['kms:GetPublicKey', 'kms:Sign'],
+        Resource: keyArn,
+      };
+}
+
+function askForIdentityToken(audience) {
+  return audience === ''
+    ? NOTHING
+    : {
+        Sid: 'AskForIdentityToken',
+        Effect: 'Allow',
+        Action: 'sts:GetWebIdentityToken',
+        Resource: '*',
+        Condition: {
+          'ForAllValues:StringEquals': { 'sts:IdentityTokenAudience': audience },
+          NumericLessThanEquals: { 'sts:DurationSeconds': 120 },
+        },
+      };
+}
 
 /**
  * A statement of a resource's policy for principals by their ARNs. It names their accounts, so that a role need not exist
@@ -383,6 +473,8 @@ function mistakesIn(given, lists, { stage, region }) {
   if ((given.vpcId === '') !== (lists.subnetIds.length === 0)) {
     found.push('Give both parameters vpcId and subnetIds, or neither.');
   }
+  require('peersSecrets', /^[1-9]\d?$/.test(given.peersSecrets) &&
+    Number(given.peersSecrets) <= MOST_PEERS_SECRETS, `a number from 1 to ${MOST_PEERS_SECRETS}`);
   require('secretsManagerEndpoint', ['true', 'false'].includes(
     given.secretsManagerEndpoint,
   ), 'true or false');

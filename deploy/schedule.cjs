@@ -45,7 +45,10 @@ function readSchedule({ schedule, window, tokenLifetime }) {
         `Rotate more often, shorten the window, or give the life that the provider's tokens really have, as in tokenLifetime=30d.`,
     );
   }
-  return { expression: starts.expression, gap, ...alarmsFor(gap, life) };
+  const alarms = alarmsFor(gap, life);
+  // By its age, a token is seen to be overdue whatever the schedule; the period of the probe is added.
+  const missingSeconds = (gap + Math.min(HOUR, (life - gap) / 2)) / 1000;
+  return { expression: starts.expression, gap, missingSeconds, ...alarms };
 }
 
 /**
@@ -234,4 +237,36 @@ function inWords(span) {
     : `${hours} hour${hours === 1 ? '' : 's'}`;
 }
 
-module.exports = { Mistake, readSchedule };
+/** `*`, or days and ranges of days, in numbers from 0 for Sunday or by name. */
+const WEEKDAY_LIST = new RegExp(
+  `^(?:\\*|(?:DAY|[0-6]-[0-6]|NAME-NAME)(?:,(?:DAY|[0-6]-[0-6]|NAME-NAME))*)$`
+    .replaceAll('DAY', '(?:[0-7]|NAME)')
+    .replaceAll('NAME', `(?:${WEEKDAYS.join('|')})`),
+  'i',
+);
+
+/**
+ * A cron expression of the broker (`rotation.cron`: five fields, Sunday is 0) in Secrets Manager's notation.
+ *
+ * @throws {Mistake} for one that has no counterpart there.
+ */
+function awsCron(expression) {
+  const wrong = (why) =>
+    new Mistake(
+      `"${expression}" cannot be a schedule of Secrets Manager: ${why}. Good ones are 0 3,15 * * * and 0 3 * * *, in UTC.`,
+    );
+  let fields = expression.trim().split(/\s+/);
+  if (fields.length === 6 && fields[0] === '0') fields = fields.slice(1);
+  if (fields.length !== 5) throw wrong('it does not have five fields');
+  const [minutes, hours, days, months, weekdays] = fields;
+  if (!/^[\d*,/-]+$/.test(days)) throw wrong('the days of the month are not numbers');
+  if (days !== '*' && weekdays !== '*') {
+    throw wrong('it has both days of the month and days of the week');
+  }
+  if (!WEEKDAY_LIST.test(weekdays)) throw wrong('the days of the week are not 0 to 6 or names');
+  if (weekdays === '*') return `cron(${minutes} ${hours} ${days} ${months} ? *)`;
+  const shifted = weekdays.replaceAll(/\d/g, (day) => String((Number(day) % 7) + 1));
+  return `cron(${minutes} ${hours} ? ${months} ${shifted} *)`;
+}
+
+module.exports = { awsCron, Mistake, readSchedule };

@@ -1,7 +1,7 @@
 import { coreOf, createCore, type Core, type TokenCore } from '../composition/core.js';
 import { openStore } from '../composition/open-store.js';
 import { DEFAULT_NAME, type BrokerConfig } from '../config/broker-config.js';
-import { loadConfig } from '../config/load-config.js';
+import { loadWithFile, type LoadedConfig } from '../config/load-config.js';
 import type { Coverage } from '../rotation/coverage.js';
 import type { RotationMode } from '../rotation/rotation.js';
 import { systemClock } from '../tokens/time.js';
@@ -14,10 +14,15 @@ export interface CommandContext {
 }
 
 /** Reads the configuration; its warnings go to standard error. @throws {ConfigError} */
-export function readConfig({ env, output }: CommandContext): BrokerConfig {
-  const config = loadConfig({ env });
-  for (const warning of config.warnings) warn(output, warning);
-  return config;
+export function readConfig(context: CommandContext): BrokerConfig {
+  return readConfigAndFile(context).config;
+}
+
+/** As {@link readConfig}, for a command that goes on to follow the file. @throws {ConfigError} */
+export function readConfigAndFile({ env, output }: CommandContext): LoadedConfig {
+  const loaded = loadWithFile({ env });
+  for (const warning of loaded.config.warnings) warn(output, warning);
+  return loaded;
 }
 
 /** How a command uses the store. */

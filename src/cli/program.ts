@@ -89,9 +89,10 @@ function addServers(program: Command, run: Run, settings: string): void {
     .addHelpText('after', `\nConfiguration:\n${settings}`)
     .action(() =>
       run(async (context) => {
-        const { readConfig } = await import('./command.js');
+        const { readConfigAndFile } = await import('./command.js');
         const { runBroker } = await import('../composition/http-server.js');
-        await runBroker(readConfig(context));
+        const { config, file } = readConfigAndFile(context);
+        await runBroker(config, file && { configFile: { ...file, env: context.env } });
       }),
     );
   program

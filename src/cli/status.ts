@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http';
+import { json } from 'node:stream/consumers';
 import { coverageOf, type Core, type TokenCore } from '../composition/core.js';
 import { worstGap, type Coverage } from '../rotation/coverage.js';
 import { pendingLeftover, rotationMode, type RotationMode } from '../rotation/rotation.js';
@@ -323,15 +325,21 @@ const TIMEOUT = 5_000;
 /** Asks a broker's `/health/ready`. A broker that does not answer is a finding, not an error. */
 export async function askBroker(url: string): Promise<BrokerHealth> {
   try {
-    const response = await fetch(new URL('/health/ready', url), {
-      signal: AbortSignal.timeout(TIMEOUT),
-      redirect: 'manual',
-    });
-    return judgeHealth(url, response.ok, await response.json());
+    const { status, body } = await read(new URL('/health/ready', url));
+    return judgeHealth(url, status === 200, body);
   } catch (error) {
     const words = `no answer at ${url} (${failureOf(error)})`;
     return { url, state: 'no answer', words, reasons: [] };
   }
+}
+
+/** A GET without `fetch`, whose load takes longer than the answer. */
+async function read(url: URL): Promise<{ readonly status: number; readonly body: unknown }> {
+  const { get } = await (url.protocol === 'https:' ? import('node:https') : import('node:http'));
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(url, { agent: false, signal: AbortSignal.timeout(TIMEOUT) }, resolve).on('error', reject);
+  });
+  return { status: response.statusCode ?? 0, body: await json(response) };
 }
 
 /**
@@ -386,6 +394,7 @@ function printable(value: unknown): string {
 
 function failureOf(error: unknown): string {
   const { name } = fields(error);
+  if (name === 'AbortError') return `none within ${TIMEOUT / 1_000} s`;
   if (name === 'SyntaxError') return 'the response is not from a broker';
   return systemCode(error) ?? (typeof name === 'string' ? name : 'unknown reason');
 }

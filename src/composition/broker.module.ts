@@ -11,9 +11,10 @@ import {
 } from '@nestjs/common';
 import type { BrokerConfig } from '../config/broker-config.js';
 import {
+  OpenApiController,
   OpenEndpoints,
   OperationsModule,
-  type OperationsEndpoints,
+  type OpenOperationsEndpoints,
 } from '../operations/operations.module.js';
 import { RotationModule } from '../rotation/rotation-schedule.js';
 import { ServingModule } from '../serving/serving.module.js';
@@ -87,8 +88,8 @@ export class BrokerModule {
   /**
    * Around a runtime that exists already. The application closes its store.
    *
-   * @param options `opensDetails`: whether everybody who reaches the application's port sees the details of health and
-   *   the metrics. Default: false.
+   * @param options `opensDetails`: whether everybody who reaches the application's port sees the details of health, the
+   *   metrics and `/openapi.json`. Default: false.
    */
   static forRuntime(
     runtime: BrokerRuntime,
@@ -114,6 +115,7 @@ function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicMod
           readiness,
           metrics,
           clock: core.clock,
+          publicUrl: core.config.http.publicUrl,
           ...(!opensDetails && { login: serving.login, observer: servingObserver }),
         }),
       }),
@@ -128,11 +130,12 @@ function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicMod
         }),
       }),
     ],
+    controllers: opensDetails ? [OpenApiController] : [],
     providers: [
       {
         provide: ManagementServer,
         inject: [BrokerRuntime, OpenEndpoints],
-        useFactory: ({ core }: BrokerRuntime, endpoints: OperationsEndpoints) =>
+        useFactory: ({ core }: BrokerRuntime, endpoints: OpenOperationsEndpoints) =>
           new ManagementServer(core.config.http.management, endpoints),
       },
     ],

@@ -1,4 +1,4 @@
-import type { RequestListener } from 'node:http';
+import { maxHeaderSize, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NestFactory } from '@nestjs/core';
@@ -70,7 +70,8 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
     // A token URL is often written with a trailing slash.
-    routerOptions: { ignoreTrailingSlash: true },
+    // The name of a token that is too long is one that nobody has, not a URL that is too long.
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: maxHeaderSize },
     // An invalid path. Fastify's own answer repeats it, and it may hold a token.
     frameworkErrors: (error: unknown, _request: unknown, reply: FrameworkReply) =>
       errors.answer(error, reply),
@@ -208,15 +209,21 @@ export async function runBroker(
 ): Promise<void> {
   const { prepare, started, ...replaced } = options;
   const signal = nextSignal();
+  const stopsWatching = new AbortController();
   const delay = config.http.shutdownDelaySeconds * 1_000;
   void signal.received.then(() => endProcessAfter(delay + DEADLINE));
   try {
     const runtime = await createRuntime(config, replaced);
     const { log, core } = runtime;
     for (const warning of config.warnings) log.warn(warning);
-    // Without an audit the signal ends the process, as it always did.
-    const { audit } = runtime;
-    if (audit !== undefined) process.on('SIGHUP', () => audit.reopen());
+    const { audit, configWatch } = runtime;
+    // Without either of them the signal ends the process, as it always did.
+    if (audit !== undefined || configWatch !== undefined) {
+      process.on('SIGHUP', () => {
+        audit?.reopen();
+        void configWatch?.reread();
+      });
+    }
     let broker: RunningBroker;
     try {
       await prepare?.(runtime);
@@ -228,9 +235,11 @@ export async function runBroker(
     const { url, managementUrl } = broker;
     log.info({ url, managementUrl, store: core.store.name }, 'the broker listens');
     started?.(broker);
+    void configWatch?.run(stopsWatching.signal);
     await Promise.race([warnOfCoverage(runtime), signal.received]);
     const name = await signal.received;
     runtime.failReadiness();
+    stopsWatching.abort();
     if (delay > 0) {
       const seconds = config.http.shutdownDelaySeconds;
       log.info({ signal: name, seconds }, 'the broker stops: not ready, and serving on meanwhile');

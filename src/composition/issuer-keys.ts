@@ -3,8 +3,10 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { Readable } from 'node:stream';
 import type { BrokerConfig } from '../config/broker-config.js';
+import type { IdentitiesConfig } from '../config/peer-sections.js';
+import type { FilePeers, FilePeersSource } from '../peers/file-peers.js';
 import type { TrustedIssuer } from '../peers/identities.js';
-import { WorkloadTokens } from '../peers/workload-tokens.js';
+import { TokenUses, WorkloadTokens } from '../peers/workload-tokens.js';
 import type { Clock } from '../tokens/time.js';
 import { createRemoteKeySet, type KeySet } from '../verification/index.js';
 
@@ -19,19 +21,54 @@ export function issuerKeys(issuer: TrustedIssuer, clock: Clock): KeySet {
   });
 }
 
-/** What accepts the workload tokens of the configured peers; `undefined` when there are none. */
-export function workloadTokensOf(
-  { identities: { issuers, peers }, tokens: [{ verification }] }: BrokerConfig,
+/** The peers of the configuration file while the broker runs. */
+export interface ReplaceableFilePeers extends FilePeersSource {
+  /**
+   * Takes other peers and issuers in place of all before. Tokens that were verified are judged anew; an issuer whose entry is
+   * the same keeps its keys; a token that was used once stays used.
+   */
+  replace(identities: IdentitiesConfig): void;
+}
+
+/** Makes what lets the peers of the configuration file in. */
+export function createFilePeers(
+  { identities, tokens: [{ verification }] }: Pick<BrokerConfig, 'identities' | 'tokens'>,
   clock: Clock,
-): WorkloadTokens | undefined {
-  if (peers.length === 0) return undefined;
-  return new WorkloadTokens({
-    issuers,
-    peers,
-    keysOf: (issuer) => issuerKeys(issuer, clock),
-    clock,
-    clockSkewSeconds: verification.clockSkewSeconds,
-  });
+): ReplaceableFilePeers {
+  const { clockSkewSeconds } = verification;
+  const uses = new TokenUses(clock, clockSkewSeconds);
+  let keys = new Map<TrustedIssuer, KeySet>();
+
+  const make = ({ issuers, peers }: IdentitiesConfig): FilePeers => {
+    const kept = keepSame([...keys.keys()], issuers);
+    const next = new Map(kept.map((one) => [one, keys.get(one) ?? issuerKeys(one, clock)]));
+    const keysOf = (issuer: TrustedIssuer): KeySet => next.get(issuer) ?? issuerKeys(issuer, clock);
+    const workloadTokens =
+      kept.length === 0 || peers.length === 0
+        ? undefined
+        : new WorkloadTokens({ issuers: kept, peers, keysOf, clock, clockSkewSeconds, uses });
+    keys = next;
+    return { workloadTokens };
+  };
+
+  let current = make(identities);
+  return {
+    get current() {
+      return current;
+    },
+    replace: (next) => {
+      current = make(next);
+    },
+  };
+}
+
+/** The entries, each that equals a known one as the known one. */
+function keepSame(
+  known: readonly TrustedIssuer[],
+  entries: readonly TrustedIssuer[],
+): readonly TrustedIssuer[] {
+  const byText = new Map(known.map((one) => [JSON.stringify(one), one]));
+  return entries.map((one) => byText.get(JSON.stringify(one)) ?? one);
 }
 
 /** Files for the request for keys. Each is read anew every time: a cluster replaces both. */

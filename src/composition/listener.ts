@@ -10,7 +10,7 @@ import {
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
 import type { HttpConfig } from '../config/broker-config.js';
-import type { OperationsEndpoints } from '../operations/operations.module.js';
+import type { OpenOperationsEndpoints } from '../operations/operations.module.js';
 import {
   errorAnswer,
   notFound,
@@ -293,7 +293,7 @@ export async function requireFreePort(host: string, port: number, advice: string
 }
 
 /**
- * Health and metrics on a listener of their own, `BROKER_MANAGEMENT_PORT`, open to everybody who reaches it. It listens
+ * Health, metrics and the OpenAPI document on a listener of their own, `BROKER_MANAGEMENT_PORT`, open to everybody who reaches it. It listens
  * from before the broker serves until after its last request.
  */
 export class ManagementServer implements OnApplicationBootstrap, OnApplicationShutdown {
@@ -301,12 +301,13 @@ export class ManagementServer implements OnApplicationBootstrap, OnApplicationSh
   readonly #endpoints: ReadonlyMap<string, Endpoint>;
   #server: Server | undefined;
 
-  constructor(address: HttpConfig['management'], endpoints: OperationsEndpoints) {
+  constructor(address: HttpConfig['management'], endpoints: OpenOperationsEndpoints) {
     this.#address = address;
     this.#endpoints = new Map([
       ['/health/live', endpoints.live],
       ['/health/ready', endpoints.ready],
       ['/metrics', endpoints.metrics],
+      ['/openapi.json', endpoints.openapi],
     ]);
   }
 

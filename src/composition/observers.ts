@@ -11,6 +11,7 @@ import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { ServingObserver } from '../serving/endpoint.js';
 import { errorCode } from '../tokens/errors.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
+import type { ConfigWatchObserver } from './config-watch.js';
 import { tokenField } from './core.js';
 
 /** What is added to a line about a state that lasts. */
@@ -194,6 +195,35 @@ export function clockObserver(log: BrokerLogger, metrics: BrokerMetrics): ClockO
         log.info({ source, offsetSeconds }, "this machine's clock is right again");
       else log.warn({ source, state, offsetSeconds }, "this machine's clock is off");
     },
+  };
+}
+
+/** The most mistakes of a file in one line of the log. */
+const MOST_MISTAKES = 10;
+
+/** Logs what a changed configuration file means. @param file its path. */
+export function configObserver(log: BrokerLogger, file: string): ConfigWatchObserver {
+  return {
+    applied: ({ peers, issuers }) =>
+      log.info(
+        { file, peers: peers.length, trustedIssuers: issuers.length },
+        'the configuration file has changed: its peers and trusted issuers apply from now on',
+      ),
+    waiting: (keys) => {
+      if (keys.length === 0) log.info({ file }, 'nothing of the configuration file waits any more');
+      else {
+        log.warn(
+          { file, keys },
+          'the configuration file has changes that take effect at the next start',
+        );
+      }
+    },
+    mistaken: (mistakes) =>
+      log.error(
+        { file, mistakes: mistakes.slice(0, MOST_MISTAKES), count: mistakes.length },
+        'the configuration file has mistakes: what it said before stays in effect',
+      ),
+    corrected: () => log.info({ file }, 'the configuration file has no mistakes any more'),
   };
 }
 

@@ -1,10 +1,12 @@
 import { DEFAULT_NAME, type BrokerConfig } from '../config/broker-config.js';
+import type { LoadedFile } from '../config/load-config.js';
 import { ClockWatch } from '../operations/clock-watch.js';
 import type { ReadinessSource, TokenReadinessSource } from '../operations/health.js';
 import { openAudit, withAudit } from '../operations/audit-events.js';
 import type { AuditTrail } from '../operations/audit.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
+import { placeOf } from '../operations/request-log.js';
 import { createRotationGate, type RotationGate } from '../rotation/rotation-gate.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
 import { TokenWatch } from '../rotation/token-watch.js';
@@ -30,6 +32,7 @@ import {
 import {
   cacheObserver,
   clockObserver,
+  configObserver,
   fallbackObserver,
   rotationObserver,
   scheduleObserver,
@@ -37,13 +40,22 @@ import {
   tokenLog,
   watchObserver,
 } from './observers.js';
-import { workloadTokensOf } from './issuer-keys.js';
+import { ConfigWatch } from './config-watch.js';
+import { createFilePeers } from './issuer-keys.js';
 import { createReceiverSource } from './receiver-source.js';
 import { decideConnectionLimit, descriptorLimit } from './listener.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
 
+/** A configuration file that is followed while the broker runs. */
+export interface FollowedFile extends LoadedFile {
+  /** The environment that the broker was started with. */
+  readonly env: NodeJS.ProcessEnv;
+}
+
 /** What can be replaced in a {@link BrokerRuntime}. */
 export interface RuntimeOptions extends Pick<CoreOptions, 'store' | 'clock' | 'provider'> {
+  /** The file that the configuration was made of, to be read again when it changes. Default: it is not. */
+  readonly configFile?: FollowedFile;
   /** Default: as the configuration says, on standard output. */
   readonly log?: BrokerLogger;
 }
@@ -76,6 +88,8 @@ export interface BrokerRuntime {
   readonly readiness: ReadinessSource;
   /** What decisions are written to; `undefined` without `BROKER_AUDIT`. */
   readonly audit: AuditTrail | undefined;
+  /** Follows the configuration file; `undefined` when there is none to follow. */
+  readonly configWatch: ConfigWatch | undefined;
   /** Makes `/health/ready` answer 503 from now on, because the process stops. */
   readonly failReadiness: () => void;
 }
@@ -116,6 +130,7 @@ export async function createRuntime(
     tokenGeneratedAt: (name) => each.get(name)?.cache.status().value?.token.generatedAt,
     jwksStatus: (name) => each.get(name)?.core.keysState()?.status,
     droppedLogLines: () => droppedLines(log),
+    configFile: () => configWatch?.status(),
     clockOffsetSeconds: (source) => clockWatch.offsetSeconds(source),
     tokenAccepted: (name) => {
       const { watch, cache } = each.get(name) ?? {};
@@ -148,18 +163,32 @@ export async function createRuntime(
   });
   const trail = await openAudit(config.audit, core.clock, log);
   const plainObserver = servingObserver(log, metrics);
-  const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail);
-  const workloadTokens = workloadTokensOf(config, core.clock);
+  const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail, placeOf);
+  const filePeers = createFilePeers(config, core.clock);
   const serving = createServing({
     ...servingOptionsOf(core),
     receivers: createReceiverSource(core),
     authorizes: config.http.authorizes,
     observer,
-    ...(workloadTokens && { workloadTokens }),
+    filePeers,
     tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
     peerReads: cacheObserver('peers', log, metrics),
     maxWaiting: maxWaiting(config.http.maxConnections),
   });
+  const { configFile } = options;
+  const configWatch =
+    configFile &&
+    new ConfigWatch({
+      file: configFile,
+      env: configFile.env,
+      identities: config.identities,
+      apply: (identities) => {
+        filePeers.replace(identities);
+        serving.recheckWaiting();
+      },
+      clock: core.clock,
+      observer: configObserver(log, configFile.path),
+    });
   const gate = createRotationGate(core.clock);
   const each = new Map(
     [...serving.tokenCaches].map(([name, cache]): [string, TokenRuntime] => [
@@ -185,6 +214,7 @@ export async function createRuntime(
       isStopping = true;
     },
     audit: trail,
+    configWatch,
   };
 }
 

@@ -1,7 +1,8 @@
+import { trimPasted } from '../tokens/json.js';
 import { sourceOf, SECTION_NAMES, type ConfigFile, type SectionName } from './check-settings.js';
 import { suggest, type ConfigMistake } from './config-error.js';
 import { textOf } from './named-tokens.js';
-import { fileKey, SETTING_NAMES, type SettingName } from './settings.js';
+import { fileKey, SETTING_NAMES, settingOf, type SettingName } from './settings.js';
 
 const BY_KEY: ReadonlyMap<string, SettingName> = new Map(
   SETTING_NAMES.map((name) => [fileKey(name), name]),
@@ -58,4 +59,20 @@ function nestedValue(name: SettingName, path: string): ConfigMistake {
     problem: 'it is neither a single value nor a list of single values without commas',
     allowed: 'a single value, or a list where several are allowed',
   };
+}
+
+/**
+ * What a file says, by key and as text, but for `peers` and `trusted_issuers`: settings that are not as they are by default
+ * by their own keys, entries of the other sections as `tokens.ledger`.
+ */
+export function keysOf({ texts, sections = {} }: ConfigFile): ReadonlyMap<string, string> {
+  const settings = [...texts]
+    .filter(([name, text]) => trimPasted(text) !== settingOf(name).default)
+    .map(([name, text]) => [fileKey(name), trimPasted(text)] as const);
+  const entries = (['providers', 'tokens'] as const).flatMap((section) =>
+    Object.entries(sections[section] ?? {}).map(
+      ([name, entry]) => [`${section}.${name}`, JSON.stringify(entry)] as const,
+    ),
+  );
+  return new Map([...settings, ...entries].filter(([, text]) => text !== ''));
 }

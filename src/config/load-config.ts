@@ -1,10 +1,11 @@
+import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
-import { parseDocument } from 'yaml';
+import { isScalar, parseDocument, visit, type Document } from 'yaml';
 import { otherThanFile } from '../secrets/embedded/data-folder.js';
 import { decodeText, trimPasted } from '../tokens/json.js';
 import type { BrokerConfig } from './broker-config.js';
 import { checkSettings, type ConfigFile, type SettingDefaults } from './check-settings.js';
-import { fileMistake, readKeys } from './config-file.js';
+import { fileMistake, keysOf, readKeys } from './config-file.js';
 
 /** Options of {@link loadConfig}. */
 export interface LoadConfigOptions {
@@ -30,31 +31,68 @@ export interface LoadConfigOptions {
  * ```
  */
 export function loadConfig(options: LoadConfigOptions): BrokerConfig {
-  const { env, readFile = readFromDisk, defaults } = options;
-  const path = trimPasted(env['BROKER_CONFIG'] ?? '');
-  return checkSettings({
-    env,
-    ...(path !== '' && { file: readConfigFile(path, readFile) }),
-    ...(defaults && { defaults }),
-  });
+  return loadWithFile(options).config;
 }
 
-function readConfigFile(path: string, readFile: (path: string) => string): ConfigFile {
-  let text: string;
+/** A configuration file as it was when the broker was started. */
+export interface LoadedFile {
+  readonly path: string;
+  /** By {@link digestText}. */
+  readonly digest: string;
+  /** What it says, but for its peers and trusted issuers: see `keysOf`. */
+  readonly keys: ReadonlyMap<string, string>;
+}
+
+/** A configuration, and the file that it was made of: `undefined` when there was none. */
+export interface LoadedConfig {
+  readonly config: BrokerConfig;
+  readonly file: LoadedFile | undefined;
+}
+
+/** What tells one text of a file from another: its SHA-256. */
+export function digestText(text: string): string {
+  return hash('sha256', text, 'base64');
+}
+
+/** As {@link loadConfig}, for those who look later whether the file has changed. */
+export function loadWithFile(options: LoadConfigOptions): LoadedConfig {
+  const { env, readFile = readConfigText, defaults } = options;
+  const path = trimPasted(env['BROKER_CONFIG'] ?? '');
+  if (path === '')
+    return { config: checkSettings({ env, ...(defaults && { defaults }) }), file: undefined };
+  const { text, file } = readTextAndFile(path, readFile);
+  return {
+    config: checkSettings({ env, file, ...(defaults && { defaults }) }),
+    file: { path, digest: digestText(text), keys: keysOf(file) },
+  };
+}
+
+/** Reads a configuration file. What is wrong with it is among its mistakes. */
+export function readConfigFile(path: string, readFile = readConfigText): ConfigFile {
+  return readTextAndFile(path, readFile).file;
+}
+
+function readTextAndFile(
+  path: string,
+  readFile: (path: string) => string,
+): { readonly text: string; readonly file: ConfigFile } {
+  let text = '';
   try {
     text = readFile(path);
+    return { text, file: parseConfigFile(text, path) };
   } catch (error) {
-    return fileMistake(path, `it cannot be read (${codeOf(error)})`);
+    return { text, file: fileMistake(path, unreadable(error)) };
   }
-  return parseConfigFile(text, path);
 }
 
-function codeOf(error: unknown): string {
+/** What is wrong with a file that cannot be read. */
+export function unreadable(error: unknown): string {
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
-  return typeof code === 'string' && code !== '' ? code : 'for an unknown reason';
+  return `it cannot be read (${typeof code === 'string' && code !== '' ? code : 'for an unknown reason'})`;
 }
 
-function readFromDisk(path: string): string {
+/** The text of a configuration file. @throws {Error} with a `code`, which {@link unreadable} shows. */
+export function readConfigText(path: string): string {
   const text = decodeText(readRegularFile(path));
   if (text === undefined) throw unusable('not text in UTF-8');
   return text;
@@ -88,15 +126,23 @@ function unusable(why: string): Error {
  *
  * @param path the file's name in mistakes.
  */
-function parseConfigFile(content: string, path: string): ConfigFile {
+export function parseConfigFile(content: string, path: string): ConfigFile {
   const text = content.replace(/^\ufeff/, '');
-  // Pretty errors quote the file's lines, which may hold the master key.
-  const document = parseDocument(text, { prettyErrors: false, stringKeys: true });
+  const document = parseDocument(text, {
+    // Pretty errors quote the file's lines, which may hold the master key.
+    prettyErrors: false,
+    stringKeys: true,
+    // The parser compares each key with all others: seconds for thousands of peers.
+    uniqueKeys: false,
+  });
   const [error] = document.errors;
-  if (error !== undefined) {
-    const line = text.slice(0, error.pos[0]).split('\n').length;
-    return fileMistake(path, `it is not YAML: ${error.code} in line ${line}`);
-  }
+  const notYaml = (code: string, position: number): ConfigFile => {
+    const line = text.slice(0, position).split('\n').length;
+    return fileMistake(path, `it is not YAML: ${code} in line ${line}`);
+  };
+  if (error !== undefined) return notYaml(error.code, error.pos[0]);
+  const repeated = repeatedKey(document);
+  if (repeated !== undefined) return notYaml('DUPLICATE_KEY', repeated);
   let keys: unknown;
   try {
     keys = document.toJS({ maxAliasCount: 0 }) ?? {};
@@ -108,4 +154,24 @@ function parseConfigFile(content: string, path: string): ConfigFile {
     return fileMistake(path, 'it is not a list of keys and values');
   }
   return readKeys(keys, path);
+}
+
+/** Where a key stands that its map has already; `undefined` when there is none. */
+function repeatedKey(document: Document): number | undefined {
+  let position: number | undefined;
+  visit(document, {
+    Map: (_, { items }) => {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        const name = isScalar(key) ? key.value : key;
+        if (seen.has(name)) {
+          position = isScalar(key) ? key.range?.[0] : 0;
+          return visit.BREAK;
+        }
+        seen.add(name);
+      }
+      return undefined;
+    },
+  });
+  return position;
 }

@@ -1,16 +1,19 @@
 import * as z from 'zod/mini';
 import {
   findConflicts,
+  IAM,
   ISSUER_KINDS,
+  principalArn,
   subjectFault,
   type ConfiguredPeer,
   type IssuerKind,
   type TrustedIssuer,
+  type WorkloadIdentity,
 } from '../peers/identities.js';
 import { isPeerId, isTokenName } from '../peers/peers.js';
 import { SIGNATURE_ALGORITHMS } from '../verification/index.js';
 import type { ConfigMistake } from './config-error.js';
-import { isSecureOrLoopback, line, matching, url } from './values.js';
+import { iamPrincipal, isSecureOrLoopback, line, matching, url } from './values.js';
 
 /** The sections `trusted_issuers:` and `peers:`, as parsed from the file. */
 export interface PeerSections {
@@ -93,8 +96,11 @@ const issuerSchema = z.strictObject({
   token_file: z.optional(line),
 });
 
+const workloadIdentity = z.strictObject({ issuer: line, subject: line });
+const iamIdentity = z.strictObject({ iam: iamPrincipal });
+
 const peerSchema = z.strictObject({
-  identities: z.array(z.strictObject({ issuer: line, subject: line })).check(z.minLength(1)),
+  identities: z.array(z.unknown()).check(z.minLength(1)),
   tokens: z._default(z.array(z.string().check(z.refine(isTokenName))), []),
   roles: z._default(z.array(z.enum(['admin', 'introspect'])), []),
   enabled: z._default(z.boolean(), true),
@@ -114,7 +120,8 @@ const ALLOWED: Readonly<Record<string, string>> = {
   single_use: 'true or false',
   ca_file: 'the path of a PEM file',
   token_file: 'the path of a file',
-  identities: 'a list of identities, each with "issuer" and "subject"',
+  identities: 'a list of identities, each with "issuer" and "subject", or with "iam"',
+  iam: 'the ARN of an IAM role or user, without wildcards',
   subject: 'the subject exactly as in the tokens; "*" only for a whole segment between "/" and ":"',
   tokens: 'a list of names of configured tokens',
   roles: 'a list of admin, introspect',
@@ -282,10 +289,20 @@ function readPeer(
   }
   const given = reader.parse(peerSchema, value, at);
   if (given === undefined) return undefined;
-  const { identities, tokens, roles, enabled } = given;
-  identities.forEach(({ issuer: name, subject }, index) => {
-    const issuer = issuers.find((one) => one.name === name);
+  const { tokens, roles, enabled } = given;
+  const identities: WorkloadIdentity[] = [];
+  given.identities.forEach((entry, index) => {
     const place: Path = [...at, 'identities', index];
+    if (typeof entry === 'object' && entry !== null && 'iam' in entry) {
+      const found = reader.parse(iamIdentity, entry, place);
+      if (found !== undefined) identities.push({ issuer: IAM, subject: principalArn(found.iam) });
+      return;
+    }
+    const found = reader.parse(workloadIdentity, entry, place);
+    if (found === undefined) return;
+    identities.push(found);
+    const { issuer: name, subject } = found;
+    const issuer = issuers.find((one) => one.name === name);
     if (issuer === undefined) {
       reader.wrong([...place, 'issuer'], 'no entry of trusted_issuers that is valid has this name');
       return;

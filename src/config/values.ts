@@ -103,6 +103,11 @@ export interface IamPeer {
 const IAM_PEER =
   /^(?:(token|admin|token\+admin)=)?(arn:aws[a-z-]*:iam::\d{12}:(?:role|user)\/(?:[!-+\--~]+\/)?[\w+=.@-]{1,128})$/;
 
+/** The ARN of an IAM role or user. */
+export const iamPrincipal: Reader<string> = checked((text) =>
+  IAM_PEER.exec(text)?.[2] === text ? undefined : 'it is not the ARN of an IAM role or user',
+);
+
 /** An IAM role or user as a peer, with its roles in front: `token+admin=arn:aws:iam::123456789012:role/platform`. */
 export const iamPeer: Reader<IamPeer> = z.pipe(
   checked((text) =>

@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs';
 import { createCore, lazyAwsProofs, tokenField, type Core } from '../composition/core.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { checkSettings, type ConfigFile } from '../config/check-settings.js';
-import { ConfigError } from '../config/config-error.js';
+import { ConfigError, shown } from '../config/config-error.js';
 import { fileMistake, readKeys } from '../config/config-file.js';
 import { LOG_LEVELS, settingOf } from '../config/settings.js';
+import { IAM, principalArn } from '../peers/identities.js';
 import { redactFields } from '../operations/log-fields.js';
 import { createOAuthProvider } from '../provider/oauth-provider.js';
 import type { TokenProvider } from '../provider/token-provider.js';
@@ -32,6 +33,8 @@ export interface FunctionOptions {
 interface StartedFunction {
   readonly core: Core;
   readonly log: FunctionLog;
+  /** Writes a line, without its line feed, where those of the log go. @returns true: it never waits. */
+  readonly write: (line: string) => true;
 }
 
 /** A function before its start. */
@@ -83,7 +86,15 @@ export function prepareFunction(
         },
         ...(store && { store }),
       });
-      return { core, log };
+      const { write = writeToStandardOutput } = options;
+      return {
+        core,
+        log,
+        write: (line) => {
+          write(`${line}\n`);
+          return true;
+        },
+      };
     },
   };
 }
@@ -122,20 +133,31 @@ export function readFunctionConfig(env: NodeJS.ProcessEnv): BrokerConfig {
       },
     ]);
   }
-  const config = checkSettings({
-    env,
-    defaults: DEFAULTS,
-    ...(path !== '' && { file: readJsonFile(path) }),
-  });
-  if (config.secrets.store === 'aws') return config;
-  throw new ConfigError([
-    {
-      name: 'BROKER_SECRET_STORE',
-      given: config.secrets.store,
-      problem: 'nothing that a function writes to its disk stays',
-      allowed: 'aws',
-    },
-  ]);
+  return checkFunctionConfig(env, path === '' ? undefined : readJsonFile(path));
+}
+
+/**
+ * Checks a function's configuration. What a function would have to keep on its disk is refused: nothing stays there.
+ *
+ * @throws {ConfigError} `CONFIG_INVALID` with every mistake at once.
+ */
+export function checkFunctionConfig(
+  env: NodeJS.ProcessEnv,
+  file: ConfigFile | undefined,
+): BrokerConfig {
+  const config = checkSettings({ env, defaults: DEFAULTS, ...(file && { file }) });
+  const { secrets, audit } = config;
+  const problem = 'nothing that a function writes to its disk stays';
+  const mistakes = [
+    ...(secrets.store === 'aws'
+      ? []
+      : [{ name: 'BROKER_SECRET_STORE', given: secrets.store, problem, allowed: 'aws' }]),
+    ...(audit === undefined || audit === 'stdout'
+      ? []
+      : [{ name: 'BROKER_AUDIT', given: shown(audit), problem, allowed: 'off or stdout' }]),
+  ];
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return config;
 }
 
 function readJsonFile(path: string): ConfigFile {
@@ -151,17 +173,37 @@ function readJsonFile(path: string): ConfigFile {
 }
 
 /**
- * The configuration of the HTTP function, which needs peers that AWS IAM knows.
+ * The configuration of the HTTP function, which needs peers that AWS IAM or a trusted issuer knows.
  *
- * @throws {ConfigError} as {@link readFunctionConfig}, and when no peer is configured.
+ * @throws {ConfigError} as {@link readFunctionConfig}; when no peer is configured; and when `BROKER_HTTP_IAM_PEERS` names the
+ *   principal of a peer of the file, since one proof means one peer.
  */
 export function readHttpFunctionConfig(env: NodeJS.ProcessEnv): BrokerConfig {
   const config = readFunctionConfig(env);
-  if (config.http.iamPeers.length > 0) return config;
+  if (config.http.iamPeers.length + config.identities.peers.length > 0) {
+    requireOnePeerEach(config);
+    return config;
+  }
   throw new ConfigError([
     {
       name: 'BROKER_HTTP_IAM_PEERS',
       problem: 'it is missing, so nobody could ask for the service token',
+      allowed: settingOf('BROKER_HTTP_IAM_PEERS').allowed,
+    },
+  ]);
+}
+
+/** @throws {ConfigError} when `BROKER_HTTP_IAM_PEERS` names the principal of a peer of the file: one proof means one peer. */
+export function requireOnePeerEach({ http, identities: { peers } }: BrokerConfig): void {
+  const principals = new Set(http.iamPeers.map(({ arn }) => principalArn(arn)));
+  const twice = peers.find(({ identities }) =>
+    identities.some(({ issuer, subject }) => issuer === IAM && principals.has(subject)),
+  );
+  if (twice === undefined) return;
+  throw new ConfigError([
+    {
+      name: 'BROKER_HTTP_IAM_PEERS',
+      problem: `one of them is the peer "${twice.id}" of the file: one proof has to mean one peer`,
       allowed: settingOf('BROKER_HTTP_IAM_PEERS').allowed,
     },
   ]);

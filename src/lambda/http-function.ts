@@ -1,3 +1,5 @@
+import { withAudit, type RequestPlace } from '../operations/audit-events.js';
+import { AuditTrail, lineSink } from '../operations/audit.js';
 import {
   failureAnswer,
   headerOf,
@@ -17,7 +19,13 @@ import {
   type FunctionOptions,
 } from './function-start.js';
 import { AwaitedReads, createHttpRoutes, httpRouteOf, type HttpRoute } from './http-routes.js';
-import { FunctionError, runInvocation, shownError, type FunctionContext } from './invocation.js';
+import {
+  currentInvocation,
+  FunctionError,
+  runInvocation,
+  shownError,
+  type FunctionContext,
+} from './invocation.js';
 
 /**
  * The part of an HTTP event that is used: payload format 2.0, as function URLs and HTTP APIs of API Gateway send it. AWS
@@ -65,9 +73,13 @@ export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
   const peers = new WeakMap<object, string>();
 
   const started = startOnce(async (): Promise<Started> => {
-    const { core, log } = await start();
+    const { core, log, write } = await start();
     const reads = new AwaitedReads(core.store);
-    const observer = httpObserver(log, (request, peerId) => peers.set(request, peerId));
+    const plain = httpObserver(log, (request, peerId) => peers.set(request, peerId));
+    const observer =
+      core.config.audit === undefined
+        ? plain
+        : withAudit(plain, new AuditTrail({ sink: lineSink(write), clock }), placeOf);
     return { routes: createHttpRoutes({ core, reads, callerOf, observer }), reads, log };
   });
 
@@ -204,6 +216,12 @@ function membersOf(value: unknown): Readonly<Record<string, unknown>> {
     : {};
 }
 
+/** The id is that of the invocation, which its lines in the log have. */
+const placeOf: RequestPlace = ({ remoteAddress }) => {
+  const requestId = currentInvocation()?.requestId;
+  return requestId === undefined ? { remoteAddress } : { remoteAddress, requestId };
+};
+
 /** Logs what peers ask for. Who asked is in the line of the request. */
 function httpObserver(
   log: FunctionLog,
@@ -217,6 +235,16 @@ function httpObserver(
       log('warn', 'the service token could not be served', { err: error }, { peer }),
     loginFailed: (reason, _peer, remoteAddress) =>
       log('warn', 'a peer could not log in', {}, { reason, remoteAddress }),
+    loginThrottled: (_peer, remoteAddress) =>
+      log('warn', 'a failing peer is asked to slow down', {}, { remoteAddress }),
+    issuerUnavailable: (error) =>
+      log('error', 'a workload token could not be judged', { err: error }),
+    authorized: ({ outcome, reason }) => {
+      if (reason !== undefined) log('info', 'a request may not pass', {}, { outcome, reason });
+    },
+    introspected: (peer, { outcome, reason }) => {
+      if (reason !== undefined) log('info', 'a token is not active', {}, { peer, outcome, reason });
+    },
     roleMissing: (peer, role) =>
       log('warn', 'a peer asked for what it has no role for', {}, { peer, role }),
     tokenNotGranted: (peer) =>

@@ -1,9 +1,20 @@
 import { coreOf, servingOptionsOf, type Core, type GapWatch } from '../composition/core.js';
+import { createFilePeers } from '../composition/issuer-keys.js';
 import { createTokenReadiness } from '../composition/readiness.js';
+import { createReceiverSource } from '../composition/receiver-source.js';
 import type { IamPeer } from '../config/values.js';
 import type { TokenReadinessSource } from '../operations/health.js';
+import { IAM, principalArn, type ConfiguredPeer } from '../peers/identities.js';
+import { LoginThrottle } from '../peers/login-throttle.js';
+import { createPeerDirectory } from '../peers/peer-directory.js';
 import { DEFAULT_TOKEN } from '../peers/peers.js';
-import type { SecretStore, SecretVersion, VersionSelector } from '../secrets/secret-store.js';
+import type { CheckBody, ReadinessBody } from '../serving/answers.js';
+import {
+  SecretStoreError,
+  type SecretStore,
+  type SecretVersion,
+  type VersionSelector,
+} from '../secrets/secret-store.js';
 import {
   errorAnswer,
   guarded,
@@ -15,7 +26,12 @@ import {
   type ServingObserver,
 } from '../serving/endpoint.js';
 import { parameterOf, type Form } from '../serving/form.js';
-import type { LoggedInPeer, LoginResult, PeerAuthentication } from '../serving/peer-login.js';
+import {
+  PeerLogin,
+  type LoggedInPeer,
+  type LoginResult,
+  type PeerAuthentication,
+} from '../serving/peer-login.js';
 import { createServing } from '../serving/serving.js';
 import { withSnakeNames } from '../tokens/json.js';
 import { redactText } from '../tokens/redaction.js';
@@ -26,6 +42,8 @@ const HTTP_ROUTES = [
   '/v1/tokens/{name}',
   '/oauth2/token',
   '/v1/rotate',
+  '/oauth2/introspect',
+  '/v1/authorize',
   '/health/ready',
 ] as const;
 
@@ -33,7 +51,10 @@ export type HttpRoute = (typeof HTTP_ROUTES)[number];
 
 /** The route of a path; `undefined` when the function does not serve it. */
 export function httpRouteOf(path: string): HttpRoute | undefined {
-  const route = path.replace(/^\/v1\/tokens\/[^/{}]+$/, '/v1/tokens/{name}');
+  const route = path
+    .replace(/^\/v1\/tokens\/[^/{}]+$/, '/v1/tokens/{name}')
+    // A gateway writes its policy, and the path of the request in front, below.
+    .replace(/^\/v1\/authorize\/.*$/s, '/v1/authorize');
   return HTTP_ROUTES.find((known) => known === route);
 }
 
@@ -62,7 +83,9 @@ export function createHttpRoutes({
   const serving = createServing({
     ...servingOptionsOf(core),
     store: reads,
-    login: new IamLogin({ peers: core.config.http.iamPeers, callerOf, observer }),
+    login: createLogin(core, { callerOf, observer }),
+    receivers: createReceiverSource(core),
+    authorizes: core.config.http.authorizes,
     observer,
   });
   const readiness = new Map(
@@ -76,31 +99,17 @@ export function createHttpRoutes({
     '/v1/tokens/{name}': serving.token,
     '/oauth2/token': serving.oauth,
     '/v1/rotate': serving.rotate,
+    '/oauth2/introspect': serving.introspect,
+    '/v1/authorize': serving.authorize,
     '/health/ready': guarded(new ReadyEndpoint(readiness), observer),
   };
 }
 
-const ASSUMED_ROLE = /^(arn:aws[a-z-]*):sts::(\d{12}):assumed-role\/([^/]+)\/[^/]+$/;
-const ROLE = /^(arn:aws[a-z-]*:iam::\d{12}:role)\/(?:.*\/)?([^/]+)$/;
-
-/**
- * The principal of an ARN: the role of a session; a role without its path, which a session's ARN does not have and by
- * which no two roles of an account differ. Any other ARN is returned as it is. Pure.
- *
- * @example
- * ```ts
- * principalArn('arn:aws:sts::123456789012:assumed-role/orders/i-0abc'); // 'arn:aws:iam::123456789012:role/orders'
- * principalArn('arn:aws:iam::123456789012:role/services/orders'); // 'arn:aws:iam::123456789012:role/orders'
- * ```
- */
-export function principalArn(arn: string): string {
-  const [, partition, account, role] = ASSUMED_ROLE.exec(arn) ?? [];
-  if (role !== undefined) return `${partition}:iam::${account}:role/${role}`;
-  return arn.replace(ROLE, '$1/$2');
-}
-
 interface IamLoginOptions {
+  /** Those of `BROKER_HTTP_IAM_PEERS`. */
   readonly peers: readonly IamPeer[];
+  /** Those of the configuration file. */
+  readonly configured?: readonly ConfiguredPeer[];
   /** The caller's ARN by AWS IAM; `undefined` when there is none. */
   readonly callerOf: (request: EndpointRequest) => string | undefined;
   readonly observer: ServingObserver;
@@ -111,16 +120,22 @@ interface IamLoginOptions {
  * never a header or a parameter. A caller that is not on the list is refused, whatever its rights in AWS.
  */
 export class IamLogin implements PeerAuthentication {
-  readonly #peers = new Map<string, LoggedInPeer>();
+  readonly #peers = new Map<string, LoggedInPeer & { readonly enabled: boolean }>();
   readonly #callerOf: IamLoginOptions['callerOf'];
   readonly #observer: ServingObserver;
 
-  constructor({ peers, callerOf, observer }: IamLoginOptions) {
+  constructor({ peers, configured = [], callerOf, observer }: IamLoginOptions) {
     // A peer that is named twice has the roles of both.
     for (const { arn, roles } of peers) {
       const id = principalArn(arn);
       const known = this.#peers.get(id)?.roles ?? [];
-      this.#peers.set(id, { id, roles: [...known, ...roles], tokens: [DEFAULT_TOKEN] });
+      const tokens = [DEFAULT_TOKEN];
+      this.#peers.set(id, { id, roles: [...known, ...roles], tokens, enabled: true });
+    }
+    for (const peer of configured) {
+      for (const { issuer, subject } of peer.identities) {
+        if (issuer === IAM) this.#peers.set(subject, peer);
+      }
     }
     this.#callerOf = callerOf;
     this.#observer = observer;
@@ -132,26 +147,25 @@ export class IamLogin implements PeerAuthentication {
       this.#observer.loginFailed?.('missing', undefined, request.remoteAddress);
       return refuse('The endpoint does not name the caller. It must be authorized by AWS IAM.');
     }
-    const id = principalArn(caller);
-    const peer = this.#peers.get(id);
-    if (peer === undefined) {
-      this.#observer.loginFailed?.('unknown_peer', undefined, request.remoteAddress);
+    const peer = this.#peers.get(principalArn(caller));
+    if (peer?.enabled !== true) {
+      const reason = peer === undefined ? 'unknown_peer' : 'disabled_peer';
+      this.#observer.loginFailed?.(reason, peer?.id, request.remoteAddress);
       return refuse('The IAM role or user that calls is not a peer of this broker.');
     }
-    this.#observer.loggedIn?.(id, request.source);
+    this.#observer.loggedIn?.(peer.id, request.source);
     return { peer };
   }
 
-  /** AWS IAM has authenticated the caller: a client secret would be a second method (RFC 6749 §2.3). */
+  /** AWS IAM has authenticated the caller: anything else would be a second method (RFC 6749 §2.3). */
   async withHeaderOrForm(request: EndpointRequest, form: Form): Promise<LoginResult> {
-    if (parameterOf(form, 'client_secret') === undefined) return this.withHeader(request);
-    return {
-      refusal: errorAnswer(
-        400,
-        'invalid_request',
-        'AWS IAM authenticates the caller here. Send no client secret.',
-      ),
-    };
+    const second = (['client_secret', 'client_assertion'] as const).find(
+      (name) => parameterOf(form, name) !== undefined,
+    );
+    if (second === undefined) return this.withHeader(request);
+    this.#observer.loginFailed?.('malformed', undefined, request.remoteAddress);
+    const description = `AWS IAM authenticates the caller here. Send no ${second.replace('_', ' ')}.`;
+    return { refusal: errorAnswer(400, 'invalid_request', description) };
   }
 
   /** No `Authorization` header decides here: AWS has checked it already. */
@@ -159,6 +173,39 @@ export class IamLogin implements PeerAuthentication {
     return undefined;
   }
 }
+
+/** Accepts whom AWS IAM names; behind an endpoint that it does not authorize, the workload tokens of the configured peers. */
+function createLogin(
+  { config, clock }: Core,
+  { callerOf, observer }: Pick<HttpRoutesOptions, 'callerOf' | 'observer'>,
+): PeerAuthentication {
+  const { iamPeers: peers } = config.http;
+  const iam = new IamLogin({ peers, configured: config.identities.peers, callerOf, observer });
+  const filePeers = createFilePeers(config, clock);
+  if (filePeers.current.workloadTokens === undefined) return iam;
+  const workloads = new PeerLogin({
+    directory: createPeerDirectory({ store: NO_PEERS_SECRET, secretId: 'none', clock }),
+    throttle: new LoginThrottle({ clock }),
+    clock,
+    observer,
+    filePeers,
+  });
+  const loginOf = (request: EndpointRequest): PeerAuthentication =>
+    callerOf(request) === undefined ? workloads : iam;
+  return {
+    withHeader: async (request) => loginOf(request).withHeader(request),
+    withHeaderOrForm: async (request, form) => loginOf(request).withHeaderOrForm(request, form),
+    now: () => undefined,
+  };
+}
+
+/** A function does not read the peers secret: its role need not, and IAM and the platforms say who calls. */
+const NO_PEERS_SECRET: Pick<SecretStore, 'read'> = {
+  read: () =>
+    Promise.reject(
+      new SecretStoreError('VERSION_NOT_FOUND', 'The HTTP function has no peers secret.'),
+    ),
+};
 
 function refuse(description: string): { readonly refusal: EndpointAnswer } {
   return { refusal: errorAnswer(403, 'unauthorized_client', description) };
@@ -178,7 +225,7 @@ class ReadyEndpoint implements Endpoint {
       [...this.tokens].map(async ([name, token]) => ({ name, state: await token.tokenState() })),
     );
     const isReady = found.some(({ state }) => state.ok);
-    const details: Record<string, { readonly status: string }> = {};
+    const details: Record<string, CheckBody> = {};
     for (const { name, state } of found) {
       const { ok, reason, ...known } = state;
       // As the broker's own: what cannot be served beside what can be is degraded, not down.
@@ -187,10 +234,10 @@ class ReadyEndpoint implements Endpoint {
         ...known,
         ...(reason !== undefined && { reason: redactText(reason) }),
         status,
-      }) as { readonly status: string };
+      }) as CheckBody;
     }
     const isDegraded = Object.values(details).some(({ status }) => status !== 'up');
-    return jsonAnswer(isReady ? 200 : 503, {
+    return jsonAnswer<ReadinessBody>(isReady ? 200 : 503, {
       status: !isReady ? 'error' : isDegraded ? 'degraded' : 'ok',
       info: isReady ? details : {},
       error: isReady ? {} : details,

@@ -99,7 +99,7 @@ async function runStep(
   }
 }
 
-/** Logs how long the current token lives, and whether receivers accept it. A secret without a token has no life left. */
+/** Logs how old the current token is, how long it lives, and whether receivers accept it. A secret without a token has no life left. */
 async function probeToken(core: TokenCore, log: FunctionLog): Promise<void> {
   const { store, clock, verify } = core;
   const of = tokenField(core.token.name);
@@ -122,8 +122,11 @@ async function probeToken(core: TokenCore, log: FunctionLog): Promise<void> {
       err: error,
     });
   }
-  const remainingSeconds = Math.max(0, Math.floor(remainingLife(token, clock.now()) / 1000));
-  log('info', 'service token probed', { ...of, ...elapsed(clock) }, { remainingSeconds });
+  const now = clock.now();
+  const remainingSeconds = Math.max(0, Math.floor(remainingLife(token, now) / 1000));
+  const ageSeconds = Math.max(0, Math.floor((now - token.generatedAt) / 1000));
+  const measured = { remainingSeconds, ageSeconds };
+  log('info', 'service token probed', { ...of, ...elapsed(clock) }, measured);
 }
 
 /** The event that Secrets Manager invokes a rotation function with. */

@@ -1,12 +1,10 @@
-import { IncomingMessage } from 'node:http';
 import type { DecidedRequest, ServingObserver, TokenDecision } from '../serving/endpoint.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import type { Clock } from '../tokens/time.js';
 import { isJsonObject, type JsonObject } from '../tokens/json.js';
 import type { AuditEvent } from './audit-chain.js';
 import { AuditTrail, lineSink, openAuditFile } from './audit.js';
-import { writeBetweenLines, type BrokerLogger } from './log.js';
-import { requestIdHeader } from './request-log.js';
+import type { BrokerLogger } from './log.js';
 
 /**
  * Opens the audit. `SIGHUP` opens a file again.
@@ -21,6 +19,8 @@ export async function openAudit(
 ): Promise<AuditTrail | undefined> {
   if (place === undefined) return undefined;
   if (place === 'stdout') {
+    // Functions on Lambda have no logger: they take the rest of this file alone.
+    const { writeBetweenLines } = await import('./log.js');
     return new AuditTrail({ sink: lineSink((line) => writeBetweenLines(log, line)), clock });
   }
   const sink = await openAuditFile(place, {
@@ -34,8 +34,17 @@ export async function openAudit(
   return trail;
 }
 
+/** The id of a request and the caller's address, as the door knows them. */
+export type RequestPlace = (
+  request: DecidedRequest,
+) => Pick<AuditEvent, 'remoteAddress' | 'requestId'>;
+
 /** An observer that also writes every decision to the audit. */
-export function withAudit(observer: ServingObserver, trail: AuditTrail): ServingObserver {
+export function withAudit(
+  observer: ServingObserver,
+  trail: AuditTrail,
+  placeOf: RequestPlace,
+): ServingObserver {
   return {
     ...observer,
     decided: ({ outcome, peer, token, versionId, served, reason }, request) => {
@@ -71,12 +80,6 @@ function eventOf(
     reason: isAccepted ? outcome : reason,
     jti: textOf(verified?.claims['jti']),
   };
-}
-
-function placeOf({ remoteAddress, source }: DecidedRequest): Partial<AuditEvent> {
-  if (!(source instanceof IncomingMessage)) return { remoteAddress };
-  const [, requestId] = requestIdHeader(source);
-  return { remoteAddress: remoteAddress || source.socket.remoteAddress, requestId };
 }
 
 /** By the token: it is served thousands of times. */

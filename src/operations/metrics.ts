@@ -82,6 +82,14 @@ export interface MetricsSources {
   readonly jwksStatus?: (token: string) => JwksStatus | undefined;
   /** Lines of the log that were dropped since the start. */
   readonly droppedLogLines?: () => number;
+  /** State of the configuration file that is followed; `undefined` when there is none. */
+  readonly configFile?: () =>
+    | {
+        readonly isValid: boolean;
+        /** In milliseconds since the Unix epoch. */
+        readonly appliedAt: number;
+      }
+    | undefined;
   /** How many seconds this machine's clock is behind another; negative when it is ahead. */
   readonly clockOffsetSeconds?: (source: ClockSource) => number | undefined;
 }
@@ -233,6 +241,13 @@ export class BrokerMetrics {
         for (const state of JWKS_STATUSES) gauge.set({ token, state }, state === status ? 1 : 0);
       }
     });
+    this.#scraped('config_file_valid', CONFIG_VALID_HELP, [], (gauge) => {
+      const state = sources.configFile?.();
+      gauge.set(state === undefined ? UNKNOWN : Number(state.isValid));
+    });
+    this.#scraped('config_file_applied_timestamp_seconds', CONFIG_APPLIED_HELP, [], (gauge) =>
+      gauge.set(seconds(sources.configFile?.()?.appliedAt)),
+    );
     const dropped: Counter = new Counter({
       name: `${METRICS_PREFIX}log_lines_dropped_total`,
       help: 'Lines of the log that were dropped, because standard output was not read.',
@@ -376,6 +391,10 @@ const ACCEPTED_HELP =
   'Whether receivers accept the cached service token: 1 if so, 0 if they refuse it, NaN while it is not known.';
 const ROTATION_HELP =
   'When a rotation last ended well in this process, in seconds since the Unix epoch; NaN before.';
+const CONFIG_VALID_HELP =
+  'Whether the configuration file, as it was last read, has no mistakes: 1 if so, 0 if it changes nothing, NaN without a file.';
+const CONFIG_APPLIED_HELP =
+  'When peers and trusted issuers of the configuration file last took effect, in seconds since the Unix epoch; NaN without a file.';
 const CLOCK_HELP =
   "How many seconds this machine's clock is behind that of the provider or of the secret store; negative when it is ahead, NaN while it is not known.";
 const JWKS_HELP = "State of the provider's keys: 1 for the state they are in, 0 for the others.";

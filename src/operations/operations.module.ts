@@ -15,6 +15,7 @@ import {
   COMMON_HEADERS,
   guarded,
   jsonAnswer,
+  jsonBytesAnswer,
   methodNotAllowed,
   respond,
   type Endpoint,
@@ -24,6 +25,7 @@ import {
   type FrameworkRequest,
   type ServingObserver,
 } from '../serving/endpoint.js';
+import type { LivenessBody, ReadinessBody } from '../serving/answers.js';
 import { refuseAccess, type PeerAuthentication } from '../serving/peer-login.js';
 import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
 import { systemClock, type Clock } from '../tokens/time.js';
@@ -41,11 +43,13 @@ interface OperationsOptions {
    * with the role `admin` gets the details and the metrics. Without this they are open to everybody.
    */
   readonly login?: Pick<PeerAuthentication, 'withHeader'>;
+  /** Where peers reach the broker, for its description. Default: this machine. */
+  readonly publicUrl?: string | undefined;
   /** Notified of peers that lack the role. */
   readonly observer?: ServingObserver;
 }
 
-/** `GET /health/live`, `/health/ready` and `/metrics`. */
+/** `GET /health/live`, `/health/ready` and `/metrics`, and `/openapi.json` where the details are open. */
 export interface OperationsEndpoints {
   /** 200 while the process answers at all. A restart fixes nothing else. */
   readonly live: Endpoint;
@@ -55,7 +59,13 @@ export interface OperationsEndpoints {
   readonly metrics: Endpoint;
 }
 
-/** Nest's injection token for the {@link OperationsEndpoints} with every detail, for a listener of their own. */
+/** What is open to everybody who reaches it. */
+export interface OpenOperationsEndpoints extends OperationsEndpoints {
+  /** The HTTP interface of the broker as OpenAPI 3.1. */
+  readonly openapi: Endpoint;
+}
+
+/** Nest's injection token for the {@link OpenOperationsEndpoints}: with every detail, for a listener of their own. */
 export const OpenEndpoints = Symbol('OpenEndpoints');
 
 /** Nest's injection token for the endpoints on the application's own port. */
@@ -80,6 +90,18 @@ class HealthController {
   @All('metrics')
   metrics(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
     return respond(this.endpoints.metrics, request, reply);
+  }
+}
+
+/** For a port where the details are open. Apart from the others, since an application may have such a path of its own. */
+@SetMetadata(DECIDES_ACCESS_ITSELF, true)
+@Controller({ version: VERSION_NEUTRAL })
+export class OpenApiController {
+  constructor(@Inject(OpenEndpoints) private readonly endpoints: OpenOperationsEndpoints) {}
+
+  @All('openapi.json')
+  openapi(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.endpoints.openapi, request, reply);
   }
 }
 
@@ -111,8 +133,8 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } =
     {
       provide: OpenEndpoints,
       inject: [HealthReport, MODULE_OPTIONS_TOKEN],
-      useFactory: (report: HealthReport, { metrics }: OperationsOptions) =>
-        openEndpoints(report, metrics),
+      useFactory: (report: HealthReport, { metrics, publicUrl }: OperationsOptions) =>
+        openEndpoints(report, metrics, publicUrl),
     },
     {
       provide: OwnPort,
@@ -129,14 +151,19 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } =
 export class OperationsModule extends ConfigurableModuleClass {}
 
 /** With every detail, for a listener that only insiders reach. */
-function openEndpoints(report: HealthReport, { registry }: BrokerMetrics): OperationsEndpoints {
+function openEndpoints(
+  report: HealthReport,
+  { registry }: BrokerMetrics,
+  publicUrl: string | undefined,
+): OpenOperationsEndpoints {
+  let document: Promise<Buffer> | undefined;
   const got = (answer: () => EndpointAnswer | Promise<EndpointAnswer>): Endpoint =>
     guarded(onlyGet(answer), { failed: (error) => report.failed(error) });
   return {
-    live: got(() => jsonAnswer(200, { status: 'ok' })),
+    live: got(() => jsonAnswer<LivenessBody>(200, { status: 'ok' })),
     ready: got(async () => {
       const result = await report.make();
-      return jsonAnswer(isReady(result.status) ? 200 : 503, { ...result });
+      return jsonAnswer<ReadinessBody>(isReady(result.status) ? 200 : 503, result);
     }),
     metrics: got(async () => {
       const body = Buffer.from(await registry.metrics());
@@ -148,6 +175,13 @@ function openEndpoints(report: HealthReport, { registry }: BrokerMetrics): Opera
         ...COMMON_HEADERS,
       ];
       return { status: 200, headers, body };
+    }),
+    openapi: got(async () => {
+      // Made when somebody asks, so that the start does not load it.
+      document ??= import('./openapi.js').then(({ openApiDocument }) =>
+        Buffer.from(JSON.stringify(openApiDocument(publicUrl))),
+      );
+      return jsonBytesAnswer(200, await document, []);
     }),
   };
 }
@@ -177,8 +211,8 @@ function publicEndpoints(
       if (request.headers['authorization'] !== undefined) return forAdmins(open.ready, request);
       const { status } = await report.make();
       return isReady(status)
-        ? jsonAnswer(200, { status })
-        : jsonAnswer(503, { status: 'error' }, ['Retry-After', '5']);
+        ? jsonAnswer<ReadinessBody>(200, { status })
+        : jsonAnswer<ReadinessBody>(503, { status: 'error' }, ['Retry-After', '5']);
     }),
     metrics: onlyGet((request) => forAdmins(open.metrics, request)),
   };

@@ -1,7 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { headerOf, plainPath, type EndpointAnswer } from '../serving/endpoint.js';
+import { IncomingMessage, type ServerResponse } from 'node:http';
+import {
+  headerOf,
+  plainPath,
+  type DecidedRequest,
+  type EndpointAnswer,
+} from '../serving/endpoint.js';
 import { looksSecret } from '../tokens/redaction.js';
+import type { AuditEvent } from './audit-chain.js';
 import { plainLines, type BrokerLogger } from './log.js';
 
 /** What others may add to the line of a request. Never anything from outside that was not checked. */
@@ -61,6 +67,7 @@ const KNOWN_ROUTES: readonly string[] = [
   '/health/live',
   '/health/ready',
   '/metrics',
+  '/openapi.json',
 ];
 
 /** Routes that machines ask every few seconds: their lines are `debug`. Changes of health are logged elsewhere. */
@@ -98,6 +105,16 @@ export function annotate(request: IncomingMessage, fields: RequestFields): void 
 export function requestIdHeader(request: IncomingMessage): readonly string[] {
   const id = (request as WatchedRequest)[WATCHED]?.requestId;
   return id === undefined ? [] : ['X-Request-Id', id];
+}
+
+/** Where a request came from, and its id, for the audit. */
+export function placeOf({
+  remoteAddress,
+  source,
+}: DecidedRequest): Pick<AuditEvent, 'remoteAddress' | 'requestId'> {
+  if (!(source instanceof IncomingMessage)) return { remoteAddress };
+  const [, requestId] = requestIdHeader(source);
+  return { remoteAddress: remoteAddress || source.socket.remoteAddress, requestId };
 }
 
 /** Annotates a request that the hot lane answers, whose headers Node does not keep. Returns {@link requestIdHeader}, to send with them. */

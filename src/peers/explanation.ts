@@ -1,4 +1,4 @@
-import type { ConfiguredPeer, TrustedIssuer } from './identities.js';
+import { IAM, type ConfiguredPeer, type TrustedIssuer } from './identities.js';
 import type { Peers } from './peers.js';
 import { decideAccess, type Access, type Grants } from './policy.js';
 
@@ -13,7 +13,7 @@ export interface KnownPeers {
 
 /** One way in which a peer proves who it is, and what it has then. */
 export interface ExplainedIdentity {
-  readonly kind: 'secret' | 'workload_token';
+  readonly kind: 'secret' | 'workload_token' | 'iam';
   /** In words; no value of a secret. */
   readonly proof: string;
   readonly enabled: boolean;
@@ -65,6 +65,10 @@ export function explainPeer(
   }
   for (const peer of configured.filter((one) => one.id === id)) {
     for (const { issuer: name, subject } of peer.identities) {
+      if (name === IAM) {
+        add('iam', `AWS IAM, as ${subject}, at the HTTP function on Lambda`, peer);
+        continue;
+      }
       const issuer = issuers.find((one) => one.name === name);
       add(
         'workload_token',
@@ -100,8 +104,7 @@ function linesOf(
   const isConfigured = tokenNames.includes(token);
   if (!isConfigured) lines.push(`No token "${token}" is configured: nobody gets it.`);
   for (const { kind, access } of identities) {
-    const way = kind === 'secret' ? 'By its secret' : 'By its workload token';
-    if (access !== undefined) lines.push(`${way}: ${REASONS[access]} (token "${token}").`);
+    if (access !== undefined) lines.push(`By ${WAYS[kind]}: ${REASONS[access]} (token "${token}").`);
   }
   return lines;
 }
@@ -119,6 +122,12 @@ function grantsOf({
   ];
   return parts.length === 0 ? 'nothing is granted to it' : `it has ${parts.join(' and ')}`;
 }
+
+const WAYS: Readonly<Record<ExplainedIdentity['kind'], string>> = {
+  secret: 'its secret',
+  workload_token: 'its workload token',
+  iam: 'AWS IAM',
+};
 
 const REASONS: Readonly<Record<NonNullable<ExplainedIdentity['access']>, string>> = {
   granted: 'allowed, a grant names it',

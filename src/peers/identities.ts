@@ -32,10 +32,32 @@ export interface TrustedIssuer {
 
 /** What a workload token has to say for a peer: who issued it, and about whom. */
 export interface WorkloadIdentity {
-  /** The name of a trusted issuer. */
+  /** The name of a trusted issuer, or {@link IAM}. */
   readonly issuer: string;
-  /** `sub`, exactly; `*` stands for one whole segment between `/` and `:`. */
+  /** `sub`, exactly; `*` stands for one whole segment between `/` and `:`. Of IAM: the principal of {@link principalArn}. */
   readonly subject: string;
+}
+
+/** What stands for the issuer in the identity of a peer that AWS IAM authenticates; no trusted issuer has the name. */
+export const IAM = 'AWS IAM';
+
+const ASSUMED_ROLE = /^(arn:aws[a-z-]*):sts::(\d{12}):assumed-role\/([^/]+)\/[^/]+$/;
+const ROLE = /^(arn:aws[a-z-]*:iam::\d{12}:role)\/(?:.*\/)?([^/]+)$/;
+
+/**
+ * The principal of an ARN: the role of a session; a role without its path, which a session's ARN does not have and by
+ * which no two roles of an account differ. Any other ARN is returned as it is. Pure.
+ *
+ * @example
+ * ```ts
+ * principalArn('arn:aws:sts::123456789012:assumed-role/orders/i-0abc'); // 'arn:aws:iam::123456789012:role/orders'
+ * principalArn('arn:aws:iam::123456789012:role/services/orders'); // 'arn:aws:iam::123456789012:role/orders'
+ * ```
+ */
+export function principalArn(arn: string): string {
+  const [, partition, account, role] = ASSUMED_ROLE.exec(arn) ?? [];
+  if (role !== undefined) return `${partition}:iam::${account}:role/${role}`;
+  return arn.replace(ROLE, '$1/$2');
 }
 
 /** A peer that the configuration describes: how it proves who it is, and what was granted to it. */

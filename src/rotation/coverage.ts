@@ -46,7 +46,9 @@ function hours(milliseconds: number): string {
 }
 
 const SECOND = 1_000;
-const YEAR = 366 * 24 * 3_600 * SECOND;
+const HOUR = 3_600 * SECOND;
+const DAY = 24 * HOUR;
+const YEAR = 366 * DAY;
 /** A year of days shows every pattern of days; more slots within one are a pattern of hours, which repeats sooner. */
 const MOST_SLOTS = 1_500;
 
@@ -93,13 +95,15 @@ export function createSlots(cronExpression: string): Slots {
   };
 
   let measured: { readonly start: number; readonly longest: number } | undefined;
-  /** A walk of a year, once in a slot: many tokens share one schedule. */
+  const areDaysEqual = hasEqualDays(cronExpression);
+  /** A walk of a year, or of a day where all are equal; once in a slot: many tokens share one schedule. */
   const longestPeriod = (now: number): number => {
     let start = startOf(now);
     if (measured?.start === start) return measured.longest;
     const first = start;
+    const end = areDaysEqual ? first + DAY : now + YEAR;
     let longest = 0;
-    for (let count = 0; count < MOST_SLOTS && start < now + YEAR; count += 1) {
+    for (let count = 0; count < MOST_SLOTS && start < end; count += 1) {
       const next = nextAfter(start);
       longest = Math.max(longest, next - start);
       start = next;
@@ -109,6 +113,11 @@ export function createSlots(cronExpression: string): Slots {
   };
 
   return { startOf, nextAfter, longestPeriod };
+}
+
+/** Whether an expression of five or six fields names neither days nor months: in UTC, every day has the same slots. */
+function hasEqualDays(cronExpression: string): boolean {
+  return /^(?:\S+\s+){2,3}\*\s+\*\s+\*$/.test(cronExpression.trim());
 }
 
 /** A fixed date, so that every replica spreads alike. */
@@ -165,9 +174,6 @@ export interface WorstGap {
   /** How long after a slot's start the rotation may begin. */
   readonly window: number;
 }
-
-const HOUR = 3_600_000;
-const DAY = 24 * HOUR;
 
 /**
  * The worst gap for a secret, by whoever rotates it: the broker's own slots, or Secrets Manager's schedule.

@@ -1,9 +1,10 @@
+import type { Withdrawals } from '../tokens/service-token.js';
 import { backoff } from '../tokens/time.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { earlyKey, findVersion, lastTaken, slotKey, versionIdOf, watchdogKey } from './claim.js';
 
 /** What is known of the current version. */
-export interface CurrentToken {
+export interface CurrentToken extends Withdrawals {
   readonly versionId: string;
   /** Milliseconds since the Unix epoch. */
   readonly generatedAt: number;

@@ -7,14 +7,17 @@ import {
 } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import {
+  nextWithdrawals,
   parseServiceToken,
   remainingLife,
   serializeServiceToken,
   TokenSecretError,
   type ServiceToken,
+  type Withdrawals,
 } from '../tokens/service-token.js';
 import type { Clock } from '../tokens/time.js';
 import { findVersion } from './claim.js';
+import type { CurrentToken } from './due.js';
 import {
   decideStep,
   RotationError,
@@ -59,6 +62,8 @@ export interface StepCall extends StepDriver {
 interface StepRun {
   /** The token secret as the run found it. */
   readonly description: SecretDescription;
+  /** What was current then, if that was read. */
+  readonly current: CurrentToken | undefined;
   /** The staged version, once it was read. */
   pending?: SecretVersion;
   /** Whether receivers accept the staged token. */
@@ -107,10 +112,10 @@ export class RotationSteps {
     // The first version of a secret becomes AWSCURRENT as it is written, before testSecret can look at it.
     const current = versionWithLabel(description, 'AWSCURRENT');
     const isFirst = current === undefined;
+    const withdrawals = isFirst ? {} : await this.#withdrawals(current, call);
     const minted = this.#takeUnstaged() ?? (await this.#mint(call.signal));
-    const withdraws = call.withdraws === true && current !== undefined;
-    if (withdraws) await this.#requireOther(minted, current);
-    const token = withdraws ? { ...minted, withdrawn: [current] } : minted;
+    if (call.withdraws === true && !isFirst) await this.#requireOther(minted, current);
+    const token = { ...minted, ...withdrawals };
     try {
       if (isFirst) await this.#verify(token);
       const created = await this.#stage(versionId, token, call);
@@ -319,6 +324,18 @@ export class RotationSteps {
     return isYoung && remainingLife(token, clock.now()) > minimumLife ? token : undefined;
   }
 
+  /** Which versions the new one withdraws, or goes on withdrawing. */
+  async #withdrawals(currentId: string, call: StepCall): Promise<Withdrawals> {
+    const { store, tokenSecretId, clock } = this.options;
+    const { withdraws = false, run } = call;
+    if (run?.current?.versionId === currentId) {
+      return nextWithdrawals(run.current, withdraws, clock.now());
+    }
+    const version = await findVersion(store, tokenSecretId, currentId);
+    const token = version === undefined ? {} : tokenIn(version.value);
+    return nextWithdrawals({ ...token, versionId: currentId }, withdraws, clock.now());
+  }
+
   /** Some providers give the same token again while it lives: to withdraw that would end the service. */
   async #requireOther(minted: ServiceToken, currentId: string): Promise<void> {
     const { store, tokenSecretId } = this.options;
@@ -397,6 +414,16 @@ export class RotationSteps {
 
   #ended(step: RotationStep, versionId: string, ended: 'done' | 'skipped', detail: string): void {
     this.options.observer?.stepEnded?.(step, versionId, ended, detail);
+  }
+}
+
+/** The token in a value; nothing when it holds none, which a rotation replaces. */
+function tokenIn(value: string): Partial<ServiceToken> {
+  try {
+    return parseServiceToken(value);
+  } catch (error) {
+    if (error instanceof TokenSecretError) return {};
+    throw error;
   }
 }
 

@@ -147,8 +147,16 @@ export class Rotator {
     const { store, tokenSecretId } = this.options;
     try {
       const version = await store.read(tokenSecretId, { label: 'AWSCURRENT' });
-      const { generatedAt, expiresAt } = parseServiceToken(version.value);
-      return { versionId: version.versionId, generatedAt, expiresAt };
+      const { generatedAt, expiresAt, withdrawn, withdrawnUntil } = parseServiceToken(
+        version.value,
+      );
+      return {
+        versionId: version.versionId,
+        generatedAt,
+        expiresAt,
+        ...(withdrawn && { withdrawn }),
+        ...(withdrawnUntil !== undefined && { withdrawnUntil }),
+      };
     } catch (error) {
       // The next rotation replaces a value that is not a token.
       if (error instanceof TokenSecretError || isStoreError(error, 'VERSION_NOT_FOUND')) {
@@ -226,7 +234,7 @@ export class Rotator {
             signal: this.#stopping.signal,
           })
         : 'staged';
-    const created = await this.#allSteps(versionId, claim, description, request.revoke);
+    const created = await this.#allSteps(versionId, claim, seen, request.revoke);
     return { versionId, result: RESULTS[created] };
   }
 
@@ -292,14 +300,14 @@ export class Rotator {
   async #allSteps(
     versionId: string,
     claim: Claim | 'staged',
-    description: SecretDescription,
+    { description, current }: Seen,
     withdraws = false,
   ): Promise<Created> {
     const call: StepCall = {
       managed: false,
       withdraws,
       signal: this.#abandoning.signal,
-      run: { description },
+      run: { description, current },
     };
     try {
       this.#stopping.signal.throwIfAborted();

@@ -15,6 +15,7 @@ import {
 import type { VerifiedToken } from '../verification/judge.js';
 import type { Principal } from '../verification/principal.js';
 import type { Receivers } from '../verification/receivers.js';
+import type { ErrorBody } from './answers.js';
 import {
   COMMON_HEADERS,
   errorAnswer,
@@ -283,5 +284,5 @@ function refusalAnswer(refusal: Refusal): EndpointAnswer {
   const headers = challenge === undefined ? [] : ['WWW-Authenticate', challenge];
   return error === undefined
     ? emptyAnswer(status, headers)
-    : jsonAnswer(status, { error, error_description: description }, headers);
+    : jsonAnswer<ErrorBody>(status, { error, error_description: description }, headers);
 }

@@ -7,6 +7,7 @@ import { BrokerError } from '../tokens/errors.js';
 import type { CacheState } from '../tokens/refreshing-cache.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import type { VerifiedToken } from '../verification/judge.js';
+import type { ErrorBody, HttpErrorCode } from './answers.js';
 
 /** A request, whichever server received it. */
 export interface EndpointRequest {
@@ -44,21 +45,6 @@ export interface Endpoint {
   answer(request: EndpointRequest): Promise<EndpointAnswer>;
 }
 
-/** The error codes of the HTTP surface: those of RFC 6749 §5.2 and RFC 8707 §2, and the broker's own. */
-type HttpErrorCode =
-  | 'invalid_request'
-  | 'invalid_client'
-  | 'unauthorized_client'
-  | 'unsupported_grant_type'
-  | 'invalid_scope'
-  | 'invalid_target'
-  | 'not_found'
-  | 'method_not_allowed'
-  | 'too_many_requests'
-  | 'rotation_refused'
-  | 'temporarily_unavailable'
-  | 'server_error';
-
 /**
  * Headers of every answer. Caches must not keep tokens (RFC 6749 §5.1, which also requires `Pragma`), and no client
  * guesses another content type.
@@ -74,10 +60,10 @@ export const COMMON_HEADERS: readonly string[] = [
 
 const EMPTY = Buffer.alloc(0);
 
-/** An answer with a JSON body. */
-export function jsonAnswer(
+/** An answer with a JSON body, of which the type is one of those that are documented. */
+export function jsonAnswer<Body extends object>(
   status: number,
-  body: Readonly<Record<string, unknown>>,
+  body: NoInfer<Readonly<Body>>,
   headers: readonly string[] = [],
 ): EndpointAnswer {
   return jsonBytesAnswer(status, Buffer.from(JSON.stringify(body)), headers);
@@ -115,7 +101,7 @@ export function errorAnswer(
   description: string,
   headers: readonly string[] = [],
 ): EndpointAnswer {
-  return jsonAnswer(status, { error, error_description: description }, headers);
+  return jsonAnswer<ErrorBody>(status, { error, error_description: description }, headers);
 }
 
 /** 405 with the methods of the route. */

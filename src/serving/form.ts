@@ -1,4 +1,5 @@
 import { isJsonObject } from '../tokens/json.js';
+import type { FormParameter } from './answers.js';
 import {
   errorAnswer,
   methodNotAllowed,
@@ -51,7 +52,7 @@ export function readForm(request: EndpointRequest): Form | EndpointAnswer {
 }
 
 /** The value of a parameter, the first one when there are several. */
-export function parameterOf(form: Form, name: string): string | undefined {
+export function parameterOf(form: Form, name: FormParameter): string | undefined {
   return form.get(name)?.[0];
 }
 

@@ -1,6 +1,7 @@
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import { refusalOf } from '../verification/bearer-access.js';
 import type { VerifiedToken } from '../verification/judge.js';
+import type { IntrospectionBody } from './answers.js';
 import type { ReceiverSource } from './authorize-endpoint.js';
 import {
   errorAnswer,
@@ -65,13 +66,13 @@ export class IntrospectEndpoint implements Endpoint {
     try {
       const verified = await (await receivers.get()).verify(token, audience);
       observer.introspected?.(peer, { outcome: verified.principal.kind, verified }, request);
-      return jsonAnswer(200, introspectionOf(verified));
+      return jsonAnswer<IntrospectionBody>(200, introspectionOf(verified));
     } catch (error) {
       const refusal = refusalOf(error);
       const reason = errorCode(error);
       if (refusal?.status === 401) {
         observer.introspected?.(peer, { outcome: 'refused', reason }, request);
-        return jsonAnswer(200, { active: false });
+        return jsonAnswer<IntrospectionBody>(200, { active: false });
       }
       if (!(error instanceof BrokerError)) throw error;
       observer.introspected?.(peer, { outcome: 'unavailable', reason }, request);
@@ -83,7 +84,7 @@ export class IntrospectEndpoint implements Endpoint {
 }
 
 /** The introspection response of an accepted token: RFC 7662 §2.2. */
-export function introspectionOf({ principal, claims }: VerifiedToken): Record<string, unknown> {
+export function introspectionOf({ principal, claims }: VerifiedToken): IntrospectionBody {
   const { kind, subject, clientId, issuer, scopes } = principal;
   // The token's own members of these names must not stand where the broker's judgement is expected.
   const { active: _, kind: __, client_id: ___, scope: ____, token_type: _____, ...rest } = claims;

@@ -1,4 +1,5 @@
 import type { Need } from '../peers/policy.js';
+import type { RotationBody } from './answers.js';
 import type { TokenCache } from './token-cache.js';
 
 /** The token that is meant where none is named. */
@@ -14,7 +15,7 @@ export interface RotateNow {
    */
   rotate(request: { readonly trigger: 'http'; readonly revoke?: boolean }): Promise<{
     readonly versionId: string;
-    readonly result: string;
+    readonly result: Exclude<RotationBody['outcome'], 'joined'>;
   }>;
 }
 

@@ -3,6 +3,7 @@ import { decideAccess } from '../peers/policy.js';
 import { errorCode } from '../tokens/errors.js';
 import type { CacheRequest } from '../tokens/refreshing-cache.js';
 import type { ServiceToken } from '../tokens/service-token.js';
+import type { MetadataBody, TokenBody } from './answers.js';
 import {
   asksForRead,
   errorAnswer,
@@ -24,7 +25,7 @@ import {
   TOKENS_PATH,
   type TokenEndpointOptions,
 } from './token-endpoint.js';
-import { MAX_WAIT_MEMBER, MAX_WAIT_SECONDS } from './waiting-peers.js';
+import { MAX_WAIT_SECONDS } from './waiting-peers.js';
 
 /**
  * `POST /oauth2/token`: the token endpoint of RFC 6749 for the client-credentials grant, so that any OAuth client
@@ -100,7 +101,7 @@ export class OauthEndpoint implements Endpoint {
       observer.decided?.(servedDecision(peerId, name, value), request);
       // RFC 9110 §8.7: where a peer that chose the token by its audience finds the same one.
       const location = targetsIn(form).length === 0 ? [] : ['Content-Location', pathOf(name)];
-      return jsonAnswer(200, tokenMembers(value.token, clock.now()), location);
+      return jsonAnswer<TokenBody>(200, tokenMembers(value.token, clock.now()), location);
     } catch (error) {
       observer.tokenUnavailable?.(peerId, error, name);
       observer.decided?.(
@@ -210,7 +211,7 @@ export class MetadataEndpoint implements Endpoint {
       return errorAnswer(400, 'invalid_request', 'The Host header must name a host.');
     }
     const scopes = await this.#scopes();
-    return jsonAnswer(200, {
+    return jsonAnswer<MetadataBody>(200, {
       issuer,
       token_endpoint: `${issuer}/oauth2/token`,
       token_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post'],
@@ -218,8 +219,8 @@ export class MetadataEndpoint implements Endpoint {
       // Required by RFC 8414 §2, and empty: there is no authorization endpoint.
       response_types_supported: [],
       ...(this.#introspects && { introspection_endpoint: `${issuer}/oauth2/introspect` }),
-      ...(scopes.length > 0 && { scopes_supported: scopes }),
-      ...(this.#offersWait && { [MAX_WAIT_MEMBER]: MAX_WAIT_SECONDS }),
+      ...(scopes.length > 0 && { scopes_supported: [...scopes] }),
+      ...(this.#offersWait && { service_token_broker_max_wait_seconds: MAX_WAIT_SECONDS }),
     });
   }
 

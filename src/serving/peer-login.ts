@@ -6,7 +6,8 @@ import {
   type PeerCredentials,
 } from '../peers/peer-credentials.js';
 import { isPeerId, type Peer, type Peers } from '../peers/peers.js';
-import type { WorkloadAuthentication, WorkloadTokens } from '../peers/workload-tokens.js';
+import { NO_FILE_PEERS, type FilePeersSource } from '../peers/file-peers.js';
+import type { WorkloadAuthentication, WorkloadProof } from '../peers/workload-tokens.js';
 import { decideAccess, requiredRole, type Grants, type Need } from '../peers/policy.js';
 import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
 import type { CacheAnswer } from '../tokens/refreshing-cache.js';
@@ -22,8 +23,19 @@ import {
 } from './endpoint.js';
 import { parameterOf, type Form } from './form.js';
 
+/**
+ * How a peer proved who it is: by the name that RFC 7591 §2 or RFC 8705 §2.1.1 has for it, by a Bearer token in the header
+ * (RFC 6750 §2.1) or as `client_assertion` (RFC 7523 §2.2), or to AWS (`iam`).
+ */
+export type LoginMethod =
+  'client_secret_basic' | 'client_secret_post' | 'bearer' | 'client_assertion' | 'iam';
+
 /** A peer that proved who it is, and what was granted to it. What it may have, {@link refuseAccess} says. */
-export type LoggedInPeer = Pick<Peer, 'id'> & Grants;
+export interface LoggedInPeer extends Pick<Peer, 'id'>, Grants {
+  readonly method?: LoginMethod;
+  /** What its workload token has proved; `undefined` for every other method. */
+  readonly proof?: WorkloadProof;
+}
 
 /** The peer, or the answer to give instead. */
 export type LoginResult = { readonly peer: LoggedInPeer } | { readonly refusal: EndpointAnswer };
@@ -40,8 +52,8 @@ export interface PeerAuthentication {
   waits?(): boolean;
 
   /**
-   * What is granted to a peer that has logged in before, by the list as it was last read; `undefined` when it is not on it any
-   * more, or disabled. Default: it stays as it was.
+   * What is granted to a peer that has logged in before, by the list and the file as they were last read; `undefined` when it
+   * is not there any more, or disabled, or has lost the identity it had proved. Default: it stays as it was.
    */
   current?(peer: LoggedInPeer): LoggedInPeer | undefined;
 
@@ -97,8 +109,8 @@ interface PeerLoginOptions {
   readonly throttle: LoginThrottle;
   readonly clock: Clock;
   readonly observer: ServingObserver;
-  /** Accepts workload tokens, too. Default: none is accepted. */
-  readonly workloadTokens?: WorkloadTokens;
+  /** The peers of the configuration file. Default: none. */
+  readonly filePeers?: FilePeersSource;
 }
 
 /** The challenge of every 401: RFC 7617 §2. */
@@ -130,10 +142,11 @@ export class PeerLogin implements PeerAuthentication {
   readonly #observer: ServingObserver;
   readonly #throttle: LoginThrottle;
   readonly #clock: Clock;
-  readonly #workloadTokens: WorkloadTokens | undefined;
+  readonly #filePeers: FilePeersSource;
 
-  constructor({ directory, observer, throttle, clock, workloadTokens }: PeerLoginOptions) {
-    this.#workloadTokens = workloadTokens;
+  constructor(options: PeerLoginOptions) {
+    const { directory, observer, throttle, clock, filePeers = NO_FILE_PEERS } = options;
+    this.#filePeers = filePeers;
     this.#directory = directory;
     this.#clock = clock;
     this.#observer = observer;
@@ -149,8 +162,8 @@ export class PeerLogin implements PeerAuthentication {
       return this.#ambiguous(request, 'There is more than one Authorization header.');
     }
     const token = bearerToken(header);
-    if (token !== undefined && this.#workloadTokens !== undefined) {
-      return this.#withToken(this.#workloadTokens, token, request);
+    if (token !== undefined && this.#takesTokens()) {
+      return this.#withToken(token, 'bearer', request);
     }
     const credentials = parseBasicCredentials(header);
     if (credentials === undefined) {
@@ -159,12 +172,13 @@ export class PeerLogin implements PeerAuthentication {
         this.#unauthorized('malformed', undefined, request.remoteAddress)
       );
     }
-    return this.withCredentials(credentials, request);
+    return this.withCredentials(credentials, 'client_secret_basic', request);
   }
 
   /** Logs in with an id and a secret, from wherever they came. */
   async withCredentials(
     credentials: PeerCredentials,
+    method: LoginMethod,
     request: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
   ): Promise<LoginResult> {
     const { remoteAddress, source } = request;
@@ -175,7 +189,7 @@ export class PeerLogin implements PeerAuthentication {
       return this.#unavailable(error);
     }
     const first = authenticate(peers.value, credentials, this.#clock.now());
-    if (first.ok) return this.#admit(first.peer, source);
+    if (first.ok) return this.#admit({ ...first.peer, method }, source);
     let second: Authentication | undefined;
     try {
       second = await this.#againstNewerList(credentials, peers.readAt);
@@ -183,7 +197,7 @@ export class PeerLogin implements PeerAuthentication {
       return this.#unavailable(error);
     }
     const last = second ?? first;
-    if (last.ok) return this.#admit(last.peer, source);
+    if (last.ok) return this.#admit({ ...last.peer, method }, source);
     return (
       this.#throttled(last.peer, credentials.id, remoteAddress) ??
       this.#unauthorized(last.reason, last.peer, remoteAddress)
@@ -192,19 +206,31 @@ export class PeerLogin implements PeerAuthentication {
 
   /** Logs in with a workload token, from wherever it came. Every refusal has the same answer. */
   async #withToken(
-    workloadTokens: WorkloadTokens,
     token: string,
+    method: LoginMethod,
     { remoteAddress, source }: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
   ): Promise<LoginResult> {
-    let result: WorkloadAuthentication;
+    let result: WorkloadAuthentication | undefined;
     try {
-      result = await workloadTokens.authenticate(token);
+      // The file may change while an issuer's keys are fetched: what it says then decides.
+      while (result === undefined) {
+        const { current } = this.#filePeers;
+        result =
+          current.workloadTokens === undefined
+            ? { ok: false, reason: 'token_issuer_unknown', peer: undefined }
+            : await current.workloadTokens.authenticate(
+                token,
+                () => current !== this.#filePeers.current,
+              );
+      }
     } catch (error) {
       this.#observer.issuerUnavailable?.(error);
       const what = 'The workload token cannot be judged at the moment.';
       return refuse(failureAnswer(error, what));
     }
-    if (result.ok) return this.#admit(result.peer, source);
+    if (result.ok) {
+      return this.#admit({ ...result.peer, method, proof: result.proof }, source);
+    }
     return (
       this.#throttled(result.peer, undefined, remoteAddress) ??
       this.#unauthorized(result.reason, result.peer, remoteAddress)
@@ -218,7 +244,7 @@ export class PeerLogin implements PeerAuthentication {
   async withHeaderOrForm(request: EndpointRequest, form: Form): Promise<LoginResult> {
     const id = parameterOf(form, 'client_id');
     const secret = parameterOf(form, 'client_secret');
-    const assertion = this.#workloadTokens && parameterOf(form, 'client_assertion');
+    const assertion = this.#takesTokens() ? parameterOf(form, 'client_assertion') : undefined;
     if (request.headers['authorization'] !== undefined) {
       if (secret === undefined && assertion === undefined) return this.withHeader(request);
       return this.#ambiguous(
@@ -226,17 +252,21 @@ export class PeerLogin implements PeerAuthentication {
         'The client authenticates in the header or in the body, not in both.',
       );
     }
-    if (this.#workloadTokens !== undefined && assertion !== undefined) {
+    if (assertion !== undefined) {
       if (secret !== undefined) {
         return this.#ambiguous(request, 'The client authenticates in one way, not in two.');
       }
       if (parameterOf(form, 'client_assertion_type') !== JWT_BEARER) {
         return this.#ambiguous(request, `"client_assertion_type" must be ${JWT_BEARER}.`);
       }
-      return this.#withToken(this.#workloadTokens, assertion, request);
+      return this.#withToken(assertion, 'client_assertion', request);
     }
     if (id === undefined || secret === undefined) return this.missing(request.remoteAddress);
-    return this.withCredentials({ id, secret }, request);
+    return this.withCredentials({ id, secret }, 'client_secret_post', request);
+  }
+
+  #takesTokens(): boolean {
+    return this.#filePeers.current.workloadTokens !== undefined;
   }
 
   waits(): boolean {
@@ -244,18 +274,22 @@ export class PeerLogin implements PeerAuthentication {
   }
 
   current(peer: LoggedInPeer): LoggedInPeer | undefined {
-    // A peer of the file stays as it is while the process lives.
-    if (!('createdAt' in peer)) return peer;
+    const { method, proof } = peer;
+    if (proof !== undefined) {
+      const now = this.#filePeers.current.workloadTokens?.holderOf(proof);
+      return now && { ...now, method, proof };
+    }
     const peers = this.#directory.status().value;
     if (peers === undefined) return peer;
     const now = peers.byId.get(peer.id);
-    return now?.enabled === true ? now : undefined;
+    return now?.enabled === true ? { ...now, method } : undefined;
   }
 
   now(header: string): LoggedInPeer | undefined {
-    if (this.#workloadTokens !== undefined) {
+    const { workloadTokens } = this.#filePeers.current;
+    if (workloadTokens !== undefined) {
       const token = bearerToken(header);
-      if (token !== undefined) return this.#workloadTokens.now(token);
+      if (token !== undefined) return workloadTokens.now(token);
     }
     const peers = this.#directory.peek();
     if (peers === undefined) return undefined;
@@ -334,7 +368,7 @@ export class PeerLogin implements PeerAuthentication {
 
   /** The same for every failed login. */
   #unauthorizedAnswer(): EndpointAnswer {
-    return this.#workloadTokens === undefined
+    return !this.#takesTokens()
       ? unauthorizedAnswer()
       : unauthorizedAnswer(
           "A peer's secret or workload token is required, in the Authorization header or as the endpoint describes.",

@@ -1,4 +1,5 @@
 import { BrokerError, errorCode } from '../tokens/errors.js';
+import type { RotationBody } from './answers.js';
 import {
   failureAnswer,
   errorAnswer,
@@ -75,7 +76,7 @@ export class RotateEndpoint implements Endpoint {
         request,
       );
       const status = outcome === 'requested' ? 202 : 200;
-      return jsonAnswer(status, { version_id: versionId, outcome });
+      return jsonAnswer<RotationBody>(status, { version_id: versionId, outcome });
     } catch (error) {
       observer.rotationFailed?.(admitted.peer.id, error, name);
       const [peer, reason] = [admitted.peer.id, errorCode(error)];

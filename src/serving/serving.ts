@@ -1,6 +1,6 @@
 import { LoginThrottle } from '../peers/login-throttle.js';
 import { createPeerDirectory, type PeerDirectory } from '../peers/peer-directory.js';
-import type { WorkloadTokens } from '../peers/workload-tokens.js';
+import type { FilePeersSource } from '../peers/file-peers.js';
 import { decideAccess } from '../peers/policy.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
@@ -47,8 +47,8 @@ export interface ServingOptions {
   readonly publicUrl?: string;
   /** How peers are authenticated. Default: by the peers secret. */
   readonly login?: PeerAuthentication;
-  /** Accepts workload tokens besides secrets. Default: none is accepted. */
-  readonly workloadTokens?: WorkloadTokens;
+  /** The peers of the configuration file. Default: none. */
+  readonly filePeers?: FilePeersSource;
   /** What `POST /oauth2/introspect` and `/v1/authorize` judge tokens by. Without it both answer 404. */
   readonly receivers?: ReceiverSource;
   /** Whether `/v1/authorize` answers. Default: 404. */
@@ -91,6 +91,8 @@ export interface Serving {
   keepWarm(): void;
   /** How many requests wait. */
   waiting(): number;
+  /** Refuses the peers that wait and may not have their token any more, after the peers of the file were replaced. */
+  recheckWaiting(): void;
   /** Answers the requests that wait, and lets none wait from now on: the process stops. */
   stopWaiting(): void;
 }
@@ -132,14 +134,16 @@ export function createServing(options: ServingOptions): Serving {
     random,
     observer: withRecovery(options.peerReads, () => {
       tokens.forEach(({ cache }) => cache.retry());
-      waiting.recheck((peer, token) => {
-        const current = login.current === undefined ? peer : login.current(peer);
-        return current !== undefined && decideAccess(current, { token }) === 'granted';
-      });
+      recheckWaiting();
     }),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
     onNearlyFull: (room) => observer.peersNearlyFull?.(room),
   });
+  const recheckWaiting = (): void =>
+    waiting.recheck((peer, token) => {
+      const current = login.current === undefined ? peer : login.current(peer);
+      return current !== undefined && decideAccess(current, { token }) === 'granted';
+    });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
   const login =
     options.login ??
@@ -148,7 +152,7 @@ export function createServing(options: ServingOptions): Serving {
       throttle,
       clock,
       observer,
-      ...(options.workloadTokens && { workloadTokens: options.workloadTokens }),
+      ...(options.filePeers && { filePeers: options.filePeers }),
     });
   const { receivers } = options;
   const authorize =
@@ -185,6 +189,7 @@ export function createServing(options: ServingOptions): Serving {
       if (options.login === undefined && !isMissing) directory.refresh(WARM_INTERVAL);
     },
     waiting: () => waiting.count,
+    recheckWaiting,
     stopWaiting: () => waiting.close(),
   };
 }

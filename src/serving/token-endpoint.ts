@@ -3,6 +3,7 @@ import { errorCode } from '../tokens/errors.js';
 import { CacheError, type CacheAnswer } from '../tokens/refreshing-cache.js';
 import { remainingLife, type ServiceToken } from '../tokens/service-token.js';
 import type { Clock } from '../tokens/time.js';
+import type { TokenBody } from './answers.js';
 import {
   asksForRead,
   bodylessAnswer,
@@ -266,7 +267,7 @@ function readMinTtl(url: string): number | EndpointAnswer {
  * The members of a token answer (RFC 6749 §5.1). `expires_in` is the remaining life in whole seconds, `scope` every scope
  * of the token, whatever was requested.
  */
-export function tokenMembers(token: ServiceToken, now: number): Record<string, unknown> {
+export function tokenMembers(token: ServiceToken, now: number): TokenBody {
   return {
     access_token: token.accessToken,
     token_type: token.tokenType,

@@ -5,9 +5,6 @@ import type { LoggedInPeer } from './peer-login.js';
 /** The most that a request is held, in seconds, and what the metadata (RFC 8414) offers. */
 export const MAX_WAIT_SECONDS = 300;
 
-/** The member of the metadata that offers it. */
-export const MAX_WAIT_MEMBER = 'service_token_broker_max_wait_seconds';
-
 /** While anybody waits for a token, its secret is read this often: other processes rotate too. Milliseconds. */
 export const WAITING_INTERVAL = 15_000;
 

@@ -19,6 +19,8 @@ export interface ServiceToken {
   readonly scope?: string;
   /** Ids of earlier versions that must not be served any more, whatever life their tokens have. Default: none. */
   readonly withdrawn?: readonly string[];
+  /** When the last of their tokens has expired, in milliseconds since the Unix epoch. Default: as long as this one lives. */
+  readonly withdrawnUntil?: number;
 }
 
 /**
@@ -36,7 +38,7 @@ export function remainingLife(token: Pick<ServiceToken, 'expiresAt'>, now: numbe
 
 /**
  * The JSON text kept in the token secret: `access_token`, `token_type`, `expires_at`, `generated_at` (ISO 8601,
- * UTC), `issuer`, `audience`, `scope` when it is known, and `withdrawn` when there are such versions.
+ * UTC), `issuer`, `audience`, `scope` when it is known, `withdrawn` and `withdrawn_until` when there are such versions.
  *
  * @param extra further members to keep; they never replace the ones above.
  */
@@ -54,6 +56,9 @@ export function serializeServiceToken(
     audience: token.audience.length === 1 ? token.audience[0] : token.audience,
     ...(token.scope !== undefined && { scope: token.scope }),
     ...(token.withdrawn !== undefined && { withdrawn: token.withdrawn }),
+    ...(token.withdrawnUntil !== undefined && {
+      withdrawn_until: instantText(token.withdrawnUntil),
+    }),
   });
 }
 
@@ -95,15 +100,47 @@ export function parseServiceToken(text: string): ServiceToken {
     issuer: requireText(fields, 'issuer'),
     audience: requireAudience(fields),
     ...(scope !== undefined && { scope }),
-    ...withdrawnIn(fields['withdrawn']),
+    ...withdrawnIn(fields['withdrawn'], fields['withdrawn_until']),
   };
 }
 
+/** The versions that a token names as withdrawn, and until when that counts. */
+export type Withdrawals = Pick<ServiceToken, 'withdrawn' | 'withdrawnUntil'>;
+
 /** What is no list of ids is ignored: whoever edits the secret by hand must not end the service with it. */
-function withdrawnIn(value: unknown): Pick<ServiceToken, 'withdrawn'> {
+function withdrawnIn(value: unknown, until: unknown): Withdrawals {
   const list: unknown[] = Array.isArray(value) ? value : [];
   const withdrawn = list.filter((id) => typeof id === 'string');
-  return withdrawn.length === 0 ? {} : { withdrawn };
+  const withdrawnUntil = typeof until === 'string' ? parseInstant(until) : undefined;
+  if (withdrawn.length === 0) return {};
+  return withdrawnUntil === undefined ? { withdrawn } : { withdrawn, withdrawnUntil };
+}
+
+/** More than anybody withdraws in the life of a token. */
+const MOST_WITHDRAWN = 100;
+
+/**
+ * The versions that a new one has to name as withdrawn: those that the version before it names, while any of their tokens
+ * lives and a cache may hold it, and that version itself if it is being withdrawn. The newest come first. Pure.
+ *
+ * @param before the version that is replaced; without `expiresAt` when it holds no token.
+ * @param withdraws whether it is withdrawn.
+ */
+export function nextWithdrawals(
+  before: Withdrawals & { readonly versionId: string; readonly expiresAt?: number },
+  withdraws: boolean,
+  now: number,
+): Withdrawals {
+  const until = before.withdrawnUntil ?? before.expiresAt ?? 0;
+  const kept = until > now ? (before.withdrawn ?? []) : [];
+  const names = new Set(withdraws ? [before.versionId, ...kept] : kept);
+  if (names.size === 0) return {};
+  const ends = [...(kept.length > 0 ? [until] : []), ...(withdraws ? [before.expiresAt] : [])];
+  const known = ends.filter((end) => end !== undefined);
+  return {
+    withdrawn: [...names].slice(0, MOST_WITHDRAWN),
+    ...(known.length > 0 && { withdrawnUntil: Math.max(...known) }),
+  };
 }
 
 /**

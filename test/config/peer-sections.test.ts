@@ -11,6 +11,7 @@ const cluster = {
   ca_file: '/ca.crt',
   token_file: '/token',
 };
+const ROLE = 'arn:aws:iam::123456789012:role/orders';
 const SUBJECT = 'system:serviceaccount:shop:orders';
 const orders = { identities: [{ issuer: 'cluster', subject: SUBJECT }], tokens: ['default'] };
 
@@ -180,6 +181,27 @@ describe('every mistake is named by its path', () => {
       ],
     ],
     ['the same proof twice', { cluster }, { orders, other: orders }, ['peers.other.identities.0']],
+    [
+      'a pattern of IAM roles',
+      {},
+      { orders: { ...orders, identities: [{ iam: 'arn:aws:iam::123456789012:role/*' }] } },
+      ['peers.orders.identities.0.iam'],
+    ],
+    [
+      'IAM and a subject at once',
+      { cluster },
+      { orders: { ...orders, identities: [{ iam: ROLE, subject: SUBJECT }] } },
+      ['peers.orders.identities.0.subject'],
+    ],
+    [
+      'one role of two peers, with a path and without',
+      {},
+      {
+        orders: { ...orders, identities: [{ iam: ROLE }] },
+        other: { ...orders, identities: [{ iam: ROLE.replace('role/', 'role/path/') }] },
+      },
+      ['peers.other.identities.0'],
+    ],
   ])('%s', (_what, issuers, peers, paths) => {
     const found = pathsOf(issuers, peers);
     expect(found.toSorted()).toEqual(paths.toSorted());

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { IamLogin, principalArn } from '../../src/lambda/http-routes.js';
+import { IamLogin } from '../../src/lambda/http-routes.js';
+import { principalArn } from '../../src/peers/identities.js';
 import { decideAccess, type Need } from '../../src/peers/policy.js';
 import { fc } from '../support/properties.js';
 

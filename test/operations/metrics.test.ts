@@ -148,6 +148,8 @@ test('every name has the prefix, a help text, and stays', async () => {
   expect(ours.sort()).toEqual([
     'clock_offset_seconds',
     'clock_readings_total',
+    'config_file_applied_timestamp_seconds',
+    'config_file_valid',
     'connections',
     'connections_refused_total',
     'descriptors_exhausted',

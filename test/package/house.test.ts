@@ -49,7 +49,7 @@ const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
   ],
   rotation: ['jose', 'croner', '@nestjs/common', '@nestjs/schedule'],
   peers: [],
-  serving: ['@nestjs/common', '@nestjs/core'],
+  serving: ['@nestjs/common', '@nestjs/core', 'zod'],
   context: [],
   guard: ['@nestjs/common', '@nestjs/core', 'rxjs'],
   client: ['axios', '@nestjs/common', '@nestjs/core', '@nestjs/axios', 'rxjs'],
@@ -57,7 +57,7 @@ const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
   composition: ['@nestjs/common', '@nestjs/core', '@nestjs/platform-fastify'],
   cli: ['commander'],
   lambda: [],
-  operations: ['@nestjs/common', '@nestjs/core', '@nestjs/terminus', 'pino', 'prom-client'],
+  operations: ['@nestjs/common', '@nestjs/core', '@nestjs/terminus', 'pino', 'prom-client', 'zod'],
 };
 
 interface Import {

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +9,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
+import { openApiDocument } from '../../src/operations/openapi.js';
 import { runNode, startBroker } from '../support/broker-process.js';
 
 const run = promisify(execFile);
@@ -400,6 +402,7 @@ describe('the tarball of the broker', () => {
           'LICENSE',
           'CHANGELOG.md',
           'dist/THIRD-PARTY-LICENSES.txt',
+          'openapi.json',
         ].includes(file),
     );
     expect(wrong).toEqual([]);
@@ -423,6 +426,14 @@ describe('the tarball of the broker', () => {
       expect(licenses).toMatch(new RegExp(`^${name} \\d`, 'm'));
     }
     expect(licenses).not.toMatch(/^(?:libsql|oidc-provider|@aws-sdk\/\S+) \d/m);
+  });
+
+  test('has the HTTP interface as OpenAPI, as the broker itself answers it', () => {
+    const { resolve } = createRequire(join(folder, 'package.json'));
+    const file = resolve('service-token-broker/openapi.json');
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual(
+      JSON.parse(JSON.stringify(openApiDocument())),
+    );
   });
 
   test('its doors can be imported', async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { explainPeer, type KnownPeers } from '../../src/peers/explanation.js';
+import { IAM } from '../../src/peers/identities.js';
 import { parsePeers } from '../../src/peers/peers.js';
 import { decideAccess } from '../../src/peers/policy.js';
 import { peerEntry, START } from '../serving/broker.js';
@@ -22,6 +23,13 @@ const known: KnownPeers = {
       tokens: ['ledger'],
       enabled: true,
       identities: [{ issuer: 'cluster', subject: 'system:serviceaccount:shop:orders' }],
+    },
+    {
+      id: 'settle',
+      roles: ['token'],
+      tokens: ['ledger'],
+      enabled: true,
+      identities: [{ issuer: IAM, subject: 'arn:aws:iam::123456789012:role/settle' }],
     },
   ],
   issuers: [
@@ -52,6 +60,13 @@ test('every identity with its own grants: those of one do not count for the othe
   ]);
   expect(allowed).toBe(true);
   expect(identities.map(({ access }) => access)).toEqual(['token_not_granted', 'granted']);
+});
+
+test('AWS IAM, which counts at the function alone', () => {
+  expect(explain('settle', 'ledger').lines).toEqual([
+    'settle proves who it is by AWS IAM, as arn:aws:iam::123456789012:role/settle, at the HTTP function on Lambda: it has the tokens ledger.',
+    'By AWS IAM: allowed, a grant names it (token "ledger").',
+  ]);
 });
 
 test.each([

@@ -33,7 +33,12 @@ describe('slots', () => {
   test.each([
     ['0 3 * * *', 24 * HOUR],
     ['0 3,4 * * *', 23 * HOUR],
+    ['30 1,2,23 * * *', 21 * HOUR],
+    ['0 30 1,2,23 * * *', 21 * HOUR],
     ['0 3 * * 1-5', 72 * HOUR],
+    ['0 3 1 * *', 31 * 24 * HOUR],
+    ['0 0 3 */2 * *', 48 * HOUR],
+    ['0 3 * 2 *', 338 * 24 * HOUR],
   ])('the longest period of "%s"', (cron, period) => {
     expect(createSlots(cron).longestPeriod(at('2026-11-22T12:00:00Z'))).toBe(period);
   });

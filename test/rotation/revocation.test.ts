@@ -1,7 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { RotateEndpoint } from '../../src/serving/rotate-endpoint.js';
 import { createTokenCache } from '../../src/serving/token-cache.js';
-import { parseServiceToken, serializeServiceToken } from '../../src/tokens/service-token.js';
+import {
+  nextWithdrawals,
+  parseServiceToken,
+  serializeServiceToken,
+} from '../../src/tokens/service-token.js';
 import { HOUR, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
 
 describe('a rotation that withdraws', () => {
@@ -22,6 +26,32 @@ describe('a rotation that withdraws', () => {
     const { rotator, seedCurrent, store } = rotationFixture();
     seedCurrent('old');
     await rotator().rotate({ trigger: 'cli', force: true });
+    expect((await store.read(SECRET)).value).not.toContain('withdrawn');
+  });
+
+  test('is carried on by later ones until the withdrawn token has expired, and no longer', async () => {
+    const { rotator, seedCurrent, store, clock } = rotationFixture();
+    const stolen = seedCurrent('stolen');
+    const { expiresAt } = parseServiceToken((await store.read(SECRET)).value);
+    const one = rotator();
+    const current = async () => parseServiceToken((await store.read(SECRET)).value);
+    await one.rotate({ trigger: 'cli', revoke: true });
+    const second = (await store.read(SECRET)).versionId;
+    // By every path: with what was read before, and without.
+    for (const request of [
+      { trigger: 'cli', force: true },
+      { trigger: 'schedule', key: 'slot' },
+    ] as const) {
+      await one.rotate(request);
+      expect(await current()).toMatchObject({ withdrawn: [stolen], withdrawnUntil: expiresAt });
+    }
+    await one.rotate({ trigger: 'cli', revoke: true });
+    const { withdrawn } = await current();
+    expect(withdrawn).toHaveLength(2);
+    expect(withdrawn).toContain(stolen);
+    expect(withdrawn).not.toContain(second);
+    clock.advance(((await current()).withdrawnUntil ?? 0) - clock.now());
+    await one.rotate({ trigger: 'cli', force: true });
     expect((await store.read(SECRET)).value).not.toContain('withdrawn');
   });
 
@@ -114,8 +144,63 @@ test('a list that is none is ignored, and the ids survive being written', () => 
   const token = tokenOf('token', 0);
   const text = serializeServiceToken({ ...token, withdrawn: ['one', 'two'] });
   expect(parseServiceToken(text).withdrawn).toEqual(['one', 'two']);
+  const until = serializeServiceToken({ ...token, withdrawn: ['one'], withdrawnUntil: 5_000 });
+  expect(parseServiceToken(until).withdrawnUntil).toBe(5_000);
+  for (const withdrawn_until of ['soon', 7, null, {}]) {
+    const edited = JSON.stringify({ ...JSON.parse(until), withdrawn_until });
+    expect(parseServiceToken(edited)).toMatchObject({ withdrawn: ['one'] });
+    expect(parseServiceToken(edited).withdrawnUntil).toBeUndefined();
+  }
   for (const withdrawn of ['one', 7, null, {}, []]) {
     const edited = JSON.stringify({ ...JSON.parse(text), withdrawn });
     expect(parseServiceToken(edited).withdrawn).toBeUndefined();
   }
+});
+
+describe('nextWithdrawals', () => {
+  const before = { versionId: 'now', expiresAt: 100 };
+  test.each([
+    ['nothing was, nothing is', before, false, {}],
+    ['the version before', before, true, { withdrawn: ['now'], withdrawnUntil: 100 }],
+    ['one that holds no token', { versionId: 'now' }, true, { withdrawn: ['now'] }],
+    [
+      'what was, while it lives',
+      { ...before, withdrawn: ['a'], withdrawnUntil: 51 },
+      false,
+      { withdrawn: ['a'], withdrawnUntil: 51 },
+    ],
+    [
+      'what was, once it has expired',
+      { ...before, withdrawn: ['a'], withdrawnUntil: 50 },
+      false,
+      {},
+    ],
+    [
+      'what was, without its end',
+      { ...before, withdrawn: ['a'] },
+      false,
+      { withdrawn: ['a'], withdrawnUntil: 100 },
+    ],
+    [
+      'both',
+      { ...before, withdrawn: ['a'], withdrawnUntil: 200 },
+      true,
+      { withdrawn: ['now', 'a'], withdrawnUntil: 200 },
+    ],
+    [
+      'one again',
+      { ...before, withdrawn: ['now'], withdrawnUntil: 200 },
+      true,
+      { withdrawn: ['now'], withdrawnUntil: 200 },
+    ],
+  ])('%s', (_what, known, withdraws, expected) => {
+    expect(nextWithdrawals(known, withdraws, 50)).toEqual(expected);
+  });
+
+  test('the list stays short, and the newest is on it', () => {
+    const withdrawn = Array.from({ length: 500 }, (_, index) => `v${index}`);
+    const next = nextWithdrawals({ ...before, withdrawn }, true, 50);
+    expect(next.withdrawn).toHaveLength(100);
+    expect(next.withdrawn?.[0]).toBe('now');
+  });
 });

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, jest, test } from '@jest/globals';
 import type { ConfiguredPeer, TrustedIssuer } from '../../src/peers/identities.js';
-import { WorkloadTokens } from '../../src/peers/workload-tokens.js';
+import { TokenUses, WorkloadTokens } from '../../src/peers/workload-tokens.js';
 import { headerOf, type EndpointAnswer, type ServingObserver } from '../../src/serving/endpoint.js';
 import { createOfflineTestIssuer, type OfflineTestIssuer } from '../../src/testing/index.js';
 import {
@@ -82,13 +82,13 @@ function setUp(
     keysOf: () => options.keys ?? createStaticKeySet(cluster.jwks()),
     clock,
     clockSkewSeconds: 60,
-    ...(options.usesCapacity && { usesCapacity: options.usesCapacity }),
+    ...(options.usesCapacity && { uses: new TokenUses(clock, 60, options.usesCapacity) }),
   });
   const loginFailed = jest.fn<NonNullable<ServingObserver['loginFailed']>>();
   const loggedIn = jest.fn<NonNullable<ServingObserver['loggedIn']>>();
   const { serving } = createBroker({
     clock,
-    workloadTokens,
+    filePeers: { current: { workloadTokens } },
     observer: { loginFailed, loggedIn, ...options.observer },
   });
   let address = 0;

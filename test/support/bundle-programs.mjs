@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { withoutUnused } from '../../build/packages.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const dist = join(root, 'dist');
@@ -23,33 +24,18 @@ const KEPT = 3_600_000;
 const PROGRAMS = {
   cli: 'dist/cli.js',
   main: 'dist/main.js',
+  'config-reader': 'dist/config-reader.js',
   'rotating-process': 'test/support/rotating-process.mjs',
 };
 
-/** Native code, what fails in a bundle, and what NestJS and Fastify load only where it is installed. */
-const EXTERNAL = [
-  // With it in the bundle, a broker on Secrets Manager answers 500.
-  '@aws-sdk/*',
-  'libsql',
-  '@fastify/multipart',
-  '@fastify/static',
-  '@fastify/view',
-  '@nestjs/microservices',
-  '@nestjs/platform-express',
-  '@nestjs/websockets',
-  '@grpc/*',
-  '@mikro-orm/*',
-  '@nestjs/axios',
-  '@nestjs/mongoose',
-  '@nestjs/sequelize',
-  '@nestjs/typeorm',
-  '@prisma/client',
-  'class-transformer',
-  'class-validator',
-  'mongoose',
-  'sequelize',
-  'typeorm',
-];
+const PROVIDER_FOLDER = 'node_modules/oidc-provider';
+/** What dev mode loads of its provider by name, so that no bundle takes it in: found beside the programs, where they look first. */
+const PROVIDER = ['provider.js', 'helpers/errors.js', 'adapters/memory_adapter.js'].map(
+  (file) => `${PROVIDER_FOLDER}/lib/${file}`,
+);
+
+/** Native code, and what fails in a bundle: with the AWS SDK in it, a broker on Secrets Manager answers 500. */
+const EXTERNAL = ['@aws-sdk/*', 'libsql'];
 
 /** Sets TEST_PROGRAMS to the folder of the bundles. */
 export default async function bundlePrograms() {
@@ -65,10 +51,8 @@ export default async function bundlePrograms() {
   }
   const partial = `${folder}.${process.pid}`;
   const { build } = await import('esbuild');
-  await build({
+  const common = {
     absWorkingDir: root,
-    entryPoints: PROGRAMS,
-    outdir: join(partial, 'dist'),
     chunkNames: 'chunks/[name]-[hash]',
     bundle: true,
     splitting: true,
@@ -78,12 +62,17 @@ export default async function bundlePrograms() {
     keepNames: true,
     minifyWhitespace: true,
     external: EXTERNAL,
+    plugins: [withoutUnused],
     logLevel: 'warning',
     // CommonJS packages in the bundle load modules of Node.js with it.
     banner: {
       js: "import { createRequire as createRequireOfBundle } from 'node:module';\nconst require = createRequireOfBundle(import.meta.url);",
     },
-  });
+  };
+  await build({ ...common, entryPoints: PROGRAMS, outdir: join(partial, 'dist') });
+  const provider = join(partial, 'node_modules/oidc-provider');
+  await build({ ...common, entryPoints: PROVIDER, outdir: provider, outbase: PROVIDER_FOLDER });
+  copyFileSync(join(root, PROVIDER_FOLDER, 'package.json'), join(provider, 'package.json'));
   // The command reads its version from the package.json beside its folder.
   copyFileSync(join(root, 'package.json'), join(partial, 'package.json'));
   // A run that started together with this one may have been faster.
@@ -95,6 +84,7 @@ export default async function bundlePrograms() {
 function digest() {
   const inputs = [
     fileURLToPath(import.meta.url),
+    join(root, 'build/packages.mjs'),
     join(root, 'package-lock.json'),
     ...Object.values(PROGRAMS).map((path) => join(root, path)),
     ...readdirSync(dist, { recursive: true, encoding: 'utf8' }).map((name) => join(dist, name)),

@@ -18,8 +18,18 @@ const withoutContext = (options, name) => {
 };
 
 const { compileFunction, SourceTextModule, SyntheticModule } = vm;
-vm.compileFunction = (code, parameters, options) =>
-  compileFunction(code, parameters, withoutContext(options, 'parsingContext'));
+/** What jest itself consists of, which it loads again for every test file: compiled once for a worker. */
+const compiled = new Map();
+vm.compileFunction = (code, parameters, options) => {
+  const { filename } = options ?? {};
+  const known = compiled.get(filename);
+  if (known?.code === code && known.parameters === parameters.join()) return known.compiled;
+  const result = compileFunction(code, parameters, withoutContext(options, 'parsingContext'));
+  // A module that imports others when it runs is bound to the test file that it was loaded for.
+  if (options?.parsingContext === THIS_REALM && !code.includes('import('))
+    compiled.set(filename, { code, parameters: parameters.join(), compiled: result });
+  return result;
+};
 vm.SourceTextModule = class extends SourceTextModule {
   constructor(code, options) {
     super(code, withoutContext(options, 'context'));

@@ -1,11 +1,12 @@
 /** Says whether a line of a log is counted. */
 export type LogFilter = (line: Readonly<Record<string, unknown>>) => boolean;
 
-const TOKEN = /\s*(\|\||&&|[(){}=]|\$\.\w+|"[^"]*")/y;
+const TOKEN = /\s*(\|\||&&|>=|[(){}=]|\$\.\w+|"[^"]*"|NOT EXISTS|\d+)/y;
 
 /**
  * A CloudWatch Logs filter pattern for lines of JSON, as far as the stack's filters go: comparisons of a top-level
- * member with a text, `&&` before `||`, and parentheses. Everything else is an error.
+ * member with a text, `"*"` for any, `NOT EXISTS`, `>=` with a number, `&&` before `||`, and parentheses. Everything else is
+ * an error.
  */
 export function logFilter(pattern: string): LogFilter {
   const tokens = tokensOf(pattern);
@@ -23,8 +24,14 @@ export function logFilter(pattern: string): LogFilter {
       return inner;
     }
     const member = take(/^\$\./).slice(2);
-    take(/^=$/);
+    const operator = take(/^(?:=|>=|NOT EXISTS)$/);
+    if (operator === 'NOT EXISTS') return (line) => !(member in line);
+    if (operator === '>=') {
+      const least = Number(take(/^\d+$/));
+      return (line) => typeof line[member] === 'number' && line[member] >= least;
+    }
     const text = take(/^"/).slice(1, -1);
+    if (text === '*') return (line) => typeof line[member] === 'string';
     return (line) => line[member] === text;
   };
   const both = (): LogFilter =>

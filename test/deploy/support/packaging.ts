@@ -4,7 +4,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'no
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Template } from './template.js';
 
 /** The repository. */
@@ -47,16 +47,27 @@ export interface Packaged {
   readonly output: string;
   /** CloudFormation's template as osls wrote it, if it did. */
   readonly template: string | undefined;
+  /** The broker's configuration as the functions' packages have it, if there is one. */
+  readonly config: string | undefined;
 }
 
 /** The values of parameters, by their names in serverless.yml. */
 export type Parameters = Readonly<Record<string, string>>;
 
+/** The broker's configuration file in the folder that is packaged, for the parameter `config`. */
+export const CONFIG_FILE = 'broker.yml';
+
 /**
  * Packages serverless.yml in a folder of its own, without a network and without AWS credentials. Placeholders stand for
  * the bundles, which are not looked into here.
+ *
+ * @param config the text of {@link CONFIG_FILE}. Default: there is none.
  */
-export async function runOsls(parameters: Parameters, stage: string): Promise<Packaged> {
+export async function runOsls(
+  parameters: Parameters,
+  stage: string,
+  config?: string,
+): Promise<Packaged> {
   const folder = await mkdtemp(join(tmpdir(), 'stack-'));
   try {
     await cp(join(ROOT, 'serverless.yml'), join(folder, 'serverless.yml'));
@@ -65,9 +76,19 @@ export async function runOsls(parameters: Parameters, stage: string): Promise<Pa
     for (const name of ['rotation', 'http']) {
       await writeFile(join(folder, 'dist-lambda', `${name}.mjs`), 'export const handler = null;\n');
     }
+    if (config !== undefined) {
+      await writeFile(join(folder, CONFIG_FILE), config);
+      await cp(await deploymentBundle(), join(folder, 'dist-lambda', 'deployment.mjs'));
+    }
     const { code, output } = await run(folder, parameters, stage);
     const file = join(folder, '.serverless', 'cloudformation-template-update-stack.json');
-    return { code, output, template: code === 0 ? await readFile(file, 'utf8') : undefined };
+    const packaged = join(folder, 'dist-lambda', 'broker.json');
+    return {
+      code,
+      output,
+      template: code === 0 ? await readFile(file, 'utf8') : undefined,
+      config: await readFile(packaged, 'utf8').catch(() => undefined),
+    };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -110,11 +131,15 @@ async function run(
  *
  * @param stage default: `dev`.
  */
-export async function packageStack(parameters: Parameters, stage = 'dev'): Promise<Template> {
-  const cached = join(CACHE, `${await digestOf(parameters, stage)}.json`);
+export async function packageStack(
+  parameters: Parameters,
+  stage = 'dev',
+  config?: string,
+): Promise<Template> {
+  const cached = join(CACHE, `${await digestOf(parameters, stage, config)}.json`);
   const known = await readFile(cached, 'utf8').catch(() => undefined);
   if (known !== undefined) return JSON.parse(known) as Template;
-  const { code, output, template } = await runOsls(parameters, stage);
+  const { code, output, template } = await runOsls(parameters, stage, config);
   if (template === undefined) throw new Error(`osls package failed with ${code}:\n${output}`);
   const partial = `${cached}.${process.pid}`;
   await mkdir(CACHE, { recursive: true });
@@ -127,8 +152,29 @@ const OSLS = createRequire(import.meta.url).resolve('osls/package.json');
 const CACHE = join(ROOT, 'node_modules', '.cache', 'stacks');
 const OSLS_CACHE = join(ROOT, 'node_modules', '.cache', 'osls');
 
-async function digestOf(parameters: Parameters, stage: string): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify({ parameters, stage }));
+/** What reads the file, bundled from the sources as `npm run build:lambda` does, once for each process. */
+export function deploymentBundle(): Promise<string> {
+  bundled ??= (async () => {
+    const folder = join(CACHE, `deployment-${process.pid}`);
+    const script = pathToFileURL(join(ROOT, 'build/bundle-lambda.mjs')).href;
+    const { bundleDeployment } = (await import(script)) as {
+      readonly bundleDeployment: (folder: string) => Promise<void>;
+    };
+    await bundleDeployment(folder);
+    return join(folder, 'deployment.mjs');
+  })();
+  return bundled;
+}
+
+let bundled: Promise<string> | undefined;
+
+async function digestOf(
+  parameters: Parameters,
+  stage: string,
+  config: string | undefined,
+): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify({ parameters, stage, config }));
+  if (config !== undefined) hash.update(await readFile(await deploymentBundle()));
   const parts = await readdir(join(ROOT, 'deploy'), { recursive: true, withFileTypes: true });
   const files = parts
     .filter((entry) => entry.isFile())
