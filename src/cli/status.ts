@@ -194,9 +194,12 @@ function allLines(
 
 /** Where the broker of this configuration answers health checks on this machine. */
 function ownUrl({ management, ...own }: Core['config']['http']): string {
-  const { host, port } = management ?? own;
+  const { host, port, tls } = management === undefined ? own : { ...management, tls: undefined };
+  // The name in the certificate is not that of the loopback.
+  if (tls !== undefined && own.publicUrl !== undefined) return own.publicUrl;
+  const scheme = tls === undefined ? 'http' : 'https';
   const address = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-  return `http://${address.includes(':') ? `[${address}]` : address}:${port}`;
+  return `${scheme}://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
 
 async function readStatus(core: TokenCore, showToken: boolean): Promise<Omit<Status, 'broker'>> {

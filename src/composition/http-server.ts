@@ -25,6 +25,7 @@ import {
   type ListenerObserver,
 } from './listener.js';
 import { tokenLog } from './observers.js';
+import { CertificateWatch } from './server-certificate.js';
 import { createRuntime, type BrokerRuntime, type RuntimeOptions } from './runtime.js';
 
 /** A broker that listens. */
@@ -36,6 +37,8 @@ export interface RunningBroker {
   readonly managementUrl: string | undefined;
   /** From now on every answer ends its connection. New connections are still accepted. */
   endConnections(): void;
+  /** Reads the files of TLS again, if they have changed. It is done every 10 seconds, too. */
+  rereadCertificate(): Promise<void>;
   /**
    * Finishes the requests in flight and a running rotation, and closes the store. Connections still in use after
    * `patienceMs` milliseconds are closed. Default: 5,000.
@@ -49,19 +52,28 @@ const BODY_LIMIT = 16_384;
 /**
  * Serves a broker over HTTP, on Fastify, with the hot lane in front.
  *
- * @throws {BrokerError} `PORT_IN_USE`, `ADDRESS_UNUSABLE`.
+ * @throws {BrokerError} `PORT_IN_USE`, `ADDRESS_UNUSABLE`, `TLS_FILES_INVALID`.
  */
 export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> {
   const { core, log, metrics, serving, servingObserver } = runtime;
   const { host, port, publicUrl, maxConnections } = core.config.http;
+  const listeners: Listener[] = [];
+  const certificates = await watchCertificate(runtime, listeners);
+  const tls = certificates?.current;
   const limit = decideConnectionLimit(maxConnections, descriptorLimit());
   if (limit.warning !== undefined) log.warn(limit.warning);
-  const { observer, stop } = watchConnections(limit.max, runtime);
-  const listeners: Listener[] = [];
+  const { observer, stop: stopWatch } = watchConnections(limit.max, runtime);
+  const checking =
+    certificates && setInterval(() => void certificates.check(), CERTIFICATE_INTERVAL).unref();
+  const stop = (): void => {
+    stopWatch();
+    clearInterval(checking);
+  };
   const withHotLane = hotLaneServerFactory(
     createHotLane(serving.token, { authorize: serving.authorize, onAnswer: noteAnswer }),
     (options, handler) => {
-      const listener = createListener(handler, { maxConnections: limit.max, observer }, options);
+      const limits = { maxConnections: limit.max, observer, ...(tls && { tls }) };
+      const listener = createListener(handler, limits, options);
       listeners.push(listener);
       return listener.server;
     },
@@ -108,21 +120,60 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
     throw listenError(error, host, port);
   }
   const address = app.getHttpServer().address() as AddressInfo;
-  if (publicUrl === undefined && !isLoopbackHost(address.address)) log.warn(CLEAR_TEXT);
+  await certificates?.check();
+  if (tls === undefined && publicUrl === undefined && !isLoopbackHost(address.address))
+    log.warn(CLEAR_TEXT);
   return {
-    url: urlOf(address),
+    url: urlOf(address, tls && 'https'),
     port: address.port,
     managementUrl: app.get(ManagementServer).url,
     endConnections: () => {
       listeners.forEach((listener) => listener.endConnections());
       serving.stopWaiting();
     },
+    rereadCertificate: async () => certificates?.check(),
     close: async (patienceMs = 5_000) => {
       for (const listener of listeners) listener.drain(patienceMs);
       await app.close();
       stop();
     },
   };
+}
+
+/** How often it is checked whether the files of TLS have changed, in milliseconds. */
+const CERTIFICATE_INTERVAL = 10_000;
+
+/** The broker's certificate, which the listeners get anew when its files change; `undefined` without TLS. */
+async function watchCertificate(
+  { core: { config, clock }, log }: BrokerRuntime,
+  listeners: readonly Listener[],
+): Promise<CertificateWatch | undefined> {
+  const { tls: files } = config.http;
+  if (files === undefined) return undefined;
+  return CertificateWatch.start({
+    files,
+    clock,
+    observer: {
+      replaced: (certificate) => {
+        for (const listener of listeners) listener.useCertificate(certificate);
+        const { subject, endsAt } = certificate;
+        log.info(
+          { subject, endsAt: new Date(endsAt).toISOString() },
+          'the TLS files were replaced',
+        );
+      },
+      unusable: (error) =>
+        log.error(
+          { err: error },
+          'the TLS files have changed and cannot be used: what was read before stays in use',
+        ),
+      ending: ({ subject, endsAt }, hasEnded) => {
+        const fields = { subject, endsAt: new Date(endsAt).toISOString() };
+        if (hasEnded) log.error(fields, 'the TLS certificate has expired: renew it');
+        else log.warn(fields, 'the TLS certificate expires soon: it should have been renewed');
+      },
+    },
+  });
 }
 
 /** Refusing connections counts as over when none was refused for this long, in milliseconds. */
@@ -228,6 +279,10 @@ export async function runBroker(
     try {
       await prepare?.(runtime);
       broker = await serveHttp(runtime);
+      // Without TLS and audit the signal ends the process, as it always did.
+      if (config.http.tls !== undefined) {
+        process.on('SIGHUP', () => void broker.rereadCertificate());
+      }
     } catch (error) {
       await core.close();
       throw error;

@@ -1,12 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
+import { BlockList, isIP } from 'node:net';
 import { Readable } from 'node:stream';
 import type { BrokerConfig } from '../config/broker-config.js';
 import type { IdentitiesConfig } from '../config/peer-sections.js';
+import { nameOfIdentity } from '../peers/certificate-names.js';
 import type { FilePeers, FilePeersSource } from '../peers/file-peers.js';
-import type { TrustedIssuer } from '../peers/identities.js';
+import { IdentityTable, type TrustedIssuer } from '../peers/identities.js';
 import { TokenUses, WorkloadTokens } from '../peers/workload-tokens.js';
+import { CertificateLogin } from '../serving/certificate-login.js';
 import type { Clock } from '../tokens/time.js';
 import { createRemoteKeySet, type KeySet } from '../verification/index.js';
 
@@ -48,7 +51,9 @@ export function createFilePeers(
         ? undefined
         : new WorkloadTokens({ issuers: kept, peers, keysOf, clock, clockSkewSeconds, uses });
     keys = next;
-    return { workloadTokens };
+    const certified = peers.filter((peer) => peer.identities.some(nameOfIdentity));
+    const certificates = certified.length === 0 ? undefined : new IdentityTable(certified);
+    return { workloadTokens, certificates };
   };
 
   let current = make(identities);
@@ -69,6 +74,27 @@ function keepSame(
 ): readonly TrustedIssuer[] {
   const byText = new Map(known.map((one) => [JSON.stringify(one), one]));
   return entries.map((one) => byText.get(JSON.stringify(one)) ?? one);
+}
+
+/** What accepts the client certificates of the peers of the file. */
+export function certificateLoginOf(
+  { tls, trustedProxies }: BrokerConfig['http'],
+  filePeers: FilePeersSource,
+  clock: Clock,
+): CertificateLogin {
+  const proxies = new BlockList();
+  for (const { address, prefix, family } of trustedProxies) {
+    proxies.addSubnet(address, prefix, family);
+  }
+  return new CertificateLogin({
+    filePeers,
+    asksForCertificates: tls?.clientCaFile !== undefined,
+    trustsProxy: (address) => {
+      const version = isIP(address);
+      return version !== 0 && proxies.check(address, version === 4 ? 'ipv4' : 'ipv6');
+    },
+    clock,
+  });
 }
 
 /** Files for the request for keys. Each is read anew every time: a cluster replaces both. */

@@ -7,7 +7,9 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from 'node:http';
+import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https';
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
+import type { SecureContextOptions } from 'node:tls';
 import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
 import type { HttpConfig } from '../config/broker-config.js';
 import type { OpenOperationsEndpoints } from '../operations/operations.module.js';
@@ -22,6 +24,7 @@ import {
 } from '../serving/endpoint.js';
 import { BrokerError } from '../tokens/errors.js';
 import { isObject } from '../tokens/json.js';
+import type { ServerCertificate } from './server-certificate.js';
 
 /** Options of {@link createListener}. Spans in milliseconds. */
 export interface ListenerOptions {
@@ -39,6 +42,8 @@ export interface ListenerOptions {
   /** A connection idle for less may be about to send a request, and is not closed for another one. Default: 1,000. */
   readonly graceMs?: number;
   readonly observer?: ListenerObserver;
+  /** Speaks TLS 1.2 and later with this certificate. Default: clear text. */
+  readonly tls?: ServerCertificate;
 }
 
 /** Notified of connections. */
@@ -59,6 +64,11 @@ export interface Listener {
    * server itself, before or after.
    */
   readonly drain: (patienceMs: number) => void;
+  /**
+   * New connections get this certificate; those that are open stay as they are, and with other authorities end with their
+   * next answer. Without TLS it does nothing.
+   */
+  readonly useCertificate: (certificate: ServerCertificate) => void;
 }
 
 /** Longer than the 60 seconds that load balancers keep an idle connection, so that they close it first. */
@@ -80,6 +90,8 @@ interface Connection {
   idleSince: number;
   /** Beyond the limit. */
   readonly isExtra: boolean;
+  /** The authorities of client certificates when it was opened. */
+  readonly clientCa: string | undefined;
 }
 
 const CONNECTION = Symbol('connection');
@@ -91,6 +103,8 @@ type TrackedSocket = Socket & { [CONNECTION]?: Connection };
  *
  * - A request whose head or body has not arrived after `requestTimeoutMs` gets 408, and its connection is closed.
  * - A caller that reads nothing of its answer for that long is disconnected.
+ * - With TLS, a handshake may take as long as a request. Client certificates are asked for where there are authorities
+ *   for them, and never demanded: the endpoints decide what they prove.
  * - More than one `Host`, or an invalid one, is refused with 400 (RFC 9112 §3.2), and so is more than one
  *   `Content-Type` (RFC 9110 §5.3): a proxy in front of the broker may have read the other one.
  *
@@ -110,39 +124,58 @@ export function createListener(
   const checkInterval = options.checkIntervalMs ?? CHECK_INTERVAL;
   const grace = options.graceMs ?? GRACE;
   const sockets = new Set<TrackedSocket>();
+  /** Connections of which the handshake is not done yet, by {@link endsOf}. */
+  const handshakes = new Map<string, TrackedSocket>();
   let isEnding = false;
 
-  const server = createServer(
-    {
-      ...serverOptions,
-      requestTimeout,
-      headersTimeout: requestTimeout,
-      connectionsCheckingInterval: checkInterval,
-      keepAliveTimeout: options.keepAliveTimeoutMs ?? KEEP_ALIVE,
-    },
-    (request, response) => {
-      const connection = begin(request.socket, response);
-      if (isEnding || connection?.isExtra === true) response.shouldKeepAlive = false;
-      const refusal =
-        refuseHeaders(request.rawHeaders) ??
-        (connection?.isExtra === true ? refuseExtra(request) : undefined);
-      if (refusal === undefined) return handler(request, response);
-      writeAnswer(response, refusal);
-    },
-  );
+  const { tls } = options;
+  let clientCa = tls?.clientCa;
+  const limits = {
+    ...serverOptions,
+    requestTimeout,
+    headersTimeout: requestTimeout,
+    connectionsCheckingInterval: checkInterval,
+    keepAliveTimeout: options.keepAliveTimeoutMs ?? KEEP_ALIVE,
+  };
+  const limited: RequestListener = (request, response) => {
+    const connection = begin(request.socket, response);
+    const isOver = connection?.isExtra === true || connection?.clientCa !== clientCa;
+    if (isEnding || isOver) response.shouldKeepAlive = false;
+    const refusal =
+      refuseHeaders(request.rawHeaders) ??
+      (connection?.isExtra === true ? refuseExtra(request) : undefined);
+    if (refusal === undefined) return handler(request, response);
+    writeAnswer(response, refusal);
+  };
+  const secure =
+    tls && createSecureServer(tls, { ...limits, handshakeTimeout: requestTimeout }, limited);
+  const server = secure ?? createServer(limits, limited);
   if (Number.isFinite(maxConnections)) server.maxConnections = maxConnections + RESERVE;
 
   server.on('connection', (socket: TrackedSocket) => {
     const now = performance.now();
     if (sockets.size >= maxConnections) closeOneIdle(sockets, now - grace);
     const isExtra = sockets.size >= maxConnections;
-    socket[CONNECTION] = { requests: 0, idleSince: now, isExtra };
+    socket[CONNECTION] = { requests: 0, idleSince: now, isExtra, clientCa };
     sockets.add(socket);
     observer.opened?.();
+    const ends = endsOf(socket);
+    if (secure !== undefined) handshakes.set(ends, socket);
     socket.on('close', () => {
       sockets.delete(socket);
+      if (handshakes.get(ends) === socket) handshakes.delete(ends);
       observer.closed?.();
     });
+  });
+  // From the handshake on, requests and answers are those of another socket, in front of the first one.
+  secure?.on('secureConnection', (socket: TrackedSocket) => {
+    const ends = endsOf(socket);
+    const first = handshakes.get(ends);
+    handshakes.delete(ends);
+    if (first === undefined || !sockets.delete(first)) return;
+    socket[CONNECTION] = first[CONNECTION];
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
   });
   server.on('drop', () => observer.refused?.('reset'));
 
@@ -169,6 +202,10 @@ export function createListener(
 
   return {
     server,
+    useCertificate: (certificate) => {
+      secure?.setSecureContext(secureContextOf(certificate));
+      clientCa = certificate.clientCa;
+    },
     endConnections: () => {
       isEnding = true;
     },
@@ -186,6 +223,26 @@ export function createListener(
       }, DRAIN_INTERVAL);
     },
   };
+}
+
+function createSecureServer(
+  certificate: ServerCertificate,
+  limits: ServerOptions & { readonly handshakeTimeout: number },
+  handler: RequestListener,
+): HttpsServer {
+  const requestCert = certificate.clientCa !== undefined;
+  const asks = { requestCert, rejectUnauthorized: false };
+  return createTlsServer({ ...limits, ...secureContextOf(certificate), ...asks }, handler);
+}
+
+function secureContextOf({ certificate, key, clientCa }: ServerCertificate): SecureContextOptions {
+  const context = { cert: certificate, key, minVersion: 'TLSv1.2' } as const;
+  return clientCa === undefined ? context : { ...context, ca: clientCa };
+}
+
+/** What tells an open connection from all others. */
+function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
 
 /** Counts a request to its connection until it is answered, or its caller has disconnected. */
@@ -350,8 +407,8 @@ export class ManagementServer implements OnApplicationBootstrap, OnApplicationSh
 }
 
 /** The URL of an address that a server listens on. */
-export function urlOf({ address, family, port }: AddressInfo): string {
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+export function urlOf({ address, family, port }: AddressInfo, scheme = 'http'): string {
+  return `${scheme}://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 }
 
 function managementError(error: Error, host: string, port: number): unknown {

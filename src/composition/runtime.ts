@@ -41,7 +41,7 @@ import {
   watchObserver,
 } from './observers.js';
 import { ConfigWatch } from './config-watch.js';
-import { createFilePeers } from './issuer-keys.js';
+import { certificateLoginOf, createFilePeers } from './issuer-keys.js';
 import { createReceiverSource } from './receiver-source.js';
 import { decideConnectionLimit, descriptorLimit } from './listener.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
@@ -171,6 +171,7 @@ export async function createRuntime(
     authorizes: config.http.authorizes,
     observer,
     filePeers,
+    certificates: certificateLoginOf(config.http, filePeers, core.clock),
     tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
     peerReads: cacheObserver('peers', log, metrics),
     maxWaiting: maxWaiting(config.http.maxConnections),

@@ -1,6 +1,6 @@
 import type { IdentitiesConfig } from './peer-sections.js';
 import type { Settings } from './schema.js';
-import type { IamPeer } from './values.js';
+import type { AddressRange, IamPeer } from './values.js';
 
 /** Where the broker listens, and how peers reach it. */
 export interface HttpConfig {
@@ -10,6 +10,10 @@ export interface HttpConfig {
   readonly publicUrl: string | undefined;
   /** The listener of health and metrics with all details; `undefined` when there is none. */
   readonly management: { readonly port: number; readonly host: string } | undefined;
+  /** The files of TLS at the port; `undefined` when it speaks clear text. */
+  readonly tls: TlsFilesConfig | undefined;
+  /** Whose `X-Forwarded-Client-Cert` counts; empty when nobody's does. */
+  readonly trustedProxies: readonly AddressRange[];
   /** The peers of the HTTP function on AWS Lambda; empty when there are none. */
   readonly iamPeers: readonly IamPeer[];
   /** `undefined` means by the process's limit of open files. */
@@ -18,6 +22,14 @@ export interface HttpConfig {
   readonly authorizes: boolean;
   /** How long the broker keeps serving after a signal to stop. */
   readonly shutdownDelaySeconds: number;
+}
+
+/** Paths of PEM files. */
+export interface TlsFilesConfig {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** The authorities of client certificates; `undefined` when none are asked for. */
+  readonly clientCaFile: string | undefined;
 }
 
 /** Where secrets live, and which is which. */
@@ -142,6 +154,8 @@ export function groupSettings(
         settings.BROKER_MANAGEMENT_PORT === undefined
           ? undefined
           : { port: settings.BROKER_MANAGEMENT_PORT, host: settings.BROKER_MANAGEMENT_HOST },
+      tls: tlsOf(settings),
+      trustedProxies: settings.BROKER_TRUSTED_PROXIES ?? [],
       iamPeers: settings.BROKER_HTTP_IAM_PEERS ?? [],
       maxConnections: settings.BROKER_MAX_CONNECTIONS,
       authorizes: settings.BROKER_AUTHORIZE,
@@ -164,6 +178,17 @@ export function groupSettings(
     dev: { providerPort: settings.BROKER_DEV_PROVIDER_PORT ?? nextPort(settings.PORT) },
     warnings: [...warnings],
   });
+}
+
+function tlsOf({
+  BROKER_TLS_CERT_FILE: certFile,
+  BROKER_TLS_KEY_FILE: keyFile,
+  BROKER_TLS_CLIENT_CA_FILE: clientCaFile,
+}: Settings): TlsFilesConfig | undefined {
+  // A rule of the schema: there are both, or none.
+  return certFile === undefined || keyFile === undefined
+    ? undefined
+    : { certFile, keyFile, clientCaFile };
 }
 
 /** One token by its settings: the flat ones, with what its entry in the file replaces. */

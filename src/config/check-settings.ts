@@ -1,11 +1,12 @@
 import { isIP } from 'node:net';
 import type * as z from 'zod/mini';
+import { nameOfIdentity } from '../peers/certificate-names.js';
 import { trimPasted } from '../tokens/json.js';
 import { DEFAULT_NAME, groupSettings, tokenOf, type BrokerConfig } from './broker-config.js';
 import { ConfigError, oneEach, shown, suggest, type ConfigMistake } from './config-error.js';
-import { readPeerSections } from './peer-sections.js';
+import { readPeerSections, type IdentitiesConfig } from './peer-sections.js';
 import { readTokens, type SettingTexts, type TokenSections } from './named-tokens.js';
-import { SETTINGS_SCHEMA } from './schema.js';
+import { SETTINGS_SCHEMA, type Settings } from './schema.js';
 import { fileKey, SETTING_NAMES, settingOf, type SettingName } from './settings.js';
 import { HIDDEN } from './values.js';
 
@@ -84,7 +85,19 @@ export function checkSettings({ env, file, defaults = {} }: GivenSettings): Brok
   return groupSettings(result.data, [first, ...others], peers.identities, [
     ...unknown,
     ...named.warnings,
+    ...unreachable(result.data, peers.identities),
   ]);
+}
+
+/** Nobody can present a certificate if neither the broker asks for one, nor a proxy may pass one on. */
+function unreachable(settings: Settings, { peers }: IdentitiesConfig): readonly string[] {
+  const { BROKER_TLS_CLIENT_CA_FILE: ca, BROKER_TRUSTED_PROXIES: proxies } = settings;
+  const peer = peers.find(({ identities }) => identities.some(nameOfIdentity));
+  return peer === undefined || ca !== undefined || proxies !== undefined
+    ? []
+    : [
+        `The peer "${peer.id}" is known by a client certificate, and none is accepted: set BROKER_TLS_CLIENT_CA_FILE, or BROKER_TRUSTED_PROXIES behind a proxy.`,
+      ];
 }
 
 /** The tokens that the file's sections name; none where there are only flat settings. */

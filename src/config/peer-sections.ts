@@ -1,4 +1,5 @@
 import * as z from 'zod/mini';
+import { certificateIdentity } from '../peers/certificate-names.js';
 import {
   findConflicts,
   IAM,
@@ -98,6 +99,9 @@ const issuerSchema = z.strictObject({
 
 const workloadIdentity = z.strictObject({ issuer: line, subject: line });
 const iamIdentity = z.strictObject({ iam: iamPrincipal });
+const certificate = z.strictObject({
+  certificate: z.strictObject({ uri: z.optional(line), dns: z.optional(line) }),
+});
 
 const peerSchema = z.strictObject({
   identities: z.array(z.unknown()).check(z.minLength(1)),
@@ -120,7 +124,10 @@ const ALLOWED: Readonly<Record<string, string>> = {
   single_use: 'true or false',
   ca_file: 'the path of a PEM file',
   token_file: 'the path of a file',
-  identities: 'a list of identities, each with "issuer" and "subject", or with "iam"',
+  identities: 'a list of identities, each with "issuer" and "subject", "certificate" or "iam"',
+  certificate: '"uri" or "dns", a subject alternative name; a common name does not count',
+  uri: 'a URI such as spiffe://TRUST_DOMAIN/PATH; "*" only for a whole segment of the path',
+  dns: 'a DNS name such as settle.shop.svc; "*" only for the whole first label',
   iam: 'the ARN of an IAM role or user, without wildcards',
   subject: 'the subject exactly as in the tokens; "*" only for a whole segment between "/" and ":"',
   tokens: 'a list of names of configured tokens',
@@ -290,26 +297,9 @@ function readPeer(
   const given = reader.parse(peerSchema, value, at);
   if (given === undefined) return undefined;
   const { tokens, roles, enabled } = given;
-  const identities: WorkloadIdentity[] = [];
-  given.identities.forEach((entry, index) => {
-    const place: Path = [...at, 'identities', index];
-    if (typeof entry === 'object' && entry !== null && 'iam' in entry) {
-      const found = reader.parse(iamIdentity, entry, place);
-      if (found !== undefined) identities.push({ issuer: IAM, subject: principalArn(found.iam) });
-      return;
-    }
-    const found = reader.parse(workloadIdentity, entry, place);
-    if (found === undefined) return;
-    identities.push(found);
-    const { issuer: name, subject } = found;
-    const issuer = issuers.find((one) => one.name === name);
-    if (issuer === undefined) {
-      reader.wrong([...place, 'issuer'], 'no entry of trusted_issuers that is valid has this name');
-      return;
-    }
-    const problem = subjectFault(subject) ?? faultFor(issuer, subject);
-    if (problem !== undefined) reader.wrong([...place, 'subject'], problem);
-  });
+  const read = given.identities.map((identity, index) =>
+    readIdentity(reader, identity, [...at, 'identities', index], issuers),
+  );
   tokens.forEach((name, index) => {
     if (!tokenNames.includes(name)) {
       reader.wrong([...at, 'tokens', index], 'no token of this name is configured');
@@ -318,6 +308,8 @@ function readPeer(
   if (tokens.length + roles.length === 0) {
     reader.wrong(at, 'it has neither tokens nor roles: nothing is granted to it');
   }
+  const identities = read.filter((identity) => identity !== undefined);
+  if (identities.length < read.length) return undefined;
   return {
     id,
     identities,
@@ -326,6 +318,49 @@ function readPeer(
     roles: tokens.length > 0 ? ['token', ...roles] : roles,
     enabled,
   };
+}
+
+function readIdentity(
+  reader: SectionReader,
+  entry: unknown,
+  place: Path,
+  issuers: readonly TrustedIssuer[],
+): WorkloadIdentity | undefined {
+  if (typeof entry === 'object' && entry !== null && 'iam' in entry) {
+    const found = reader.parse(iamIdentity, entry, place);
+    return found && { issuer: IAM, subject: principalArn(found.iam) };
+  }
+  if (typeof entry === 'object' && entry !== null && 'certificate' in entry) {
+    const found = reader.parse(certificate, entry, place);
+    return found && readCertificate(reader, found.certificate, [...place, 'certificate']);
+  }
+  const found = reader.parse(workloadIdentity, entry, place);
+  if (found === undefined) return undefined;
+  const { issuer: name, subject } = found;
+  const issuer = issuers.find((one) => one.name === name);
+  if (issuer === undefined) {
+    reader.wrong([...place, 'issuer'], 'no entry of trusted_issuers that is valid has this name');
+    return found;
+  }
+  const problem = subjectFault(subject) ?? faultFor(issuer, subject);
+  if (problem !== undefined) reader.wrong([...place, 'subject'], problem);
+  return found;
+}
+
+function readCertificate(
+  reader: SectionReader,
+  { uri, dns }: { readonly uri?: string | undefined; readonly dns?: string | undefined },
+  place: Path,
+): WorkloadIdentity | undefined {
+  if ((uri === undefined) === (dns === undefined)) {
+    reader.wrong(place, 'it has to have either "uri" or "dns"');
+    return undefined;
+  }
+  const kind = uri === undefined ? 'dns' : 'uri';
+  const identity = certificateIdentity(kind, uri ?? dns ?? '');
+  if (typeof identity !== 'string') return identity;
+  reader.wrong([...place, kind], identity);
+  return undefined;
 }
 
 function faultFor({ kind, trustDomain }: TrustedIssuer, subject: string): string | undefined {

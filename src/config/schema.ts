@@ -87,6 +87,22 @@ const RULES: readonly Rule[] = [
     problem: 'a certificate and its key belong together: one of the two files is missing',
   },
   {
+    of: 'BROKER_TLS_KEY_FILE',
+    and: ['BROKER_TLS_CERT_FILE'],
+    holds: (settings) =>
+      (settings.BROKER_TLS_KEY_FILE === undefined) ===
+      (settings.BROKER_TLS_CERT_FILE === undefined),
+    problem: 'a certificate and its key belong together: one of the two files is missing',
+  },
+  {
+    of: 'BROKER_TLS_CLIENT_CA_FILE',
+    and: ['BROKER_TLS_CERT_FILE'],
+    holds: (settings) =>
+      settings.BROKER_TLS_CLIENT_CA_FILE === undefined ||
+      settings.BROKER_TLS_CERT_FILE !== undefined,
+    problem: 'client certificates come by TLS: BROKER_TLS_CERT_FILE is missing',
+  },
+  {
     of: 'BROKER_PEERS_SECRET_ID',
     and: [],
     holds: ({ BROKER_PEERS_SECRET_ID: ids }) =>

@@ -84,6 +84,26 @@ export const SETTINGS = {
     allowed: 'an IP address or a host name',
     does: 'The address that BROKER_MANAGEMENT_PORT is on. Probes and Prometheus reach a container by 0.0.0.0.',
   },
+  BROKER_TLS_CERT_FILE: {
+    reads: values.line,
+    allowed: 'a path; with BROKER_TLS_KEY_FILE',
+    does: 'The certificate of the broker, with the intermediate ones after it, in PEM: PORT then speaks TLS. Read again when it changes.',
+  },
+  BROKER_TLS_KEY_FILE: {
+    reads: values.line,
+    allowed: 'a path; with BROKER_TLS_CERT_FILE',
+    does: "The certificate's private key, in PEM. Read again when it changes.",
+  },
+  BROKER_TLS_CLIENT_CA_FILE: {
+    reads: values.line,
+    allowed: 'a path; with BROKER_TLS_CERT_FILE',
+    does: 'The authorities of client certificates, in PEM: peers may then prove who they are by a [client certificate](identities/client-certificates.md). Read again when it changes.',
+  },
+  BROKER_TRUSTED_PROXIES: {
+    reads: values.list(values.addressRange),
+    allowed: 'IP addresses and ranges such as 10.0.0.0/24, separated by commas',
+    does: 'The proxies whose `X-Forwarded-Client-Cert` counts. From every other address the header is ignored.',
+  },
   BROKER_MAX_CONNECTIONS: {
     reads: values.wholeNumber(1, 100_000),
     defaultNote: "what the process's limit of open files allows, at most 4096",

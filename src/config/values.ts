@@ -71,6 +71,36 @@ export const host: Reader<string> = checked((text) =>
     : 'it is neither an IP address nor a host name',
 );
 
+/** IP addresses that share their first bits. */
+export interface AddressRange {
+  readonly address: string;
+  readonly family: 'ipv4' | 'ipv6';
+  /** How many bits they share. */
+  readonly prefix: number;
+}
+
+/** An IP address, or a range of them in the notation of RFC 4632 §3.1: `10.0.0.0/24`. */
+export const addressRange: Reader<AddressRange> = z.pipe(
+  checked((text) => {
+    const [address = '', bits] = text.split('/', 2);
+    const most = isIP(address) === 4 ? 32 : 128;
+    if (isIP(address) === 0 || address.includes('%'))
+      return 'each one must be an IP address or a range';
+    if (text !== (bits === undefined ? address : `${address}/${bits}`))
+      return 'a range has one "/"';
+    if (bits === undefined) return undefined;
+    // All addresses are nobody in particular.
+    return /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= most
+      ? undefined
+      : `the length of a prefix must be from 1 to ${most}`;
+  }),
+  z.transform((text): AddressRange => {
+    const [address = '', bits] = text.split('/', 2);
+    const family = isIP(address) === 4 ? 'ipv4' : 'ipv6';
+    return { address, family, prefix: Number(bits ?? (family === 'ipv4' ? 32 : 128)) };
+  }),
+);
+
 /** Base64 (RFC 4648 §4, with padding) of exactly as many bytes. */
 export function base64Bytes(length: number): Reader<HiddenBytes> {
   return z.pipe(

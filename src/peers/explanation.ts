@@ -1,3 +1,4 @@
+import { nameOfIdentity } from './certificate-names.js';
 import { IAM, type ConfiguredPeer, type TrustedIssuer } from './identities.js';
 import type { Peers } from './peers.js';
 import { decideAccess, type Access, type Grants } from './policy.js';
@@ -13,7 +14,7 @@ export interface KnownPeers {
 
 /** One way in which a peer proves who it is, and what it has then. */
 export interface ExplainedIdentity {
-  readonly kind: 'secret' | 'workload_token' | 'iam';
+  readonly kind: 'secret' | 'workload_token' | 'iam' | 'certificate';
   /** In words; no value of a secret. */
   readonly proof: string;
   readonly enabled: boolean;
@@ -64,7 +65,14 @@ export function explainPeer(
     add('secret', `its secret, in the peers secret${also}`, known);
   }
   for (const peer of configured.filter((one) => one.id === id)) {
-    for (const { issuer: name, subject } of peer.identities) {
+    for (const identity of peer.identities) {
+      const certified = nameOfIdentity(identity);
+      if (certified !== undefined) {
+        const { kind, value } = certified;
+        add('certificate', `a client certificate with the ${NAMES[kind]} ${value}`, peer);
+        continue;
+      }
+      const { issuer: name, subject } = identity;
       if (name === IAM) {
         add('iam', `AWS IAM, as ${subject}, at the HTTP function on Lambda`, peer);
         continue;
@@ -104,7 +112,8 @@ function linesOf(
   const isConfigured = tokenNames.includes(token);
   if (!isConfigured) lines.push(`No token "${token}" is configured: nobody gets it.`);
   for (const { kind, access } of identities) {
-    if (access !== undefined) lines.push(`By ${WAYS[kind]}: ${REASONS[access]} (token "${token}").`);
+    if (access !== undefined)
+      lines.push(`By ${WAYS[kind]}: ${REASONS[access]} (token "${token}").`);
   }
   return lines;
 }
@@ -123,10 +132,13 @@ function grantsOf({
   return parts.length === 0 ? 'nothing is granted to it' : `it has ${parts.join(' and ')}`;
 }
 
+const NAMES = { uri: 'URI', dns: 'DNS name' } as const;
+
 const WAYS: Readonly<Record<ExplainedIdentity['kind'], string>> = {
   secret: 'its secret',
   workload_token: 'its workload token',
   iam: 'AWS IAM',
+  certificate: 'its client certificate',
 };
 
 const REASONS: Readonly<Record<NonNullable<ExplainedIdentity['access']>, string>> = {

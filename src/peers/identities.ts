@@ -32,7 +32,7 @@ export interface TrustedIssuer {
 
 /** What a workload token has to say for a peer: who issued it, and about whom. */
 export interface WorkloadIdentity {
-  /** The name of a trusted issuer, or {@link IAM}. */
+  /** The name of a trusted issuer, {@link IAM}, or what `certificateIdentity` puts in its place. */
   readonly issuer: string;
   /** `sub`, exactly; `*` stands for one whole segment between `/` and `:`. Of IAM: the principal of {@link principalArn}. */
   readonly subject: string;

@@ -55,42 +55,52 @@ export function judgeCertificate(
   place: string,
   now: number,
 ): ClientCertificate {
-  const fail = (what: string): Error =>
-    invalidProof(`The client certificate of ${place} cannot be used: ${what}.`);
+  const judged = judgePair(certificate, key, now);
+  if (typeof judged !== 'string') return judged;
+  throw invalidProof(`The client certificate of ${place} cannot be used: ${judged}.`);
+}
+
+/**
+ * Whether a certificate and a key can be used for TLS now. Pure.
+ *
+ * @param now milliseconds since the Unix epoch.
+ * @returns what is wrong, without a quote from the key, when they cannot.
+ */
+export function judgePair(
+  certificate: string,
+  key: string,
+  now: number,
+): ClientCertificate | string {
   let x509: X509Certificate;
   try {
     x509 = new X509Certificate(certificate);
   } catch {
-    throw fail('it is not a certificate in PEM ("-----BEGIN CERTIFICATE-----")');
+    return 'it is not a certificate in PEM ("-----BEGIN CERTIFICATE-----")';
   }
   if (key.includes('ENCRYPTED')) {
-    throw fail('its key is encrypted; decrypt it: openssl pkey -in key.pem -out key-plain.pem');
+    return 'its key is encrypted; decrypt it: openssl pkey -in key.pem -out key-plain.pem';
   }
   let privateKey: KeyObject;
   try {
     privateKey = createPrivateKey(key);
   } catch {
     // The reason may quote the key.
-    throw fail('its key is not a private key in PEM');
+    return 'its key is not a private key in PEM';
   }
   if (!x509.checkPrivateKey(privateKey)) {
-    throw fail('the key belongs to another certificate. Put the two that were made together there');
+    return 'the key belongs to another certificate. Put the two that were made together there';
   }
   const [startsAt, endsAt] = [Date.parse(x509.validFrom), Date.parse(x509.validTo)];
   if (endsAt <= now) {
-    throw fail(
-      `it expired at ${new Date(endsAt).toISOString()}, and it is ${new Date(now).toISOString()} here. Renew it`,
-    );
+    return `it expired at ${new Date(endsAt).toISOString()}, and it is ${new Date(now).toISOString()} here. Renew it`;
   }
   if (startsAt > now) {
-    throw fail(
-      `it is valid from ${new Date(startsAt).toISOString()}, and it is ${new Date(now).toISOString()} here. Compare the clocks`,
-    );
+    return `it is valid from ${new Date(startsAt).toISOString()}, and it is ${new Date(now).toISOString()} here. Compare the clocks`;
   }
   try {
     createSecureContext({ cert: certificate, key });
   } catch (error) {
-    throw fail(`TLS does not take it (${systemCode(error) ?? 'unknown reason'})`);
+    return `TLS does not take it (${systemCode(error) ?? 'unknown reason'})`;
   }
   const subject = x509.subject.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim();
   return { certificate, key, subject: subject.split(' ').join(', '), startsAt, endsAt };

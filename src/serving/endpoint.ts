@@ -1,4 +1,6 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { CertificateRefusal } from '../peers/certificate-names.js';
 import type { PeersRoom } from '../peers/peer-directory.js';
 import type { WorkloadRefusal } from '../peers/workload-tokens.js';
 import type { MalformedPeer, PeerRole } from '../peers/peers.js';
@@ -21,6 +23,8 @@ export interface EndpointRequest {
   readonly remoteAddress: string;
   /** The server's own request. Endpoints only pass it to their observer, which adds the peer to its log line. */
   readonly source?: object;
+  /** The connection that reached this process, for the client certificate; absent in a function on Lambda. */
+  readonly connection?: Socket;
   /** True when the connection that reached this process is encrypted. */
   readonly encrypted: boolean;
   /**
@@ -142,6 +146,7 @@ export function toEndpointRequest(
     url: extras.url ?? message.url ?? '/',
     headers: message.headersDistinct,
     remoteAddress: extras.remoteAddress ?? message.socket.remoteAddress ?? '',
+    connection: message.socket,
     encrypted: 'encrypted' in message.socket && message.socket.encrypted === true,
     body: extras.body,
     source: message,
@@ -279,7 +284,8 @@ export type LoginFailure =
   | 'malformed_peer'
   | 'wrong_secret'
   | 'disabled_peer'
-  | WorkloadRefusal;
+  | WorkloadRefusal
+  | CertificateRefusal;
 
 /** What was decided about the token of somebody else. */
 export interface TokenDecision {

@@ -165,6 +165,8 @@ interface MetadataOptions {
   readonly tokens: readonly Pick<KeptToken, 'cache' | 'scope'>[];
   /** Whether requests may wait for a token to change. */
   readonly offersWait: boolean;
+  /** Whether peers may log in with client certificates. Default: no. */
+  readonly takesCertificates?: () => boolean;
   /** Whether tokens are introspected. Default: no. */
   readonly introspects?: boolean;
 }
@@ -189,10 +191,12 @@ export class MetadataEndpoint implements Endpoint {
   readonly #publicPath: string;
   readonly #tokens: MetadataOptions['tokens'];
   readonly #offersWait: boolean;
+  readonly #takesCertificates: () => boolean;
   readonly #introspects: boolean;
 
   constructor(options: MetadataOptions) {
     this.#offersWait = options.offersWait;
+    this.#takesCertificates = options.takesCertificates ?? (() => false);
     this.#introspects = options.introspects === true;
     this.#publicUrl = options.publicUrl?.replace(/\/+$/, '');
     this.#publicPath = pathWithin(this.#publicUrl);
@@ -214,7 +218,12 @@ export class MetadataEndpoint implements Endpoint {
     return jsonAnswer<MetadataBody>(200, {
       issuer,
       token_endpoint: `${issuer}/oauth2/token`,
-      token_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post'],
+      token_endpoint_auth_methods_supported: [
+        'client_secret_basic',
+        'client_secret_post',
+        // RFC 8705 §2.1.1.
+        ...(this.#takesCertificates() ? ['tls_client_auth'] : []),
+      ],
       grant_types_supported: ['client_credentials'],
       // Required by RFC 8414 §2, and empty: there is no authorization endpoint.
       response_types_supported: [],

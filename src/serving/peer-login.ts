@@ -12,6 +12,8 @@ import { decideAccess, requiredRole, type Grants, type Need } from '../peers/pol
 import { REREAD_INTERVAL, type PeerDirectory } from '../peers/peer-directory.js';
 import type { CacheAnswer } from '../tokens/refreshing-cache.js';
 import type { Clock } from '../tokens/time.js';
+import type { CertificateName } from '../peers/certificate-names.js';
+import { isPeers, type CertificateLogin, type CertificateProof } from './certificate-login.js';
 import {
   errorAnswer,
   failureAnswer,
@@ -28,13 +30,20 @@ import { parameterOf, type Form } from './form.js';
  * (RFC 6750 §2.1) or as `client_assertion` (RFC 7523 §2.2), or to AWS (`iam`).
  */
 export type LoginMethod =
-  'client_secret_basic' | 'client_secret_post' | 'bearer' | 'client_assertion' | 'iam';
+  | 'client_secret_basic'
+  | 'client_secret_post'
+  | 'bearer'
+  | 'client_assertion'
+  | 'tls_client_auth'
+  | 'iam';
 
 /** A peer that proved who it is, and what was granted to it. What it may have, {@link refuseAccess} says. */
 export interface LoggedInPeer extends Pick<Peer, 'id'>, Grants {
   readonly method?: LoginMethod;
   /** What its workload token has proved; `undefined` for every other method. */
   readonly proof?: WorkloadProof;
+  /** The names in its client certificate; `undefined` for every other method. */
+  readonly certificateNames?: readonly CertificateName[];
 }
 
 /** The peer, or the answer to give instead. */
@@ -57,8 +66,15 @@ export interface PeerAuthentication {
    */
   current?(peer: LoggedInPeer): LoggedInPeer | undefined;
 
-  /** The peer of an `Authorization` header, if decidable from the cache; notifies no observer. */
-  now(authorization: string): LoggedInPeer | undefined;
+  /**
+   * The peer of an `Authorization` header, if decidable from the cache; notifies no observer.
+   *
+   * @param source the server's own request: its certificate may be a second proof.
+   */
+  now(authorization: string, source?: object): LoggedInPeer | undefined;
+
+  /** Whether client certificates are accepted. Default: no. */
+  takesCertificates?(): boolean;
 }
 
 /**
@@ -111,6 +127,8 @@ interface PeerLoginOptions {
   readonly observer: ServingObserver;
   /** The peers of the configuration file. Default: none. */
   readonly filePeers?: FilePeersSource;
+  /** Accepts the client certificates of peers of the file. Default: none is accepted. */
+  readonly certificates?: CertificateLogin;
 }
 
 /** The challenge of every 401: RFC 7617 §2. */
@@ -124,6 +142,9 @@ const WORKLOAD_CHALLENGE: readonly string[] = [
   'WWW-Authenticate',
   'Basic realm="service-token-broker", charset="UTF-8", Bearer realm="service-token-broker"',
 ];
+
+const TWO_WAYS = 'The client authenticates in one way, not in two.';
+const FORWARDED_MALFORMED = 'The X-Forwarded-Client-Cert header is malformed.';
 
 /** `client_assertion_type` of a JWT: RFC 7523 §2.2. */
 const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
@@ -143,24 +164,29 @@ export class PeerLogin implements PeerAuthentication {
   readonly #throttle: LoginThrottle;
   readonly #clock: Clock;
   readonly #filePeers: FilePeersSource;
+  readonly #certificates: CertificateLogin | undefined;
 
   constructor(options: PeerLoginOptions) {
     const { directory, observer, throttle, clock, filePeers = NO_FILE_PEERS } = options;
     this.#filePeers = filePeers;
+    this.#certificates = options.certificates;
     this.#directory = directory;
     this.#clock = clock;
     this.#observer = observer;
     this.#throttle = throttle;
   }
 
-  /** Logs in with the `Authorization` header, of which there must be exactly one. */
+  /** Logs in with the `Authorization` header, of which there must be one at most, or with the client certificate. */
   async withHeader(request: EndpointRequest): Promise<LoginResult> {
     const values = request.headers['authorization'] ?? [];
     const [header] = values;
-    if (header === undefined) return this.missing(request.remoteAddress);
+    const proof = this.#certificates?.proofOf(request);
+    if (proof === 'malformed') return this.#ambiguous(request, FORWARDED_MALFORMED);
+    if (header === undefined) return this.#withCertificate(proof, request);
     if (values.length > 1) {
       return this.#ambiguous(request, 'There is more than one Authorization header.');
     }
+    if (isPeers(proof)) return this.#ambiguous(request, TWO_WAYS);
     const token = bearerToken(header);
     if (token !== undefined && this.#takesTokens()) {
       return this.#withToken(token, 'bearer', request);
@@ -237,9 +263,36 @@ export class PeerLogin implements PeerAuthentication {
     );
   }
 
+  /** Logs in with a client certificate alone. @param id the `client_id` of the form, if there is one. */
+  #withCertificate(
+    proof: CertificateProof | undefined,
+    { remoteAddress, source }: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
+    id?: string,
+  ): LoginResult {
+    if (proof === undefined) return this.missing(remoteAddress);
+    const { peer } = proof;
+    const refusal =
+      peer === undefined
+        ? proof.refusal
+        : id !== undefined && id !== peer.id
+          ? 'other_client_id'
+          : peer.enabled
+            ? undefined
+            : 'disabled_peer';
+    if (peer !== undefined && refusal === undefined) {
+      const { names } = proof;
+      return this.#admit({ ...peer, method: 'tls_client_auth', certificateNames: names }, source);
+    }
+    return (
+      this.#throttled(peer, id, remoteAddress) ??
+      this.#unauthorized(refusal ?? 'missing', peer, remoteAddress)
+    );
+  }
+
   /**
    * Logs in with `client_secret_basic` or `client_secret_post`; with workload tokens also by `Authorization: Bearer` or
-   * `client_assertion` (RFC 7523 §2.2). Two ways at once are refused.
+   * `client_assertion` (RFC 7523 §2.2); with client certificates also by `tls_client_auth` (RFC 8705 §2.1). Two ways at once
+   * are refused.
    */
   async withHeaderOrForm(request: EndpointRequest, form: Form): Promise<LoginResult> {
     const id = parameterOf(form, 'client_id');
@@ -252,16 +305,22 @@ export class PeerLogin implements PeerAuthentication {
         'The client authenticates in the header or in the body, not in both.',
       );
     }
+    const proof = this.#certificates?.proofOf(request);
+    if (proof === 'malformed') return this.#ambiguous(request, FORWARDED_MALFORMED);
+    const isAlone = secret === undefined && parameterOf(form, 'client_assertion') === undefined;
+    if (isPeers(proof) && !isAlone) return this.#ambiguous(request, TWO_WAYS);
     if (assertion !== undefined) {
       if (secret !== undefined) {
-        return this.#ambiguous(request, 'The client authenticates in one way, not in two.');
+        return this.#ambiguous(request, TWO_WAYS);
       }
       if (parameterOf(form, 'client_assertion_type') !== JWT_BEARER) {
         return this.#ambiguous(request, `"client_assertion_type" must be ${JWT_BEARER}.`);
       }
       return this.#withToken(assertion, 'client_assertion', request);
     }
-    if (id === undefined || secret === undefined) return this.missing(request.remoteAddress);
+    if (id === undefined || secret === undefined) {
+      return this.#withCertificate(isAlone ? proof : undefined, request, id);
+    }
     return this.withCredentials({ id, secret }, 'client_secret_post', request);
   }
 
@@ -274,7 +333,11 @@ export class PeerLogin implements PeerAuthentication {
   }
 
   current(peer: LoggedInPeer): LoggedInPeer | undefined {
-    const { method, proof } = peer;
+    const { method, proof, certificateNames } = peer;
+    if (certificateNames !== undefined) {
+      const now = this.#certificates?.holderOf(certificateNames);
+      return now?.enabled === true ? { ...now, method, certificateNames } : undefined;
+    }
     if (proof !== undefined) {
       const now = this.#filePeers.current.workloadTokens?.holderOf(proof);
       return now && { ...now, method, proof };
@@ -285,7 +348,12 @@ export class PeerLogin implements PeerAuthentication {
     return now?.enabled === true ? { ...now, method } : undefined;
   }
 
-  now(header: string): LoggedInPeer | undefined {
+  takesCertificates(): boolean {
+    return this.#certificates?.isOn === true;
+  }
+
+  now(header: string, source?: object): LoggedInPeer | undefined {
+    if (this.#certificates?.concerns(source) === true) return undefined;
     const { workloadTokens } = this.#filePeers.current;
     if (workloadTokens !== undefined) {
       const token = bearerToken(header);
@@ -368,12 +436,17 @@ export class PeerLogin implements PeerAuthentication {
 
   /** The same for every failed login. */
   #unauthorizedAnswer(): EndpointAnswer {
-    return !this.#takesTokens()
-      ? unauthorizedAnswer()
-      : unauthorizedAnswer(
-          "A peer's secret or workload token is required, in the Authorization header or as the endpoint describes.",
-          WORKLOAD_CHALLENGE,
-        );
+    const ways = [
+      'secret',
+      ...(this.#takesTokens() ? ['workload token'] : []),
+      ...(this.takesCertificates() ? ['client certificate'] : []),
+    ];
+    if (ways.length === 1) return unauthorizedAnswer();
+    const last = ways.pop() ?? '';
+    return unauthorizedAnswer(
+      `A peer's ${ways.join(', ')} or ${last} is required, in the Authorization header or as the endpoint describes.`,
+      this.#takesTokens() ? WORKLOAD_CHALLENGE : CHALLENGE,
+    );
   }
 }
 

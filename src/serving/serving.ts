@@ -5,6 +5,7 @@ import { decideAccess } from '../peers/policy.js';
 import { isStoreError, type SecretStore } from '../secrets/secret-store.js';
 import type { CacheObserver } from '../tokens/refreshing-cache.js';
 import type { Clock } from '../tokens/time.js';
+import type { CertificateLogin } from './certificate-login.js';
 import { AUTHORIZE_OFF, AuthorizeEndpoint, type ReceiverSource } from './authorize-endpoint.js';
 import { guarded, type Endpoint, type ServingObserver } from './endpoint.js';
 import { IntrospectEndpoint } from './introspect-endpoint.js';
@@ -49,6 +50,8 @@ export interface ServingOptions {
   readonly login?: PeerAuthentication;
   /** The peers of the configuration file. Default: none. */
   readonly filePeers?: FilePeersSource;
+  /** Accepts the client certificates of peers of the file. Default: none is accepted. */
+  readonly certificates?: CertificateLogin;
   /** What `POST /oauth2/introspect` and `/v1/authorize` judge tokens by. Without it both answer 404. */
   readonly receivers?: ReceiverSource;
   /** Whether `/v1/authorize` answers. Default: 404. */
@@ -153,6 +156,7 @@ export function createServing(options: ServingOptions): Serving {
       clock,
       observer,
       ...(options.filePeers && { filePeers: options.filePeers }),
+      ...(options.certificates && { certificates: options.certificates }),
     });
   const { receivers } = options;
   const authorize =
@@ -174,6 +178,7 @@ export function createServing(options: ServingOptions): Serving {
         publicUrl,
         tokens,
         offersWait: waiting.isOffered,
+        takesCertificates: () => login.takesCertificates?.() === true,
         introspects: receivers !== undefined,
       }),
       observer,

@@ -167,7 +167,7 @@ export class TokenEndpoint implements Endpoint {
     try {
       const source = token.cache.peek();
       if (source === undefined) return undefined;
-      const peer = login.now(authorization);
+      const peer = login.now(authorization, request);
       if (peer === undefined || decideAccess(peer, token.need) !== 'granted') return undefined;
       const answer = token.answers.ok(source, clock.now());
       observer.loggedIn?.(peer.id, request);

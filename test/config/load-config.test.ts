@@ -35,6 +35,8 @@ test('an empty environment gives the documented defaults', () => {
       port: 3000,
       host: '0.0.0.0',
       publicUrl: undefined,
+      tls: undefined,
+      trustedProxies: [],
       iamPeers: [],
       maxConnections: undefined,
       shutdownDelaySeconds: 0,
@@ -138,6 +140,8 @@ test('every setting is read', () => {
       port: 8080,
       host: '::1',
       publicUrl: 'https://broker.example/base',
+      tls: undefined,
+      trustedProxies: [],
       iamPeers: [
         { arn: 'arn:aws:iam::123456789012:role/path/orders', roles: ['token'] },
         { arn: 'arn:aws-cn:iam::123456789012:user/a=b@c', roles: ['token', 'admin'] },

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { loadConfig } from '../../src/config/load-config.js';
+import { nameOfIdentity } from '../../src/peers/certificate-names.js';
 import { readPeerSections } from '../../src/config/peer-sections.js';
 
 const context = { publicUrl: 'https://broker.example.com', tokenNames: ['default', 'ledger'] };
@@ -88,6 +89,21 @@ test.each([
   expect(identities.peers[0]?.roles).toEqual(['token', 'admin']);
 });
 
+test('certificates of peers, without a trusted issuer', () => {
+  const identities = [
+    { certificate: { uri: 'spiffe://prod.example.com/ns/*/sa/settle' } },
+    { certificate: { dns: '*.shop.svc' } },
+  ];
+  const { identities: found, mistakes } = read(undefined, {
+    settle: { identities, tokens: ['default'] },
+  });
+  expect(mistakes).toEqual([]);
+  expect(found.peers[0]?.identities.map(nameOfIdentity)).toEqual([
+    { kind: 'uri', value: 'spiffe://prod.example.com/ns/*/sa/settle' },
+    { kind: 'dns', value: '*.shop.svc' },
+  ]);
+});
+
 describe('every mistake is named by its path', () => {
   test.each<[string, unknown, unknown, readonly string[]]>([
     ['a section that is a list', [], 'x', ['trusted_issuers', 'peers']],
@@ -170,15 +186,47 @@ describe('every mistake is named by its path', () => {
       ['peers.orders.roles.0'],
     ],
     ['a secret', { cluster }, { orders: { ...orders, secret: 'canary' } }, ['peers.orders.secret']],
-    [
-      'a certificate',
-      { cluster },
-      { orders: { ...orders, identities: [{ certificate: { uri: 'x' } }] } },
+    ...(
       [
-        'peers.orders.identities.0.issuer',
-        'peers.orders.identities.0.subject',
-        'peers.orders.identities.0.certificate',
-      ],
+        ['a certificate without a form', { uri: 'x' }, ['certificate.uri']],
+        [
+          'a certificate with a star in the authority',
+          { uri: 'spiffe://*/a' },
+          ['certificate.uri'],
+        ],
+        ['a certificate with half a star', { dns: 'a*.b.c' }, ['certificate.dns']],
+        ['a certificate with both names', { uri: 'spiffe://a/b', dns: 'a.b' }, ['certificate']],
+        ['a certificate without a name', {}, ['certificate']],
+        ['a common name', { dns: 'a.b', cn: 'canary' }, ['certificate.cn']],
+      ] as const
+    ).map(([what, certificate, paths]): [string, unknown, unknown, readonly string[]] => [
+      what,
+      { cluster },
+      { orders: { ...orders, identities: [{ certificate }] } },
+      paths.map((path) => `peers.orders.identities.0.${path}`),
+    ]),
+    [
+      'an issuer and a certificate',
+      { cluster },
+      {
+        orders: {
+          ...orders,
+          identities: [{ ...orders.identities[0], certificate: { dns: 'a.b' } }],
+        },
+      },
+      ['peers.orders.identities.0.issuer', 'peers.orders.identities.0.subject'],
+    ],
+    [
+      'the same certificate twice',
+      {},
+      {
+        one: { identities: [{ certificate: { uri: 'spiffe://a/*' } }], tokens: ['default'] },
+        two: {
+          identities: [{ certificate: { dns: 'a.b' } }, { certificate: { uri: 'spiffe://a/b' } }],
+          tokens: ['default'],
+        },
+      },
+      ['peers.two.identities.1'],
     ],
     ['the same proof twice', { cluster }, { orders, other: orders }, ['peers.other.identities.0']],
     [

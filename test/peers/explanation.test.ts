@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
+import { certificateIdentity } from '../../src/peers/certificate-names.js';
 import { explainPeer, type KnownPeers } from '../../src/peers/explanation.js';
-import { IAM } from '../../src/peers/identities.js';
+import { IAM, type WorkloadIdentity } from '../../src/peers/identities.js';
 import { parsePeers } from '../../src/peers/peers.js';
 import { decideAccess } from '../../src/peers/policy.js';
 import { peerEntry, START } from '../serving/broker.js';
@@ -30,6 +31,19 @@ const known: KnownPeers = {
       tokens: ['ledger'],
       enabled: true,
       identities: [{ issuer: IAM, subject: 'arn:aws:iam::123456789012:role/settle' }],
+    },
+    {
+      id: 'ledger',
+      roles: ['token'],
+      tokens: ['ledger'],
+      enabled: true,
+      identities: [
+        { certificate: 'uri', name: 'spiffe://prod.example.com/*' },
+        { certificate: 'dns', name: '*.shop.svc' },
+      ].map(
+        ({ certificate, name }) =>
+          certificateIdentity(certificate as 'uri', name) as WorkloadIdentity,
+      ),
     },
   ],
   issuers: [
@@ -67,6 +81,19 @@ test('AWS IAM, which counts at the function alone', () => {
     'settle proves who it is by AWS IAM, as arn:aws:iam::123456789012:role/settle, at the HTTP function on Lambda: it has the tokens ledger.',
     'By AWS IAM: allowed, a grant names it (token "ledger").',
   ]);
+});
+
+test('a client certificate by the name that it must have', () => {
+  expect(explain('ledger', 'ledger')).toMatchObject({
+    allowed: true,
+    identities: [{ kind: 'certificate' }, { kind: 'certificate' }],
+    lines: [
+      'ledger proves who it is by a client certificate with the URI spiffe://prod.example.com/*: it has the tokens ledger.',
+      'ledger proves who it is by a client certificate with the DNS name *.shop.svc: it has the tokens ledger.',
+      'By its client certificate: allowed, a grant names it (token "ledger").',
+      'By its client certificate: allowed, a grant names it (token "ledger").',
+    ],
+  });
 });
 
 test.each([

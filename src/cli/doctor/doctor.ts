@@ -1,13 +1,21 @@
-import { DEFAULT_NAME, type BrokerConfig, type TokenConfig } from '../../config/broker-config.js';
+import {
+  DEFAULT_NAME,
+  type BrokerConfig,
+  type TlsFilesConfig,
+  type TokenConfig,
+} from '../../config/broker-config.js';
 import { loadConfig } from '../../config/load-config.js';
 import type { CommandContext } from '../command.js';
-import { plain, show, type Paint } from '../../composition/terminal.js';
+import { endsSoon, readServerCertificate } from '../../composition/server-certificate.js';
+import { instant, plain, show, type Paint } from '../../composition/terminal.js';
+import { systemClock, type Clock } from '../../tokens/time.js';
 import {
   Examination,
   ok,
   warning,
   type CheckReport,
   type Examined,
+  type Finding,
   type Outcome,
 } from './examination.js';
 import {
@@ -62,6 +70,9 @@ async function examine(
   const config = examination.check('configuration', [], () => examineConfiguration(env));
   const store = examination.check('credentials', [config], examineStore);
   const read = await config;
+  const tls = 'value' in read ? read.value.http.tls : undefined;
+  if (tls !== undefined)
+    void examination.check('TLS files', [], () => examineTls(tls, systemClock));
   // Without a configuration every check is skipped, and named as for one token.
   const configured = 'value' in read ? read.value.tokens : undefined;
   const tokens = configured?.map((token) => examinedToken(store, token, configured)) ?? [
@@ -208,6 +219,17 @@ function examineConfiguration(env: NodeJS.ProcessEnv): Examined<BrokerConfig> {
   if (warnings.length === 1) return { ...warning(only), value };
   const summary = `Without a mistake, and with ${warnings.length} warnings:`;
   return { ...warning(summary), details: warnings, value };
+}
+
+/** Whether the files of TLS can be used, and for how long. @throws {BrokerError} */
+export async function examineTls(files: TlsFilesConfig, clock: Clock): Promise<Finding> {
+  const certificate = await readServerCertificate(files, clock.now());
+  const { subject, endsAt, clientCa } = certificate;
+  const clients = clientCa === undefined ? 'none is asked for' : 'their authorities can be read';
+  const found = `${subject}, valid until ${instant(endsAt)}. Client certificates: ${clients}.`;
+  return endsSoon(certificate, clock.now())
+    ? warning(found, 'It should have been renewed: see why it was not.')
+    : ok(found);
 }
 
 /** The report for programs. Warnings and skipped checks are no failure. Pure. */
