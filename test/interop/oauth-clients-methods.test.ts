@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { request, type RequestOptions } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -14,14 +17,16 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import { MemorySecretStore, startTestIssuer, type TestIssuer } from '../../src/testing/index.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
+import { makeCertificate } from '../support/certificates.js';
 
-// Three OAuth clients, each with each method of client authentication that it has, at a broker of several tokens.
+// Three OAuth clients, each with each method of client authentication that it has, at a broker of several tokens, over TLS.
 
 const run = promisify(execFile);
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 const SECRET = 'settle-secret-0123456789abcdefghijklmnopqrstuvw';
 const SUBJECT = 'system:serviceaccount:shop:settle';
+const URI = 'spiffe://prod.example.com/settle';
 const PUBLIC_URL = 'https://broker.example.com';
 const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
@@ -41,6 +46,9 @@ interface Asked {
   readonly client_id: string;
   readonly client_secret?: string;
   readonly workload_token?: string;
+  /** The paths of a certificate and its key. */
+  readonly certificate?: string;
+  readonly key?: string;
   /** Further parameters of the token request. */
   readonly parameters?: Readonly<Record<string, string>>;
   /** A token to introspect; otherwise one is requested. */
@@ -51,6 +59,7 @@ interface Asked {
 type Outcome = { readonly answer: Readonly<Record<string, unknown>> } | { readonly error: string };
 
 let folder = '';
+const inFolder = (name: string): string => join(folder, name);
 let provider: TestIssuer;
 let cluster: TestIssuer;
 let broker: RunningBroker;
@@ -60,6 +69,7 @@ const tokens = new Map<string, string>();
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'oauth-clients-'));
+  await writeCertificates();
   [provider, cluster] = await Promise.all([startTestIssuer(), startTestIssuer()]);
   const config = loadConfig({
     env: { BROKER_CONFIG: 'broker.yaml' },
@@ -100,6 +110,9 @@ function configurationFile(): object {
   return {
     port: 0,
     host: '127.0.0.1',
+    tls_cert_file: inFolder('broker.crt'),
+    tls_key_file: inFolder('broker.key'),
+    tls_client_ca_file: inFolder('ca.crt'),
     rotation: 'disabled',
     providers: {
       main: {
@@ -125,12 +138,27 @@ function configurationFile(): object {
     },
     peers: {
       'settle-job': {
-        identities: [{ issuer: 'cluster', subject: SUBJECT }],
+        identities: [{ issuer: 'cluster', subject: SUBJECT }, { certificate: { uri: URI } }],
         tokens: GRANTED,
         roles: ['introspect'],
       },
     },
   };
+}
+
+/** The authority, and what it has signed: the broker, the peer, and somebody. */
+async function writeCertificates(): Promise<void> {
+  const ca = makeCertificate({ commonName: 'ca', isAuthority: true });
+  const issued = {
+    ca,
+    broker: makeCertificate({ issuer: ca, addresses: ['127.0.0.1'], purpose: 'server' }),
+    settle: makeCertificate({ issuer: ca, uris: [URI], purpose: 'client' }),
+    nobody: makeCertificate({ issuer: ca, uris: [`${URI}r`], purpose: 'client' }),
+  };
+  for (const [name, { cert, key }] of Object.entries(issued)) {
+    await writeFile(inFolder(`${name}.crt`), cert);
+    await writeFile(inFolder(`${name}.key`), key, { mode: 0o600 });
+  }
 }
 
 async function buildGo(): Promise<void> {
@@ -152,23 +180,35 @@ async function askProgram(
   args: readonly string[],
   asked: Asked,
 ): Promise<Outcome> {
-  const child = spawn(program, args, {
-    // Authlib insists on https unless it is told that the connection does not leave this machine.
-    env: { ...process.env, AUTHLIB_INSECURE_TRANSPORT: '1' },
-  });
+  // Requests prefers the authorities that the environment names to those that it is given.
+  const child = spawn(program, args, { env: { PATH: process.env['PATH'] } });
   const code = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
   });
-  const endpoints = {
+  const surroundings = {
+    ca: inFolder('ca.crt'),
     token_endpoint: `${broker.url}/oauth2/token`,
     introspection_endpoint: `${broker.url}/oauth2/introspect`,
   };
-  child.stdin.end(JSON.stringify({ ...endpoints, ...asked }));
+  child.stdin.end(JSON.stringify({ ...surroundings, ...asked }));
   const [out, error] = await Promise.all([text(child.stdout), text(child.stderr)]);
   return (await code) === 0
     ? { answer: JSON.parse(out) as Record<string, unknown> }
     : { error: error.trim() };
+}
+
+/** A `fetch` that trusts an authority, and may show a certificate; that of Node.js does neither. */
+function fetchByTls(tls: RequestOptions): openid.CustomFetch {
+  return async (url, { method, headers, body }) => {
+    const sent = request(url, { ...tls, agent: false, method, headers });
+    sent.end(await new Response(body).text());
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
+    return new Response(await text(response), {
+      status: response.statusCode ?? 0,
+      headers: new Headers(response.headers as Record<string, string>),
+    });
+  };
 }
 
 /** openid-client knows the broker's URL, and discovers the rest (RFC 8414). */
@@ -181,14 +221,19 @@ async function askOpenidClient(asked: Asked): Promise<Outcome> {
       body.set('client_assertion_type', JWT_BEARER);
       body.set('client_assertion', assertion);
     },
+    tls_client_auth: openid.TlsClientAuth,
+  };
+  const tls = {
+    ca: await readFile(inFolder('ca.crt')),
+    ...(asked.certificate !== undefined && { cert: await readFile(asked.certificate) }),
+    ...(asked.key !== undefined && { key: await readFile(asked.key) }),
   };
   const configuration = await openid.discovery(
     new URL(broker.url),
     id,
     undefined,
     methods[method]?.(),
-    // Plain HTTP, on this machine.
-    { algorithm: 'oauth2', execute: [openid.allowInsecureRequests] },
+    { algorithm: 'oauth2', [openid.customFetch]: fetchByTls(tls) },
   );
   try {
     const answer =
@@ -212,7 +257,7 @@ interface Client {
   readonly ask: (asked: Asked) => Promise<Outcome>;
 }
 
-const METHODS = ['client_secret_basic', 'client_secret_post', 'workload_token'];
+const METHODS = ['client_secret_basic', 'client_secret_post', 'workload_token', 'tls_client_auth'];
 const CLIENTS: readonly Client[] = [
   { name: 'openid-client', methods: METHODS, introspects: true, ask: askOpenidClient },
   {
@@ -236,13 +281,20 @@ const clients = CLIENTS.filter(
 
 /** What proves the peer by a method: its own, or one that is wrong. */
 function proof(method: string, isWrong = false): Asked {
-  return method === 'workload_token'
-    ? {
-        method,
-        client_id: 'settle-job',
-        workload_token: workloadToken(isWrong ? 'https://other.example.com' : PUBLIC_URL),
-      }
-    : { method, client_id: 'settle', client_secret: isWrong ? 'wrong'.repeat(8) : SECRET };
+  const ofTheFile = { method, client_id: 'settle-job' };
+  if (method === 'workload_token') {
+    const audience = isWrong ? 'https://other.example.com' : PUBLIC_URL;
+    return { ...ofTheFile, workload_token: workloadToken(audience) };
+  }
+  if (method === 'tls_client_auth') {
+    const name = isWrong ? 'nobody' : 'settle';
+    return {
+      ...ofTheFile,
+      certificate: inFolder(`${name}.crt`),
+      key: inFolder(`${name}.key`),
+    };
+  }
+  return { method, client_id: 'settle', client_secret: isWrong ? 'wrong'.repeat(8) : SECRET };
 }
 
 describe.each(clients)('$name', ({ methods, introspects, ask }) => {
@@ -278,7 +330,8 @@ describe.each(clients)('$name', ({ methods, introspects, ask }) => {
       const wrong = proof(method, true);
       const outcome = await ask(wrong);
       expect(outcome).toEqual({ error: expect.stringContaining('invalid_client') });
-      expect(JSON.stringify(outcome)).not.toContain(wrong.client_secret ?? wrong.workload_token);
+      const { client_secret: secret, workload_token: token } = wrong;
+      expect(JSON.stringify(outcome)).not.toContain(secret ?? token ?? 'PRIVATE KEY');
     });
 
     if (!introspects) return;
@@ -300,14 +353,16 @@ describe.each(clients)('$name', ({ methods, introspects, ask }) => {
 test.each([
   ['python', 'clients/authlib_client.py'],
   ['go', 'clients/oauth/main.go'],
-])('the documented lines for workload tokens in %s are those that run', async (language, path) => {
+])('the documented lines in %s are those that run', async (language, path) => {
   const linesOf = (code: string): string =>
     code.replaceAll(/^\s+|\s+$/gm, '').replaceAll(/\n{2,}/g, '\n');
   const page = await readFile(here('../../docs/other-languages.md'), 'utf8');
   const [, section = ''] = page.split('\n## Without a secret\n');
   const blocks = [...section.matchAll(/^```(\w+)\n([^]*?)^```$/gm)];
-  const documented = blocks.find(([, named]) => named === language)?.[2] ?? '';
-  expect(documented).not.toBe('');
+  const documented = blocks.filter(([, named]) => named === language);
+  expect(documented).not.toEqual([]);
   const program = linesOf(await readFile(here(path), 'utf8'));
-  for (const part of documented.split('\n\n')) expect(program).toContain(linesOf(part));
+  for (const [, , block = ''] of documented) {
+    for (const part of block.split('\n\n')) expect(program).toContain(linesOf(part));
+  }
 });

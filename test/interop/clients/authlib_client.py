@@ -1,7 +1,8 @@
 """Gets a token by the client-credentials grant with Authlib, or introspects one, and writes the answer as JSON.
 
 What is asked comes as JSON on standard input: `method`, `token_endpoint`, `client_id`; the proof, `client_secret`,
-`workload_token` or `certificate` and `key`; further `parameters`; and `introspect`, a token, with its endpoint.
+`workload_token` or `certificate` and `key`; `ca`, the authority of the broker's certificate; further `parameters`; and `introspect`, a token, with
+its endpoint.
 """
 
 import json
@@ -36,6 +37,7 @@ with OAuth2Session(
     session.register_client_auth_method(("tls_client_auth", lambda client, method, *rest: rest))
     if "certificate" in given:
         session.cert = (given["certificate"], given["key"])
+    if "ca" in given:
         session.verify = given["ca"]
     if "introspect" in given:
         response = session.introspect_token(given["introspection_endpoint"], token=given["introspect"])

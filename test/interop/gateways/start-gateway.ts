@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { serveHttp, type RunningBroker } from '../../../src/composition/http-server.js';
@@ -67,7 +68,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** The one block in a language below a heading of the page. */
+/** The one block in a language below a heading of docs/gateways.md. */
 async function documented(
   heading: string,
   language: string,
@@ -84,11 +85,30 @@ async function documented(
   return change(block[1]).replaceAll('SERVICE', service).replaceAll('BROKER', broker);
 }
 
-/** Starts a program, and waits until it answers HTTP at its port. */
+/** Whether what listens at a port answers HTTP; Traefik has no route for the first moment. */
+const answers = (port: number): Promise<boolean> =>
+  fetch(`http://127.0.0.1:${port}`).then(
+    ({ status }) => status !== 404,
+    () => false,
+  );
+
+/** Whether anything listens at a port. */
+const listens = (port: number): Promise<boolean> => {
+  const socket = connect(port, '127.0.0.1');
+  return once(socket, 'connect')
+    .then(
+      () => true,
+      () => false,
+    )
+    .finally(() => socket.destroy());
+};
+
+/** Starts a program, and waits until it is up. */
 async function startListening(
   program: string,
   args: readonly string[],
   port: number,
+  isUp: (port: number) => Promise<boolean> = answers,
 ): Promise<Gateway> {
   const child: ChildProcess = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   let ended: Error | undefined;
@@ -96,11 +116,7 @@ async function startListening(
   child.once('exit', (code) => (ended = new Error(`${program} ended with ${code}.`)));
   for (let attempt = 0; attempt < 600; attempt += 1) {
     if (ended !== undefined) throw ended;
-    const isUp = await fetch(`http://127.0.0.1:${port}`).then(
-      () => true,
-      () => false,
-    );
-    if (isUp) return { port, stop: () => child.kill() };
+    if (await isUp(port)) return { port, stop: () => child.kill() };
     await new Promise((resolve) => {
       setTimeout(resolve, 50);
     });
@@ -138,7 +154,7 @@ export function envoyCluster(name: string, address: string): object {
   };
 }
 
-/** What {@link startEnvoyWith} needs to know of a listener. */
+/** A listener of Envoy's. */
 export interface EnvoyListener {
   /** Members of its HTTP connection manager. */
   readonly manager: object;
@@ -181,7 +197,7 @@ export async function startEnvoyWith(
   const path = join(folder, 'envoy.json');
   await writeFile(path, JSON.stringify({ static_resources: { listeners, clusters } }));
   const args = ['-c', path, '--disable-hot-restart', '--concurrency', '1', '-l', 'error'];
-  return startListening(program, args, port);
+  return startListening(program, args, port, transportSocket === undefined ? answers : listens);
 }
 
 async function startEnvoy(program: string, surroundings: Surroundings): Promise<Gateway> {

@@ -40,7 +40,7 @@ func fetch() error {
 	if err := json.NewDecoder(os.Stdin).Decode(&given); err != nil {
 		return err
 	}
-	ctx := context.Background()
+	var certificates []tls.Certificate
 	parameters := url.Values{}
 	for name, value := range given.Parameters {
 		parameters.Set(name, value)
@@ -64,22 +64,20 @@ func fetch() error {
 		if err != nil {
 			return err
 		}
-		authority, err := os.ReadFile(given.CA)
-		if err != nil {
-			return err
-		}
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM(authority)
-		transport := &http.Transport{TLSClientConfig: &tls.Config{
-			RootCAs:      roots,
-			Certificates: []tls.Certificate{certificate},
-		}}
-		ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: transport})
+		certificates = append(certificates, certificate)
 		broker.ClientID = given.ClientID
 		broker.AuthStyle = oauth2.AuthStyleInParams
 	default:
 		return fmt.Errorf("unknown method %q", given.Method)
 	}
+	authority, err := os.ReadFile(given.CA)
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certificates}}
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Transport: transport})
 	token, err := broker.Token(ctx)
 	if err != nil {
 		return err
