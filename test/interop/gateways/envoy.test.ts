@@ -59,6 +59,8 @@ const MALFORMED = [
   '/a#allow=customer',
 ];
 
+const METHODS = ['HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND', 'TRACE'];
+
 let folder = '';
 let issuer: TestIssuer;
 let broker: RunningBroker;
@@ -111,10 +113,11 @@ async function ask(
   target: string,
   token: string,
   more: readonly string[] = [],
+  method = 'GET',
 ): Promise<number> {
   const socket = connect(port, '127.0.0.1');
   const lines = [
-    `GET ${target} HTTP/1.1`,
+    `${method} ${target} HTTP/1.1`,
     'Host: shop.example',
     `Authorization: Bearer ${token}`,
     'Connection: close',
@@ -156,6 +159,24 @@ async function ask(
         for (const token of [issuer.customerToken(), issuer.serviceToken()]) {
           expect(await ask(gateway, target, token)).toBe(400);
         }
+        expect(reached).toEqual([]);
+      });
+
+      test.each(METHODS)('%s is judged as any other method', async (method) => {
+        const body = ['Transfer-Encoding: chunked', '', '5', 'hello', '0'];
+        for (const more of [[], body]) {
+          reached = [];
+          const of = (token: string): Promise<number> => ask(gateway, '/', token, more, method);
+          expect(await of(issuer.serviceToken())).toBe(200);
+          expect(reached).toHaveLength(1);
+          expect(await of(issuer.customerToken())).toBe(403);
+          expect(reached).toHaveLength(1);
+        }
+      });
+
+      test('a method that HTTP does not have reaches nobody', async () => {
+        reached = [];
+        expect(await ask(gateway, '/', issuer.serviceToken(), [], 'PURGE')).toBe(404);
         expect(reached).toEqual([]);
       });
 

@@ -30,11 +30,14 @@ export interface Gateway {
   stop(): void;
 }
 
-/** How a gateway is started, and what it answers when the broker does not. */
+/** How a gateway is started, and what it does. */
 export interface GatewayKind {
   readonly name: string;
   readonly start: (surroundings: Surroundings) => Promise<Gateway>;
+  /** The status of its answer when the broker does not answer. */
   readonly withoutBroker: number;
+  /** Whether it passes the challenge of a 403 on. That of a 401 each does. */
+  readonly passesChallenge: boolean;
 }
 
 /** A broker that gateways may ask about the tokens of an issuer. */
@@ -222,18 +225,20 @@ async function startTraefik(program: string, surroundings: Surroundings): Promis
   return startListening(program, args, port);
 }
 
-const STARTS = {
-  nginx: { variable: 'INTEROP_NGINX', start: startNginx, withoutBroker: 500 },
-  Envoy: { variable: 'INTEROP_ENVOY', start: startEnvoy, withoutBroker: 503 },
-  Traefik: { variable: 'INTEROP_TRAEFIK', start: startTraefik, withoutBroker: 500 },
-} as const;
+const KINDS: readonly (readonly [
+  variable: string,
+  start: (program: string, surroundings: Surroundings) => Promise<Gateway>,
+  kind: Omit<GatewayKind, 'start'>,
+])[] = [
+  ['INTEROP_NGINX', startNginx, { name: 'nginx', withoutBroker: 500, passesChallenge: false }],
+  ['INTEROP_ENVOY', startEnvoy, { name: 'Envoy', withoutBroker: 503, passesChallenge: true }],
+  ['INTEROP_TRAEFIK', startTraefik, { name: 'Traefik', withoutBroker: 500, passesChallenge: true }],
+];
 
 /** The gateways that are here: run.sh names the program of each, or says that it is skipped. */
-export const GATEWAYS: readonly GatewayKind[] = Object.entries(STARTS).flatMap(
-  ([name, { variable, start, withoutBroker }]) => {
-    const program = process.env[variable];
-    return program === undefined
-      ? []
-      : [{ name, withoutBroker, start: (surroundings) => start(program, surroundings) }];
-  },
-);
+export const GATEWAYS: readonly GatewayKind[] = KINDS.flatMap(([variable, start, kind]) => {
+  const program = process.env[variable];
+  return program === undefined
+    ? []
+    : [{ ...kind, start: (surroundings) => start(program, surroundings) }];
+});
