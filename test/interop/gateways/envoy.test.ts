@@ -90,13 +90,17 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function startBehind(own: string, line: string): Promise<Gateway> {
+async function startBehind(
+  own: string,
+  line: string,
+  asked = new URL(broker.url).host,
+): Promise<Gateway> {
   if (envoy === undefined) throw new Error('There is no Envoy.');
   const { port } = service.address() as AddressInfo;
   const gateway = await envoy.start({
     folder: join(folder, own),
     service: `127.0.0.1:${port}`,
-    broker: new URL(broker.url).host,
+    broker: asked,
     change: (documented) => {
       expect(documented).toContain(DOCUMENTED);
       return documented.replace(DOCUMENTED, line);
@@ -186,6 +190,17 @@ async function ask(
         expect(await ask(gateway, '/', issuer.serviceToken(), forged)).toBe(400);
         expect(reached).toEqual([]);
       });
+    });
+
+    test('a broker that does not answer in time lets nobody pass', async () => {
+      const silent = createServer(() => {});
+      await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+      const { port } = silent.address() as AddressInfo;
+      const gateway = await startBehind('silent', DOCUMENTED, `127.0.0.1:${port}`);
+      expect(await ask(gateway, '/', issuer.serviceToken())).toBe(503);
+      expect(reached).toEqual([]);
+      silent.closeAllConnections();
+      silent.close();
     });
 
     test.each([
