@@ -89,6 +89,11 @@ async function rotateNow(
   show(output, { result, version_id: versionId }, [
     `Asked Secrets Manager to rotate: its rotation function brings version ${versionId}.`,
     'That takes seconds. See how it ended: service-token-broker status',
+    ...(revoke
+      ? [
+          'The version before is withdrawn with it, if the rotation function is of this version of the broker or a later one.',
+        ]
+      : []),
   ]);
 }
 

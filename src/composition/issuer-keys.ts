@@ -12,6 +12,7 @@ import { TokenUses, WorkloadTokens } from '../peers/workload-tokens.js';
 import { CertificateLogin } from '../serving/certificate-login.js';
 import type { Clock } from '../tokens/time.js';
 import { createRemoteKeySet, type KeySet } from '../verification/index.js';
+import { isOfListener } from './listener.js';
 
 /** The public keys of a trusted issuer, fetched and kept as those of a provider. */
 export function issuerKeys(issuer: TrustedIssuer, clock: Clock): KeySet {
@@ -88,7 +89,8 @@ export function certificateLoginOf(
   }
   return new CertificateLogin({
     filePeers,
-    asksForCertificates: tls?.clientCaFile !== undefined,
+    // Another application's server may trust other authorities.
+    trustsServerOf: (connection) => tls?.clientCaFile !== undefined && isOfListener(connection),
     trustsProxy: (address) => {
       const version = isIP(address);
       return version !== 0 && proxies.check(address, version === 4 ? 'ipv4' : 'ipv6');

@@ -225,6 +225,11 @@ export function createListener(
   };
 }
 
+/** Whether a connection is one of a {@link createListener} server. */
+export function isOfListener(connection: TrackedSocket): boolean {
+  return connection[CONNECTION] !== undefined;
+}
+
 function createSecureServer(
   certificate: ServerCertificate,
   limits: ServerOptions & { readonly handshakeTimeout: number },

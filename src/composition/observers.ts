@@ -287,6 +287,9 @@ export function servingObserver(log: BrokerLogger, metrics: BrokerMetrics): Serv
       if (source instanceof IncomingMessage) annotate(source, { peer });
       if (episodes.areLasting) over('peers', 'peers can log in again');
     },
+    held: (source) => {
+      if (source instanceof IncomingMessage) annotate(source, { held: true });
+    },
     tokenServed: (peer, state, _status, token) => {
       metrics.recordTokenServed(state, token);
       if (!episodes.areLasting) return;

@@ -2,7 +2,7 @@ import { DEFAULT_NAME, type BrokerConfig } from '../config/broker-config.js';
 import type { LoadedFile } from '../config/load-config.js';
 import { ClockWatch } from '../operations/clock-watch.js';
 import type { ReadinessSource, TokenReadinessSource } from '../operations/health.js';
-import { openAudit, withAudit } from '../operations/audit-events.js';
+import { openAudit, RotationEvents, withAudit } from '../operations/audit-events.js';
 import type { AuditTrail } from '../operations/audit.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
@@ -130,6 +130,8 @@ export async function createRuntime(
     tokenGeneratedAt: (name) => each.get(name)?.cache.status().value?.token.generatedAt,
     jwksStatus: (name) => each.get(name)?.core.keysState()?.status,
     droppedLogLines: () => droppedLines(log),
+    droppedAuditEvents: () => trail?.dropped ?? 0,
+    waitingRequests: () => serving.waiting(),
     configFile: () => configWatch?.status(),
     clockOffsetSeconds: (source) => clockWatch.offsetSeconds(source),
     tokenAccepted: (name) => {
@@ -139,14 +141,20 @@ export async function createRuntime(
   });
   const skews = config.tokens.map(({ verification }) => verification.clockSkewSeconds);
   const clockWatch = new ClockWatch(Math.min(...skews) * 1000, clockObserver(log, metrics));
+  const audited = new Map<string, RotationEvents>();
   const core = await createCore(config, {
     ...options,
     observer: ({ name }) => {
       const rotations = rotationObserver(tokenLog(log, name), metrics, name);
       return {
         ...rotations,
+        stepEnded: (step, versionId, ended, detail) => {
+          rotations.stepEnded?.(step, versionId, ended, detail);
+          audited.get(name)?.made(versionId);
+        },
         rotationEnded: (outcome, error) => {
           rotations.rotationEnded?.(outcome, error);
+          audited.get(name)?.ended(outcome);
           const { watch, cache } = each.get(name) ?? {};
           if (outcome.result === 'failed') return;
           watch?.expire();
@@ -162,6 +170,9 @@ export async function createRuntime(
     onNewStore: (dataDir) => log.info({ dataDir }, 'made a new secret store'),
   });
   const trail = await openAudit(config.audit, core.clock, log);
+  if (trail !== undefined) {
+    for (const { name } of config.tokens) audited.set(name, new RotationEvents(trail, name));
+  }
   const plainObserver = servingObserver(log, metrics);
   const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail, placeOf);
   const filePeers = createFilePeers(config, core.clock);
@@ -172,7 +183,17 @@ export async function createRuntime(
     observer,
     filePeers,
     certificates: certificateLoginOf(config.http, filePeers, core.clock),
-    tokenReads: (name) => cacheObserver('token', tokenLog(log, name), metrics, name),
+    tokenReads: (name) => {
+      const reads = cacheObserver('token', tokenLog(log, name), metrics, name);
+      return {
+        ...reads,
+        readSucceeded: (durationMs) => {
+          reads.readSucceeded?.(durationMs);
+          const current = serving.tokenCaches.get(name)?.status().value;
+          if (current !== undefined) audited.get(name)?.read(current.versionId);
+        },
+      };
+    },
     peerReads: cacheObserver('peers', log, metrics),
     maxWaiting: maxWaiting(config.http.maxConnections),
   });

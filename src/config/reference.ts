@@ -1,4 +1,5 @@
-import { fileKey, SETTING_NAMES, settingOf } from './settings.js';
+import { INHERITED, PROVIDER_MEMBERS, TOKEN_MEMBERS } from './named-tokens.js';
+import { fileKey, SETTING_NAMES, settingOf, type SettingName } from './settings.js';
 
 /** One row of the configuration table. */
 interface ConfigReferenceRow {
@@ -53,6 +54,33 @@ export function configReferenceMarkdown(): string {
   return [
     '| variable | key in the file | default | allowed | does |',
     '| --- | --- | --- | --- | --- |',
+    ...rows,
+  ].join('\n');
+}
+
+/** The table of a section between the markers of its name in docs/several-tokens.md is {@link sectionReferenceMarkdown}. */
+export function sectionMarkers(section: 'providers' | 'tokens'): {
+  readonly start: string;
+  readonly end: string;
+} {
+  return { start: `<!-- ${section}:start -->`, end: `<!-- ${section}:end -->` };
+}
+
+/** What an entry of a section may have, as Markdown: each member, the flat setting that reads it, and what counts without it. */
+export function sectionReferenceMarkdown(section: 'providers' | 'tokens'): string {
+  const members: Readonly<Record<string, SettingName>> =
+    section === 'tokens' ? TOKEN_MEMBERS : PROVIDER_MEMBERS;
+  const rows = Object.entries(members).map(([member, name]) => {
+    const { default: text, defaultNote = 'none' } = settingOf(name);
+    const builtIn = text === undefined ? defaultNote : `\`${text}\``;
+    const own = name === 'BROKER_TOKEN_SECRET_ID' ? 'it is required' : builtIn;
+    return `| \`${member}\` | \`${name}\` | ${INHERITED.has(name) ? 'the flat setting' : own} |`;
+  });
+  const provider = '| `provider` | | the only provider; with several it is required |';
+  return [
+    `| member | flat setting | left out |`,
+    '| --- | --- | --- |',
+    ...(section === 'tokens' ? [provider] : []),
     ...rows,
   ].join('\n');
 }

@@ -23,6 +23,7 @@ import {
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
+  type LoginFailure,
   type ServingObserver,
 } from '../serving/endpoint.js';
 import { parameterOf, type Form } from '../serving/form.js';
@@ -130,11 +131,12 @@ export class IamLogin implements PeerAuthentication {
       const id = principalArn(arn);
       const known = this.#peers.get(id)?.roles ?? [];
       const tokens = [DEFAULT_TOKEN];
-      this.#peers.set(id, { id, roles: [...known, ...roles], tokens, enabled: true });
+      const peer = { id, roles: [...known, ...roles], tokens, enabled: true };
+      this.#peers.set(id, { ...peer, method: 'iam' });
     }
     for (const peer of configured) {
       for (const { issuer, subject } of peer.identities) {
-        if (issuer === IAM) this.#peers.set(subject, peer);
+        if (issuer === IAM) this.#peers.set(subject, { ...peer, method: 'iam' });
       }
     }
     this.#callerOf = callerOf;
@@ -144,17 +146,18 @@ export class IamLogin implements PeerAuthentication {
   async withHeader(request: EndpointRequest): Promise<LoginResult> {
     const caller = this.#callerOf(request);
     if (caller === undefined) {
-      this.#observer.loginFailed?.('missing', undefined, request.remoteAddress);
+      this.#failed('missing', undefined, request);
       return refuse('The endpoint does not name the caller. It must be authorized by AWS IAM.');
     }
     const peer = this.#peers.get(principalArn(caller));
     if (peer?.enabled !== true) {
       const reason = peer === undefined ? 'unknown_peer' : 'disabled_peer';
-      this.#observer.loginFailed?.(reason, peer?.id, request.remoteAddress);
+      this.#failed(reason, peer?.id, request);
       return refuse('The IAM role or user that calls is not a peer of this broker.');
     }
     this.#observer.loggedIn?.(peer.id, request.source);
-    return { peer };
+    const { roles, tokens } = peer;
+    return { peer: { id: peer.id, roles, tokens, method: 'iam' } };
   }
 
   /** AWS IAM has authenticated the caller: anything else would be a second method (RFC 6749 §2.3). */
@@ -163,9 +166,15 @@ export class IamLogin implements PeerAuthentication {
       (name) => parameterOf(form, name) !== undefined,
     );
     if (second === undefined) return this.withHeader(request);
-    this.#observer.loginFailed?.('malformed', undefined, request.remoteAddress);
+    this.#failed('malformed', undefined, request);
     const description = `AWS IAM authenticates the caller here. Send no ${second.replace('_', ' ')}.`;
     return { refusal: errorAnswer(400, 'invalid_request', description) };
+  }
+
+  #failed(reason: LoginFailure, peerId: string | undefined, request: EndpointRequest): void {
+    const { remoteAddress, source } = request;
+    this.#observer.loginFailed?.(reason, peerId, remoteAddress);
+    this.#observer.loginRefused?.(reason, peerId, { remoteAddress, source, loginMethod: 'iam' });
   }
 
   /** No `Authorization` header decides here: AWS has checked it already. */

@@ -1,5 +1,6 @@
 import { tokenField, type Core, type TokenCore } from '../composition/core.js';
 import { sameSecret } from '../config/schema.js';
+import { isWithdrawing } from '../rotation/claim.js';
 import { REFUSED } from '../rotation/due.js';
 import type { StepCall } from '../rotation/rotation-steps.js';
 import { ROTATION_STEPS, type RotationStep } from '../rotation/rotation.js';
@@ -79,6 +80,7 @@ async function runStep(
 ): Promise<void> {
   const call: StepCall = {
     managed: true,
+    withdraws: isWithdrawing(versionId),
     ...(rotationToken !== undefined && { rotationToken }),
   };
   try {

@@ -9,6 +9,7 @@ export type AuditOutcome =
   | 'login_failed'
   | 'throttled'
   | 'denied'
+  | 'invalid'
   | 'rotated'
   | 'rotation_failed'
   | 'introspected'
@@ -26,7 +27,7 @@ export interface AuditEvent {
   readonly reason?: string | undefined;
   /** The id of a peer on the list. */
   readonly peer?: string | undefined;
-  /** How it proved who it is: `secret`, `workload_token`, `certificate`, `iam`. */
+  /** How it proved who it is, or tried to: `client_secret_basic`, `bearer`. Of a rotation that no peer asked for: its trigger. */
   readonly method?: string | undefined;
   /** The name of the token. */
   readonly token?: string | undefined;

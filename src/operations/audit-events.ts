@@ -1,4 +1,5 @@
 import type { DecidedRequest, ServingObserver, TokenDecision } from '../serving/endpoint.js';
+import type { RotationOutcome } from '../rotation/rotation.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import type { Clock } from '../tokens/time.js';
 import { isJsonObject, type JsonObject } from '../tokens/json.js';
@@ -47,17 +48,17 @@ export function withAudit(
 ): ServingObserver {
   return {
     ...observer,
-    decided: ({ outcome, peer, token, versionId, served, reason }, request) => {
+    decided: ({ outcome, peer, method, token, versionId, served, reason }, request) => {
       const jti = served === undefined ? undefined : jtiOf(served);
-      trail.record({ outcome, reason, peer, token, versionId, jti, ...placeOf(request) });
+      trail.record({ outcome, reason, peer, method, token, versionId, jti, ...placeOf(request) });
     },
-    loginFailed: (reason, peer, remoteAddress) => {
-      observer.loginFailed?.(reason, peer, remoteAddress);
-      trail.record({ outcome: 'login_failed', reason, peer, remoteAddress });
-    },
-    loginThrottled: (peer, remoteAddress) => {
-      observer.loginThrottled?.(peer, remoteAddress);
-      trail.record({ outcome: 'throttled', peer, remoteAddress });
+    loginRefused: (reason, peer, attempt) => {
+      const event = { peer, method: attempt.loginMethod, ...placeOf(attempt) };
+      trail.record(
+        reason === 'throttled'
+          ? { outcome: 'throttled', ...event }
+          : { outcome: 'login_failed', reason, ...event },
+      );
     },
     authorized: (decision, request) => {
       observer.authorized?.(decision, request);
@@ -65,9 +66,58 @@ export function withAudit(
     },
     introspected: (peer, decision, request) => {
       observer.introspected?.(peer, decision, request);
-      trail.record({ ...eventOf('introspected', decision), peer, ...placeOf(request) });
+      const method = request.loginMethod;
+      trail.record({ ...eventOf('introspected', decision), peer, method, ...placeOf(request) });
     },
   };
+}
+
+/** How many versions that this process has made are remembered: those that may still become current. */
+const MOST_OWN = 10;
+
+/**
+ * Writes the rotations of one token that no peer has asked for: those of this process, and, by the versions that are read,
+ * those of others (the command line, another replica, Secrets Manager).
+ */
+export class RotationEvents {
+  readonly #trail: AuditTrail;
+  readonly #token: string;
+  #own: readonly string[] = [];
+  #known: string | undefined;
+  #failing: string | undefined;
+
+  constructor(trail: AuditTrail, token: string) {
+    this.#trail = trail;
+    this.#token = token;
+  }
+
+  /** This process works on a version. To be called before the version is promoted, and can be read as the current one. */
+  made(versionId: string): void {
+    if (!this.#own.includes(versionId)) this.#own = [versionId, ...this.#own].slice(0, MOST_OWN);
+  }
+
+  /** A version was read as the current one. */
+  read(versionId: string): void {
+    const before = this.#known;
+    this.#known = versionId;
+    if (before === undefined || before === versionId || this.#own.includes(versionId)) return;
+    this.#trail.record({ outcome: 'rotated', reason: 'elsewhere', token: this.#token, versionId });
+  }
+
+  /** A rotation of this process has ended. Repeated failures with the same code are one event. */
+  ended({ trigger, result, versionId, code = 'UNEXPECTED' }: RotationOutcome): void {
+    const isRepeated = result === 'failed' && code === this.#failing;
+    this.#failing = result === 'failed' ? code : undefined;
+    // The endpoint writes those that a peer asks for; nothing was done by the others.
+    if (trigger === 'http' || isRepeated || result === 'recent' || result === 'already-rotated')
+      return;
+    const token = this.#token;
+    if (result !== 'failed') {
+      this.#trail.record({ outcome: 'rotated', reason: result, method: trigger, token, versionId });
+    } else {
+      this.#trail.record({ outcome: 'rotation_failed', reason: code, method: trigger, token });
+    }
+  }
 }
 
 function eventOf(

@@ -82,6 +82,10 @@ export interface MetricsSources {
   readonly jwksStatus?: (token: string) => JwksStatus | undefined;
   /** Lines of the log that were dropped since the start. */
   readonly droppedLogLines?: () => number;
+  /** Events of the audit that were dropped since the start. */
+  readonly droppedAuditEvents?: () => number;
+  /** How many requests are held until a token changes. */
+  readonly waitingRequests?: () => number;
   /** State of the configuration file that is followed; `undefined` when there is none. */
   readonly configFile?: () =>
     | {
@@ -104,6 +108,8 @@ interface CountedRequest {
   readonly method: string;
   readonly status: number | undefined;
   readonly aborted: boolean;
+  /** Whether it was held until a token changed (`Prefer: wait`). Default: false. */
+  readonly held?: boolean;
   readonly durationMilliseconds: number;
 }
 
@@ -126,7 +132,7 @@ export class BrokerMetrics {
   });
   readonly #httpDuration = new Histogram({
     name: `${METRICS_PREFIX}http_request_duration_seconds`,
-    help: 'Duration of HTTP requests, from the arrival of the head to the end of the answer.',
+    help: 'Duration of HTTP requests, from the arrival of the head to the end of the answer; without those that were held (Prefer: wait).',
     labelNames: ['route', 'method'],
     // A warm answer takes well under a millisecond; a cold one takes a read of the store.
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
@@ -248,21 +254,19 @@ export class BrokerMetrics {
     this.#scraped('config_file_applied_timestamp_seconds', CONFIG_APPLIED_HELP, [], (gauge) =>
       gauge.set(seconds(sources.configFile?.()?.appliedAt)),
     );
-    const dropped: Counter = new Counter({
-      name: `${METRICS_PREFIX}log_lines_dropped_total`,
-      help: 'Lines of the log that were dropped, because standard output was not read.',
-      registers: [this.registry],
-      collect: () => {
-        dropped.reset();
-        dropped.inc(sources.droppedLogLines?.() ?? 0);
-      },
-    });
+    this.#scraped('waiting_requests', WAITING_HELP, [], (gauge) =>
+      gauge.set(sources.waitingRequests?.() ?? 0),
+    );
+    this.#total('log_lines_dropped_total', LOG_DROPPED_HELP, () => sources.droppedLogLines?.());
+    this.#total('audit_dropped_total', AUDIT_DROPPED_HELP, () => sources.droppedAuditEvents?.());
   }
 
   /** Counts a finished request. `route` and `method` come from the request log, which bounds them. */
   recordHttpRequest(request: CountedRequest): void {
-    const { route, method, status, aborted, durationMilliseconds } = request;
+    const { route, method, status, aborted, held, durationMilliseconds } = request;
     this.#httpRequests.add({ route, method, status: statusClass(status, aborted) });
+    // What it lasted says how long the peer was willing to wait, and nothing about the broker.
+    if (held === true) return;
     this.#httpDuration.observe({ route, method }, durationMilliseconds / 1000);
   }
 
@@ -364,6 +368,19 @@ export class BrokerMetrics {
     });
   }
 
+  /** A counter of what is counted elsewhere. */
+  #total(name: string, help: string, read: () => number | undefined): void {
+    const counter: Counter = new Counter({
+      name: `${METRICS_PREFIX}${name}`,
+      help,
+      registers: [this.registry],
+      collect: () => {
+        counter.reset();
+        counter.inc(read() ?? 0);
+      },
+    });
+  }
+
   #scraped<Label extends string>(
     name: string,
     help: string,
@@ -391,6 +408,11 @@ const ACCEPTED_HELP =
   'Whether receivers accept the cached service token: 1 if so, 0 if they refuse it, NaN while it is not known.';
 const ROTATION_HELP =
   'When a rotation last ended well in this process, in seconds since the Unix epoch; NaN before.';
+const WAITING_HELP = 'Requests that are held until a token changes (Prefer: wait).';
+const LOG_DROPPED_HELP =
+  'Lines of the log that were dropped, because standard output was not read.';
+const AUDIT_DROPPED_HELP =
+  'Events of the audit that were dropped, because the file or standard output was too slow.';
 const CONFIG_VALID_HELP =
   'Whether the configuration file, as it was last read, has no mistakes: 1 if so, 0 if it changes nothing, NaN without a file.';
 const CONFIG_APPLIED_HELP =

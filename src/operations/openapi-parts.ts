@@ -167,8 +167,8 @@ export const LOGIN_FAILURES = {
   503: shared('Unavailable'),
 };
 
-/** A peer proves who it is in the header. */
-export const PEER = [{ basic: [] }, { workloadToken: [] }];
+/** A peer proves who it is in the header, or by its connection. */
+export const PEER = [{ basic: [] }, { workloadToken: [] }, { mutualTLS: [] }];
 /** Or by the parameters of the form. */
 export const PEER_OR_FORM = [...PEER, {}];
 /** At the management port nobody logs in. */

@@ -430,6 +430,11 @@ export function openApiDocument(url: string = DEFAULT_URL): Part {
           description:
             "A token of the peer's platform, where the broker accepts those of its issuer.",
         },
+        mutualTLS: {
+          type: 'mutualTLS',
+          description:
+            "The peer's client certificate (RFC 8705), where the broker or a proxy that it trusts asks for one.",
+        },
         callerToken: {
           type: 'http',
           scheme: 'bearer',

@@ -18,6 +18,8 @@ interface RequestFields {
   readonly code?: string;
   /** The `X-Cache` of an answer whose headers Node does not keep. Default: read from the answer. */
   readonly cache?: string;
+  /** Whether it was held until a token changed (`Prefer: wait`). */
+  readonly held?: boolean;
 }
 
 /** One finished request. */

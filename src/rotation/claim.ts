@@ -62,6 +62,21 @@ export function versionIdOf(secretId: string, rotationKey: string, attempt: numb
   return nameBasedUuid(['version', secretId, rotationKey, String(attempt)]);
 }
 
+const WITHDRAWING = 'withdrawing-';
+
+/**
+ * The id of a version that Secrets Manager is asked for, so that its rotation withdraws the version before: Secrets Manager
+ * passes nothing else on to the rotation function.
+ */
+export function withdrawingIdOf(versionId: string): string {
+  return `${WITHDRAWING}${versionId}`;
+}
+
+/** Whether the rotation to this version was asked for with {@link withdrawingIdOf}. */
+export function isWithdrawing(versionId: string): boolean {
+  return versionId.startsWith(WITHDRAWING);
+}
+
 /** The id of the n-th claim on minting for a version. */
 export function claimIdOf(versionId: string, turn: number): string {
   return nameBasedUuid(['claim', versionId, String(turn)]);

@@ -2,7 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { isStoreError, type SecretDescription } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import { parseServiceToken, remainingLife, TokenSecretError } from '../tokens/service-token.js';
-import { CLAIM_LEASE, claimMinting, manualKey, versionIdOf, type Claim } from './claim.js';
+import {
+  CLAIM_LEASE,
+  claimMinting,
+  manualKey,
+  versionIdOf,
+  withdrawingIdOf,
+  type Claim,
+} from './claim.js';
 import { nextAttempt, type Attempt, type CurrentToken } from './due.js';
 import {
   RotationSteps,
@@ -277,15 +284,9 @@ export class Rotator {
         `Secrets Manager rotates secret "${tokenSecretId}" by its own schedule: this one leaves it alone.`,
       );
     }
-    if (revoke === true) {
-      throw new RotationError(
-        'ROTATION_MANAGED_ELSEWHERE',
-        `Secrets Manager rotates secret "${tokenSecretId}", and cannot be asked to withdraw the version before. Rotate without ` +
-          'that: brokers where peers wait serve the new version within 15 s, and all others within their cache time.',
-      );
-    }
     // Replicas that ask for the same key ask for one and the same version.
-    const versionId = versionIdOf(tokenSecretId, key, 0);
+    const asked = versionIdOf(tokenSecretId, key, 0);
+    const versionId = revoke === true ? withdrawingIdOf(asked) : asked;
     try {
       await store.requestRotation(tokenSecretId, versionId);
     } catch (error) {

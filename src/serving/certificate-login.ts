@@ -17,8 +17,8 @@ import type { EndpointRequest } from './endpoint.js';
 export interface CertificateLoginOptions {
   /** Whose names count; they may be replaced at any time. */
   readonly filePeers: FilePeersSource;
-  /** Whether the server asks for client certificates, and trusts no others than those of the configured authorities. */
-  readonly asksForCertificates: boolean;
+  /** Whether the connection's server asks for client certificates, and trusts those of the configured authorities alone. */
+  readonly trustsServerOf: (connection: Socket) => boolean;
   /** Whether the `X-Forwarded-Client-Cert` of this address counts. */
   readonly trustsProxy: (address: string) => boolean;
   readonly clock: Clock;
@@ -55,8 +55,7 @@ const FORWARDED = 'x-forwarded-client-cert';
 
 /**
  * Finds the peer of a client certificate (RFC 8705 §2.1): of the connection itself, or of the one that a trusted proxy
- * describes. Peers are those of the file as it
- * was last read.
+ * describes. Peers are those of the file as it was last read.
  */
 export class CertificateLogin {
   readonly #options: CertificateLoginOptions;
@@ -120,8 +119,10 @@ export class CertificateLogin {
   }
 
   #ofConnection(socket: Socket, table: IdentityTable): CertificateProof | undefined {
-    if (!this.#options.asksForCertificates) return undefined;
-    if (!presented.has(socket)) presented.set(socket, readCertificate(socket));
+    if (!presented.has(socket)) {
+      const trusts = this.#options.trustsServerOf(socket);
+      presented.set(socket, trusts ? readCertificate(socket) : undefined);
+    }
     const certificate = presented.get(socket);
     if (certificate === undefined) return undefined;
     if (certificate.endsAt <= this.#options.clock.now()) return { refusal: 'certificate_expired' };

@@ -287,6 +287,18 @@ export type LoginFailure =
   | WorkloadRefusal
   | CertificateRefusal;
 
+/**
+ * How a peer proves who it is: by the name that RFC 7591 §2 or RFC 8705 §2.1.1 has for it, by a Bearer token in the header
+ * (RFC 6750 §2.1) or as `client_assertion` (RFC 7523 §2.2), or to AWS (`iam`).
+ */
+export type LoginMethod =
+  | 'client_secret_basic'
+  | 'client_secret_post'
+  | 'bearer'
+  | 'client_assertion'
+  | 'tls_client_auth'
+  | 'iam';
+
 /** What was decided about the token of somebody else. */
 export interface TokenDecision {
   /** Its kind when it was accepted. `unavailable`: it could not be judged. */
@@ -300,8 +312,17 @@ export interface TokenDecision {
 /** What was decided about a peer that proved who it is. */
 export interface PeerDecision {
   readonly outcome:
-    'served' | 'not_modified' | 'unavailable' | 'denied' | 'rotated' | 'rotation_failed';
+    | 'served'
+    | 'not_modified'
+    | 'unavailable'
+    | 'denied'
+    /** It was refused for what it asks, not for who asks. */
+    | 'invalid'
+    | 'rotated'
+    | 'rotation_failed';
   readonly peer: string;
+  /** How it proved who it is. */
+  readonly method?: LoginMethod;
   /** The name of a token, as configured. */
   readonly token?: string;
   readonly versionId?: string;
@@ -311,7 +332,15 @@ export interface PeerDecision {
 }
 
 /** What observers learn of a request. */
-export type DecidedRequest = Pick<EndpointRequest, 'remoteAddress' | 'source'>;
+export interface DecidedRequest extends Pick<EndpointRequest, 'remoteAddress'> {
+  /** See {@link EndpointRequest}. */
+  readonly source?: object | undefined;
+}
+
+/** A login, and how it was tried, if that is known. */
+export interface LoginAttempt extends DecidedRequest {
+  readonly loginMethod?: LoginMethod;
+}
 
 /**
  * Notified of what the endpoints do, for metrics, logs and audit. A `peerId` is always the id of a peer on the list, so
@@ -328,6 +357,14 @@ export interface ServingObserver {
   loginFailed?(reason: LoginFailure, peerId: string | undefined, remoteAddress: string): void;
   /** A failed login was answered with 429. `loginFailed` is not called for it. */
   loginThrottled?(peerId: string | undefined, remoteAddress: string): void;
+  /** Either of these two, for the audit, in addition to them: with the request. */
+  loginRefused?(
+    reason: LoginFailure | 'throttled',
+    peerId: string | undefined,
+    attempt: LoginAttempt,
+  ): void;
+  /** A request was held until its token changed or its time was over. @param source the request. */
+  held?(source: object | undefined): void;
   /** A peer does not have the role for what it asked. */
   roleMissing?(peerId: string, role: PeerRole): void;
   /** A peer asked for a token that it may not have, or that does not exist. Its name is what the peer sent. */
@@ -344,12 +381,12 @@ export interface ServingObserver {
   rotated?(peerId: string, versionId: string, outcome: string, token: string): void;
   /** A rotation that a peer asked for failed. */
   rotationFailed?(peerId: string, error: unknown, token: string): void;
-  /** One decision, for the audit, in addition to the methods above; logins that failed have those alone. */
+  /** One decision, for the audit, in addition to the methods above; logins that failed have `loginRefused`. */
   decided?(decision: PeerDecision, request: DecidedRequest): void;
   /** A gateway asked whether a request may pass. */
   authorized?(decision: TokenDecision, request: DecidedRequest): void;
   /** A peer asked what a token is. */
-  introspected?(peerId: string, decision: TokenDecision, request: DecidedRequest): void;
+  introspected?(peerId: string, decision: TokenDecision, request: LoginAttempt): void;
   /** A bug; the caller got 500. */
   failed?(error: unknown): void;
 }

@@ -15,7 +15,7 @@ import {
   type ServingObserver,
 } from './endpoint.js';
 import { parameterOf, readForm } from './form.js';
-import { refuseAccess, type PeerAuthentication } from './peer-login.js';
+import { refuseAccess, refuseRequest, type PeerAuthentication } from './peer-login.js';
 
 /** What the endpoint works with. */
 interface IntrospectOptions {
@@ -56,26 +56,34 @@ export class IntrospectEndpoint implements Endpoint {
       request,
     );
     if (denied !== undefined) return denied;
-    const peer = admitted.peer.id;
+    const { id: peer, method } = admitted.peer;
+    const { remoteAddress, source } = request;
+    const attempt = { remoteAddress, source, ...(method && { loginMethod: method }) };
+    const refuse = (description: string): EndpointAnswer =>
+      refuseRequest(
+        observer,
+        admitted.peer,
+        errorAnswer(400, 'invalid_request', description),
+        request,
+      );
     const token = parameterOf(form, 'token');
-    if (token === undefined) return errorAnswer(400, 'invalid_request', '"token" is missing.');
+    if (token === undefined) return refuse('"token" is missing.');
     const [audience, ...further] = form.get('audience') ?? [];
-    if (further.length > 0) {
-      return errorAnswer(400, 'invalid_request', '"audience" may be given once.');
-    }
+    if (further.length > 0) return refuse('"audience" may be given once.');
     try {
       const verified = await (await receivers.get()).verify(token, audience);
-      observer.introspected?.(peer, { outcome: verified.principal.kind, verified }, request);
+      const outcome = verified.principal.kind;
+      observer.introspected?.(peer, { outcome, verified }, attempt);
       return jsonAnswer<IntrospectionBody>(200, introspectionOf(verified));
     } catch (error) {
       const refusal = refusalOf(error);
       const reason = errorCode(error);
       if (refusal?.status === 401) {
-        observer.introspected?.(peer, { outcome: 'refused', reason }, request);
+        observer.introspected?.(peer, { outcome: 'refused', reason }, attempt);
         return jsonAnswer<IntrospectionBody>(200, { active: false });
       }
       if (!(error instanceof BrokerError)) throw error;
-      observer.introspected?.(peer, { outcome: 'unavailable', reason }, request);
+      observer.introspected?.(peer, { outcome: 'unavailable', reason }, attempt);
       return refusal === undefined
         ? failureAnswer(error, `The token cannot be verified at the moment (${reason}).`)
         : unavailableAnswer(refusal.description, refusal.retryAfterSeconds ?? 1);

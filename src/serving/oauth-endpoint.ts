@@ -18,7 +18,13 @@ import {
 } from './endpoint.js';
 import { parameterOf, readForm, type Form } from './form.js';
 import { chooseToken, scopesOf, UNNAMED, words, type KeptToken } from './kept-token.js';
-import { refuseAccess, targetUnknownAnswer, type LoggedInPeer } from './peer-login.js';
+import {
+  decide,
+  refuseAccess,
+  refuseRequest,
+  targetUnknownAnswer,
+  type LoggedInPeer,
+} from './peer-login.js';
 import {
   servedDecision,
   tokenMembers,
@@ -63,9 +69,11 @@ export class OauthEndpoint implements Endpoint {
     );
     if (chosen === undefined) return this.#refuse(peer, request);
     const refusal = namesOther(form, peer.id) ?? refuseGrant(form);
-    if (refusal !== undefined) return refusal;
+    if (refusal !== undefined) {
+      return refuseRequest(this.#options.observer, peer, refusal, request, chosen.name);
+    }
     const wanted = { force: asksForRead(request), since: chosen === likely ? since : undefined };
-    return this.#issue(form, peer.id, chosen, wanted, request);
+    return this.#issue(form, peer, chosen, wanted, request);
   }
 
   /** A peer without the role learns that; any other, that there is no such token for it. */
@@ -76,13 +84,13 @@ export class OauthEndpoint implements Endpoint {
       if (refusal !== undefined) return refusal;
     }
     observer.tokenNotGranted?.(peer.id);
-    observer.decided?.({ outcome: 'denied', peer: peer.id, reason: 'TOKEN_NOT_GRANTED' }, request);
+    decide(observer, peer, { outcome: 'denied', reason: 'TOKEN_NOT_GRANTED' }, request);
     return targetUnknownAnswer();
   }
 
   async #issue(
     form: Form,
-    peerId: string,
+    peer: LoggedInPeer,
     { name, cache }: KeptToken,
     wanted: CacheRequest,
     request: EndpointRequest,
@@ -91,23 +99,23 @@ export class OauthEndpoint implements Endpoint {
     try {
       const { value, state } = await cache.get(wanted);
       if (!isFor(value.token, form)) {
-        return tokens.length > 1
-          ? targetUnknownAnswer()
-          : errorAnswer(400, 'invalid_target', 'The service token is not for that audience.');
+        const answer =
+          tokens.length > 1
+            ? targetUnknownAnswer()
+            : errorAnswer(400, 'invalid_target', 'The service token is not for that audience.');
+        return refuseRequest(observer, peer, answer, request, name);
       }
       const missing = lackOfScope(value.token, form);
-      if (missing !== undefined) return missing;
-      observer.tokenServed?.(peerId, state, 200, name);
-      observer.decided?.(servedDecision(peerId, name, value), request);
+      if (missing !== undefined) return refuseRequest(observer, peer, missing, request, name);
+      observer.tokenServed?.(peer.id, state, 200, name);
+      observer.decided?.(servedDecision(peer, name, value), request);
       // RFC 9110 §8.7: where a peer that chose the token by its audience finds the same one.
       const location = targetsIn(form).length === 0 ? [] : ['Content-Location', pathOf(name)];
       return jsonAnswer<TokenBody>(200, tokenMembers(value.token, clock.now()), location);
     } catch (error) {
-      observer.tokenUnavailable?.(peerId, error, name);
-      observer.decided?.(
-        { outcome: 'unavailable', peer: peerId, token: name, reason: errorCode(error) },
-        request,
-      );
+      observer.tokenUnavailable?.(peer.id, error, name);
+      const reason = errorCode(error);
+      decide(observer, peer, { outcome: 'unavailable', token: name, reason }, request);
       return failureAnswer(
         error,
         `The service token cannot be served at the moment (${errorCode(error)}).`,

@@ -20,22 +20,13 @@ import {
   type DecidedRequest,
   type EndpointAnswer,
   type EndpointRequest,
+  type LoginAttempt,
   type LoginFailure,
+  type LoginMethod,
+  type PeerDecision,
   type ServingObserver,
 } from './endpoint.js';
 import { parameterOf, type Form } from './form.js';
-
-/**
- * How a peer proved who it is: by the name that RFC 7591 §2 or RFC 8705 §2.1.1 has for it, by a Bearer token in the header
- * (RFC 6750 §2.1) or as `client_assertion` (RFC 7523 §2.2), or to AWS (`iam`).
- */
-export type LoginMethod =
-  | 'client_secret_basic'
-  | 'client_secret_post'
-  | 'bearer'
-  | 'client_assertion'
-  | 'tls_client_auth'
-  | 'iam';
 
 /** A peer that proved who it is, and what was granted to it. What it may have, {@link refuseAccess} says. */
 export interface LoggedInPeer extends Pick<Peer, 'id'>, Grants {
@@ -65,6 +56,9 @@ export interface PeerAuthentication {
    * is not there any more, or disabled, or has lost the identity it had proved. Default: it stays as it was.
    */
   current?(peer: LoggedInPeer): LoggedInPeer | undefined;
+
+  /** The answer to a peer that was logged in and is not let in any more. Default: that to any other failed login by secret. */
+  unauthorized?(): EndpointAnswer;
 
   /**
    * The peer of an `Authorization` header, if decidable from the cache; notifies no observer.
@@ -102,7 +96,7 @@ export function refuseAccess(
 ): EndpointAnswer | undefined {
   const access = decideAccess(peer, need);
   if (access === 'granted') return undefined;
-  observer.decided?.({ outcome: 'denied', peer: peer.id, reason: access.toUpperCase() }, request);
+  decide(observer, peer, { outcome: 'denied', reason: access.toUpperCase() }, request);
   if (access === 'token_not_granted') {
     observer.tokenNotGranted?.(peer.id);
     return unknown;
@@ -110,6 +104,38 @@ export function refuseAccess(
   const role = requiredRole(need);
   observer.roleMissing?.(peer.id, role);
   return errorAnswer(403, 'unauthorized_client', `This peer does not have the role "${role}".`);
+}
+
+/** Reports one decision about a peer. */
+export function decide(
+  observer: Pick<ServingObserver, 'decided'>,
+  { id, method }: LoggedInPeer,
+  decision: Omit<PeerDecision, 'peer' | 'method'>,
+  request: DecidedRequest,
+): void {
+  observer.decided?.({ ...decision, peer: id, ...(method && { method }) }, request);
+}
+
+/** The HTTP error of an answer as the code of a decision: `INVALID_TARGET`. */
+const CODE = /"error":"([a-z_]+)"/;
+
+/** Reports that a peer's request was refused for what it asks, and gives the answer back. */
+export function refuseRequest(
+  observer: Pick<ServingObserver, 'decided'>,
+  peer: LoggedInPeer,
+  answer: EndpointAnswer,
+  request: DecidedRequest,
+  token?: string,
+): EndpointAnswer {
+  const [, error = 'invalid_request'] = CODE.exec(answer.body.toString()) ?? [];
+  const reason = error.toUpperCase();
+  decide(
+    observer,
+    peer,
+    { outcome: 'invalid', reason, ...(token !== undefined && { token }) },
+    request,
+  );
+  return answer;
 }
 
 /** The answer for a token that the peer may not have, and for one that does not exist: 400 `invalid_target`. */
@@ -194,8 +220,8 @@ export class PeerLogin implements PeerAuthentication {
     const credentials = parseBasicCredentials(header);
     if (credentials === undefined) {
       return (
-        this.#throttled(undefined, undefined, request.remoteAddress) ??
-        this.#unauthorized('malformed', undefined, request.remoteAddress)
+        this.#throttled(undefined, undefined, request) ??
+        this.#unauthorized('malformed', undefined, request)
       );
     }
     return this.withCredentials(credentials, 'client_secret_basic', request);
@@ -205,9 +231,9 @@ export class PeerLogin implements PeerAuthentication {
   async withCredentials(
     credentials: PeerCredentials,
     method: LoginMethod,
-    request: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
+    { remoteAddress, source }: DecidedRequest,
   ): Promise<LoginResult> {
-    const { remoteAddress, source } = request;
+    const attempt = { remoteAddress, source, loginMethod: method };
     let peers: CacheAnswer<Peers>;
     try {
       peers = await this.#directory.get();
@@ -225,8 +251,8 @@ export class PeerLogin implements PeerAuthentication {
     const last = second ?? first;
     if (last.ok) return this.#admit({ ...last.peer, method }, source);
     return (
-      this.#throttled(last.peer, credentials.id, remoteAddress) ??
-      this.#unauthorized(last.reason, last.peer, remoteAddress)
+      this.#throttled(last.peer, credentials.id, attempt) ??
+      this.#unauthorized(last.reason, last.peer, attempt)
     );
   }
 
@@ -234,8 +260,9 @@ export class PeerLogin implements PeerAuthentication {
   async #withToken(
     token: string,
     method: LoginMethod,
-    { remoteAddress, source }: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
+    { remoteAddress, source }: DecidedRequest,
   ): Promise<LoginResult> {
+    const attempt = { remoteAddress, source, loginMethod: method };
     let result: WorkloadAuthentication | undefined;
     try {
       // The file may change while an issuer's keys are fetched: what it says then decides.
@@ -258,18 +285,19 @@ export class PeerLogin implements PeerAuthentication {
       return this.#admit({ ...result.peer, method, proof: result.proof }, source);
     }
     return (
-      this.#throttled(result.peer, undefined, remoteAddress) ??
-      this.#unauthorized(result.reason, result.peer, remoteAddress)
+      this.#throttled(result.peer, undefined, attempt) ??
+      this.#unauthorized(result.reason, result.peer, attempt)
     );
   }
 
   /** Logs in with a client certificate alone. @param id the `client_id` of the form, if there is one. */
   #withCertificate(
     proof: CertificateProof | undefined,
-    { remoteAddress, source }: Pick<EndpointRequest, 'remoteAddress' | 'source'>,
+    { remoteAddress, source }: DecidedRequest,
     id?: string,
   ): LoginResult {
-    if (proof === undefined) return this.missing(remoteAddress);
+    const attempt = { remoteAddress, source, loginMethod: 'tls_client_auth' } as const;
+    if (proof === undefined) return this.missing(attempt);
     const { peer } = proof;
     const refusal =
       peer === undefined
@@ -284,8 +312,7 @@ export class PeerLogin implements PeerAuthentication {
       return this.#admit({ ...peer, method: 'tls_client_auth', certificateNames: names }, source);
     }
     return (
-      this.#throttled(peer, id, remoteAddress) ??
-      this.#unauthorized(refusal ?? 'missing', peer, remoteAddress)
+      this.#throttled(peer, id, attempt) ?? this.#unauthorized(refusal ?? 'missing', peer, attempt)
     );
   }
 
@@ -357,20 +384,19 @@ export class PeerLogin implements PeerAuthentication {
     const { workloadTokens } = this.#filePeers.current;
     if (workloadTokens !== undefined) {
       const token = bearerToken(header);
-      if (token !== undefined) return workloadTokens.now(token);
+      if (token !== undefined) return withMethod(workloadTokens.now(token), 'bearer');
     }
     const peers = this.#directory.peek();
     if (peers === undefined) return undefined;
     const credentials = parseBasicCredentials(header);
     if (credentials === undefined) return undefined;
     const result = authenticate(peers.value, credentials, this.#clock.now());
-    return result.ok ? result.peer : undefined;
+    return result.ok ? withMethod(result.peer, 'client_secret_basic') : undefined;
   }
 
   /** Nothing was presented. Never 429: some clients wait for the challenge before they send credentials. */
-  missing(remoteAddress: string): LoginResult {
-    this.#observer.loginFailed?.('missing', undefined, remoteAddress);
-    return refuse(this.#unauthorizedAnswer());
+  missing({ remoteAddress, source }: DecidedRequest): LoginResult {
+    return this.#unauthorized('missing', undefined, { remoteAddress, source });
   }
 
   /**
@@ -401,10 +427,12 @@ export class PeerLogin implements PeerAuthentication {
   }
 
   /** Credentials in two places are refused: another part of the system might take the others. */
-  #ambiguous({ remoteAddress }: EndpointRequest, description: string): LoginResult {
-    const throttled = this.#throttled(undefined, undefined, remoteAddress);
+  #ambiguous({ remoteAddress, source }: DecidedRequest, description: string): LoginResult {
+    const attempt = { remoteAddress, source };
+    const throttled = this.#throttled(undefined, undefined, attempt);
     if (throttled !== undefined) return throttled;
     this.#observer.loginFailed?.('malformed', undefined, remoteAddress);
+    this.#observer.loginRefused?.('malformed', undefined, attempt);
     return refuse(errorAnswer(400, 'invalid_request', description));
   }
 
@@ -412,11 +440,13 @@ export class PeerLogin implements PeerAuthentication {
   #throttled(
     peer: Pick<Peer, 'id'> | undefined,
     id: string | undefined,
-    remoteAddress: string,
+    attempt: LoginAttempt,
   ): LoginResult | undefined {
+    const { remoteAddress } = attempt;
     const seconds = this.#throttle.fail(remoteAddress, id, REREAD_INTERVAL);
     if (seconds === undefined) return undefined;
     this.#observer.loginThrottled?.(peer?.id, remoteAddress);
+    this.#observer.loginRefused?.('throttled', peer?.id, attempt);
     return refuse(
       errorAnswer(429, 'too_many_requests', 'Too many failed logins. Correct the credentials.', [
         'Retry-After',
@@ -428,14 +458,15 @@ export class PeerLogin implements PeerAuthentication {
   #unauthorized(
     reason: LoginFailure,
     peer: Pick<Peer, 'id'> | undefined,
-    remoteAddress: string,
+    attempt: LoginAttempt,
   ): LoginResult {
-    this.#observer.loginFailed?.(reason, peer?.id, remoteAddress);
-    return refuse(this.#unauthorizedAnswer());
+    this.#observer.loginFailed?.(reason, peer?.id, attempt.remoteAddress);
+    this.#observer.loginRefused?.(reason, peer?.id, attempt);
+    return refuse(this.unauthorized());
   }
 
   /** The same for every failed login. */
-  #unauthorizedAnswer(): EndpointAnswer {
+  unauthorized(): EndpointAnswer {
     const ways = [
       'secret',
       ...(this.#takesTokens() ? ['workload token'] : []),
@@ -448,6 +479,14 @@ export class PeerLogin implements PeerAuthentication {
       this.#takesTokens() ? WORKLOAD_CHALLENGE : CHALLENGE,
     );
   }
+}
+
+/** Without spreading, which costs more than the rest of a warm login. */
+function withMethod(
+  peer: (Pick<Peer, 'id'> & Grants) | undefined,
+  method: LoginMethod,
+): LoggedInPeer | undefined {
+  return peer && { id: peer.id, roles: peer.roles, tokens: peer.tokens, method };
 }
 
 /** The same for every failed login. The defaults are those of a broker that knows peers by secrets alone. */

@@ -11,7 +11,7 @@ import {
   type EndpointRequest,
   type ServingObserver,
 } from './endpoint.js';
-import { refuseAccess, type PeerAuthentication } from './peer-login.js';
+import { decide, refuseAccess, refuseRequest, type PeerAuthentication } from './peer-login.js';
 import { UNNAMED, type KeptToken, type RotateNow } from './kept-token.js';
 import type { TokenCache } from './token-cache.js';
 import type { WaitingPeers } from './waiting-peers.js';
@@ -54,14 +54,21 @@ export class RotateEndpoint implements Endpoint {
     const query = queryOf(request.url);
     const names = query.getAll('token');
     const revocations = query.getAll('revoke_cached');
+    const { peer } = admitted;
     if (revocations.length > 1 || !['true', 'false', undefined].includes(revocations[0])) {
-      return errorAnswer(400, 'invalid_request', '"revoke_cached" must be true or false.');
+      const answer = errorAnswer(400, 'invalid_request', '"revoke_cached" must be true or false.');
+      return refuseRequest(observer, peer, answer, request);
     }
     const revoke = revocations[0] === 'true';
     const [name = UNNAMED] = names;
     const token = tokens.find((one) => one.name === name);
     if (token?.rotator === undefined || names.length > 1) {
-      return errorAnswer(404, 'invalid_target', 'There is no token of that name to rotate.');
+      const answer = errorAnswer(
+        404,
+        'invalid_target',
+        'There is no token of that name to rotate.',
+      );
+      return refuseRequest(observer, peer, answer, request);
     }
     try {
       const running = this.#running.get(revoke ? revoking(name) : name);
@@ -69,18 +76,19 @@ export class RotateEndpoint implements Endpoint {
       const rotation = running ?? this.#rotate(token, token.rotator, revoke);
       const { versionId, result: own } = await rotation;
       const outcome = joins && own !== 'requested' && own !== 'recent' ? 'joined' : own;
-      observer.rotated?.(admitted.peer.id, versionId, outcome, name);
-      const peer = admitted.peer.id;
-      observer.decided?.(
-        { outcome: 'rotated', peer, token: name, versionId, reason: outcome },
+      observer.rotated?.(peer.id, versionId, outcome, name);
+      decide(
+        observer,
+        peer,
+        { outcome: 'rotated', token: name, versionId, reason: outcome },
         request,
       );
       const status = outcome === 'requested' ? 202 : 200;
       return jsonAnswer<RotationBody>(status, { version_id: versionId, outcome });
     } catch (error) {
-      observer.rotationFailed?.(admitted.peer.id, error, name);
-      const [peer, reason] = [admitted.peer.id, errorCode(error)];
-      observer.decided?.({ outcome: 'rotation_failed', peer, token: name, reason }, request);
+      observer.rotationFailed?.(peer.id, error, name);
+      const reason = errorCode(error);
+      decide(observer, peer, { outcome: 'rotation_failed', token: name, reason }, request);
       return rotationFailure(error);
     }
   }
@@ -110,7 +118,10 @@ export class RotateEndpoint implements Endpoint {
     revoke: boolean,
   ): ReturnType<RotateNow['rotate']> {
     const rotated = await rotation;
-    if (revoke) cache.discard(({ versionId }) => versionId !== rotated.versionId);
+    // A rotation that was requested has not ended: until it does, the version before is current.
+    if (revoke && rotated.result !== 'requested') {
+      cache.discard(({ versionId }) => versionId !== rotated.versionId);
+    }
     return rotated;
   }
 }

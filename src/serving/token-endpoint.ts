@@ -21,7 +21,14 @@ import {
   type ServingObserver,
 } from './endpoint.js';
 import { UNNAMED, type KeptToken } from './kept-token.js';
-import { refuseAccess, unauthorizedAnswer, type PeerAuthentication } from './peer-login.js';
+import {
+  decide,
+  refuseAccess,
+  refuseRequest,
+  unauthorizedAnswer,
+  type LoggedInPeer,
+  type PeerAuthentication,
+} from './peer-login.js';
 import type { ServedToken, TokenCache } from './token-cache.js';
 import { waitPreference, type Wait, type WaitingPeers } from './waiting-peers.js';
 
@@ -86,25 +93,22 @@ export class TokenEndpoint implements Endpoint {
     if (refusal !== undefined) return refusal;
     if (token === undefined) {
       observer.tokenNotGranted?.(login.peer.id);
-      observer.decided?.(
-        { outcome: 'denied', peer: login.peer.id, reason: 'TOKEN_NOT_GRANTED' },
-        request,
-      );
+      decide(observer, login.peer, { outcome: 'denied', reason: 'TOKEN_NOT_GRANTED' }, request);
       return TOKEN_UNKNOWN;
     }
     const { cache, answers } = token;
     const minTtl = readMinTtl(request.url);
-    if (typeof minTtl !== 'number') return minTtl;
+    if (typeof minTtl !== 'number') {
+      return refuseRequest(observer, login.peer, minTtl, request, name);
+    }
     const force = asksForRead(request);
     let source: CacheAnswer<ServedToken>;
     try {
       source = await cache.get({ force, minTtlMs: minTtl * 1_000, since });
     } catch (error) {
       observer.tokenUnavailable?.(login.peer.id, error, name);
-      observer.decided?.(
-        { outcome: 'unavailable', peer: login.peer.id, token: name, reason: errorCode(error) },
-        request,
-      );
+      const reason = errorCode(error);
+      decide(observer, login.peer, { outcome: 'unavailable', token: name, reason }, request);
       return this.#failure(cache, error, minTtl);
     }
     const condition = request.headers['if-none-match']?.join(', ');
@@ -120,11 +124,8 @@ export class TokenEndpoint implements Endpoint {
         const end = await this.#wait(wait, request);
         if (end === 'refused') {
           const reason = 'REFUSED_WHILE_WAITING';
-          observer.decided?.(
-            { outcome: 'denied', peer: login.peer.id, token: name, reason },
-            request,
-          );
-          return unauthorizedAnswer();
+          decide(observer, login.peer, { outcome: 'denied', token: name, reason }, request);
+          return this.#options.login.unauthorized?.() ?? unauthorizedAnswer();
         }
         held = end;
         if (held !== NOT_HELD) source = await newest(cache, source, false);
@@ -133,10 +134,8 @@ export class TokenEndpoint implements Endpoint {
     const now = clock.now();
     const known = isKnown(source);
     observer.tokenServed?.(login.peer.id, source.state, known ? 304 : 200, name);
-    observer.decided?.(
-      servedDecision(login.peer.id, name, source.value, known ? 'not_modified' : 'served'),
-      request,
-    );
+    const outcome = known ? 'not_modified' : 'served';
+    observer.decided?.(servedDecision(login.peer, name, source.value, outcome), request);
     const answer = known ? answers.notModified(source, now) : answers.ok(source, now);
     return held.length === 0 ? answer : { ...answer, headers: [...answer.headers, ...held] };
   }
@@ -144,7 +143,9 @@ export class TokenEndpoint implements Endpoint {
   /** Holds a request. @returns the headers that say so; none when it was not held. */
   async #wait(wait: Wait, request: EndpointRequest): Promise<readonly string[] | 'refused'> {
     const end = await this.#options.waiting?.hold(wait, request);
-    if (end === undefined || end === 'refused') return end ?? NOT_HELD;
+    if (end === undefined) return NOT_HELD;
+    this.#options.observer.held?.(request.source);
+    if (end === 'refused') return end;
     const applied = ['Preference-Applied', `wait=${wait.seconds}`];
     return end === 'closing' ? [...applied, 'Connection', 'close'] : applied;
   }
@@ -172,7 +173,7 @@ export class TokenEndpoint implements Endpoint {
       const answer = token.answers.ok(source, clock.now());
       observer.loggedIn?.(peer.id, request);
       observer.tokenServed?.(peer.id, source.state, 200, token.name);
-      observer.decided?.(servedDecision(peer.id, token.name, source.value), {
+      observer.decided?.(servedDecision(peer, token.name, source.value), {
         remoteAddress: '',
         source: request,
       });
@@ -205,12 +206,12 @@ export class TokenEndpoint implements Endpoint {
 
 /** The decision that a peer gets a token. */
 export function servedDecision(
-  peer: string,
+  { id: peer, method }: LoggedInPeer,
   name: string,
   { token: served, versionId }: ServedToken,
   outcome: 'served' | 'not_modified' = 'served',
 ): PeerDecision {
-  return { outcome, peer, token: name, versionId, served };
+  return { outcome, peer, ...(method && { method }), token: name, versionId, served };
 }
 
 const NOT_HELD: readonly string[] = [];

@@ -6,7 +6,10 @@ import {
   CONFIG_REFERENCE,
   configReferenceMarkdown,
   configReferenceText,
+  sectionMarkers,
+  sectionReferenceMarkdown,
 } from '../../src/config/reference.js';
+import { PROVIDER_MEMBERS, TOKEN_MEMBERS } from '../../src/config/named-tokens.js';
 import { fileKey, PROFILE_NAMES, SETTING_NAMES } from '../../src/config/settings.js';
 import { PROFILE_NAMES as BUILT_IN } from '../../src/verification/index.js';
 
@@ -69,6 +72,24 @@ describe('the configuration table', () => {
     const [table = ''] = after.split(CONFIG_MARKERS.end);
     expect(cells(table)).toEqual(cells(configReferenceMarkdown()));
   });
+
+  test.each(['tokens', 'providers'] as const)(
+    '%s: the table of docs/several-tokens.md',
+    (section) => {
+      const text = readFileSync(new URL('../../docs/several-tokens.md', import.meta.url), 'utf8');
+      const { start, end } = sectionMarkers(section);
+      const [, after = ''] = text.split(start);
+      expect(cells(after.split(end)[0] ?? '')).toEqual(cells(sectionReferenceMarkdown(section)));
+      // A row for every member that the reader of the section knows.
+      const members =
+        section === 'tokens'
+          ? ['provider', ...Object.keys(TOKEN_MEMBERS)]
+          : Object.keys(PROVIDER_MEMBERS);
+      expect(
+        [...(after.split(end)[0]?.matchAll(/^\| `([^`]+)`/gm) ?? [])].map(([, name]) => name),
+      ).toEqual(members);
+    },
+  );
 
   test('names the profiles once each', () => {
     expect(new Set(PROFILE_NAMES).size).toBe(16);

@@ -19,6 +19,8 @@ import {
   packageStack,
   ROOT,
   runOsls,
+  SEVERAL_TOKENS,
+  SIGNING_KEY,
 } from './support/packaging.js';
 import {
   arnOf,
@@ -31,25 +33,7 @@ import {
 
 type Stack = ReadonlyMap<string, DrawnResource>;
 
-const KMS_KEY = 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
 const PREFIX = 'service-token-broker/dev';
-const CONFIG = `
-cache_ttl_seconds: 240
-providers:
-  entra: { issuer: 'https://login.example.test/v2.0', profile: entra }
-  signing:
-    issuer: https://signing.example.test/
-    client_id: broker
-    client_authentication: kms
-    kms_key_id: ${KMS_KEY}
-tokens:
-  default: {}
-  ledger: { provider: default, audience: https://ledger.example.test, rotation: { cron: '0 5,17 * * *' } }
-  mail-eu: { provider: entra, scope: 'api://mail/.default' }
-  vault: { provider: signing, audience: https://vault.example.test }
-peers:
-  settle: { identities: [{ iam: 'arn:aws:iam::999999999999:role/services/settle' }], tokens: [ledger] }
-`;
 const MANY = {
   ...NEEDED,
   config: CONFIG_FILE,
@@ -63,7 +47,7 @@ let stack: Stack;
 let packaged: string;
 beforeAll(async () => {
   one = await packageStack(NEEDED);
-  const { template, config, output } = await runOsls(MANY, 'dev', CONFIG);
+  const { template, config, output } = await runOsls(MANY, 'dev', SEVERAL_TOKENS);
   if (template === undefined) throw new Error(output);
   many = JSON.parse(template) as Template;
   stack = drawStack(many);
@@ -278,7 +262,7 @@ describe('what the roles may do', () => {
   });
 
   test('the rotation function signs with the key of the provider that has one, and nobody else does', () => {
-    const sign = { action: 'kms:Sign', resource: KMS_KEY };
+    const sign = { action: 'kms:Sign', resource: SIGNING_KEY };
     expect(decideAccess(statementsOf('RotationRole'), sign)).toBe('allowed');
     for (const name of ['HttpRole', 'Container', 'PeerPolicy']) {
       expect(decideAccess(statementsOf(name), sign)).toBe('not allowed');

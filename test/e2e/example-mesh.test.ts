@@ -5,6 +5,8 @@ import { compileExample } from './example-process.js';
 
 const MAIN = fileURLToPath(new URL('../../examples/mesh/dist/main.js', import.meta.url));
 
+beforeAll(() => compileExample('mesh'), 120_000);
+
 describe.each([
   ['with secrets', []],
   ['without', ['--secretless']],
@@ -12,7 +14,6 @@ describe.each([
   let lines: readonly string[];
 
   beforeAll(async () => {
-    await compileExample('mesh');
     const { code, stdout, stderr } = await runNode([MAIN, ...args], BASE_ENVIRONMENT);
     // What it wrote tells why, if it failed.
     expect({ code, wrote: code === 0 ? '' : stderr }).toEqual({ code: 0, wrote: '' });

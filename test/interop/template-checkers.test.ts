@@ -5,7 +5,14 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { parse } from 'yaml';
-import { EVERY_OPTION, NEEDED, packageStack, ROOT } from '../deploy/support/packaging.js';
+import {
+  CONFIG_FILE,
+  EVERY_OPTION,
+  NEEDED,
+  packageStack,
+  ROOT,
+  SEVERAL_TOKENS,
+} from '../deploy/support/packaging.js';
 
 const SERVICE = join(ROOT, 'deploy/ecs/service.yml');
 const CONTAINERS = [
@@ -14,7 +21,7 @@ const CONTAINERS = [
 ];
 
 let folder = '';
-/** The stack without and with its options, and the one for ECS. */
+/** The stack without and with its options, with several tokens, and the one for ECS. */
 let templates: readonly string[] = [];
 
 beforeAll(async () => {
@@ -22,12 +29,20 @@ beforeAll(async () => {
   const write = async (
     name: string,
     parameters: Readonly<Record<string, string>>,
+    config?: string,
   ): Promise<string> => {
     const file = join(folder, `${name}.json`);
-    await writeFile(file, JSON.stringify(await packageStack(parameters), null, 2));
+    const template = await packageStack(parameters, 'dev', config);
+    await writeFile(file, JSON.stringify(template, null, 2));
     return file;
   };
-  templates = [await write('plain', NEEDED), await write('full', EVERY_OPTION), SERVICE];
+  const many = { ...EVERY_OPTION, config: CONFIG_FILE, peersSecrets: '3' };
+  templates = [
+    await write('plain', NEEDED),
+    await write('full', EVERY_OPTION),
+    await write('many', many, SEVERAL_TOKENS),
+    SERVICE,
+  ];
 }, 240_000);
 afterAll(async () => {
   await rm(folder, { recursive: true, force: true });

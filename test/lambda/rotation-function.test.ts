@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { withdrawingIdOf } from '../../src/rotation/claim.js';
 import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { parseServiceToken } from '../../src/tokens/service-token.js';
 import { answers } from '../support/provider-answers.js';
@@ -342,4 +343,17 @@ describe('finishSecret', () => {
     await expect(invoke('finishSecret')).rejects.toMatchObject({ code: 'ROTATION_SUPERSEDED' });
     expect(await current()).toBe(newer);
   });
+});
+
+test('the id of the version says that the one before is withdrawn, for good and only then', async () => {
+  const { rotate, store, old, current } = await rotationScene();
+  const id = withdrawingIdOf(VERSION);
+  store.registerPending(TOKEN_SECRET, id);
+  await rotate({ ClientRequestToken: id });
+  expect(await current()).toBe(id);
+  const promoted = parseServiceToken((await store.read(TOKEN_SECRET)).value);
+  expect(promoted.withdrawn).toEqual([old]);
+  const other = await rotationScene();
+  await other.rotate();
+  expect((await other.store.read(TOKEN_SECRET)).value).not.toContain('withdrawn');
 });

@@ -146,6 +146,7 @@ test('every name has the prefix, a help text, and stays', async () => {
     .map(({ name }) => name.slice(METRICS_PREFIX.length))
     .filter((name) => !/^(?:process|nodejs)_/.test(name));
   expect(ours.sort()).toEqual([
+    'audit_dropped_total',
     'clock_offset_seconds',
     'clock_readings_total',
     'config_file_applied_timestamp_seconds',
@@ -171,6 +172,7 @@ test('every name has the prefix, a help text, and stays', async () => {
     'token_remaining_seconds',
     'tokens_served_total',
     'tokens_unavailable_total',
+    'waiting_requests',
   ]);
   expect(all.map(({ name }) => name)).toContain(`${METRICS_PREFIX}nodejs_eventloop_lag_seconds`);
 });

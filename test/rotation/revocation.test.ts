@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { isWithdrawing } from '../../src/rotation/claim.js';
 import { RotateEndpoint } from '../../src/serving/rotate-endpoint.js';
 import { createTokenCache } from '../../src/serving/token-cache.js';
 import {
@@ -77,11 +78,27 @@ describe('a rotation that withdraws', () => {
     expect(await served()).toBe('token-1');
   });
 
-  test('where Secrets Manager rotates it is refused, and nothing is asked', async () => {
+  test('where Secrets Manager rotates it is asked, by an id that says so', async () => {
     const { rotator, seedCurrent, store } = rotationFixture();
     seedCurrent('stolen');
     store.configure(SECRET, { rotationEnabled: true });
-    await expect(rotator().rotate({ trigger: 'http', revoke: true })).rejects.toMatchObject({
+    const asked = await rotator().rotate({ trigger: 'http', revoke: true });
+    expect(asked.result).toBe('requested');
+    expect(isWithdrawing(asked.versionId)).toBe(true);
+    // What Secrets Manager takes as ClientRequestToken.
+    expect(asked.versionId).toMatch(/^[!-~]{32,64}$/);
+    expect(store.calls.requestRotation).toBe(1);
+    const plain = await rotator()
+      .rotate({ trigger: 'http', force: true })
+      .catch(() => undefined);
+    expect(isWithdrawing(plain?.versionId ?? '')).toBe(false);
+  });
+
+  test('a schedule asks Secrets Manager for nothing', async () => {
+    const { rotator, seedCurrent, store } = rotationFixture();
+    seedCurrent('stolen');
+    store.configure(SECRET, { rotationEnabled: true });
+    await expect(rotator().rotate({ trigger: 'schedule', revoke: true })).rejects.toMatchObject({
       code: 'ROTATION_MANAGED_ELSEWHERE',
       kind: 'rejected',
     });

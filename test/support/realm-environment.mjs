@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import vm from 'node:vm';
 import { ModernFakeTimers } from '@jest/fake-timers';
 import { ModuleMocker } from 'jest-mock';
+import { pointAtTest, quickExpect } from './quick-expect.mjs';
 
 /** To jest the context that the tests run in; to Node.js no context, which means this realm. */
 const THIS_REALM = {};
@@ -126,6 +127,11 @@ export default class RealmEnvironment {
     // The logger of an application is that of all NestJS. Not imported above, where jest would transform what it imports.
     const { Logger } = await import('@nestjs/common');
     this.#restores.push(keepProperties(Logger));
+  }
+
+  handleTestEvent({ name, runtimeGlobals, error }) {
+    if (name === 'setup') runtimeGlobals.expect = quickExpect(runtimeGlobals.expect);
+    if (name === 'test_fn_failure') pointAtTest(error);
   }
 
   async teardown() {

@@ -40,6 +40,28 @@ export const EVERY_OPTION = {
   subnetIds: 'subnet-0a1b2c3d4e5f60718,subnet-1a1b2c3d4e5f60718',
 } as const;
 
+/** The key of a provider of {@link SEVERAL_TOKENS}. */
+export const SIGNING_KEY =
+  'arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
+
+/** The broker's configuration file with further tokens, providers and a peer. */
+export const SEVERAL_TOKENS = `
+cache_ttl_seconds: 240
+providers:
+  entra: { issuer: 'https://login.example.test/v2.0', profile: entra }
+  signing:
+    issuer: https://signing.example.test/
+    client_id: broker
+    client_authentication: kms
+    kms_key_id: ${SIGNING_KEY}
+tokens:
+  default: {}
+  ledger: { provider: default, audience: https://ledger.example.test, rotation: { cron: '0 5,17 * * *' } }
+  mail-eu: { provider: entra, scope: 'api://mail/.default' }
+  vault: { provider: signing, audience: https://vault.example.test }
+peers:
+  settle: { identities: [{ iam: 'arn:aws:iam::999999999999:role/services/settle' }], tokens: [ledger] }
+`;
 /** What osls did with serverless.yml. */
 export interface Packaged {
   readonly code: number;
