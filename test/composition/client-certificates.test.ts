@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import type { OutgoingHttpHeaders } from 'node:http';
 import { request, Agent } from 'node:https';
@@ -411,18 +412,18 @@ test('a renewed certificate and other authorities are used without a restart', a
   expect((await ask(broker, kept)).status).toBe(200);
   const renewed = makeCertificate({ commonName: 'renewed', addresses: ['127.0.0.1'] });
   await writeFile(path('tls.crt'), renewed.cert);
-  await broker.rereadCertificate();
+  await broker.certificates?.reread();
   expect(out.text).toContain('the TLS files have changed and cannot be used');
   expect((await ask(broker, { as: settle })).status).toBe(200);
   await writeFile(path('tls.key'), renewed.key);
-  await broker.rereadCertificate();
+  await broker.certificates?.reread();
   expect(out.text).toContain('the TLS files were replaced');
   await expect(ask(broker, { as: settle })).rejects.toThrow(/self-signed|certificate/);
   expect((await ask(broker, { as: settle, ca: renewed.cert })).status).toBe(200);
   // The connection that was open before.
   expect((await ask(broker, kept)).status).toBe(200);
   await writeFile(path('ca.crt'), strange.cert);
-  await broker.rereadCertificate();
+  await broker.certificates?.reread();
   expect((await ask(broker, kept)).headers['connection']).toEqual(['close']);
   const other = makeCertificate({ issuer: strange, uris: [SETTLE] });
   expect((await ask(broker, { as: other, ca: renewed.cert })).status).toBe(200);
@@ -525,4 +526,58 @@ tls_client_ca_file: FOLDER/ca.crt
     const asked = { as: settle, headers, path: '/oauth2/token', form };
     expect((await ask(broker, asked)).status).toBe(200);
   });
+});
+
+test('metrics and health show when the broker’s certificate ends; expired, it makes nothing unready', async () => {
+  const { broker, runtime, clock, path } = await start(OWN_TLS);
+  const operator = certificate({ uris: ['spiffe://prod.example.com/operator'] });
+  const gauge = async (): Promise<number> => {
+    const text = await runtime.metrics.registry.metrics();
+    return Number(
+      /^service_token_broker_tls_certificate_expires_timestamp_seconds (\S+)$/m.exec(text)?.[1],
+    );
+  };
+  const part = async ({ cert }: { cert: string } = server): Promise<unknown> => {
+    const asked = { as: operator, path: '/health/ready', ca: cert };
+    const { status, body } = await ask(broker, asked);
+    const { details } = JSON.parse(body) as { details: Readonly<Record<string, unknown>> };
+    return [status, details['certificate']];
+  };
+  const endOf = ({ cert }: { cert: string }): number =>
+    Date.parse(new X509Certificate(cert).validTo);
+  const end = endOf(server);
+  expect(await gauge()).toBe(end / 1_000);
+  const expiresAt = { expires_at: new Date(end).toISOString() };
+  expect(await part()).toEqual([200, { status: 'up', ...expiresAt }]);
+
+  const renewed = makeCertificate({
+    commonName: 'broker',
+    addresses: ['127.0.0.1'],
+    days: [-1, 0.1],
+  });
+  await writeFile(path('tls.crt'), renewed.cert);
+  await writeFile(path('tls.key'), renewed.key);
+  await broker.certificates?.reread();
+  expect(await gauge()).toBe(endOf(renewed) / 1_000);
+
+  clock.set(endOf(renewed) - 1);
+  expect(await part(renewed)).toMatchObject([200, { status: 'up' }]);
+  clock.set(endOf(renewed));
+  expect(await part(renewed)).toEqual([
+    200,
+    {
+      status: 'degraded',
+      expires_at: new Date(endOf(renewed)).toISOString(),
+      code: 'TLS_CERTIFICATE_EXPIRED',
+      reason: expect.stringContaining('runbook'),
+    },
+  ]);
+});
+
+test('without TLS of its own the end of a certificate is unknown', async () => {
+  const { runtime } = await start('');
+  expect(runtime.readiness.certificate?.()).toBeUndefined();
+  expect(await runtime.metrics.registry.metrics()).toContain(
+    'service_token_broker_tls_certificate_expires_timestamp_seconds Nan\n',
+  );
 });
