@@ -48,7 +48,9 @@ export type BrokerModuleAsyncOptions = ConfigurableModuleAsyncOptions<
  *
  * On the application's port `/health/ready` shows its status alone, and peers with the role `admin` get the details and
  * the metrics; with `BROKER_MANAGEMENT_PORT` everything is also open on a listener of its own. `HOST`, `PORT` and the
- * settings of the request log have no effect: they are the application's.
+ * settings of the request log have no effect: they are the application's. So is TLS: the files of `BROKER_TLS_*` are not
+ * read, and a client certificate (RFC 8705) of a connection to the application's server proves nothing; those that
+ * `BROKER_TRUSTED_PROXIES` forward do.
  *
  * @example
  * ```ts

@@ -1,10 +1,10 @@
-import { stat } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import type { ChangedFile, ConfigChange } from '../config/config-change.js';
 import { digestText, readConfigText, unreadable, type LoadedFile } from '../config/load-config.js';
 import type { IdentitiesConfig } from '../config/peer-sections.js';
 import { errorCode } from '../tokens/errors.js';
 import type { Clock } from '../tokens/time.js';
+import { FileWatch } from './file-watch.js';
 
 /** Notified of what a changed file means. */
 export interface ConfigWatchObserver {
@@ -41,28 +41,21 @@ export interface ConfigFileState {
   readonly appliedAt: number;
 }
 
-/** How often it is checked whether the file has changed, in milliseconds. */
-const POLL_INTERVAL = 1_000;
-
 /**
- * Follows the configuration file. Its times, size and inode are checked every second; it is read when they have changed and
- * were the same twice, since somebody may be writing it. Its text decides whether anything has changed, so that a link
- * which now leads elsewhere, as Kubernetes makes them, is read like any other file.
+ * Follows the configuration file. Its text decides whether anything has changed, so that a link which now leads elsewhere, as
+ * Kubernetes makes them, is read like any other file.
  */
-export class ConfigWatch {
+export class ConfigWatch extends FileWatch {
   readonly #options: ConfigWatchOptions;
-  /** What `stat` said at the last check, and when the file was last read. */
-  #seen = '';
-  #read = '';
   /** The digest of the last text without mistakes, and the last text or reason that changed nothing. */
   #valid: string;
   #mistaken: string | undefined;
   #identities: string;
   #waiting = '[]';
   #appliedAt: number;
-  #reading: Promise<void> = Promise.resolve();
 
   constructor(options: ConfigWatchOptions) {
+    super([options.file.path], options.clock);
     this.#options = options;
     this.#valid = options.file.digest;
     this.#identities = digestText(JSON.stringify(options.identities));
@@ -74,31 +67,7 @@ export class ConfigWatch {
     return { isValid: this.#mistaken === undefined, appliedAt: this.#appliedAt };
   }
 
-  /** Checks the file every second until the signal is aborted. Never rejects. */
-  async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.check();
-      await this.#options.clock.sleep(POLL_INTERVAL, signal).catch(() => undefined);
-    }
-  }
-
-  /** Checks the file once. Never rejects. */
-  async check(): Promise<void> {
-    const seen = await describeFile(this.#options.file.path);
-    const isSettled = seen === this.#seen;
-    this.#seen = seen;
-    if (!isSettled || seen === this.#read) return;
-    this.#read = seen;
-    await this.reread();
-  }
-
-  /** Reads the file now, whether it has changed or not. Never rejects. */
-  reread(): Promise<void> {
-    this.#reading = this.#reading.then(() => this.#judge());
-    return this.#reading;
-  }
-
-  async #judge(): Promise<void> {
+  protected override async read(): Promise<void> {
     const { file, env, observer, clock, decide = decideInThread, apply } = this.#options;
     let text: string;
     try {
@@ -146,16 +115,6 @@ export class ConfigWatch {
   #refuse(what: string, mistakes: readonly string[]): void {
     if (what !== this.#mistaken) this.#options.observer?.mistaken?.(mistakes);
     this.#mistaken = what;
-  }
-}
-
-/** What changes with a file. Follows links: where they lead may change as well. */
-async function describeFile(path: string): Promise<string> {
-  try {
-    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
-    return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
-  } catch (error) {
-    return unreadable(error);
   }
 }
 

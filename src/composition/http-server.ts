@@ -13,6 +13,7 @@ import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
 import { ServingErrorFilter } from '../serving/serving.module.js';
 import { isLoopbackHost } from '../tokens/http.js';
 import { BrokerModule } from './broker.module.js';
+import { POLL_INTERVAL } from './file-watch.js';
 import {
   createListener,
   decideConnectionLimit,
@@ -37,8 +38,8 @@ export interface RunningBroker {
   readonly managementUrl: string | undefined;
   /** From now on every answer ends its connection. New connections are still accepted. */
   endConnections(): void;
-  /** Reads the files of TLS again, if they have changed. It is done every 10 seconds, too. */
-  rereadCertificate(): Promise<void>;
+  /** Follows the files of TLS until the broker is closed; `undefined` without TLS. */
+  readonly certificates: CertificateWatch | undefined;
   /**
    * Finishes the requests in flight and a running rotation, and closes the store. Connections still in use after
    * `patienceMs` milliseconds are closed. Default: 5,000.
@@ -63,11 +64,11 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   const limit = decideConnectionLimit(maxConnections, descriptorLimit());
   if (limit.warning !== undefined) log.warn(limit.warning);
   const { observer, stop: stopWatch } = watchConnections(limit.max, runtime);
-  const checking =
-    certificates && setInterval(() => void certificates.check(), CERTIFICATE_INTERVAL).unref();
+  const following =
+    certificates && setInterval(() => void certificates.check(), POLL_INTERVAL).unref();
   const stop = (): void => {
     stopWatch();
-    clearInterval(checking);
+    clearInterval(following);
   };
   const withHotLane = hotLaneServerFactory(
     createHotLane(serving.token, { authorize: serving.authorize, onAnswer: noteAnswer }),
@@ -120,7 +121,6 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
     throw listenError(error, host, port);
   }
   const address = app.getHttpServer().address() as AddressInfo;
-  await certificates?.check();
   if (tls === undefined && publicUrl === undefined && !isLoopbackHost(address.address))
     log.warn(CLEAR_TEXT);
   return {
@@ -131,7 +131,7 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
       listeners.forEach((listener) => listener.endConnections());
       serving.stopWaiting();
     },
-    rereadCertificate: async () => certificates?.check(),
+    certificates,
     close: async (patienceMs = 5_000) => {
       for (const listener of listeners) listener.drain(patienceMs);
       await app.close();
@@ -140,23 +140,21 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
   };
 }
 
-/** How often it is checked whether the files of TLS have changed, in milliseconds. */
-const CERTIFICATE_INTERVAL = 10_000;
-
 /** The broker's certificate, which the listeners get anew when its files change; `undefined` without TLS. */
 async function watchCertificate(
-  { core: { config, clock }, log, serving }: BrokerRuntime,
+  { core: { config, clock }, log, serving, noteCertificate }: BrokerRuntime,
   listeners: readonly Listener[],
 ): Promise<CertificateWatch | undefined> {
   const { tls: files } = config.http;
   if (files === undefined) return undefined;
-  return CertificateWatch.start({
+  const watch = await CertificateWatch.start({
     files,
     clock,
     observer: {
       replaced: (certificate) => {
         for (const listener of listeners) listener.useCertificate(certificate);
         serving.recheckWaiting();
+        noteCertificate(certificate);
         const { subject, endsAt } = certificate;
         log.info(
           { subject, endsAt: new Date(endsAt).toISOString() },
@@ -175,6 +173,8 @@ async function watchCertificate(
       },
     },
   });
+  noteCertificate(watch.current);
+  return watch;
 }
 
 /** Refusing connections counts as over when none was refused for this long, in milliseconds. */
@@ -269,21 +269,18 @@ export async function runBroker(
     const { log, core } = runtime;
     for (const warning of config.warnings) log.warn(warning);
     const { audit, configWatch } = runtime;
-    // Without either of them the signal ends the process, as it always did.
-    if (audit !== undefined || configWatch !== undefined) {
+    let broker: RunningBroker | undefined;
+    // Without any of them the signal ends the process, as it always did.
+    if (audit !== undefined || configWatch !== undefined || config.http.tls !== undefined) {
       process.on('SIGHUP', () => {
         audit?.reopen();
         void configWatch?.reread();
+        void broker?.certificates?.reread();
       });
     }
-    let broker: RunningBroker;
     try {
       await prepare?.(runtime);
       broker = await serveHttp(runtime);
-      // Without TLS and audit the signal ends the process, as it always did.
-      if (config.http.tls !== undefined) {
-        process.on('SIGHUP', () => void broker.rereadCertificate());
-      }
     } catch (error) {
       await core.close();
       throw error;

@@ -1,5 +1,6 @@
 import type { ClockWatch } from '../operations/clock-watch.js';
 import type {
+  CertificateReadiness,
   CoverageReadiness,
   PeersReadiness,
   ReadinessSource,
@@ -95,20 +96,39 @@ interface ReadinessParts {
   readonly clockWatch?: ClockWatch;
   /** Whether the process was told to stop. Default: never. */
   readonly isStopping?: () => boolean;
+  /** When the certificate of the broker's own listener ends, in milliseconds since the Unix epoch. Default: it has none. */
+  readonly certificateEndsAt?: () => number | undefined;
 }
 
 /** What health says of the process, and of each token by its name. */
 export function createReadiness(
   { config, clock }: Pick<Core, 'config' | 'clock'>,
   tokens: ReadonlyMap<string, TokenReadinessSource>,
-  { directory, clockWatch, isStopping = () => false }: ReadinessParts = {},
+  { directory, clockWatch, isStopping = () => false, certificateEndsAt }: ReadinessParts = {},
 ): ReadinessSource {
   return {
     tokens,
     isStopping,
     clock: () => clockWatch?.readiness(),
+    certificate: () => certificateReadiness(certificateEndsAt?.(), clock.now()),
     peers: () =>
       directory && peersReadiness(directory, clock.now(), config.cache.ttlSeconds * 1000),
+  };
+}
+
+/** An expired certificate does not make the broker unready: some callers may not verify it, and no other broker would be better. */
+function certificateReadiness(
+  endsAt: number | undefined,
+  now: number,
+): CertificateReadiness | undefined {
+  if (endsAt === undefined) return undefined;
+  const expiresAt = new Date(endsAt).toISOString();
+  if (now < endsAt) return { ok: true, expiresAt };
+  return {
+    ok: false,
+    expiresAt,
+    code: 'TLS_CERTIFICATE_EXPIRED',
+    reason: `The broker's TLS certificate has expired at ${expiresAt}: clients refuse it. Renew the files of BROKER_TLS_CERT_FILE and BROKER_TLS_KEY_FILE; they are read without a restart. What to do: docs/runbook.md#tls_certificate_expires_timestamp_seconds`,
   };
 }
 

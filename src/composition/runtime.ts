@@ -45,6 +45,7 @@ import { certificateLoginOf, createFilePeers } from './issuer-keys.js';
 import { createReceiverSource } from './receiver-source.js';
 import { decideConnectionLimit, descriptorLimit } from './listener.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
+import type { ServerCertificate } from './server-certificate.js';
 
 /** A configuration file that is followed while the broker runs. */
 export interface FollowedFile extends LoadedFile {
@@ -92,6 +93,8 @@ export interface BrokerRuntime {
   readonly configWatch: ConfigWatch | undefined;
   /** Makes `/health/ready` answer 503 from now on, because the process stops. */
   readonly failReadiness: () => void;
+  /** Notes the certificate that the broker's own listener uses: metrics and health show its end. */
+  readonly noteCertificate: (certificate: ServerCertificate) => void;
 }
 
 /** What runs for one token. */
@@ -133,6 +136,7 @@ export async function createRuntime(
     droppedAuditEvents: () => trail?.dropped ?? 0,
     waitingRequests: () => serving.waiting(),
     configFile: () => configWatch?.status(),
+    tlsCertificateEndsAt: () => certificate?.endsAt,
     clockOffsetSeconds: (source) => clockWatch.offsetSeconds(source),
     tokenAccepted: (name) => {
       const { watch, cache } = each.get(name) ?? {};
@@ -219,6 +223,7 @@ export async function createRuntime(
     ]),
   );
   let isStopping = false;
+  let certificate: ServerCertificate | undefined;
   return {
     core,
     log,
@@ -230,8 +235,16 @@ export async function createRuntime(
     readiness: createReadiness(
       core,
       new Map([...each].map(([name, { readiness }]) => [name, readiness])),
-      { directory: serving.peerDirectory, clockWatch, isStopping: () => isStopping },
+      {
+        directory: serving.peerDirectory,
+        clockWatch,
+        isStopping: () => isStopping,
+        certificateEndsAt: () => certificate?.endsAt,
+      },
     ),
+    noteCertificate: (used) => {
+      certificate = used;
+    },
     failReadiness: () => {
       isStopping = true;
     },

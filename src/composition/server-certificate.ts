@@ -6,6 +6,7 @@ import { judgePair, type ClientCertificate } from '../provider/mutual-tls.js';
 import { BrokerError } from '../tokens/errors.js';
 import { systemCode } from '../tokens/http.js';
 import type { Clock } from '../tokens/time.js';
+import { FileWatch } from './file-watch.js';
 
 /** The broker's certificate with its key, and the authorities of its peers' certificates. */
 export interface ServerCertificate extends ClientCertificate {
@@ -104,49 +105,51 @@ interface CertificateWatchOptions {
   readonly observer: CertificateObserver;
 }
 
-/** Reads the files of TLS again when they have changed. */
-export class CertificateWatch {
+/** Follows the files of TLS. */
+export class CertificateWatch extends FileWatch {
   readonly #options: CertificateWatchOptions;
   #current: ServerCertificate;
-  #marks: string;
   #fault: string | undefined;
   #warned: 'soon' | 'ended' | undefined;
 
-  private constructor(options: CertificateWatchOptions, current: ServerCertificate, marks: string) {
+  private constructor(options: CertificateWatchOptions, current: ServerCertificate) {
+    const { certFile, keyFile, clientCaFile } = options.files;
+    super(
+      [certFile, keyFile, ...(clientCaFile === undefined ? [] : [clientCaFile])],
+      options.clock,
+    );
     this.#options = options;
     this.#current = current;
-    this.#marks = marks;
   }
 
   /** @throws {BrokerError} `TLS_FILES_INVALID`: at start there is nothing else to use. */
   static async start(options: CertificateWatchOptions): Promise<CertificateWatch> {
-    const marks = await marksOf(options.files);
     const current = await readServerCertificate(options.files, options.clock.now());
-    return new CertificateWatch(options, current, marks);
+    return new CertificateWatch(options, current);
   }
 
   get current(): ServerCertificate {
     return this.#current;
   }
 
-  /** Reads files that have changed, and says when the certificate ends. Never rejects. */
-  async check(): Promise<void> {
+  /** Also says when the certificate ends. Never rejects. */
+  override async check(): Promise<void> {
+    // Time alone may make what was read usable: a certificate that was not valid yet.
+    await (this.#fault === undefined ? super.check() : this.reread());
+    this.#warn(this.#options.clock.now());
+  }
+
+  protected override async read(): Promise<void> {
     const { files, clock, observer } = this.#options;
-    const marks = await marksOf(files);
-    // A file that was half written may have been finished within the same tick of its clock.
-    if (marks !== this.#marks || this.#fault !== undefined) {
-      this.#marks = marks;
-      try {
-        const read = await readServerCertificate(files, clock.now());
-        this.#fault = undefined;
-        this.#use(read);
-      } catch (error) {
-        const fault = error instanceof Error ? error.message : String(error);
-        if (fault !== this.#fault) observer.unusable?.(error);
-        this.#fault = fault;
-      }
+    try {
+      const read = await readServerCertificate(files, clock.now());
+      this.#fault = undefined;
+      this.#use(read);
+    } catch (error) {
+      const fault = error instanceof Error ? error.message : String(error);
+      if (fault !== this.#fault) observer.unusable?.(error);
+      this.#fault = fault;
     }
-    this.#warn(clock.now());
   }
 
   #use(read: ServerCertificate): void {
@@ -164,21 +167,4 @@ export class CertificateWatch {
     this.#warned = due;
     this.#options.observer.ending?.(this.#current, due === 'ended');
   }
-}
-
-/** A text that changes with the files. Kubernetes replaces the link that leads to them. */
-async function marksOf(files: TlsFilesConfig): Promise<string> {
-  const paths = [files.certFile, files.keyFile, files.clientCaFile];
-  const marks = await Promise.all(
-    paths.map(async (path) => {
-      if (path === undefined) return '';
-      try {
-        const { mtimeMs, ino, size } = await stat(path);
-        return `${mtimeMs} ${ino} ${size}`;
-      } catch (error) {
-        return systemCode(error) ?? 'unreadable';
-      }
-    }),
-  );
-  return marks.join(', ');
 }

@@ -60,6 +60,16 @@ export interface PeersReadiness {
   readonly servedUntil?: string;
 }
 
+/** Whether the certificate of the broker's own listener is valid. It never makes the broker unready. */
+export interface CertificateReadiness {
+  readonly ok: boolean;
+  /** What is wrong and what to do. */
+  readonly reason?: string;
+  readonly code?: string;
+  /** When it ends, as an ISO 8601 instant. */
+  readonly expiresAt: string;
+}
+
 /** Where health learns how one token is doing. Only `tokenState` may read the store, through the cache. */
 export interface TokenReadinessSource {
   /** Asks the cache, exactly as a peer's request would. */
@@ -80,6 +90,8 @@ export interface ReadinessSource {
   isStopping?(): boolean;
   /** From memory; `undefined` while no other clock was read. */
   clock?(): ClockReadiness | undefined;
+  /** From memory; `undefined` when another server, or nobody, speaks TLS. */
+  certificate?(): CertificateReadiness | undefined;
 }
 
 /** How long readiness waits for the cache, in milliseconds: less than the second that probes usually wait. */
@@ -139,6 +151,7 @@ export class HealthReport {
         ]),
         () => otherHealth(indicators, 'peers', source.peers()),
         () => otherHealth(indicators, 'clock', source.clock?.()),
+        () => otherHealth(indicators, 'certificate', source.certificate?.()),
       ]),
     );
     this.#changes.checked(result);
@@ -231,7 +244,13 @@ function tokenHealth(
 function otherHealth(
   indicators: HealthIndicatorService,
   name: string,
-  state: RotationReadiness | CoverageReadiness | PeersReadiness | ClockReadiness | undefined,
+  state:
+    | RotationReadiness
+    | CoverageReadiness
+    | PeersReadiness
+    | ClockReadiness
+    | CertificateReadiness
+    | undefined,
 ): HealthIndicatorResult {
   if (state === undefined) return {};
   const { ok, ...details } = state;

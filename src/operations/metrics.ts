@@ -94,6 +94,8 @@ export interface MetricsSources {
         readonly appliedAt: number;
       }
     | undefined;
+  /** When the certificate of the broker's own TLS ends, in milliseconds since the Unix epoch; `undefined` without TLS. */
+  readonly tlsCertificateEndsAt?: () => number | undefined;
   /** How many seconds this machine's clock is behind another; negative when it is ahead. */
   readonly clockOffsetSeconds?: (source: ClockSource) => number | undefined;
 }
@@ -253,6 +255,9 @@ export class BrokerMetrics {
     });
     this.#scraped('config_file_applied_timestamp_seconds', CONFIG_APPLIED_HELP, [], (gauge) =>
       gauge.set(seconds(sources.configFile?.()?.appliedAt)),
+    );
+    this.#scraped('tls_certificate_expires_timestamp_seconds', CERTIFICATE_HELP, [], (gauge) =>
+      gauge.set(seconds(sources.tlsCertificateEndsAt?.())),
     );
     this.#scraped('waiting_requests', WAITING_HELP, [], (gauge) =>
       gauge.set(sources.waitingRequests?.() ?? 0),
@@ -417,6 +422,8 @@ const CONFIG_VALID_HELP =
   'Whether the configuration file, as it was last read, has no mistakes: 1 if so, 0 if it changes nothing, NaN without a file.';
 const CONFIG_APPLIED_HELP =
   'When peers and trusted issuers of the configuration file last took effect, in seconds since the Unix epoch; NaN without a file.';
+const CERTIFICATE_HELP =
+  "When the certificate of the broker's own TLS ends, in seconds since the Unix epoch; NaN without TLS.";
 const CLOCK_HELP =
   "How many seconds this machine's clock is behind that of the provider or of the secret store; negative when it is ahead, NaN while it is not known.";
 const JWKS_HELP = "State of the provider's keys: 1 for the state they are in, 0 for the others.";

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import type { OutgoingHttpHeaders } from 'node:http';
 import { request, Agent } from 'node:https';
@@ -10,6 +11,7 @@ import { createRuntime, type BrokerRuntime } from '../../src/composition/runtime
 import { loadConfig } from '../../src/config/load-config.js';
 import { createServiceTokenClient } from '../../src/client/index.js';
 import { createLogger } from '../../src/operations/log.js';
+import { systemClock, type Clock } from '../../src/tokens/time.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { LogLines } from '../operations/log-lines.js';
 import { basic, peerEntry, SECRETS, tokenAt } from '../serving/broker.js';
@@ -35,7 +37,7 @@ const PEERS_OF_THE_FILE = `
 const folders: string[] = [];
 const started: { broker: RunningBroker; runtime: BrokerRuntime }[] = [];
 
-async function start(settings: string, env: NodeJS.ProcessEnv = {}) {
+async function start(settings: string, env: NodeJS.ProcessEnv = {}, ticking?: Clock) {
   const folder = await mkdtemp(join(tmpdir(), 'client-certificates-'));
   folders.push(folder);
   const path = (name: string): string => join(folder, name);
@@ -57,7 +59,7 @@ peers:${PEERS_OF_THE_FILE}${settings.replaceAll('FOLDER', folder)}`;
   store.seed(config.secrets.peersSecretId, JSON.stringify({ peers: { orders } }));
   const out = new LogLines();
   const log = createLogger({ level: 'info', destination: out });
-  const runtime = await createRuntime(config, { store, log, clock });
+  const runtime = await createRuntime(config, { store, log, clock: ticking ?? clock });
   try {
     started.push({ broker: await serveHttp(runtime), runtime });
   } catch (error) {
@@ -65,7 +67,7 @@ peers:${PEERS_OF_THE_FILE}${settings.replaceAll('FOLDER', folder)}`;
     throw error;
   }
   const broker = started.at(-1)?.broker as RunningBroker;
-  return { broker, runtime, clock, out, path };
+  return { broker, runtime, clock, store, out, path };
 }
 
 afterAll(async () => {
@@ -132,6 +134,7 @@ tls_cert_file: FOLDER/tls.crt
 tls_key_file: FOLDER/tls.key
 tls_client_ca_file: FOLDER/ca.crt
 audit: FOLDER/audit.jsonl
+management_port: 0
 `;
 
 describe('over the broker’s own TLS', () => {
@@ -174,6 +177,89 @@ describe('over the broker’s own TLS', () => {
     const introspected = { as: ledger, path: '/oauth2/introspect', form: { token: 'x' } };
     // Admitted: what fails behind it is that this broker has no provider.
     expect((await ask(broker, introspected)).body).toContain('CREDENTIALS_SECRET_EMPTY');
+  });
+
+  describe('each route by each peer’s certificate', () => {
+    const nobody = 'spiffe://prod.example.com/nobody';
+    const of = (peer: string) => certificate({ uris: [`spiffe://prod.example.com/${peer}`] });
+    // Columns: a peer with a token; with the role introspect alone; with the role admin alone; nobody; without a certificate.
+    const callers = [
+      settle,
+      of('ledger'),
+      of('operator'),
+      certificate({ uris: [nobody] }),
+      undefined,
+    ];
+    const FORM = { grant_type: 'client_credentials' };
+    test.each<[string, Asked, readonly number[]]>([
+      ['GET /v1/token', { path: '/v1/token' }, [200, 403, 403, 401, 401]],
+      ['GET /v1/tokens/default', { path: '/v1/tokens/default' }, [200, 403, 403, 401, 401]],
+      ['a token that nobody has', { path: '/v1/tokens/payroll' }, [404, 403, 403, 401, 401]],
+      ['POST /oauth2/token', { path: '/oauth2/token', form: FORM }, [200, 403, 403, 401, 401]],
+      [
+        'another resource',
+        { path: '/oauth2/token', form: { ...FORM, resource: 'https://payroll.example.com' } },
+        [400, 403, 403, 401, 401],
+      ],
+      // Admitted: 503, since this broker has no credentials at a provider.
+      ['POST /v1/rotate', { path: '/v1/rotate', form: {} }, [403, 403, 503, 401, 401]],
+      [
+        'POST /oauth2/introspect',
+        { path: '/oauth2/introspect', form: { token: 'x' } },
+        [403, 503, 403, 401, 401],
+      ],
+      ['GET /metrics', { path: '/metrics' }, [403, 403, 200, 401, 401]],
+    ])('%s', async (_route, asked, expected) => {
+      const { broker, clock } = scene;
+      const statuses: number[] = [];
+      for (const as of callers) {
+        clock.advance(120_000);
+        statuses.push((await ask(broker, { ...asked, as })).status);
+      }
+      expect(statuses).toEqual(expected);
+    });
+
+    test('what is refused for its name says the same, whether a token has it or not', async () => {
+      const { broker } = scene;
+      const as = of('ledger');
+      const [granted, unknown] = [
+        await ask(broker, { as, path: '/v1/tokens/default' }),
+        await ask(broker, { as, path: '/v1/tokens/payroll' }),
+      ];
+      expect(unknown.body).toBe(granted.body);
+    });
+  });
+
+  test('Prefer: wait is held for a certificate’s peer alone, and answered by the next token', async () => {
+    // A virtual one would jump to the end of the wait.
+    const { broker, runtime, store } = await start(OWN_TLS, {}, systemClock);
+    const first = await ask(broker, { as: settle });
+    const headers = { prefer: 'wait=300', 'if-none-match': first.headers['etag']?.[0] };
+    const refused: number[] = [];
+    for (const peer of ['ledger', 'nobody']) {
+      const as = certificate({ uris: [`spiffe://prod.example.com/${peer}`] });
+      for (const path of ['/v1/token', '/v1/tokens/default']) {
+        refused.push((await ask(broker, { as, path, headers })).status);
+      }
+    }
+    expect([refused, runtime.serving.waiting()]).toEqual([[403, 403, 401, 401], 0]);
+    for (const [path, word] of [
+      ['/v1/token', 'two'],
+      ['/v1/tokens/default', 'three'],
+    ] as const) {
+      const { etag } = (await ask(broker, { as: settle })).headers;
+      const waits = { prefer: 'wait=300', 'if-none-match': etag?.[0] };
+      const held = ask(broker, { as: settle, path, headers: waits });
+      while (runtime.serving.waiting() === 0) await new Promise(setImmediate);
+      const next = tokenAt(Date.now(), { accessToken: `header.payload.signature-${word}` });
+      store.edit(runtime.core.config.tokens[0].secretId, serializeServiceToken(next));
+      // As after a rotation.
+      const cache = runtime.serving.tokenCaches.get('default');
+      cache?.invalidate();
+      cache?.refresh();
+      const { status, body } = await held;
+      expect([status, body]).toEqual([200, expect.stringContaining(`signature-${word}`)]);
+    }
   });
 
   test('other identities, probes and metadata go on without one', async () => {
@@ -411,18 +497,18 @@ test('a renewed certificate and other authorities are used without a restart', a
   expect((await ask(broker, kept)).status).toBe(200);
   const renewed = makeCertificate({ commonName: 'renewed', addresses: ['127.0.0.1'] });
   await writeFile(path('tls.crt'), renewed.cert);
-  await broker.rereadCertificate();
+  await broker.certificates?.reread();
   expect(out.text).toContain('the TLS files have changed and cannot be used');
   expect((await ask(broker, { as: settle })).status).toBe(200);
   await writeFile(path('tls.key'), renewed.key);
-  await broker.rereadCertificate();
+  await broker.certificates?.reread();
   expect(out.text).toContain('the TLS files were replaced');
   await expect(ask(broker, { as: settle })).rejects.toThrow(/self-signed|certificate/);
   expect((await ask(broker, { as: settle, ca: renewed.cert })).status).toBe(200);
   // The connection that was open before.
   expect((await ask(broker, kept)).status).toBe(200);
   await writeFile(path('ca.crt'), strange.cert);
-  await broker.rereadCertificate();
+  await broker.certificates?.reread();
   expect((await ask(broker, kept)).headers['connection']).toEqual(['close']);
   const other = makeCertificate({ issuer: strange, uris: [SETTLE] });
   expect((await ask(broker, { as: other, ca: renewed.cert })).status).toBe(200);
@@ -553,4 +639,59 @@ tls_client_ca_file: FOLDER/ca.crt
     const asked = { as: settle, headers, path: '/oauth2/token', form };
     expect((await ask(broker, asked)).status).toBe(200);
   });
+});
+
+test('metrics and health show when the broker’s certificate ends; expired, it makes nothing unready', async () => {
+  const { broker, runtime, clock, path } = await start(OWN_TLS);
+  const gauge = async (): Promise<number> => {
+    const text = await runtime.metrics.registry.metrics();
+    return Number(
+      /^service_token_broker_tls_certificate_expires_timestamp_seconds (\S+)$/m.exec(text)?.[1],
+    );
+  };
+  const part = async ({ cert }: { cert: string } = server): Promise<unknown> => {
+    const [port, answer] = await Promise.all([
+      ask(broker, { path: '/health/ready', ca: cert }),
+      fetch(`${broker.managementUrl}/health/ready`),
+    ]);
+    const { details } = (await answer.json()) as { details: Readonly<Record<string, unknown>> };
+    return [port.status, details['certificate']];
+  };
+  const endOf = ({ cert }: { cert: string }): number =>
+    Date.parse(new X509Certificate(cert).validTo);
+  const end = endOf(server);
+  expect(await gauge()).toBe(end / 1_000);
+  const expiresAt = { expires_at: new Date(end).toISOString() };
+  expect(await part()).toEqual([200, { status: 'up', ...expiresAt }]);
+
+  const renewed = makeCertificate({
+    commonName: 'broker',
+    addresses: ['127.0.0.1'],
+    days: [-1, 0.1],
+  });
+  await writeFile(path('tls.crt'), renewed.cert);
+  await writeFile(path('tls.key'), renewed.key);
+  await broker.certificates?.reread();
+  expect(await gauge()).toBe(endOf(renewed) / 1_000);
+
+  clock.set(endOf(renewed) - 1);
+  expect(await part(renewed)).toMatchObject([200, { status: 'up' }]);
+  clock.set(endOf(renewed));
+  expect(await part(renewed)).toEqual([
+    200,
+    {
+      status: 'degraded',
+      expires_at: new Date(endOf(renewed)).toISOString(),
+      code: 'TLS_CERTIFICATE_EXPIRED',
+      reason: expect.stringContaining('runbook'),
+    },
+  ]);
+});
+
+test('without TLS of its own the end of a certificate is unknown', async () => {
+  const { runtime } = await start('');
+  expect(runtime.readiness.certificate?.()).toBeUndefined();
+  expect(await runtime.metrics.registry.metrics()).toContain(
+    'service_token_broker_tls_certificate_expires_timestamp_seconds Nan\n',
+  );
 });

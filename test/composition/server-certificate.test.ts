@@ -43,6 +43,12 @@ async function setUp({ cert, key }: Pick<MadeCertificate, 'cert' | 'key'> = ONE,
   return { folder, files, clock, told, start };
 }
 
+/** Two checks: files are read when they were the same twice. */
+async function settle(watch: CertificateWatch): Promise<void> {
+  await watch.check();
+  await watch.check();
+}
+
 describe('at start', () => {
   test('the files are read', async () => {
     const { files } = await setUp();
@@ -117,8 +123,7 @@ describe('while it runs', () => {
   test('nothing happens while nothing changes', async () => {
     const { start, told } = await setUp();
     const watch = await start();
-    await watch.check();
-    await watch.check();
+    await settle(watch);
     expect(told).toEqual([]);
   });
 
@@ -126,16 +131,15 @@ describe('while it runs', () => {
     const { files, start, told } = await setUp();
     const watch = await start();
     await writeFile(files.certFile, TWO.cert.slice(0, 100));
-    await watch.check();
-    await watch.check();
+    await settle(watch);
     expect(watch.current.subject).toBe('CN=one');
     expect(told).toEqual([expect.stringContaining('not a certificate in PEM')]);
     await writeFile(files.certFile, TWO.cert);
-    await watch.check();
+    await settle(watch);
     expect(told[1]).toMatch(/belongs to another certificate/);
     expect(watch.current.key).toBe(ONE.key);
     await writeFile(files.keyFile, TWO.key);
-    await watch.check();
+    await settle(watch);
     expect(told.slice(2)).toEqual(['replaced CN=two']);
     expect(watch.current).toMatchObject({ key: TWO.key, certificate: TWO.cert });
   });
@@ -148,28 +152,61 @@ describe('while it runs', () => {
     await writeFile(files.keyFile, TWO.key);
     await writeFile(files.certFile, damaged);
     await utimes(files.certFile, at, at);
-    await watch.check();
+    await settle(watch);
     await writeFile(files.certFile, TWO.cert);
     await utimes(files.certFile, at, at);
     await watch.check();
     expect(told.at(-1)).toBe('replaced CN=two');
   });
 
+  test('files that are being written are left alone; a request reads them at once', async () => {
+    const { files, start, told } = await setUp();
+    const watch = await start();
+    await settle(watch);
+    // Another size each time, whatever the resolution of the file's times.
+    for (const length of [100, 200, 300]) {
+      await writeFile(files.certFile, TWO.cert.slice(0, length));
+      await watch.check();
+    }
+    await writeFile(files.certFile, TWO.cert);
+    await watch.check();
+    await writeFile(files.keyFile, TWO.key);
+    await watch.check();
+    expect(told).toEqual([]);
+    await watch.reread();
+    expect(told).toEqual(['replaced CN=two']);
+    await settle(watch);
+    expect(told).toHaveLength(1);
+  });
+
+  test('a pair that is valid from later on is used when its time has come', async () => {
+    const { files, start, told, clock } = await setUp();
+    const watch = await start();
+    const early = makeCertificate({ commonName: 'early', days: [2, 50] });
+    await writeFile(files.certFile, early.cert);
+    await writeFile(files.keyFile, early.key);
+    await settle(watch);
+    expect(told).toEqual([expect.stringMatching(/valid/)]);
+    clock.advance(3 * DAY);
+    await watch.check();
+    expect(told.slice(1)).toEqual(['replaced CN=early']);
+  });
+
   test('files that are gone, authorities that are not, and an expired pair change nothing', async () => {
     const { files, start, told } = await setUp();
     const watch = await start();
     await rm(files.certFile);
-    await watch.check();
+    await settle(watch);
     await writeFile(files.certFile, ONE.cert);
-    await watch.check();
+    await settle(watch);
     await writeFile(files.clientCaFile, '');
-    await watch.check();
+    await settle(watch);
     await writeFile(files.clientCaFile, CA.cert);
-    await watch.check();
+    await settle(watch);
     const expired = makeCertificate({ commonName: 'expired', days: [-3, -1] });
     await writeFile(files.certFile, expired.cert);
     await writeFile(files.keyFile, expired.key);
-    await watch.check();
+    await settle(watch);
     expect(told).toEqual([
       expect.stringMatching(/ENOENT/),
       expect.stringMatching(/not certificates in PEM/),
@@ -182,7 +219,7 @@ describe('while it runs', () => {
     const { files, start, told } = await setUp();
     const watch = await start();
     await writeFile(files.clientCaFile, CA.cert + ONE.cert);
-    await watch.check();
+    await settle(watch);
     expect(told).toEqual(['replaced CN=one']);
     expect(watch.current.clientCa).toBe(CA.cert + ONE.cert);
   });
@@ -209,7 +246,7 @@ describe('while it runs', () => {
     clock.advance(0);
     const watch = await start();
     await point('b');
-    await watch.check();
+    await settle(watch);
     expect(told).toEqual(['replaced CN=two']);
   });
 
@@ -218,8 +255,8 @@ describe('while it runs', () => {
     const watch = await start();
     const checkAfter = async (days: number): Promise<void> => {
       clock.advance(days * DAY);
-      await watch.check();
-      await watch.check();
+      await settle(watch);
+      await settle(watch);
     };
     await checkAfter(85);
     expect(told).toEqual([]);

@@ -166,6 +166,7 @@ test('every name has the prefix, a help text, and stays', async () => {
     'store_fallback_reads_total',
     'store_read_duration_seconds',
     'store_reads_total',
+    'tls_certificate_expires_timestamp_seconds',
     'token_accepted',
     'token_decisions_total',
     'token_generated_timestamp_seconds',
