@@ -6,7 +6,11 @@ import { parseUrl } from '../tokens/http.js';
 import { redactText } from '../tokens/redaction.js';
 import type { CommandContext } from './command.js';
 import type { RotateOptions } from './rotate.js';
-import type { AddPeerOptions, RotateSecretOptions } from './secret-commands.js';
+import type {
+  AddPeerOptions,
+  RotateSecretOptions,
+  SetCredentialsOptions,
+} from './secret-commands.js';
 import { tooManyOpenFiles } from './start-errors.js';
 import type { StatusOptions } from './status.js';
 import type { VerifyAuditOptions } from './verify-audit.js';
@@ -277,8 +281,12 @@ function addSecrets(program: Command, run: Run): void {
       'check and write the credentials secret: JSON with "client_id" and "client_secret"',
     )
     .option('--file <file>', 'where the JSON is; "-" is standard input', '-')
-    .action((options: { file: string }) =>
-      run(async (context) => (await commands()).setCredentialsCommand(context, options.file)),
+    .option(
+      '--provider <name>',
+      'whose: the name of a configured provider (default: the only one, or "default")',
+    )
+    .action((options: SetCredentialsOptions) =>
+      run(async (context) => (await commands()).setCredentialsCommand(context, options)),
     );
 }
 

@@ -8,11 +8,12 @@ import { addPeer, listPeers, removePeer, rotatePeerSecret } from '../peers/peer-
 import { explainPeer } from '../peers/explanation.js';
 import { isNearlyFull, readPeers, totalRoom } from '../peers/peer-directory.js';
 import { DEFAULT_TOKEN, type PeerSummary } from '../peers/peers.js';
-import type { BrokerConfig } from '../config/broker-config.js';
+import { DEFAULT_NAME, type BrokerConfig, type TokenConfig } from '../config/broker-config.js';
 import { parseCredentialsSecret } from '../provider/client-credentials.js';
-import { readConfig, withCore, type CommandContext } from './command.js';
+import { readConfig, tokenArgument, withCore, type CommandContext } from './command.js';
 import { configuredSettings } from '../composition/core.js';
-import { instant, minute, plain, show, table, type Paint } from '../composition/terminal.js';
+import { BrokerError } from '../tokens/errors.js';
+import { instant, minute, plain, show, table, warn, type Paint } from '../composition/terminal.js';
 
 /** Options of `peers add`. */
 export interface AddPeerOptions {
@@ -50,6 +51,15 @@ export async function addPeerCommand(
     async ({ store, config, clock }) => {
       const admin = { store, ...peersSecretsOf(config), clock };
       const { secret } = await addPeer(admin, id, options.role, options.token);
+      const known = new Set(config.tokens.map(({ name }) => name));
+      const unknown = (options.token ?? []).filter((name) => !known.has(name));
+      if (unknown.length > 0) {
+        const names = `No token is configured here by the name ${unknown.join(', ')}`;
+        warn(
+          output,
+          `${names}: the grant opens nothing until there is one. Configured: ${[...known].join(', ')}.`,
+        );
+      }
       if (file === undefined) {
         const lines = [added, KNOWN_WHEN, 'Its secret, which is shown only now:', secret];
         show(output, { id, secret, roles: options.role }, lines);
@@ -243,32 +253,56 @@ export async function removePeerCommand(context: CommandContext, id: string): Pr
   });
 }
 
+/** Options of `credentials set`. */
+export interface SetCredentialsOptions {
+  /** The path of the JSON; `-` is standard input. */
+  readonly file: string;
+  /** Whose credentials: the name of a configured provider. Default: the only one, or `default`. */
+  readonly provider?: string;
+}
+
+/** A token of the provider that is named, of the only one, or of `default`. @throws {BrokerError} */
+function tokenOfProvider(tokens: readonly TokenConfig[], name?: string): TokenConfig {
+  const names = [...new Set(tokens.map(({ providerName }) => providerName))];
+  const wanted = name ?? (names.length === 1 ? names[0] : DEFAULT_NAME);
+  const token = tokens.find(({ providerName }) => providerName === wanted);
+  if (token !== undefined) return token;
+  throw new BrokerError(
+    'PROVIDER_NAME_UNKNOWN',
+    'misconfigured',
+    name === undefined
+      ? `There are several providers: choose one with --provider. Configured: ${names.join(', ')}.`
+      : `No token is of a provider named ${JSON.stringify(name.slice(0, 64))}. Providers of tokens: ${names.join(', ')}.`,
+  );
+}
+
 /**
  * `credentials set`: writes the credentials secret. The text is checked first, so that a mistake does not replace
  * credentials that work.
  *
- * @param file its path; `-` is standard input.
+ * @throws {BrokerError} `PROVIDER_NAME_UNKNOWN`; what `parseCredentialsSecret` throws.
  */
-export async function setCredentialsCommand(context: CommandContext, file: string): Promise<void> {
+export async function setCredentialsCommand(
+  context: CommandContext,
+  { file, provider }: SetCredentialsOptions,
+): Promise<void> {
   const { output } = context;
+  const config = readConfig(context);
+  const token = tokenOfProvider(config.tokens, provider);
   const text = await readTextInput({
     path: file,
     what: 'the client credentials (JSON)',
     tell: (line) => output.err(`${line}\n`),
   });
-  const config = readConfig(context);
-  const { clientId } = parseCredentialsSecret(
-    text,
-    configuredSettings(config.tokens[0]),
-  ).credentials;
+  const { clientId } = parseCredentialsSecret(text, configuredSettings(token)).credentials;
   await withCore(
     context,
     async ({ store }) => {
-      const [{ credentialsSecretId }] = config.tokens;
+      const { credentialsSecretId } = token;
       const versionId = await writeSecret(store, credentialsSecretId, text);
       show(output, { client_id: clientId, version_id: versionId }, [
         `The credentials secret "${credentialsSecretId}" holds the credentials of client ${clientId}.`,
-        'The next rotation uses them. Try them now: service-token-broker rotate',
+        `The next rotation uses them. Try them now: service-token-broker rotate${tokenArgument(token.name, config)}`,
       ]);
     },
     { creates: 'store', config },
