@@ -5,6 +5,7 @@ import {
   writeSecretFile,
 } from '../composition/secret-file.js';
 import { addPeer, listPeers, removePeer, rotatePeerSecret } from '../peers/peer-admin.js';
+import type { ConfiguredPeer } from '../peers/identities.js';
 import { explainPeer } from '../peers/explanation.js';
 import { isNearlyFull, readPeers, totalRoom } from '../peers/peer-directory.js';
 import { DEFAULT_TOKEN, type PeerSummary } from '../peers/peers.js';
@@ -140,13 +141,31 @@ export async function listPeersCommand(context: CommandContext): Promise<void> {
       usedBytes: bytes,
       limitBytes: limit,
     }));
-    show(context.output, { ...list, peers, secrets }, peerLines(list, context.output.paint));
+    const configured = config.identities.peers.map((peer) => filePeerJson(peer, config));
+    const lines = peerLines({ ...list, configured }, context.output.paint);
+    show(context.output, { ...list, peers, secrets, configured }, lines);
   });
 }
 
 function withoutEndedSecret(peer: PeerSummary, now: number): PeerSummary {
   const { previousSecretUntil: until = 0, ...others } = peer;
   return until > now ? peer : others;
+}
+
+/** A peer of the configuration file, with what it proves itself by. */
+interface FilePeer extends Pick<ConfiguredPeer, 'id' | 'roles' | 'tokens' | 'enabled'> {
+  readonly identities: readonly { readonly kind: string; readonly proof: string }[];
+}
+
+function filePeerJson(peer: ConfiguredPeer, { identities: { issuers } }: BrokerConfig): FilePeer {
+  const { id, roles, tokens, enabled } = peer;
+  const secrets = { byId: new Map(), malformed: new Map() };
+  const known = { secrets, configured: [peer], issuers, tokenNames: [] };
+  const identities = explainPeer(known, id, 0).identities.map(({ kind, proof }) => ({
+    kind,
+    proof,
+  }));
+  return { id, roles, tokens, enabled, identities };
 }
 
 function peerJson({ createdAt, previousSecretUntil: until, ...peer }: PeerSummary): object {
@@ -157,17 +176,20 @@ function peerJson({ createdAt, previousSecretUntil: until, ...peer }: PeerSummar
   };
 }
 
-/** The peers as a table, and what is wrong with malformed entries. Pure. */
+/** The peers of the secrets as a table, those of the file as another, and what is wrong with malformed entries. Pure. */
 export function peerLines(
   {
     peers,
     malformed,
     secrets = [],
+    configured = [],
   }: Pick<Awaited<ReturnType<typeof listPeers>>, 'peers' | 'malformed'> &
-    Partial<Awaited<ReturnType<typeof listPeers>>>,
+    Partial<Awaited<ReturnType<typeof listPeers>>> & { readonly configured?: readonly FilePeer[] },
   paint: Paint = plain,
 ): readonly string[] {
+  const ofFile = filePeerLines(configured, paint);
   if (peers.length + malformed.length === 0) {
+    if (ofFile.length > 0) return ofFile;
     return ['No peers yet. Add one: service-token-broker peers add ID'];
   }
   // With one token for all there is nothing to tell.
@@ -176,7 +198,8 @@ export function peerLines(
     ...peers.map(({ id, roles, tokens, enabled, createdAt, previousSecretUntil: until }) => [
       id,
       roles.join(', '),
-      ...(namesTokens ? [tokens.join(', ') || '-'] : []),
+      // A grant without the role opens nothing.
+      ...(namesTokens ? [(roles.includes('token') && tokens.join(', ')) || '-'] : []),
       `${enabled ? 'enabled' : 'disabled'}${until === undefined ? '' : `, old secret until ${minute(until)}`}`,
       minute(createdAt),
     ]),
@@ -199,7 +222,21 @@ export function peerLines(
         `${paint('bad', 'Malformed, and refused:')} ${id ?? '(no id)'}: ${reason}`,
     ),
     ...roomLines(secrets, paint),
+    ...(ofFile.length === 0 ? [] : ['', ...ofFile]),
   ];
+}
+
+function filePeerLines(peers: readonly FilePeer[], paint: Paint): readonly string[] {
+  if (peers.length === 0) return [];
+  const rows = peers.map(({ id, roles, tokens, enabled, identities }) => [
+    id,
+    [...new Set(identities.map(({ kind }) => kind.replace('_', ' ')))].join(', '),
+    // The role follows from the tokens there.
+    roles.filter((role) => role !== 'token').join(', ') || '-',
+    tokens.join(', ') || '-',
+    enabled ? 'enabled' : 'disabled',
+  ]);
+  return table(['IN THE FILE', 'PROVES WHO IT IS BY', 'ROLES', 'TOKENS', 'STATE'], rows, paint);
 }
 
 /** Where a single secret begins to be worth a line. */
