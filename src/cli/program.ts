@@ -8,6 +8,7 @@ import type { CommandContext } from './command.js';
 import type { RotateOptions } from './rotate.js';
 import type {
   AddPeerOptions,
+  GrantPeerOptions,
   RotateSecretOptions,
   SetCredentialsOptions,
 } from './secret-commands.js';
@@ -238,6 +239,20 @@ function addSecrets(program: Command, run: Run): void {
     .action((id: string, options: AddPeerOptions) =>
       run(async (context) => (await commands()).addPeerCommand(context, id, options)),
     );
+  const grant = peers
+    .command('grant')
+    .description(
+      'give a peer other tokens or roles, instead of those it has; its secret stays as it is',
+    )
+    .argument('<id>')
+    .addOption(new Option('--role <role...>', 'its roles').choices(PEER_ROLES))
+    .option('--token <name...>', 'the tokens that it may have')
+    .action((id: string, options: GrantPeerOptions) => {
+      if (options.role === undefined && options.token === undefined) {
+        grant.error("error: name what it may have, by '--token' or '--role'");
+      }
+      return run(async (context) => (await commands()).grantPeerCommand(context, id, options));
+    });
   peers
     .command('rotate-secret')
     .description('give a peer a new secret; the old one works beside it for a time')

@@ -4,7 +4,13 @@ import {
   writeSecret,
   writeSecretFile,
 } from '../composition/secret-file.js';
-import { addPeer, listPeers, removePeer, rotatePeerSecret } from '../peers/peer-admin.js';
+import {
+  addPeer,
+  grantPeer,
+  listPeers,
+  removePeer,
+  rotatePeerSecret,
+} from '../peers/peer-admin.js';
 import type { ConfiguredPeer } from '../peers/identities.js';
 import { explainPeer } from '../peers/explanation.js';
 import { isNearlyFull, readPeers, totalRoom } from '../peers/peer-directory.js';
@@ -14,7 +20,16 @@ import { parseCredentialsSecret } from '../provider/client-credentials.js';
 import { readConfig, tokenArgument, withCore, type CommandContext } from './command.js';
 import { configuredSettings } from '../composition/core.js';
 import { BrokerError } from '../tokens/errors.js';
-import { instant, minute, plain, show, table, warn, type Paint } from '../composition/terminal.js';
+import {
+  instant,
+  minute,
+  plain,
+  show,
+  table,
+  warn,
+  type Output,
+  type Paint,
+} from '../composition/terminal.js';
 
 /** Options of `peers add`. */
 export interface AddPeerOptions {
@@ -52,15 +67,7 @@ export async function addPeerCommand(
     async ({ store, config, clock }) => {
       const admin = { store, ...peersSecretsOf(config), clock };
       const { secret } = await addPeer(admin, id, options.role, options.token);
-      const known = new Set(config.tokens.map(({ name }) => name));
-      const unknown = (options.token ?? []).filter((name) => !known.has(name));
-      if (unknown.length > 0) {
-        const names = `No token is configured here by the name ${unknown.join(', ')}`;
-        warn(
-          output,
-          `${names}: the grant opens nothing until there is one. Configured: ${[...known].join(', ')}.`,
-        );
-      }
+      warnOfUnknown(output, config, options.token);
       if (file === undefined) {
         const lines = [added, KNOWN_WHEN, 'Its secret, which is shown only now:', secret];
         show(output, { id, secret, roles: options.role }, lines);
@@ -80,6 +87,46 @@ export async function addPeerCommand(
     },
     { creates: 'store' },
   );
+}
+
+function warnOfUnknown(
+  output: Output,
+  { tokens }: BrokerConfig,
+  granted: readonly string[] = [],
+): void {
+  const known = tokens.map(({ name }) => name);
+  const unknown = granted.filter((name) => !known.includes(name));
+  if (unknown.length === 0) return;
+  const what = `No token is configured here by the name ${unknown.join(', ')}`;
+  warn(
+    output,
+    `${what}: the grant opens nothing until there is one. Configured: ${known.join(', ')}.`,
+  );
+}
+
+/** Options of `peers grant`. */
+export interface GrantPeerOptions {
+  readonly role?: readonly string[];
+  readonly token?: readonly string[];
+}
+
+/** `peers grant`: other tokens or roles for a peer, which keeps its secret. */
+export async function grantPeerCommand(
+  context: CommandContext,
+  id: string,
+  { role: roles, token: tokens }: GrantPeerOptions,
+): Promise<void> {
+  const { output } = context;
+  await withCore(context, async ({ store, config, clock }) => {
+    const admin = { store, ...peersSecretsOf(config), clock };
+    const grants = { ...(roles && { roles }), ...(tokens && { tokens }) };
+    const peer = await grantPeer(admin, id, grants);
+    warnOfUnknown(output, config, tokens);
+    show(output, { id, roles: peer.roles, tokens: peer.tokens }, [
+      `The peer ${id} has the roles ${peer.roles.join(', ')} and the tokens ${peer.tokens.join(', ') || '-'}. Its secret is as it was.`,
+      `Running brokers follow within ${config.cache.ttlSeconds} seconds.`,
+    ]);
+  });
 }
 
 /** Options of `peers rotate-secret`. */

@@ -4,7 +4,11 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { doctorCommand } from '../../src/cli/doctor/doctor.js';
 import type { CommandContext } from '../../src/cli/command.js';
 import { rotateCommand } from '../../src/cli/rotate.js';
-import { addPeerCommand, setCredentialsCommand } from '../../src/cli/secret-commands.js';
+import {
+  addPeerCommand,
+  grantPeerCommand,
+  setCredentialsCommand,
+} from '../../src/cli/secret-commands.js';
 import { statusCommand } from '../../src/cli/status.js';
 import { chooseRules } from '../../src/cli/verify.js';
 import { openStore } from '../../src/composition/open-store.js';
@@ -209,6 +213,20 @@ describe('a broker that is set up from nothing', () => {
       'Warning: No token is configured here by the name ledgr: the grant opens nothing until there is one. Configured: default, ledger.\n',
     );
   });
+});
+
+test('a peer is granted another token, and keeps its secret', async () => {
+  const own = await emptyBroker();
+  await run((c) => addPeerCommand(c, 'a', { role: ['token'], showSecret: true }), true, own);
+  const granted = await run(
+    (c) => grantPeerCommand(c, 'a', { token: ['default', 'ledger'] }),
+    false,
+    own,
+  );
+  expect(granted.text).toBe(
+    'The peer a has the roles token and the tokens default, ledger. Its secret is as it was.\n' +
+      'Running brokers follow within 300 seconds.\n',
+  );
 });
 
 describe('rotate', () => {
