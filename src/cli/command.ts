@@ -69,6 +69,11 @@ export function chosenCore({ tokens }: Core, name?: string): TokenCore {
   return coreOf({ tokens }, name ?? (tokens.size === 1 ? first : DEFAULT_NAME));
 }
 
+/** What a command that is advised needs to be about this token: nothing where it is the one by default. Pure. */
+export function tokenArgument(name: string, { tokens }: Pick<BrokerConfig, 'tokens'>): string {
+  return tokens.length === 1 || name === DEFAULT_NAME ? '' : ` --token ${name}`;
+}
+
 /** Who rotates, for people; stands after "by". */
 export const ROTATED_BY: Readonly<Record<RotationMode, string>> = {
   broker: 'the broker',

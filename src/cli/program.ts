@@ -6,7 +6,12 @@ import { parseUrl } from '../tokens/http.js';
 import { redactText } from '../tokens/redaction.js';
 import type { CommandContext } from './command.js';
 import type { RotateOptions } from './rotate.js';
-import type { AddPeerOptions, RotateSecretOptions } from './secret-commands.js';
+import type {
+  AddPeerOptions,
+  GrantPeerOptions,
+  RotateSecretOptions,
+  SetCredentialsOptions,
+} from './secret-commands.js';
 import { tooManyOpenFiles } from './start-errors.js';
 import type { StatusOptions } from './status.js';
 import type { VerifyAuditOptions } from './verify-audit.js';
@@ -234,6 +239,20 @@ function addSecrets(program: Command, run: Run): void {
     .action((id: string, options: AddPeerOptions) =>
       run(async (context) => (await commands()).addPeerCommand(context, id, options)),
     );
+  const grant = peers
+    .command('grant')
+    .description(
+      'give a peer other tokens or roles, instead of those it has; its secret stays as it is',
+    )
+    .argument('<id>')
+    .addOption(new Option('--role <role...>', 'its roles').choices(PEER_ROLES))
+    .option('--token <name...>', 'the tokens that it may have')
+    .action((id: string, options: GrantPeerOptions) => {
+      if (options.role === undefined && options.token === undefined) {
+        grant.error("error: name what it may have, by '--token' or '--role'");
+      }
+      return run(async (context) => (await commands()).grantPeerCommand(context, id, options));
+    });
   peers
     .command('rotate-secret')
     .description('give a peer a new secret; the old one works beside it for a time')
@@ -277,8 +296,12 @@ function addSecrets(program: Command, run: Run): void {
       'check and write the credentials secret: JSON with "client_id" and "client_secret"',
     )
     .option('--file <file>', 'where the JSON is; "-" is standard input', '-')
-    .action((options: { file: string }) =>
-      run(async (context) => (await commands()).setCredentialsCommand(context, options.file)),
+    .option(
+      '--provider <name>',
+      'whose: the name of a configured provider (default: the only one, or "default")',
+    )
+    .action((options: SetCredentialsOptions) =>
+      run(async (context) => (await commands()).setCredentialsCommand(context, options)),
     );
 }
 

@@ -17,6 +17,7 @@ import {
   coverageText,
   ROTATED_BY,
   chosenCore,
+  tokenArgument,
   withCore,
   type CommandContext,
 } from './command.js';
@@ -334,7 +335,7 @@ function plannedText({ action, versionId, reason }: PlannedRotation): string {
 
 async function repairNow(
   output: Output,
-  { store, token, clock }: TokenCore,
+  { store, token, config, clock }: TokenCore,
   force: boolean,
 ): Promise<void> {
   const tokenSecretId = token.secretId;
@@ -346,7 +347,7 @@ async function repairNow(
       ? [`Nothing to repair: ${reason}.`]
       : [
           `Took AWSPENDING off version ${cleared} of secret "${tokenSecretId}" (${reason}).`,
-          'AWSCURRENT is as it was. Rotate now: service-token-broker rotate',
+          `AWSCURRENT is as it was. Rotate now: service-token-broker rotate${tokenArgument(token.name, config)}`,
         ],
   );
 }

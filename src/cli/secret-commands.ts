@@ -4,15 +4,32 @@ import {
   writeSecret,
   writeSecretFile,
 } from '../composition/secret-file.js';
-import { addPeer, listPeers, removePeer, rotatePeerSecret } from '../peers/peer-admin.js';
+import {
+  addPeer,
+  grantPeer,
+  listPeers,
+  removePeer,
+  rotatePeerSecret,
+} from '../peers/peer-admin.js';
+import type { ConfiguredPeer } from '../peers/identities.js';
 import { explainPeer } from '../peers/explanation.js';
 import { isNearlyFull, readPeers, totalRoom } from '../peers/peer-directory.js';
 import { DEFAULT_TOKEN, type PeerSummary } from '../peers/peers.js';
-import type { BrokerConfig } from '../config/broker-config.js';
+import { DEFAULT_NAME, type BrokerConfig, type TokenConfig } from '../config/broker-config.js';
 import { parseCredentialsSecret } from '../provider/client-credentials.js';
-import { readConfig, withCore, type CommandContext } from './command.js';
+import { readConfig, tokenArgument, withCore, type CommandContext } from './command.js';
 import { configuredSettings } from '../composition/core.js';
-import { instant, minute, plain, show, table, type Paint } from '../composition/terminal.js';
+import { BrokerError } from '../tokens/errors.js';
+import {
+  instant,
+  minute,
+  plain,
+  show,
+  table,
+  warn,
+  type Output,
+  type Paint,
+} from '../composition/terminal.js';
 
 /** Options of `peers add`. */
 export interface AddPeerOptions {
@@ -50,6 +67,7 @@ export async function addPeerCommand(
     async ({ store, config, clock }) => {
       const admin = { store, ...peersSecretsOf(config), clock };
       const { secret } = await addPeer(admin, id, options.role, options.token);
+      warnOfUnknown(output, config, options.token);
       if (file === undefined) {
         const lines = [added, KNOWN_WHEN, 'Its secret, which is shown only now:', secret];
         show(output, { id, secret, roles: options.role }, lines);
@@ -69,6 +87,46 @@ export async function addPeerCommand(
     },
     { creates: 'store' },
   );
+}
+
+function warnOfUnknown(
+  output: Output,
+  { tokens }: BrokerConfig,
+  granted: readonly string[] = [],
+): void {
+  const known = tokens.map(({ name }) => name);
+  const unknown = granted.filter((name) => !known.includes(name));
+  if (unknown.length === 0) return;
+  const what = `No token is configured here by the name ${unknown.join(', ')}`;
+  warn(
+    output,
+    `${what}: the grant opens nothing until there is one. Configured: ${known.join(', ')}.`,
+  );
+}
+
+/** Options of `peers grant`. */
+export interface GrantPeerOptions {
+  readonly role?: readonly string[];
+  readonly token?: readonly string[];
+}
+
+/** `peers grant`: other tokens or roles for a peer, which keeps its secret. */
+export async function grantPeerCommand(
+  context: CommandContext,
+  id: string,
+  { role: roles, token: tokens }: GrantPeerOptions,
+): Promise<void> {
+  const { output } = context;
+  await withCore(context, async ({ store, config, clock }) => {
+    const admin = { store, ...peersSecretsOf(config), clock };
+    const grants = { ...(roles && { roles }), ...(tokens && { tokens }) };
+    const peer = await grantPeer(admin, id, grants);
+    warnOfUnknown(output, config, tokens);
+    show(output, { id, roles: peer.roles, tokens: peer.tokens }, [
+      `The peer ${id} has the roles ${peer.roles.join(', ')} and the tokens ${peer.tokens.join(', ') || '-'}. Its secret is as it was.`,
+      `Running brokers follow within ${config.cache.ttlSeconds} seconds.`,
+    ]);
+  });
 }
 
 /** Options of `peers rotate-secret`. */
@@ -130,13 +188,31 @@ export async function listPeersCommand(context: CommandContext): Promise<void> {
       usedBytes: bytes,
       limitBytes: limit,
     }));
-    show(context.output, { ...list, peers, secrets }, peerLines(list, context.output.paint));
+    const configured = config.identities.peers.map((peer) => filePeerJson(peer, config));
+    const lines = peerLines({ ...list, configured }, context.output.paint);
+    show(context.output, { ...list, peers, secrets, configured }, lines);
   });
 }
 
 function withoutEndedSecret(peer: PeerSummary, now: number): PeerSummary {
   const { previousSecretUntil: until = 0, ...others } = peer;
   return until > now ? peer : others;
+}
+
+/** A peer of the configuration file, with what it proves itself by. */
+interface FilePeer extends Pick<ConfiguredPeer, 'id' | 'roles' | 'tokens' | 'enabled'> {
+  readonly identities: readonly { readonly kind: string; readonly proof: string }[];
+}
+
+function filePeerJson(peer: ConfiguredPeer, { identities: { issuers } }: BrokerConfig): FilePeer {
+  const { id, roles, tokens, enabled } = peer;
+  const secrets = { byId: new Map(), malformed: new Map() };
+  const known = { secrets, configured: [peer], issuers, tokenNames: [] };
+  const identities = explainPeer(known, id, 0).identities.map(({ kind, proof }) => ({
+    kind,
+    proof,
+  }));
+  return { id, roles, tokens, enabled, identities };
 }
 
 function peerJson({ createdAt, previousSecretUntil: until, ...peer }: PeerSummary): object {
@@ -147,17 +223,20 @@ function peerJson({ createdAt, previousSecretUntil: until, ...peer }: PeerSummar
   };
 }
 
-/** The peers as a table, and what is wrong with malformed entries. Pure. */
+/** The peers of the secrets as a table, those of the file as another, and what is wrong with malformed entries. Pure. */
 export function peerLines(
   {
     peers,
     malformed,
     secrets = [],
+    configured = [],
   }: Pick<Awaited<ReturnType<typeof listPeers>>, 'peers' | 'malformed'> &
-    Partial<Awaited<ReturnType<typeof listPeers>>>,
+    Partial<Awaited<ReturnType<typeof listPeers>>> & { readonly configured?: readonly FilePeer[] },
   paint: Paint = plain,
 ): readonly string[] {
+  const ofFile = filePeerLines(configured, paint);
   if (peers.length + malformed.length === 0) {
+    if (ofFile.length > 0) return ofFile;
     return ['No peers yet. Add one: service-token-broker peers add ID'];
   }
   // With one token for all there is nothing to tell.
@@ -166,7 +245,8 @@ export function peerLines(
     ...peers.map(({ id, roles, tokens, enabled, createdAt, previousSecretUntil: until }) => [
       id,
       roles.join(', '),
-      ...(namesTokens ? [tokens.join(', ') || '-'] : []),
+      // A grant without the role opens nothing.
+      ...(namesTokens ? [(roles.includes('token') && tokens.join(', ')) || '-'] : []),
       `${enabled ? 'enabled' : 'disabled'}${until === undefined ? '' : `, old secret until ${minute(until)}`}`,
       minute(createdAt),
     ]),
@@ -189,7 +269,21 @@ export function peerLines(
         `${paint('bad', 'Malformed, and refused:')} ${id ?? '(no id)'}: ${reason}`,
     ),
     ...roomLines(secrets, paint),
+    ...(ofFile.length === 0 ? [] : ['', ...ofFile]),
   ];
+}
+
+function filePeerLines(peers: readonly FilePeer[], paint: Paint): readonly string[] {
+  if (peers.length === 0) return [];
+  const rows = peers.map(({ id, roles, tokens, enabled, identities }) => [
+    id,
+    [...new Set(identities.map(({ kind }) => kind.replace('_', ' ')))].join(', '),
+    // The role follows from the tokens there.
+    roles.filter((role) => role !== 'token').join(', ') || '-',
+    tokens.join(', ') || '-',
+    enabled ? 'enabled' : 'disabled',
+  ]);
+  return table(['IN THE FILE', 'PROVES WHO IT IS BY', 'ROLES', 'TOKENS', 'STATE'], rows, paint);
 }
 
 /** Where a single secret begins to be worth a line. */
@@ -243,32 +337,56 @@ export async function removePeerCommand(context: CommandContext, id: string): Pr
   });
 }
 
+/** Options of `credentials set`. */
+export interface SetCredentialsOptions {
+  /** The path of the JSON; `-` is standard input. */
+  readonly file: string;
+  /** Whose credentials: the name of a configured provider. Default: the only one, or `default`. */
+  readonly provider?: string;
+}
+
+/** A token of the provider that is named, of the only one, or of `default`. @throws {BrokerError} */
+function tokenOfProvider(tokens: readonly TokenConfig[], name?: string): TokenConfig {
+  const names = [...new Set(tokens.map(({ providerName }) => providerName))];
+  const wanted = name ?? (names.length === 1 ? names[0] : DEFAULT_NAME);
+  const token = tokens.find(({ providerName }) => providerName === wanted);
+  if (token !== undefined) return token;
+  throw new BrokerError(
+    'PROVIDER_NAME_UNKNOWN',
+    'misconfigured',
+    name === undefined
+      ? `There are several providers: choose one with --provider. Configured: ${names.join(', ')}.`
+      : `No token is of a provider named ${JSON.stringify(name.slice(0, 64))}. Providers of tokens: ${names.join(', ')}.`,
+  );
+}
+
 /**
  * `credentials set`: writes the credentials secret. The text is checked first, so that a mistake does not replace
  * credentials that work.
  *
- * @param file its path; `-` is standard input.
+ * @throws {BrokerError} `PROVIDER_NAME_UNKNOWN`; what `parseCredentialsSecret` throws.
  */
-export async function setCredentialsCommand(context: CommandContext, file: string): Promise<void> {
+export async function setCredentialsCommand(
+  context: CommandContext,
+  { file, provider }: SetCredentialsOptions,
+): Promise<void> {
   const { output } = context;
+  const config = readConfig(context);
+  const token = tokenOfProvider(config.tokens, provider);
   const text = await readTextInput({
     path: file,
     what: 'the client credentials (JSON)',
     tell: (line) => output.err(`${line}\n`),
   });
-  const config = readConfig(context);
-  const { clientId } = parseCredentialsSecret(
-    text,
-    configuredSettings(config.tokens[0]),
-  ).credentials;
+  const { clientId } = parseCredentialsSecret(text, configuredSettings(token)).credentials;
   await withCore(
     context,
     async ({ store }) => {
-      const [{ credentialsSecretId }] = config.tokens;
+      const { credentialsSecretId } = token;
       const versionId = await writeSecret(store, credentialsSecretId, text);
       show(output, { client_id: clientId, version_id: versionId }, [
         `The credentials secret "${credentialsSecretId}" holds the credentials of client ${clientId}.`,
-        'The next rotation uses them. Try them now: service-token-broker rotate',
+        `The next rotation uses them. Try them now: service-token-broker rotate${tokenArgument(token.name, config)}`,
       ]);
     },
     { creates: 'store', config },

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { coverageOf, type Core, type TokenCore } from '../composition/core.js';
+import { DEFAULT_NAME } from '../config/broker-config.js';
 import { worstGap, type Coverage } from '../rotation/coverage.js';
 import { pendingLeftover, rotationMode, type RotationMode } from '../rotation/rotation.js';
 import { BrokerError } from '../tokens/errors.js';
@@ -11,6 +12,7 @@ import {
   coverageText,
   chosenCore,
   ROTATED_BY,
+  tokenArgument,
   withCore,
   type CommandContext,
 } from './command.js';
@@ -100,7 +102,7 @@ export async function statusCommand(
     show(
       output,
       { ...status, ...(coverage && { coverage: coverageJson(coverage) }) },
-      statusLines(status, clock.now(), output.paint),
+      statusLines(status, clock.now(), output.paint, tokenArgument(token.name, config)),
     );
     return status.ok;
   });
@@ -170,6 +172,11 @@ function allLines(
       const { code, message } = token.error as { code: string; message: string };
       return [[token.name, `${message} (${code})`]];
     }
+    if (token.current === undefined && token.pending_leftover === undefined) {
+      const argument = token.name === DEFAULT_NAME ? '' : ` --token ${token.name}`;
+      const advice = `run "service-token-broker rotate${argument}", and see what it says`;
+      return [[token.name, `none yet: ${advice}`]];
+    }
     return token.pending_leftover === undefined
       ? []
       : [
@@ -234,8 +241,13 @@ async function readStatus(core: TokenCore, showToken: boolean): Promise<Omit<Sta
   };
 }
 
-/** The tokens as a table, and below it everything else beside its label. Pure. */
-export function statusLines(status: Status, now: number, paint: Paint = plain): readonly string[] {
+/** The tokens as a table, and below it everything else beside its label. Pure. @param argument of `rotate`. */
+export function statusLines(
+  status: Status,
+  now: number,
+  paint: Paint = plain,
+  argument = '',
+): readonly string[] {
   const { current, coverage, broker, pending_leftover: pending } = status;
   const tokens: (readonly string[])[] = [];
   if (current !== undefined) {
@@ -250,19 +262,22 @@ export function statusLines(status: Status, now: number, paint: Paint = plain): 
       : `; next ${minute(Date.parse(status.next_rotation))} UTC`;
   const entries: readonly (Entry | undefined)[] = [
     current === undefined
-      ? ['Service token', 'none yet: run "service-token-broker rotate", and see what it says']
+      ? [
+          'Service token',
+          `none yet: run "service-token-broker rotate${argument}", and see what it says`,
+        ]
       : undefined,
     current === undefined || status.ok
       ? undefined
       : [
           'Served',
-          `${paint('bad', 'no')}: too little life left. Rotate now: service-token-broker rotate`,
+          `${paint('bad', 'no')}: too little life left. Rotate now: service-token-broker rotate${argument}`,
         ],
     ['Secret store', `${status.store}, token secret "${status.token_secret}"`],
     ['Rotation', `by ${ROTATED_BY[status.rotated_by]}${next}`],
     pending === undefined
       ? undefined
-      : ['Pending', 'a rotation runs now, or one did not finish (rotate --repair)'],
+      : ['Pending', `a rotation runs now, or one did not finish (rotate${argument} --repair)`],
     coverage && ['Coverage', coverageText(coverage, paint)],
     ...brokerEntries(broker, paint),
   ];

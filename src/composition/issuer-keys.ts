@@ -10,8 +10,9 @@ import type { FilePeers, FilePeersSource } from '../peers/file-peers.js';
 import { IdentityTable, type TrustedIssuer } from '../peers/identities.js';
 import { TokenUses, WorkloadTokens } from '../peers/workload-tokens.js';
 import { CertificateLogin } from '../serving/certificate-login.js';
+import { systemCode } from '../tokens/http.js';
 import type { Clock } from '../tokens/time.js';
-import { createRemoteKeySet, type KeySet } from '../verification/index.js';
+import { createRemoteKeySet, KeyFetchError, type KeySet } from '../verification/index.js';
 import { trustsClientsOf } from './listener.js';
 
 /** The public keys of a trusted issuer, fetched and kept as those of a provider. */
@@ -112,8 +113,9 @@ interface KeyFiles {
 export function fetchWithFiles({ caFile, tokenFile }: KeyFiles): typeof globalThis.fetch {
   return async (input, { headers, signal } = {}) => {
     const url = new URL(input instanceof Request ? input.url : input);
-    const ca = caFile === undefined ? undefined : await readFile(caFile);
-    const token = tokenFile === undefined ? '' : (await readFile(tokenFile, 'utf8')).trim();
+    const ca = caFile === undefined ? undefined : await readKeyFile('ca_file', caFile);
+    const token =
+      tokenFile === undefined ? '' : (await readKeyFile('token_file', tokenFile)).toString().trim();
     const sent = new Headers(headers);
     if (token !== '') sent.set('authorization', `Bearer ${token}`);
     const message = await send(url, {
@@ -132,6 +134,19 @@ export function fetchWithFiles({ caFile, tokenFile }: KeyFiles): typeof globalTh
     const body = isBodyless ? null : (Readable.toWeb(message) as ReadableStream<Uint8Array>);
     return new Response(body, { status, headers: received });
   };
+}
+
+/** A file of a trusted issuer. @throws {KeyFetchError} that names it: the network is not what has failed. */
+async function readKeyFile(member: string, path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new KeyFetchError(
+      'KEYS_UNREACHABLE',
+      `The issuer's keys cannot be asked for: its ${member} ${JSON.stringify(path)} cannot be read (${systemCode(error) ?? 'unknown'}).`,
+      { cause: error },
+    );
+  }
 }
 
 function send(url: URL, options: RequestOptions): Promise<IncomingMessage> {

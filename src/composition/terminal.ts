@@ -30,6 +30,8 @@ export interface Output {
   readonly out: (text: string) => void;
   /** For texts on standard output. */
   readonly paint: Paint;
+  /** How wide the terminal is that standard output is; `undefined` for pipes and files, whose lines are not broken. */
+  readonly columns?: number;
   /** Standard error: errors and hints. */
   readonly err: (text: string) => void;
   /** For texts on standard error. */
@@ -43,6 +45,7 @@ export function processOutput(json: boolean): Output {
     json,
     out: (text) => void stdout.write(text),
     paint: json ? plain : painter(stdout),
+    ...(stdout.isTTY && { columns: stdout.columns }),
     err: (text) => void stderr.write(text),
     paintError: painter(stderr),
   };
@@ -88,6 +91,23 @@ export function entryLines(
   const given = entries.filter((entry) => entry !== undefined);
   const width = Math.max(...given.map(([label]) => label.length));
   return given.map(([label, text]) => `${paint('strong', label.padEnd(width))}  ${text}`);
+}
+
+/** Below this a column of text would be harder to read than lines that the terminal breaks. */
+const NARROWEST = 40;
+
+/** The lines of a text that stands `indent` columns from the left; only the terminal breaks a word. Pure. */
+export function wrapped(text: string, indent: number, columns?: number): string {
+  if (columns === undefined || columns - indent < NARROWEST) return text;
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > columns - indent) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line].join(`\n${' '.repeat(indent)}`);
 }
 
 /** A span for people: `23 h 59 min`, `4 min 10 s`, or `expired 3 min ago`. */

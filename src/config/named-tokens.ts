@@ -267,17 +267,18 @@ class TokenReader {
     return settings && { token, providerName, settings, placeOf: placesOf(provider, token) };
   }
 
-  /** The name of a token's provider: what it says, or the only one there is. */
+  /** The name of a token's provider: what it says, or the only one there is; for `default` also the flat settings'. */
   #providerOf(token: Entry, named: ReadonlyMap<string, Entry>): string | undefined {
     const isFlatGiven = [...OF_PROVIDER].some(
       (name) => !INHERITED.has(name) && this.#flat.given.has(name),
     );
     const all = [...named.keys(), ...(isFlatGiven || named.size === 0 ? [DEFAULT_NAME] : [])];
-    const { provider, at } = token;
+    const { provider, at, name: tokenName } = token;
     const [only] = all;
     const allowed = `one of ${[...new Set([...named.keys(), DEFAULT_NAME])].join(', ')}`;
     if (provider === undefined) {
       if (all.length === 1) return only;
+      if (tokenName === DEFAULT_NAME && isFlatGiven) return DEFAULT_NAME;
       this.#mistake(`${at}.provider`, 'it is missing, and there are several providers', {
         allowed: `one of ${all.join(', ')}`,
       });

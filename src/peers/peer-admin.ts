@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { isStoreError, MAX_VALUE_BYTES, type SecretStore } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { Clock } from '../tokens/time.js';
@@ -14,11 +15,13 @@ import {
   requirePeer,
   serializePeers,
   summarizePeers,
+  withGrants,
   withNewSecret,
   withEntryOf,
   withoutPeer,
   withPeer,
   type MalformedPeer,
+  type PeerGrants,
   type PeersSecret,
   type PeerSummary,
 } from './peers.js';
@@ -136,6 +139,38 @@ export async function removePeer(options: PeerAdminOptions, id: string): Promise
   }
 }
 
+/** Where a peer's one entry is. @throws {PeersError} `PEER_UNKNOWN` when it has several. */
+async function holderOf(options: PeerAdminOptions, id: string): Promise<PeerAdminOptions> {
+  const [secretId = options.secretId, ...others] = await holdersOf(options, id);
+  if (others.length > 0) {
+    // Which of its entries is meant is open: the error says so.
+    const lists = await readPeersSecrets(options.store, secretIdsOf(options));
+    requirePeer(mergePeers(lists.map(({ peers }) => peers)), id);
+  }
+  return { ...options, secretId };
+}
+
+/**
+ * Replaces what a peer was granted; its secret stays the same. Running brokers follow within their cache's time to live.
+ *
+ * @throws {PeersError} `PEER_UNKNOWN`, `PEER_ROLE_INVALID`, `PEER_TOKEN_INVALID`, `PEERS_FULL`, `PEERS_INVALID`,
+ *   `PEERS_BUSY`; or a `SecretStoreError`.
+ */
+export async function grantPeer(
+  options: PeerAdminOptions,
+  id: string,
+  grants: PeerGrants,
+): Promise<PeerSummary> {
+  const { peers } = await edit(
+    await holderOf(options, id),
+    (list) => withRoom({ peers: withGrants(list, id, grants) }),
+    (list, wanted) => isDeepStrictEqual(list.byId.get(id), wanted.peers.byId.get(id)),
+  );
+  const summary = summarizePeers(peers).find((peer) => peer.id === id);
+  if (summary === undefined) throw new TypeError(`The list has lost the peer ${id}.`);
+  return summary;
+}
+
 /** A peer with a new secret. */
 interface RotatedPeer {
   readonly id: string;
@@ -162,13 +197,7 @@ export async function rotatePeerSecret(
 ): Promise<RotatedPeer> {
   const now = options.clock.now();
   let before = NO_PEERS;
-  const [secretId = options.secretId, ...others] = await holdersOf(options, id);
-  if (others.length > 0) {
-    // Which of its entries is meant is open: the error says so.
-    const lists = await readPeersSecrets(options.store, secretIdsOf(options));
-    requirePeer(mergePeers(lists.map(({ peers }) => peers)), id);
-  }
-  const holder = { ...options, secretId };
+  const holder = await holderOf(options, id);
   const has = (peers: PeersSecret, secret: string): boolean =>
     peers.byId.get(id)?.secretSha256.equals(hashPeerSecret(secret)) === true;
   const { secret } = await edit(

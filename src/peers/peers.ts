@@ -253,19 +253,7 @@ export function withPeer(
       'A peer id has 1 to 64 characters: letters, digits, ".", "_" and "-".',
     );
   }
-  const known: readonly string[] = PEER_ROLES;
-  if (roles.length === 0 || !roles.every((role) => known.includes(role))) {
-    throw new PeersError(
-      'PEER_ROLE_INVALID',
-      `A peer has one or more roles of: ${known.join(', ')}.`,
-    );
-  }
-  if (tokens?.every(isTokenName) === false) {
-    throw new PeersError(
-      'PEER_TOKEN_INVALID',
-      'The name of a token has 1 to 40 lower-case letters, digits and hyphens.',
-    );
-  }
+  checkGrants(roles, tokens);
   if (hasPeer(peers, id)) {
     const fault = peers.malformed.get(id);
     const shown = mayBeShown(id) ? `"${id}"` : 'with this id';
@@ -285,6 +273,54 @@ export function withPeer(
     created_at: new Date(now).toISOString(),
   };
   return { peers: withEntries(peers, [...entriesOf(peers), [id, entry]]), secret };
+}
+
+function checkGrants(roles: readonly string[] | undefined, tokens?: readonly string[]): void {
+  const known: readonly string[] = PEER_ROLES;
+  if (roles?.length === 0 || roles?.every((role) => known.includes(role)) === false) {
+    throw new PeersError(
+      'PEER_ROLE_INVALID',
+      `A peer has one or more roles of: ${known.join(', ')}.`,
+    );
+  }
+  if (tokens?.every(isTokenName) === false) {
+    throw new PeersError(
+      'PEER_TOKEN_INVALID',
+      'The name of a token has 1 to 40 lower-case letters, digits and hyphens.',
+    );
+  }
+}
+
+/** What a peer is granted instead of what it has; a member that is left out stays as it is. */
+export interface PeerGrants {
+  readonly roles?: readonly string[];
+  /** The names of the tokens that it may have. */
+  readonly tokens?: readonly string[];
+}
+
+/**
+ * The list with other grants of a peer, whose secret stays the same.
+ *
+ * @throws {PeersError} `PEER_UNKNOWN`, `PEER_ROLE_INVALID`, `PEER_TOKEN_INVALID`.
+ */
+export function withGrants(
+  peers: PeersSecret,
+  id: string,
+  { roles, tokens }: PeerGrants,
+): PeersSecret {
+  checkGrants(roles, tokens);
+  requirePeer(peers, id);
+  const granted = {
+    ...(roles !== undefined && { roles: [...new Set(roles)] }),
+    ...(tokens !== undefined && { tokens: [...new Set(tokens)] }),
+  };
+  return withEntries(
+    peers,
+    entriesOf(peers).map(([other, entry]): [string, unknown] => [
+      other,
+      other === id && isJsonObject(entry) ? { ...entry, ...granted } : entry,
+    ]),
+  );
 }
 
 /**

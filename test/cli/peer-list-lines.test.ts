@@ -47,3 +47,38 @@ test('the tokens are a column when any peer has others than the default one', ()
     'x       token  -                enabled, old secret until 2026-11-22 12:34  2026-11-22 12:34',
   ]);
 });
+
+test('the peers of the configuration file stand below, with what they prove themselves by', () => {
+  const of = (kind: string) => ({ kind, proof: 'not shown' });
+  const configured = [
+    {
+      id: 'settle',
+      roles: ['token', 'admin'],
+      tokens: ['default', 'ledger'],
+      enabled: true,
+      identities: [of('workload_token'), of('workload_token'), of('certificate')],
+    },
+    { id: 'off', roles: ['introspect'], tokens: [], enabled: false, identities: [of('iam')] },
+  ] as const;
+  const table = [
+    'IN THE FILE  PROVES WHO IT IS BY          ROLES       TOKENS           STATE',
+    'settle       workload token, certificate  admin       default, ledger  enabled',
+    'off          iam                          introspect  -                disabled',
+  ];
+  expect(peerLines({ peers: [], malformed: [], configured })).toEqual(table);
+  expect(peerLines({ peers: [peer], malformed: [], configured }).slice(2)).toEqual(['', ...table]);
+});
+
+test('a peer without the role token has no token, whatever its entry names', () => {
+  const [, first, second] = peerLines({
+    peers: [
+      { ...peer, id: 'reports', roles: ['introspect'] },
+      { ...peer, tokens: ['ledger'] },
+    ],
+    malformed: [],
+  });
+  expect([first, second]).toEqual([
+    expect.stringMatching(/^reports +introspect +- +enabled/),
+    expect.stringMatching(/^orders +token +ledger +enabled/),
+  ]);
+});

@@ -4,6 +4,11 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { doctorCommand } from '../../src/cli/doctor/doctor.js';
 import type { CommandContext } from '../../src/cli/command.js';
 import { rotateCommand } from '../../src/cli/rotate.js';
+import {
+  addPeerCommand,
+  grantPeerCommand,
+  setCredentialsCommand,
+} from '../../src/cli/secret-commands.js';
 import { statusCommand } from '../../src/cli/status.js';
 import { chooseRules } from '../../src/cli/verify.js';
 import { openStore } from '../../src/composition/open-store.js';
@@ -78,14 +83,25 @@ afterAll(async () => {
 async function run(
   command: (context: CommandContext) => Promise<boolean | void>,
   json = true,
-): Promise<{ readonly ok: boolean; readonly text: string; readonly value: unknown }> {
+  of: NodeJS.ProcessEnv = env,
+): Promise<{
+  readonly ok: boolean;
+  readonly text: string;
+  readonly warnings: string;
+  readonly value: unknown;
+}> {
   let text = '';
+  let warnings = '';
   const write = (part: string): void => {
     text += part;
   };
-  const output = { json, out: write, err: () => undefined, paint: plain, paintError: plain };
-  const result = await command({ env, output });
-  return { ok: result !== false, text, value: json ? (JSON.parse(text) as unknown) : undefined };
+  const err = (part: string): void => {
+    if (part.startsWith('Warning')) warnings += part;
+  };
+  const output = { json, out: write, err, paint: plain, paintError: plain };
+  const result = await command({ env: of, output });
+  const value = json ? (JSON.parse(text) as unknown) : undefined;
+  return { ok: result !== false, text, warnings, value };
 }
 
 interface Check {
@@ -101,6 +117,117 @@ function checksOf(report: unknown): readonly Check[] {
 function statesOf(report: unknown): Readonly<Record<string, string>> {
   return Object.fromEntries(checksOf(report).map(({ check, state }) => [check, state]));
 }
+
+/** A configuration file whose secrets hold nothing yet. */
+async function emptyBroker(): Promise<NodeJS.ProcessEnv> {
+  const folder = await newFolder();
+  const [one, two] = providers;
+  const file = join(folder, 'broker.yaml');
+  await writeFile(
+    file,
+    JSON.stringify({
+      data_dir: join(folder, 'data'),
+      issuer: one?.issuer,
+      audience: 'https://one.example.test',
+      providers: { two: { issuer: two?.issuer, credentials_secret: 'c/two' } },
+      tokens: {
+        default: {},
+        ledger: { provider: 'two', audience: 'https://two.example.test', secret: 't/two' },
+      },
+    }),
+  );
+  return { BROKER_CONFIG: file };
+}
+
+describe('a broker that is set up from nothing', () => {
+  test('each piece of advice is about the token that lacks something, and following it works', async () => {
+    const own = await emptyBroker();
+    const file = join(await newFolder(), 'credentials.json');
+    await writeFile(file, CREDENTIALS);
+    const set = (provider?: string) => (context: CommandContext) =>
+      setCredentialsCommand(context, { file, ...(provider !== undefined && { provider }) });
+
+    expect((await run(set(), false, own)).text).toContain(
+      'Try them now: service-token-broker rotate\n',
+    );
+    await run((context) => rotateCommand(context, {}), true, own);
+    const lacking = await run((context) => statusCommand(context, { url: NOBODY }), false, own);
+    expect(lacking.text).toMatch(
+      /^ledger +none yet: run "service-token-broker rotate --token ledger"/m,
+    );
+    const one = await run(
+      (context) => statusCommand(context, { url: NOBODY, token: 'ledger' }),
+      false,
+      own,
+    );
+    expect(one.text).toContain('run "service-token-broker rotate --token ledger"');
+    const report = await run((context) => doctorCommand(context, false), false, own);
+    expect(report.text).toContain('service-token-broker credentials set --provider two');
+    expect(report.text).toContain('service-token-broker rotate --token ledger');
+
+    expect((await run(set('two'), false, own)).text).toContain(
+      'service-token-broker rotate --token ledger',
+    );
+    await run((context) => rotateCommand(context, { token: 'ledger' }), true, own);
+    expect((await run((context) => statusCommand(context, { url: NOBODY }), true, own)).ok).toBe(
+      true,
+    );
+  });
+
+  test('credentials of a provider that no token has are not written', async () => {
+    const own = await emptyBroker();
+    await expect(
+      run(
+        (context) => setCredentialsCommand(context, { file: 'none', provider: 'three' }),
+        true,
+        own,
+      ),
+    ).rejects.toMatchObject({
+      code: 'PROVIDER_NAME_UNKNOWN',
+      message: 'No token is of a provider named "three". Providers of tokens: default, two.',
+    });
+    // The file of the other tests has no provider by the name "default".
+    await expect(
+      run((context) => setCredentialsCommand(context, { file: 'none' })),
+    ).rejects.toMatchObject({
+      code: 'PROVIDER_NAME_UNKNOWN',
+      message: 'There are several providers: choose one with --provider. Configured: one, two.',
+    });
+  });
+
+  test('a peer with a token that is not configured is added, and the command says that the grant opens nothing', async () => {
+    const own = await emptyBroker();
+    const options = { role: ['token'], showSecret: true };
+    const good = await run(
+      (c) => addPeerCommand(c, 'a', { ...options, token: ['ledger'] }),
+      true,
+      own,
+    );
+    expect(good.warnings).toBe('');
+    const bad = await run(
+      (c) => addPeerCommand(c, 'b', { ...options, token: ['ledgr'] }),
+      true,
+      own,
+    );
+    expect(bad.warnings).toBe(
+      'Warning: No token is configured here by the name ledgr: the grant opens nothing until there is one. Configured: default, ledger.\n',
+    );
+  });
+});
+
+test('a peer is granted another token, and keeps its secret', async () => {
+  const own = await emptyBroker();
+  await run((c) => addPeerCommand(c, 'a', { role: ['token'], showSecret: true }), true, own);
+  const granted = await run(
+    (c) => grantPeerCommand(c, 'a', { token: ['default', 'ledger'] }),
+    false,
+    own,
+  );
+  expect(granted.text).toBe(
+    'The peer a has the roles token and the tokens default, ledger. Its secret is as it was.\n' +
+      'Running brokers follow within 300 seconds.\n',
+  );
+});
 
 describe('rotate', () => {
   test('a token by its name', async () => {

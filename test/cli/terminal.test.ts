@@ -8,6 +8,7 @@ import {
   plain,
   span,
   table,
+  wrapped,
   type Paint,
 } from '../../src/composition/terminal.js';
 
@@ -33,6 +34,13 @@ describe('a table', () => {
       '<strong>ID                ROLES  STATE</>',
     );
   });
+});
+
+test('a text is broken between words where a terminal ends, below its own beginning', () => {
+  const text = `one two ${'x'.repeat(50)} three`;
+  expect(wrapped(text, 4, 50)).toBe(`one two\n    ${'x'.repeat(50)}\n    three`);
+  expect(wrapped(text, 4, 66)).toBe(`one two ${'x'.repeat(50)}\n    three`);
+  for (const columns of [undefined, 43]) expect(wrapped(text, 4, columns)).toBe(text);
 });
 
 test('texts stand beside their labels; what is not known is left out', () => {

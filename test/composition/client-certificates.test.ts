@@ -531,11 +531,11 @@ test('a removed authority counts no more on connections that are open, not even 
 
   // One more authority takes nothing from anybody.
   await writeFile(path('ca.crt'), strange.cert + ca.cert);
-  await broker.rereadCertificate();
+  await broker.certificates?.reread();
   expect(runtime.serving.waiting()).toBe(1);
 
   await writeFile(path('ca.crt'), strange.cert);
-  await broker.rereadCertificate();
+  await broker.certificates?.reread();
   expect((await waiting).status).toBe(401);
   const refused = await ask(broker, { as: settle, agent: two });
   expect([refused.status, errorOf(refused)]).toEqual([401, 'invalid_client']);

@@ -109,14 +109,20 @@ test('a redirect is not followed, so that the token goes nowhere else', async ()
   expect(elsewhere).toBe(0);
 });
 
-test('a file that is missing: the keys are unavailable, with the reason as the cause', async () => {
-  const keys = issuerKeys(
-    trusted('http://127.0.0.1:9/', { tokenFile: join(folder, 'none') }),
-    systemClock,
-  );
-  await expect(keys.find({ alg: 'ES256', kid: 'a' })).rejects.toMatchObject({
-    code: 'KEYS_UNAVAILABLE',
-  });
+test('a file that is missing: the keys are unavailable, and the message names the file', async () => {
+  const none = join(folder, 'none');
+  const issuer = (files: object) => issuerKeys(trusted('http://127.0.0.1:9/', files), systemClock);
+  for (const [member, keys] of [
+    ['token_file', issuer({ tokenFile: none })],
+    ['ca_file', issuer({ caFile: none })],
+  ] as const) {
+    await expect(keys.find({ alg: 'ES256', kid: 'a' })).rejects.toMatchObject({
+      code: 'KEYS_UNAVAILABLE',
+      message: expect.stringContaining(
+        `its ${member} ${JSON.stringify(none)} cannot be read (ENOENT)`,
+      ),
+    });
+  }
 });
 
 test('a signal ends a request that hangs', async () => {

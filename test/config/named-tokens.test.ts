@@ -39,6 +39,20 @@ tokens:
 `;
 
 describe('tokens by name', () => {
+  test('default goes on to be of the provider of the flat settings when another is added', () => {
+    const second = 'providers: { second: { issuer: "https://b.example", credentials_secret: b } }';
+    const tokens = 'tokens: { default: {}, b: { provider: second, secret: t } }';
+    const flat = { BROKER_ISSUER: 'https://a.example', BROKER_AUDIENCE: 'https://api.example' };
+    const [first] = load(`${second}\n${tokens}`, flat).tokens;
+    expect([first.providerName, first.provider.issuer]).toEqual(['default', flat.BROKER_ISSUER]);
+    // Every other token has to say it.
+    expect(linesOf(`${second}\ntokens: { default: {}, b: { secret: t } }`, flat)).toEqual([
+      expect.stringMatching(
+        /^tokens\.b\.provider .*it is missing, and there are several providers/,
+      ),
+    ]);
+  });
+
   test('are read, each with its provider', () => {
     const { tokens, warnings } = load(PROVIDERS + TOKENS, { BROKER_ROTATION_CRON: '0 4 * * *' });
     expect(warnings).toEqual([]);

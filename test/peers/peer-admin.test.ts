@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { addPeer, listPeers, removePeer } from '../../src/peers/peer-admin.js';
+import { addPeer, grantPeer, listPeers, removePeer } from '../../src/peers/peer-admin.js';
 import { authenticate } from '../../src/peers/peer-credentials.js';
 import { createPeerDirectory } from '../../src/peers/peer-directory.js';
 import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
@@ -163,4 +163,40 @@ test('a store that is down: its error, after a limited number of attempts', asyn
     code: 'STORE_UNAVAILABLE',
   });
   expect(store.calls.putPending).toBe(8);
+});
+
+describe('other grants', () => {
+  test('replace those that a peer has, and leave its secret and the other peers alone', async () => {
+    const { admin, accepts } = setUp();
+    const { secret } = await addPeer(admin, 'orders', ['token'], ['default']);
+    await addPeer(admin, 'billing', ['token']);
+    expect(
+      await grantPeer(admin, 'orders', { tokens: ['ledger', 'mail', 'ledger'] }),
+    ).toMatchObject({
+      roles: ['token'],
+      tokens: ['ledger', 'mail'],
+    });
+    expect(await grantPeer(admin, 'orders', { roles: ['token', 'admin'] })).toMatchObject({
+      roles: ['token', 'admin'],
+      tokens: ['ledger', 'mail'],
+    });
+    expect(await accepts('orders', secret)).toBe(true);
+    const { peers } = await listPeers(admin);
+    expect(peers.find(({ id }) => id === 'billing')).toMatchObject({ tokens: ['default'] });
+  });
+
+  test('are refused for nobody, and when they are none that exist', async () => {
+    const { admin } = setUp();
+    await addPeer(admin, 'orders', ['token']);
+    const before = await listPeers(admin);
+    for (const [id, grants, code] of [
+      ['nobody', { tokens: ['ledger'] }, 'PEER_UNKNOWN'],
+      ['orders', { tokens: ['Not a name'] }, 'PEER_TOKEN_INVALID'],
+      ['orders', { roles: ['root'] }, 'PEER_ROLE_INVALID'],
+      ['orders', { roles: [] }, 'PEER_ROLE_INVALID'],
+    ] as const) {
+      await expect(grantPeer(admin, id, grants)).rejects.toMatchObject({ code });
+    }
+    expect(await listPeers(admin)).toEqual(before);
+  });
 });

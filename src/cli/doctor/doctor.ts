@@ -7,7 +7,7 @@ import {
 import { loadConfig } from '../../config/load-config.js';
 import type { CommandContext } from '../command.js';
 import { endsSoon, readServerCertificate } from '../../composition/server-certificate.js';
-import { instant, plain, show, type Paint } from '../../composition/terminal.js';
+import { instant, plain, show, wrapped, type Paint } from '../../composition/terminal.js';
 import { systemClock, type Clock } from '../../tokens/time.js';
 import {
   Examination,
@@ -57,7 +57,7 @@ export async function doctorCommand(
   const reports = await examination.reports();
   await close();
   const report = reportJson(reports);
-  show(output, report, reportLines(reports, output.paint));
+  show(output, report, reportLines(reports, output.paint, output.columns));
   return report.ok;
 }
 
@@ -250,10 +250,13 @@ const LABELS = {
 /**
  * The report for people: a line for each check that was made, with its details below it, and their counts. The checks
  * that a failed one holds up are counted, since only that one is to be fixed. Pure.
+ *
+ * @param columns how wide the terminal is. Default: lines are not broken.
  */
 export function reportLines(
   reports: readonly CheckReport[],
   paint: Paint = plain,
+  columns?: number,
 ): readonly string[] {
   const made = reports.filter(({ blockedBy }) => blockedBy === undefined);
   const width = Math.max(0, ...made.map(({ check }) => check.length));
@@ -261,9 +264,11 @@ export function reportLines(
   for (const { state, check, message, details = [], action, code } of made) {
     const [label, tone] = LABELS[state];
     const parts = [message, action, code === undefined ? undefined : `(${code})`];
-    lines.push(`${paint(tone, label)}  ${check.padEnd(width)}  ${parts.filter(Boolean).join(' ')}`);
-    const margin = ' '.repeat(label.length + width + 4);
-    for (const detail of details) lines.push(`${margin}- ${detail}`);
+    const indent = label.length + width + 4;
+    const text = wrapped(parts.filter(Boolean).join(' '), indent, columns);
+    lines.push(`${paint(tone, label)}  ${check.padEnd(width)}  ${text}`);
+    const margin = ' '.repeat(indent);
+    for (const detail of details) lines.push(`${margin}- ${wrapped(detail, indent + 2, columns)}`);
   }
   const count = (state: CheckReport['state']): number =>
     reports.filter((report) => report.state === state).length;

@@ -4,6 +4,7 @@ import { gapOfStoreRotation, type Slots } from '../../rotation/coverage.js';
 import { PENDING_GRACE } from '../../rotation/repair.js';
 import { pendingLeftover, rotationMode } from '../../rotation/rotation.js';
 import type { SecretDescription } from '../../secrets/secret-store.js';
+import { tokenArgument } from '../command.js';
 import { instant, span } from '../../composition/terminal.js';
 import { failed, ok, skipped, warning, type Finding } from './examination.js';
 import type { ExaminedBroker } from './examine-secrets.js';
@@ -76,31 +77,38 @@ export function judgeFunction(description: SecretDescription, now: number): Find
 
 /** Finds a pending version and its age. @throws {BrokerError} */
 export async function examinePending(
-  { store, token, clock }: ExaminedBroker,
+  { store, token, config, clock }: ExaminedBroker,
   description: SecretDescription,
 ): Promise<Finding> {
   const pending = pendingLeftover(description);
   const staged =
     pending === undefined ? undefined : await findVersion(store, token.secretId, pending);
-  return judgePending(description, staged?.createdAt, clock.now());
+  return judgePending(
+    description,
+    staged?.createdAt,
+    clock.now(),
+    tokenArgument(token.name, config),
+  );
 }
 
 /**
  * Whether a failed rotation has left a pending version behind. Pure.
  *
+ * @param argument of `rotate`, for its token.
  * @param stagedAt when the version got its value, in milliseconds since the Unix epoch; `undefined` if it has none.
  */
 export function judgePending(
   description: SecretDescription,
   stagedAt: number | undefined,
   now: number,
+  argument = '',
 ): Finding {
   const versionId = pendingLeftover(description);
   if (versionId === undefined) return ok('No rotation was left unfinished.');
   const since = stagedAt ?? description.changedAt;
   const age = since === undefined ? undefined : Math.max(0, now - since);
   const found = `Version ${versionId} is AWSPENDING${age === undefined ? '' : ` since ${span(age)}`}`;
-  const repair = 'Clear it: service-token-broker rotate --repair';
+  const repair = `Clear it: service-token-broker rotate${argument} --repair`;
   if (age !== undefined && age < PENDING_GRACE) {
     return warning(`${found}: a rotation may be running.`, 'Look again in a quarter of an hour.');
   }

@@ -33,6 +33,7 @@ import {
 import { errorCode } from '../../tokens/errors.js';
 import { parseServiceToken, remainingLife, type ServiceToken } from '../../tokens/service-token.js';
 import { systemClock, type Clock } from '../../tokens/time.js';
+import { tokenArgument } from '../command.js';
 import { instant, span } from '../../composition/terminal.js';
 import {
   failed,
@@ -134,6 +135,7 @@ export interface ExaminedCredentials {
 export async function examineCredentials({
   store,
   token,
+  config,
 }: ExaminedBroker): Promise<Examined<ExaminedCredentials>> {
   const { credentialsSecretId } = token;
   const configured = configuredSettings(token);
@@ -152,9 +154,11 @@ export async function examineCredentials({
     version = await store.read(credentialsSecretId);
   } catch (error) {
     if (!isStoreError(error, 'VERSION_NOT_FOUND')) throw error;
+    const several = new Set(config.tokens.map(({ providerName }) => providerName)).size > 1;
+    const provider = several ? ` --provider ${token.providerName}` : '';
     return failed(
       `The credentials secret "${credentialsSecretId}" has no value.`,
-      'Write the client credentials into it: service-token-broker credentials set',
+      `Write the client credentials into it: service-token-broker credentials set${provider}`,
     );
   }
   const { credentials, unused = [] } = parseCredentialsSecret(version.value, configured);
@@ -191,6 +195,7 @@ const KINDS = {
 export async function examineTokenSecret({
   store,
   token,
+  config,
   clock,
 }: ExaminedBroker): Promise<Examined<ExaminedTokenSecret>> {
   const tokenSecretId = token.secretId;
@@ -204,7 +209,7 @@ export async function examineTokenSecret({
       skew: token.verification.clockSkewSeconds * 1000,
     };
     return {
-      ...judgeTokenLife(current.token, clock.now(), limits),
+      ...judgeTokenLife(current.token, clock.now(), limits, tokenArgument(token.name, config)),
       value: { description, wasRead: true, current },
     };
   } catch (error) {
@@ -212,18 +217,19 @@ export async function examineTokenSecret({
     return {
       ...failed(
         `The token secret "${tokenSecretId}" holds no service token yet.`,
-        'Rotate, and see what it says: service-token-broker rotate',
+        `Rotate, and see what it says: service-token-broker rotate${tokenArgument(token.name, config)}`,
       ),
       value,
     };
   }
 }
 
-/** Whether the token can be served, and for how long. Spans in milliseconds. Pure. */
+/** Whether the token can be served, and for how long. Spans in milliseconds. Pure. @param argument of `rotate`. */
 export function judgeTokenLife(
   token: Pick<ServiceToken, 'expiresAt' | 'generatedAt'>,
   now: number,
   limits: { readonly minimumRemaining: number; readonly skew: number },
+  argument = '',
 ): Finding {
   const life = remainingLife(token, now);
   const minted = `minted ${instant(token.generatedAt)}`;
@@ -232,7 +238,7 @@ export function judgeTokenLife(
       life <= 0
         ? `The service token, ${minted}, ${span(life)}.`
         : `The service token, ${minted}, has ${span(life)} left: too little to be served.`,
-      'Rotate, and see what it says: service-token-broker rotate',
+      `Rotate, and see what it says: service-token-broker rotate${argument}`,
     );
   }
   const left = `The service token, ${minted}, has ${span(life)} left`;
