@@ -1,4 +1,5 @@
 import { createHmac, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
+import { rsaKeyPair } from '../support/rsa-key.js';
 
 /** One line of `tokens.jsonl`: a good service token, changed in one way, and the code that must come back. */
 export interface Attack {
@@ -29,12 +30,11 @@ export interface Attack {
 }
 
 const ec = () => generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const rsa = (modulusLength: number) => generateKeyPairSync('rsa', { modulusLength });
 const OWN = ec();
 const OTHER = ec();
 const STRANGER = ec();
-const RSA = rsa(2048);
-const WEAK = rsa(1024);
+const RSA = rsaKeyPair();
+const WEAK = generateKeyPairSync('rsa', { modulusLength: 1024 });
 
 export const ISSUER = 'https://issuer.example/';
 export const OTHER_ISSUER = 'https://other.example/';

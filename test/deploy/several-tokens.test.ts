@@ -16,6 +16,7 @@ import {
   deploymentBundle,
   EVERY_OPTION,
   NEEDED,
+  packageOnce,
   packageStack,
   ROOT,
   runOsls,
@@ -47,8 +48,7 @@ let stack: Stack;
 let packaged: string;
 beforeAll(async () => {
   one = await packageStack(NEEDED);
-  const { template, config, output } = await runOsls(MANY, 'dev', SEVERAL_TOKENS);
-  if (template === undefined) throw new Error(output);
+  const { template, config } = await packageOnce(MANY, 'dev', SEVERAL_TOKENS);
   many = JSON.parse(template) as Template;
   stack = drawStack(many);
   packaged = config ?? '';
@@ -73,7 +73,7 @@ describe('a stack of one token', () => {
   ])(
     '%s is what it was, to the byte',
     async (_what, parameters, digest) => {
-      const { template = '' } = await runOsls(parameters, 'dev');
+      const { template } = await packageOnce(parameters);
       expect(createHash('sha256').update(timeless(template)).digest('hex')).toBe(digest);
     },
     120_000,

@@ -1,11 +1,14 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { BASE_ENVIRONMENT, runNode } from '../support/broker-process.js';
-import { compileExample } from './example-process.js';
+import { bundleExample, compileExample } from './example-process.js';
 
-const MAIN = fileURLToPath(new URL('../../examples/mesh/dist/main.js', import.meta.url));
-
-beforeAll(() => compileExample('mesh'), 120_000);
+let main: string;
+beforeAll(async () => {
+  await compileExample('mesh');
+  const folder = await bundleExample('mesh', ['main', 'billing', 'orders', 'nightly-job']);
+  main = join(folder, 'main.js');
+}, 120_000);
 
 describe.each([
   ['with secrets', []],
@@ -14,7 +17,7 @@ describe.each([
   let lines: readonly string[];
 
   beforeAll(async () => {
-    const { code, stdout, stderr } = await runNode([MAIN, ...args], BASE_ENVIRONMENT);
+    const { code, stdout, stderr } = await runNode([main, ...args], BASE_ENVIRONMENT);
     // What it wrote tells why, if it failed.
     expect({ code, wrote: code === 0 ? '' : stderr }).toEqual({ code: 0, wrote: '' });
     lines = stdout.split('\n');

@@ -1,6 +1,9 @@
 import { spawn } from 'node:child_process';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { build, type Plugin, type PluginBuild } from 'esbuild';
 import { BASE_ENVIRONMENT, runNode } from '../support/broker-process.js';
 
 /** An example application in a process of its own. */
@@ -28,6 +31,52 @@ export async function compileExample(name: string): Promise<void> {
   const args = [compiler, '-p', folder, '--incremental', '--tsBuildInfoFile', record];
   const { code, stdout } = await runNode(args);
   if (code !== 0) throw new Error(`The example "${name}" does not compile:\n${stdout}`);
+}
+
+/**
+ * Bundles programs of an example that was compiled, each with all that it loads: an example of several processes starts in
+ * two thirds of the processor time.
+ *
+ * @returns the folder of the bundles.
+ */
+export async function bundleExample(name: string, programs: readonly string[]): Promise<string> {
+  const compiled = `${ROOT}examples/${name}/dist`;
+  const outdir = join(compiled, 'bundled');
+  await rm(outdir, { recursive: true, force: true });
+  const script = new URL('../../build/packages.mjs', import.meta.url).href;
+  const { withoutUnused } = (await import(script)) as { readonly withoutUnused: Plugin };
+  await build({
+    entryPoints: programs.map((program) => join(compiled, `${program}.js`)),
+    outdir,
+    bundle: true,
+    splitting: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    keepNames: true,
+    logLevel: 'warning',
+    plugins: [exceptAxios(withoutUnused)],
+    // CommonJS packages in the bundle load modules of Node.js with it.
+    banner: {
+      js: "import { createRequire as createRequireOfBundle } from 'node:module';\nconst require = createRequireOfBundle(import.meta.url);",
+    },
+  });
+  return outdir;
+}
+
+/** An example uses it, the command does not. */
+function exceptAxios({ name, setup }: Plugin): Plugin {
+  return {
+    name,
+    setup: (bundling: PluginBuild) =>
+      setup({
+        ...bundling,
+        onResolve: (options, resolve) =>
+          bundling.onResolve(options, (args) =>
+            args.path === '@nestjs/axios' ? undefined : resolve(args),
+          ),
+      }),
+  };
 }
 
 /** Starts `examples/NAME` on a free port and waits until it listens. */

@@ -29,6 +29,7 @@ import type { DiscoveredServer } from '../../src/provider/discovery.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { systemClock } from '../../src/tokens/time.js';
 import { answers } from '../support/provider-server.js';
+import { rsaKeyPair } from '../support/rsa-key.js';
 import { failureOf, rig } from './provider-fixture.js';
 
 describe('chooseAuthentication', () => {
@@ -202,7 +203,7 @@ class PlayedAws implements AwsProofs {
   }
 }
 
-const RSA = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
+const RSA = rsaKeyPair().privateKey;
 const P256 = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 
 describe('a KMS key', () => {
@@ -300,7 +301,7 @@ describe('a KMS key', () => {
     const aws = new PlayedAws(RSA, 'RS256');
     const tools = { clock: systemClock, aws: async () => aws };
     expect(await tryKmsKey(kms, tools)).toMatchObject({ algorithm: 'RS256' });
-    const other = new PlayedAws(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey);
+    const other = new PlayedAws(rsaKeyPair('other').privateKey);
     const mixed: AwsProofs = {
       publicKey: (id) => aws.publicKey(id),
       sign: (keyId, algorithm, input) => other.sign(keyId, algorithm, input),

@@ -2,17 +2,18 @@ import { inspect } from 'node:util';
 import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { generateKeyPairSync, sign } from 'node:crypto';
+import { sign } from 'node:crypto';
 import { judgeWorkloadToken, readProofFile } from '../../src/provider/client-proofs.js';
 import type { WorkloadCredentials } from '../../src/provider/client-credentials.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { fc } from '../support/properties.js';
 import { answers } from '../support/provider-server.js';
+import { rsaKeyPair } from '../support/rsa-key.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
 import { failureOf, rig } from './provider-fixture.js';
 
 const NOW = Date.UTC(2026, 5, 1);
-const KEY = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
+const KEY = rsaKeyPair().privateKey;
 
 function jwt(claims: object, header: object = { alg: 'RS256', kid: 'k' }): string {
   const input = [header, claims]

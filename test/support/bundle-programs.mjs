@@ -1,6 +1,6 @@
 // Runs before the tests: bundles the programs that they start as processes of their own, out of what `npm run build` has
-// built. A bundle starts in half the processor time, and there are some 400 starts.
-import { createHash } from 'node:crypto';
+// built. A bundle starts in half the processor time, and there are some 400 starts. And makes the keys of `rsa-key.ts`.
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import {
   copyFileSync,
   existsSync,
@@ -9,6 +9,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,6 +18,7 @@ import { withoutUnused } from '../../build/packages.mjs';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const dist = join(root, 'dist');
 const cache = join(root, 'node_modules/.cache/programs');
+const keys = join(root, 'node_modules/.cache/rsa-keys');
 /** Milliseconds after which bundles that are not of the present build are deleted: another run may use them. */
 const KEPT = 3_600_000;
 
@@ -37,8 +39,9 @@ const PROVIDER = ['provider.js', 'helpers/errors.js', 'adapters/memory_adapter.j
 /** Native code, and what fails in a bundle: with the AWS SDK in it, a broker on Secrets Manager answers 500. */
 const EXTERNAL = ['@aws-sdk/*', 'libsql'];
 
-/** Sets TEST_PROGRAMS to the folder of the bundles. */
+/** Sets TEST_PROGRAMS to the folder of the bundles, and TEST_RSA_KEYS to that of the keys. */
 export default async function bundlePrograms() {
+  makeKeys();
   // Tests that start processes fail then, and say why.
   if (!existsSync(join(dist, 'cli.js'))) return;
   const folder = join(cache, digest());
@@ -75,7 +78,25 @@ export default async function bundlePrograms() {
   copyFileSync(join(root, PROVIDER_FOLDER, 'package.json'), join(provider, 'package.json'));
   // The command reads its version from the package.json beside its folder.
   copyFileSync(join(root, 'package.json'), join(partial, 'package.json'));
-  // A run that started together with this one may have been faster.
+  rename(partial, folder);
+}
+
+/** Two RSA keys of 2048 bits, which later runs use again. */
+function makeKeys() {
+  process.env['TEST_RSA_KEYS'] = keys;
+  if (existsSync(keys)) return;
+  const partial = `${keys}.${process.pid}`;
+  mkdirSync(partial, { recursive: true });
+  for (const name of ['one', 'other']) {
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
+    writeFileSync(join(partial, `${name}.pem`), pem, { mode: 0o600 });
+  }
+  rename(partial, keys);
+}
+
+/** A run that started together with this one may have been faster. */
+function rename(partial, folder) {
   if (existsSync(folder)) rmSync(partial, { recursive: true });
   else renameSync(partial, folder);
 }

@@ -1,7 +1,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { exportJWK, generateKeyPair, importJWK, type JWK, jwtVerify, SignJWT } from 'jose';
+import type { KeyObject } from 'node:crypto';
+import { exportJWK, importJWK, type JWK, jwtVerify, SignJWT } from 'jose';
 import { type Answer, answers, type ReceivedRequest } from './provider-answers.js';
+import { rsaKeyPair } from './rsa-key.js';
 
 export { type Answer, answers, LOST, type ReceivedRequest } from './provider-answers.js';
 
@@ -247,15 +249,13 @@ function formDecode(text: string): string | undefined {
   return new URLSearchParams(`v=${text}`).get('v') ?? undefined;
 }
 
-let keys: Promise<{ privateKey: CryptoKeyLike; jwk: JWK & { kid: string } }> | undefined;
+let keys: Promise<{ privateKey: KeyObject; jwk: JWK & { kid: string } }> | undefined;
 
-type CryptoKeyLike = Awaited<ReturnType<typeof generateKeyPair>>['privateKey'];
-
-// One pair for all servers of a test file: making an RSA key is the slowest thing here.
 function signingKeys(): NonNullable<typeof keys> {
-  keys ??= generateKeyPair('RS256').then(async ({ privateKey, publicKey }) => ({
-    privateKey,
-    jwk: { ...(await exportJWK(publicKey)), kid: 'provider-1', alg: 'RS256', use: 'sig' },
-  }));
+  keys ??= (async () => {
+    const { privateKey, publicKey } = rsaKeyPair();
+    const jwk = await exportJWK(publicKey);
+    return { privateKey, jwk: { ...jwk, kid: 'provider-1', alg: 'RS256', use: 'sig' } };
+  })();
   return keys;
 }

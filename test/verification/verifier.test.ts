@@ -1,11 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { exportJWK, SignJWT } from 'jose';
 import {
   createStaticKeySet,
   SIGNATURE_ALGORITHMS,
   type IssuerOptions,
   type Principal,
 } from '../../src/verification/index.js';
+import { rsaKeyPair } from '../support/rsa-key.js';
 import { createSigner } from './support/signer.js';
 import { ISSUER, useTokenBench } from './support/token-bench.js';
 
@@ -53,21 +54,21 @@ describe('accepted', () => {
   });
 
   test.each(SIGNATURE_ALGORITHMS)('%s', async (alg) => {
-    const own = await createSigner('own', alg);
+    const own = await createSigner('own', alg, 'one');
     const verifier = bench().createVerifier({
       algorithms: [alg],
       keys: createStaticKeySet({ keys: [own.jwk] }),
     });
     const token = await own.sign(bench().serviceClaims());
     expect((await verifier.verify(token)).keyId).toBe('own');
-    const other = await createSigner('own', alg);
+    const other = await createSigner('own', alg, 'other');
     await expect(verifier.verify(await other.sign(bench().serviceClaims()))).rejects.toMatchObject({
       code: 'TOKEN_SIGNATURE_INVALID',
     });
   });
 
   test('one RSA key without an algorithm of its own, for each algorithm that fits', async () => {
-    const { publicKey, privateKey } = await generateKeyPair('RS256', { extractable: true });
+    const { publicKey, privateKey } = rsaKeyPair();
     const jwk = { ...(await exportJWK(publicKey)), kid: 'rsa' };
     const verifier = bench().createVerifier({ keys: createStaticKeySet({ keys: [jwk] }) });
     const token = await new SignJWT(bench().serviceClaims())

@@ -1,9 +1,11 @@
-import { spawn } from 'node:child_process';
+import { afterAll } from '@jest/globals';
+import { fork, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Template } from './template.js';
 
@@ -116,40 +118,84 @@ export async function runOsls(
   }
 }
 
-async function run(
+function run(
   folder: string,
   parameters: Parameters,
   stage: string,
 ): Promise<Pick<Packaged, 'code' | 'output'>> {
-  const { bin } = JSON.parse(await readFile(OSLS, 'utf8')) as { bin: { osls: string } };
   const given = Object.entries(parameters).map(([name, value]) => `--param=${name}=${value}`);
-  const child = spawn(
-    process.execPath,
-    [join(dirname(OSLS), bin.osls), 'package', '--stage', stage, ...given],
-    {
-      cwd: folder,
-      // Nothing of the machine's own settings for AWS, and nothing written into anybody's home. Compiling osls's own
-      // schemas takes most of its time: that is done once.
-      env: { PATH: process.env['PATH'], HOME: folder, SLS_SCHEMA_CACHE_BASE_DIR: OSLS_CACHE },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      output += text;
-    });
-  }
-  const code = await new Promise<number>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (exitCode) => resolve(exitCode ?? -1));
+  const turn = last.then(() => runIn(folder, ['package', '--stage', stage, ...given]));
+  last = turn.catch(() => undefined);
+  return turn;
+}
+
+/** One at a time. */
+let last: Promise<unknown> = Promise.resolve();
+let osls: ChildProcess | undefined;
+afterAll(() => {
+  osls?.disconnect();
+  osls = undefined;
+});
+
+async function runIn(
+  folder: string,
+  args: readonly string[],
+): Promise<Pick<Packaged, 'code' | 'output'>> {
+  osls ??= fork(fileURLToPath(new URL('osls-process.cjs', import.meta.url)), {
+    execArgv: [],
+    // Nothing of the machine's own settings for AWS, and nothing written into anybody's home. Compiling osls's own
+    // schemas takes most of its time: that is done once.
+    env: { PATH: process.env['PATH'], SLS_SCHEMA_CACHE_BASE_DIR: OSLS_CACHE },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
-  return { code, output };
+  const child = osls;
+  const ended = new AbortController();
+  const { signal } = ended;
+  child.send({ folder, args });
+  try {
+    return await Promise.race([
+      once(child, 'message', { signal }).then(
+        ([answer]) => answer as Pick<Packaged, 'code' | 'output'>,
+      ),
+      once(child, 'exit', { signal }).then(([code]) => {
+        osls = undefined;
+        throw new Error(`osls ended itself with ${String(code)}`);
+      }),
+    ]);
+  } finally {
+    ended.abort();
+  }
 }
 
 /**
- * The template of the stack. Packaging takes seconds, and several test files ask for the same: what was packaged once is
- * kept, under a name made of everything that goes into it.
+ * What was packaged. Packaging takes seconds, and several test files ask for the same: what was packaged once is kept,
+ * under a name made of everything that goes into it.
+ *
+ * @param config as of {@link runOsls}.
+ * @throws when osls refuses.
+ */
+export async function packageOnce(
+  parameters: Parameters,
+  stage = 'dev',
+  config?: string,
+): Promise<{ readonly template: string; readonly config?: string }> {
+  const cached = join(CACHE, `${await digestOf(parameters, stage, config)}.json`);
+  const known = await readFile(cached, 'utf8').catch(() => undefined);
+  if (known !== undefined) {
+    return JSON.parse(known) as { readonly template: string; readonly config?: string };
+  }
+  const { code, output, template, config: packaged } = await runOsls(parameters, stage, config);
+  if (template === undefined) throw new Error(`osls package failed with ${code}:\n${output}`);
+  const result = { template, ...(packaged === undefined ? {} : { config: packaged }) };
+  const partial = `${cached}.${process.pid}`;
+  await mkdir(CACHE, { recursive: true });
+  await writeFile(partial, JSON.stringify(result));
+  await rename(partial, cached);
+  return result;
+}
+
+/**
+ * The template of the stack.
  *
  * @param stage default: `dev`.
  */
@@ -158,15 +204,7 @@ export async function packageStack(
   stage = 'dev',
   config?: string,
 ): Promise<Template> {
-  const cached = join(CACHE, `${await digestOf(parameters, stage, config)}.json`);
-  const known = await readFile(cached, 'utf8').catch(() => undefined);
-  if (known !== undefined) return JSON.parse(known) as Template;
-  const { code, output, template } = await runOsls(parameters, stage, config);
-  if (template === undefined) throw new Error(`osls package failed with ${code}:\n${output}`);
-  const partial = `${cached}.${process.pid}`;
-  await mkdir(CACHE, { recursive: true });
-  await writeFile(partial, template);
-  await rename(partial, cached);
+  const { template } = await packageOnce(parameters, stage, config);
   return JSON.parse(template) as Template;
 }
 
@@ -195,7 +233,7 @@ async function digestOf(
   stage: string,
   config: string | undefined,
 ): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify({ parameters, stage, config }));
+  const hash = createHash('sha256').update(JSON.stringify([parameters, stage, config]));
   if (config !== undefined) hash.update(await readFile(await deploymentBundle()));
   const parts = await readdir(join(ROOT, 'deploy'), { recursive: true, withFileTypes: true });
   const files = parts

@@ -9,6 +9,7 @@ import {
 } from '../../../src/secrets/aws/aws-client-proofs.js';
 import { BrokerError } from '../../../src/tokens/errors.js';
 import { fc } from '../../support/properties.js';
+import { rsaKeyPair } from '../../support/rsa-key.js';
 import { expectNoCanary } from './leaks.js';
 import {
   answer,
@@ -20,7 +21,7 @@ import {
 } from './scripted-endpoint.js';
 
 const ARN = 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
-const RSA = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const RSA = rsaKeyPair();
 const P256 = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const INPUT = Buffer.from('header.payload');
 

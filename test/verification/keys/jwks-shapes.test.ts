@@ -15,16 +15,16 @@ const signers = {} as Record<'rsa' | 'otherRsa' | 'ec' | 'otherEc' | 'p384' | 'e
 const bare = {} as Record<keyof typeof signers, Key>;
 
 beforeAll(async () => {
-  const wanted: [keyof typeof signers, SignatureAlgorithm][] = [
-    ['rsa', 'RS256'],
-    ['otherRsa', 'RS256'],
+  const wanted: [keyof typeof signers, SignatureAlgorithm, ('one' | 'other')?][] = [
+    ['rsa', 'RS256', 'one'],
+    ['otherRsa', 'RS256', 'other'],
     ['ec', 'ES256'],
     ['otherEc', 'ES256'],
     ['p384', 'ES384'],
     ['ed', 'EdDSA'],
   ];
-  for (const [name, alg] of wanted) {
-    signers[name] = await createSigner('k', alg);
+  for (const [name, alg, rsa] of wanted) {
+    signers[name] = await createSigner('k', alg, rsa);
     const { kid: _kid, alg: _alg, use: _use, ...members } = signers[name].jwk;
     bare[name] = members;
   }
