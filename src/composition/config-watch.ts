@@ -74,6 +74,7 @@ export class ConfigWatch extends FileWatch {
       text = readConfigText(file.path);
     } catch (error) {
       this.#refuse(unreadable(error), [`${file.path}: ${unreadable(error)}`]);
+      this.readAgain();
       return;
     }
     const digest = digestText(text);
@@ -101,8 +102,10 @@ export class ConfigWatch extends FileWatch {
       if (waiting !== this.#waiting) observer?.waiting?.(atNextStart);
       this.#waiting = waiting;
     } catch (error) {
-      // Not its text, but the thread or what applies it.
-      this.#refuse(digest, [`${file.path} could not be used (${errorCode(error)})`]);
+      // Not its text, but the thread or what applies it: SIGHUP tries the same text once more.
+      this.#refuse(`${digest} not judged`, [
+        `${file.path} could not be used (${errorCode(error)})`,
+      ]);
     }
   }
 

@@ -43,6 +43,11 @@ export abstract class FileWatch {
     await this.reread();
   }
 
+  /** Lets the next check read the files although they have not changed: what kept them from being read may pass. */
+  protected readAgain(): void {
+    this.#read = '';
+  }
+
   /** Reads the files now, whether they have changed or not; one time after the other. Never rejects. */
   reread(): Promise<void> {
     this.#reading = this.#reading.then(() => this.read());

@@ -221,6 +221,22 @@ describe('a file that is followed', () => {
     expect(await failing.checks()).toEqual([['applied', 2], ['corrected']]);
   });
 
+  test('what could not be judged is judged once more when it is asked for, with the same text', async () => {
+    let fails = true;
+    const { path, checks, reread } = await follow({
+      decide: (changed) => {
+        if (fails) throw new Error('no thread');
+        return decideChange(changed);
+      },
+    });
+    await checks();
+    await writeFile(path, TWO);
+    expect(await checks(4)).toEqual([['mistaken', expect.stringMatching(/could not be used/)]]);
+    fails = false;
+    expect(await checks(4)).toEqual([]);
+    expect(await reread()).toEqual([['apply', 'orders', 'settle'], ['applied', 2], ['corrected']]);
+  });
+
   test('it checks every second until it is stopped', async () => {
     const { watch, clock, path } = await follow();
     await writeFile(path, TWO);
