@@ -340,7 +340,7 @@ async function waitingRows(build, flags, tell) {
       measured: `SKIPPED: ${limit ?? 'unknown'} descriptors (ulimit -n)`,
     }));
   }
-  const scene = await setScene(build);
+  const scene = await setScene(build, { BROKER_MAX_CONNECTIONS: String(WAITERS * 1.5) });
   const waiting = forked('./waiting-peers.js');
   let broker;
   const reached = [];

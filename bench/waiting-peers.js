@@ -58,7 +58,11 @@ async function measure({ url, authorization, count }) {
       ),
     );
   }
-  await untilHeld(url, count);
+  const early = Promise.race(waits).then(({ status }) => {
+    throw new Error(`A peer that should wait was answered by ${status} at once.`);
+  });
+  await Promise.race([untilHeld(url, count), early]);
+  early.catch(() => undefined);
   const rotated = await send('/v1/rotate?revoke_cached=true', {
     method: 'POST',
     headers: { authorization },

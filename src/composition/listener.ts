@@ -1,3 +1,4 @@
+import { constants } from 'node:crypto';
 import { close, open, readFileSync } from 'node:fs';
 import {
   createServer,
@@ -103,7 +104,7 @@ type TrackedSocket = Socket & { [CONNECTION]?: Connection };
  *
  * - A request whose head or body has not arrived after `requestTimeoutMs` gets 408, and its connection is closed.
  * - A caller that reads nothing of its answer for that long is disconnected.
- * - With TLS, a handshake may take as long as a request. Client certificates are asked for where there are authorities
+ * - With TLS, a handshake may take as long as a request, and is not repeated (no renegotiation). Client certificates are asked for where there are authorities
  *   for them, and never demanded: the endpoints decide what they prove.
  * - More than one `Host`, or an invalid one, is refused with 400 (RFC 9112 §3.2), and so is more than one
  *   `Content-Type` (RFC 9110 §5.3): a proxy in front of the broker may have read the other one.
@@ -241,7 +242,9 @@ function createSecureServer(
 }
 
 function secureContextOf({ certificate, key, clientCa }: ServerCertificate): SecureContextOptions {
-  const context = { cert: certificate, key, minVersion: 'TLSv1.2' } as const;
+  // A second handshake may bring another client certificate, and Node keeps the judgement of the first one.
+  const secureOptions = constants.SSL_OP_NO_RENEGOTIATION;
+  const context = { cert: certificate, key, minVersion: 'TLSv1.2', secureOptions } as const;
   return clientCa === undefined ? context : { ...context, ca: clientCa };
 }
 

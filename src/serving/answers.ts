@@ -124,6 +124,7 @@ export const MetadataBody = told(
       z.array(z.string()),
       'Empty: there is no authorization endpoint.',
     ),
+    introspection_endpoint: z.optional(z.string()),
     scopes_supported: z.optional(
       told(z.array(z.string()), 'The scopes of the service tokens, where they are known.'),
     ),

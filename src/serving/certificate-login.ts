@@ -125,7 +125,9 @@ export class CertificateLogin {
     }
     const certificate = presented.get(socket);
     if (certificate === undefined) return undefined;
-    if (certificate.endsAt <= this.#options.clock.now()) return { refusal: 'certificate_expired' };
+    // An end that cannot be read is no end in the future.
+    if (!(certificate.endsAt > this.#options.clock.now()))
+      return { refusal: 'certificate_expired' };
     if (!certificate.isTrusted) return { refusal: 'certificate_untrusted' };
     const known = this.#found.get(certificate);
     if (known?.table === table) return known.proof;
@@ -162,7 +164,8 @@ function readCertificate(socket: Socket): PresentedCertificate | undefined {
   // Without one a resumed connection is "authorized", too.
   if (certificate === undefined) return undefined;
   return {
-    isTrusted: socket.authorized,
+    // The second is that of the last handshake, whatever was found before.
+    isTrusted: socket.authorized && !socket.authorizationError,
     endsAt: Date.parse(certificate.validTo),
     names: alternativeNames(certificate.subjectAltName),
   };

@@ -175,6 +175,8 @@ interface MetadataOptions {
   readonly offersWait: boolean;
   /** Whether peers may log in with client certificates. Default: no. */
   readonly takesCertificates?: () => boolean;
+  /** Whether tokens are introspected. Default: no. */
+  readonly introspects?: boolean;
 }
 
 /** A host name, an IPv4 address or an IPv6 address in brackets, with an optional port. */
@@ -198,10 +200,12 @@ export class MetadataEndpoint implements Endpoint {
   readonly #tokens: MetadataOptions['tokens'];
   readonly #offersWait: boolean;
   readonly #takesCertificates: () => boolean;
+  readonly #introspects: boolean;
 
   constructor(options: MetadataOptions) {
     this.#offersWait = options.offersWait;
     this.#takesCertificates = options.takesCertificates ?? (() => false);
+    this.#introspects = options.introspects === true;
     this.#publicUrl = options.publicUrl?.replace(/\/+$/, '');
     this.#publicPath = pathWithin(this.#publicUrl);
     this.#tokens = options.tokens;
@@ -231,6 +235,7 @@ export class MetadataEndpoint implements Endpoint {
       grant_types_supported: ['client_credentials'],
       // Required by RFC 8414 §2, and empty: there is no authorization endpoint.
       response_types_supported: [],
+      ...(this.#introspects && { introspection_endpoint: `${issuer}/oauth2/introspect` }),
       ...(scopes.length > 0 && { scopes_supported: [...scopes] }),
       ...(this.#offersWait && { service_token_broker_max_wait_seconds: MAX_WAIT_SECONDS }),
     });

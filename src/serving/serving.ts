@@ -179,6 +179,7 @@ export function createServing(options: ServingOptions): Serving {
         tokens,
         offersWait: waiting.isOffered,
         takesCertificates: () => login.takesCertificates?.() === true,
+        introspects: receivers !== undefined,
       }),
       observer,
     ),

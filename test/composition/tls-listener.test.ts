@@ -218,3 +218,22 @@ describe('another certificate', () => {
     expect(await get(port, agent)).toBe('keep-alive');
   });
 });
+
+test('a second handshake, which could bring another client certificate, is refused', async () => {
+  const { port } = await listen({ tls: certificateOf(OLD, OLD.cert) });
+  const socket = connect({
+    host: '127.0.0.1',
+    port,
+    ca: OLD.cert,
+    cert: OLD.cert,
+    key: OLD.key,
+    maxVersion: 'TLSv1.2',
+  });
+  closing.push(() => socket.destroy());
+  await once(socket, 'secureConnect');
+  const outcome = new Promise((resolve) => {
+    socket.once('error', (error) => resolve(error.message));
+    socket.renegotiate({ rejectUnauthorized: true }, (error) => resolve(error ?? 'repeated'));
+  });
+  expect(await outcome).toMatch(/no renegotiation/i);
+});

@@ -14,7 +14,10 @@ import { startDevBroker, type DevBroker } from '../support/dev-broker.js';
 const run = promisify(execFile);
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** How the one example in a language is run, in an empty folder. */
+/** The section of the page with the one example in a language. */
+const SECTIONS: Readonly<Record<string, string>> = { sh: 'curl', python: 'Python', go: 'Go' };
+
+/** How that example is run, in an empty folder. */
 const LANGUAGES: Readonly<
   Record<string, (folder: string, code: string) => Promise<readonly [string, ...string[]]>>
 > = {
@@ -63,7 +66,9 @@ describe.each(languages)('the example in %s', (language) => {
 
   beforeAll(async () => {
     const page = await readFile(here('../../docs/other-languages.md'), 'utf8');
-    const found = [...page.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)].filter(
+    const [, rest = ''] = page.split(`\n## ${SECTIONS[language]}\n`);
+    const [section = ''] = rest.split('\n## ');
+    const found = [...section.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)].filter(
       ([, named]) => named === language,
     );
     expect(found).toHaveLength(1);

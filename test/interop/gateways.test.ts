@@ -107,11 +107,15 @@ describe.each(languages)('a service in %s', (language) => {
     service = (await SERVICES[language]?.()) ?? '';
   }, 300_000);
 
-  describe.each(GATEWAYS)('behind $name', ({ name, start, withoutBroker }) => {
+  describe.each(GATEWAYS)('behind $name', ({ name, start, withoutBroker, passesChallenge }) => {
     let gateway: Gateway;
-    const startBehind = async (asked: string, own: string): Promise<Gateway> => {
+    const startBehind = async (
+      asked: string,
+      own: string,
+      change?: (documented: string) => string,
+    ): Promise<Gateway> => {
       const surroundings = { folder: join(folder, language, name, own), service, broker: asked };
-      const behind = await start(surroundings);
+      const behind = await start({ ...surroundings, ...(change && { change }) });
       started.push(behind);
       return behind;
     };
@@ -176,6 +180,22 @@ describe.each(languages)('a service in %s', (language) => {
           expect.stringContaining('error="invalid_token"'),
         ]);
       }
+    });
+
+    test('is not reached with a token that may not do this', async () => {
+      const strict = await startBehind(new URL(broker.url).host, 'strict', (documented) => {
+        expect(documented).toContain('&allow=customer');
+        return documented.replace('&allow=customer', '&allow=customer&scope=orders');
+      });
+      const allowed = issuer.serviceToken({ scopes: ['orders'] });
+      expect((await call(strict, allowed)).status).toBe(200);
+      const { status, said, challenge } = await call(strict, issuer.serviceToken(), FORGED);
+      expect([status, said]).toEqual([403, undefined]);
+      // The challenge of RFC 6750 §3.1, which nginx keeps to itself.
+      expect(challenge).toEqual(
+        passesChallenge ? expect.stringMatching(/insufficient_scope.*scope="orders"/) : undefined,
+      );
+      strict.stop();
     });
 
     test('is not reached with two tokens', async () => {

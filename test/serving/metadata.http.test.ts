@@ -41,6 +41,16 @@ describe.each(SERVERS)('the metadata on %s', (server) => {
     });
   });
 
+  test('names the introspection endpoint where there is one', async () => {
+    // It is known by what is configured, not by what can be read.
+    const receivers = { get: () => Promise.reject(new Error('No answer.')), peek: () => undefined };
+    running = await startApp(createBroker({ receivers }).serving, server);
+    const headers = { host: 'broker.internal' };
+    expect(JSON.parse((await send(running.port, 'GET', PATH, headers)).text)).toMatchObject({
+      introspection_endpoint: 'http://broker.internal/oauth2/introspect',
+    });
+  });
+
   test('while the store fails, only the scopes that only the token has are missing', async () => {
     const broker = createBroker({ scope: 'a b' });
     broker.store.before = () => {

@@ -59,6 +59,8 @@ const MALFORMED = [
   '/a#allow=customer',
 ];
 
+const METHODS = ['HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND', 'TRACE'];
+
 let folder = '';
 let issuer: TestIssuer;
 let broker: RunningBroker;
@@ -88,13 +90,17 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function startBehind(own: string, line: string): Promise<Gateway> {
+async function startBehind(
+  own: string,
+  line: string,
+  asked = new URL(broker.url).host,
+): Promise<Gateway> {
   if (envoy === undefined) throw new Error('There is no Envoy.');
   const { port } = service.address() as AddressInfo;
   const gateway = await envoy.start({
     folder: join(folder, own),
     service: `127.0.0.1:${port}`,
-    broker: new URL(broker.url).host,
+    broker: asked,
     change: (documented) => {
       expect(documented).toContain(DOCUMENTED);
       return documented.replace(DOCUMENTED, line);
@@ -111,10 +117,11 @@ async function ask(
   target: string,
   token: string,
   more: readonly string[] = [],
+  method = 'GET',
 ): Promise<number> {
   const socket = connect(port, '127.0.0.1');
   const lines = [
-    `GET ${target} HTTP/1.1`,
+    `${method} ${target} HTTP/1.1`,
     'Host: shop.example',
     `Authorization: Bearer ${token}`,
     'Connection: close',
@@ -159,12 +166,41 @@ async function ask(
         expect(reached).toEqual([]);
       });
 
+      test.each(METHODS)('%s is judged as any other method', async (method) => {
+        const body = ['Transfer-Encoding: chunked', '', '5', 'hello', '0'];
+        for (const more of [[], body]) {
+          reached = [];
+          const of = (token: string): Promise<number> => ask(gateway, '/', token, more, method);
+          expect(await of(issuer.serviceToken())).toBe(200);
+          expect(reached).toHaveLength(1);
+          expect(await of(issuer.customerToken())).toBe(403);
+          expect(reached).toHaveLength(1);
+        }
+      });
+
+      test('a method that HTTP does not have reaches nobody', async () => {
+        reached = [];
+        expect(await ask(gateway, '/', issuer.serviceToken(), [], 'PURGE')).toBe(404);
+        expect(reached).toEqual([]);
+      });
+
       test('a header that some services take for one of ours is refused', async () => {
         reached = [];
         const forged = ['X_Principal_Kind: customer'];
         expect(await ask(gateway, '/', issuer.serviceToken(), forged)).toBe(400);
         expect(reached).toEqual([]);
       });
+    });
+
+    test('a broker that does not answer in time lets nobody pass', async () => {
+      const silent = createServer(() => {});
+      await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+      const { port } = silent.address() as AddressInfo;
+      const gateway = await startBehind('silent', DOCUMENTED, `127.0.0.1:${port}`);
+      expect(await ask(gateway, '/', issuer.serviceToken())).toBe(503);
+      expect(reached).toEqual([]);
+      silent.closeAllConnections();
+      silent.close();
     });
 
     test.each([

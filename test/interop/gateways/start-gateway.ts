@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { serveHttp, type RunningBroker } from '../../../src/composition/http-server.js';
@@ -29,11 +30,14 @@ export interface Gateway {
   stop(): void;
 }
 
-/** How a gateway is started, and what it answers when the broker does not. */
+/** How a gateway is started, and what it does. */
 export interface GatewayKind {
   readonly name: string;
   readonly start: (surroundings: Surroundings) => Promise<Gateway>;
+  /** The status of its answer when the broker does not answer. */
   readonly withoutBroker: number;
+  /** Whether it passes the challenge of a 403 on. That of a 401 each does. */
+  readonly passesChallenge: boolean;
 }
 
 /** A broker that gateways may ask about the tokens of an issuer. */
@@ -67,7 +71,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** The one block in a language below a heading of the page. */
+/** The one block in a language below a heading of docs/gateways.md. */
 async function documented(
   heading: string,
   language: string,
@@ -84,11 +88,30 @@ async function documented(
   return change(block[1]).replaceAll('SERVICE', service).replaceAll('BROKER', broker);
 }
 
-/** Starts a program, and waits until it answers HTTP at its port. */
+/** Whether what listens at a port answers HTTP; Traefik has no route for the first moment. */
+const answers = (port: number): Promise<boolean> =>
+  fetch(`http://127.0.0.1:${port}`).then(
+    ({ status }) => status !== 404,
+    () => false,
+  );
+
+/** Whether anything listens at a port. */
+const listens = (port: number): Promise<boolean> => {
+  const socket = connect(port, '127.0.0.1');
+  return once(socket, 'connect')
+    .then(
+      () => true,
+      () => false,
+    )
+    .finally(() => socket.destroy());
+};
+
+/** Starts a program, and waits until it is up. */
 async function startListening(
   program: string,
   args: readonly string[],
   port: number,
+  isUp: (port: number) => Promise<boolean> = answers,
 ): Promise<Gateway> {
   const child: ChildProcess = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   let ended: Error | undefined;
@@ -96,11 +119,7 @@ async function startListening(
   child.once('exit', (code) => (ended = new Error(`${program} ended with ${code}.`)));
   for (let attempt = 0; attempt < 600; attempt += 1) {
     if (ended !== undefined) throw ended;
-    const isUp = await fetch(`http://127.0.0.1:${port}`).then(
-      () => true,
-      () => false,
-    );
-    if (isUp) return { port, stop: () => child.kill() };
+    if (await isUp(port)) return { port, stop: () => child.kill() };
     await new Promise((resolve) => {
       setTimeout(resolve, 50);
     });
@@ -138,7 +157,7 @@ export function envoyCluster(name: string, address: string): object {
   };
 }
 
-/** What {@link startEnvoyWith} needs to know of a listener. */
+/** A listener of Envoy's. */
 export interface EnvoyListener {
   /** Members of its HTTP connection manager. */
   readonly manager: object;
@@ -181,7 +200,7 @@ export async function startEnvoyWith(
   const path = join(folder, 'envoy.json');
   await writeFile(path, JSON.stringify({ static_resources: { listeners, clusters } }));
   const args = ['-c', path, '--disable-hot-restart', '--concurrency', '1', '-l', 'error'];
-  return startListening(program, args, port);
+  return startListening(program, args, port, transportSocket === undefined ? answers : listens);
 }
 
 async function startEnvoy(program: string, surroundings: Surroundings): Promise<Gateway> {
@@ -206,18 +225,20 @@ async function startTraefik(program: string, surroundings: Surroundings): Promis
   return startListening(program, args, port);
 }
 
-const STARTS = {
-  nginx: { variable: 'INTEROP_NGINX', start: startNginx, withoutBroker: 500 },
-  Envoy: { variable: 'INTEROP_ENVOY', start: startEnvoy, withoutBroker: 503 },
-  Traefik: { variable: 'INTEROP_TRAEFIK', start: startTraefik, withoutBroker: 500 },
-} as const;
+const KINDS: readonly (readonly [
+  variable: string,
+  start: (program: string, surroundings: Surroundings) => Promise<Gateway>,
+  kind: Omit<GatewayKind, 'start'>,
+])[] = [
+  ['INTEROP_NGINX', startNginx, { name: 'nginx', withoutBroker: 500, passesChallenge: false }],
+  ['INTEROP_ENVOY', startEnvoy, { name: 'Envoy', withoutBroker: 503, passesChallenge: true }],
+  ['INTEROP_TRAEFIK', startTraefik, { name: 'Traefik', withoutBroker: 500, passesChallenge: true }],
+];
 
 /** The gateways that are here: run.sh names the program of each, or says that it is skipped. */
-export const GATEWAYS: readonly GatewayKind[] = Object.entries(STARTS).flatMap(
-  ([name, { variable, start, withoutBroker }]) => {
-    const program = process.env[variable];
-    return program === undefined
-      ? []
-      : [{ name, withoutBroker, start: (surroundings) => start(program, surroundings) }];
-  },
-);
+export const GATEWAYS: readonly GatewayKind[] = KINDS.flatMap(([variable, start, kind]) => {
+  const program = process.env[variable];
+  return program === undefined
+    ? []
+    : [{ ...kind, start: (surroundings) => start(program, surroundings) }];
+});
