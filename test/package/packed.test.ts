@@ -391,7 +391,9 @@ describe('the tarball of the broker', () => {
   test('holds what users need, and nothing else', () => {
     const wrong = files.filter(
       (file) =>
-        !/^dist\/(?:cli|main|server|lambda|config-reader|(?:cli|doors)\/[\w.-]+)\.js(?:\.map)?$/.test(file) &&
+        !/^dist\/(?:cli|main|server|lambda|config-reader|(?:cli|doors)\/[\w.-]+)\.js(?:\.map)?$/.test(
+          file,
+        ) &&
         !/^types\/[\w./-]+\.d\.ts(?:\.map)?$/.test(file) &&
         !/^src\/[\w./-]+\.ts$/.test(file) &&
         ![
