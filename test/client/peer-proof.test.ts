@@ -17,7 +17,7 @@ import {
   type PeerOptions,
 } from '../../src/client/index.js';
 import { fc } from '../support/properties.js';
-import { selfSignedCertificate } from './attachment/support/certificate.js';
+import { selfSignedCertificate } from '../support/certificates.js';
 import { failureOf, requireHarmless, rig, type Rig } from './client-fixture.js';
 
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';

@@ -9,7 +9,7 @@ import {
   type ServiceTokenClient,
 } from '../../src/client/service-token-client.js';
 import { SteppingClock } from '../provider/stepping-clock.js';
-import { selfSignedCertificate } from './attachment/support/certificate.js';
+import { selfSignedCertificate } from '../support/certificates.js';
 import { TIMEOUT } from './client-fixture.js';
 
 type Certificate = ReturnType<typeof selfSignedCertificate>;

@@ -9,7 +9,7 @@ import { fetchWithFiles, issuerKeys } from '../../src/composition/issuer-keys.js
 import type { TrustedIssuer } from '../../src/peers/identities.js';
 import { createOfflineTestIssuer } from '../../src/testing/index.js';
 import { systemClock } from '../../src/tokens/time.js';
-import { selfSignedCertificate } from '../client/attachment/support/certificate.js';
+import { selfSignedCertificate } from '../support/certificates.js';
 
 let folder = '';
 const servers: (HttpServer | HttpsServer)[] = [];

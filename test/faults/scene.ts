@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll } from '@jest/globals';
 import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { createLocalJWKSet, decodeJwt, jwtVerify, type JSONWebKeySet } from 'jose';
-import { selfSignedCertificate } from '../client/attachment/support/certificate.js';
+import { selfSignedCertificate } from '../support/certificates.js';
 import {
   BASE_ENVIRONMENT,
   CLI,

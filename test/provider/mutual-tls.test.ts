@@ -11,7 +11,7 @@ import type { CertificateCredentials } from '../../src/provider/client-credentia
 import { exchangeWith, judgeCertificate, loadCertificate } from '../../src/provider/mutual-tls.js';
 import { boundedFetch } from '../../src/provider/provider-http.js';
 import { systemClock } from '../../src/tokens/time.js';
-import { selfSignedCertificate } from '../client/attachment/support/certificate.js';
+import { selfSignedCertificate } from '../support/certificates.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
 import { failureOf, rig } from './provider-fixture.js';
 

@@ -69,6 +69,25 @@ export function makeCertificate(options: CertificateOptions = {}): MadeCertifica
   };
 }
 
+/**
+ * A self-signed certificate for 127.0.0.1 and localhost, and its key.
+ *
+ * @param commonName its subject's CN; two that a server is to trust need different ones.
+ * @param days from when until when it is valid, in days from now.
+ */
+export function selfSignedCertificate(
+  commonName?: string,
+  days?: readonly [from: number, until: number],
+): Pick<MadeCertificate, 'key' | 'cert'> {
+  const { key, cert } = makeCertificate({
+    dns: ['localhost'],
+    addresses: ['127.0.0.1'],
+    ...(commonName !== undefined && { commonName }),
+    ...(days && { days }),
+  });
+  return { key, cert };
+}
+
 const ECDSA_WITH_SHA256 = Buffer.from('300a06082a8648ce3d040302', 'hex');
 const PURPOSES = { server: '2b06010505070301', client: '2b06010505070302' } as const;
 

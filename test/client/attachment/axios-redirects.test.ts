@@ -6,7 +6,7 @@ import axios, { type AxiosRequestConfig } from 'axios';
 import { RedirectWatch } from '../../../src/client/attachment/send-attached.js';
 import { attachAuthorization, runInCallContext } from '../../../src/client/index.js';
 import { redirectingTo, startCallee, type Callee } from './support/callee.js';
-import { selfSignedCertificate } from './support/certificate.js';
+import { selfSignedCertificate } from '../../support/certificates.js';
 import { CUSTOMER_CALL, CUSTOMER_TOKEN } from './support/principals.js';
 import { ScriptedTokens } from './support/scripted-tokens.js';
 

@@ -16,7 +16,7 @@ import {
 import { directAgent, directDispatcher } from '../../../src/client/proxies.js';
 import { serveTokens, PEER_SECRET } from '../client-fixture.js';
 import { startCallee } from './support/callee.js';
-import { selfSignedCertificate } from './support/certificate.js';
+import { selfSignedCertificate } from '../../support/certificates.js';
 import { CUSTOMER_CALL, CUSTOMER_TOKEN } from './support/principals.js';
 import { ScriptedTokens } from './support/scripted-tokens.js';
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { CreateKeyCommand, GetPublicKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { afterAll, expect } from '@jest/globals';
 import { calculateJwkThumbprint, type JWK } from 'jose';
-import { selfSignedCertificate } from '../../client/attachment/support/certificate.js';
+import { selfSignedCertificate } from '../../support/certificates.js';
 import {
   Browser,
   codeRequest,
