@@ -42,6 +42,8 @@ export interface EndpointAnswer {
   /** Names and values alternating, as `ServerResponse.writeHead` takes them. */
   readonly headers: readonly string[];
   readonly body: Buffer;
+  /** The code of an error, as its body has it. */
+  readonly error?: HttpErrorCode;
 }
 
 /** Answers the requests of a route. */
@@ -105,7 +107,8 @@ export function errorAnswer(
   description: string,
   headers: readonly string[] = [],
 ): EndpointAnswer {
-  return jsonAnswer<ErrorBody>(status, { error, error_description: description }, headers);
+  const body = { error, error_description: description };
+  return { ...jsonAnswer<ErrorBody>(status, body, headers), error };
 }
 
 /** 405 with the methods of the route. */

@@ -120,9 +120,6 @@ export function decide(
   observer.decided?.({ ...decision, peer: id, ...(method && { method }) }, request);
 }
 
-/** The HTTP error of an answer as the code of a decision: `INVALID_TARGET`. */
-const CODE = /"error":"([a-z_]+)"/;
-
 /** Reports that a peer's request was refused for what it asks, and gives the answer back. */
 export function refuseRequest(
   observer: Pick<ServingObserver, 'decided'>,
@@ -131,8 +128,7 @@ export function refuseRequest(
   request: DecidedRequest,
   token?: string,
 ): EndpointAnswer {
-  const [, error = 'invalid_request'] = CODE.exec(answer.body.toString()) ?? [];
-  const reason = error.toUpperCase();
+  const reason = (answer.error ?? 'invalid_request').toUpperCase();
   decide(
     observer,
     peer,
