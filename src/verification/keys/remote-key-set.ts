@@ -51,8 +51,8 @@ export interface RemoteKeySetOptions {
    */
   readonly staleSeconds?: number;
   /**
-   * How often unknown key ids may cause a fetch: once in this time, and not within this time after a failed one. Up to four
-   * fetches may follow each other after a quiet time. Default 30 seconds.
+   * How often unknown key ids may cause a fetch: once in this time. Up to four fetches may follow each other after a quiet
+   * time; after failed ones with pauses of 1, 2, 4 … seconds. Default 30 seconds.
    */
   readonly cooldownSeconds?: number;
   /** The longest a fetch may take, discovery and body included. Default 5 seconds. */
@@ -270,19 +270,18 @@ class FetchedKeySet implements RemoteKeySet {
     return countsAsDown(this.#failure, this.#settings.clock.now(), this.#held?.maxAge ?? 0);
   }
 
-  /** Whether an unknown key may cause a fetch now. While the provider is down each attempt waits for its cooldown. */
+  /** Whether an unknown key may cause a fetch now. After one that failed, the next is due by its backoff. */
   #takeLook(): boolean {
     const now = this.#settings.clock.now();
     return this.#nextLookAt() <= now && this.#looks.take(now);
   }
 
   #nextLookAt(): number {
-    const { clock, cooldown } = this.#settings;
-    const now = clock.now();
+    const now = this.#settings.clock.now();
     const allowed = this.#looks.nextAt(now);
     const failure = this.#failure;
     if (failure === undefined || now < failure.at) return allowed;
-    return Math.max(allowed, failure.at + cooldown, failure.retryAt);
+    return Math.max(allowed, failure.retryAt);
   }
 
   /** Starts a fetch or joins the one in flight. Never rejects: the fields keep the outcome. */

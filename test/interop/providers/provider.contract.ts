@@ -3,6 +3,7 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { INestApplication } from '@nestjs/common';
 import { createRemoteKeySet, type IssuerOptions } from '../../../src/guard/index.js';
 import { writeSecret } from '../../../src/composition/secret-file.js';
@@ -202,7 +203,13 @@ async function startReceiver({ issuer, jwksUri, receivers }: RunningProvider): P
   return {
     ask: async (path, token, scheme = 'Bearer') => {
       const headers = { authorization: `${scheme} ${token}` };
-      const response = await fetch(`${url}/${path}`, { headers });
+      let response = await fetch(`${url}/${path}`, { headers });
+      // A fetch of the keys may fail on a busy machine. The receiver says when to come back, as it does to any caller.
+      if (response.status === 503) {
+        console.log(await response.text(), keys.state());
+        await setTimeout(Number(response.headers.get('retry-after')) * 1000);
+        response = await fetch(`${url}/${path}`, { headers });
+      }
       return { status: response.status, body: await response.json() };
     },
   };

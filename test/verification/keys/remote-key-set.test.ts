@@ -267,22 +267,34 @@ describe('unknown key ids', () => {
     },
   );
 
-  test('while the provider is down there are no early looks', async () => {
+  test('one fetch that failed costs a second, not the cooldown', async () => {
     const keys = bench().create();
     await find(keys);
     bench().server.behaviour = { kind: 'break' };
-    await expect(find(keys, 'invented')).rejects.toMatchObject(UNAVAILABLE);
-    bench().clock.advance(30 * SECOND - 1);
-    await expect(find(keys, 'invented')).rejects.toMatchObject({
-      ...UNAVAILABLE,
-      retryAfterSeconds: 1,
-      cause: { code: 'KEYS_UNREACHABLE' },
-    });
-    expect(bench().server.requests).toBe(2);
+    const failed = { ...UNAVAILABLE, retryAfterSeconds: 1, cause: { code: 'KEYS_UNREACHABLE' } };
+    await expect(find(keys, 'second')).rejects.toMatchObject(failed);
     bench().server.behaviour = { kind: 'keys' };
+    bench().server.keys = [bench().first.jwk, bench().second.jwk];
+    bench().clock.advance(SECOND - 1);
+    await expect(find(keys, 'second')).rejects.toMatchObject(failed);
     bench().clock.advance(1);
-    await expect(find(keys, 'invented')).rejects.toMatchObject(UNKNOWN);
+    expect((await find(keys, 'second')).keyId).toBe('second');
     expect(bench().server.requests).toBe(3);
+  });
+
+  test('while the provider is down looks come after 1, 2 and 4 seconds, then once per cooldown', async () => {
+    const keys = bench().create();
+    await find(keys);
+    bench().server.behaviour = { kind: 'break' };
+    const start = bench().clock.now();
+    const looks: number[] = [];
+    for (let second = 0; second <= 120; second += 1) {
+      const before = bench().server.requests;
+      await expect(find(keys, 'invented')).rejects.toMatchObject(UNAVAILABLE);
+      if (bench().server.requests > before) looks.push((bench().clock.now() - start) / SECOND);
+      bench().clock.advance(SECOND);
+    }
+    expect(looks).toEqual([0, 1, 3, 7, 30, 60, 90, 120]);
   });
 
   test('a discovery that fails is an outage, not a refusal', async () => {
