@@ -19,8 +19,12 @@ export const KIT = {
   ],
 };
 
+/** What an application registers its OpenTelemetry SDK with. Neither package loads it. */
+const TRACES = { '@opentelemetry/api': '^1.3.0' };
+
 /** Wide: npm refuses to install next to a version that is not among them, also when the peer is optional. */
 const KIT_PEERS = {
+  ...TRACES,
   '@nestjs/axios': '^4.0.0 || ^12.0.0',
   '@nestjs/common': '^11.0.0 || ^12.0.0',
   '@nestjs/core': '^11.0.0 || ^12.0.0',
@@ -50,6 +54,7 @@ export function brokerManifest(shared) {
     },
     files: ['dist', 'types', 'src', 'openapi.json', 'CHANGELOG.md'],
     dependencies: shared.dependencies,
+    ...optionalPeers(TRACES),
   };
 }
 
@@ -97,11 +102,13 @@ export function kitManifest(shared) {
     },
     files: ['cjs', 'esm', 'src', 'CHANGELOG.md'],
     dependencies: pick(shared.dependencies, ['jose']),
-    peerDependencies: KIT_PEERS,
-    peerDependenciesMeta: Object.fromEntries(
-      Object.keys(KIT_PEERS).map((name) => [name, { optional: true }]),
-    ),
+    ...optionalPeers(KIT_PEERS),
   };
+}
+
+function optionalPeers(peers) {
+  const optional = Object.keys(peers).map((name) => [name, { optional: true }]);
+  return { peerDependencies: peers, peerDependenciesMeta: Object.fromEntries(optional) };
 }
 
 function pick(object, names) {

@@ -10,6 +10,13 @@ import {
 } from '../tokens/http.js';
 import { isJsonObject, parseStrictJson, type JsonObject } from '../tokens/json.js';
 import { withDeadline, type Clock } from '../tokens/time.js';
+import {
+  traced,
+  traceHeaders,
+  withoutSpans,
+  type TracedOperation,
+  type TracedSpan,
+} from '../tokens/tracing.js';
 import { ClientConfigError, TokenRequestError } from './client-errors.js';
 import { fetchDirectly } from './direct-fetch.js';
 import type { PeerProof } from './peer-proof.js';
@@ -57,7 +64,7 @@ export async function requestToken(request: TokenRequest): Promise<GrantedToken>
   const { accessToken, lifeSeconds, path } = await withDeadline(
     clock,
     timeoutMs,
-    (signal) => talk(request, signal),
+    (signal) => traced(operationOf(broker), (span) => talk(request, signal, span)),
     () => tooSlow(broker, timeoutMs),
   );
   if (lifeSeconds * 1_000 <= skewMs) {
@@ -83,11 +90,13 @@ const MAX_ANSWER_BYTES = 64 * 1024;
 async function talk(
   request: TokenRequest,
   signal: AbortSignal,
+  span: TracedSpan,
 ): Promise<Grant & Pick<GrantedToken, 'path'>> {
   const { broker, clock, proof } = request;
   try {
     const response = await send(request, signal);
     const { status, headers } = response;
+    span.set({ 'http.response.status_code': status });
     const failure = failureByStatus(status, headers, broker, clock.now());
     if (failure !== undefined) {
       // Nobody reads the body; a failure to cancel it does not change the result.
@@ -110,6 +119,7 @@ function send(request: TokenRequest, signal: AbortSignal): Promise<Response> {
   const url = `${broker}/oauth2/token`;
   const method = 'POST';
   const headers = {
+    ...traceHeaders(),
     accept: 'application/json',
     ...(authorization !== undefined && { authorization }),
     'content-type': 'application/x-www-form-urlencoded',
@@ -121,12 +131,31 @@ function send(request: TokenRequest, signal: AbortSignal): Promise<Response> {
     ...(resource !== undefined && { resource }),
     ...proof.form,
   }).toString();
-  if (agent !== undefined) return fetchDirectly(url, { method, headers, body, signal, agent });
+  if (agent !== undefined) {
+    return withoutSpans(() => fetchDirectly(url, { method, headers, body, signal, agent }));
+  }
   const init: RequestInit = { method, headers, body, redirect: 'manual', signal };
   // Plain http is allowed to this very machine and to networks in which nobody can listen, not to a proxy.
   const dispatcher = broker.startsWith('http:') ? directDispatcher(undefined) : undefined;
   if (dispatcher !== undefined) init.dispatcher = dispatcher;
-  return fetch(url, init);
+  return withoutSpans(() => fetch(url, init));
+}
+
+/** By the semantic conventions of HTTP. The URL of a broker has neither credentials nor a query. */
+function operationOf(broker: string): TracedOperation {
+  const { hostname, port, protocol } = new URL(broker);
+  const path = '/oauth2/token';
+  return {
+    span: `POST ${path}`,
+    metric: 'http.client.request.duration',
+    kind: 'client',
+    attributes: {
+      'http.request.method': 'POST',
+      'server.address': hostname.replace(/^\[(.*)\]$/, '$1'),
+      'server.port': Number(port) || (protocol === 'https:' ? 443 : 80),
+    },
+    details: { 'url.full': `${broker}${path}`, 'url.template': path },
+  };
 }
 
 /**

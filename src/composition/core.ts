@@ -19,6 +19,7 @@ import { TokenSource } from '../rotation/token-source.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretDescription, SecretStore } from '../secrets/secret-store.js';
 import type { ServingOptions } from '../serving/serving.js';
+import { traceStore } from '../operations/traces.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
 import { fetchWithDates, systemClock, type Clock, type DateReading } from '../tokens/time.js';
@@ -91,13 +92,14 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
       awsProofs: lazyAwsProofs(),
       ...(onProviderDate && { onDate: onProviderDate }),
     });
-  const store =
+  const store = traceStore(
     options.store ??
-    (await openStore(config, clock, {
-      ...(storeObserver && { observer: storeObserver }),
-      ...(onNewStore && { onNewStore }),
-      ...(onDate && { onDate: (reading) => onDate('store', reading) }),
-    }));
+      (await openStore(config, clock, {
+        ...(storeObserver && { observer: storeObserver }),
+        ...(onNewStore && { onNewStore }),
+        ...(onDate && { onDate: (reading) => onDate('store', reading) }),
+      })),
+  );
   const keysOf = sharedKeys((settings) => providerKeys(provider, settings, clock, onProviderDate));
   const shared = { config, clock, store, provider, keysOf, slotsOf: slotsOf(config) };
   const tokens = config.tokens.map((token): [string, TokenCore] => [
@@ -170,6 +172,7 @@ function createTokenCore(
   const rotator = new Rotator({
     store,
     tokenSecretId: token.secretId,
+    tokenName: token.name,
     mint: (signal) => source.mint(signal),
     verify: (minted) =>
       withFreshKeys(

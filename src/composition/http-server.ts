@@ -7,6 +7,7 @@ import type { BrokerConfig, HttpConfig } from '../config/broker-config.js';
 import { flushLogger } from '../operations/log.js';
 import { NestLogger } from '../operations/nest-logger.js';
 import { createRequestLog, noteAnswer, requestIdHeader } from '../operations/request-log.js';
+import { traceRequests } from '../operations/traces.js';
 import { gatewayTarget } from '../serving/authorize-endpoint.js';
 import type { FrameworkReply } from '../serving/endpoint.js';
 import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
@@ -74,7 +75,8 @@ export async function serveHttp(runtime: BrokerRuntime): Promise<RunningBroker> 
     createHotLane(serving.token, { authorize: serving.authorize, onAnswer: noteAnswer }),
     (options, handler) => {
       const limits = { maxConnections: limit.max, observer, ...(tls && { tls }) };
-      const listener = createListener(handler, limits, options);
+      const traced = traceRequests(handler, tls === undefined ? 'http' : 'https');
+      const listener = createListener(traced, limits, options);
       listeners.push(listener);
       return listener.server;
     },

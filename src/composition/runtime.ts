@@ -7,6 +7,7 @@ import type { AuditTrail } from '../operations/audit.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
 import { placeOf } from '../operations/request-log.js';
+import { traceServing } from '../operations/traces.js';
 import { createRotationGate, type RotationGate } from '../rotation/rotation-gate.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
 import { TokenWatch } from '../rotation/token-watch.js';
@@ -177,7 +178,7 @@ export async function createRuntime(
   if (trail !== undefined) {
     for (const { name } of config.tokens) audited.set(name, new RotationEvents(trail, name));
   }
-  const plainObserver = servingObserver(log, metrics);
+  const plainObserver = traceServing(servingObserver(log, metrics));
   const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail, placeOf);
   const filePeers = createFilePeers(config, core.clock);
   const serving = createServing({

@@ -73,7 +73,7 @@ const KNOWN_ROUTES: readonly string[] = [
 ];
 
 /** Routes that machines ask every few seconds: their lines are `debug`. Changes of health are logged elsewhere. */
-const QUIET = /^\/(?:health\/|metrics$)/;
+export const QUIET = /^\/(?:health\/|metrics$)/;
 
 const METHODS: ReadonlySet<string> = new Set([
   'GET',
@@ -179,7 +179,10 @@ function levelOf({ route, status = 0 }: RequestRecord): 'warn' | 'info' | 'debug
   return QUIET.test(route) ? 'debug' : 'info';
 }
 
-function routeOf(url: string, routes: ReadonlySet<string>): string {
+const ROUTES: ReadonlySet<string> = new Set(KNOWN_ROUTES);
+
+/** The route of a URL, for logs, metrics and traces: one of the known ones, or `other`. */
+export function routeOf(url: string, routes: ReadonlySet<string> = ROUTES): string {
   const path = plainPath(url);
   // Gateways may write the policy, and what their callers ask for, behind it.
   if (path.startsWith('/v1/authorize/')) return '/v1/authorize';
@@ -187,7 +190,8 @@ function routeOf(url: string, routes: ReadonlySet<string>): string {
   return routes.has(route) ? route : 'other';
 }
 
-function methodOf(method: string): string {
+/** A common method, or `OTHER`. */
+export function methodOf(method: string): string {
   return METHODS.has(method) ? method : 'OTHER';
 }
 

@@ -16,6 +16,7 @@ import {
   type Withdrawals,
 } from '../tokens/service-token.js';
 import type { Clock } from '../tokens/time.js';
+import { annotateSpan, traced } from '../tokens/tracing.js';
 import { findVersion } from './claim.js';
 import type { CurrentToken } from './due.js';
 import {
@@ -30,6 +31,8 @@ import {
 export interface RotationStepsOptions {
   readonly store: SecretStore;
   readonly tokenSecretId: string;
+  /** The token's name, for traces. Default: `default`. */
+  readonly tokenName?: string;
   /** Asks the provider for a new service token, until the signal is aborted. */
   readonly mint: (signal?: AbortSignal) => Promise<ServiceToken>;
   /**
@@ -92,7 +95,26 @@ export class RotationSteps {
   constructor(private readonly options: RotationStepsOptions) {}
 
   /** Mints a token and stages it as AWSPENDING, unless one is staged already: then that one is adopted. */
-  async createSecret(versionId: string, call: StepCall): Promise<Created> {
+  createSecret(versionId: string, call: StepCall): Promise<Created> {
+    return this.#traced('createSecret', () => this.#createSecret(versionId, call));
+  }
+
+  /** A bearer token has to be set nowhere: only checks that the pending value can be read. */
+  setSecret(versionId: string, call: StepCall): Promise<void> {
+    return this.#traced('setSecret', () => this.#setSecret(versionId, call));
+  }
+
+  /** Verifies the pending token as receivers will. */
+  testSecret(versionId: string, call: StepCall): Promise<void> {
+    return this.#traced('testSecret', () => this.#testSecret(versionId, call));
+  }
+
+  /** Moves AWSCURRENT to the version, as a compare-and-swap. A token that this run has not verified is verified first. */
+  finishSecret(versionId: string, call: StepCall): Promise<void> {
+    return this.#traced('finishSecret', () => this.#finishSecret(versionId, call));
+  }
+
+  async #createSecret(versionId: string, call: StepCall): Promise<Created> {
     const step = 'createSecret';
     let description = call.run?.description ?? (await this.#begin(step, versionId, call));
     if (description === undefined) return 'skipped';
@@ -127,15 +149,13 @@ export class RotationSteps {
     }
   }
 
-  /** A bearer token has to be set nowhere: only checks that the pending value can be read. */
-  async setSecret(versionId: string, call: StepCall): Promise<void> {
+  async #setSecret(versionId: string, call: StepCall): Promise<void> {
     const pending = await this.#pending('setSecret', versionId, call);
     if (pending === undefined) return;
     this.#ended('setSecret', versionId, 'done', 'the pending value can be read');
   }
 
-  /** Verifies the pending token as receivers will. */
-  async testSecret(versionId: string, call: StepCall): Promise<void> {
+  async #testSecret(versionId: string, call: StepCall): Promise<void> {
     const pending = await this.#pending('testSecret', versionId, call);
     if (pending === undefined) return;
     // Secrets Manager may test a rotation on a version with the current value; it removes the label itself.
@@ -148,8 +168,7 @@ export class RotationSteps {
     this.#ended('testSecret', versionId, 'done', 'the pending token is one that receivers accept');
   }
 
-  /** Moves AWSCURRENT to the version, as a compare-and-swap. A token that this run has not verified is verified first. */
-  async finishSecret(versionId: string, call: StepCall): Promise<void> {
+  async #finishSecret(versionId: string, call: StepCall): Promise<void> {
     const description = await this.#begin('finishSecret', versionId, call);
     if (description === undefined) return;
     if (call.run?.isVerified !== true) {
@@ -352,7 +371,15 @@ export class RotationSteps {
     const { mint, minimumLife, clock, observer } = this.options;
     let token: ServiceToken;
     try {
-      token = await mint(signal);
+      const name = this.options.tokenName ?? 'default';
+      token = await traced(
+        {
+          span: 'service_token.mint',
+          metric: 'service_token.mint.duration',
+          attributes: { 'service_token.name': name },
+        },
+        () => mint(signal),
+      );
     } catch (error) {
       observer?.mintEnded?.(error instanceof BrokerError ? error.code : 'UNEXPECTED');
       throw error;
@@ -413,7 +440,22 @@ export class RotationSteps {
   }
 
   #ended(step: RotationStep, versionId: string, ended: 'done' | 'skipped', detail: string): void {
+    annotateSpan({ 'service_token.rotation.outcome': ended });
     this.options.observer?.stepEnded?.(step, versionId, ended, detail);
+  }
+
+  #traced<Result>(step: RotationStep, run: () => Promise<Result>): Promise<Result> {
+    return traced(
+      {
+        span: `service_token.rotation.${step}`,
+        metric: 'service_token.rotation.step.duration',
+        attributes: {
+          'service_token.name': this.options.tokenName ?? 'default',
+          'service_token.rotation.step': step,
+        },
+      },
+      run,
+    );
   }
 }
 

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { isStoreError, type SecretDescription } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import { parseServiceToken, remainingLife, TokenSecretError } from '../tokens/service-token.js';
+import { traced } from '../tokens/tracing.js';
 import {
   CLAIM_LEASE,
   claimMinting,
@@ -202,7 +203,21 @@ export class Rotator {
       observer?.rotationEnded?.(outcome, error);
     };
     try {
-      const rotated = await this.#run(key, request);
+      const rotated = await traced(
+        {
+          span: 'service_token.rotate',
+          metric: 'service_token.rotate.duration',
+          attributes: {
+            'service_token.name': this.options.tokenName ?? 'default',
+            'service_token.rotation.trigger': request.trigger,
+          },
+        },
+        async (span) => {
+          const ended = await this.#run(key, request);
+          span.set({ 'service_token.rotation.result': ended.result });
+          return ended;
+        },
+      );
       end(rotated);
       return rotated;
     } catch (error) {

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { traced } from '../tokens/tracing.js';
 import { timeFault, type Judgement, type VerifiedToken, judgeToken } from './judge.js';
 import type { KeysAtHand, KeySet, KeySetState } from './keys/key-set.js';
 import {
@@ -58,7 +59,11 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       signal?.throwIfAborted();
       const known = remembered?.find(token);
       if (known !== undefined) return known;
-      const judgement = await judgeToken(token, rules, signal);
+      const judgement = await traced(VERIFY, async (span) => {
+        const judged = await judgeToken(token, rules, signal);
+        span.set({ 'service_token.kind': judged.verified.principal.kind });
+        return judged;
+      });
       // What was accepted is a string.
       if (typeof token === 'string') remembered?.add(token, judgement);
       return judgement.verified;
@@ -68,6 +73,9 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       new Map([...rules.issuers].map(([issuer, { keys }]) => [issuer, keys.state()])),
   };
 }
+
+/** A token that is remembered makes no span: it takes microseconds. */
+const VERIFY = { span: 'service_token.verify', metric: 'service_token.verify.duration' };
 
 /** What the cache has to know of the verifier's rules. */
 type CacheRules = Pick<VerifierRules, 'clock' | 'clockSkewSeconds' | 'maxTokenLength'>;

@@ -36,7 +36,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
 /** Packages that a room may load: everything else is refused, so that a new dependency is a decision. */
 const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
-  tokens: [],
+  // For its types alone: nothing of it is loaded.
+  tokens: ['@opentelemetry/api'],
   config: ['zod', 'yaml', 'croner'],
   verification: ['jose'],
   provider: ['oauth4webapi', 'jose'],

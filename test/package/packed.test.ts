@@ -413,8 +413,10 @@ describe('the tarball of the broker', () => {
   });
 
   test('installs all that it needs', () => {
-    const { dependencies, peerDependencies } = manifestOf('service-token-broker');
-    expect(peerDependencies).toBeUndefined();
+    const { dependencies, peerDependencies, peerDependenciesMeta } =
+      manifestOf('service-token-broker');
+    expect(Object.keys(peerDependencies ?? {})).toEqual(['@opentelemetry/api']);
+    expect(peerDependenciesMeta).toEqual({ '@opentelemetry/api': { optional: true } });
     expect(Object.keys(dependencies)).toEqual(
       expect.arrayContaining(['@aws-sdk/client-secrets-manager', 'libsql', 'oidc-provider']),
     );

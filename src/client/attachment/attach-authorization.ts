@@ -159,7 +159,11 @@ async function send(
   if (attachment.kind === 'refused') throw attachment.error;
   if (origin === undefined || !settings.origins.has(origin)) return dispatch.send(config, adapter);
 
-  const correlation = correlationHeaders(currentCorrelation(), (name) => headers.has(name));
+  const correlation = correlationHeaders(
+    currentCorrelation(),
+    (name) => headers.has(name),
+    () => dispatch.adapterKind(adapter, config) === 'fetch',
+  );
   const exchange = new AxiosExchange(origin, config, destination, correlation, adapter, dispatch);
   const { answer, error } = await sendAttached(settings, attachment, exchange);
   if (error !== undefined) throw error.reason;

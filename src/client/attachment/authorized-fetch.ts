@@ -91,7 +91,11 @@ export function createAuthorizedFetch(options: AuthorizedFetchOptions): Authoriz
     if (origin === undefined || !settings.origins.has(origin)) {
       return send(call.target(), { ...call.init, headers: headers.init });
     }
-    const correlation = correlationHeaders(currentCorrelation(), (name) => headers.has(name));
+    const correlation = correlationHeaders(
+      currentCorrelation(),
+      (name) => headers.has(name),
+      () => true,
+    );
     for (const [name, value] of correlation) headers.set(name, value);
     return await sendAttached(
       settings,

@@ -1,6 +1,8 @@
+import { hasSubscribers } from 'node:diagnostics_channel';
 import { isAnyArrayBuffer } from 'node:util/types';
 import type { Correlation } from '../../context/call-context.js';
 import { notify } from '../../tokens/errors.js';
+import { isTraced, traced, traceHeaders } from '../../tokens/tracing.js';
 import type { ServiceTokenSource, SuppliedToken } from '../../tokens/token-supply.js';
 import {
   AttachmentError,
@@ -58,7 +60,7 @@ async function sendWithServiceToken<Answer>(
   const { cancellation, origin } = exchange;
   let supplied: SuppliedToken | undefined;
   try {
-    supplied = await untilCancelled(cancellation, tokens.getToken());
+    supplied = await traced(ATTACH, () => untilCancelled(cancellation, tokens.getToken()));
   } catch (error) {
     if (typeof error === 'object' && error !== null) sourceFailures.add(error);
     throw error;
@@ -67,7 +69,8 @@ async function sendWithServiceToken<Answer>(
   const answer = await exchange.send(headerOf(supplied));
   if (!exchange.isRefused(answer)) return answer;
 
-  const renewal = await untilCancelled(cancellation, renew(tokens, supplied.accessToken));
+  const { accessToken: refused } = supplied;
+  const renewal = await traced(RENEW, () => untilCancelled(cancellation, renew(tokens, refused)));
   if (renewal === undefined) {
     await exchange.discard(answer);
     return exchange.endCancelled();
@@ -81,6 +84,11 @@ async function sendWithServiceToken<Answer>(
   await exchange.discard(answer);
   return exchange.send(authorization);
 }
+
+/** The request itself is not within: its span is that of the application's instrumentation of HTTP. */
+const ATTACH = { span: 'service_token.attach', metric: 'service_token.attach.duration' };
+/** Another token, after the callee has refused the first one. */
+const RENEW = { span: 'service_token.renew', metric: 'service_token.renew.duration' };
 
 const sourceFailures = new WeakSet();
 
@@ -198,19 +206,35 @@ type Header = readonly [name: string, value: string];
  * The headers that pass a correlation on: those that the request does not have already. A `tracestate` belongs to its
  * `traceparent` (W3C Trace Context §3.3), so that it never goes with another one.
  *
+ * With an OpenTelemetry SDK, the trace is that of the running span.
+ *
  * @param correlation as `readCorrelation` made it: nothing malformed is in it.
+ * @param isFetch whether `fetch` sends the request. Default: it does not.
  */
 export function correlationHeaders(
   { traceparent, tracestate, requestId }: Correlation = {},
   has: (name: string) => boolean,
+  isFetch: () => boolean = () => false,
 ): readonly Header[] {
   const found: Header[] = [];
-  if (traceparent !== undefined && !has('traceparent') && !has('tracestate')) {
-    found.push(['traceparent', traceparent]);
-    if (tracestate !== undefined) found.push(['tracestate', tracestate]);
+  if (!has('traceparent') && !has('tracestate')) {
+    const running = isTraced() ? runningTrace(isFetch) : undefined;
+    if (running !== undefined) found.push(...running.filter(([name]) => !has(name)));
+    else if (traceparent !== undefined) {
+      found.push(['traceparent', traceparent]);
+      if (tracestate !== undefined) found.push(['tracestate', tracestate]);
+    }
   }
   if (requestId !== undefined && !has('x-request-id')) found.push(['x-request-id', requestId]);
   return found;
+}
+
+/** The headers of the running span's trace; `undefined` when there is none. */
+function runningTrace(isFetch: () => boolean): readonly Header[] | undefined {
+  // The instrumentation of fetch would add its own to ours, and two are invalid.
+  if (hasSubscribers('undici:request:create') && isFetch()) return [];
+  const headers = Object.entries(traceHeaders());
+  return headers.length === 0 ? undefined : headers;
 }
 
 /**
