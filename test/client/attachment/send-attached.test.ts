@@ -1,5 +1,7 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Readable } from 'node:stream';
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { trace } from '@opentelemetry/api';
 import axios from 'axios';
 import {
   bearerHeader,
@@ -8,6 +10,7 @@ import {
 } from '../../../src/client/attachment/send-attached.js';
 import { readCorrelation, type Correlation } from '../../../src/context/call-context.js';
 import { fc } from '../../support/properties.js';
+import { startTelemetry, stopTelemetry } from '../../support/telemetry.js';
 
 const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 
@@ -29,6 +32,51 @@ describe('the bearer header', () => {
       expect(String(refusal)).not.toContain('Admin');
     },
   );
+});
+
+describe('the headers of a correlation, with an OpenTelemetry SDK', () => {
+  const came: Correlation = { traceparent: TRACEPARENT, tracestate: 'a=1', requestId: 'r-1' };
+  const headersOf = (isFetch: boolean, own: readonly string[] = []) =>
+    Object.fromEntries(
+      correlationHeaders(
+        came,
+        (name) => own.includes(name),
+        () => isFetch,
+      ),
+    );
+  const inSpan = (act: (traceparent: string) => void): void =>
+    trace.getTracer('application').startActiveSpan('job', (span) => {
+      const { traceId, spanId } = span.spanContext();
+      act(`00-${traceId}-${spanId}-01`);
+      span.end();
+    });
+  afterEach(stopTelemetry);
+
+  test('go on with the running span; without one, with what came', () => {
+    startTelemetry();
+    for (const isFetch of [true, false]) {
+      inSpan((traceparent) =>
+        expect(headersOf(isFetch)).toEqual({ traceparent, 'x-request-id': 'r-1' }),
+      );
+      expect(headersOf(isFetch)).toMatchObject({ traceparent: TRACEPARENT, tracestate: 'a=1' });
+    }
+    inSpan(() => expect(headersOf(true, ['traceparent'])).toEqual({ 'x-request-id': 'r-1' }));
+  });
+
+  test('leave the trace to an instrumentation of fetch, which would add a second one', () => {
+    startTelemetry();
+    const instrumentation = (): void => undefined;
+    subscribe('undici:request:create', instrumentation);
+    try {
+      inSpan((traceparent) => {
+        expect(headersOf(true)).toEqual({ 'x-request-id': 'r-1' });
+        expect(headersOf(false)).toMatchObject({ traceparent });
+      });
+      expect(headersOf(true)).toEqual({ 'x-request-id': 'r-1' });
+    } finally {
+      unsubscribe('undici:request:create', instrumentation);
+    }
+  });
 });
 
 describe('the headers of a correlation', () => {
