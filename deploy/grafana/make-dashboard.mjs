@@ -19,10 +19,15 @@ const OPTIONS = {
   stat: {
     colorMode: 'background',
     graphMode: 'none',
+    justifyMode: 'auto',
+    orientation: 'auto',
+    percentChangeColorMode: 'standard',
+    showPercentChange: false,
     textMode: 'auto',
+    wideLayout: true,
     reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
   },
-  table: { showHeader: true },
+  table: { frameIndex: 0, showHeader: true },
   timeseries: {
     legend: { displayMode: 'list', placement: 'bottom', showLegend: true, calcs: [] },
     tooltip: { mode: 'multi', sort: 'desc' },
@@ -62,6 +67,12 @@ function defaultsOf({ kind, unit = 'short', decimals, steps, words, unknown, max
   };
 }
 
+function linkTo(url) {
+  const shown = { title: 'Runbook', icon: 'doc', tooltip: 'What to do', tags: [] };
+  const how = { asDropdown: false, includeVars: false, keepTime: false, targetBlank: true };
+  return { type: 'link', url, ...shown, ...how };
+}
+
 function panelOf(panel, alerts) {
   const { title, about, kind = 'timeseries', queries, runbook } = panel;
   const isNow = kind !== 'timeseries';
@@ -79,14 +90,13 @@ function panelOf(panel, alerts) {
       kind === 'table' ? { format: 'table' } : {},
     ),
   );
-  const link = { title: 'Runbook', url: `\${runbook}#${runbook}`, targetBlank: true };
   const hidden = { excludeByName: { Time: true, Value: true }, indexByName: {}, renameByName: {} };
   return {
     type: kind,
     title,
     description: about,
     datasource: DATASOURCE,
-    ...(runbook && { links: [link] }),
+    ...(runbook && { links: [linkTo(`\${runbook}#${runbook}`)] }),
     fieldConfig: { defaults: defaultsOf(panel), overrides: [] },
     options: OPTIONS[kind],
     targets,
@@ -156,7 +166,7 @@ export function makeDashboard() {
       ],
     },
     annotations: { list: [] },
-    links: [{ title: 'Runbook', type: 'link', url: '${runbook}', targetBlank: true }],
+    links: [linkTo('${runbook}')],
     panels: laidOut(readYaml('panels.yml'), alertNames().join('|')),
   };
 }

@@ -57,17 +57,19 @@ fi
 chosen=$(node --experimental-vm-modules --disable-warning=ExperimentalWarning \
   node_modules/jest/bin/jest.js --config test/interop/jest.config.js --listTests "$@")
 
-# Debian's nginx, unpacked and not installed: nothing of the machine's own is touched.
-find_nginx() {
-  if command -v nginx; then return; fi
-  local unpacked=$PWD/.venv/nginx
-  if [[ ! -x $unpacked/usr/sbin/nginx ]] && command -v apt-get >/dev/null 2>&1; then
+# A program of Debian, unpacked and not installed: nothing of the machine's own is touched.
+find_in_debian() {
+  local package=$1 program=$2
+  if command -v "$(basename "$program")"; then return; fi
+  local unpacked=$PWD/.venv/$package
+  if [[ ! -x $unpacked/$program ]] && command -v apt-get >/dev/null 2>&1; then
     mkdir -p "$unpacked"
-    (cd "$unpacked" && { apt-get download nginx || { apt-get update && apt-get download nginx; }; } && dpkg -x nginx_*.deb .) \
-      >"$work/nginx.log" 2>&1 || tail -n 5 "$work/nginx.log" >&2
+    (cd "$unpacked" && { apt-get download "$package" || { apt-get update && apt-get download "$package"; }; } && dpkg -x "$package"_*.deb .) \
+      >"$work/$package.log" 2>&1 || tail -n 5 "$work/$package.log" >&2
   fi
-  echo "$unpacked/usr/sbin/nginx"
+  echo "$unpacked/$program"
 }
+find_nginx() { find_in_debian nginx usr/sbin/nginx; }
 
 # Envoy is a program in a package of PyPI.
 find_envoy() {
@@ -99,6 +101,18 @@ if grep -q '/interop/gateways' <<<"$chosen"; then
   fi
   if [[ ${#gateways[@]} == 0 ]]; then
     set -- "$@" --testPathIgnorePatterns '/node_modules/' '/interop/gateways'
+  fi
+fi
+
+if grep -q '/observability/prometheus' <<<"$chosen"; then
+  program=$(find_in_debian prometheus usr/bin/prometheus) || true
+  if [[ -x $program ]]; then
+    INTEROP_PROMETHEUS=$(dirname "$program")
+    export INTEROP_PROMETHEUS
+  else
+    echo "SKIPPED: Prometheus ($program could not be installed)"
+    if [[ ${CI:-} == true ]]; then exit 1; fi
+    set -- "$@" --testPathIgnorePatterns '/node_modules/' '/observability/prometheus'
   fi
 fi
 
