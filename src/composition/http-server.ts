@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { BrokerConfig, HttpConfig } from '../config/broker-config.js';
-import { flushLogger } from '../operations/log.js';
+import { flushLogger, type BrokerLogger } from '../operations/log.js';
 import { NestLogger } from '../operations/nest-logger.js';
 import { createRequestLog, noteAnswer, requestIdHeader } from '../operations/request-log.js';
 import { traceRequests } from '../operations/traces.js';
@@ -13,6 +13,7 @@ import type { FrameworkReply } from '../serving/endpoint.js';
 import { createHotLane, hotLaneServerFactory } from '../serving/hot-lane.js';
 import { ServingErrorFilter } from '../serving/serving.module.js';
 import { isLoopbackHost } from '../tokens/http.js';
+import { flushTelemetry, isTraced } from '../tokens/tracing.js';
 import { BrokerModule } from './broker.module.js';
 import { POLL_INTERVAL } from './file-watch.js';
 import {
@@ -305,10 +306,24 @@ export async function runBroker(
     // Without a delay no load balancer has noticed: connections are closed as soon as they are idle.
     if (delay > 0) await sleep(GOODBYE);
     await broker.close(delay > 0 ? PATIENCE - GOODBYE : PATIENCE);
+    if (isTraced()) await exportTraces(log);
     log.info('the broker has stopped');
     await flushLogger(log);
   } finally {
     signal.ignore();
+  }
+}
+
+/** How long the last spans may take to be exported, in milliseconds. */
+const EXPORT_TIME = 1_000;
+
+async function exportTraces(log: BrokerLogger): Promise<void> {
+  const late = sleep(EXPORT_TIME, 'late', { ref: false });
+  try {
+    if ((await Promise.race([flushTelemetry(), late])) !== 'late') return;
+    log.warn('the last spans were not exported within a second');
+  } catch (error) {
+    log.warn({ err: error }, 'the last spans could not be exported');
   }
 }
 

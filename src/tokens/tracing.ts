@@ -124,6 +124,21 @@ export function withoutSpans<Result>(run: () => Result): Result {
     : context.with(context.active().setValue(SUPPRESSED, true), run);
 }
 
+/**
+ * Has the SDK export what it holds back, as a process ends that exits by itself: a broker. Rejects as the SDK does.
+ */
+export async function flushTelemetry(): Promise<void> {
+  const { trace, metrics } = registry() ?? {};
+  // The API wraps the provider that was registered.
+  const wrapped = (trace as { getDelegate?: () => unknown } | undefined)?.getDelegate?.();
+  await Promise.all([flush(wrapped ?? trace), flush(metrics)]);
+}
+
+/** `forceFlush` belongs to SDKs, not to the API. */
+async function flush(provider: unknown): Promise<void> {
+  await (provider as { forceFlush?: () => Promise<void> } | undefined)?.forceFlush?.();
+}
+
 function activeSpan(): Span | undefined {
   return registry()?.context?.active().getValue(SPAN) as Span | undefined;
 }

@@ -18,6 +18,7 @@ const PAGES = [
   'command-line',
   'configuration',
   'containers',
+  'dashboards',
   'deploying',
   'guard',
   'http',
@@ -27,6 +28,7 @@ const PAGES = [
   'reliability',
   'runbook',
   'running',
+  'traces',
 ] as const;
 const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8');
 const page = (name: string): string => read(`docs/${name}.md`);

@@ -4,6 +4,7 @@ import type { SpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { BrokerError } from '../../src/tokens/errors.js';
 import {
   annotateSpan,
+  flushTelemetry,
   hasSpan,
   isTraced,
   traced,
@@ -155,6 +156,22 @@ describe('with an SDK', () => {
     expect(telemetry.spans().map(({ name }) => name)).toEqual(['outer']);
     expect(second.spans().map(({ name }) => name)).toEqual(['inner']);
     expect((await second.durations()).map(({ name }) => name)).toEqual(['inner.duration']);
+  });
+
+  test('what the SDK holds back is exported when a process ends', async () => {
+    let flushes = 0;
+    stopTelemetry();
+    startTelemetry({
+      onStart: () => undefined,
+      onEnd: () => undefined,
+      forceFlush: () => Promise.resolve(void (flushes += 1)),
+      shutdown: () => Promise.resolve(),
+    });
+    await flushTelemetry();
+    expect(flushes).toBe(1);
+    stopTelemetry();
+    await flushTelemetry();
+    expect(flushes).toBe(1);
   });
 
   test('metrics alone are enough', async () => {
