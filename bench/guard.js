@@ -11,7 +11,7 @@ import { AUDIENCE, createIssuer, ISSUER } from './verification-tokens.js';
 
 const LEAST_THROUGHPUT = 0.9;
 /** Starts of all applications, for each round of the other benchmarks. */
-const STARTS = 3;
+export const STARTS = 3;
 /** Requests of a turn: some hundredths of a second, so that whatever else the machine does hits all applications alike. */
 const REQUESTS = 1000;
 const TURNS = 16;
@@ -53,7 +53,7 @@ export async function guardRows(build, flags, tell) {
 }
 
 /** Starts the applications and the load, each in a process of its own. @returns the turns of each application. */
-async function measureStart(kinds, shared, load) {
+export async function measureStart(kinds, shared, load) {
   const apps = kinds.map(() => forked('./guard-server.js'));
   const generator = forked('./turn-generator.js');
   try {

@@ -12,6 +12,7 @@ import { measurePeers } from './peers.js';
 import { measureProduction } from './production.js';
 import { measureStarts } from './start.js';
 import { table } from './table.js';
+import { traceRows } from './traces.js';
 import { verificationRows } from './verification.js';
 
 const tell = (text) => process.stderr.write(`${text}\n`);
@@ -27,6 +28,7 @@ const parts = {
   'many-tokens': () => measureManyTokens(build, flags, tell),
   verification: () => verificationRows({ build, rounds: flags.rounds, tell }),
   guard: () => guardRows(build, flags, tell),
+  traces: () => traceRows(build, flags, tell),
   'client-token': () => clientTokenRows({ build, rounds: flags.rounds, tell }),
   'client-calls': () => clientCallRows({ build, rounds: flags.rounds, tell }),
   lambda: () => lambdaRows(build, flags, tell),
