@@ -8,7 +8,9 @@ process.exit = () => undefined;
 
 const streams = ['stdout', 'stderr'];
 
-process.on('message', async ({ args, env, cwd, input }) => {
+process.on('message', (command) => void run(command));
+
+async function run({ args, env, cwd, input }) {
   for (const name of Object.keys(process.env)) delete process.env[name];
   Object.assign(process.env, env);
   process.chdir(cwd);
@@ -29,4 +31,4 @@ process.on('message', async ({ args, env, cwd, input }) => {
     }
   }
   process.send({ code, signal: null, ...written });
-});
+}
