@@ -3,6 +3,7 @@ import { Agent as HttpsAgent } from 'node:https';
 import { readBoundedBody, retryAfterOf } from '../tokens/http.js';
 import { isJsonObject } from '../tokens/json.js';
 import { backoff } from '../tokens/time.js';
+import { withoutSpans } from '../tokens/tracing.js';
 import type { ClientSettings } from './client-options.js';
 import { fetchDirectly } from './direct-fetch.js';
 import type { ProofReader } from './peer-proof.js';
@@ -98,7 +99,8 @@ export class TokenFollower {
     if (this.#isWaiting || this.#closing.signal.aborted || this.#pauses()) return;
     if (this.#options.inUse() === undefined) return;
     this.#isWaiting = true;
-    void this.#follow();
+    // Not in the trace of the call that happened to begin it: it waits for minutes, and follows others.
+    withoutSpans(() => void this.#follow());
   }
 
   /** Says that another broker gives the token now: what went wrong with the last one does not count. */

@@ -116,7 +116,7 @@ export function traceHeaders(): Readonly<Record<string, string>> {
   return headers;
 }
 
-/** Runs something for which other instrumentation makes no spans and adds no headers, because ours are there. */
+/** Runs something for which other instrumentation makes no spans and adds no headers: ours are there, or none should be. */
 export function withoutSpans<Result>(run: () => Result): Result {
   const { context } = registry() ?? {};
   return context === undefined
@@ -156,7 +156,9 @@ async function observe<Result>(
     hasBegun = true;
     const own: TracedSpan = {
       set: (more) => {
-        Object.assign(measured, more);
+        for (const [key, value] of Object.entries(more)) {
+          if (value !== undefined) measured[key] = value;
+        }
         span?.setAttributes(more);
       },
       fail: (code) => {
@@ -178,11 +180,11 @@ async function observe<Result>(
       notify(() => histogram(registered, operation.metric)?.record(seconds, measured));
     }
   };
-  const tracer = tracerOf(registered);
-  if (tracer === undefined) return begin();
   const options = { kind: KINDS[kind], attributes: { ...attributes, ...details } };
-  const parent = parentOf(registered, operation);
   try {
+    const tracer = tracerOf(registered);
+    if (tracer === undefined) return await begin();
+    const parent = parentOf(registered, operation);
     return await (parent === undefined
       ? tracer.startActiveSpan(name, options, begin)
       : tracer.startActiveSpan(name, options, parent, begin));

@@ -1,11 +1,17 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import { createServer, request as httpRequest, type RequestListener } from 'node:http';
+import {
+  createServer,
+  request as httpRequest,
+  type ClientRequest,
+  type RequestListener,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Controller, Get, Module, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { trace } from '@opentelemetry/api';
+import { context, propagation, trace } from '@opentelemetry/api';
 import { createAuthorizedFetch, createServiceTokenClient } from '../../src/client/index.js';
 import { serveHttp, type RunningBroker } from '../../src/composition/http-server.js';
 import { createRuntime, type BrokerRuntime } from '../../src/composition/runtime.js';
@@ -189,6 +195,34 @@ describe('a broker', () => {
     );
     // The callee joins the trace of the call, not of the token.
     expect(callee.arrivals[0]?.headers['traceparent']).toBe(`00-${job.traceId}-${job.id}-01`);
+  });
+
+  test('has a client wait for the next token outside of the trace that began it', async () => {
+    expect(await ask('/v1/rotate', { method: 'POST' })).toBe(200);
+    const carried: object[] = [];
+    // As an instrumentation of node:http does.
+    const instrumentation = (message: unknown): void => {
+      const { request } = message as { readonly request: ClientRequest };
+      if (request.path !== '/v1/token') return;
+      const carrier = {};
+      propagation.inject(context.active(), carrier);
+      carried.push(carrier);
+    };
+    subscribe('http.client.request.start', instrumentation);
+    const client = createServiceTokenClient({ brokers: broker.url, peer });
+    try {
+      await trace.getTracer('application').startActiveSpan('job', async (job) => {
+        await client.getToken();
+        await client.getToken();
+        job.end();
+      });
+      while (runtime.serving.waiting() === 0) await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      client.close();
+      unsubscribe('http.client.request.start', instrumentation);
+    }
+    expect(carried.length).toBeGreaterThan(0);
+    expect(carried.filter((carrier) => Object.keys(carrier).length > 0)).toEqual([]);
   });
 
   test('answers from the cache in a span of its own, and says what a request was refused for', async () => {
