@@ -91,12 +91,13 @@ export function roleErrorOf(error: unknown, role: AssumedRole): SecretStoreError
     const options = { kind, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
     return roleError(role, 'STORE_UNAVAILABLE', `${why}. ${advice}`, options);
   }
-  const { failure, fault, text, denial, retryAfterSeconds } = readAwsFailure(error);
+  const { failure, exception, fault, text, denial, retryAfterSeconds } = readAwsFailure(error);
   const { code, kind, advice } =
     failure === 'denied'
       ? { ...DENIED, advice: `${denial}. ${howToAllow(role)}` }
-      : (FAILURES[failure] ?? REFUSED);
-  return roleError(role, code, advice ?? text.replaceAll('SECRETS_MANAGER', 'STS'), {
+      : (EXCEPTIONS[exception] ?? FAILURES[failure] ?? REFUSED);
+  const usual = text.replaceAll('SECRETS_MANAGER', 'STS').replaceAll('Secrets Manager', 'STS');
+  return roleError(role, code, advice ?? usual, {
     cause: fault,
     ...(kind && { kind }),
     ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
@@ -138,6 +139,15 @@ const REFUSED: Meaning = {
   code: 'STORE_CREDENTIALS',
   advice:
     'STS refused the request. Check BROKER_AWS_ROLE_ARN, BROKER_AWS_EXTERNAL_ID and BROKER_AWS_ROLE_SESSION_NAME; CloudTrail has the details by the request id.',
+};
+
+/** The exceptions of STS that say more than their kind. */
+const EXCEPTIONS: Readonly<Record<string, Meaning>> = {
+  RegionDisabledException: {
+    code: 'STORE_CREDENTIALS',
+    advice:
+      'STS is not activated in this Region. Activate it in the account settings of IAM, or set AWS_REGION to another one.',
+  },
 };
 
 const FAILURES: Partial<Record<AwsFailure, Meaning>> = {
