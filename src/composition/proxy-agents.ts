@@ -320,14 +320,15 @@ export function refusalOf(
   now: number,
 ): ProxyError {
   const retryAfterSeconds = retryAfterOf(headers, now);
-  if (status === 407) {
+  // tinyproxy answers a wrong password with 401.
+  if (status === 407 || status === 401) {
     const offered = headers.get('proxy-authenticate') ?? '';
     const isBasic = offered === '' || /(?:^|[\s,])basic\b/i.test(offered);
     return new ProxyError('PROXY_REFUSED', {
       why:
         proxy.login === undefined
-          ? `${subjectOf(proxy)} wants a login (status 407)`
-          : `${subjectOf(proxy)} does not accept the user and password of HTTPS_PROXY (status 407)`,
+          ? `${subjectOf(proxy)} wants a login (status ${status})`
+          : `${subjectOf(proxy)} does not accept the user and password of HTTPS_PROXY (status ${status})`,
       advice: isBasic
         ? 'Set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT, with %40 for "@" in the password.'
         : 'It offers no Basic login, and no other is supported: let it admit this machine by its address, or run a proxy in between that logs in.',

@@ -34,6 +34,7 @@ import {
   type Refusal,
 } from '../support/connect-proxy.js';
 import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
+import { temporaryFolder } from '../e2e/folders.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
 
 const ISSUER = 'https://provider.test';
@@ -54,13 +55,9 @@ const kept = { ...process.env };
 beforeAll(async () => {
   authority = makeCertificate({ commonName: 'private root', isAuthority: true });
   clientAuthority = makeCertificate({ commonName: 'client root', isAuthority: true });
-  provider = await startProviderServer({
-    metadata: {
-      issuer: ISSUER,
-      token_endpoint: `${ISSUER}/token`,
-      jwks_uri: `${ISSUER}/jwks`,
-    },
-  });
+  caFile = join(await temporaryFolder(), 'ca.pem');
+  await writeFile(caFile, `Root of a test\n${authority.cert}`);
+  provider = await startProviderServer({ publicUrl: ISSUER });
   aws = await startScriptedEndpoint();
   const server = makeCertificate({
     issuer: authority,
@@ -87,9 +84,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all([provider, aws, proxy, secureProxy, ...fronts].map((one) => one.close()));
 });
-beforeEach(async () => {
-  caFile = join(await makeFolder(), 'ca.pem');
-  await writeFile(caFile, `Root of a test\n${authority.cert}`);
+beforeEach(() => {
   process.env['AWS_ACCESS_KEY_ID'] = 'test';
   process.env['AWS_SECRET_ACCESS_KEY'] = 'test';
   process.env['AWS_REGION'] = 'eu-central-1';
@@ -108,8 +103,16 @@ function withLogin(user = USER, password = PASSWORD): string {
   return proxy.url.replace('//', `//${name}:${secret}@`);
 }
 
+const configs = new Map<string, BrokerConfig>();
+
+/** The same one for the same settings: each network takes some 150 authorities apart. */
 function configOf(env: NodeJS.ProcessEnv = {}): BrokerConfig {
-  return loadConfig({ env: { HTTPS_PROXY: withLogin(), BROKER_CA_FILE: caFile, ...env } });
+  const key = JSON.stringify(env);
+  const config =
+    configs.get(key) ??
+    loadConfig({ env: { HTTPS_PROXY: withLogin(), BROKER_CA_FILE: caFile, ...env } });
+  configs.set(key, config);
+  return config;
 }
 
 async function requireNetwork(config = configOf()): Promise<Network> {
@@ -223,7 +226,7 @@ describe('through a proxy with a login', () => {
     const network = await requireNetwork(
       configOf({ HTTP_PROXY: proxy.url, NO_PROXY: '*.internal.test' }),
     );
-    expect((await network.fetch(provider.jwksUri)).status).toBe(200);
+    expect((await network.fetch(`${provider.origin}/jwks`)).status).toBe(200);
     const direct = await network.fetch(`https://127.0.0.1:${fronts[0]?.port}/jwks`);
     expect(direct.status).toBe(200);
     await expect(network.fetch('https://keys.internal.test/')).rejects.toMatchObject({
@@ -251,6 +254,12 @@ const BAD: readonly (readonly [string, Refusal, RegExp, 'misconfigured' | 'retry
     'wants another login',
     (socket) => socket.end(answerOf(407, 'Proxy-Authenticate: Basic realm="x"')),
     /does not accept the user and password of HTTPS_PROXY \(status 407\)\. Set HTTPS_PROXY/,
+    'misconfigured',
+  ],
+  [
+    'wants another login, and says so by 401 as tinyproxy does',
+    (socket) => socket.end(answerOf(401)),
+    /does not accept the user and password of HTTPS_PROXY \(status 401\)\. Set HTTPS_PROXY/,
     'misconfigured',
   ],
   [

@@ -57,17 +57,20 @@ fi
 chosen=$(node --experimental-vm-modules --disable-warning=ExperimentalWarning \
   node_modules/jest/bin/jest.js --config test/interop/jest.config.js --listTests "$@")
 
-# Debian's nginx, unpacked and not installed: nothing of the machine's own is touched.
-find_nginx() {
-  if command -v nginx; then return; fi
-  local unpacked=$PWD/.venv/nginx
-  if [[ ! -x $unpacked/usr/sbin/nginx ]] && command -v apt-get >/dev/null 2>&1; then
+# A program of a Debian package, unpacked and not installed: nothing of the machine's own is touched.
+find_debian() {
+  local name=$1 package=$2 path=$3
+  if command -v "$name"; then return; fi
+  local unpacked=$PWD/.venv/$name
+  if [[ ! -x $unpacked/$path ]] && command -v apt-get >/dev/null 2>&1; then
     mkdir -p "$unpacked"
-    (cd "$unpacked" && { apt-get download nginx || { apt-get update && apt-get download nginx; }; } && dpkg -x nginx_*.deb .) \
-      >"$work/nginx.log" 2>&1 || tail -n 5 "$work/nginx.log" >&2
+    (cd "$unpacked" && { apt-get download "$package" || { apt-get update && apt-get download "$package"; }; } &&
+      dpkg -x "${package}"_*.deb .) >"$work/$name.log" 2>&1 || tail -n 5 "$work/$name.log" >&2
   fi
-  echo "$unpacked/usr/sbin/nginx"
+  echo "$unpacked/$path"
 }
+find_nginx() { find_debian nginx nginx usr/sbin/nginx; }
+find_tinyproxy() { find_debian tinyproxy tinyproxy-bin usr/bin/tinyproxy; }
 
 # Envoy is a program in a package of PyPI.
 find_envoy() {
@@ -99,6 +102,17 @@ if grep -q '/interop/gateways' <<<"$chosen"; then
   fi
   if [[ ${#gateways[@]} == 0 ]]; then
     set -- "$@" --testPathIgnorePatterns '/node_modules/' '/interop/gateways'
+  fi
+fi
+
+if grep -q '/interop/proxy-tinyproxy' <<<"$chosen"; then
+  program=$(find_tinyproxy) || true
+  if [[ -x $program ]]; then
+    export INTEROP_TINYPROXY=$program
+  else
+    echo "SKIPPED: tinyproxy between the broker and what it calls (${program:-it could not be installed})"
+    if [[ ${CI:-} == true ]]; then exit 1; fi
+    set -- "$@" --testPathIgnorePatterns '/node_modules/' '/interop/proxy-tinyproxy'
   fi
 fi
 

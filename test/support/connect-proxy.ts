@@ -109,10 +109,11 @@ export function answerOf(status: number, ...headers: readonly string[]): string 
   return [`HTTP/1.1 ${status} Refused`, ...headers, 'Connection: close', '', ''].join('\r\n');
 }
 
-/** TLS in front of a server of this machine. @returns its port, and what closes it. */
+/** TLS in front of a server of this machine. @param at its own port. Default: any free one. */
 export async function startTlsFront(
   options: TlsOptions,
   port: number,
+  at = 0,
 ): Promise<{ readonly port: number; readonly clients: string[]; close(): Promise<void> }> {
   const clients: string[] = [];
   const open = new Set<Socket>();
@@ -127,7 +128,7 @@ export async function startTlsFront(
     socket.pipe(target).pipe(socket);
   });
   server.on('tlsClientError', () => undefined);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(at, '127.0.0.1', resolve));
   return {
     port: (server.address() as AddressInfo).port,
     clients,
