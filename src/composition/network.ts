@@ -175,11 +175,34 @@ function invalid(message: string): BrokerError {
 
 /** What is probably a slip in how servers are reached, a sentence each. @throws {BrokerError} `CA_FILE_INVALID`. */
 export async function networkWarnings(
-  config: Pick<BrokerConfig, 'network'>,
+  config: Pick<BrokerConfig, 'network' | 'secrets'>,
   now: number,
+  env: NodeJS.ProcessEnv = process.env,
 ): Promise<readonly string[]> {
   const network = await networkOf(config);
-  return expiredAuthorities(network?.authorities ?? [], now);
+  return [
+    ...expiredAuthorities(network?.authorities ?? [], now),
+    ...(leaksCredentials(config, env) ? [LEAK] : []),
+  ];
+}
+
+const LEAK =
+  'With NODE_USE_ENV_PROXY the AWS SDK asks for the credentials of this machine or pod through HTTP_PROXY, which must not see ' +
+  'them: add 169.254.169.254,169.254.170.2,169.254.170.23 to NO_PROXY, or leave NODE_USE_ENV_PROXY out, which the broker does not need.';
+
+/** Whether Node's own proxies, which the SDK knows nothing of, stand before the credentials of a machine. Pure. */
+function leaksCredentials(
+  { secrets }: Pick<BrokerConfig, 'secrets'>,
+  env: NodeJS.ProcessEnv,
+): boolean {
+  const proxy = env['http_proxy'] || env['HTTP_PROXY'];
+  const noProxy = env['no_proxy'] || env['NO_PROXY'] || '';
+  if (secrets.store !== 'aws' || env['NODE_USE_ENV_PROXY'] !== '1' || !proxy) return false;
+  const entries = noProxy.split(/[,\s]+/);
+  // Node's own list knows no range with a slash.
+  return !['169.254.169.254', '169.254.170.2', '169.254.170.23'].every((host) =>
+    entries.some((entry) => entry === host || entry === '*'),
+  );
 }
 
 /** A sentence for each authority that has expired. Pure. @param now milliseconds since the Unix epoch. */

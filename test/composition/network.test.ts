@@ -528,6 +528,45 @@ describe('BROKER_CA_FILE', () => {
   });
 });
 
+test.each<[settings: NodeJS.ProcessEnv, env: NodeJS.ProcessEnv, warned: boolean]>([
+  [{ BROKER_SECRET_STORE: 'aws' }, { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://p.test' }, true],
+  [{ BROKER_SECRET_STORE: 'aws' }, { NODE_USE_ENV_PROXY: '1', http_proxy: 'http://p.test' }, true],
+  [
+    { BROKER_SECRET_STORE: 'aws' },
+    { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://p.test', NO_PROXY: '169.254.169.254' },
+    true,
+  ],
+  [
+    { BROKER_SECRET_STORE: 'aws' },
+    { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://p.test', NO_PROXY: '169.254.0.0/16' },
+    // Which Node's own does not know.
+    true,
+  ],
+  [
+    { BROKER_SECRET_STORE: 'aws' },
+    {
+      NODE_USE_ENV_PROXY: '1',
+      HTTP_PROXY: 'http://p.test',
+      NO_PROXY: 'a.test, 169.254.169.254,169.254.170.2,169.254.170.23',
+    },
+    false,
+  ],
+  [
+    { BROKER_SECRET_STORE: 'aws' },
+    { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://p.test', NO_PROXY: '*' },
+    false,
+  ],
+  [{ BROKER_SECRET_STORE: 'aws' }, { HTTP_PROXY: 'http://p.test' }, false],
+  [{ BROKER_SECRET_STORE: 'aws' }, { NODE_USE_ENV_PROXY: '1', HTTPS_PROXY: 'p.test' }, false],
+  [{}, { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://p.test' }, false],
+])(
+  'the credentials of a machine before a proxy of Node.js: %j, %j',
+  async (settings, env, warned) => {
+    const warnings = await networkWarnings(loadConfig({ env: settings }), Date.now(), env);
+    expect(warnings.some((one) => one.includes('NODE_USE_ENV_PROXY'))).toBe(warned);
+  },
+);
+
 test('without a proxy and a file nothing is made', async () => {
   expect(await networkOf(loadConfig({ env: { NO_PROXY: '*' } }))).toBeUndefined();
 });
