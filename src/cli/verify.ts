@@ -6,6 +6,7 @@ import {
   verifierOptionsOf,
 } from '../composition/core.js';
 import { audienceAdvice, receiversNeed } from '../composition/own-token.js';
+import { networkOf, type Network } from '../composition/network.js';
 import { storeIsMissing } from '../composition/open-store.js';
 import { readTextInput } from '../composition/secret-file.js';
 import {
@@ -79,7 +80,7 @@ async function rulesOfReceivers(
   const isMissing = await storeIsMissing(config);
   const token = choose(config.tokens);
   if (sourceOfRules(token.provider, isMissing) === 'configuration') {
-    return configuredRules(context.output, token);
+    return configuredRules(context.output, token, await networkOf(config));
   }
   if (isMissing) {
     throw new BrokerError(
@@ -132,13 +133,22 @@ export function sourceOfRules(
   return audience !== undefined || isStoreMissing ? 'configuration' : 'credentials secret';
 }
 
-function configuredRules(output: Output, token: TokenConfig): TokenVerifierOptions {
+function configuredRules(
+  output: Output,
+  token: TokenConfig,
+  network: Network | undefined,
+): TokenVerifierOptions {
   const clock = systemClock;
   const settings = resolveProviderSettings(configuredSettings(token), {});
   if (settings.audience === undefined && settings.resource === undefined) {
     warn(output, 'the audience is not checked, because BROKER_AUDIENCE is not set.');
   }
-  const keys = providerKeys(createOAuthProvider({ clock }), settings, clock);
+  const keys = providerKeys(
+    createOAuthProvider({ clock, network }),
+    settings,
+    clock,
+    network?.fetch,
+  );
   return verifierOptionsOf(token, settings, keys, clock);
 }
 

@@ -32,6 +32,7 @@ import {
   type TokenVerifierOptions,
 } from '../verification/index.js';
 import { KeysUnavailableError } from '../verification/verification-errors.js';
+import { networkOf, type Network } from './network.js';
 import { openStore } from './open-store.js';
 import { withOwnClaims } from './own-token.js';
 
@@ -85,11 +86,13 @@ export interface TokenCore extends Pick<Core, 'config' | 'clock' | 'store'> {
 export async function createCore(config: BrokerConfig, options: CoreOptions = {}): Promise<Core> {
   const { clock = systemClock, observer, storeObserver, onNewStore, onDate } = options;
   const onProviderDate = onDate && ((reading: DateReading) => onDate('provider', reading));
+  const network = await networkOf(config);
   const provider =
     options.provider ??
     createOAuthProvider({
       clock,
-      awsProofs: lazyAwsProofs(),
+      awsProofs: lazyAwsProofs(network),
+      network,
       ...(onProviderDate && { onDate: onProviderDate }),
     });
   const store = traceStore(
@@ -100,7 +103,10 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
         ...(onDate && { onDate: (reading) => onDate('store', reading) }),
       })),
   );
-  const keysOf = sharedKeys((settings) => providerKeys(provider, settings, clock, onProviderDate));
+  const fetch = onProviderDate
+    ? fetchWithDates(clock, onProviderDate, network?.fetch)
+    : network?.fetch;
+  const keysOf = sharedKeys((settings) => providerKeys(provider, settings, clock, fetch));
   const shared = { config, clock, store, provider, keysOf, slotsOf: slotsOf(config) };
   const tokens = config.tokens.map((token): [string, TokenCore] => [
     token.name,
@@ -258,11 +264,11 @@ function isAskedToWait({ cause }: KeysUnavailableError): boolean {
 }
 
 /** The provider's port to AWS, made once, at the first call: only a KMS key or a token of AWS loads the SDK for it. */
-export function lazyAwsProofs(): () => Promise<AwsProofs> {
+export function lazyAwsProofs(network: Network | undefined): () => Promise<AwsProofs> {
   let made: Promise<AwsProofs> | undefined;
   return () => {
     made ??= import('../secrets/aws/aws-client-proofs.js').then(
-      ({ AwsClientProofs }) => new AwsClientProofs(),
+      ({ AwsClientProofs }) => new AwsClientProofs(network && { agents: network.awsAgents }),
     );
     return made;
   };
@@ -299,12 +305,12 @@ export function configuredSettings({ provider }: TokenConfig): Partial<ProviderS
   return resource.length > 0 ? { ...settings, resource } : settings;
 }
 
-/** The provider's public keys, at the address from its metadata. */
+/** The provider's public keys, at the address from its metadata. @param fetch Default: the platform's. */
 export function providerKeys(
   provider: TokenProvider,
   settings: ProviderSettings,
   clock: Clock,
-  onDate?: (reading: DateReading) => void,
+  fetch?: typeof globalThis.fetch,
 ): RemoteKeySet {
   return createRemoteKeySet({
     jwksUri: async () => {
@@ -315,7 +321,7 @@ export function providerKeys(
       }
     },
     clock,
-    ...(onDate && { fetch: fetchWithDates(clock, onDate) }),
+    ...(fetch && { fetch }),
     allowInsecureHttp: settings.allowInsecureHttp === true,
   });
 }
@@ -359,9 +365,14 @@ function withWayOut(error: unknown, { tokenEndpoint, jwksUri }: ProviderSettings
   const isDiscovered = tokenEndpoint === undefined || jwksUri === undefined;
   if (!isDiscovered || !(error instanceof BrokerError)) return error;
   const { code, kind, message, retryAfterSeconds } = error;
-  // The first says so already; the other two are not solved by skipping discovery.
+  // The first says so already; the others are not solved by skipping discovery.
   if (
-    ['PROVIDER_DISCOVERY_FAILED', 'PROVIDER_TLS_FAILED', 'PROVIDER_ISSUER_MISMATCH'].includes(code)
+    [
+      'PROVIDER_DISCOVERY_FAILED',
+      'PROVIDER_TLS_FAILED',
+      'PROVIDER_PROXY_REFUSED',
+      'PROVIDER_ISSUER_MISMATCH',
+    ].includes(code)
   ) {
     return error;
   }

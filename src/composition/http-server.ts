@@ -29,6 +29,7 @@ import {
 } from './listener.js';
 import { tokenLog } from './observers.js';
 import { CertificateWatch } from './server-certificate.js';
+import { networkWarnings } from './network.js';
 import { createRuntime, type BrokerRuntime, type RuntimeOptions } from './runtime.js';
 
 /** A broker that listens. */
@@ -270,7 +271,8 @@ export async function runBroker(
   try {
     const runtime = await createRuntime(config, replaced);
     const { log, core } = runtime;
-    for (const warning of config.warnings) log.warn(warning);
+    const ofNetwork = await networkWarnings(config, core.clock.now());
+    for (const warning of [...config.warnings, ...ofNetwork]) log.warn(warning);
     const { audit, configWatch } = runtime;
     let broker: RunningBroker | undefined;
     // Without any of them the signal ends the process, as it always did.

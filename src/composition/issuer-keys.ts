@@ -1,8 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { BlockList, isIP } from 'node:net';
-import { Readable } from 'node:stream';
 import type { BrokerConfig } from '../config/broker-config.js';
 import type { IdentitiesConfig } from '../config/peer-sections.js';
 import { nameOfIdentity } from '../peers/certificate-names.js';
@@ -11,18 +8,26 @@ import { IdentityTable, type TrustedIssuer } from '../peers/identities.js';
 import { TokenUses, WorkloadTokens } from '../peers/workload-tokens.js';
 import { CertificateLogin } from '../serving/certificate-login.js';
 import { systemCode } from '../tokens/http.js';
+import { exchangeOverNode } from '../tokens/node-exchange.js';
 import type { Clock } from '../tokens/time.js';
 import { createRemoteKeySet, KeyFetchError, type KeySet } from '../verification/index.js';
 import { trustsClientsOf } from './listener.js';
+import { networkOf, type Network } from './network.js';
 
-/** The public keys of a trusted issuer, fetched and kept as those of a provider. */
-export function issuerKeys(issuer: TrustedIssuer, clock: Clock): KeySet {
+/** The public keys of a trusted issuer, fetched and kept as those of a provider. @param network Default: directly. */
+export function issuerKeys(
+  issuer: TrustedIssuer,
+  clock: Clock,
+  network?: () => Promise<Network | undefined>,
+): KeySet {
   const { caFile, tokenFile, jwksUri } = issuer;
   const needsOwn = caFile !== undefined || tokenFile !== undefined;
   return createRemoteKeySet({
     jwksUri,
     clock,
-    ...(needsOwn && { fetch: fetchWithFiles({ caFile, tokenFile }) }),
+    fetch: needsOwn
+      ? fetchWithFiles({ caFile, tokenFile }, network)
+      : async (input, init) => ((await network?.())?.fetch ?? globalThis.fetch)(input, init),
   });
 }
 
@@ -37,17 +42,20 @@ export interface ReplaceableFilePeers extends FilePeersSource {
 
 /** Makes what lets the peers of the configuration file in. */
 export function createFilePeers(
-  { identities, tokens: [{ verification }] }: Pick<BrokerConfig, 'identities' | 'tokens'>,
+  config: Pick<BrokerConfig, 'identities' | 'network' | 'tokens'>,
   clock: Clock,
 ): ReplaceableFilePeers {
-  const { clockSkewSeconds } = verification;
+  const { identities, tokens } = config;
+  const { clockSkewSeconds } = tokens[0].verification;
+  const create = (issuer: TrustedIssuer): KeySet =>
+    issuerKeys(issuer, clock, () => networkOf(config));
   const uses = new TokenUses(clock, clockSkewSeconds);
   let keys = new Map<TrustedIssuer, KeySet>();
 
   const make = ({ issuers, peers }: IdentitiesConfig): FilePeers => {
     const kept = keepSame([...keys.keys()], issuers);
-    const next = new Map(kept.map((one) => [one, keys.get(one) ?? issuerKeys(one, clock)]));
-    const keysOf = (issuer: TrustedIssuer): KeySet => next.get(issuer) ?? issuerKeys(issuer, clock);
+    const next = new Map(kept.map((one) => [one, keys.get(one) ?? create(one)]));
+    const keysOf = (issuer: TrustedIssuer): KeySet => next.get(issuer) ?? create(issuer);
     const workloadTokens =
       kept.length === 0 || peers.length === 0
         ? undefined
@@ -110,7 +118,10 @@ interface KeyFiles {
  * A `fetch` for the keys of a cluster, which has a certificate authority of its own and gives its keys only to those who
  * log in. Only what the key set uses: GET, headers and a signal. Follows no redirect, so that the token goes nowhere else.
  */
-export function fetchWithFiles({ caFile, tokenFile }: KeyFiles): typeof globalThis.fetch {
+export function fetchWithFiles(
+  { caFile, tokenFile }: KeyFiles,
+  network?: () => Promise<Network | undefined>,
+): typeof globalThis.fetch {
   return async (input, { headers, signal } = {}) => {
     const url = new URL(input instanceof Request ? input.url : input);
     const ca = caFile === undefined ? undefined : await readKeyFile('ca_file', caFile);
@@ -118,21 +129,13 @@ export function fetchWithFiles({ caFile, tokenFile }: KeyFiles): typeof globalTh
       tokenFile === undefined ? '' : (await readKeyFile('token_file', tokenFile)).toString().trim();
     const sent = new Headers(headers);
     if (token !== '') sent.set('authorization', `Bearer ${token}`);
-    const message = await send(url, {
+    const agent = (await network?.())?.agentFor(url) ?? false;
+    const exchange = exchangeOverNode(() => ({ agent, ...(ca !== undefined && { ca }) }));
+    return exchange(url, {
+      method: 'GET',
       headers: Object.fromEntries(sent),
-      ...(ca !== undefined && { ca }),
       ...(signal && { signal }),
     });
-    const received = new Headers();
-    for (const [name, values = []] of Object.entries(message.headersDistinct)) {
-      for (const value of values) received.append(name, value);
-    }
-    const status = message.statusCode ?? 0;
-    // These have no body (RFC 9110 §6.4.1), and Response takes none.
-    const isBodyless = status === 204 || status === 205 || status === 304;
-    if (isBodyless) message.resume();
-    const body = isBodyless ? null : (Readable.toWeb(message) as ReadableStream<Uint8Array>);
-    return new Response(body, { status, headers: received });
   };
 }
 
@@ -147,13 +150,4 @@ async function readKeyFile(member: string, path: string): Promise<Buffer> {
       { cause: error },
     );
   }
-}
-
-function send(url: URL, options: RequestOptions): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const request = url.protocol === 'https:' ? httpsRequest : httpRequest;
-    request(url, { ...options, agent: false }, resolve)
-      .on('error', reject)
-      .end();
-  });
 }

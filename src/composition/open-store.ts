@@ -1,9 +1,11 @@
 import { resolve } from 'node:path';
 import type { BrokerConfig } from '../config/broker-config.js';
+import type { ConnectionOptions } from '../secrets/aws/aws-connection.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import type { Clock, DateReading } from '../tokens/time.js';
 import { BrokerError } from '../tokens/errors.js';
+import { networkOf } from './network.js';
 
 /** Options of {@link openStore}. */
 interface OpenStoreOptions {
@@ -68,18 +70,29 @@ function storeMissing({ secrets }: BrokerConfig): BrokerError {
   );
 }
 
+/** How a configuration reaches AWS: by which proxies and authorities, and in which role. */
+export async function awsAccessOf(
+  config: BrokerConfig,
+): Promise<Pick<ConnectionOptions, 'agents' | 'role'>> {
+  const network = await networkOf(config);
+  const { awsRole: role } = config.secrets;
+  return { ...(network && { agents: network.awsAgents }), ...(role && { role }) };
+}
+
 async function openAwsStore(
-  { secrets }: BrokerConfig,
+  config: BrokerConfig,
   clock: Clock,
   { observer, onDate }: OpenStoreOptions,
 ): Promise<SecretStore> {
+  const { secrets } = config;
   const { createAwsStore } = await import('../secrets/aws/aws-store.js');
-  const local = createAwsStore({ clock, ...(onDate && { onDate }) });
+  const access = await awsAccessOf(config);
+  const local = createAwsStore({ ...access, clock, ...(onDate && { onDate }) });
   if (secrets.awsFallbackRegions.length === 0) return local;
   const { createFallbackStore } = await import('../secrets/aws/fallback-store.js');
   const fallbacks = secrets.awsFallbackRegions.map((region) => ({
     region,
-    store: createAwsStore({ region, clock }),
+    store: createAwsStore({ ...access, region, clock }),
   }));
   return createFallbackStore(local, fallbacks, { clock, ...(observer && { observer }) });
 }

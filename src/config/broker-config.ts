@@ -1,6 +1,6 @@
 import type { IdentitiesConfig } from './peer-sections.js';
 import type { Settings } from './schema.js';
-import type { AddressRange, IamPeer } from './values.js';
+import type { AddressRange, IamPeer, ProxyAddress } from './values.js';
 
 /** Where the broker listens, and how peers reach it. */
 export interface HttpConfig {
@@ -32,11 +32,32 @@ export interface TlsFilesConfig {
   readonly clientCaFile: string | undefined;
 }
 
+/** How the provider, keys and AWS are reached. */
+export interface NetworkConfig {
+  /** For https addresses. */
+  readonly httpsProxy: ProxyAddress | undefined;
+  /** For http addresses. */
+  readonly httpProxy: ProxyAddress | undefined;
+  /** As it was given; empty when nothing was. */
+  readonly noProxy: string;
+  /** The path of a PEM file with further authorities. */
+  readonly caFile: string | undefined;
+}
+
+/** An IAM role to assume. */
+export interface AwsRoleConfig {
+  readonly arn: string;
+  readonly externalId: string | undefined;
+  readonly sessionName: string;
+}
+
 /** Where secrets live, and which is which. */
 interface SecretsConfig {
   readonly store: Settings['BROKER_SECRET_STORE'];
   /** Read in this order while the own Region cannot be reached; empty when there are none. */
   readonly awsFallbackRegions: readonly string[];
+  /** `undefined` when the secrets are read as whoever the process is. */
+  readonly awsRole: AwsRoleConfig | undefined;
   readonly dataDir: string;
   /** `undefined` when the key file of the data folder is to be used. */
   readonly masterKey: Settings['BROKER_MASTER_KEY'];
@@ -120,6 +141,7 @@ export type TokenConfigs = readonly [TokenConfig, ...TokenConfig[]];
 export interface BrokerConfig {
   readonly http: HttpConfig;
   readonly secrets: SecretsConfig;
+  readonly network: NetworkConfig;
   /** In the order of the file; the first one is `default` where there are only flat settings. */
   readonly tokens: TokenConfigs;
   /** Peers of the file, with their trusted issuers; both empty when there are none. */
@@ -164,10 +186,24 @@ export function groupSettings(
     secrets: {
       store: settings.BROKER_SECRET_STORE,
       awsFallbackRegions: settings.BROKER_AWS_FALLBACK_REGIONS ?? [],
+      awsRole:
+        settings.BROKER_AWS_ROLE_ARN === undefined
+          ? undefined
+          : {
+              arn: settings.BROKER_AWS_ROLE_ARN,
+              externalId: settings.BROKER_AWS_EXTERNAL_ID,
+              sessionName: settings.BROKER_AWS_ROLE_SESSION_NAME ?? 'service-token-broker',
+            },
       dataDir: settings.BROKER_DATA_DIR,
       masterKey: settings.BROKER_MASTER_KEY,
       peersSecretId: settings.BROKER_PEERS_SECRET_ID[0] ?? '',
       morePeersSecretIds: settings.BROKER_PEERS_SECRET_ID.slice(1),
+    },
+    network: {
+      httpsProxy: settings.HTTPS_PROXY,
+      httpProxy: settings.HTTP_PROXY,
+      noProxy: settings.NO_PROXY ?? '',
+      caFile: settings.BROKER_CA_FILE,
     },
     tokens,
     identities,

@@ -48,7 +48,7 @@ export function checkSettings({ env, file, defaults = {} }: GivenSettings): Brok
   const given = new Set<SettingName>();
   const sources = new Map<SettingName, string>();
   for (const name of SETTING_NAMES) {
-    const fromEnvironment = trimPasted(env[name] ?? '');
+    const fromEnvironment = environmentText(env, name);
     const fromFile = trimPasted(file?.texts.get(name) ?? '');
     if (fromEnvironment !== '') {
       texts[name] = fromEnvironment;
@@ -87,6 +87,12 @@ export function checkSettings({ env, file, defaults = {} }: GivenSettings): Brok
     ...named.warnings,
     ...unreachable(result.data, peers.identities),
   ]);
+}
+
+/** What the environment says of a setting; empty when it says nothing. */
+export function environmentText(env: NodeJS.ProcessEnv, name: SettingName): string {
+  const names = settingOf(name).lowerCaseToo === true ? [name.toLowerCase(), name] : [name];
+  return names.map((one) => trimPasted(env[one] ?? '')).find((text) => text !== '') ?? '';
 }
 
 /** Nobody can present a certificate if neither the broker asks for one, nor a proxy may pass one on. */

@@ -1,5 +1,4 @@
-import { trimPasted } from '../tokens/json.js';
-import { checkSettings, type ConfigFile } from './check-settings.js';
+import { checkSettings, environmentText, type ConfigFile } from './check-settings.js';
 import { keysOf } from './config-file.js';
 import { ConfigError } from './config-error.js';
 import { parseConfigFile } from './load-config.js';
@@ -85,7 +84,7 @@ function differences(
   now: ReadonlyMap<string, string>,
 ): readonly string[] {
   const overridden = new Set(
-    SETTING_NAMES.filter((name) => trimPasted(env[name] ?? '') !== '').map(fileKey),
+    SETTING_NAMES.filter((name) => environmentText(env, name) !== '').map(fileKey),
   );
   return [...new Set([...before.keys(), ...now.keys()])]
     .filter((key) => !overridden.has(key) && before.get(key) !== now.get(key))

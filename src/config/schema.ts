@@ -54,6 +54,15 @@ const RULES: readonly Rule[] = [
       settings.BROKER_AWS_FALLBACK_REGIONS === undefined || settings.BROKER_SECRET_STORE === 'aws',
     problem: 'the embedded store is in no Region',
   },
+  {
+    of: 'BROKER_AWS_ROLE_ARN',
+    and: ['BROKER_SECRET_STORE'],
+    holds: (settings) =>
+      settings.BROKER_AWS_ROLE_ARN === undefined || settings.BROKER_SECRET_STORE === 'aws',
+    problem: 'it is for secrets at AWS, and BROKER_SECRET_STORE is embedded',
+  },
+  needsRole('BROKER_AWS_EXTERNAL_ID'),
+  needsRole('BROKER_AWS_ROLE_SESSION_NAME'),
   distinct('BROKER_TOKEN_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_TOKEN_SECRET_ID'),
@@ -147,6 +156,16 @@ function needsMethod(of: SettingName, method: Settings['BROKER_CLIENT_AUTHENTICA
     holds: (settings) =>
       settings[of] === undefined || settings.BROKER_CLIENT_AUTHENTICATION === method,
     problem: `it counts with BROKER_CLIENT_AUTHENTICATION=${method} alone`,
+  };
+}
+
+/** A setting of the session, which nothing else has. */
+function needsRole(of: SettingName): Rule {
+  return {
+    of,
+    and: ['BROKER_AWS_ROLE_ARN'],
+    holds: (settings) => settings[of] === undefined || settings.BROKER_AWS_ROLE_ARN !== undefined,
+    problem: 'it counts with BROKER_AWS_ROLE_ARN alone',
   };
 }
 

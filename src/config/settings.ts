@@ -48,6 +48,8 @@ interface Setting {
   readonly does: string;
   /** Its value is never shown. */
   readonly secret?: true;
+  /** Its variable is known in lower case too, which then wins: the convention of curl. */
+  readonly lowerCaseToo?: true;
 }
 
 const URL_ALLOWED =
@@ -127,6 +129,22 @@ export const SETTINGS = {
     allowed:
       "AWS Regions other than the broker's own, separated by commas; only with BROKER_SECRET_STORE=aws",
     does: "Regions with replicas of the secrets, read in this order while the broker's own Region cannot be reached; writes stay in that one.",
+  },
+  BROKER_AWS_ROLE_ARN: {
+    reads: values.iamRole,
+    allowed: 'the ARN of an IAM role; only with BROKER_SECRET_STORE=aws',
+    does: 'The role to assume for the secrets, where they are in [another account](networks.md#secrets-in-another-account).',
+  },
+  BROKER_AWS_EXTERNAL_ID: {
+    reads: values.matching(/^[\w+=,.@:/-]{2,1224}$/),
+    allowed: '2 to 1224 letters, digits and characters of `_+=,.@:/-`; with BROKER_AWS_ROLE_ARN',
+    does: "The external id that the role's trust policy demands.",
+  },
+  BROKER_AWS_ROLE_SESSION_NAME: {
+    reads: values.matching(/^[\w+=,.@-]{2,64}$/),
+    defaultNote: '`service-token-broker`',
+    allowed: '2 to 64 letters, digits and characters of `_+=,.@-`; with BROKER_AWS_ROLE_ARN',
+    does: "The session's name, which CloudTrail shows.",
   },
   BROKER_DATA_DIR: {
     reads: values.line,
@@ -268,6 +286,33 @@ export const SETTINGS = {
     default: 'false',
     allowed: 'true or false',
     does: 'Allows http URLs beyond this machine. Client credentials and tokens then cross the network in clear text.',
+  },
+  HTTPS_PROXY: {
+    reads: values.proxyUrl,
+    allowed:
+      'HOST:PORT, or an http or https URL; with USER:PASSWORD@ before the host if the proxy wants them',
+    does: 'The proxy for https addresses of the provider, keys and AWS: [proxies and private networks](networks.md). `https_proxy` counts too, and wins.',
+    secret: true,
+    lowerCaseToo: true,
+  },
+  HTTP_PROXY: {
+    reads: values.proxyUrl,
+    allowed: 'as HTTPS_PROXY',
+    does: 'The proxy for http addresses, which few have. `http_proxy` counts too, and wins.',
+    secret: true,
+    lowerCaseToo: true,
+  },
+  NO_PROXY: {
+    reads: values.line,
+    allowed:
+      'host names, domains, IP addresses and ranges such as 10.0.0.0/8, each with a port if it is for that one alone, separated by commas; `*` for everything',
+    does: 'What is reached without a proxy. `no_proxy` counts too, and wins.',
+    lowerCaseToo: true,
+  },
+  BROKER_CA_FILE: {
+    reads: values.line,
+    allowed: 'a path',
+    does: 'Certificates of authorities, in PEM, that are trusted besides those of Node.js and NODE_EXTRA_CA_CERTS: for the provider, keys, AWS and the proxy. Read at start.',
   },
   BROKER_PROFILE: {
     reads: values.oneOf(PROFILE_NAMES),

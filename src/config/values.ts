@@ -146,6 +146,16 @@ export const iamPrincipal: Reader<string> = checked((text) =>
   IAM_PEER.exec(text)?.[2] === text ? undefined : 'it is not the ARN of an IAM role or user',
 );
 
+/** The ARN of an IAM role, with its path. */
+export const iamRole: Reader<string> = checked((text) => {
+  if (/^arn:aws[a-z-]*:sts::\d{12}:assumed-role\//.test(text)) {
+    return 'it is the ARN of a session; the role itself is arn:aws:iam::ACCOUNT:role/NAME';
+  }
+  return /^arn:aws[a-z-]*:iam::\d{12}:role\/(?:[!-~]{1,510}\/)?[\w+=,.@-]{1,64}$/.test(text)
+    ? undefined
+    : 'it is not the ARN of an IAM role';
+});
+
 /** An IAM role or user as a peer, with its roles in front: `token+admin=arn:aws:iam::123456789012:role/platform`. */
 export const iamPeer: Reader<IamPeer> = z.pipe(
   checked((text) =>
@@ -170,6 +180,49 @@ export function url(options: { readonly query: boolean }): Reader<string> {
     if (!options.query && text.includes('?')) return 'it has a query';
     return undefined;
   });
+}
+
+/** A proxy, and what to log in to it with. */
+export interface ProxyAddress {
+  /** `http://proxy.example.com:3128`: without user and password. */
+  readonly url: string;
+  /** `user:password`, decoded; `undefined` when the proxy asks for none. */
+  readonly login: HiddenBytes | undefined;
+}
+
+/** The URL of a proxy; `http` where it has no scheme, as curl takes it. */
+export const proxyUrl: Reader<ProxyAddress> = z.pipe(
+  checked((text) => {
+    const parsed = parseProxy(text);
+    return typeof parsed === 'string' ? parsed : undefined;
+  }),
+  z.transform((text): ProxyAddress => {
+    const parsed = parseProxy(text);
+    // What is no proxy was refused before.
+    return typeof parsed === 'string' ? { url: '', login: undefined } : parsed;
+  }),
+);
+
+function parseProxy(text: string): ProxyAddress | string {
+  const parsed = parseUrl(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`);
+  if (parsed === undefined) return 'it is not the URL of a proxy';
+  const { protocol, host: place, username, password } = parsed;
+  if (protocol.startsWith('socks')) {
+    return 'it is a SOCKS proxy, which is not supported: it must be one for HTTP (CONNECT)';
+  }
+  if (protocol !== 'http:' && protocol !== 'https:')
+    return 'it is neither an http nor an https URL';
+  if (/\s/.test(text)) return 'it holds white space';
+  if (parsed.pathname !== '/' || parsed.search !== '' || parsed.hash !== '') {
+    return 'it has more than a host and a port; characters of a password are written as %2F for "/", %23 for "#", %3F for "?"';
+  }
+  if (username === '' && password === '') return { url: `${protocol}//${place}`, login: undefined };
+  try {
+    const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    return { url: `${protocol}//${place}`, login: new HiddenBytes(Buffer.from(login)) };
+  } catch {
+    return 'its user or password has a "%" that is not followed by two digits: write %25';
+  }
 }
 
 /** An absolute URI without a fragment (RFC 8707 §2). */

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { networkOf, networkWarnings } from '../composition/network.js';
 import { createCore, lazyAwsProofs, tokenField, type Core } from '../composition/core.js';
 import type { BrokerConfig } from '../config/broker-config.js';
 import { checkSettings, type ConfigFile } from '../config/check-settings.js';
@@ -58,11 +59,14 @@ export function prepareFunction(
     start: async () => {
       const config = readConfig(env);
       const log = createFunctionLog(options, config.log.level);
-      for (const warning of config.warnings) log('warn', warning);
+      const ofNetwork = await networkWarnings(config, clock.now());
+      for (const warning of [...config.warnings, ...ofNetwork]) log('warn', warning);
+      const network = await networkOf(config);
       const core = await createCore(config, {
         clock,
         provider: timedProvider(
-          options.provider ?? createOAuthProvider({ clock, awsProofs: lazyAwsProofs() }),
+          options.provider ??
+            createOAuthProvider({ clock, awsProofs: lazyAwsProofs(network), network }),
         ),
         observer: ({ name }) => ({
           stepEnded: (step, versionId, ended, detail) =>

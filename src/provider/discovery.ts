@@ -82,6 +82,7 @@ async function ask(
       signal: budget.signal,
       what: 'discovery document',
       onDate: budget.onDate,
+      fetch: budget.fetch,
     }),
   });
   const server = await readMetadata(response);

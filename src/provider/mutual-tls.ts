@@ -1,8 +1,8 @@
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
-import { request } from 'node:https';
-import { Readable } from 'node:stream';
+import type { Agent } from 'node:http';
 import { createSecureContext } from 'node:tls';
 import { systemCode } from '../tokens/http.js';
+import { exchangeOverNode, type Exchange } from '../tokens/node-exchange.js';
 import type { CertificateCredentials } from './client-credentials.js';
 import { invalidProof, readProofFile } from './client-proofs.js';
 
@@ -106,55 +106,23 @@ export function judgePair(
   return { certificate, key, subject: subject.split(' ').join(', '), startsAt, endsAt };
 }
 
-/** What `boundedFetch` sends requests with. */
-export type Exchange = (
-  url: string,
-  init: {
-    readonly method: string;
-    readonly headers: Record<string, string>;
-    readonly body: unknown;
-    readonly signal: AbortSignal;
-  },
-) => Promise<Response>;
-
-/** Statuses whose responses have no body (Fetch standard: "null body status"). */
-const WITHOUT_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
-
 /**
  * Sends a request over mutual TLS, which `fetch` cannot without a further package. Its connection ends with the response:
  * one that was kept open would be that of a certificate that may have been replaced. Redirects are not followed.
  *
  * @param ca certificates of authorities, in PEM, trusted in place of Node's own and NODE_EXTRA_CA_CERTS.
+ * @param agentFor makes the agent for a URL, which keeps no connection open. Default: none.
  */
 export function exchangeWith(
   { certificate, key }: ClientCertificate,
   ca?: readonly string[],
+  agentFor?: (url: URL) => Agent,
 ): Exchange {
   const trusted = ca === undefined ? {} : { ca: [...ca] };
-  return (url, { method, headers, body, signal }) =>
-    new Promise((resolve, reject) => {
-      const sent = request(
-        url,
-        { ...trusted, method, headers, signal, cert: certificate, key, agent: false },
-        (answer) => {
-          const { statusCode: status = 0 } = answer;
-          const received = new Headers();
-          for (let index = 0; index < answer.rawHeaders.length; index += 2) {
-            received.append(answer.rawHeaders[index] ?? '', answer.rawHeaders[index + 1] ?? '');
-          }
-          const isEmpty = WITHOUT_BODY.has(status);
-          if (isEmpty) answer.resume();
-          const content = isEmpty ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array>);
-          try {
-            resolve(new Response(content, { status, headers: received }));
-          } catch (error) {
-            // A status or a header that no response has.
-            answer.destroy();
-            reject(error instanceof Error ? error : new Error('unusable response'));
-          }
-        },
-      );
-      sent.once('error', reject);
-      sent.end(body instanceof URLSearchParams ? body.toString() : (body as string | undefined));
-    });
+  return exchangeOverNode((url) => ({
+    ...trusted,
+    cert: certificate,
+    key,
+    agent: agentFor?.(url) ?? false,
+  }));
 }

@@ -1,3 +1,5 @@
+import type { Agent } from 'node:http';
+import type { Exchange } from '../tokens/node-exchange.js';
 import { systemClock, waitFor, type Clock, type DateReading } from '../tokens/time.js';
 import { discover, MetadataCache, type DiscoveredServer } from './discovery.js';
 import {
@@ -8,7 +10,7 @@ import {
 } from './client-credentials.js';
 import { clientAuthenticators, decideClientAuthentication } from './client-authentication.js';
 import type { AwsProofs } from './client-proofs.js';
-import { exchangeWith, loadCertificate, type Exchange } from './mutual-tls.js';
+import { exchangeWith, loadCertificate } from './mutual-tls.js';
 import * as oauth from 'oauth4webapi';
 import { isProviderError, ProviderError } from './provider-errors.js';
 import { boundedFetch, type Budget, mayBeStaleMetadata, retrying } from './provider-http.js';
@@ -32,6 +34,15 @@ export interface OAuthProviderOptions {
   readonly awsProofs?: () => Promise<AwsProofs>;
   /** Over mutual TLS: certificates of authorities, in PEM, trusted in place of Node's own and NODE_EXTRA_CA_CERTS. */
   readonly mutualTlsCa?: readonly string[];
+  /** How servers are reached, where that is not directly: by a proxy, or with further authorities. */
+  readonly network?: ProviderNetwork | undefined;
+}
+
+/** How the provider is reached. */
+export interface ProviderNetwork {
+  readonly fetch: typeof globalThis.fetch;
+  /** The agent for requests over mutual TLS; it keeps no connection open. */
+  readonly agentFor: (url: URL) => Agent;
 }
 
 /**
@@ -74,14 +85,15 @@ class OAuthProvider implements TokenProvider {
     signal?: AbortSignal,
   ): Promise<MintedToken> {
     const budget = this.#budget(signal);
-    const { awsProofs, mutualTlsCa } = this.#options;
+    const { awsProofs, mutualTlsCa, network } = this.#options;
     try {
       // An explicit token endpoint needs no discovery.
       const server: DiscoveredServer =
         settings.tokenEndpoint === undefined
           ? await this.#discover(settings, signal)
           : { issuer: settings.issuer };
-      return await grant(server, settings, credentials, { ...budget, awsProofs, mutualTlsCa });
+      const tools = { ...budget, awsProofs, mutualTlsCa, network };
+      return await grant(server, settings, credentials, tools);
     } catch (error) {
       if (mayBeStaleMetadata(error)) this.#discovered.forget(settings);
       throw error;
@@ -102,9 +114,10 @@ class OAuthProvider implements TokenProvider {
 
   #budget(signal: AbortSignal | undefined): Budget {
     const { clock, attempts = 3, timeoutMs = 5_000, deadlineMs = 30_000, onDate } = this.#options;
-    const random = this.#options.random ?? Math.random;
+    const { random = Math.random, network } = this.#options;
     const deadline = clock.now() + deadlineMs;
-    return { clock, deadline, attempts, timeoutMs, random, signal, onDate };
+    const fetch = network?.fetch;
+    return { clock, deadline, attempts, timeoutMs, random, signal, onDate, fetch };
   }
 }
 
@@ -134,7 +147,7 @@ function endpoint(
 
 /** A grant's time, and what it proves the broker's identity with. */
 type GrantTools = Budget & {
-  readonly [Name in 'awsProofs' | 'mutualTlsCa']: OAuthProviderOptions[Name];
+  readonly [Name in 'awsProofs' | 'mutualTlsCa' | 'network']: OAuthProviderOptions[Name];
 };
 
 /** What every request of a grant has in common. */
@@ -148,7 +161,7 @@ async function grant(
   server: DiscoveredServer,
   settings: ProviderSettings,
   credentials: ClientCredentials,
-  { awsProofs, mutualTlsCa, ...budget }: GrantTools,
+  { awsProofs, mutualTlsCa, network, ...budget }: GrantTools,
 ): Promise<MintedToken> {
   const decision = decideClientAuthentication(settings, credentials.kind, server);
   const tokenEndpoint = endpoint(settings, undefined, decision.tokenEndpoint, 'token endpoint');
@@ -161,7 +174,11 @@ async function grant(
   });
   const exchange =
     credentials.kind === 'certificate'
-      ? exchangeWith(await loadCertificate(credentials, clock.now()), mutualTlsCa)
+      ? exchangeWith(
+          await loadCertificate(credentials, clock.now()),
+          mutualTlsCa,
+          network?.agentFor,
+        )
       : undefined;
   const context: Grant = { settings, credentials, method, tokenEndpoint, exchange };
   let refused: unknown;
@@ -181,7 +198,7 @@ async function grant(
 async function requestToken(
   context: Grant,
   authenticator: oauth.ClientAuth,
-  { clock, timeoutMs, signal, onDate }: Budget,
+  { clock, timeoutMs, signal, onDate, fetch }: Budget,
 ): Promise<MintedToken> {
   const { settings, credentials, tokenEndpoint, exchange } = context;
   const client: oauth.Client = {
@@ -204,6 +221,7 @@ async function requestToken(
         what: 'token endpoint',
         onDate,
         exchange,
+        fetch,
         secrets: secretsOf(credentials),
       }),
     },

@@ -1,4 +1,5 @@
 import { bareError, connectionFailure, lostBody } from '../tokens/http.js';
+import { proxyErrorOf } from '../tokens/proxy-error.js';
 import { isJsonObject, type JsonObject } from '../tokens/json.js';
 import { looksSecret } from '../tokens/redaction.js';
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
@@ -31,6 +32,8 @@ const KINDS = {
   PROVIDER_TOKEN_NOT_JWT: 'misconfigured',
   /** No trusted TLS connection. */
   PROVIDER_TLS_FAILED: 'misconfigured',
+  /** The proxy on the way does not let the request through. */
+  PROVIDER_PROXY_REFUSED: 'misconfigured',
   /** Too many requests: status 429, or an error code that says so. */
   PROVIDER_THROTTLED: 'retry',
   /** No complete answer in time. */
@@ -95,6 +98,15 @@ export function connectionError(
   subject: string,
   hasCertificate = false,
 ): ProviderError {
+  const refusal = proxyErrorOf(error);
+  if (refusal !== undefined) {
+    const { kind, why, advice, retryAfterSeconds } = refusal;
+    return new ProviderError(
+      kind === 'retry' ? 'PROVIDER_UNAVAILABLE' : 'PROVIDER_PROXY_REFUSED',
+      `${subject} cannot be reached: ${why}. ${advice}`,
+      { cause: refusal, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) },
+    );
+  }
   const failure = connectionFailure(error);
   if (failure === undefined) return unexpected(error);
   if (failure.kind === 'tls' && hasCertificate && CERTIFICATE_ALERT.test(failure.code)) {

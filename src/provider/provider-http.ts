@@ -15,7 +15,7 @@ import {
   type DateReading,
 } from '../tokens/time.js';
 import { displayUrl } from './client-credentials.js';
-import type { Exchange } from './mutual-tls.js';
+import type { Exchange } from '../tokens/node-exchange.js';
 
 /** The largest answer that is read, in bytes. Real token and metadata answers have a few thousand. */
 const MAX_BODY_BYTES = 256 * 1024;
@@ -30,6 +30,8 @@ interface ProviderCall {
   readonly what: string;
   /** Sends the request over mutual TLS. Default: `fetch`, without a client certificate. */
   readonly exchange?: Exchange | undefined;
+  /** Default: the platform's. */
+  readonly fetch?: typeof globalThis.fetch | undefined;
   /** What must not appear in a message, not even in part. */
   readonly secrets?: readonly string[];
   /** Notified of the `Date` of a successful answer. */
@@ -70,7 +72,7 @@ export function boundedFetch(
 }
 
 async function send(
-  { clock, onDate, secrets, exchange }: ProviderCall,
+  { clock, onDate, secrets, exchange, fetch = globalThis.fetch }: ProviderCall,
   subject: string,
   url: string,
   { method, headers, body, signal }: FetchInit & { readonly signal: AbortSignal },
@@ -190,6 +192,8 @@ export interface Budget {
   readonly signal: AbortSignal | undefined;
   /** Notified of the `Date` of each successful answer. */
   readonly onDate?: ((reading: DateReading) => void) | undefined;
+  /** Default: the platform's. */
+  readonly fetch?: typeof globalThis.fetch | undefined;
 }
 
 /**

@@ -125,14 +125,15 @@ export function dateReading(
   return { date, age, sentAt, answeredAt, mayBeCached };
 }
 
-/** A `fetch` that reports the `Date` of each successful response to a `GET`. */
+/** A `fetch` that reports the `Date` of each successful response to a `GET`. @param fetch Default: the platform's. */
 export function fetchWithDates(
   clock: Clock,
   onDate: (reading: DateReading) => void,
+  fetch?: typeof globalThis.fetch,
 ): typeof globalThis.fetch {
   return async (input, init) => {
     const sentAt = clock.now();
-    const response = await fetch(input, init);
+    const response = await (fetch ?? globalThis.fetch)(input, init);
     if (response.ok) onDate(dateReading(response.headers, sentAt, clock.now(), true));
     return response;
   };

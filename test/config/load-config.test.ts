@@ -42,9 +42,11 @@ test('an empty environment gives the documented defaults', () => {
       shutdownDelaySeconds: 0,
       management: undefined,
     },
+    network: { httpsProxy: undefined, httpProxy: undefined, noProxy: '', caFile: undefined },
     secrets: {
       store: 'embedded',
       awsFallbackRegions: [],
+      awsRole: undefined,
       dataDir: '.broker',
       masterKey: undefined,
       peersSecretId: 'service-token-broker/peers',
@@ -131,6 +133,13 @@ test('every setting is read', () => {
     BROKER_MANAGEMENT_PORT: '8081',
     BROKER_MANUAL_ROTATION_SECONDS: '90',
     BROKER_MANAGEMENT_HOST: '127.0.0.2',
+    HTTPS_PROXY: 'https://proxy.example:3128/',
+    HTTP_PROXY: 'proxy.example',
+    NO_PROXY: '.internal, 10.0.0.0/8',
+    BROKER_CA_FILE: '/etc/ca.pem',
+    BROKER_AWS_ROLE_ARN: 'arn:aws:iam::123456789012:role/team/broker',
+    BROKER_AWS_EXTERNAL_ID: 'our:id/1',
+    BROKER_AWS_ROLE_SESSION_NAME: 'broker@eu',
   });
   expect(config.secrets.masterKey?.reveal()).toEqual(Uint8Array.from(Buffer.alloc(32, 7)));
   expect({ ...config, secrets: { ...config.secrets, masterKey: undefined } }).toEqual({
@@ -150,9 +159,20 @@ test('every setting is read', () => {
       shutdownDelaySeconds: 5,
       management: { port: 8081, host: '127.0.0.2' },
     },
+    network: {
+      httpsProxy: { url: 'https://proxy.example:3128', login: undefined },
+      httpProxy: { url: 'http://proxy.example', login: undefined },
+      noProxy: '.internal, 10.0.0.0/8',
+      caFile: '/etc/ca.pem',
+    },
     secrets: {
       store: 'aws',
       awsFallbackRegions: ['eu-west-1', 'us-gov-west-1'],
+      awsRole: {
+        arn: 'arn:aws:iam::123456789012:role/team/broker',
+        externalId: 'our:id/1',
+        sessionName: 'broker@eu',
+      },
       dataDir: '/var/lib/broker',
       masterKey: undefined,
       peersSecretId: 'c',

@@ -57,19 +57,20 @@ fi
 chosen=$(node --experimental-vm-modules --disable-warning=ExperimentalWarning \
   node_modules/jest/bin/jest.js --config test/interop/jest.config.js --listTests "$@")
 
-# A program of Debian, unpacked and not installed: nothing of the machine's own is touched.
-find_in_debian() {
-  local package=$1 program=$2
-  if command -v "$(basename "$program")"; then return; fi
-  local unpacked=$PWD/.venv/$package
-  if [[ ! -x $unpacked/$program ]] && command -v apt-get >/dev/null 2>&1; then
+# A program of a Debian package, unpacked and not installed: nothing of the machine's own is touched.
+find_debian() {
+  local name=$1 package=$2 path=$3
+  if command -v "$name"; then return; fi
+  local unpacked=$PWD/.venv/$name
+  if [[ ! -x $unpacked/$path ]] && command -v apt-get >/dev/null 2>&1; then
     mkdir -p "$unpacked"
-    (cd "$unpacked" && { apt-get download "$package" || { apt-get update && apt-get download "$package"; }; } && dpkg -x "$package"_*.deb .) \
-      >"$work/$package.log" 2>&1 || tail -n 5 "$work/$package.log" >&2
+    (cd "$unpacked" && { apt-get download "$package" || { apt-get update && apt-get download "$package"; }; } &&
+      dpkg -x "${package}"_*.deb .) >"$work/$name.log" 2>&1 || tail -n 5 "$work/$name.log" >&2
   fi
-  echo "$unpacked/$program"
+  echo "$unpacked/$path"
 }
-find_nginx() { find_in_debian nginx usr/sbin/nginx; }
+find_nginx() { find_debian nginx nginx usr/sbin/nginx; }
+find_tinyproxy() { find_debian tinyproxy tinyproxy-bin usr/bin/tinyproxy; }
 
 # Envoy is a program in a package of PyPI.
 find_envoy() {
@@ -105,7 +106,7 @@ if grep -q '/interop/gateways' <<<"$chosen"; then
 fi
 
 if grep -q '/observability/prometheus' <<<"$chosen"; then
-  program=$(find_in_debian prometheus usr/bin/prometheus) || true
+  program=$(find_debian prometheus prometheus usr/bin/prometheus) || true
   if [[ -x $program ]]; then
     INTEROP_PROMETHEUS=$(dirname "$program")
     export INTEROP_PROMETHEUS
@@ -113,6 +114,17 @@ if grep -q '/observability/prometheus' <<<"$chosen"; then
     echo "SKIPPED: Prometheus ($program could not be installed)"
     if [[ ${CI:-} == true ]]; then exit 1; fi
     set -- "$@" --testPathIgnorePatterns '/node_modules/' '/observability/prometheus'
+  fi
+fi
+
+if grep -q '/interop/proxy-tinyproxy' <<<"$chosen"; then
+  program=$(find_tinyproxy) || true
+  if [[ -x $program ]]; then
+    export INTEROP_TINYPROXY=$program
+  else
+    echo "SKIPPED: tinyproxy between the broker and what it calls (${program:-it could not be installed})"
+    if [[ ${CI:-} == true ]]; then exit 1; fi
+    set -- "$@" --testPathIgnorePatterns '/node_modules/' '/interop/proxy-tinyproxy'
   fi
 fi
 

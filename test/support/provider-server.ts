@@ -25,6 +25,8 @@ export interface ProviderServerOptions {
   readonly now?: () => number;
   /** A path in the issuer identifier, such as `/tenant`. Default: none. */
   readonly path?: string;
+  /** How clients reach it, where something stands in front of it; without a path. Default: its own address. */
+  readonly publicUrl?: string;
   /** Members that replace those of the metadata; `undefined` removes one. */
   readonly metadata?: Readonly<Record<string, unknown>>;
 }
@@ -52,16 +54,20 @@ export class ProviderServer {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  get #url(): string {
+    return this.#options.publicUrl ?? this.origin;
+  }
+
   get issuer(): string {
-    return `${this.origin}${this.#options.path ?? ''}`;
+    return `${this.#url}${this.#options.path ?? ''}`;
   }
 
   get tokenEndpoint(): string {
-    return `${this.origin}/token`;
+    return `${this.#url}/token`;
   }
 
   get jwksUri(): string {
-    return `${this.origin}/jwks`;
+    return `${this.#url}/jwks`;
   }
 
   get tokenLifeSeconds(): number {

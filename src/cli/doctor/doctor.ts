@@ -28,6 +28,7 @@ import {
   examineProvider,
   type ExaminedProvider,
 } from './examine-provider.js';
+import { examineAuthorities, examineProxies } from './examine-network.js';
 import { examinePending, judgeFunction, judgeRotation } from './examine-rotation.js';
 import {
   examineCredentials,
@@ -73,6 +74,7 @@ async function examine(
   const tls = 'value' in read ? read.value.http.tls : undefined;
   if (tls !== undefined)
     void examination.check('TLS files', [], () => examineTls(tls, systemClock));
+  if ('value' in read) examineNetwork(examination, read.value, env);
   // Without a configuration every check is skipped, and named as for one token.
   const configured = 'value' in read ? read.value.tokens : undefined;
   const tokens = configured?.map((token) => examinedToken(store, token, configured)) ?? [
@@ -83,6 +85,21 @@ async function examine(
     const opened = await store;
     if ('value' in opened) await opened.value.close();
   };
+}
+
+/** What is on the way to the provider, keys and AWS, where something is. */
+function examineNetwork(
+  examination: Examination,
+  config: BrokerConfig,
+  env: NodeJS.ProcessEnv,
+): void {
+  const { caFile, httpsProxy, httpProxy } = config.network;
+  if (caFile !== undefined) {
+    void examination.check('CA file', [], () => examineAuthorities(config, systemClock.now()));
+  }
+  if (httpsProxy !== undefined || httpProxy !== undefined) {
+    void examination.check('proxy', [], () => examineProxies(config, env));
+  }
 }
 
 /** One token to examine. */

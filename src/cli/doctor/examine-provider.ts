@@ -1,4 +1,5 @@
 import { coverageOf } from '../../composition/core.js';
+import { networkOf } from '../../composition/network.js';
 import type { ProviderSettings } from '../../provider/client-credentials.js';
 import {
   decideClientAuthentication,
@@ -119,10 +120,12 @@ export function judgeCertificateLife(
 
 /** Whether the provider's public keys can be fetched and used. @throws {BrokerError} */
 export async function examineKeys(
-  { clock }: ExaminedBroker,
+  { clock, config }: ExaminedBroker,
   { settings, metadata }: ExaminedProvider,
 ): Promise<Finding> {
+  const network = await networkOf(config);
   const keys = createRemoteKeySet({
+    ...(network && { fetch: network.fetch }),
     jwksUri: metadata.jwksUri,
     clock,
     allowInsecureHttp: settings.allowInsecureHttp === true,

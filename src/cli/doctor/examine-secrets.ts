@@ -5,7 +5,8 @@ import {
   type Core,
   type TokenCore,
 } from '../../composition/core.js';
-import { openStore } from '../../composition/open-store.js';
+import { networkOf } from '../../composition/network.js';
+import { awsAccessOf, openStore } from '../../composition/open-store.js';
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { ClockWatch } from '../../operations/clock-watch.js';
 import {
@@ -67,7 +68,7 @@ export interface ExaminedStore extends Pick<Core, 'close'> {
 export async function examineStore(config: BrokerConfig): Promise<Examined<ExaminedStore>> {
   const clock = systemClock;
   const finding =
-    config.secrets.store === 'aws' ? await examineIdentity(clock) : embeddedStore(config);
+    config.secrets.store === 'aws' ? await examineIdentity(config, clock) : embeddedStore(config);
   if (finding.state === 'failed') return finding;
   const clockWatch = new ClockWatch(
     Math.min(...config.tokens.map(({ verification }) => verification.clockSkewSeconds)) * 1000,
@@ -78,8 +79,9 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Exami
     onDate: (reading) => clockWatch.read('store', reading),
   });
   // One attempt: the whole examination has seven seconds.
-  const awsProofs = lazyAwsProofs();
-  const provider = createOAuthProvider({ clock, attempts: 1, awsProofs });
+  const network = await networkOf(config);
+  const awsProofs = lazyAwsProofs(network);
+  const provider = createOAuthProvider({ clock, attempts: 1, awsProofs, network });
   const core = await createCore(config, { store, clock, provider });
   const tokens = new Map<string, ExaminedBroker>();
   for (const [name, one] of core.tokens) {
@@ -94,16 +96,18 @@ function embeddedStore({ secrets: { dataDir, masterKey } }: BrokerConfig): Findi
   return ok(`The embedded store in "${dataDir}" opens with the key of ${key}.`);
 }
 
-async function examineIdentity(clock: Clock): Promise<Finding> {
+async function examineIdentity(config: BrokerConfig, clock: Clock): Promise<Finding> {
   const { findAwsIdentity } = await import('../../secrets/aws/aws-connection.js');
-  return judgeIdentity(await findAwsIdentity(), clock.now());
+  const identity = await findAwsIdentity(await awsAccessOf(config));
+  return judgeIdentity(identity, clock.now(), config.secrets.awsRole?.arn);
 }
 
-/** The credentials that the AWS SDK found. Pure. */
-export function judgeIdentity(identity: AwsIdentity, now: number): Finding {
+/** The credentials that the AWS SDK found. Pure. @param role the ARN of the role that was assumed, if one was. */
+export function judgeIdentity(identity: AwsIdentity, now: number, role?: string): Finding {
   const { accessKeyId, accountId, region, expiresAt } = identity;
   const account = accountId === undefined ? '' : ` of account ${accountId}`;
-  const found = `Access key …${accessKeyId.slice(-4)}${account}, Region ${region}`;
+  const assumed = role === undefined ? '' : `, in the role ${role}`;
+  const found = `Access key …${accessKeyId.slice(-4)}${account}${assumed}, Region ${region}`;
   if (expiresAt === undefined) return ok(`${found}.`);
   return expiresAt > now
     ? ok(`${found}, until ${instant(expiresAt)}.`)
@@ -321,15 +325,16 @@ interface RegionAnswer {
 
 /** Reads the token secret's replica in every fallback Region. */
 export async function examineFallbackRegions(
-  { config: { secrets }, token: { secretId } }: ExaminedBroker,
+  { config, token: { secretId } }: ExaminedBroker,
   { current }: ExaminedTokenSecret,
 ): Promise<Finding> {
-  const { awsFallbackRegions } = secrets;
+  const { awsFallbackRegions } = config.secrets;
   if (awsFallbackRegions.length === 0) return skipped('None is configured.');
   const { createAwsStore } = await import('../../secrets/aws/aws-store.js');
+  const access = await awsAccessOf(config);
   const answers: RegionAnswer[] = [];
   for (const region of awsFallbackRegions) {
-    const store = createAwsStore({ region });
+    const store = createAwsStore({ ...access, region });
     try {
       const { versionId } = await store.read(idInRegion(secretId, region));
       answers.push({ region, answer: { versionId } });

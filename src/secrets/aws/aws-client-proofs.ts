@@ -2,6 +2,7 @@ import type { KMSClient } from '@aws-sdk/client-kms';
 import type { STSClient } from '@aws-sdk/client-sts';
 import { createHash, createPublicKey, type JsonWebKey } from 'node:crypto';
 import { BrokerError, type ErrorKind } from '../../tokens/errors.js';
+import { proxyErrorOf } from '../../tokens/proxy-error.js';
 import {
   awsClientConfig,
   DEFAULT_TIMEOUTS,
@@ -9,10 +10,11 @@ import {
   type AwsTimeouts,
   type ConnectionOptions,
 } from './aws-connection.js';
+import { isMissingPackage } from './assumed-role.js';
 import { readAwsFailure, type AwsFailure } from './aws-errors.js';
 
 /** Where and how KMS and STS are reached. What is not given comes by the SDK's standard chain. */
-type ProofOptions = Pick<ConnectionOptions, 'region' | 'endpoint' | 'timeouts'>;
+type ProofOptions = Pick<ConnectionOptions, 'agents' | 'endpoint' | 'region' | 'timeouts'>;
 
 /** The JWS algorithms (RFC 7518 §3.1), and what KMS calls them. The first that a key has is its usual one. */
 const ALGORITHMS = {
@@ -295,9 +297,11 @@ export function proofErrorOf(error: unknown, action: ProofAction, keyId: string)
       { cause: error },
     );
   }
+  const proxy = proxyErrorOf(error);
   const { failure, exception, fault, text, denial, retryAfterSeconds } = readAwsFailure(error);
-  const { kind, text: advice } =
-    failure === 'denied'
+  const { kind, text: advice } = proxy
+    ? { kind: proxy.kind, text: `${proxy.why}. ${proxy.advice}` }
+    : failure === 'denied'
       ? { kind: 'misconfigured' as const, text: `${denial}. ${howToAllow(action)}` }
       : (EXCEPTIONS[exception] ??
         FAILURES[failure] ??
@@ -315,11 +319,6 @@ function howToAllow(action: ProofAction): string {
   return action.startsWith('kms')
     ? "Allow kms:GetPublicKey and kms:Sign on the key, in its key policy or in the identity's policy; look at the policies of the organization and the VPC endpoint, too."
     : "Allow sts:GetWebIdentityToken in the identity's policy; look at its conditions (audience, duration, algorithm), and at the policies of the organization and the VPC endpoint.";
-}
-
-function isMissingPackage(error: unknown): boolean {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
-  return code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND';
 }
 
 /** A response without what it must have: damaged on the way. */

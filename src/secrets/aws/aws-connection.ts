@@ -1,7 +1,18 @@
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import type { Agent as HttpAgent } from 'node:http';
+import type { Agent as HttpsAgent } from 'node:https';
+import { proxyErrorOf } from '../../tokens/proxy-error.js';
 import { systemClock, withDeadline, type Clock, type DateReading } from '../../tokens/time.js';
 import { SecretStoreError } from '../secret-store.js';
-import { identityErrorOf, storeErrorOf, type AwsOperation } from './aws-errors.js';
+import { credentialsOfRole, type AssumedRole } from './assumed-role.js';
+import {
+  AwsFault,
+  describeCall,
+  identityErrorOf,
+  storeErrorOf,
+  type AwsOperation,
+  type FailedCall,
+} from './aws-errors.js';
 
 const PACKAGE = '@aws-sdk/client-secrets-manager';
 
@@ -48,6 +59,16 @@ export interface ConnectionOptions {
   readonly clock?: Clock;
   /** Notified of the `Date` of each answer; not with a client of the caller's. */
   readonly onDate?: (reading: DateReading) => void;
+  /** Makes the agents of a client, which closes them: for proxies and further authorities. Default: the SDK's own. */
+  readonly agents?: () => AwsAgents;
+  /** Whose secrets these are. Default: those of whoever the process is. */
+  readonly role?: AssumedRole;
+}
+
+/** How a client of the SDK connects. */
+interface AwsAgents {
+  readonly httpAgent: HttpAgent;
+  readonly httpsAgent: HttpsAgent;
 }
 
 /** Who AWS is asked as, as far as the SDK knows without asking AWS. */
@@ -102,7 +123,7 @@ export class AwsConnection {
         return { accessKeyId, region, accountId, expiresAt: expiration?.getTime() };
       });
     } catch (error) {
-      throw identityErrorOf(error);
+      throw onTheWay(error, 'find AWS credentials') ?? identityErrorOf(error);
     }
   }
 
@@ -124,7 +145,8 @@ export class AwsConnection {
         return send({ ...link, options: { abortSignal } });
       });
     } catch (error) {
-      throw storeErrorOf(error, { operation, secretId, region: this.#region });
+      const call: FailedCall = { operation, secretId, region: this.#region };
+      throw onTheWay(error, describeCall(call)) ?? storeErrorOf(error, call);
     }
   }
 
@@ -136,8 +158,18 @@ export class AwsConnection {
   }
 
   #ownClient(sdk: Sdk): SecretsManagerClient {
-    const { clock = systemClock, onDate } = this.#options;
-    const client = new sdk.SecretsManagerClient(awsClientConfig(this.#options, this.#timeouts));
+    const { clock = systemClock, onDate, role } = this.#options;
+    const config = awsClientConfig(this.#options, this.#timeouts);
+    const client: SecretsManagerClient = new sdk.SecretsManagerClient({
+      ...config,
+      ...(role && {
+        credentials: credentialsOfRole(role, ({ STSClient }) => {
+          // The Region of the secrets, also where a fallback is asked: STS may be down with the home Region.
+          const ofSts = awsClientConfig({ ...this.#options, endpoint: undefined }, this.#timeouts);
+          return new STSClient({ ...ofSts, region: () => client.config.region() });
+        }),
+      }),
+    });
     if (onDate !== undefined) reportDates(client, clock, onDate);
     return client;
   }
@@ -151,6 +183,24 @@ export class AwsConnection {
     this.#link.catch(() => (this.#link = undefined));
     return this.#link;
   }
+}
+
+/**
+ * The store error for a failure before AWS was reached: a role that cannot be assumed, or a proxy. @param tried what was,
+ * in the words of a message.
+ */
+function onTheWay(error: unknown, tried: string): SecretStoreError | undefined {
+  if (error instanceof SecretStoreError) return error;
+  const proxy = proxyErrorOf(error);
+  if (proxy === undefined) return undefined;
+  const { kind, code, why, advice, retryAfterSeconds } = proxy;
+  const { attempts = 1 } = (error as { $metadata?: { attempts?: number } }).$metadata ?? {};
+  return new SecretStoreError('STORE_UNAVAILABLE', `Could not ${tried}: ${why}. ${advice}`, {
+    kind,
+    // An earlier attempt may have come through.
+    cause: new AwsFault(code, attempts, undefined),
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  });
 }
 
 /** Reads the `Date` of each attempt's answer, also of one that is an error. */
@@ -180,7 +230,7 @@ interface AwsClientConfig {
   readonly region?: string;
   readonly endpoint?: string;
   readonly customUserAgent: string;
-  readonly requestHandler: {
+  readonly requestHandler: Partial<AwsAgents> & {
     readonly connectionTimeout: number;
     readonly requestTimeout: number;
     readonly throwOnRequestTimeout: true;
@@ -193,7 +243,7 @@ interface AwsClientConfig {
  * AWS_MAX_ATTEMPTS and AWS_RETRY_MODE work.
  */
 export function awsClientConfig(
-  { region, endpoint }: Pick<ConnectionOptions, 'region' | 'endpoint'>,
+  { region, endpoint, agents }: Pick<ConnectionOptions, 'region' | 'endpoint' | 'agents'>,
   timeouts: AwsTimeouts,
 ): AwsClientConfig {
   return {
@@ -201,12 +251,14 @@ export function awsClientConfig(
     ...(endpoint === undefined ? {} : { endpoint }),
     customUserAgent: 'service-token-broker',
     requestHandler: {
-      connectionTimeout: timeouts.connect,
+      // A proxy has a time-out of its own, which says that it is the proxy.
+      connectionTimeout: agents === undefined ? timeouts.connect : timeouts.request,
       requestTimeout: timeouts.request,
       // Without it the SDK only writes a warning when the time is over.
       throwOnRequestTimeout: true,
       // The request's time-out ends with the answer's headers; this one covers the body.
       socketTimeout: timeouts.request,
+      ...agents?.(),
     },
   };
 }

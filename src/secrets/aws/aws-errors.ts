@@ -34,7 +34,7 @@ export function isArn(secretId: string): boolean {
 }
 
 /** The call that failed. */
-interface FailedCall {
+export interface FailedCall {
   readonly operation: AwsOperation;
   /** The secret's name or ARN, as the caller gave it. */
   readonly secretId: string;
@@ -74,16 +74,20 @@ export function storeErrorOf(error: unknown, call: FailedCall): SecretStoreError
   const advice = typeof text === 'string' ? text : text(call, words);
   const line = words.replaceAll(/[\p{Cc}\p{Cf}\s]+/gu, ' ').trim();
   const isQuotable = isResponse && !carriesValue(call.operation) && line !== '';
-  const tried = `${OPERATIONS[call.operation].verb} the secret "${call.secretId}"`;
   return new SecretStoreError(
     code,
-    `Could not ${tried} (${fault.message}): ${advice}${isQuotable ? ` AWS says: ${line.slice(0, 300)}` : ''}`,
+    `Could not ${describeCall(call)} (${fault.message}): ${advice}${isQuotable ? ` AWS says: ${line.slice(0, 300)}` : ''}`,
     {
       cause: fault,
       ...(kind && { kind }),
       ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
     },
   );
+}
+
+/** What a call does, for messages: `read the secret "service-token"`. */
+export function describeCall({ operation, secretId }: FailedCall): string {
+  return `${OPERATIONS[operation].verb} the secret "${secretId}"`;
 }
 
 /** The store error for a search for credentials, or for a Region, that found none. */
@@ -296,7 +300,7 @@ const FAILURES = {
       /^(?:ERR_TLS_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/,
     code: 'STORE_UNAVAILABLE',
     kind: 'misconfigured',
-    text: "the endpoint's certificate is not trusted. If a proxy inspects TLS, name its certificate authority in NODE_EXTRA_CA_CERTS; check the endpoint's host name.",
+    text: "the endpoint's certificate is not trusted. If a proxy inspects TLS, name its certificate authority in BROKER_CA_FILE or NODE_EXTRA_CA_CERTS; check the endpoint's host name.",
   },
   handshake: {
     codes: /^(?:EPROTO$|ERR_SSL_)/,

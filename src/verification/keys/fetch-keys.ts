@@ -9,6 +9,7 @@ import {
 } from '../../tokens/http.js';
 import { backoff, type Clock } from '../../tokens/time.js';
 import { BrokerError } from '../../tokens/errors.js';
+import { proxyErrorOf } from '../../tokens/proxy-error.js';
 import { KeyFetchError, type KeyFetchCode } from '../verification-errors.js';
 import { readKeyDocument, type KeyDocument } from './usable-keys.js';
 
@@ -49,23 +50,23 @@ export async function fetchKeys(options: FetchKeysOptions): Promise<FetchedKeys>
     const text = await readBounded(response, options.maxBytes);
     return { document: readDocument(text), maxAgeSeconds: readMaxAge(response.headers) };
   } catch (error) {
-    if (error instanceof BrokerError) throw error;
+    const refusal = proxyErrorOf(error);
+    if (error instanceof BrokerError && refusal === undefined) throw error;
     signal.throwIfAborted();
+    const retryAfterSeconds = refusal?.retryAfterSeconds;
     throw new KeyFetchError(
       'KEYS_UNREACHABLE',
       `The issuer's keys cannot be reached: ${asked(options.uri)}: ${whyUnreachable(error)}.`,
-      { cause: error },
+      { cause: error, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) },
     );
   }
 }
 
 /** Why a fetch failed, as half a sentence that quotes nothing of a response. */
 export function whyUnreachable(error: unknown): string {
-  const failure = connectionFailure(error);
+  const failure = proxyErrorOf(error) ?? connectionFailure(error);
   if (failure === undefined) return 'it failed in an unforeseen way';
-  return failure.kind === 'tls'
-    ? `${failure.why}. ${failure.advice.replace(/\.$/, '')}`
-    : failure.why;
+  return 'advice' in failure ? `${failure.why}. ${failure.advice.replace(/\.$/, '')}` : failure.why;
 }
 
 /** The request, for messages: without its query, which may hold a secret, and cut to a line. */
