@@ -11,6 +11,12 @@ import { currentCallContext } from '../context/call-context.js';
 import { isObject } from '../tokens/json.js';
 import type { AllowedClient } from '../verification/bearer-access.js';
 import type { Principal } from '../verification/principal.js';
+import {
+  readClaimCheck,
+  readRequiredClaims,
+  type ClaimCheck,
+  type RequiredClaims,
+} from '../verification/required-claims.js';
 import { MessageRefusedException } from './access.js';
 import {
   addDeclaration,
@@ -139,6 +145,54 @@ export function RequireScopes(...scopes: readonly [string, ...string[]]): Access
     );
   }
   return declare({ says: 'scopes', scopes: [...scopes] });
+}
+
+/**
+ * Requires claims of whoever may call: all that is named. Without them the answer is 403 `insufficient_scope` (RFC 6750 §3.1),
+ * which names neither the claim nor its value; `onRefused` gets the claim's name, or the words. Several of these decorators,
+ * on a class and on its handler, add up. It needs {@link AllowCustomer} or {@link AllowService} beside it.
+ *
+ * Values are compared exactly, by type and code points. A value alone means that the claim is this value; for one out of
+ * several, and for lists, see {@link ClaimExpectation}. A claim within a claim needs a function.
+ *
+ * @throws {GuardConfigError} when nothing is required, for a value that is empty or missing, for a bare list, and for `scope`,
+ *   `scp`, `exp`, `nbf` and `iat`.
+ *
+ * @example
+ * ```ts
+ * import { AllowCustomer, RequireClaims } from 'service-token-kit/guard';
+ *
+ * class InvoicesController {
+ *   @AllowCustomer()
+ *   @RequireClaims({ tenant: 'acme', plan: { oneOf: ['pro', 'team'] }, roles: { includes: 'billing' } })
+ *   list() {}
+ * }
+ * ```
+ */
+export function RequireClaims(required: RequiredClaims): AccessDecorator;
+/**
+ * Requires that a check of the claims returns `true`. A check that throws, or returns a promise, refuses the call with 403;
+ * `onRefused` gets what it threw.
+ *
+ * @param words what it requires, for logs and `onRefused`; not sent to the caller.
+ *
+ * @example
+ * ```ts
+ * import { AllowCustomer, RequireClaims } from 'service-token-kit/guard';
+ *
+ * class ReportsController {
+ *   @AllowCustomer()
+ *   @RequireClaims(({ age }) => typeof age === 'number' && age >= 18, 'an age of 18 or more')
+ *   list() {}
+ * }
+ * ```
+ */
+export function RequireClaims(check: ClaimCheck, words: string): AccessDecorator;
+export function RequireClaims(required: RequiredClaims | ClaimCheck, words?: string) {
+  const reading =
+    typeof required === 'function' ? readClaimCheck(required, words) : readRequiredClaims(required);
+  if ('fault' in reading) throw new GuardConfigError(`RequireClaims(): ${reading.fault}.`);
+  return declare({ says: 'claims', claims: reading.requirements });
 }
 
 /**

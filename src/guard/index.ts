@@ -17,6 +17,13 @@ export type {
   PrincipalRequirement,
   Refusal,
 } from '../verification/bearer-access.js';
+export type {
+  ClaimCheck,
+  ClaimExpectation,
+  ClaimRequirement,
+  ClaimValue,
+  RequiredClaims,
+} from '../verification/required-claims.js';
 export {
   createRemoteKeySet,
   createStaticKeySet,
@@ -57,6 +64,7 @@ export {
   AllowService,
   CurrentPrincipal,
   Public,
+  RequireClaims,
   RequireScopes,
   type AccessDecorator,
 } from './decorators.js';

@@ -122,7 +122,9 @@ export class JwtGuard implements CanActivate {
     principal: Principal,
   ): boolean {
     const decision = decideAccess(requirement, principal);
-    if (!decision.allowed) return this.#refuse(context, transport, decision.refusal);
+    if (!decision.allowed) {
+      return this.#refuse(context, transport, decision.refusal, decision.error);
+    }
     const call = callOf(context, transport);
     const [handler, onClass] = [context.getHandler(), context.getClass()];
     if (call?.isRunning() !== true) requireInterceptor(transport, handler, onClass);

@@ -10,7 +10,7 @@ export interface RefusedCall {
   /** `http`, `graphql`, `ws`, `rpc`, or the name of a kind of context that the guard does not know. */
   readonly transport: string;
   readonly refusal: Refusal;
-  /** What the verifier threw, when it rejected the token or could not verify it. */
+  /** What the verifier threw, when it rejected the token or could not verify it; what a check of the claims threw. */
   readonly error: unknown;
 }
 
@@ -22,11 +22,11 @@ const WARNING_PAUSE_MILLISECONDS = 10_000;
 /**
  * Logs refused calls, unless the application has `onRefused`. Anybody can cause a refusal, so that warnings are bounded:
  * one at start for all handlers without a decorator, one for each that is found later, and one each 10 seconds while keys
- * are unavailable.
+ * are unavailable or a check of claims fails.
  */
 export class RefusalLog {
   readonly #undeclared = new Set<string>();
-  #nextWarningAt = Number.NEGATIVE_INFINITY;
+  readonly #nextWarningAt = { keys: Number.NEGATIVE_INFINITY, check: Number.NEGATIVE_INFINITY };
 
   constructor(
     private readonly logger: Pick<LoggerService, 'warn' | 'debug'>,
@@ -47,10 +47,12 @@ export class RefusalLog {
 
   refused(call: RefusedCall): void {
     const { handler, transport, refusal, error } = call;
-    const { reason, status } = refusal;
+    const { reason, status, requirement } = refusal;
     if (reason === 'NOT_DECLARED' || reason === 'UNKNOWN_CONTEXT') this.#warnOnce(call);
+    else if (reason === 'CLAIM_CHECK_FAILED') this.#warnOfCheck(call);
     else if (status === 503) this.#warnOfKeys(error);
-    this.logger.debug?.(`Refused ${handler} (${transport}): ${status} ${reason}`);
+    const unmet = requirement === undefined ? '' : ` (${requirement})`;
+    this.logger.debug?.(`Refused ${handler} (${transport}): ${status} ${reason}${unmet}`);
   }
 
   #warnOnce({ handler, transport, refusal }: RefusedCall): void {
@@ -63,10 +65,23 @@ export class RefusalLog {
     );
   }
 
-  #warnOfKeys(error: unknown): void {
+  /** The error's words may quote a claim. */
+  #warnOfCheck({ handler, refusal, error }: RefusedCall): void {
+    if (!this.#mayWarn('check')) return;
+    this.logger.warn(
+      `A check of claims failed, and calls of ${handler} are refused: ${refusal.requirement ?? ''}. The error is ${errorCode(error)}; "onRefused" gets it whole.`,
+    );
+  }
+
+  #mayWarn(about: 'keys' | 'check'): boolean {
     const now = this.clock.now();
-    if (now < this.#nextWarningAt) return;
-    this.#nextWarningAt = now + WARNING_PAUSE_MILLISECONDS;
+    if (now < this.#nextWarningAt[about]) return false;
+    this.#nextWarningAt[about] = now + WARNING_PAUSE_MILLISECONDS;
+    return true;
+  }
+
+  #warnOfKeys(error: unknown): void {
+    if (!this.#mayWarn('keys')) return;
     const cause: unknown = error instanceof Error ? error.cause : undefined;
     const why = cause === undefined ? '' : ` The cause is ${errorCode(cause)}.`;
     this.logger.warn(
