@@ -17,15 +17,16 @@ import {
   type ClaimCheck,
   type RequiredClaims,
 } from '../verification/required-claims.js';
-import { MessageRefusedException } from './access.js';
 import {
   addDeclaration,
   countDeclaration,
   GuardConfigError,
   type AccessDeclaration,
 } from './declarations.js';
-import { admissionOf } from './http-call.js';
+import { admissionOf } from './admissions.js';
 import { JwtGuard } from './jwt.guard.js';
+import { readClients, readScopeNames, requirementsOf } from './token-requirement.js';
+import { MessageRefusedException } from './refusal-exceptions.js';
 
 /** A decorator for a handler, or for a class and so for all of its handlers. */
 export type AccessDecorator = ClassDecorator & MethodDecorator;
@@ -85,20 +86,7 @@ export function AllowService(
   if (list.length === 0) {
     throw new GuardConfigError('AllowService([]) allows nobody. Name at least one client id.');
   }
-  return declare({ says: 'service', clients: list.map(readClient) });
-}
-
-function readClient(client: unknown): AllowedClient {
-  if (isText(client)) return client;
-  const { clientId, issuer } = (client ?? {}) as { clientId?: unknown; issuer?: unknown };
-  if (isText(clientId) && isText(issuer)) return { clientId, issuer };
-  throw new GuardConfigError(
-    'AllowService() takes client ids, or { clientId, issuer }, none of them empty.',
-  );
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== '';
+  return declare({ says: 'service', clients: readClients('AllowService()', list) });
 }
 
 /**
@@ -118,9 +106,6 @@ export function Public(): AccessDecorator {
   return declare({ says: 'public' });
 }
 
-/** The scopes of RFC 6749 §3.3. */
-const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
-
 /**
  * Requires all of these scopes of whoever may call. Scopes on a class and on its handler add up. It needs
  * {@link AllowCustomer} or {@link AllowService} beside it: alone it does not say who may call, which is an error.
@@ -139,12 +124,7 @@ const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
  * ```
  */
 export function RequireScopes(...scopes: readonly [string, ...string[]]): AccessDecorator {
-  if (scopes.length === 0 || !scopes.every((scope) => SCOPE_TOKEN.test(scope))) {
-    throw new GuardConfigError(
-      'RequireScopes() takes one scope per argument, each without spaces (RFC 6749 §3.3).',
-    );
-  }
-  return declare({ says: 'scopes', scopes: [...scopes] });
+  return declare({ says: 'scopes', scopes: readScopeNames('RequireScopes()', scopes) });
 }
 
 /**
@@ -191,8 +171,7 @@ export function RequireClaims(check: ClaimCheck, words: string): AccessDecorator
 export function RequireClaims(required: RequiredClaims | ClaimCheck, words?: string) {
   const reading =
     typeof required === 'function' ? readClaimCheck(required, words) : readRequiredClaims(required);
-  if ('fault' in reading) throw new GuardConfigError(`RequireClaims(): ${reading.fault}.`);
-  return declare({ says: 'claims', claims: reading.requirements });
+  return declare({ says: 'claims', claims: requirementsOf('RequireClaims()', reading) });
 }
 
 /**
