@@ -6,6 +6,7 @@ import { complaintsAbout, expectedErrors } from '../support/compiler.js';
 // Both here, because reading the libraries takes the compiler longer than what it is asked.
 describe.each([
   ['guard', '../guard/types/narrowing.ts'],
+  ['guard without NestJS', '../guard/types/without-nest.ts'],
   ['client', '../client/attachment/types/usage.ts'],
 ])('the types of the %s', (_whose, path) => {
   const file = fileURLToPath(new URL(path, import.meta.url));
