@@ -13,7 +13,10 @@ export const KIT = {
   entries: [
     'client/index.ts',
     'client/nest/index.ts',
+    'guard/express/index.ts',
+    'guard/fastify/index.ts',
     'guard/index.ts',
+    'guard/swagger/index.ts',
     'index.ts',
     'testing/index.ts',
   ],
@@ -29,6 +32,8 @@ const KIT_PEERS = {
   '@nestjs/common': '^11.0.0 || ^12.0.0',
   '@nestjs/core': '^11.0.0 || ^12.0.0',
   axios: '>=1.7.0',
+  // For types alone; its plugin says which versions it works with.
+  fastify: '*',
   rxjs: '^7.1.0',
 };
 

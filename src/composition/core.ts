@@ -334,7 +334,7 @@ export function verifierOptionsOf(
   clock: Clock,
 ): TokenVerifierOptions {
   const { profile, otherAudiences, typ, clockSkewSeconds } = verification;
-  const { serviceClientIds, customerClientIds } = verification;
+  const { serviceClientIds, customerClientIds, scopeClaims } = verification;
   return {
     issuers: [
       {
@@ -346,6 +346,7 @@ export function verifierOptionsOf(
         ...(typ && { typ }),
         ...(serviceClientIds && { serviceClientIds }),
         ...(customerClientIds && { customerClientIds }),
+        ...(scopeClaims && { scopeClaims }),
       },
     ],
     clock,

@@ -69,7 +69,8 @@ export function audienceAdvice(
  * @param aud the token's audiences.
  */
 export function receiversNeed(options: ReceiverOptions, aud: readonly string[]): string {
-  const { issuer, audiences, profile, typ, serviceClientIds, customerClientIds } = options;
+  const { issuer, audiences, profile, typ, serviceClientIds, customerClientIds, scopeClaims } =
+    options;
   const ours = audiences === null ? aud.slice(0, 1) : listOf(audiences);
   const others = aud.filter((name) => !ours.includes(name));
   const members = [
@@ -80,6 +81,7 @@ export function receiversNeed(options: ReceiverOptions, aud: readonly string[]):
     ...(typ === undefined ? [] : [`typ: ${quote(typ)}`]),
     ...(serviceClientIds ? [`serviceClientIds: ${listText(serviceClientIds)}`] : []),
     ...(customerClientIds ? [`customerClientIds: ${listText(customerClientIds)}`] : []),
+    ...(scopeClaims ? [`scopeClaims: ${listText(scopeClaims)}`] : []),
   ];
   return `Receivers need: { ${members.join(', ')}, keys }${
     audiences === null && aud.length > 1

@@ -104,6 +104,8 @@ export interface VerificationConfig {
   readonly otherAudiences: readonly string[] | null;
   /** `undefined` when `JWT` and a missing `typ` are accepted too. */
   readonly typ: Settings['BROKER_TOKEN_TYP'];
+  /** Claims that hold scopes; `undefined` for those of the profile. */
+  readonly scopeClaims: readonly string[] | undefined;
   readonly clockSkewSeconds: number;
 }
 
@@ -260,6 +262,7 @@ export function tokenOf(name: string, providerName: string, settings: Settings):
       customerClientIds: settings.BROKER_CUSTOMER_CLIENT_IDS,
       otherAudiences: otherAudiences(settings.BROKER_OTHER_AUDIENCES),
       typ: settings.BROKER_TOKEN_TYP,
+      scopeClaims: settings.BROKER_SCOPE_CLAIMS,
       clockSkewSeconds: settings.BROKER_CLOCK_SKEW_SECONDS,
     },
     rotation: {

@@ -32,6 +32,7 @@ export const PROVIDER_MEMBERS = {
   customer_client_ids: 'BROKER_CUSTOMER_CLIENT_IDS',
   other_audiences: 'BROKER_OTHER_AUDIENCES',
   token_typ: 'BROKER_TOKEN_TYP',
+  scope_claims: 'BROKER_SCOPE_CLAIMS',
   clock_skew_seconds: 'BROKER_CLOCK_SKEW_SECONDS',
 } as const satisfies Readonly<Record<string, SettingName>>;
 

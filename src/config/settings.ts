@@ -341,6 +341,12 @@ export const SETTINGS = {
     allowed: 'at+jwt',
     does: "The header `typ` that the service token must have (RFC 9068 §2.1), as receivers' `typ`.",
   },
+  BROKER_SCOPE_CLAIMS: {
+    reads: values.list(values.line),
+    defaultNote: "those of the provider's profile",
+    allowed: 'names of claims, separated by commas',
+    does: 'The claims that hold scopes, as `scopeClaims` of receivers: `scope,permissions` for Auth0 with role-based access control.',
+  },
   BROKER_CLOCK_SKEW_SECONDS: {
     reads: values.wholeNumber(0, 300),
     default: '60',

@@ -163,6 +163,7 @@ function withProvider(config: BrokerConfig, issuer: string, audience: string): B
           customerClientIds: undefined,
           otherAudiences: [],
           typ: undefined,
+          scopeClaims: undefined,
         },
       },
     ],

@@ -1,7 +1,7 @@
-import { HttpException, IntrinsicException } from '@nestjs/common';
 import { isLoopbackHost, parseUrl } from '../tokens/http.js';
 import {
   ALLOWED,
+  challengeOf,
   decideForPrincipal,
   NO_CREDENTIALS,
   NOT_DECLARED,
@@ -55,75 +55,27 @@ function isMetadataUrl(text: string): boolean {
   return isSafe && `${hash}${username}${password}` === '';
 }
 
+/** The headers of a refusal over HTTP, by name. */
+export function refusalHeaders(
+  refusal: Refusal,
+  options: ChallengeOptions,
+): Readonly<Record<string, string>> {
+  const challenge = challengeOf(refusal, options);
+  const { retryAfterSeconds } = refusal;
+  return {
+    ...(challenge !== undefined && { 'WWW-Authenticate': challenge }),
+    ...(retryAfterSeconds !== undefined && { 'Retry-After': String(retryAfterSeconds) }),
+  };
+}
+
 /** The JSON body of a refusal. */
-interface RefusalBody {
+export interface RefusalBody {
   readonly statusCode: number;
   readonly error?: string;
   readonly message: string;
 }
 
-function bodyOf({ status, error, description }: Refusal): RefusalBody {
+/** What a caller over HTTP is told, besides the headers. */
+export function refusalBody({ status, error, description }: Refusal): RefusalBody {
   return { statusCode: status, ...(error === undefined ? {} : { error }), message: description };
-}
-
-/** A refused call over HTTP. The guard sets the headers of the answer before it throws this. */
-export class CallRefusedException extends HttpException {
-  /** Why. */
-  readonly refusal: Refusal;
-
-  constructor(refusal: Refusal) {
-    super(bodyOf(refusal), refusal.status);
-    this.refusal = refusal;
-  }
-}
-
-const GRAPHQL_CODES = {
-  400: 'BAD_REQUEST',
-  401: 'UNAUTHENTICATED',
-  403: 'FORBIDDEN',
-  503: 'SERVICE_UNAVAILABLE',
-} as const satisfies Record<Refusal['status'], string>;
-
-/** A refused GraphQL field. Other fields of the operation are not affected. */
-export class GraphqlCallRefusedException extends CallRefusedException {
-  /** What GraphQL servers copy into the error's `extensions`. */
-  readonly extensions: Readonly<Record<string, unknown>>;
-
-  constructor(refusal: Refusal) {
-    super(refusal);
-    const { status, error, scopes, retryAfterSeconds } = refusal;
-    this.extensions = {
-      code: GRAPHQL_CODES[status],
-      ...(error === undefined ? {} : { error }),
-      ...(scopes === undefined ? {} : { scopes }),
-      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
-    };
-  }
-}
-
-/**
- * A refused message of a WebSocket or a microservice. It is neither `WsException` nor `RpcException`, whose packages may not be
- * installed; the decorators bring a filter that answers as Nest does for those two. Without that filter, Nest answers
- * "Internal server error".
- */
-export class MessageRefusedException extends IntrinsicException {
-  /** Why. */
-  readonly refusal: Refusal;
-
-  constructor(refusal: Refusal) {
-    super(refusal.description);
-    this.name = 'MessageRefusedException';
-    this.refusal = refusal;
-  }
-
-  /** What the other side gets. */
-  get answer(): Readonly<Record<string, unknown>> {
-    const { scopes, retryAfterSeconds } = this.refusal;
-    return {
-      status: 'error',
-      ...bodyOf(this.refusal),
-      ...(scopes === undefined ? {} : { scopes }),
-      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
-    };
-  }
 }

@@ -10,7 +10,8 @@ import {
 import { keepFrame } from '../context/run-as-service.js';
 import { messageHeaderValues, transportOf } from './call-credentials.js';
 import { requirementOf, type Declared } from './declarations.js';
-import { admissionOf, correlationOfRequest, operationOf } from './http-call.js';
+import { admissionOf, operationOf } from './admissions.js';
+import { correlationOfRequest } from './http-call.js';
 
 /**
  * Runs a handler on behalf of whom the guard admitted, and a public one for nobody, where the request has no frame of its

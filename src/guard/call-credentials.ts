@@ -1,4 +1,3 @@
-import type { ExecutionContext, WebSocketAdapter } from '@nestjs/common';
 import { isObject } from '../tokens/json.js';
 import {
   MALFORMED,
@@ -32,9 +31,14 @@ export interface CredentialsOptions {
 /** The kinds of context that the guard knows. */
 export type Transport = 'http' | 'graphql' | 'ws' | 'rpc';
 
+/** The part of Nest's execution context that says what kind it is. */
+interface KindOfContext {
+  getType(): string;
+}
+
 /** The kind of a context; `undefined` for one that the guard does not know. */
-export function transportOf(context: ExecutionContext): Transport | undefined {
-  const type = context.getType<string>();
+export function transportOf(context: KindOfContext): Transport | undefined {
+  const type = context.getType();
   return type === 'http' || type === 'graphql' || type === 'ws' || type === 'rpc'
     ? type
     : undefined;
@@ -172,6 +176,12 @@ export function authorizationOfHandshake(client: unknown): readonly unknown[] {
 /** By the connection: the values of `Authorization`. The request would keep its socket's whole history alive. */
 const handshakes = new WeakMap<object, readonly unknown[]>();
 
+/** The part of Nest's WebSocket adapters that hands out connections. */
+interface HandshakeAdapter {
+  // oxlint-disable-next-line typescript/no-unsafe-function-type -- it is what Nest's WebSocketAdapter takes.
+  bindClientConnect(server: unknown, callback: Function): unknown;
+}
+
 /**
  * Keeps the `Authorization` header of a WebSocket's handshake for the guard. The `ws` package gives the handshake's
  * request to whoever handles the connection, and forgets it; without this, each message of such a connection is refused.
@@ -187,9 +197,7 @@ const handshakes = new WeakMap<object, readonly unknown[]>();
  * app.useWebSocketAdapter(keepHandshakes(new WsAdapter(app)));
  * ```
  */
-export function keepHandshakes<Adapter extends Pick<WebSocketAdapter, 'bindClientConnect'>>(
-  adapter: Adapter,
-): Adapter {
+export function keepHandshakes<Adapter extends HandshakeAdapter>(adapter: Adapter): Adapter {
   const bindClientConnect = adapter.bindClientConnect.bind(adapter);
   adapter.bindClientConnect = (server: unknown, callback: (...args: unknown[]) => unknown) =>
     bindClientConnect(server, (...args: unknown[]) => {

@@ -2,6 +2,7 @@ import { BrokerError, type BrokerErrorOptions } from '../tokens/errors.js';
 import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
 import { isObject } from '../tokens/json.js';
 import type { AllowedClient, PrincipalRequirement } from '../verification/bearer-access.js';
+import type { ClaimRequirement } from '../verification/required-claims.js';
 
 /**
  * The guard or one of its decorators is used wrongly. Thrown by the decorator, at start-up, or by the first call of the
@@ -21,7 +22,8 @@ export type AccessDeclaration =
   | { readonly says: 'customer' }
   /** `clients` is `undefined` for every service. */
   | { readonly says: 'service'; readonly clients: readonly AllowedClient[] | undefined }
-  | { readonly says: 'scopes'; readonly scopes: readonly string[] };
+  | { readonly says: 'scopes'; readonly scopes: readonly string[] }
+  | { readonly says: 'claims'; readonly claims: readonly ClaimRequirement[] };
 
 /** Who may call a handler. */
 export type AccessRequirement =
@@ -29,7 +31,7 @@ export type AccessRequirement =
   | { readonly kind: 'public' }
   /** Nobody: no decorator says who. */
   | { readonly kind: 'undeclared' }
-  /** Whoever presents a token of one of these kinds, with all of these scopes. */
+  /** Whoever presents a token of one of these kinds, with all of these scopes and claims. */
   | PrincipalRequirement;
 
 /** A class, or a method of one: what decorators stand on. */
@@ -74,14 +76,14 @@ export function requirementOf(handler: Declared, onClass: Declared): AccessRequi
 type RequirementReading =
   { readonly requirement: AccessRequirement } | { readonly contradiction: string };
 
-type Who = Exclude<AccessDeclaration, { says: 'scopes' }>;
+type Who = Exclude<AccessDeclaration, { says: 'scopes' | 'claims' }>;
 
 /**
  * Makes one requirement of the decorators on a handler and on its class.
  *
  * - Who may call: the handler's decorators, when it has any that say so, and otherwise the class's. They are never mixed.
- * - Scopes add up: those of the class and those of the handler are all required.
- * - `Public()` on a handler lifts what the class asks for, scopes included.
+ * - Scopes and claims add up: those of the class and those of the handler are all required.
+ * - `Public()` on a handler lifts what the class asks for, scopes and claims included.
  */
 export function readRequirement(
   onHandler: readonly AccessDeclaration[],
@@ -90,8 +92,13 @@ export function readRequirement(
   const handlerWho = onHandler.filter(isWho);
   const isLifted = handlerWho.some(({ says }) => says === 'public');
   const who = handlerWho.length > 0 ? handlerWho : onClass.filter(isWho);
-  const scopes = [...new Set([...(isLifted ? [] : scopesOf(onClass)), ...scopesOf(onHandler)])];
-  const contradiction = contradictionIn(who, scopes);
+  const all = [...(isLifted ? [] : onClass), ...onHandler];
+  const scopes = [...new Set(all.flatMap((one) => (one.says === 'scopes' ? one.scopes : [])))];
+  const claims = all.flatMap((one) => (one.says === 'claims' ? one.claims : []));
+  const contradiction =
+    contradictionIn(who) ??
+    narrowingNobody(who, 'RequireScopes()', scopes) ??
+    narrowingNobody(who, 'RequireClaims()', claims);
   if (contradiction !== undefined) return { contradiction };
   if (who.length === 0) return { requirement: { kind: 'undeclared' } };
   if (who.some(({ says }) => says === 'public')) return { requirement: { kind: 'public' } };
@@ -102,33 +109,39 @@ export function readRequirement(
       customers: who.some(({ says }) => says === 'customer'),
       services: service === undefined ? 'none' : (service.clients ?? 'all'),
       scopes,
+      ...(claims.length > 0 && { claims }),
     },
   };
 }
 
-function contradictionIn(who: readonly Who[], scopes: readonly string[]): string | undefined {
+function contradictionIn(who: readonly Who[]): string | undefined {
   const isPublic = who.some(({ says }) => says === 'public');
   if (isPublic && who.some(({ says }) => says !== 'public')) {
     return 'Public() is used together with AllowCustomer() or AllowService(). Keep one of them.';
   }
-  if (isPublic && scopes.length > 0) {
-    return 'RequireScopes() applies to a public handler, for which no token is read. Remove Public(), or the scopes.';
-  }
   if (who.filter(({ says }) => says === 'service').length > 1) {
     return 'AllowService() is used twice. Name all clients in one.';
-  }
-  if (who.length === 0 && scopes.length > 0) {
-    return 'RequireScopes() does not say who may call. Add AllowCustomer(), AllowService(), or both.';
   }
   return undefined;
 }
 
-function isWho(declaration: AccessDeclaration): declaration is Who {
-  return declaration.says !== 'scopes';
+/** A decorator that narrows who may call, on a handler that does not say who, or lets everybody call. */
+function narrowingNobody(
+  who: readonly Who[],
+  decorator: string,
+  required: readonly unknown[],
+): string | undefined {
+  if (required.length === 0) return undefined;
+  if (who.some(({ says }) => says === 'public')) {
+    return `${decorator} applies to a public handler, for which no token is read. Remove one of the two.`;
+  }
+  return who.length === 0
+    ? `${decorator} does not say who may call. Add AllowCustomer(), AllowService(), or both.`
+    : undefined;
 }
 
-function scopesOf(declarations: readonly AccessDeclaration[]): readonly string[] {
-  return declarations.flatMap((one) => (one.says === 'scopes' ? one.scopes : []));
+function isWho(declaration: AccessDeclaration): declaration is Who {
+  return declaration.says !== 'scopes' && declaration.says !== 'claims';
 }
 
 /** As metadata, like Nest's own: a decorator that replaces a method carries it over. */

@@ -11,15 +11,22 @@ import { currentCallContext } from '../context/call-context.js';
 import { isObject } from '../tokens/json.js';
 import type { AllowedClient } from '../verification/bearer-access.js';
 import type { Principal } from '../verification/principal.js';
-import { MessageRefusedException } from './access.js';
+import {
+  readClaimCheck,
+  readRequiredClaims,
+  type ClaimCheck,
+  type RequiredClaims,
+} from '../verification/required-claims.js';
 import {
   addDeclaration,
   countDeclaration,
   GuardConfigError,
   type AccessDeclaration,
 } from './declarations.js';
-import { admissionOf } from './http-call.js';
+import { admissionOf } from './admissions.js';
 import { JwtGuard } from './jwt.guard.js';
+import { readClients, readScopeNames, requirementsOf } from './token-requirement.js';
+import { MessageRefusedException } from './refusal-exceptions.js';
 
 /** A decorator for a handler, or for a class and so for all of its handlers. */
 export type AccessDecorator = ClassDecorator & MethodDecorator;
@@ -79,20 +86,7 @@ export function AllowService(
   if (list.length === 0) {
     throw new GuardConfigError('AllowService([]) allows nobody. Name at least one client id.');
   }
-  return declare({ says: 'service', clients: list.map(readClient) });
-}
-
-function readClient(client: unknown): AllowedClient {
-  if (isText(client)) return client;
-  const { clientId, issuer } = (client ?? {}) as { clientId?: unknown; issuer?: unknown };
-  if (isText(clientId) && isText(issuer)) return { clientId, issuer };
-  throw new GuardConfigError(
-    'AllowService() takes client ids, or { clientId, issuer }, none of them empty.',
-  );
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== '';
+  return declare({ says: 'service', clients: readClients('AllowService()', list) });
 }
 
 /**
@@ -112,9 +106,6 @@ export function Public(): AccessDecorator {
   return declare({ says: 'public' });
 }
 
-/** The scopes of RFC 6749 §3.3. */
-const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
-
 /**
  * Requires all of these scopes of whoever may call. Scopes on a class and on its handler add up. It needs
  * {@link AllowCustomer} or {@link AllowService} beside it: alone it does not say who may call, which is an error.
@@ -133,12 +124,54 @@ const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
  * ```
  */
 export function RequireScopes(...scopes: readonly [string, ...string[]]): AccessDecorator {
-  if (scopes.length === 0 || !scopes.every((scope) => SCOPE_TOKEN.test(scope))) {
-    throw new GuardConfigError(
-      'RequireScopes() takes one scope per argument, each without spaces (RFC 6749 §3.3).',
-    );
-  }
-  return declare({ says: 'scopes', scopes: [...scopes] });
+  return declare({ says: 'scopes', scopes: readScopeNames('RequireScopes()', scopes) });
+}
+
+/**
+ * Requires claims of whoever may call: all that is named. Without them the answer is 403 `insufficient_scope` (RFC 6750 §3.1),
+ * which names neither the claim nor its value; `onRefused` gets the claim's name, or the words. Several of these decorators,
+ * on a class and on its handler, add up. It needs {@link AllowCustomer} or {@link AllowService} beside it.
+ *
+ * Values are compared exactly, by type and code points. A value alone means that the claim is this value; for one out of
+ * several, and for lists, see {@link ClaimExpectation}. A claim within a claim needs a function.
+ *
+ * @throws {GuardConfigError} when nothing is required, for a value that is empty or missing, for a bare list, and for `scope`,
+ *   `scp`, `exp`, `nbf` and `iat`.
+ *
+ * @example
+ * ```ts
+ * import { AllowCustomer, RequireClaims } from 'service-token-kit/guard';
+ *
+ * class InvoicesController {
+ *   @AllowCustomer()
+ *   @RequireClaims({ tenant: 'acme', plan: { oneOf: ['pro', 'team'] }, roles: { includes: 'billing' } })
+ *   list() {}
+ * }
+ * ```
+ */
+export function RequireClaims(required: RequiredClaims): AccessDecorator;
+/**
+ * Requires that a check of the claims returns `true`. A check that throws, or returns a promise, refuses the call with 403;
+ * `onRefused` gets what it threw.
+ *
+ * @param words what it requires, for logs and `onRefused`; not sent to the caller.
+ *
+ * @example
+ * ```ts
+ * import { AllowCustomer, RequireClaims } from 'service-token-kit/guard';
+ *
+ * class ReportsController {
+ *   @AllowCustomer()
+ *   @RequireClaims(({ age }) => typeof age === 'number' && age >= 18, 'an age of 18 or more')
+ *   list() {}
+ * }
+ * ```
+ */
+export function RequireClaims(check: ClaimCheck, words: string): AccessDecorator;
+export function RequireClaims(required: RequiredClaims | ClaimCheck, words?: string) {
+  const reading =
+    typeof required === 'function' ? readClaimCheck(required, words) : readRequiredClaims(required);
+  return declare({ says: 'claims', claims: requirementsOf('RequireClaims()', reading) });
 }
 
 /**

@@ -1,16 +1,17 @@
-import { Logger, type Type } from '@nestjs/common';
-import type { CallTiming } from '../context/call-context.js';
-import { systemClock, type Clock } from '../tokens/time.js';
-import type { ChallengeOptions } from '../verification/bearer-access.js';
-import type { TokenVerifierOptions } from '../verification/verifier-options.js';
-import { createTokenVerifier, type TokenVerifier } from '../verification/verifier.js';
-import { checkChallengeOptions } from './access.js';
+import type { Type } from '@nestjs/common';
 import type { CredentialsOptions } from './call-credentials.js';
+import {
+  readCallSettings,
+  requireFunction,
+  type CallOptions,
+  type CallSettings,
+  type VerifierChoice,
+} from './call-options.js';
 import { GuardConfigError } from './declarations.js';
-import { RefusalLog, type RefusedCall } from './refusal-log.js';
+import type { RefusalLogger } from './refusal-log.js';
 
 /** How the guard answers, and where it looks for a token. */
-export interface GuardOptions extends ChallengeOptions, CredentialsOptions {
+export interface GuardOptions extends CallOptions, CredentialsOptions {
   /**
    * Classes whose handlers the application's guard ignores, such as the controllers of other libraries: everybody is let in,
    * unless a guard of their own refuses. They run for nobody: calls to other services are refused. Classes that extend
@@ -26,22 +27,10 @@ export interface GuardOptions extends ChallengeOptions, CredentialsOptions {
    * ```
    */
   readonly exclude?: readonly Type[];
-  /**
-   * Notified of each refused call. Default: a debug line for each, and at most one warning each 10 seconds while keys are
-   * unavailable.
-   */
-  readonly onRefused?: (call: RefusedCall) => void;
-  /**
-   * How long a call context lives after its response, for work that a handler has started and not awaited, in seconds. From 0
-   * to 86400, default 60. Later calls to other services are refused, so that a timer or a connection that was made during a
-   * customer's request does not act for that customer for hours.
-   */
-  readonly callContextGraceSeconds?: number;
 }
 
 /** How `JwtGuardModule` is set up: how tokens are judged, or a verifier that exists already; and how the guard answers. */
-export type JwtGuardModuleOptions = GuardOptions &
-  (TokenVerifierOptions | { readonly verifier: TokenVerifier; readonly clock?: Clock });
+export type JwtGuardModuleOptions = GuardOptions & VerifierChoice;
 
 /** Options that must be known before the others. */
 export interface JwtGuardModuleExtras {
@@ -56,13 +45,10 @@ export interface JwtGuardModuleExtras {
 export const GUARD_SETTINGS = Symbol('GuardSettings');
 
 /** The options, checked, and what all instances of the guard share. */
-export interface GuardSettings {
-  readonly verifier: TokenVerifier;
-  readonly timing: CallTiming;
+export interface GuardSettings extends CallSettings {
   readonly options: GuardOptions;
   readonly excluded: ReadonlySet<unknown>;
   readonly everyHandler: boolean;
-  readonly refusalLog: RefusalLog;
 }
 
 /**
@@ -72,34 +58,20 @@ export interface GuardSettings {
 export function readGuardSettings(
   options: JwtGuardModuleOptions,
   everyHandler: boolean,
+  logger: RefusalLogger,
 ): GuardSettings {
   refuseGlobal(options);
-  checkChallengeOptions(options);
-  for (const name of ['tokenFromRpc', 'tokenFromWs', 'onRefused'] as const) {
-    if (options[name] !== undefined && typeof options[name] !== 'function') {
-      throw new GuardConfigError(`"${name}" must be a function.`);
-    }
-  }
+  for (const name of ['tokenFromRpc', 'tokenFromWs'] as const) requireFunction(options, name);
   const { exclude = [] } = options;
   // An application's own list may come from anywhere.
   if (!Array.isArray(exclude) || !exclude.every((one) => typeof one === 'function')) {
     throw new GuardConfigError('"exclude" must be a list of classes.');
   }
-  const verifier = 'verifier' in options ? options.verifier : createTokenVerifier(options);
-  if (typeof (verifier as Partial<TokenVerifier> | undefined)?.verify !== 'function') {
-    throw new GuardConfigError('"verifier" must be made by createTokenVerifier.');
-  }
-  const { clock = systemClock, callContextGraceSeconds: grace = 60 } = options;
-  if (typeof grace !== 'number' || !(grace >= 0 && grace <= 86_400)) {
-    throw new GuardConfigError('"callContextGraceSeconds" must be a number from 0 to 86400.');
-  }
   return {
-    verifier,
-    timing: { clock, graceMs: grace * 1_000 },
+    ...readCallSettings(options, logger),
     options,
     excluded: new Set(exclude),
     everyHandler,
-    refusalLog: new RefusalLog(new Logger('JwtGuard'), clock),
   };
 }
 

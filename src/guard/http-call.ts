@@ -1,6 +1,5 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
-import type { ExecutionContext } from '@nestjs/common';
 import {
   CallLife,
   currentFrame,
@@ -13,19 +12,13 @@ import {
   type Correlation,
 } from '../context/call-context.js';
 import { isObject } from '../tokens/json.js';
-import {
-  callMethod,
-  headerValues,
-  requestOfGraphql,
-  transportOf,
-  type Transport,
-} from './call-credentials.js';
+import { callMethod, headerValues } from './call-credentials.js';
 import type { Declared } from './declarations.js';
 
 const CALL: unique symbol = Symbol('HttpCall');
 
 /** A call that was admitted. */
-interface Admission {
+export interface Admission {
   /** Which application's guard admitted it: another one in this process may have other issuers. */
   readonly by: object;
   /** To which handler. */
@@ -40,7 +33,7 @@ interface Admission {
  * A request over HTTP: the frame that all of its code runs in. The guard fills it when it judges the request. It ends with
  * the response.
  */
-class HttpCall extends CallLife implements CallFrame {
+export class HttpCall extends CallLife implements CallFrame {
   admission: Admission | undefined = undefined;
   /** Of the GraphQL operation that it carries: one token for all of its resolvers, also those without a guard. */
   operation: CallContext | undefined = undefined;
@@ -56,6 +49,12 @@ class HttpCall extends CallLife implements CallFrame {
 
   get behalf(): Behalf {
     return this.admission?.callContext ?? this.operation ?? this.judgement;
+  }
+
+  /** Runs a function in this call, unless the calling code runs in it already. */
+  run(run: () => void): void {
+    if (this.isRunning()) run();
+    else runInFrame(this, run);
   }
 
   /** False in code that was called by something older than the request, such as a shared connection. */
@@ -74,85 +73,12 @@ export function correlationOfRequest(request: unknown): Correlation | undefined 
   return readCorrelation((name) => headerValues(headers, name));
 }
 
-/** The HTTP request that a call is, or a GraphQL operation came with. */
-export function callOf(context: ExecutionContext, transport: Transport): HttpCall | undefined {
-  if (transport === 'http') return httpCallOf(context.getArgByIndex(0));
-  if (transport !== 'graphql') return undefined;
-  return httpCallOf(requestOfGraphql(context.getArgByIndex(2)));
-}
-
 /** The call that a request is; `undefined` where the HTTP server has no frames, see {@link openHttpFrames}. */
-function httpCallOf(request: unknown): HttpCall | undefined {
+export function httpCallOf(request: unknown): HttpCall | undefined {
   if (!isObject(request)) return undefined;
   const { raw } = request;
   const call = (isObject(raw) ? raw : request)[CALL];
   return call instanceof HttpCall ? call : undefined;
-}
-
-/**
- * On whose behalf a call was admitted, for guards and interceptors of the application: the call context itself begins with
- * the handler, and over HTTP before. `undefined` for a call that was not admitted, or is public.
- *
- * @example
- * ```ts
- * import type { CanActivate, ExecutionContext } from '@nestjs/common';
- * import { callContextOf, runInCallContext } from 'service-token-kit/guard';
- *
- * class MayShip implements CanActivate {
- *   canActivate(context: ExecutionContext) {
- *     const callContext = callContextOf(context);
- *     if (callContext === undefined) return false;
- *     return runInCallContext(callContext, () => this.stock.has(context.switchToRpc().getData()));
- *   }
- * }
- * ```
- */
-export function callContextOf(context: ExecutionContext): CallContext | undefined {
-  return admissionOf(context)?.callContext;
-}
-
-/** How a call was admitted; `undefined` for one that was not, or did not have to be. */
-export function admissionOf(
-  context: ExecutionContext,
-  transport = transportOf(context),
-): Admission | undefined {
-  if (transport === undefined) return undefined;
-  const call = transport === 'http' ? callOf(context, transport) : undefined;
-  return call === undefined ? admissions.get(keyOf(context, transport)) : call.admission;
-}
-
-/** Remembers that a call without an {@link HttpCall} of its own was admitted. */
-export function addAdmission(
-  context: ExecutionContext,
-  transport: Transport,
-  admission: Admission,
-): void {
-  admissions.set(keyOf(context, transport), admission);
-  if (transport !== 'graphql') return;
-  const { callContext } = admission;
-  const value: unknown = context.getArgByIndex(2);
-  if (isObject(value)) operations.set(value, callContext);
-  const call = callOf(context, transport);
-  if (call !== undefined) call.operation = callContext;
-}
-
-/** The call context of resolvers of the same GraphQL operation; `undefined` when none was admitted. */
-export function operationOf(context: ExecutionContext): CallContext | undefined {
-  const value: unknown = context.getArgByIndex(2);
-  return isObject(value) ? operations.get(value) : undefined;
-}
-
-/** Calls that have no {@link HttpCall}. */
-const admissions = new WeakMap<object, Admission>();
-
-/** Call contexts of GraphQL operations, by what graphql-js calls their context value. */
-const operations = new WeakMap<object, CallContext>();
-
-/** What guard and interceptor of one call both get: over HTTP the request, elsewhere Nest's list of arguments. */
-function keyOf(context: ExecutionContext, transport: Transport): object {
-  const args = context.getArgs();
-  const request: unknown = transport === 'http' ? args[0] : undefined;
-  return isObject(request) ? request : args;
 }
 
 /**
@@ -172,9 +98,7 @@ export function openHttpFrames(adapter: unknown, timing: CallTiming): boolean {
   // Requests may bypass the server that Nest knows: from a second one for the same routes, or from `inject`. If a hook or a
   // middleware has lost the frame, the request is back in it from here on.
   const enter = (request: FramedRequest, response: FramedEmitter, next: () => void): void => {
-    const call = request[CALL] ?? openCall(request, response, timing);
-    if (call.isRunning()) next();
-    else runInFrame(call, next);
+    callOfRequest(request, response, timing).run(next);
   };
   switch (callMethod(adapter, 'getType')) {
     case 'fastify':
@@ -211,7 +135,11 @@ type FramedRequest = IncomingMessage & FramedEmitter & { readonly upgrade?: bool
 /** Requests that become a connection of another protocol, whose messages are judged one by one. */
 const UPGRADE: CallFrame = { behalf: 'unjudged', correlation: undefined };
 
-function frameServer(server: FramedEmitter & { [IS_FRAMED]?: true }, timing: CallTiming): void {
+/**
+ * Makes a server of Node.js run each request in a frame of its own.
+ */
+export function frameServer(emitter: EventEmitter, timing: CallTiming): void {
+  const server: Omit<EventEmitter, 'emit'> & { emit: Emit; [IS_FRAMED]?: true } = emitter;
   // The module may be imported twice.
   if (server[IS_FRAMED] === true) return;
   server[IS_FRAMED] = true;
@@ -223,9 +151,7 @@ function frameServer(server: FramedEmitter & { [IS_FRAMED]?: true }, timing: Cal
       case 'request':
       case 'checkContinue':
       case 'checkExpectation':
-        frame =
-          (request as FramedRequest)[CALL] ??
-          openCall(request as FramedRequest, second as FramedEmitter, timing);
+        frame = callOfRequest(request as FramedRequest, second as FramedEmitter, timing);
         break;
       case 'upgrade':
       case 'connect':
@@ -237,6 +163,16 @@ function frameServer(server: FramedEmitter & { [IS_FRAMED]?: true }, timing: Cal
     }
     return runInFrame(frame, () => emit.call(this, event, ...args));
   };
+}
+
+/** The call that a request is, opened if it is new. The response's end ends it. */
+export function callOfRequest(
+  request: IncomingMessage,
+  response: FramedEmitter,
+  timing: CallTiming,
+): HttpCall {
+  const framed = request as FramedRequest;
+  return framed[CALL] ?? openCall(framed, response, timing);
 }
 
 function openCall(request: FramedRequest, response: FramedEmitter, timing: CallTiming): HttpCall {

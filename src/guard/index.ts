@@ -17,6 +17,13 @@ export type {
   PrincipalRequirement,
   Refusal,
 } from '../verification/bearer-access.js';
+export type {
+  ClaimCheck,
+  ClaimExpectation,
+  ClaimRequirement,
+  ClaimValue,
+  RequiredClaims,
+} from '../verification/required-claims.js';
 export {
   createRemoteKeySet,
   createStaticKeySet,
@@ -44,12 +51,7 @@ export {
   type TokenVerifierOptions,
   type VerifiedToken,
 } from '../verification/index.js';
-export {
-  CallRefusedException,
-  decideAccess,
-  GraphqlCallRefusedException,
-  MessageRefusedException,
-} from './access.js';
+export { decideAccess } from './access.js';
 export { keepHandshakes, type CredentialsOptions } from './call-credentials.js';
 export { GuardConfigError, type AccessRequirement } from './declarations.js';
 export {
@@ -57,11 +59,18 @@ export {
   AllowService,
   CurrentPrincipal,
   Public,
+  RequireClaims,
   RequireScopes,
   type AccessDecorator,
 } from './decorators.js';
+export type { CallOptions, VerifierChoice } from './call-options.js';
 export type { GuardOptions, JwtGuardModuleExtras, JwtGuardModuleOptions } from './guard-options.js';
-export { callContextOf } from './http-call.js';
+export { callContextOf } from './admissions.js';
 export { JwtGuardModule, TOKEN_VERIFIER } from './jwt-guard.module.js';
 export { JwtGuard } from './jwt.guard.js';
+export {
+  CallRefusedException,
+  GraphqlCallRefusedException,
+  MessageRefusedException,
+} from './refusal-exceptions.js';
 export type { RefusedCall } from './refusal-log.js';

@@ -1,6 +1,7 @@
 import {
   ConfigurableModuleBuilder,
   Inject,
+  Logger,
   Module,
   type DynamicModule,
   type NestModule,
@@ -43,7 +44,8 @@ function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): Dyn
       ...(definition.providers ?? []),
       {
         provide: GUARD_SETTINGS,
-        useFactory: (options: JwtGuardModuleOptions) => readGuardSettings(options, everyHandler),
+        useFactory: (options: JwtGuardModuleOptions) =>
+          readGuardSettings(options, everyHandler, new Logger('JwtGuard')),
         inject: [OPTIONS],
       },
       {

@@ -1,26 +1,12 @@
 import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { CallContext, CallLife } from '../context/call-context.js';
-import { notify } from '../tokens/errors.js';
 import { isObject } from '../tokens/json.js';
-import {
-  challengeOf,
-  MALFORMED_CREDENTIALS,
-  NO_CREDENTIALS,
-  NOT_DECLARED,
-  refusalOf,
-  type PrincipalRequirement,
-  type Refusal,
-} from '../verification/bearer-access.js';
+import type { Refusal } from '../verification/bearer-access.js';
 import type { Principal } from '../verification/principal.js';
-import {
-  CallRefusedException,
-  decideAccess,
-  GraphqlCallRefusedException,
-  MessageRefusedException,
-  UNKNOWN_CONTEXT,
-} from './access.js';
+import { refusalHeaders, UNKNOWN_CONTEXT } from './access.js';
 import { hasCallContext } from './call-context.interceptor.js';
-import { readCredentials, transportOf, unreadToken, type Transport } from './call-credentials.js';
+import { requestOfGraphql, transportOf, type Transport } from './call-credentials.js';
+import { judgeCall, type CallVerdict } from './call-judgement.js';
 import {
   GuardConfigError,
   nameOf,
@@ -29,7 +15,13 @@ import {
   type Declared,
 } from './declarations.js';
 import { GUARD_SETTINGS, type GuardSettings } from './guard-options.js';
-import { addAdmission, admissionOf, callOf } from './http-call.js';
+import { addAdmission, admissionOf, callOf } from './admissions.js';
+import {
+  CallRefusedException,
+  GraphqlCallRefusedException,
+  MessageRefusedException,
+} from './refusal-exceptions.js';
+import { reportRefusal } from './refusal-log.js';
 
 /**
  * Admits a call when its token is genuine and speaks for somebody whom the handler's decorators allow. A handler without
@@ -69,19 +61,10 @@ export class JwtGuard implements CanActivate {
     const isOurs = known?.by === this.#settings;
     if (isOurs && known.handler === handler && known.onClass === onClass) return true;
     const requirement = this.#requirementOf(handler, onClass);
-    if (requirement.kind === 'public') {
-      const call = transport === 'http' ? callOf(context, transport) : undefined;
-      if (call !== undefined) call.judgement = 'nobody';
-      return true;
-    }
-    if (requirement.kind === 'undeclared') return this.#refuse(context, transport, NOT_DECLARED);
-    const { options, verifier } = this.#settings;
-    // A remembered token is judged without a promise: most calls of a busy service.
-    const token = unreadToken(transport, context.getArgs(), options);
-    const remembered = token === undefined ? undefined : verifier.peek?.(token);
-    return token === undefined || remembered === undefined
-      ? this.#verify(context, transport, requirement)
-      : this.#admit(context, transport, requirement, token, remembered.principal);
+    const verdict = judgeCall(this.#settings, requirement, transport, context.getArgs());
+    return verdict instanceof Promise
+      ? verdict.then((one) => this.#conclude(context, transport, one))
+      : this.#conclude(context, transport, verdict);
   }
 
   /** Decorators count on an excluded class, too: they are more specific than the list. */
@@ -91,46 +74,27 @@ export class JwtGuard implements CanActivate {
     return isExcluded ? { kind: 'public' } : requirement;
   }
 
-  async #verify(
-    context: ExecutionContext,
-    transport: Transport,
-    requirement: PrincipalRequirement,
-  ): Promise<boolean> {
-    const { options, verifier } = this.#settings;
-    const credentials = readCredentials(transport, context.getArgs(), options);
-    if (credentials.kind === 'none') return this.#refuse(context, transport, NO_CREDENTIALS);
-    if (credentials.kind === 'malformed') {
-      return this.#refuse(context, transport, MALFORMED_CREDENTIALS);
-    }
-    const { token } = credentials;
-    let principal: Principal;
-    try {
-      ({ principal } = await verifier.verify(token));
-    } catch (error) {
-      const refusal = refusalOf(error);
-      if (refusal === undefined) throw error;
-      return this.#refuse(context, transport, refusal, error);
-    }
-    return this.#admit(context, transport, requirement, token, principal);
-  }
-
-  #admit(
-    context: ExecutionContext,
-    transport: Transport,
-    requirement: PrincipalRequirement,
-    token: string,
-    principal: Principal,
-  ): boolean {
-    const decision = decideAccess(requirement, principal);
-    if (!decision.allowed) return this.#refuse(context, transport, decision.refusal);
+  #conclude(context: ExecutionContext, transport: Transport, verdict: CallVerdict): boolean {
     const call = callOf(context, transport);
+    if (verdict.kind === 'refused') {
+      return this.#refuse(context, transport, verdict.refusal, verdict.error);
+    }
+    if (verdict.kind === 'open') {
+      if (transport === 'http' && call !== undefined) call.judgement = 'nobody';
+      return true;
+    }
     const [handler, onClass] = [context.getHandler(), context.getClass()];
     if (call?.isRunning() !== true) requireInterceptor(transport, handler, onClass);
-    const life = call === undefined ? new CallLife(this.#settings.timing) : undefined;
+    const { timing, options } = this.#settings;
+    const { principal, token } = verdict;
+    const life = call === undefined ? new CallLife(timing) : undefined;
     const callContext = new CallContext(principal, token, life ?? call);
     const admission = { by: this.#settings, handler, onClass, callContext, life };
     if (transport === 'http' && call !== undefined) call.admission = admission;
     else addAdmission(context, transport, admission);
+    if (options.requestProperty !== undefined) {
+      setOnRequest(context, transport, options.requestProperty, principal);
+    }
     return true;
   }
 
@@ -140,19 +104,17 @@ export class JwtGuard implements CanActivate {
     refusal: Refusal,
     error?: unknown,
   ): never {
-    const { options, refusalLog } = this.#settings;
     const call = transport === undefined ? undefined : callOf(context, transport);
     if (call !== undefined) call.judgement = 'refused';
     const handler = nameOf(context.getHandler(), context.getClass());
     const refused = { handler, transport: transport ?? context.getType<string>(), refusal, error };
-    if (options.onRefused === undefined) refusalLog.refused(refused);
-    else notify(() => options.onRefused?.(refused));
+    reportRefusal(this.#settings, refused);
     if (transport === 'ws' || transport === 'rpc') throw new MessageRefusedException(refusal);
     if (transport === 'graphql') throw new GraphqlCallRefusedException(refusal);
     if (transport === 'http') {
       const response: unknown = context.getArgByIndex(1);
-      setHeader(response, 'WWW-Authenticate', challengeOf(refusal, options));
-      setHeader(response, 'Retry-After', refusal.retryAfterSeconds?.toString());
+      const headers = refusalHeaders(refusal, this.#settings.options);
+      for (const [name, value] of Object.entries(headers)) setHeader(response, name, value);
     }
     throw new CallRefusedException(refusal);
   }
@@ -174,9 +136,25 @@ function requireInterceptor(transport: Transport, handler: Declared, onClass: De
   );
 }
 
+/** Over HTTP, and for GraphQL over HTTP: messages have no request of their own. */
+function setOnRequest(
+  context: ExecutionContext,
+  transport: Transport,
+  name: string,
+  principal: Principal,
+): void {
+  const request: unknown =
+    transport === 'http'
+      ? context.getArgByIndex(0)
+      : transport === 'graphql'
+        ? requestOfGraphql(context.getArgByIndex(2))
+        : undefined;
+  if (isObject(request)) Object.assign(request, { [name]: principal });
+}
+
 /** Express, Fastify and Node name it differently. */
-function setHeader(response: unknown, name: string, value: string | undefined): void {
-  if (value === undefined || !isObject(response)) return;
+function setHeader(response: unknown, name: string, value: string): void {
+  if (!isObject(response)) return;
   const set = response['header'] ?? response['setHeader'];
   if (typeof set === 'function') set.call(response, name, value);
 }

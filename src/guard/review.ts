@@ -102,7 +102,7 @@ function problemsOfExcluded(
     const hasDecorators =
       declarationsOn(metatype).length > 0 ||
       methods.some((method) => isDecorated(method, metatype)) ||
-      [metatype, ...methods].some((target) => listIn(GUARDS, target).includes(guard));
+      [metatype, ...methods].some((target) => namesGuard(target, guard));
     return hasDecorators
       ? `"exclude" names ${metatype.name}, which has decorators of the guard: keep the one or the others.`
       : [];
@@ -148,13 +148,20 @@ function isFieldResolver(method: Declared): boolean {
   return Reflect.getMetadata(FIELD_RESOLVER, method) === true;
 }
 
+/** Whether `UseGuards` on a class or a method names a guard. */
+export function namesGuard(target: Declared, guard: Declared): boolean {
+  return listIn(GUARDS, target).includes(guard);
+}
+
 function listIn(key: string, target: Declared): readonly unknown[] {
   const list: unknown = Reflect.getMetadata(key, target);
   return Array.isArray(list) ? list : [];
 }
 
 /** Every method that may be a handler, with its class. */
-function handlersOf(discovery: DiscoveryService): readonly (readonly [Declared, Declared])[] {
+export function handlersOf(
+  discovery: DiscoveryService,
+): readonly (readonly [Declared, Declared])[] {
   return classesOf(discovery).flatMap((metatype) =>
     methodsOf(metatype).map((method) => [method, metatype] as const),
   );

@@ -1,4 +1,5 @@
 import type { Principal, ServicePrincipal } from './principal.js';
+import { unmetRequirement, type ClaimRequirement } from './required-claims.js';
 import {
   KeysUnavailableError,
   TokenRejectedError,
@@ -59,6 +60,8 @@ export interface Refusal {
   readonly reason: string;
   /** The scopes that the handler requires, when one was missing. */
   readonly scopes?: readonly string[];
+  /** What is required of the claims and not met, for logs; not sent to the caller. */
+  readonly requirement?: string;
   /** Whole seconds after which the call may be repeated; with status 503. */
   readonly retryAfterSeconds?: number;
 }
@@ -88,7 +91,13 @@ export const NOT_DECLARED: Refusal = {
 
 /** Whether a call is allowed. */
 export type AccessDecision =
-  { readonly allowed: true } | { readonly allowed: false; readonly refusal: Refusal };
+  | { readonly allowed: true }
+  | {
+      readonly allowed: false;
+      readonly refusal: Refusal;
+      /** What a check of the claims threw, which refuses the call. */
+      readonly error?: unknown;
+    };
 
 export const ALLOWED: AccessDecision = { allowed: true };
 
@@ -102,6 +111,8 @@ export interface PrincipalRequirement {
   /** `all` services, none of them, or those on the list. */
   readonly services: 'all' | 'none' | readonly AllowedClient[];
   readonly scopes: readonly string[];
+  /** What the claims must be: all of it. Default: anything. */
+  readonly claims?: readonly ClaimRequirement[];
 }
 
 /** Decides whether a principal meets a requirement. */
@@ -109,7 +120,7 @@ export function decideForPrincipal(
   requirement: PrincipalRequirement,
   principal: Principal,
 ): AccessDecision {
-  const { customers, services, scopes } = requirement;
+  const { customers, services, scopes, claims } = requirement;
   if (principal.kind === 'customer' && !customers) {
     return refuse(forbidden('KIND_NOT_ALLOWED', 'Only services may do this.'));
   }
@@ -122,7 +133,23 @@ export function decideForPrincipal(
   if (!scopes.every((scope) => principal.scopes.includes(scope))) {
     return refuse({ ...forbidden('SCOPE_MISSING', 'The access token lacks a scope.'), scopes });
   }
-  return ALLOWED;
+  return claims === undefined ? ALLOWED : decideForClaims(claims, principal);
+}
+
+function decideForClaims(
+  claims: readonly ClaimRequirement[],
+  principal: Principal,
+): AccessDecision {
+  const unmet = unmetRequirement(claims, principal);
+  if (unmet === undefined) return ALLOWED;
+  const { words: requirement, error } = unmet;
+  const reason = error === undefined ? 'CLAIM_NOT_MET' : 'CLAIM_CHECK_FAILED';
+  // The caller is not told which claim, or which of the two reasons.
+  const refusal = {
+    ...forbidden(reason, 'The access token lacks a required claim.'),
+    requirement,
+  };
+  return { ...refuse(refusal), ...(error === undefined ? {} : { error }) };
 }
 
 function isListed(

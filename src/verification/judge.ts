@@ -103,11 +103,12 @@ export async function judgeToken(
   observer?.passed('signature', 'The issuer signed it.');
 
   const explanation: string[] | undefined = observer && [];
-  const { serviceClientIds, customerClientIds, senderConstraint } = issuer;
+  const { serviceClientIds, customerClientIds, senderConstraint, scopeClaims } = issuer;
   const said = {
     serviceClientIds,
     customerClientIds,
     senderConstraint,
+    scopeClaims,
     headerType: parsed.header.typ,
   };
   const classification = classify(parsed.payload, issuer.profile, said, explanation);

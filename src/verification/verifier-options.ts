@@ -53,6 +53,13 @@ export interface IssuerOptions {
    * Bearer header proves nothing about the key. `null` skips the check: for services behind a proxy that verifies the proof.
    */
   readonly senderConstraint?: null;
+  /**
+   * The claims that hold scopes, in tokens of both kinds: texts with spaces, or lists of texts. Default: those that the profile
+   * names, and no others. With Auth0, `['scope', 'permissions']` also counts what its role-based access control has added; with
+   * Entra ID, `['scp', 'roles']` also counts a customer's app roles. Such claims list what the person may do, not what the
+   * client was granted. `scopeClaims` replaces the profile's list: name its claims too.
+   */
+  readonly scopeClaims?: readonly string[];
 }
 
 /** How {@link createTokenVerifier} judges tokens. */
@@ -85,6 +92,8 @@ export interface IssuerRules {
   readonly serviceClientIds: readonly string[] | undefined;
   readonly customerClientIds: readonly string[] | undefined;
   readonly senderConstraint: null | undefined;
+  /** `undefined`: those of the profile. */
+  readonly scopeClaims: readonly string[] | undefined;
 }
 
 /** A verifier's rules, checked and with defaults. */
@@ -151,6 +160,7 @@ function readIssuer(at: string, options: IssuerOptions): IssuerRules {
     customerClientIds,
     otherAudiences = [],
     senderConstraint,
+    scopeClaims,
   } = options;
   if (typeof issuer !== 'string' || issuer === '') {
     throw new VerifierConfigError(`${at}.issuer must be the issuer's exact "iss".`);
@@ -189,6 +199,8 @@ function readIssuer(at: string, options: IssuerOptions): IssuerRules {
     serviceClientIds: optionalTexts(`${at}.serviceClientIds`, serviceClientIds),
     customerClientIds: optionalTexts(`${at}.customerClientIds`, customerClientIds),
     senderConstraint,
+    scopeClaims:
+      scopeClaims === undefined ? undefined : requireTexts(`${at}.scopeClaims`, scopeClaims, 1),
   };
 }
 

@@ -105,8 +105,13 @@ describe('what receivers need', () => {
     ],
     [
       ['https://api.test'],
-      { typ: 'at+jwt', serviceClientIds: ["o'neill"], customerClientIds: ['web'] },
-      String.raw`{ issuer: 'https://a.test', audiences: 'https://api.test', profile: 'keycloak', typ: 'at+jwt', serviceClientIds: ['o\'neill'], customerClientIds: ['web'], keys }`,
+      {
+        typ: 'at+jwt',
+        serviceClientIds: ["o'neill"],
+        customerClientIds: ['web'],
+        scopeClaims: ['scope', 'permissions'],
+      },
+      String.raw`{ issuer: 'https://a.test', audiences: 'https://api.test', profile: 'keycloak', typ: 'at+jwt', serviceClientIds: ['o\'neill'], customerClientIds: ['web'], scopeClaims: ['scope', 'permissions'], keys }`,
     ],
     [
       [],
@@ -176,17 +181,20 @@ test('receivers, rotation and commands judge by the same settings', () => {
   expect(given({})).toMatchObject({ audiences: ['orders'], otherAudiences: [] });
   expect(given({})).not.toHaveProperty('typ');
   expect(given({})).not.toHaveProperty('customerClientIds');
+  expect(given({})).not.toHaveProperty('scopeClaims');
   expect(
     given({
       BROKER_OTHER_AUDIENCES: 'account, https://a.test/userinfo',
       BROKER_CUSTOMER_CLIENT_IDS: 'web',
       BROKER_SERVICE_CLIENT_IDS: 'job',
       BROKER_TOKEN_TYP: 'at+jwt',
+      BROKER_SCOPE_CLAIMS: 'scope, permissions',
     }),
   ).toMatchObject({
     otherAudiences: ['account', 'https://a.test/userinfo'],
     customerClientIds: ['web'],
     serviceClientIds: ['job'],
+    scopeClaims: ['scope', 'permissions'],
     typ: 'at+jwt',
   });
   expect(given({ BROKER_OTHER_AUDIENCES: '*' })?.otherAudiences).toBeNull();

@@ -74,6 +74,7 @@ test('an empty environment gives the documented defaults', () => {
           customerClientIds: undefined,
           otherAudiences: [],
           typ: undefined,
+          scopeClaims: undefined,
           clockSkewSeconds: 60,
         },
         rotation: {
@@ -122,6 +123,7 @@ test('every setting is read', () => {
     BROKER_CUSTOMER_CLIENT_IDS: 'web',
     BROKER_OTHER_AUDIENCES: 'account, urn:other',
     BROKER_TOKEN_TYP: 'at+jwt',
+    BROKER_SCOPE_CLAIMS: 'scope,permissions',
     BROKER_CLOCK_SKEW_SECONDS: '0',
     BROKER_CACHE_TTL_SECONDS: '60',
     BROKER_ROTATION: 'disabled',
@@ -201,6 +203,7 @@ test('every setting is read', () => {
           customerClientIds: ['web'],
           otherAudiences: ['account', 'urn:other'],
           typ: 'at+jwt',
+          scopeClaims: ['scope', 'permissions'],
           clockSkewSeconds: 0,
         },
         rotation: {

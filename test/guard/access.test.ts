@@ -19,6 +19,7 @@ import {
   type AccessDeclaration,
   type AccessRequirement,
 } from '../../src/guard/declarations.js';
+import type { ClaimRequirement } from '../../src/verification/required-claims.js';
 import { type CustomerPrincipal, type ServicePrincipal } from '../../src/verification/principal.js';
 import { fc } from '../support/properties.js';
 
@@ -114,6 +115,9 @@ const PUBLIC: AccessDeclaration = { says: 'public' };
 const CUSTOMER: AccessDeclaration = { says: 'customer' };
 const SERVICE: AccessDeclaration = { says: 'service', clients: undefined };
 const JOB: AccessDeclaration = { says: 'service', clients: ['job'] };
+const CLAIM: ClaimRequirement = { words: 'any', holds: () => true };
+const OTHER_CLAIM: ClaimRequirement = { words: 'other', holds: () => true };
+const claims = (...all: ClaimRequirement[]): AccessDeclaration => ({ says: 'claims', claims: all });
 const scopes = (...names: string[]): AccessDeclaration => ({ says: 'scopes', scopes: names });
 
 function principal(change: Partial<PrincipalRequirement>): PrincipalRequirement {
@@ -148,6 +152,24 @@ describe('readRequirement', () => {
       principal({ customers: true, scopes: ['a', 'b'] }),
     ],
     [
+      'claims add up',
+      [CUSTOMER, claims(OTHER_CLAIM)],
+      [CUSTOMER, claims(CLAIM)],
+      principal({ customers: true, claims: [CLAIM, OTHER_CLAIM] }),
+    ],
+    [
+      'claims of the class stay when the handler says who',
+      [SERVICE],
+      [CUSTOMER, claims(CLAIM)],
+      principal({ services: 'all', claims: [CLAIM] }),
+    ],
+    [
+      'opening a class that requires claims',
+      [PUBLIC],
+      [CUSTOMER, claims(CLAIM)],
+      { kind: 'public' },
+    ],
+    [
       'scopes of the class stay when the handler says who',
       [SERVICE],
       [CUSTOMER, scopes('a')],
@@ -165,6 +187,9 @@ describe('readRequirement', () => {
     ['service twice', [SERVICE, JOB], [], /AllowService\(\) is used twice/],
     ['scopes alone', [scopes('a')], [], /does not say who/],
     ['scopes alone on the class', [], [scopes('a')], /does not say who/],
+    ['public and claims', [PUBLIC, claims(CLAIM)], [], /RequireClaims\(\) applies to a public/],
+    ['public class, claims', [claims(CLAIM)], [PUBLIC], /RequireClaims\(\) applies to a public/],
+    ['claims alone', [], [claims(CLAIM)], /RequireClaims\(\) does not say who/],
   ])('%s contradict', (_, onHandler, onClass, words) => {
     expect(readRequirement(onHandler, onClass)).toEqual({
       contradiction: expect.stringMatching(words),
@@ -172,14 +197,24 @@ describe('readRequirement', () => {
   });
 
   test('only Public() opens a handler', () => {
-    const declaration = fc.constantFrom(PUBLIC, CUSTOMER, SERVICE, JOB, scopes('a'), scopes('b'));
+    const declaration = fc.constantFrom(
+      PUBLIC,
+      CUSTOMER,
+      SERVICE,
+      JOB,
+      scopes('a'),
+      scopes('b'),
+      claims(CLAIM),
+    );
     const list = fc.array(declaration, { maxLength: 4 });
     fc.assert(
       fc.property(list, list, (onHandler, onClass) => {
         const reading = readRequirement(onHandler, onClass);
         if ('contradiction' in reading) return;
         const allows = decideAccess(reading.requirement, undefined).allowed;
-        const who = onHandler.some(({ says }) => says !== 'scopes') ? onHandler : onClass;
+        const saysWho = ({ says }: AccessDeclaration): boolean =>
+          says !== 'scopes' && says !== 'claims';
+        const who = onHandler.some(saysWho) ? onHandler : onClass;
         expect(allows).toBe(who.some(({ says }) => says === 'public'));
       }),
     );

@@ -52,7 +52,8 @@ const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
   peers: [],
   serving: ['@nestjs/common', '@nestjs/core', 'zod'],
   context: [],
-  guard: ['@nestjs/common', '@nestjs/core', 'rxjs'],
+  // Of Fastify the types alone.
+  guard: ['@nestjs/common', '@nestjs/core', 'fastify', 'rxjs'],
   client: ['axios', '@nestjs/common', '@nestjs/core', '@nestjs/axios', 'rxjs'],
   testing: ['jose'],
   composition: ['@nestjs/common', '@nestjs/core', '@nestjs/platform-fastify'],
@@ -130,6 +131,28 @@ describe('the rules of the house', () => {
       );
     expect(wrong).toEqual([]);
   });
+
+  test.each(['express', 'fastify'])(
+    'the guard of %s loads no Nest, nor %s, and needs no types of Nest',
+    (name) => {
+      const reached = new Set([`guard/${name}/index.ts`]);
+      for (const file of reached) {
+        for (const one of imports.filter(({ from }) => from === file && from !== undefined)) {
+          if (isOurs(one)) reached.add(targetOf(one));
+        }
+      }
+      expect(reached.size).toBeGreaterThan(20);
+      const packages = imports
+        .filter((one) => reached.has(one.from) && !isOurs(one))
+        .filter(({ specifier }) => !specifier.startsWith('node:'))
+        .map(({ specifier }) => specifier);
+      expect([...new Set(packages)].filter((one) => one !== 'jose')).toEqual(
+        name === 'fastify' ? ['fastify'] : [],
+      );
+      const text = readFileSync(join(src, 'guard/fastify/fastify-guard.ts'), 'utf8');
+      expect(text.match(/^import.*from 'fastify'/gms)?.[0]).toMatch(/^import type/);
+    },
+  );
 
   test('there are no import circles', () => {
     const edges = new Map<string, string[]>();

@@ -292,11 +292,31 @@ describe('the tarball of the kit', () => {
     expect(token).toBe('Bearer a.b.c');
   });
 
-  test('nor do the types of the client', async () => {
+  test('nor do the guards of Express and Fastify, in either format', async () => {
+    const script = (load: string) => `
+      ${load}
+      const guard = express.createExpressGuard({ verifier: { verify() {}, keyStates() {} } });
+      console.log(typeof guard.requireToken({ allow: 'service' }), typeof fastify.fastifyGuard);`;
+    const names = ['express', 'fastify'] as const;
+    const required = names.map(
+      (name) => `const ${name} = require('service-token-kit/guard/${name}');`,
+    );
+    const imported = names.map(
+      (name) => `import * as ${name} from 'service-token-kit/guard/${name}';`,
+    );
+    await expect(node(script(imported.join('\n')))).resolves.toBe('function function');
+    await expect(node(script(required.join('\n')), 'script.cjs')).resolves.toBe(
+      'function function',
+    );
+  });
+
+  test('nor do the types of the client and of the guard for Express', async () => {
     await writeFile(
       join(folder, 'typed.mts'),
       `import { createAuthorizedFetch, type AxiosLike } from 'service-token-kit/client';
-      export const used: [typeof createAuthorizedFetch, AxiosLike?] = [createAuthorizedFetch];`,
+      import { createExpressGuard, type ExpressGuard } from 'service-token-kit/guard/express';
+      export const used: [typeof createAuthorizedFetch, AxiosLike?] = [createAuthorizedFetch];
+      export const guard: () => ExpressGuard = () => createExpressGuard({ issuers: [] });`,
     );
     const modules = join(root, 'node_modules');
     // What belongs to TypeScript itself is not checked: that takes as long as all else.

@@ -20,6 +20,8 @@ const EXAMPLES = ['guard', 'mesh'];
 /** What is declared to compile and not to. */
 const NARROWING = join(root, 'test/guard/types/narrowing.ts');
 const USAGE = join(root, 'test/client/attachment/types/usage.ts');
+const WITHOUT_NEST = join(root, 'test/guard/types/without-nest.ts');
+const DECLARED = [NARROWING, WITHOUT_NEST, USAGE];
 
 /** As strict as an application of NestJS may be. */
 const OPTIONS: ts.CompilerOptions = {
@@ -111,12 +113,12 @@ describe('the compiler', () => {
     expect(texts.size).toBeGreaterThan(8);
     const examples = EXAMPLES.flatMap(sourcesOf);
     expect(examples.length).toBeGreaterThan(10);
-    expect(complaints([...texts.keys(), ...examples, NARROWING, USAGE], texts)).toEqual([]);
+    expect(complaints([...texts.keys(), ...examples, ...DECLARED], texts)).toEqual([]);
   });
 
   test('sees each error where one is expected', () => {
     const MARK = '// @ts-expect-error';
-    const files = [NARROWING, USAGE];
+    const files = DECLARED;
     const texts = new Map(files.map((name) => [name, readFileSync(name, 'utf8')]));
     const unmarked = new Map(
       [...texts].map(([name, text]) => [name, text.replaceAll(MARK, '// must not compile')]),

@@ -29,6 +29,8 @@ export interface ClassifyOptions {
   readonly customerClientIds?: readonly string[] | undefined;
   /** `null` also accepts tokens that are bound to a key. Default: they are rejected. */
   readonly senderConstraint?: null | undefined;
+  /** Claims that hold scopes, in place of those that the profile names. */
+  readonly scopeClaims?: readonly string[] | undefined;
   /** The header's `typ`, in lower case and without `application/`. */
   readonly headerType?: string | undefined;
 }
@@ -104,8 +106,12 @@ export function classify(
   const kind = isService ? 'service' : 'customer';
   const barrier = barrierOfLists(clientId.value, kind, options);
   if (barrier !== undefined) return reject('client-not-allowed', `refused: ${barrier}`);
-  const scopes = readScopes(claims, profile.scopes[kind]);
+  const scopes = readScopes(claims, options.scopeClaims ?? profile.scopes[kind]);
   if (!scopes.ok) return reject('claims-malformed', `refused: ${scopes.fault}`);
+  if (options.scopeClaims !== undefined) {
+    const names = options.scopeClaims.map((name) => `"${name}"`).join(' and ');
+    explanation?.push(`scopes: read from ${names}`);
+  }
 
   explanation?.push(`decided: a ${kind} token, by profile "${profile.name}"`);
   const subject = textOf(claims, 'sub') ?? clientId.value;

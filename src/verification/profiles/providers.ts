@@ -36,8 +36,8 @@ const SCOPE_OR_SCP = { service: ['scope', 'scp'], customer: ['scope', 'scp'] } a
 
 /**
  * Auth0, with its own access token profile (`gty`, `azp`) or RFC 9068 (`client_id`, `jti`). A person's `sub` always
- * has the form connection|id. `permissions` are not read as scopes: they list what the person may do, not what the
- * client was granted.
+ * has the form connection|id. `permissions` are not read as scopes unless the issuer's `scopeClaims` says so: they
+ * list what the person may do, not what the client was granted.
  */
 const auth0 = {
   name: 'auth0',

@@ -6,6 +6,7 @@ import {
   decideAccess,
   JwtGuardModule,
   Public,
+  RequireClaims,
   RequireScopes,
   type CustomerPrincipal,
   type JwtGuardModuleOptions,
@@ -78,6 +79,12 @@ export class Decorated {
   @AllowService(['a', 'b'])
   listed(): void {}
 
+  @AllowCustomer()
+  @RequireClaims({ tenant: 'acme', level: 3, plan: { oneOf: ['pro', 'team'] } })
+  @RequireClaims({ roles: { includes: ['admin', 'ops'] }, groups: { includesAny: ['a'] } })
+  @RequireClaims((claims, who) => claims['owner'] === who.subject, 'the owner')
+  claimed(): void {}
+
   @Public()
   open(): void {}
 
@@ -92,6 +99,18 @@ AllowService({ clientId: 'a' });
 AllowService(7);
 // @ts-expect-error: no scope would require nothing
 RequireScopes();
+// @ts-expect-error: a list could mean one of them or all of them
+RequireClaims({ roles: ['admin'] });
+// @ts-expect-error: a mistyped form
+RequireClaims({ roles: { include: 'admin' } });
+// @ts-expect-error: scopes have a decorator of their own
+RequireClaims({ scope: 'orders:read' });
+// @ts-expect-error: a variable that may not be set would require nothing
+RequireClaims({ tenant: process.env['TENANT'] });
+// @ts-expect-error: a check says in words what it requires
+RequireClaims(() => true);
+// @ts-expect-error: a check cannot be awaited
+RequireClaims(async () => true, 'something');
 // @ts-expect-error: customers are not named
 AllowCustomer('ann');
 

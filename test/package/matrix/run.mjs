@@ -180,6 +180,43 @@ const PROJECTS = {
     await project.compiles('nodenext', { module: 'nodenext', moduleResolution: 'nodenext' });
     await project.compiles('bundler', { module: 'esnext', moduleResolution: 'bundler' });
   },
+  ...Object.fromEntries(
+    [
+      ['4', '4', '^4.17.21'],
+      ['5', '5', '^5.0.0'],
+    ].map(([express, fastify, types]) => [
+      `Express ${express} and Fastify ${fastify} without NestJS`,
+      async (project) => {
+        project.write('package.json', {
+          private: true,
+          type: 'module',
+          dependencies: {
+            express: `^${express}.0.0`,
+            fastify: `^${fastify}.0.0`,
+            'service-token-kit': KIT,
+          },
+          devDependencies: {
+            '@types/express': types,
+            '@types/node': '^24.0.0',
+            typescript: '^5.7.3',
+          },
+        });
+        project.write('tsconfig.json', {
+          compilerOptions: { ...COMPILER, types: ['node'], esModuleInterop: true },
+        });
+        project.copy('http-guards.ts', 'src/http-guards.ts');
+        await project.install();
+        await project.compiles('node16', { module: 'node16', moduleResolution: 'node16' });
+        await project.compiles('bundler', { module: 'esnext', moduleResolution: 'bundler' });
+        await project.compiles('nodenext', {
+          module: 'nodenext',
+          moduleResolution: 'nodenext',
+          noEmit: false,
+        });
+        await project.run(`${process.execPath} dist/http-guards.js`);
+      },
+    ]),
+  ),
   'the broker, with npx in an empty folder': async (project) => {
     // npx takes an absolute path for a program.
     project.copy(BROKER, 'broker.tgz');

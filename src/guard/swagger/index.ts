@@ -1,0 +1,6 @@
+export {
+  createTokenSecuredDocument,
+  type SecuredDocument,
+  type SecurityRequirement,
+  type TokenSecurityOptions,
+} from './token-security.js';
