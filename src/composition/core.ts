@@ -17,7 +17,7 @@ import { rotationMode, type RotationObserver } from '../rotation/rotation.js';
 import { Rotator } from '../rotation/rotator.js';
 import { TokenSource } from '../rotation/token-source.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
-import type { SecretDescription, SecretStore } from '../secrets/secret-store.js';
+import type { SecretDescription, SecretStore, SecretStoreError } from '../secrets/secret-store.js';
 import type { ServingOptions } from '../serving/serving.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { ServiceToken } from '../tokens/service-token.js';
@@ -48,6 +48,8 @@ export interface CoreOptions {
   readonly storeObserver?: FallbackObserver;
   /** Called with the absolute path of the data folder when an embedded store was created in it. */
   readonly onNewStore?: (dataDir: string) => void;
+  /** As of the store's options: waits for a key management service, instead of failing. */
+  readonly onKeyDelay?: (error: SecretStoreError) => void;
   /** Notified of the `Date` of each answer of the provider and of Secrets Manager. */
   readonly onDate?: (source: ClockSource, reading: DateReading) => void;
 }
@@ -82,7 +84,7 @@ export interface TokenCore extends Pick<Core, 'config' | 'clock' | 'store'> {
 
 /** Makes the broker's core. @throws {BrokerError} when the store cannot be opened. */
 export async function createCore(config: BrokerConfig, options: CoreOptions = {}): Promise<Core> {
-  const { clock = systemClock, observer, storeObserver, onNewStore, onDate } = options;
+  const { clock = systemClock, observer, storeObserver, onNewStore, onKeyDelay, onDate } = options;
   const onProviderDate = onDate && ((reading: DateReading) => onDate('provider', reading));
   const provider =
     options.provider ??
@@ -96,6 +98,7 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
     (await openStore(config, clock, {
       ...(storeObserver && { observer: storeObserver }),
       ...(onNewStore && { onNewStore }),
+      ...(onKeyDelay && { onKeyDelay }),
       ...(onDate && { onDate: (reading) => onDate('store', reading) }),
     }));
   const keysOf = sharedKeys((settings) => providerKeys(provider, settings, clock, onProviderDate));
