@@ -4,13 +4,12 @@ import { writeSync } from 'node:fs';
 import { openEmbeddedStore } from '../../dist/secrets/embedded/open-embedded-store.js';
 
 const [dataDir, secretId] = process.argv.slice(2);
-let ends = false;
-process.stdin.on('end', () => (ends = true)).resume();
+process.stdin.resume();
 
 const store = await openEmbeddedStore({ dataDir });
 const did = { reads: 0, written: [], failures: [] };
 writeSync(1, '\n');
-while (!ends) {
+while (!process.stdin.readableEnded) {
   const id = randomUUID();
   try {
     await store.putPending(secretId, id, `value of ${id}`);

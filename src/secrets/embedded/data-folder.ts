@@ -41,8 +41,8 @@ interface FileFailure {
   /** The path, or the nearest folder above it that exists. */
   readonly path: string;
   /** Who owns the path, and who this process runs as; undefined where that is not known (Windows). */
-  readonly owner: number | undefined;
-  readonly user: number | undefined;
+  readonly owner?: number | undefined;
+  readonly user?: number | undefined;
 }
 
 /** What a failed call to the file system means for the store. Pure. */

@@ -8,7 +8,7 @@ import { isStoreError, SecretStoreError } from '../secret-store.js';
 import { blobOf, Database, textOf, type Sql } from './database.js';
 import {
   errnoOf,
-  explained,
+  explainFileFailure,
   hasNoHardLinks,
   otherThanFile,
   syncFile,
@@ -243,10 +243,10 @@ export async function copyStore(
 ): Promise<CheckedStore> {
   const temporary = `${path}.${randomBytes(8).toString('hex')}.part`;
   // SQLite fills an empty file, and leaves its mode.
-  await explained(dirname(path), async () => (await open(temporary, 'wx', 0o600)).close());
+  await writing(path, async () => (await open(temporary, 'wx', 0o600)).close());
   try {
     await database.patiently(() => database.run('VACUUM INTO ?', temporary)).catch(noRoom(path));
-    await explained(path, () => syncFile(temporary));
+    await writing(path, () => syncFile(temporary));
     const checked = await checkBackup(temporary, options);
     await giveName(temporary, path, options.replaces === true);
     return { ...checked, file: path };
@@ -270,8 +270,25 @@ function ignoreMissing(error: unknown): void {
   if (errnoOf(error) !== 'ENOENT') throw error;
 }
 
+/** Runs an operation on the backup's file, which need not be in the data folder, and explains what goes wrong. */
+async function writing<T>(path: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (error instanceof BrokerError || errno === undefined) throw error;
+    if (errno === 'ENOSPC' || errno === 'EDQUOT') noRoom(path)(explainFileFailure({ errno, path }));
+    throw new BrokerError(
+      'FILE_NOT_WRITTEN',
+      'misconfigured',
+      `The file ${path} cannot be written (${errno}). Does its folder exist, and may this user write there?`,
+      { cause: error },
+    );
+  }
+}
+
 async function giveName(temporary: string, path: string, replaces: boolean): Promise<void> {
-  await explained(path, async () => {
+  await writing(path, async () => {
     if (replaces) {
       await rename(temporary, path);
     } else {
@@ -289,7 +306,7 @@ async function giveName(temporary: string, path: string, replaces: boolean): Pro
 }
 
 /** @throws {BrokerError} `FILE_EXISTS` */
-export async function requireNothingAt(path: string): Promise<void> {
+async function requireNothingAt(path: string): Promise<void> {
   const found = await lstat(path).catch((error: unknown) => {
     if (errnoOf(error) !== 'ENOENT') throw error;
   });
