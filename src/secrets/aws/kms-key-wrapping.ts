@@ -1,7 +1,7 @@
 import type { KMSClient } from '@aws-sdk/client-kms';
 import type { KeyWrapping, WrappedMasterKey } from '../embedded/master-keys.js';
 import type { ErrorKind } from '../../tokens/errors.js';
-import { SecretStoreError, type SecretStoreErrorCode } from '../secret-store.js';
+import { isStoreError, SecretStoreError, type SecretStoreErrorCode } from '../secret-store.js';
 import {
   awsClientConfig,
   DEFAULT_TIMEOUTS,
@@ -74,8 +74,9 @@ export class KmsKeyWrapping implements KeyWrapping {
       try {
         return await this.#decrypt(KeyId, wrapped, storeId);
       } catch (error) {
-        if (!(error instanceof AnotherKey)) throw error;
-        refusal = error;
+        // It may be another key's; the first refusal is that of the key that should have opened it.
+        if (!isStoreError(error, 'STORE_KEY_WRONG', 'STORE_ACCESS_DENIED')) throw error;
+        refusal ??= error;
       }
     }
     throw refusal;
@@ -123,9 +124,6 @@ function contextOf(storeId: Uint8Array): Record<string, string> {
 function isNamed(id: string, arn: string): boolean {
   return id === arn || arn.endsWith(`:key/${id}`);
 }
-
-/** What was wrapped by another key than the one that was asked. */
-class AnotherKey extends SecretStoreError {}
 
 interface Meaning {
   readonly code: SecretStoreErrorCode;
@@ -233,8 +231,7 @@ export function keyErrorOf(error: unknown, action: KmsAction, keyId: string): Se
   }
   const { failure, exception, fault, text, denial, retryAfterSeconds } = readAwsFailure(error);
   const meaning = meaningOf(failure, exception, { action, text, denial });
-  const Made = meaning === ANOTHER ? AnotherKey : SecretStoreError;
-  return new Made(
+  return new SecretStoreError(
     meaning.code,
     `Could not ${tried} the master key of the embedded store by ${action} with the key "${keyId}" (${fault.message}): ${meaning.text}`,
     {
