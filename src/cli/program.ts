@@ -14,6 +14,7 @@ import type {
 } from './secret-commands.js';
 import { tooManyOpenFiles } from './start-errors.js';
 import type { StatusOptions } from './status.js';
+import type { RekeyCommandOptions, RestoreCommandOptions } from './store-commands.js';
 import type { VerifyAuditOptions } from './verify-audit.js';
 import { processOutput, show, type Output } from '../composition/terminal.js';
 
@@ -75,6 +76,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   addRotation(program, run);
   addExamination(program, run);
   addSecrets(program, run);
+  addStore(program, run);
 
   try {
     await program.parseAsync(argv);
@@ -302,6 +304,54 @@ function addSecrets(program: Command, run: Run): void {
     )
     .action((options: SetCredentialsOptions) =>
       run(async (context) => (await commands()).setCredentialsCommand(context, options)),
+    );
+}
+
+function addStore(program: Command, run: Run): void {
+  const commands = () => import('./store-commands.js');
+  const keyFile = (): Option =>
+    new Option('--key-file <file>', 'further master keys that may open the backup, one a line');
+  const store = program.command('store').description('the embedded store: its key and its backups');
+  store
+    .command('status')
+    .description('which master key it is under; fails when an exchange is not finished')
+    .action(() => run(async (context) => (await commands()).storeStatusCommand(context)));
+  store
+    .command('rekey')
+    .description('exchange the master key, while brokers run; run it again if it was interrupted')
+    .option(
+      '--new-key-file <file>',
+      'the new key (default: the first of the ring, or a random one)',
+    )
+    .option('--leave-kms', 'move to the environment or to the key file, away from AWS KMS')
+    .option('--keep-old-key', 'leave the old key in the key file')
+    .action((options: RekeyCommandOptions) =>
+      run(async (context) => (await commands()).rekeyCommand(context, options)),
+    );
+  store
+    .command('backup')
+    .description('write a checked copy, encrypted as the store is, while brokers run')
+    .argument('<file>')
+    .option('--force', 'replace the file if it exists')
+    .action((file: string, options: { force?: boolean }) =>
+      run(async (context) => (await commands()).backupCommand(context, file, options)),
+    );
+  store
+    .command('restore')
+    .description('check a backup, and put it in the place of what the store holds')
+    .argument('<file>')
+    .addOption(keyFile())
+    .option('--from-other-store', 'even if it is the backup of another store')
+    .action((file: string, options: RestoreCommandOptions) =>
+      run(async (context) => (await commands()).restoreCommand(context, file, options)),
+    );
+  store
+    .command('check')
+    .description('open every version of the store, or of a backup; fails when one does not open')
+    .argument('[file]', 'a backup')
+    .addOption(keyFile())
+    .action((file: string | undefined, options: RestoreCommandOptions) =>
+      run(async (context) => (await commands()).checkCommand(context, file, options)),
     );
 }
 

@@ -17,7 +17,7 @@ import { rotationMode, type RotationObserver } from '../rotation/rotation.js';
 import { Rotator } from '../rotation/rotator.js';
 import { TokenSource } from '../rotation/token-source.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
-import type { SecretDescription, SecretStore } from '../secrets/secret-store.js';
+import type { SecretDescription, SecretStore, SecretStoreError } from '../secrets/secret-store.js';
 import type { ServingOptions } from '../serving/serving.js';
 import { traceStore } from '../operations/traces.js';
 import { BrokerError } from '../tokens/errors.js';
@@ -50,6 +50,8 @@ export interface CoreOptions {
   readonly storeObserver?: FallbackObserver;
   /** Called with the absolute path of the data folder when an embedded store was created in it. */
   readonly onNewStore?: (dataDir: string) => void;
+  /** As of the store's options: waits for a key management service, instead of failing. */
+  readonly onKeyDelay?: (error: SecretStoreError) => void;
   /** Notified of the `Date` of each answer of the provider and of Secrets Manager. */
   readonly onDate?: (source: ClockSource, reading: DateReading) => void;
 }
@@ -84,7 +86,7 @@ export interface TokenCore extends Pick<Core, 'config' | 'clock' | 'store'> {
 
 /** Makes the broker's core. @throws {BrokerError} when the store cannot be opened. */
 export async function createCore(config: BrokerConfig, options: CoreOptions = {}): Promise<Core> {
-  const { clock = systemClock, observer, storeObserver, onNewStore, onDate } = options;
+  const { clock = systemClock, observer, storeObserver, onNewStore, onKeyDelay, onDate } = options;
   const onProviderDate = onDate && ((reading: DateReading) => onDate('provider', reading));
   const network = await networkOf(config);
   const provider =
@@ -100,6 +102,7 @@ export async function createCore(config: BrokerConfig, options: CoreOptions = {}
       (await openStore(config, clock, {
         ...(storeObserver && { observer: storeObserver }),
         ...(onNewStore && { onNewStore }),
+        ...(onKeyDelay && { onKeyDelay }),
         ...(onDate && { onDate: (reading) => onDate('store', reading) }),
       })),
   );

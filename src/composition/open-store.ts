@@ -2,7 +2,8 @@ import { resolve } from 'node:path';
 import type { BrokerConfig } from '../config/broker-config.js';
 import type { ConnectionOptions } from '../secrets/aws/aws-connection.js';
 import type { FallbackObserver } from '../secrets/aws/fallback-store.js';
-import type { SecretStore } from '../secrets/secret-store.js';
+import type { MasterKeyOptions } from '../secrets/embedded/store-keys.js';
+import { SecretStoreError, type SecretStore } from '../secrets/secret-store.js';
 import type { Clock, DateReading } from '../tokens/time.js';
 import { BrokerError } from '../tokens/errors.js';
 import { networkOf } from './network.js';
@@ -17,6 +18,11 @@ interface OpenStoreOptions {
   readonly createsSecrets?: boolean;
   /** Called with the absolute path of the data folder when a store was created in it. */
   readonly onNewStore?: (dataDir: string) => void;
+  /**
+   * Called before each further attempt to get the embedded store's master key from a key management service that cannot be
+   * reached. Default: the first failure is thrown.
+   */
+  readonly onKeyDelay?: (error: SecretStoreError) => void;
   /** Notified of the `Date` of each answer of Secrets Manager in the home Region. */
   readonly onDate?: (reading: DateReading) => void;
 }
@@ -32,16 +38,21 @@ export async function openStore(
   clock: Clock,
   options: OpenStoreOptions = {},
 ): Promise<SecretStore> {
-  const { store, dataDir, masterKey } = config.secrets;
+  const { store, dataDir } = config.secrets;
   if (store === 'aws') return openAwsStore(config, clock, options);
   const isMissing = await storeIsMissing(config);
   if (isMissing && options.createsStore === false) throw storeMissing(config);
   const { openEmbeddedStore } = await import('../secrets/embedded/open-embedded-store.js');
-  const opened = await openEmbeddedStore({
-    dataDir,
-    ...(masterKey && { masterKey: masterKey.reveal() }),
-    clock,
-  });
+  const { masterKeys: [masterKey, ...olderMasterKeys] = [], wrapping } = await masterKeysOf(config);
+  const open = (): Promise<SecretStore> =>
+    openEmbeddedStore({
+      dataDir,
+      ...(masterKey && { masterKey, olderMasterKeys }),
+      ...(wrapping && { wrapping }),
+      clock,
+    });
+  const { onKeyDelay } = options;
+  const opened = await (wrapping && onKeyDelay ? patiently(open, clock, onKeyDelay) : open());
   if (isMissing) options.onNewStore?.(resolve(dataDir));
   if (options.createsSecrets === false) return opened;
   // Only the broker can create secrets here; in Secrets Manager the infrastructure does.
@@ -49,6 +60,41 @@ export async function openStore(
     await opened.create(secretId, description);
   }
   return opened;
+}
+
+/** How long a broker that starts waits for its master key before it asks again, in milliseconds. */
+const KEY_PAUSE = 5_000;
+
+/** Opens a store whose key management service may be out of reach, which passes. */
+async function patiently(
+  open: () => Promise<SecretStore>,
+  clock: Clock,
+  onKeyDelay: (error: SecretStoreError) => void,
+): Promise<SecretStore> {
+  for (;;) {
+    try {
+      return await open();
+    } catch (error) {
+      if (!(error instanceof SecretStoreError) || error.kind !== 'retry') throw error;
+      onKeyDelay(error);
+      await clock.sleep(Math.max(KEY_PAUSE, (error.retryAfterSeconds ?? 0) * 1000));
+    }
+  }
+}
+
+/** The master keys that the configuration gives the embedded store. */
+export async function masterKeysOf({ secrets }: BrokerConfig): Promise<MasterKeyOptions> {
+  const { dataDir, masterKey, olderMasterKeys, masterKeyKmsIds } = secrets;
+  const [first, ...others] = masterKeyKmsIds;
+  const given: MasterKeyOptions = {
+    dataDir,
+    ...(masterKey && {
+      masterKeys: [masterKey.reveal(), ...olderMasterKeys.map((key) => key.reveal())],
+    }),
+  };
+  if (first === undefined) return given;
+  const { KmsKeyWrapping } = await import('../secrets/aws/kms-key-wrapping.js');
+  return { ...given, wrapping: new KmsKeyWrapping({ keyIds: [first, ...others] }) };
 }
 
 /** Whether the configuration names an embedded store, and the data folder holds none. */

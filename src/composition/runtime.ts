@@ -173,6 +173,7 @@ export async function createRuntime(
     storeObserver: fallbackObserver(log, metrics),
     onDate: (source, reading) => clockWatch.read(source, reading),
     onNewStore: (dataDir) => log.info({ dataDir }, 'made a new secret store'),
+    onKeyDelay: (error) => log.warn({ err: error }, "the store's master key is not available yet"),
   });
   const trail = await openAudit(config.audit, core.clock, log);
   if (trail !== undefined) {

@@ -1,6 +1,6 @@
 import type { IdentitiesConfig } from './peer-sections.js';
 import type { Settings } from './schema.js';
-import type { AddressRange, IamPeer, ProxyAddress } from './values.js';
+import type { AddressRange, HiddenBytes, IamPeer, ProxyAddress } from './values.js';
 
 /** Where the broker listens, and how peers reach it. */
 export interface HttpConfig {
@@ -60,7 +60,11 @@ interface SecretsConfig {
   readonly awsRole: AwsRoleConfig | undefined;
   readonly dataDir: string;
   /** `undefined` when the key file of the data folder is to be used. */
-  readonly masterKey: Settings['BROKER_MASTER_KEY'];
+  readonly masterKey: HiddenBytes | undefined;
+  /** Further keys that open the embedded store, while one is exchanged for another. */
+  readonly olderMasterKeys: readonly HiddenBytes[];
+  /** The KMS keys that unwrap the embedded store's master key, the one that wraps it first; empty without KMS. */
+  readonly masterKeyKmsIds: readonly string[];
   /** The first of the peers secrets. */
   readonly peersSecretId: string;
   /** Further secrets that the list of peers spans; empty when there are none. */
@@ -197,7 +201,9 @@ export function groupSettings(
               sessionName: settings.BROKER_AWS_ROLE_SESSION_NAME ?? 'service-token-broker',
             },
       dataDir: settings.BROKER_DATA_DIR,
-      masterKey: settings.BROKER_MASTER_KEY,
+      masterKey: settings.BROKER_MASTER_KEY?.[0],
+      olderMasterKeys: settings.BROKER_MASTER_KEY?.slice(1) ?? [],
+      masterKeyKmsIds: settings.BROKER_MASTER_KEY_KMS_ID ?? [],
       peersSecretId: settings.BROKER_PEERS_SECRET_ID[0] ?? '',
       morePeersSecretIds: settings.BROKER_PEERS_SECRET_ID.slice(1),
     },

@@ -63,6 +63,14 @@ const RULES: readonly Rule[] = [
   },
   needsRole('BROKER_AWS_EXTERNAL_ID'),
   needsRole('BROKER_AWS_ROLE_SESSION_NAME'),
+  {
+    of: 'BROKER_MASTER_KEY_KMS_ID',
+    and: ['BROKER_SECRET_STORE'],
+    holds: (settings) =>
+      settings.BROKER_MASTER_KEY_KMS_ID === undefined ||
+      settings.BROKER_SECRET_STORE === 'embedded',
+    problem: 'it counts with BROKER_SECRET_STORE=embedded alone',
+  },
   distinct('BROKER_TOKEN_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_CREDENTIALS_SECRET_ID'),
   distinct('BROKER_PEERS_SECRET_ID', 'BROKER_TOKEN_SECRET_ID'),

@@ -153,11 +153,18 @@ export const SETTINGS = {
     does: 'The data folder of the embedded store.',
   },
   BROKER_MASTER_KEY: {
-    reads: values.base64Bytes(32),
+    reads: values.keyRing(32),
     defaultNote: 'a key file in the data folder, made on first start',
-    allowed: 'base64 of exactly 32 bytes, as "openssl rand -base64 32" prints it',
-    does: 'The key that protects the embedded store.',
+    allowed:
+      'base64 of exactly 32 bytes, as "openssl rand -base64 32" prints it; several, separated by commas',
+    does: 'The key that protects the embedded store. Of several each one opens it, and [`store rekey`](embedded-store.md#exchanging-the-master-key) moves it to the first.',
     secret: true,
+  },
+  BROKER_MASTER_KEY_KMS_ID: {
+    reads: values.list(values.kmsKey),
+    allowed:
+      'the id, ARN or alias of an AWS KMS key; several, separated by commas; with BROKER_SECRET_STORE=embedded',
+    does: 'The KMS key that wraps the key of the embedded store, which is then [nowhere in plain](embedded-store.md#a-master-key-in-aws-kms). Of several each one unwraps, and `store rekey` moves the store to the first.',
   },
   BROKER_CREDENTIALS_SECRET_ID: {
     reads: values.secretId,

@@ -109,17 +109,45 @@ function fitsAllOfIpv4(address: string, prefix: number): boolean {
   return range.check('0.0.0.0') && range.check('255.255.255.255');
 }
 
-/** Base64 (RFC 4648 §4, with padding) of exactly as many bytes. */
-export function base64Bytes(length: number): Reader<HiddenBytes> {
+/** Keys in base64 (RFC 4648 §4, with padding) of exactly as many bytes, separated by commas; white space is dropped. */
+export function keyRing(length: number): Reader<readonly HiddenBytes[]> {
+  const split = (text: string): readonly string[] => text.split(',').map((key) => key.trim());
   return z.pipe(
     checked((text) => {
-      const bytes = Buffer.from(text, 'base64');
-      if (bytes.toString('base64') !== text) return 'it is not base64';
-      return bytes.length === length ? undefined : `it holds ${bytes.length} bytes, not ${length}`;
+      const keys = split(text);
+      const problems = keys.map((key, index) => {
+        const bytes = Buffer.from(key, 'base64');
+        if (bytes.toString('base64') !== key) return 'it is not base64';
+        if (bytes.length !== length) return `it holds ${bytes.length} bytes, not ${length}`;
+        return keys.indexOf(key) < index ? 'it repeats an earlier one' : undefined;
+      });
+      const wrong = problems.findIndex((problem) => problem !== undefined);
+      return keys.length > 1 && wrong >= 0
+        ? `of its keys, number ${wrong + 1}: ${problems[wrong]}`
+        : problems[wrong];
     }),
-    z.transform((text) => new HiddenBytes(Buffer.from(text, 'base64'))),
+    z.transform((text) => split(text).map((key) => new HiddenBytes(Buffer.from(key, 'base64')))),
   );
 }
+
+/**
+ * A KMS key for encryption: its id, its ARN, the name or the ARN of an alias. AWS's own keys (`alias/aws/…`) are for AWS's
+ * services alone.
+ */
+export const kmsKey: Reader<string> = checked((text) => {
+  const name = text.replace(
+    /^arn:aws[a-z-]*:kms:[a-z]{2,8}(?:-[a-z]{2,12}){1,3}-\d{1,2}:\d{12}:/,
+    '',
+  );
+  if (name.startsWith('alias/aws/'))
+    return 'it is a key of an AWS service, which nobody else can use';
+  const id = name === text ? name : name.replace(/^key\//, '');
+  const isId = /^(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$/.test(id);
+  if (/^alias\/[A-Za-z0-9/_-]{1,250}$/.test(name) || (isId && (name === text || name !== id))) {
+    return undefined;
+  }
+  return 'each one must be the id, the ARN or the alias of a KMS key';
+});
 
 /** The name or the ARN of a secret. */
 export const secretId: Reader<string> = matching(/^[A-Za-z0-9/_+=.@:-]{1,512}$/);

@@ -6,7 +6,15 @@ import { temporaryFolder } from './folders.js';
 import { basic } from './peer-http.js';
 
 /** Numbers that are no spans: RFC 6749 names the first, the others are counts. */
-const PLAIN_NUMBERS = new Set(['expires_in', 'entries', 'used_bytes', 'limit_bytes']);
+const PLAIN_NUMBERS = new Set([
+  'expires_in',
+  'entries',
+  'used_bytes',
+  'limit_bytes',
+  'data_keys',
+  'secrets',
+  'versions',
+]);
 
 /** Every deviation from the form that docs/operating.md promises, with its path. */
 function deviations(value: unknown, path = '$', name = ''): readonly string[] {
@@ -104,6 +112,19 @@ describe('what programs read', () => {
       ['peers', 'malformed'],
     ],
     [['peers', 'remove', 'nobody'], ['error.kind']],
+    [
+      ['store', 'status'],
+      ['ok', 'key_id', 'kept_by', 'data_keys', 'old_key_ids'],
+    ],
+    [
+      ['store', 'check'],
+      ['sound', 'key_id', 'secrets', 'versions', 'newest_at', 'damaged'],
+    ],
+    [
+      ['store', 'rekey'],
+      ['result', 'key_id', 'previous_key_id', 'removed_key_ids', 'is_scrubbed'],
+    ],
+    [['store', 'check', 'no-backup'], ['error.code']],
     [
       ['verify', 'no-token'],
       ['is_retryable', 'seen', 'code'],

@@ -6,7 +6,7 @@ import {
   type TokenCore,
 } from '../../composition/core.js';
 import { networkOf } from '../../composition/network.js';
-import { awsAccessOf, openStore } from '../../composition/open-store.js';
+import { awsAccessOf, masterKeysOf, openStore } from '../../composition/open-store.js';
 import type { BrokerConfig } from '../../config/broker-config.js';
 import { ClockWatch } from '../../operations/clock-watch.js';
 import {
@@ -26,6 +26,7 @@ import { createOAuthProvider } from '../../provider/oauth-provider.js';
 import type { TokenProvider } from '../../provider/token-provider.js';
 import type { AwsIdentity } from '../../secrets/aws/aws-connection.js';
 import { idInRegion } from '../../secrets/aws/fallback-store.js';
+import type { KeyAdvice, KeyStatus } from '../../secrets/embedded/key-status.js';
 import {
   isStoreError,
   type SecretDescription,
@@ -67,9 +68,8 @@ export interface ExaminedStore extends Pick<Core, 'close'> {
  */
 export async function examineStore(config: BrokerConfig): Promise<Examined<ExaminedStore>> {
   const clock = systemClock;
-  const finding =
-    config.secrets.store === 'aws' ? await examineIdentity(config, clock) : embeddedStore(config);
-  if (finding.state === 'failed') return finding;
+  const identity = config.secrets.store === 'aws' ? await examineIdentity(config, clock) : undefined;
+  if (identity?.state === 'failed') return identity;
   const clockWatch = new ClockWatch(
     Math.min(...config.tokens.map(({ verification }) => verification.clockSkewSeconds)) * 1000,
   );
@@ -78,6 +78,7 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Exami
     createsSecrets: false,
     onDate: (reading) => clockWatch.read('store', reading),
   });
+  const finding = identity ?? (await examineMasterKey(config));
   // One attempt: the whole examination has seven seconds.
   const network = await networkOf(config);
   const awsProofs = lazyAwsProofs(network);
@@ -91,9 +92,25 @@ export async function examineStore(config: BrokerConfig): Promise<Examined<Exami
 }
 
 /** The finding for a store that opens: without a store, or with another key, opening fails. */
-function embeddedStore({ secrets: { dataDir, masterKey } }: BrokerConfig): Finding {
-  const key = masterKey === undefined ? 'its key file' : 'BROKER_MASTER_KEY';
-  return ok(`The embedded store in "${dataDir}" opens with the key of ${key}.`);
+async function examineMasterKey(config: BrokerConfig): Promise<Finding> {
+  const { adviseOnKeys, readKeyStatus } = await import('../../secrets/embedded/key-status.js');
+  const status = await readKeyStatus(await masterKeysOf(config));
+  return judgeMasterKey(status, config.secrets.dataDir, adviseOnKeys(status));
+}
+
+/** Which master key opens the store, and whether an exchange of it is finished. Pure. */
+export function judgeMasterKey(
+  { keptBy, kmsKeyId = '' }: KeyStatus,
+  dataDir: string,
+  advice?: KeyAdvice,
+): Finding {
+  const key = {
+    'key file': 'the key of its key file',
+    environment: 'the key of BROKER_MASTER_KEY',
+    kms: `a key that KMS wraps (${kmsKeyId})`,
+  }[keptBy];
+  const opens = `The embedded store in "${dataDir}" opens with ${key}.`;
+  return advice === undefined ? ok(opens) : warning(`${opens} ${advice.found}`, advice.action);
 }
 
 async function examineIdentity(config: BrokerConfig, clock: Clock): Promise<Finding> {

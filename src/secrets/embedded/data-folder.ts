@@ -41,8 +41,8 @@ interface FileFailure {
   /** The path, or the nearest folder above it that exists. */
   readonly path: string;
   /** Who owns the path, and who this process runs as; undefined where that is not known (Windows). */
-  readonly owner: number | undefined;
-  readonly user: number | undefined;
+  readonly owner?: number | undefined;
+  readonly user?: number | undefined;
 }
 
 /** What a failed call to the file system means for the store. Pure. */
@@ -263,7 +263,7 @@ export function publish(temporary: string, path: string): Promise<boolean> {
       await link(temporary, path);
     } catch (error) {
       if (errnoOf(error) === 'EEXIST') return false;
-      throw NO_HARD_LINKS.has(errnoOf(error) ?? '') ? withoutHardLinks(path, error) : error;
+      throw hasNoHardLinks(error) ? withoutHardLinks(path, error) : error;
     } finally {
       await unlink(temporary);
     }
@@ -275,6 +275,11 @@ export function publish(temporary: string, path: string): Promise<boolean> {
 /** What `link` says where the file system has no hard links. */
 const NO_HARD_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
+/** Whether `link` failed because of the file system. */
+export function hasNoHardLinks(error: unknown): boolean {
+  return NO_HARD_LINKS.has(errnoOf(error) ?? '');
+}
+
 function withoutHardLinks(path: string, cause: unknown): SecretStoreError {
   return new SecretStoreError(
     'STORE_UNAVAILABLE',
@@ -283,8 +288,11 @@ function withoutHardLinks(path: string, cause: unknown): SecretStoreError {
   );
 }
 
-// Only for files that SQLite does not have open: closing any descriptor of a file drops the process's locks on it.
-async function syncFile(path: string): Promise<void> {
+/**
+ * Makes a file's content survive a loss of power. Only for files that SQLite does not have open: closing any descriptor of
+ * a file drops the process's locks on it.
+ */
+export async function syncFile(path: string): Promise<void> {
   const handle = await openOwn(path, constants.O_RDWR);
   try {
     await handle.sync();
@@ -294,7 +302,7 @@ async function syncFile(path: string): Promise<void> {
 }
 
 /** Makes a new name survive a loss of power. Windows has no such call. */
-async function syncFolder(path: string): Promise<void> {
+export async function syncFolder(path: string): Promise<void> {
   if (process.platform === 'win32') return;
   const handle = await open(path, 'r');
   try {

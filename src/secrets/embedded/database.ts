@@ -172,6 +172,22 @@ export class Database implements Sql {
     return this.patiently(() => this.#transaction('BEGIN IMMEDIATE', act));
   }
 
+  /**
+   * As {@link Database.write}, for work that waits for something else, such as the disk. Nothing else may use this
+   * connection meanwhile; other processes go on reading, and wait to write.
+   */
+  async hold<T>(act: (sql: Sql) => Promise<T>): Promise<T> {
+    await this.patiently(() => this.exec('BEGIN IMMEDIATE'));
+    try {
+      const result = await act(this);
+      this.exec('COMMIT');
+      return result;
+    } catch (error) {
+      if (this.#connection.inTransaction) this.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
   /** Runs `act` again and again while another process holds the lock, without blocking the event loop. */
   async patiently<T>(act: () => T): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {

@@ -12,6 +12,7 @@ import {
 } from '../secret-store.js';
 import { blobOf, textOf, type Database, type Sql, type SqlRow } from './database.js';
 import { sameCode, type Envelope } from './envelope.js';
+import type { StoreKeys } from './store-keys.js';
 
 /** Which version has a label, by label. Each label stands on at most one version. */
 type Labels = ReadonlyMap<string, string>;
@@ -234,12 +235,12 @@ class SecretRows {
 export class EmbeddedSecretStore implements SecretStore {
   readonly name = 'embedded';
   readonly #database: Database;
-  readonly #envelope: Envelope;
+  readonly #keys: StoreKeys;
   readonly #clock: Clock;
 
-  constructor(database: Database, envelope: Envelope, clock: Clock) {
+  constructor(database: Database, keys: StoreKeys, clock: Clock) {
     this.#database = database;
-    this.#envelope = envelope;
+    this.#keys = keys;
     this.#clock = clock;
   }
 
@@ -352,11 +353,11 @@ export class EmbeddedSecretStore implements SecretStore {
   }
 
   #reading<T>(secretId: string, act: (rows: SecretRows) => T): Promise<T> {
-    return this.#database.read((sql) => act(new SecretRows(sql, this.#envelope, secretId)));
+    return this.#keys.within('read', (sql, key) => act(new SecretRows(sql, key, secretId)));
   }
 
   #writing<T>(secretId: string, act: (rows: SecretRows) => T): Promise<T> {
-    return this.#database.write((sql) => act(new SecretRows(sql, this.#envelope, secretId)));
+    return this.#keys.within('write', (sql, key) => act(new SecretRows(sql, key, secretId)));
   }
 }
 

@@ -15,10 +15,9 @@ import {
   type TrimCandidate,
 } from '../../../src/secrets/embedded/embedded-store.js';
 import { Envelope } from '../../../src/secrets/embedded/envelope.js';
-import {
-  createSchema,
-  openEmbeddedStore,
-} from '../../../src/secrets/embedded/open-embedded-store.js';
+import { openEmbeddedStore } from '../../../src/secrets/embedded/open-embedded-store.js';
+import { StoreKeys } from '../../../src/secrets/embedded/store-keys.js';
+import { createSchema } from '../../../src/secrets/embedded/store-schema.js';
 import type { SecretStore } from '../../../src/secrets/secret-store.js';
 import { fc } from '../../support/properties.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';
@@ -143,14 +142,20 @@ describe('versions without a label', () => {
 
 test('a full disk: the write fails as a whole, reading goes on, and writing once there is room', async () => {
   const clock = new VirtualClock();
-  const database = new Database(join(await newFolder(), 'secrets.db'), clock);
+  const dataDir = await newFolder();
+  const database = new Database(join(dataDir, 'secrets.db'), clock);
   const storeId = randomBytes(16);
-  const envelope = new Envelope(randomBytes(32), storeId);
+  const masterKey = randomBytes(32);
+  const envelope = new Envelope(masterKey, storeId);
   database.rows('PRAGMA journal_mode = WAL');
   await database.write((sql) => {
     createSchema(sql, { storeId, keyCheck: envelope.keyCheck });
   });
-  const store = new EmbeddedSecretStore(database, envelope, clock);
+  const store = new EmbeddedSecretStore(
+    database,
+    new StoreKeys({ database, clock, dataDir, masterKeys: [masterKey] }),
+    clock,
+  );
   await store.create(SECRET, 'for the test');
   const [kept, refused] = [randomUUID(), randomUUID()];
   await store.putPending(SECRET, kept, 'kept');

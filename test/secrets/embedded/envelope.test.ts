@@ -6,13 +6,15 @@ import { inspect } from 'node:util';
 import {
   Envelope,
   framed,
-  parseKey,
-  refuseOpenKeyFile,
-  resolveMasterKey,
   sameCode,
   type SealedVersion,
   type VersionIdentity,
 } from '../../../src/secrets/embedded/envelope.js';
+import {
+  parseKey,
+  refuseOpenKeyFile,
+  resolveMasterKeys,
+} from '../../../src/secrets/embedded/master-keys.js';
 import { asOrdinaryUser, ordinaryUser } from '../../support/ordinary-user.js';
 import { fc } from '../../support/properties.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';
@@ -146,6 +148,14 @@ describe('codes', () => {
 
 const newFolder = temporaryFolders('master-key');
 const key = randomBytes(32).toString('base64');
+
+async function resolveMasterKey(
+  source: Parameters<typeof resolveMasterKeys>[0],
+): Promise<Uint8Array> {
+  const [first, ...others] = await resolveMasterKeys(source);
+  expect(others).toEqual([]);
+  return first;
+}
 
 describe('the key of the environment', () => {
   test('is used, and no key file is made', async () => {

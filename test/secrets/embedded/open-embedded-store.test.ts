@@ -286,9 +286,9 @@ describe('a damaged file', () => {
   test('that a newer release wrote is left alone', async () => {
     const { dataDir, file } = await folderWithStore();
     const newer = new Database(file, systemClock);
-    newer.exec('PRAGMA user_version = 2; PRAGMA wal_checkpoint(TRUNCATE)');
+    newer.exec('PRAGMA user_version = 3; PRAGMA wal_checkpoint(TRUNCATE)');
     newer.close();
-    await expectRefusal(dataDir, 'STORE_VERSION_UNSUPPORTED', /schema 2.*knows schema 1/);
+    await expectRefusal(dataDir, 'STORE_VERSION_UNSUPPORTED', /schema 3.*knows schema 2/);
   });
 });
 
