@@ -1,7 +1,12 @@
 import { readFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { once } from 'node:events';
+import { connect, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { All, Controller, Module, type INestApplication } from '@nestjs/common';
+import express from 'express';
+import fastify from 'fastify';
+import { createExpressGuard, type TokenRequirement } from '../../src/guard/express/index.js';
+import { fastifyGuard } from '../../src/guard/fastify/index.js';
 import {
   AllowCustomer,
   AllowService,
@@ -10,7 +15,7 @@ import {
   JwtGuardModule,
   type IssuerOptions,
 } from '../../src/guard/index.js';
-import { createApp, KeptLog, listen, PLATFORMS } from '../guard/support/nest-app.js';
+import { createApp, KeptLog, listen, PLATFORMS, type Platform } from '../guard/support/nest-app.js';
 import { JwksServer } from '../verification/support/jwks-server.js';
 import { ManualClock } from '../verification/support/manual-clock.js';
 import {
@@ -150,24 +155,66 @@ test('names are unique, and each named status belongs to a line', () => {
   expect(new Set(transports.map(({ name }) => name)).size).toBe(transports.length);
 });
 
-describe.each(PLATFORMS)('over HTTP on %s', (platform) => {
-  let app: INestApplication;
+interface Target {
+  readonly url: string;
+  close(): Promise<unknown>;
+}
+
+const ISSUERS = [
+  { ...RULES, issuer: ISSUER, keys: createStaticKeySet(ISSUER_KEYS) },
+  { ...RULES, issuer: OTHER_ISSUER, keys: createStaticKeySet(OTHER_ISSUER_KEYS) },
+];
+const BOTH: TokenRequirement = { allow: ['customer', 'service'] };
+
+async function nestTarget(platform: Platform, log: KeptLog): Promise<Target> {
+  const app = await createApp(moduleFor(ISSUERS), platform, log);
+  return { url: await listen(app), close: () => app.close() };
+}
+
+async function expressTarget(log: KeptLog): Promise<Target> {
+  const guard = createExpressGuard({ clock, issuers: ISSUERS, realm: 'target', logger: log });
+  const app = express();
+  app.use(express.json(), express.urlencoded());
+  app.all('/target', guard.requireToken(BOTH), (_, response) => void response.send('reached'));
+  const server = app.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: async () => {
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+async function fastifyTarget(log: KeptLog): Promise<Target> {
+  const app = fastify();
+  app.addContentTypeParser('*', (_request, payload, done) => {
+    payload.resume().once('end', () => done(null));
+  });
+  await app.register(fastifyGuard, { clock, issuers: ISSUERS, realm: 'target', logger: log });
+  app.all('/target', { config: { access: BOTH } }, (_, reply) => reply.send('reached'));
+  return { url: await app.listen({ port: 0, host: '127.0.0.1' }), close: () => app.close() };
+}
+
+describe.each<[string, (log: KeptLog) => Promise<Target>]>([
+  ...PLATFORMS.map((platform): [string, (log: KeptLog) => Promise<Target>] => [
+    platform,
+    (log) => nestTarget(platform, log),
+  ]),
+  ['Express alone', expressTarget],
+  ['Fastify alone', fastifyTarget],
+])('over HTTP on %s', (_platform, start) => {
+  let target: Target;
   let url: string;
   const log = new KeptLog();
 
   beforeAll(async () => {
-    app = await createApp(
-      moduleFor([
-        { ...RULES, issuer: ISSUER, keys: createStaticKeySet(ISSUER_KEYS) },
-        { ...RULES, issuer: OTHER_ISSUER, keys: createStaticKeySet(OTHER_ISSUER_KEYS) },
-      ]),
-      platform,
-      log,
-    );
-    url = await listen(app);
+    target = await start(log);
+    ({ url } = target);
   });
 
-  afterAll(() => app.close());
+  afterAll(() => target.close());
 
   test('the good token is accepted', async () => {
     const authorization = ['Authorization', `Bearer ${good()}`] as const;
