@@ -11,6 +11,7 @@ export { ConfigError } from './config/config-error.js';
 export { loadConfig, type LoadConfigOptions } from './config/load-config.js';
 export { createLogger, type BrokerLogger, type CreateLoggerOptions } from './operations/log.js';
 export { createAwsStore, type AwsStoreOptions } from './secrets/aws/aws-store.js';
+export type { KeyWrapping, WrappedMasterKey } from './secrets/embedded/master-keys.js';
 export {
   openEmbeddedStore,
   type EmbeddedStoreOptions,

@@ -467,6 +467,27 @@ describe('what is said', () => {
     expect(masterKey?.reveal()[0]).toBe(7);
   });
 
+  test('a ring: the first key, and those that only open the store', () => {
+    const [older, oldest] = [8, 9].map((byte) => Buffer.alloc(32, byte).toString('base64'));
+    const { secrets } = load({ BROKER_MASTER_KEY: ` ${KEY}, ${older} ,${oldest}\n` });
+    expect(secrets.masterKey?.reveal()[0]).toBe(7);
+    expect(secrets.olderMasterKeys.map((key) => key.reveal()[0])).toEqual([8, 9]);
+    expect(inspect(secrets, { depth: 9, showHidden: true })).not.toContain(older?.slice(0, 12));
+  });
+
+  test.each([
+    [`${KEY},`, 'of its keys, number 2: it holds 0 bytes, not 32'],
+    [`,${KEY}`, 'of its keys, number 1: it holds 0 bytes, not 32'],
+    [`${KEY},${KEY}`, 'of its keys, number 2: it repeats an earlier one'],
+    [`${KEY}\n${KEY}`, 'it is not base64'],
+    [`${KEY},AAAA`, 'of its keys, number 2: it holds 3 bytes, not 32'],
+    [`AAA,${KEY}`, 'of its keys, number 1: it is not base64'],
+  ])('a ring with a mistake names the key by its number: %#', (value, problem) => {
+    const error = mistakesOf({ BROKER_MASTER_KEY: value });
+    expect(error.mistakes).toMatchObject([{ given: '(hidden)', problem }]);
+    expect(inspect(error, { depth: 9 })).not.toContain(KEY.slice(0, 12));
+  });
+
   test('a token that was pasted into the wrong variable is not shown', () => {
     const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl';
     const { message } = mistakesOf({ BROKER_ISSUER: jwt, PORT: 'x'.repeat(500) });
@@ -863,5 +884,51 @@ describe('a client authentication without a stored secret', () => {
     ],
   ])('with %s is a mistake', (_what, env, name) => {
     expect(mistakesOf(env).mistakes.map((mistake) => mistake.name)).toEqual([name]);
+  });
+});
+
+describe('BROKER_MASTER_KEY_KMS_ID', () => {
+  const UUID = '1234abcd-12ab-34cd-56ef-1234567890ab';
+  const MULTI = `mrk-${'0123456789abcdef'.repeat(2)}`;
+  const account = 'arn:aws-us-gov:kms:us-gov-west-1:123456789012';
+
+  test.each([
+    [UUID],
+    [MULTI],
+    ['alias/broker_1/x-y'],
+    [`arn:aws:kms:eu-central-1:123456789012:key/${UUID}`],
+    [`${account}:key/${MULTI}`],
+    [`${account}:alias/broker`],
+  ])('takes %s', (id) => {
+    expect(load({ BROKER_MASTER_KEY_KMS_ID: id }).secrets.masterKeyKmsIds).toEqual([id]);
+    const both = load({ BROKER_MASTER_KEY_KMS_ID: `${id}, alias/old` }).secrets.masterKeyKmsIds;
+    expect(both).toEqual([id, 'alias/old']);
+  });
+
+  test.each([
+    ['broker'],
+    [`key/${UUID}`],
+    [UUID.toUpperCase()],
+    [`${UUID},`],
+    ['alias/'],
+    ['alias/with space'],
+    ['alias/aws/secretsmanager'],
+    [`${account}:alias/aws/ebs`],
+    [`${account}:${UUID}`],
+    [`arn:aws:kms:eu-central-1:1234:key/${UUID}`],
+    [`arn:aws:secretsmanager:eu-central-1:123456789012:key/${UUID}`],
+  ])('refuses %s', (id) => {
+    const { mistakes } = mistakesOf({ BROKER_MASTER_KEY_KMS_ID: id });
+    expect(mistakes).toMatchObject([{ name: 'BROKER_MASTER_KEY_KMS_ID' }]);
+  });
+
+  test('counts with the embedded store alone', () => {
+    const { mistakes } = mistakesOf({
+      BROKER_MASTER_KEY_KMS_ID: UUID,
+      BROKER_SECRET_STORE: 'aws',
+    });
+    expect(mistakes).toMatchObject([
+      { problem: 'it counts with BROKER_SECRET_STORE=embedded alone' },
+    ]);
   });
 });

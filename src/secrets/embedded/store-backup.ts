@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { link, lstat, open, rename, stat, unlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, link, lstat, open, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { BrokerError } from '../../tokens/errors.js';
@@ -146,6 +147,7 @@ async function requireBackupFile(path: string): Promise<void> {
   try {
     const instead = otherThanFile(await stat(path));
     if (instead !== undefined) throw invalidBackup(path, `it is ${instead}`);
+    await access(path, constants.R_OK);
   } catch (error) {
     const errno = errnoOf(error);
     if (error instanceof BrokerError || errno === undefined) throw error;
