@@ -379,6 +379,26 @@ describe('a proxy', () => {
     expect(await failureOf(keys.refresh())).toMatchObject({ retryAfterSeconds: 17 });
   });
 
+  test('that fails once is asked again by the AWS SDK', async () => {
+    proxy.refuse((socket) => {
+      proxy.refuse(undefined);
+      socket.end(answerOf(502));
+    });
+    const access = await awsAccessOf(configOf({ BROKER_SECRET_STORE: 'aws' }));
+    const store = createAwsStore({ ...access, endpoint: 'https://secrets.test' });
+    aws.play((_received, response) =>
+      answer(response, {
+        SecretString: 'value',
+        VersionId: 'v'.repeat(32),
+        VersionStages: [],
+        CreatedDate: 1,
+      }),
+    );
+    expect(await store.read('one')).toMatchObject({ value: 'value' });
+    expect(proxy.asked).toHaveLength(2);
+    await store.close();
+  });
+
   test('that wants a login when none is configured is told apart', async () => {
     const one = await providerOf(configOf({ HTTPS_PROXY: proxy.url }));
     const error = await failureOf(one.mint(settings, credentials));

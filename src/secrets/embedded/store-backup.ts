@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, link, lstat, open, rename, stat, unlink } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { access, link, lstat, open, realpath, rename, stat, unlink } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { BrokerError } from '../../tokens/errors.js';
 import { systemClock, type Clock } from '../../tokens/time.js';
@@ -229,12 +229,22 @@ export interface BackupOptions extends MasterKeyOptions {
  */
 export async function backupStore(options: BackupOptions): Promise<CheckedStore> {
   const path = resolve(options.file);
+  await refuseOwnFile(path, options.dataDir);
   const { database } = await openStoreFile(options, options.clock ?? systemClock);
   try {
     return await copyStore(database, path, options);
   } finally {
     database.close();
   }
+}
+
+/** A backup in the place of the store itself, of its log or of its key would destroy what it is a backup of. */
+async function refuseOwnFile(path: string, dataDir: string): Promise<void> {
+  const [folder, own] = await Promise.all(
+    [dirname(path), dataDir].map((place) => realpath(place).catch(() => undefined)),
+  );
+  const isOwn = /^(?:secrets\.db(?:-wal|-shm|-journal)?|master\.key)$/i.test(basename(path));
+  if (folder === own && own !== undefined && isOwn) throw fileExists(path);
 }
 
 /** {@link backupStore} of an open store. */
@@ -319,6 +329,6 @@ function fileExists(path: string): BrokerError {
   return new BrokerError(
     'FILE_EXISTS',
     'rejected',
-    `The file ${path} exists already and was left as it is. Name another one, or replace it with --force.`,
+    `The file ${path} exists already and was left as it is. Name another one; --force replaces a file that is not the store's own.`,
   );
 }

@@ -95,6 +95,23 @@ describe('a backup', () => {
     expect(await readdir(join(file, '..'))).toEqual(['backup']);
   });
 
+  test.each(['secrets.db', 'secrets.db-wal', 'master.key'])(
+    'never takes the place of %s',
+    async (name) => {
+      const { dataDir, versionId } = await storeWithBackup();
+      const link = join(await newFolder(), 'link');
+      await symlink(dataDir, link);
+      const before = await contents(dataDir);
+      for (const folder of [dataDir, link]) {
+        await expect(
+          backupStore({ dataDir, file: join(folder, name), replaces: true }),
+        ).rejects.toMatchObject({ code: 'FILE_EXISTS' });
+      }
+      expect(await contents(dataDir)).toEqual(before);
+      expect(await currentOf(dataDir)).toBe(versionId);
+    },
+  );
+
   test('of a store with a damaged version is not written', async () => {
     const { dataDir, file } = await storeWithBackup();
     const database = new Database(join(dataDir, 'secrets.db'), systemClock);
