@@ -83,8 +83,8 @@ async function patiently(
 }
 
 /** The master keys that the configuration gives the embedded store. */
-export async function masterKeysOf({ secrets }: BrokerConfig): Promise<MasterKeyOptions> {
-  const { dataDir, masterKey, olderMasterKeys, masterKeyKmsIds } = secrets;
+export async function masterKeysOf(config: BrokerConfig): Promise<MasterKeyOptions> {
+  const { dataDir, masterKey, olderMasterKeys, masterKeyKmsIds } = config.secrets;
   const [first, ...others] = masterKeyKmsIds;
   const given: MasterKeyOptions = {
     dataDir,
@@ -94,7 +94,10 @@ export async function masterKeysOf({ secrets }: BrokerConfig): Promise<MasterKey
   };
   if (first === undefined) return given;
   const { KmsKeyWrapping } = await import('../secrets/aws/kms-key-wrapping.js');
-  return { ...given, wrapping: new KmsKeyWrapping({ keyIds: [first, ...others] }) };
+  // Not in the role: that one is for secrets at AWS.
+  const { agents } = await awsAccessOf(config);
+  const wrapping = new KmsKeyWrapping({ keyIds: [first, ...others], ...(agents && { agents }) });
+  return { ...given, wrapping };
 }
 
 /** Whether the configuration names an embedded store, and the data folder holds none. */

@@ -14,7 +14,7 @@ import { readAwsFailure, type AwsFailure } from './aws-errors.js';
 /** Options of {@link KmsKeyWrapping}. What is not given comes by the SDK's standard chain. */
 interface KmsKeyWrappingOptions extends Pick<
   ConnectionOptions,
-  'region' | 'endpoint' | 'timeouts'
+  'region' | 'endpoint' | 'timeouts' | 'agents'
 > {
   /** Ids, ARNs or aliases. The first one wraps, all of them unwrap. */
   readonly keyIds: readonly [string, ...string[]];
