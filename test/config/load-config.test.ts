@@ -41,6 +41,7 @@ test('an empty environment gives the documented defaults', () => {
       maxConnections: undefined,
       shutdownDelaySeconds: 0,
       management: undefined,
+      pageHosts: [],
     },
     secrets: {
       store: 'embedded',
@@ -131,6 +132,7 @@ test('every setting is read', () => {
     BROKER_MANAGEMENT_PORT: '8081',
     BROKER_MANUAL_ROTATION_SECONDS: '90',
     BROKER_MANAGEMENT_HOST: '127.0.0.2',
+    BROKER_MANAGEMENT_HOSTS: 'status.example.com, broker-management',
   });
   expect(config.secrets.masterKey?.reveal()).toEqual(Uint8Array.from(Buffer.alloc(32, 7)));
   expect({ ...config, secrets: { ...config.secrets, masterKey: undefined } }).toEqual({
@@ -149,6 +151,7 @@ test('every setting is read', () => {
       maxConnections: 500,
       shutdownDelaySeconds: 5,
       management: { port: 8081, host: '127.0.0.2' },
+      pageHosts: ['status.example.com', 'broker-management'],
     },
     secrets: {
       store: 'aws',

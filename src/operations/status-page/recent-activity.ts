@@ -120,8 +120,9 @@ export class RecentActivity {
     // Thousands a second: they are counted, and are no events.
     if (outcome === 'served' || outcome === 'not_modified') return;
     if (outcome === 'denied' || outcome === 'invalid') this.#refused(known, reason, now);
-    const { versionId } = decision;
-    this.#event({ outcome, peer, method, token, reason, versionId, ...placeOf(request) }, now);
+    const { versionId, subject } = decision;
+    const what = { outcome, peer, method, token, subject, reason, versionId };
+    this.#event({ ...what, ...placeOf(request) }, now);
   }
 
   /** A login that failed. @param peer the peer that was named, if it is on the list. */
@@ -258,6 +259,7 @@ function isAlike(
     one.outcome === other.outcome &&
     one.peer === other.peer &&
     one.token === other.token &&
+    one.subject === other.subject &&
     one.reason === other.reason &&
     one.versionId === other.versionId &&
     one.remoteAddress === other.remoteAddress
