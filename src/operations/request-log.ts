@@ -70,10 +70,11 @@ const KNOWN_ROUTES: readonly string[] = [
   '/health/ready',
   '/metrics',
   '/openapi.json',
+  '/',
 ];
 
 /** Routes that machines ask every few seconds: their lines are `debug`. Changes of health are logged elsewhere. */
-const QUIET = /^\/(?:health\/|metrics$)/;
+const QUIET = /^\/(?:health\/|metrics$|$)/;
 
 const METHODS: ReadonlySet<string> = new Set([
   'GET',

@@ -102,6 +102,7 @@ export class RecentActivity {
   readonly #events: Writable<RecentEvent>[] = [];
   readonly #reads = new Map<string, RecentCount>();
   readonly #mints = new Map<string, RecentCount>();
+  readonly #lastMints = new Map<string, { readonly at: number; readonly code: string }>();
   readonly #versions = new Map<string, SeenVersion[]>();
 
   constructor(clock: Clock) {
@@ -155,9 +156,11 @@ export class RecentActivity {
     this.#event({ outcome, reason, method: trigger, token, versionId }, this.#clock.now());
   }
 
-  /** A provider was asked for a token. */
-  minted(token: string): void {
-    countOf(this.#mints, token, HOUR, 24).add(this.#clock.now());
+  /** A provider was asked for a token. @param code `OK`, or the stable code of the error. */
+  minted(token: string, code: string): void {
+    const at = this.#clock.now();
+    countOf(this.#mints, token, HOUR, 24).add(at);
+    this.#lastMints.set(token, { at, code });
   }
 
   /** A secret was read, or could not be. @param secret a token's name, or {@link PEERS_LIST}. */
@@ -187,6 +190,11 @@ export class RecentActivity {
   /** How often the provider was asked for this token in the last 24 hours. */
   mints(token: string): number {
     return this.#mints.get(token)?.total(this.#clock.now()) ?? 0;
+  }
+
+  /** When the provider was last asked for this token, and how that ended. */
+  lastMint(token: string): { readonly at: number; readonly code: string } | undefined {
+    return this.#lastMints.get(token);
   }
 
   /** How often this secret was read in the last hour. */

@@ -137,13 +137,17 @@ describe('recent activity', () => {
   test('counts reads within an hour and mints within a day', () => {
     const { clock, activity } = scene();
     for (let hour = 0; hour < 30; hour += 1) {
-      activity.minted('default');
+      activity.minted('default', hour === 29 ? 'PROVIDER_UNREACHABLE' : 'OK');
       activity.storeRead('default');
       clock.advance(3_600_000);
     }
     expect([activity.mints('default'), activity.reads('default')]).toEqual([23, 0]);
     activity.storeRead('default');
     expect(activity.reads('default')).toBe(1);
+    expect(activity.lastMint('default')).toEqual({
+      at: START + 29 * 3_600_000,
+      code: 'PROVIDER_UNREACHABLE',
+    });
     expect([activity.mints('other'), activity.reads('other')]).toEqual([0, 0]);
   });
 
