@@ -30,7 +30,7 @@ code { font: .875em ui-monospace, "Cascadia Mono", Menlo, Consolas, "Liberation 
 a { color: var(--link); text-underline-offset: .18em; text-decoration-thickness: 1px; }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; border-radius: 3px; }
 section { margin-top: 3rem; }
-section:empty { display: none; }
+section:not(:has(*)) { display: none; }
 .quiet { color: var(--quiet); font-size: .875rem; }
 .unseen, .skip:not(:focus) { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .skip:focus { position: absolute; top: .5rem; background: var(--paper); padding: .5rem; z-index: 1; }
@@ -39,8 +39,8 @@ header { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; justify-content: sp
 .brand a { color: inherit; text-decoration: none; font-weight: 650; }
 header nav a { margin-left: .75rem; }
 .mark { width: 1em; height: 1em; flex: none; vertical-align: -.12em; margin-right: .4em; }
-.mark circle { fill: currentColor; }
-.mark path { fill: none; stroke: var(--mark); stroke-width: 2.4; stroke-linecap: round; stroke-linejoin: round; }
+[id^=s-] circle { fill: currentColor; }
+[id^=s-] path { fill: none; stroke: var(--mark); stroke-width: 2.4; stroke-linecap: round; stroke-linejoin: round; }
 .mark.good { color: var(--good); } .mark.warning { color: var(--warning); } .mark.bad { color: var(--bad); }
 .verdict { margin-top: clamp(1.75rem, 5vw, 3.5rem); }
 .verdict h1 { display: flex; align-items: flex-start; }
@@ -73,9 +73,8 @@ svg.bar { margin-top: .5rem; }
 .bar.warning .left { fill: var(--warning); } .bar.bad .left { fill: var(--bad); }
 .bar .margin { fill: url(#margin); }
 #margin path { stroke: var(--ink); stroke-width: 2; opacity: .55; }
-.bar .slot path { fill: var(--ink); stroke: var(--paper); stroke-width: 1; }
-.bar .slot path { stroke: var(--ink); }
-.bar .now path { stroke: var(--ink); stroke-width: 2; fill: var(--ink); }
+.bar .slot { stroke: var(--ink); fill: var(--ink); }
+.bar .now { stroke: var(--ink); stroke-width: 2; fill: var(--ink); }
 .bar.small { margin-top: .3rem; max-width: 16rem; }
 .ends { display: flex; justify-content: space-between; gap: 1rem; font-size: .8125rem; color: var(--quiet); }
 .ends span:last-child { text-align: right; }
@@ -90,12 +89,11 @@ dt { font-size: .8125rem; color: var(--quiet); }
 .rotations { margin-top: 1.25rem; }
 .line { margin: .25rem 0; }
 .line line { stroke: var(--line); stroke-width: 2; }
-.line path { fill: none; stroke: var(--quiet); stroke-width: 2; }
-.line .done circle { fill: var(--good); } .line .idle circle { fill: var(--quiet); }
-.line .elsewhere circle { fill: var(--paper); stroke: var(--good); stroke-width: 2; }
-.line .failed path { stroke: var(--bad); stroke-width: 3; stroke-linecap: round; }
-.line .now path { stroke: var(--quiet); stroke-dasharray: 2 3; }
-.line .next path { fill: var(--paper); stroke: var(--ink); stroke-width: 1.5; }
+.line .done { fill: var(--good); } .line .idle { fill: var(--quiet); }
+.line .elsewhere { fill: var(--paper); stroke: var(--good); stroke-width: 2; }
+.line .failed { stroke: var(--bad); stroke-width: 3; stroke-linecap: round; }
+.line .now { fill: none; stroke: var(--quiet); stroke-width: 2; stroke-dasharray: 2 3; }
+.line .next { fill: var(--paper); stroke: var(--ink); stroke-width: 1.5; }
 details { font-size: .875rem; }
 summary { cursor: pointer; color: var(--quiet); width: fit-content; }
 ol { padding-left: 1.6rem; }
@@ -110,7 +108,9 @@ caption { text-align: left; color: var(--quiet); font-size: .875rem; padding-bot
 th { text-align: left; font-weight: 600; }
 thead th { font-size: .8125rem; color: var(--quiet); border-bottom: 1px solid var(--line); padding: .3rem 1rem .3rem 0; }
 tbody th, td { vertical-align: top; padding: .65rem 1rem .65rem 0; border-bottom: 1px solid var(--line); width: 34%; }
-tbody span.quiet { display: block; font-weight: 400; } tbody th .button { margin-top: .4rem; }
+tbody span.quiet { display: block; font-weight: 400; }
+tbody th .button { border: 0; padding: 0; background: none; color: var(--link); text-decoration: underline; font-weight: 500; margin-top: .15rem; }
+tbody th .mark { margin-left: 0; } th a[id^=row] { display: block; }
 .off { color: var(--warning); font-size: .8125rem; }
 .find { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; font-size: .875rem; }
 input, textarea { font: inherit; font-size: 1rem; padding: .3rem .6rem; border: 1px solid var(--quiet); border-radius: 6px; background: var(--paper); color: var(--ink); min-width: 0; }
@@ -133,7 +133,7 @@ input, textarea { font: inherit; font-size: 1rem; padding: .3rem .6rem; border: 
   thead th, tbody th, td { padding-right: .6rem; font-size: .9375rem; }
   .problem { padding: .875rem; }
 }
-@media (forced-colors: active) { .bar .left, .line circle { fill: CanvasText; } }
+@media (forced-colors: active) { .bar .left, .line use { fill: CanvasText; } }
 @media print { header nav, .ways, .find { display: none; } }
 `;
 

@@ -3,7 +3,7 @@ import { html, type Html } from './html.js';
 import type { TokenDetails, TokenStanding } from './page-facts.js';
 import { lengthOf, shareOf, type Tone } from './page-model.js';
 
-/** The patterns that the drawings refer to; once in a page. */
+/** What the drawings refer to; once in a page. */
 export const PATTERNS = html`<svg
   class="patterns"
   width="0"
@@ -21,20 +21,33 @@ export const PATTERNS = html`<svg
     >
       <path d="M0 0V7" />
     </pattern>
+    <path id="m-slot" d="M0 12V36M-4 44L0 37L4 44z" />
+    <path id="m-at" d="M0 4V40M-4 3L0 10L4 3z" />
+    <path id="m-now" d="M0 5V27" />
+    <path id="m-failed" d="M-5 11L5 21M5 11L-5 21" />
+    <path id="m-next" d="M-5 21L0 11L5 21z" />
+    <circle id="m-done" cy="16" r="6" />
+    <circle id="m-idle" cy="16" r="3" />
+    <circle id="m-elsewhere" cy="16" r="5" />
+    <g id="s-good">
+      <circle cx="10" cy="10" r="10" />
+      <path d="M5 10.5l3.2 3.2L15 7" />
+    </g>
+    <g id="s-warning">
+      <circle cx="10" cy="10" r="10" />
+      <path d="M10 5v6.5M10 14.4v.2" />
+    </g>
+    <g id="s-bad">
+      <circle cx="10" cy="10" r="10" />
+      <path d="M6 6l8 8M14 6l-8 8" />
+    </g>
   </defs>
 </svg>`;
 
-const MARKS: Readonly<Record<Tone, Html>> = {
-  good: html`<path d="M5 10.5l3.2 3.2L15 7" />`,
-  warning: html`<path d="M10 5v6.5M10 14.4v.2" />`,
-  bad: html`<path d="M6 6l8 8M14 6l-8 8" />`,
-};
-
 /** A tick, an exclamation mark or a cross in a disc: the same that the words beside it say. */
 export function mark(tone: Tone): Html {
-  return html`<svg class="mark ${tone}" viewBox="0 0 20 20" aria-hidden="true" focusable="false">
-    <circle cx="10" cy="10" r="10" />
-    ${MARKS[tone]}
+  return html`<svg class="mark ${tone}" viewBox="0 0 20 20" aria-hidden="true">
+    <use href="#s-${tone}" />
   </svg>`;
 }
 
@@ -67,7 +80,7 @@ export function lifeBar(
   const at = shareOf(now, life);
   const margin = shareOf(expiresAt - minimumLife, life);
   const left = Math.round((1 - at) * 100);
-  const words = `${left} % of its life is left, ${lengthOf(expiresAt - now)}. Slots at ${slots.map((slot) => clockOf(slot, now)).join(', ') || 'no time within its life'}. It is rotated early in its last ${lengthOf(minimumLife)}.`;
+  const words = `${left} % of its life is left, ${lengthOf(expiresAt - now)}. ${slotWords(slots, now)} It is rotated early in its last ${lengthOf(minimumLife)}.`;
   return html`<svg class="bar ${tone}" width="100%" height="46" role="img" aria-label="${words}">
     <rect class="track" y="12" width="100%" height="22" rx="3" />
     <rect class="left" x="${percent(at)}" y="12" width="${percent(1 - at)}" height="22" rx="3" />
@@ -79,14 +92,16 @@ export function lifeBar(
       height="22"
       rx="3"
     />
-    ${slots.map((slot) => html`<svg class="slot" x="${percent(shareOf(slot, life))}" overflow="visible"><path d="M0 12V36M-4 44L0 37L4 44z" /></svg>`)}<svg
-      class="now"
-      x="${percent(at)}"
-      overflow="visible"
-    >
-      <path d="M0 4V40M-4 3L0 10L4 3z" />
-    </svg>
+    ${slots.map((slot) => html`<use class="slot" href="#m-slot" x="${percent(shareOf(slot, life))}" />`)}
+    <use class="now" href="#m-at" x="${percent(at)}" />
   </svg>`;
+}
+
+function slotWords(slots: readonly number[], now: number): string {
+  if (slots.length === 0) return 'No slot begins within it.';
+  const shown = slots.slice(0, 3).map((slot) => clockOf(slot, now));
+  const more = slots.length > shown.length ? ` and ${slots.length - shown.length} more` : '';
+  return `Slots begin at ${shown.join(', ')}${more}.`;
 }
 
 /** A small bar for a row of the list. */
@@ -153,14 +168,6 @@ function markOf(outcome: RotationOutcome): RotationMark {
   return { at, kind, words: `${RESULTS[result]}${why}, ${TRIGGERS[trigger]}, in ${took}` };
 }
 
-const SHAPES: Readonly<Record<RotationMark['kind'] | 'next', Html>> = {
-  done: html`<circle cy="16" r="6" />`,
-  failed: html`<path d="M-5 11L5 21M5 11L-5 21" />`,
-  idle: html`<circle cy="16" r="3" />`,
-  elsewhere: html`<circle cy="16" r="5" />`,
-  next: html`<path d="M-5 21L0 11L5 21z" />`,
-};
-
 /** The time line of a token's rotations, up to the next slot. What it shows, a list beside it says. */
 export function timeLine(
   marks: readonly RotationMark[],
@@ -175,7 +182,8 @@ export function timeLine(
   const words = `Time line of ${marks.length} rotations, ${failed} failed${nextSlot === undefined ? '' : `; the next slot begins in ${lengthOf(nextSlot - now)}`}`;
   return html`<svg class="line" width="100%" height="32" role="img" aria-label="${words}">
     <line x1="2%" x2="98%" y1="16" y2="16" />
-    <svg class="now" x="${place(now)}" overflow="visible"><path d="M0 5V27" /></svg
-    >${marks.map(({ at, kind }) => html`<svg class="${kind}" x="${place(at)}" overflow="visible">${SHAPES[kind]}</svg>`)}${nextSlot !== undefined && html`<svg class="next" x="${place(nextSlot)}" overflow="visible">${SHAPES.next}</svg>`}
+    <use class="now" href="#m-now" x="${place(now)}" />
+    ${marks.map(({ at, kind }) => html`<use class="${kind}" href="#m-${kind}" x="${place(at)}" />`)}
+    ${nextSlot !== undefined && html`<use class="next" href="#m-next" x="${place(nextSlot)}" />`}
   </svg>`;
 }

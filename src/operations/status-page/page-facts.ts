@@ -49,7 +49,7 @@ export interface TokenDetails {
 }
 
 /** The most marks of slots in one bar. */
-export const MOST_SLOTS_SHOWN = 48;
+export const MOST_SLOTS_SHOWN = 30;
 
 /** Reads of a secret in an hour that the design allows: one each four minutes. */
 export const READS_PER_HOUR = 15;

@@ -77,6 +77,8 @@ export interface StatusModel {
   readonly summary: string;
   readonly isDevelopment: boolean;
   readonly problems: readonly Problem[];
+  /** How many there are besides. */
+  readonly moreProblems: number;
   readonly cards: readonly TokenCard[];
   /** With more tokens than there are cards. */
   readonly rows: Paged<TokenRow> | undefined;
@@ -95,10 +97,10 @@ export interface StatusView {
 }
 
 /** Tokens that are all shown in full. */
-const MOST_CARDS = 3;
-const TOKENS_PER_PAGE = 25;
-const PEERS_PER_PAGE = 25;
-const MOST_PROBLEMS = 6;
+const MOST_CARDS = 2;
+const TOKENS_PER_PAGE = 15;
+const PEERS_PER_PAGE = 15;
+const MOST_PROBLEMS = 4;
 const MOST_PROVIDERS = 6;
 
 /** What the page shows. Pure: it asks `details` about the tokens that are shown in full, and only about them. */
@@ -124,6 +126,7 @@ export function createStatusModel(
     isDevelopment: facts.isDevelopment,
     ...verdict(facts, rows, problems),
     problems: problems.slice(0, MOST_PROBLEMS),
+    moreProblems: Math.max(0, problems.length - MOST_PROBLEMS),
     cards: inFull.map(({ name, tone, words, standing }) => {
       return { name, tone, words, standing, details: details(name) };
     }),
@@ -132,7 +135,7 @@ export function createStatusModel(
     insider: insider && {
       peers: paged(peerRows(insider, view.peer), view.peersPage, PEERS_PER_PAGE),
       malformed: insider.malformed,
-      events: insider.events.slice(0, 25),
+      events: insider.events.slice(0, 20),
       listReads: insider.listReads,
     },
   };
@@ -194,7 +197,11 @@ function summaryOf(tokens: readonly TokenStanding[], served: number, now: number
     return `Peers get a token that lives for another ${lengthOf(only.expiresAt - now)}.`;
   }
   if (served === 0) return 'Peers that ask now get 503.';
-  const soonest = Math.min(...tokens.flatMap(({ expiresAt }) => expiresAt ?? []));
+  const soonest = Math.min(
+    ...tokens.flatMap(({ token, expiresAt }) =>
+      token.ok && expiresAt !== undefined ? expiresAt : [],
+    ),
+  );
   const least = Number.isFinite(soonest)
     ? ` The shortest lives for ${lengthOf(soonest - now)}.`
     : '';

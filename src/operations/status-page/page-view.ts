@@ -42,6 +42,7 @@ export function statusPage(
 ): Html {
   const { viewer, view, notice } = page;
   const { insider } = model;
+  const isOne = model.rows === undefined && model.cards.length === 1;
   const main = html`${notice && noticeBox(notice)}
     <section id="verdict" class="verdict ${model.tone}" aria-labelledby="says">
       <div aria-live="polite" id="says-box">
@@ -60,11 +61,11 @@ export function statusPage(
       ${
         model.problems.length > 0 &&
         html`<h2>What is wrong, and what to do</h2>
-          ${model.problems.map((problem, index) => problemBox(problem, index, viewer))}`
+          ${model.problems.map((problem, index) => problemBox(problem, index, viewer, isOne))}${model.moreProblems > 0 && html`<p>And ${model.moreProblems} more: <a href="health/ready">all that health says</a>.</p>`}`
       }
     </section>
     <section id="tokens" data-live>
-      <h2>${model.rows === undefined && model.cards.length === 1 ? 'The token' : 'Tokens'}</h2>
+      <h2>${isOne ? 'The token' : 'Tokens'}</h2>
       ${model.cards.map((card) => tokenCard(card, model.now, viewer))}
       ${model.rows && tokenTable(model.rows, model.now, view)}
     </section>
@@ -100,7 +101,12 @@ const MAY_ROTATE: ReadonlySet<string> = new Set([
   'rotations_total',
 ]);
 
-function problemBox(problem: Problem, index: number, viewer: Viewer | undefined): Html {
+function problemBox(
+  problem: Problem,
+  index: number,
+  viewer: Viewer | undefined,
+  isOne: boolean,
+): Html {
   const { tone, title, reason, code, runbook, tokens } = problem;
   const [first] = tokens;
   const shown = tokens.slice(0, 5).join(', ');
@@ -109,7 +115,7 @@ function problemBox(problem: Problem, index: number, viewer: Viewer | undefined)
   return html`<article class="problem ${tone}" aria-labelledby="problem-${index}">
     <h3 id="problem-${index}">
       ${mark(tone)}<span
-        >${title}${first !== undefined && html`: <span class="name">${shown}${more}</span>`}</span
+        >${title}${first !== undefined && !isOne && html`: <span class="name">${shown}${more}</span>`}</span
       >
     </h3>
     <p>${reason}</p>
@@ -122,7 +128,7 @@ function problemBox(problem: Problem, index: number, viewer: Viewer | undefined)
 }
 
 /** Rotations in a card. */
-const MOST_MARKS = 8;
+const MOST_MARKS = 6;
 
 function tokenCard(card: TokenCard, now: number, viewer: Viewer | undefined): Html {
   const { name, tone, words, standing, details } = card;
@@ -179,11 +185,11 @@ function tokenCard(card: TokenCard, now: number, viewer: Viewer | undefined): Ht
       <div>
         <dt>Budget</dt>
         <dd>
-          ${budget(details.reads, READS_PER_HOUR)} store reads in an hour<br />${budget(
+          ${budget(details.reads, READS_PER_HOUR, 'store reads an hour')}<br />${budget(
             details.mints,
             Math.max(1, details.plannedMints),
+            'mints a day',
           )}
-          mints in a day
         </dd>
       </div>
     </dl>
@@ -194,6 +200,10 @@ function tokenCard(card: TokenCard, now: number, viewer: Viewer | undefined): Ht
           ? html`<p class="quiet">None seen since the broker started.</p>`
           : html`<p>${instant(last.at, `${lengthOf(now - last.at)} ago`)}: ${last.words}</p>
               ${timeLine(marks, details.nextSlot, now)}
+              <p class="ends">
+                <span>${clockOf(marks[0]?.at ?? now, now)}</span
+                >${details.nextSlot !== undefined && html`<span>next slot ${clockOf(details.nextSlot, now)} UTC</span>`}
+              </p>
               ${
                 marks.length > 1 &&
                 html`<details id="${id}-list">
@@ -224,11 +234,9 @@ function nextSlot({ details, standing }: TokenCard, now: number): Html {
 }
 
 /** A number and what it may be; more is said in words. */
-function budget(done: number, most: number): Html {
-  const isOver = done > most;
-  return html`<span class="${isOver ? 'over' : 'within'}"
-    >${done} of ${most}${isOver && ', more than planned'}</span
-  >`;
+function budget(done: number, most: number, what: string): Html {
+  const words = `${done} of ${most} ${what}`;
+  return done > most ? html`<b class="over">${words}, more than planned</b>` : html`${words}`;
 }
 
 function tokenTable(rows: Paged<TokenRow>, now: number, view: StatusView): Html {
@@ -248,7 +256,7 @@ function tokenTable(rows: Paged<TokenRow>, now: number, view: StatusView): Html 
           ({ name, tone, words, standing }) =>
             html`<tr>
               <th scope="row">
-                <a id="row-${name}" href="?token=${name}&amp;tokens=${rows.page}">${name}</a
+                <a id="row-${name}" href="?token=${name}&amp;tokens=${rows.page}#tokens">${name}</a
                 ><span class="quiet">${mark(tone)}${words}</span>
               </th>
               <td>

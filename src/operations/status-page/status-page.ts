@@ -20,6 +20,7 @@ import {
   type PeerAuthentication,
 } from '../../serving/peer-login.js';
 import type { Clock } from '../../tokens/time.js';
+import { noteUpdate } from '../request-log.js';
 import type { Html } from './html.js';
 import { PAGE_SCRIPT, PAGE_STYLE } from './page-assets.js';
 import type { PageSource, ProcessFacts } from './page-facts.js';
@@ -174,6 +175,8 @@ export class StatusPage implements Endpoint {
     const { source, development } = this.#options;
     const query = queryOf(request.url);
     const view = viewOf(query);
+    // The page's own script, every five seconds.
+    if (request.headers['sec-fetch-dest']?.[0] === 'empty') noteUpdate(request.source);
     const facts = await this.#currentFacts();
     const insider = peer === undefined ? undefined : source.privateFacts();
     const model = createStatusModel(facts, (name) => source.details(name), insider, view);
