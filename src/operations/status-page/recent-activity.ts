@@ -50,7 +50,7 @@ export interface PeerActivity {
   /** How many decisions there were about it. */
   readonly asked: number;
   readonly lastAt: number;
-  /** How it proved who it is. */
+  /** How it last proved who it is. */
   readonly lastMethod: string | undefined;
   readonly lastToken: string | undefined;
   readonly refused: number;
@@ -116,7 +116,7 @@ export class RecentActivity {
     const known = this.#peerOf(peer);
     known.asked += 1;
     known.lastAt = now;
-    known.lastMethod = method;
+    if (method !== undefined) known.lastMethod = method;
     if (token !== undefined) known.lastToken = token;
     // Thousands a second: they are counted, and are no events.
     if (outcome === 'served' || outcome === 'not_modified') return;

@@ -68,7 +68,7 @@ describe('recent activity', () => {
     expect(activity.peers().get('orders')).toEqual({
       asked: 4,
       lastAt: START + 3_000,
-      lastMethod: undefined,
+      lastMethod: 'client_secret_basic',
       lastToken: 'ledger',
       refused: 1,
       refusedAt: START + 3_000,
