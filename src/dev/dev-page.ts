@@ -75,6 +75,7 @@ export function createDevPage(options: DevPageOptions): PageDevelopment {
           <p class="lead">${guardWords(kind)}</p>
         </section>
         <section>
+          <h2>What is in it</h2>
           ${explainedParts(explained, 'The claims of the token that was minted, and is forgotten')}
           <p><a href="./#try">Back to the status</a></p>
         </section>`;

@@ -121,7 +121,7 @@ test('dev mode says where it is, before anything else to try', () => {
   expect(first).toBeLessThan(lines.findIndex((line) => line.startsWith('The broker is ready at')));
 });
 
-test('every answer forbids frames, foreign code, caches and referrers', async () => {
+test('every answer forbids frames, foreign code, caches and referrers elsewhere', async () => {
   for (const path of [...PATHS, '/confirm?do=rotate&token=default', '/?told=nothing']) {
     for (const method of ['GET', 'POST', 'DELETE']) {
       const { status, headers } = await ask(method, path);
@@ -132,7 +132,7 @@ test('every answer forbids frames, foreign code, caches and referrers', async ()
           'content-security-policy':
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
           'x-frame-options': 'DENY',
-          'referrer-policy': 'no-referrer',
+          'referrer-policy': 'same-origin',
           'x-content-type-options': 'nosniff',
           'cache-control': 'no-store',
           'cross-origin-opener-policy': 'same-origin',

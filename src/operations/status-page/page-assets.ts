@@ -122,7 +122,7 @@ input, textarea { font: inherit; font-size: 1rem; padding: .3rem .6rem; border: 
 .notice.warning { border-color: var(--warning); background: var(--warning-soft); }
 .notice b { margin-right: .4em; }
 .ask { max-width: 40rem; } .ask p, .ask form { margin-top: 1rem; } .ask form { display: flex; gap: .75rem; align-items: center; }
-.claims th { width: 9rem; } .claims td { width: auto; }
+table.claims tbody th { width: 9rem; } table.claims td { width: auto; }
 .welcome { margin-top: 1.75rem; padding: 1rem 1.25rem; background: var(--soft); border-radius: 8px; max-width: 52rem; } .welcome p + p { margin-top: .6rem; }
 .tries form { display: grid; margin-top: 1rem; gap: .75rem; max-width: 34rem; } .tries .pair { display: grid; gap: .2rem; }
 .after { margin: 1.5rem 0 .5rem; } ul { margin: 0; padding-left: 1.2rem; }

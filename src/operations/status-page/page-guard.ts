@@ -13,7 +13,8 @@ export const PAGE_HEADERS: readonly string[] = [
   'X-Frame-Options',
   'DENY',
   'Referrer-Policy',
-  'no-referrer',
+  // With no-referrer, browsers send "Origin: null" with forms (Fetch §3.1), and who sent one could not be told.
+  'same-origin',
   'Cross-Origin-Opener-Policy',
   'same-origin',
   'Cross-Origin-Resource-Policy',
