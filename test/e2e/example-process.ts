@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin, type PluginBuild } from 'esbuild';
-import { BASE_ENVIRONMENT, runNode } from '../support/broker-process.js';
+import { BASE_ENVIRONMENT } from '../support/broker-process.js';
 
 /** An example application in a process of its own. */
 export interface ExampleProcess {
@@ -20,17 +20,14 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** Milliseconds after which an example that has not said where it listens counts as hanging. */
 const START_DEADLINE = 150_000;
 
-/**
- * Compiles `examples/NAME` against the package as it was built, as a user compiles an application. What has not changed
- * since the last time is not checked again.
- */
+/** Compiles `examples/NAME`, whose types `types.test.ts` checks, for the packages as they were built. */
 export async function compileExample(name: string): Promise<void> {
-  const compiler = `${ROOT}node_modules/typescript/bin/tsc`;
   const folder = `${ROOT}examples/${name}`;
-  const record = `${folder}/dist/tsc.tsbuildinfo`;
-  const args = [compiler, '-p', folder, '--incremental', '--tsBuildInfoFile', record];
-  const { code, stdout } = await runNode(args);
-  if (code !== 0) throw new Error(`The example "${name}" does not compile:\n${stdout}`);
+  const script = new URL('../../build/compile.mjs', import.meta.url).href;
+  const { compile } = (await import(script)) as {
+    readonly compile: (folders: { readonly from: string; readonly to: string }) => Promise<object>;
+  };
+  await compile({ from: `${folder}/src`, to: `${folder}/dist` });
 }
 
 /**

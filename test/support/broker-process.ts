@@ -1,5 +1,10 @@
 import { afterAll } from '@jest/globals';
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import {
+  fork,
+  spawn,
+  type ChildProcess,
+  type ChildProcessWithoutNullStreams,
+} from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -70,7 +75,7 @@ export interface ProcessOptions {
 /** Milliseconds after which a broker that has not said where it listens counts as hanging. */
 const START_DEADLINE = 150_000;
 
-const running = new Set<ChildProcessWithoutNullStreams>();
+const running = new Set<ChildProcess>();
 
 // Whatever a test does, its processes end with it.
 afterAll(async () => {
@@ -129,13 +134,42 @@ export async function startBroker(
   };
 }
 
-/** Runs `service-token-broker ARGS` to its end, with the same environment as {@link startBroker}. */
+/**
+ * Runs `service-token-broker ARGS` to its end, with the same environment as {@link startBroker}: in a process that has run
+ * others before. What is about the process is run by `runNode([CLI, …])`.
+ */
 export async function runCommand(
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
-  options: ProcessOptions = {},
+  { cwd = tmpdir(), input = '' }: ProcessOptions = {},
 ): Promise<CommandResult> {
-  return runNode([CLI, ...args], env, options);
+  const server = idle.pop() ?? startCommandServer();
+  const result = new Promise<CommandResult>((resolve, reject) => {
+    const died = (): void => reject(new Error(`A command ended its process: ${args.join(' ')}`));
+    server.once('exit', died).once('message', (answer) => {
+      server.off('exit', died);
+      idle.push(server);
+      resolve(answer as CommandResult);
+    });
+  });
+  server.send({ args, env: { ...BASE_ENVIRONMENT, ...env }, cwd, input });
+  return result;
+}
+
+/** Command servers that run nothing at the moment. */
+const idle: ChildProcess[] = [];
+
+function startCommandServer(): ChildProcess {
+  const child = fork(program('command-server'), {
+    execArgv: [],
+    env: BASE_ENVIRONMENT,
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  child.unref();
+  child.channel?.unref();
+  running.add(child);
+  child.once('close', () => running.delete(child));
+  return child;
 }
 
 /** Runs any script with node to its end. */

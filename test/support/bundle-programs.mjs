@@ -27,6 +27,7 @@ const PROGRAMS = {
   cli: 'dist/cli.js',
   main: 'dist/main.js',
   'config-reader': 'dist/config-reader.js',
+  'command-server': 'test/support/command-server.mjs',
   'rotating-process': 'test/support/rotating-process.mjs',
 };
 
