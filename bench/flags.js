@@ -9,8 +9,8 @@ const HELP = `npm run bench -- [flags]
   --warm-up=N       seconds of load on each server before the first round (default 4)
   --connections=N   connections of the load (default 64)
   --starts=N        starts of each kind (default 5)
-  --only=A,B        some of: load, hour, start, production, peers, many-tokens, verification, guard, traces,
-                    client-token, client-calls, lambda
+  --only=A,B        some of: load, hour, start, production, peers, status-page, many-tokens,
+                    verification, guard, traces, client-token, client-calls, lambda
   --quick           5 rounds of 2 seconds, a warm-up of 2, 3 starts: to see that it runs, not to judge
   --dist=FOLDER     a build in another folder (default: dist)
   --beside=FOLDER   another build, which the load and the start of serve are measured beside
@@ -25,6 +25,7 @@ const PARTS = [
   'start',
   'production',
   'peers',
+  'status-page',
   'many-tokens',
   'verification',
   'guard',

@@ -11,6 +11,7 @@ import { measureManyTokens } from './many-tokens.js';
 import { measurePeers } from './peers.js';
 import { measureProduction } from './production.js';
 import { measureStarts } from './start.js';
+import { measureStatusPage } from './status-page.js';
 import { table } from './table.js';
 import { traceRows } from './traces.js';
 import { verificationRows } from './verification.js';
@@ -25,6 +26,7 @@ const parts = {
   start: () => measureStarts(build, flags, tell),
   production: () => measureProduction(build, flags, tell),
   peers: () => measurePeers(build, flags, tell),
+  'status-page': () => measureStatusPage(build, flags, tell),
   'many-tokens': () => measureManyTokens(build, flags, tell),
   verification: () => verificationRows({ build, rounds: flags.rounds, tell }),
   guard: () => guardRows(build, flags, tell),

@@ -14,6 +14,7 @@ import {
   OpenApiController,
   OpenEndpoints,
   OperationsModule,
+  StatusPageController,
   type OpenOperationsEndpoints,
 } from '../operations/operations.module.js';
 import { RotationModule } from '../rotation/rotation-schedule.js';
@@ -113,11 +114,19 @@ function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicMod
       }),
       OperationsModule.forRootAsync({
         ...fromRuntime,
-        useFactory: ({ readiness, metrics, core, serving, servingObserver }: BrokerRuntime) => ({
+        useFactory: ({
+          readiness,
+          metrics,
+          core,
+          serving,
+          servingObserver,
+          page,
+        }: BrokerRuntime) => ({
           readiness,
           metrics,
           clock: core.clock,
           publicUrl: core.config.http.publicUrl,
+          page,
           ...(!opensDetails && { login: serving.login, observer: servingObserver }),
         }),
       }),
@@ -132,7 +141,7 @@ function compose(runtimeModule: DynamicModule, opensDetails = false): DynamicMod
         }),
       }),
     ],
-    controllers: opensDetails ? [OpenApiController] : [],
+    controllers: opensDetails ? [OpenApiController, StatusPageController] : [],
     providers: [
       {
         provide: ManagementServer,

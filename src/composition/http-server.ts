@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import type { BrokerConfig, HttpConfig } from '../config/broker-config.js';
+import type { BrokerConfig } from '../config/broker-config.js';
 import { flushLogger, type BrokerLogger } from '../operations/log.js';
 import { NestLogger } from '../operations/nest-logger.js';
 import { createRequestLog, noteAnswer, requestIdHeader } from '../operations/request-log.js';
@@ -28,6 +28,7 @@ import {
   type ListenerObserver,
 } from './listener.js';
 import { tokenLog } from './observers.js';
+import { isForThisMachine } from './page-source.js';
 import { CertificateWatch } from './server-certificate.js';
 import { networkWarnings } from './network.js';
 import { createRuntime, type BrokerRuntime, type RuntimeOptions } from './runtime.js';
@@ -228,14 +229,6 @@ function watchConnections(
 
 const CLEAR_TEXT =
   'The broker listens beyond this machine, without TLS, and BROKER_PUBLIC_URL is not set: peers that reach it directly send their secrets in clear text. End TLS before it and set BROKER_PUBLIC_URL to the URL there, or set HOST=127.0.0.1.';
-
-/**
- * Whether only this machine reaches the broker, as in development: then its own port shows the details of health. With a
- * public URL, a proxy on this machine passes requests on; with a management port, the details are there.
- */
-function isForThisMachine({ host, publicUrl, management }: HttpConfig): boolean {
-  return publicUrl === undefined && management === undefined && isLoopbackHost(host.toLowerCase());
-}
 
 /** Options of {@link runBroker}. */
 interface RunBrokerOptions extends RuntimeOptions {

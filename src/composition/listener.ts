@@ -13,7 +13,7 @@ import { createServer as createTcpServer, type AddressInfo, type Socket } from '
 import type { SecureContextOptions } from 'node:tls';
 import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
 import type { HttpConfig } from '../config/broker-config.js';
-import type { OpenOperationsEndpoints } from '../operations/operations.module.js';
+import { PAGE_PATHS, type OpenOperationsEndpoints } from '../operations/operations.module.js';
 import {
   errorAnswer,
   notFound,
@@ -374,7 +374,7 @@ export async function requireFreePort(host: string, port: number, advice: string
 }
 
 /**
- * Health, metrics and the OpenAPI document on a listener of their own, `BROKER_MANAGEMENT_PORT`, open to everybody who reaches it. It listens
+ * Health, metrics, the OpenAPI document and the status page on a listener of their own, `BROKER_MANAGEMENT_PORT`, open to everybody who reaches it. It listens
  * from before the broker serves until after its last request.
  */
 export class ManagementServer implements OnApplicationBootstrap, OnApplicationShutdown {
@@ -389,6 +389,7 @@ export class ManagementServer implements OnApplicationBootstrap, OnApplicationSh
       ['/health/ready', endpoints.ready],
       ['/metrics', endpoints.metrics],
       ['/openapi.json', endpoints.openapi],
+      ...PAGE_PATHS.map((path) => [path, endpoints.page] as const),
     ]);
   }
 

@@ -7,7 +7,14 @@ import type { AuditTrail } from '../operations/audit.js';
 import { createLogger, droppedLines, type BrokerLogger } from '../operations/log.js';
 import { BrokerMetrics } from '../operations/metrics.js';
 import { placeOf } from '../operations/request-log.js';
+import {
+  PEERS_LIST,
+  RecentActivity,
+  withActivity,
+} from '../operations/status-page/recent-activity.js';
+import type { PageDevelopment, StatusPageOptions } from '../operations/status-page/status-page.js';
 import { traceServing } from '../operations/traces.js';
+import { rotationMode, type RotationMode } from '../rotation/rotation.js';
 import { createRotationGate, type RotationGate } from '../rotation/rotation-gate.js';
 import { RotationSchedule } from '../rotation/rotation-schedule.js';
 import { TokenWatch } from '../rotation/token-watch.js';
@@ -15,6 +22,8 @@ import type { ServingObserver } from '../serving/endpoint.js';
 import { createServing, type Serving } from '../serving/serving.js';
 import type { TokenCache } from '../serving/token-cache.js';
 import { BrokerError } from '../tokens/errors.js';
+import type { CacheObserver } from '../tokens/refreshing-cache.js';
+import { systemClock } from '../tokens/time.js';
 import {
   createSuppliedToken,
   readDemand,
@@ -45,6 +54,7 @@ import { ConfigWatch } from './config-watch.js';
 import { certificateLoginOf, createFilePeers } from './issuer-keys.js';
 import { createReceiverSource } from './receiver-source.js';
 import { decideConnectionLimit, descriptorLimit } from './listener.js';
+import { createPageActions, createPageSource, isForThisMachine } from './page-source.js';
 import { createReadiness, createTokenReadiness } from './readiness.js';
 import type { ServerCertificate } from './server-certificate.js';
 
@@ -60,6 +70,8 @@ export interface RuntimeOptions extends Pick<CoreOptions, 'store' | 'clock' | 'p
   readonly configFile?: FollowedFile;
   /** Default: as the configuration says, on standard output. */
   readonly log?: BrokerLogger;
+  /** What the status page has in dev mode alone. Default: nothing. */
+  readonly development?: (parts: Pick<BrokerRuntime, 'core' | 'each'>) => PageDevelopment;
 }
 
 /** The whole broker, before Nest: everything its routes and its schedule need. */
@@ -92,6 +104,8 @@ export interface BrokerRuntime {
   readonly audit: AuditTrail | undefined;
   /** Follows the configuration file; `undefined` when there is none to follow. */
   readonly configWatch: ConfigWatch | undefined;
+  /** What the status page works with; `undefined` where nobody can reach one. */
+  readonly page: StatusPageOptions | undefined;
   /** Makes `/health/ready` answer 503 from now on, because the process stops. */
   readonly failReadiness: () => void;
   /** Notes the certificate that the broker's own listener uses: metrics and health show its end. */
@@ -109,6 +123,8 @@ export interface TokenRuntime {
   readonly schedule: RotationSchedule;
   /** Verifies the current version from time to time. */
   readonly watch: TokenWatch;
+  /** Who rotates the token secret; `undefined` until the schedule has asked the store. */
+  readonly mode: () => RotationMode | undefined;
 }
 
 /** Nest's injection token for the {@link BrokerRuntime}. */
@@ -147,12 +163,20 @@ export async function createRuntime(
   const skews = config.tokens.map(({ verification }) => verification.clockSkewSeconds);
   const clockWatch = new ClockWatch(Math.min(...skews) * 1000, clockObserver(log, metrics));
   const audited = new Map<string, RotationEvents>();
+  // Nothing is kept where nobody can look at it.
+  const hasPage = config.http.management !== undefined || isForThisMachine(config.http);
+  const { clock = systemClock, configFile } = options;
+  const activity = hasPage ? new RecentActivity(clock) : undefined;
   const core = await createCore(config, {
     ...options,
     observer: ({ name }) => {
       const rotations = rotationObserver(tokenLog(log, name), metrics, name);
       return {
         ...rotations,
+        mintEnded: (code) => {
+          rotations.mintEnded?.(code);
+          activity?.minted(name, code);
+        },
         stepEnded: (step, versionId, ended, detail) => {
           rotations.stepEnded?.(step, versionId, ended, detail);
           audited.get(name)?.made(versionId);
@@ -160,6 +184,7 @@ export async function createRuntime(
         rotationEnded: (outcome, error) => {
           rotations.rotationEnded?.(outcome, error);
           audited.get(name)?.ended(outcome);
+          activity?.rotationEnded(name, outcome);
           const { watch, cache } = each.get(name) ?? {};
           if (outcome.result === 'failed') return;
           watch?.expire();
@@ -180,7 +205,8 @@ export async function createRuntime(
     for (const { name } of config.tokens) audited.set(name, new RotationEvents(trail, name));
   }
   const plainObserver = traceServing(servingObserver(log, metrics));
-  const observer = trail === undefined ? plainObserver : withAudit(plainObserver, trail, placeOf);
+  const auditing = trail === undefined ? plainObserver : withAudit(plainObserver, trail, placeOf);
+  const observer = activity === undefined ? auditing : withActivity(auditing, activity, placeOf);
   const filePeers = createFilePeers(config, core.clock);
   const serving = createServing({
     ...servingOptionsOf(core),
@@ -195,23 +221,34 @@ export async function createRuntime(
         ...reads,
         readSucceeded: (durationMs) => {
           reads.readSucceeded?.(durationMs);
+          activity?.storeRead(name);
           const current = serving.tokenCaches.get(name)?.status().value;
-          if (current !== undefined) audited.get(name)?.read(current.versionId);
+          if (current === undefined) return;
+          const { versionId, token } = current;
+          audited.get(name)?.read(versionId);
+          activity?.versionRead(name, { versionId, mintedAt: token.generatedAt });
+        },
+        readFailed: (error, count) => {
+          reads.readFailed?.(error, count);
+          activity?.storeRead(name);
         },
       };
     },
-    peerReads: cacheObserver('peers', log, metrics),
+    peerReads: countReads(cacheObserver('peers', log, metrics), () =>
+      activity?.storeRead(PEERS_LIST),
+    ),
     maxWaiting: maxWaiting(config.http.maxConnections),
   });
-  const { configFile } = options;
+  let { identities } = config;
   const configWatch =
     configFile &&
     new ConfigWatch({
       file: configFile,
       env: configFile.env,
       identities: config.identities,
-      apply: (identities) => {
-        filePeers.replace(identities);
+      apply: (changed) => {
+        identities = changed;
+        filePeers.replace(changed);
         serving.recheckWaiting();
       },
       clock: core.clock,
@@ -226,6 +263,39 @@ export async function createRuntime(
   );
   let isStopping = false;
   let certificate: ServerCertificate | undefined;
+  const readiness = createReadiness(
+    core,
+    new Map([...each].map(([name, token]) => [name, token.readiness])),
+    {
+      directory: serving.peerDirectory,
+      clockWatch,
+      isStopping: () => isStopping,
+      certificateEndsAt: () => certificate?.endsAt,
+    },
+  );
+  const development = options.development?.({ core, each });
+  const page: StatusPageOptions | undefined = activity && {
+    source: createPageSource({
+      core,
+      log,
+      serving,
+      each,
+      readiness,
+      audit: trail,
+      configWatch,
+      configFile: configFile?.path,
+      activity,
+      startedAt: core.clock.now(),
+      isDevelopment: development !== undefined,
+      identities: () => identities,
+    }),
+    hosts: config.http.pageHosts,
+    login: serving.login,
+    actions: createPageActions({ core, serving }),
+    observer,
+    clock: core.clock,
+    development,
+  };
   return {
     core,
     log,
@@ -234,16 +304,8 @@ export async function createRuntime(
     each,
     tokens: { getToken: async (demand) => runtimeOf({ each }).tokens.getToken(demand) },
     servingObserver: observer,
-    readiness: createReadiness(
-      core,
-      new Map([...each].map(([name, { readiness }]) => [name, readiness])),
-      {
-        directory: serving.peerDirectory,
-        clockWatch,
-        isStopping: () => isStopping,
-        certificateEndsAt: () => certificate?.endsAt,
-      },
-    ),
+    readiness,
+    page,
     noteCertificate: (used) => {
       certificate = used;
     },
@@ -252,6 +314,20 @@ export async function createRuntime(
     },
     audit: trail,
     configWatch,
+  };
+}
+
+/** An observer that also counts every read, whether or not it succeeds. */
+function countReads(observer: CacheObserver, count: () => void): CacheObserver {
+  return {
+    readSucceeded: (durationMs) => {
+      observer.readSucceeded?.(durationMs);
+      count();
+    },
+    readFailed: (error, failures) => {
+      observer.readFailed?.(error, failures);
+      count();
+    },
   };
 }
 
@@ -278,6 +354,7 @@ function createTokenRuntime(
     observer: watchObserver(log),
   });
   const gap = createGapWatch(slots, clock);
+  let mode: RotationMode | undefined;
   const schedule = new RotationSchedule({
     rotator: core.rotator,
     slots,
@@ -285,7 +362,13 @@ function createTokenRuntime(
     clock,
     refusal: () => watch.refusal(),
     enter: () => gate.enter(token.providerName),
-    observer: { ...scheduleObserver(log, metrics, token.name), described: gap.learn },
+    observer: {
+      ...scheduleObserver(log, metrics, token.name),
+      described: (description) => {
+        gap.learn(description);
+        mode = rotationMode(description);
+      },
+    },
   });
   return {
     core,
@@ -297,6 +380,7 @@ function createTokenRuntime(
     }),
     schedule,
     watch,
+    mode: () => mode,
   };
 }
 

@@ -10,6 +10,8 @@ export interface HttpConfig {
   readonly publicUrl: string | undefined;
   /** The listener of health and metrics with all details; `undefined` when there is none. */
   readonly management: { readonly port: number; readonly host: string } | undefined;
+  /** Names that the status page answers to, besides those of this machine. */
+  readonly pageHosts: readonly string[];
   /** The files of TLS at the port; `undefined` when it speaks clear text. */
   readonly tls: TlsFilesConfig | undefined;
   /** Whose `X-Forwarded-Client-Cert` counts; empty when nobody's does. */
@@ -182,6 +184,7 @@ export function groupSettings(
         settings.BROKER_MANAGEMENT_PORT === undefined
           ? undefined
           : { port: settings.BROKER_MANAGEMENT_PORT, host: settings.BROKER_MANAGEMENT_HOST },
+      pageHosts: settings.BROKER_MANAGEMENT_HOSTS ?? [],
       tls: tlsOf(settings),
       trustedProxies: settings.BROKER_TRUSTED_PROXIES ?? [],
       iamPeers: settings.BROKER_HTTP_IAM_PEERS ?? [],

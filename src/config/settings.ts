@@ -86,6 +86,11 @@ export const SETTINGS = {
     allowed: 'an IP address or a host name',
     does: 'The address that BROKER_MANAGEMENT_PORT is on. Probes and Prometheus reach a container by 0.0.0.0.',
   },
+  BROKER_MANAGEMENT_HOSTS: {
+    reads: values.list(values.host),
+    allowed: 'host names, separated by commas',
+    does: 'Further names that the [status page](status-page.md) is asked for by. It always answers to localhost and to IP addresses; every other name may be an attack (DNS rebinding) and gets 421.',
+  },
   BROKER_TLS_CERT_FILE: {
     reads: values.line,
     allowed: 'a path; with BROKER_TLS_KEY_FILE',

@@ -118,7 +118,7 @@ export async function ensureDevCustomerApp(dataDir: string): Promise<DevCustomer
 }
 
 /** The peer that tries everything. */
-const DEMO_PEER = 'demo';
+export const DEMO_PEER = 'demo';
 
 /**
  * Makes sure that there is a peer `demo` with every role, and that its file has its login.

@@ -1,13 +1,15 @@
 import { isAbsolute, relative } from 'node:path';
 import { runBroker } from '../composition/http-server.js';
+import { isForThisMachine } from '../composition/page-source.js';
 import { requireFreePort } from '../composition/listener.js';
 import { openStore } from '../composition/open-store.js';
 import type { BrokerRuntime } from '../composition/runtime.js';
-import { DEFAULT_NAME, type BrokerConfig } from '../config/broker-config.js';
+import { DEFAULT_NAME, type BrokerConfig, type HttpConfig } from '../config/broker-config.js';
 import { loadConfig } from '../config/load-config.js';
 import { SETTINGS } from '../config/settings.js';
 import { BrokerError } from '../tokens/errors.js';
 import { systemClock } from '../tokens/time.js';
+import { createDevPage } from './dev-page.js';
 import {
   ensureDemoPeer,
   ensureDevCredentials,
@@ -73,15 +75,17 @@ export async function runDevMode(
       await runBroker(config, {
         store,
         clock,
+        development: (parts) => createDevPage({ ...parts, issuer, customerClient }),
         prepare: async (runtime) => {
           await firstRotation(runtime);
           peerFile = await ensureDemoPeer(store, config, clock);
         },
-        started: ({ url }) =>
+        started: ({ url, managementUrl }) =>
           write(
             tryLines(
               {
                 url,
+                pageUrl: pageUrlOf(config.http, url, managementUrl),
                 issuer,
                 dataDir,
                 command: relative(process.cwd(), process.argv[1] ?? ''),
@@ -208,9 +212,20 @@ function banner(dataDir: string, paint: Paint): string {
   ].join('\n');
 }
 
+/** Where the status page is: at the management port, or at the broker's own where only this machine reaches it. */
+function pageUrlOf(
+  http: HttpConfig,
+  url: string,
+  managementUrl: string | undefined,
+): string | undefined {
+  return managementUrl ?? (isForThisMachine(http) ? url : undefined);
+}
+
 /** What runs, and where. Paths are as they can be used in the working folder. */
 export interface Running {
   readonly url: string;
+  /** Where the status page is; `undefined` where it is not to be seen. */
+  readonly pageUrl: string | undefined;
   readonly issuer: string;
   readonly dataDir: string;
   /** The command line's file. */
@@ -229,6 +244,9 @@ export function tryLines(running: Running, paint: Paint): string {
   const say = (text: string): string => paint('strong', text);
   return [
     '',
+    ...(running.pageUrl === undefined
+      ? []
+      : [say(`See what it does: ${running.pageUrl}/ (the status page, in a browser)`), '']),
     say(`The broker is ready at ${url}, the embedded provider at ${issuer}. Try:`),
     '',
     `  ${loginLine('login', 'demo', peerFile)}`,

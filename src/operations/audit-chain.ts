@@ -12,6 +12,10 @@ export type AuditOutcome =
   | 'invalid'
   | 'rotated'
   | 'rotation_failed'
+  | 'repaired'
+  | 'peer_disabled'
+  | 'peer_enabled'
+  | 'action_failed'
   | 'introspected'
   | 'authorized'
   | 'refused'
@@ -32,6 +36,8 @@ export interface AuditEvent {
   /** The name of the token. */
   readonly token?: string | undefined;
   readonly versionId?: string | undefined;
+  /** The peer that the action was about. */
+  readonly subject?: string | undefined;
   /** The `jti` of the token. Only its digest is written. */
   readonly jti?: string | undefined;
   readonly remoteAddress?: string | undefined;
@@ -74,6 +80,7 @@ export function nextLine(
     peer,
     method,
     token,
+    subject: event.subject,
     version_id: versionId,
     jti_sha256: jti === undefined ? undefined : hash('sha256', jti, 'hex'),
     outcome,

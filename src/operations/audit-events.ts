@@ -48,9 +48,10 @@ export function withAudit(
 ): ServingObserver {
   return {
     ...observer,
-    decided: ({ outcome, peer, method, token, versionId, served, reason }, request) => {
+    decided: ({ outcome, peer, method, token, subject, versionId, served, reason }, request) => {
       const jti = served === undefined ? undefined : jtiOf(served);
-      trail.record({ outcome, reason, peer, method, token, versionId, jti, ...placeOf(request) });
+      const what = { outcome, reason, peer, method, token, subject, versionId, jti };
+      trail.record({ ...what, ...placeOf(request) });
     },
     loginRefused: (reason, peer, attempt) => {
       const event = { peer, method: attempt.loginMethod, ...placeOf(attempt) };

@@ -17,6 +17,7 @@ import {
   jsonAnswer,
   jsonBytesAnswer,
   methodNotAllowed,
+  notFound,
   respond,
   type Endpoint,
   type EndpointAnswer,
@@ -31,6 +32,7 @@ import { DECIDES_ACCESS_ITSELF } from '../tokens/http.js';
 import { systemClock, type Clock } from '../tokens/time.js';
 import { HealthReport, isReady, type ReadinessSource } from './health.js';
 import type { BrokerMetrics } from './metrics.js';
+import type { StatusPageOptions } from './status-page/status-page.js';
 
 /** What health and metrics are about. */
 interface OperationsOptions {
@@ -45,6 +47,8 @@ interface OperationsOptions {
   readonly login?: Pick<PeerAuthentication, 'withHeader'>;
   /** Where peers reach the broker, for its description. Default: this machine. */
   readonly publicUrl?: string | undefined;
+  /** Default: there is no status page. */
+  readonly page?: StatusPageOptions | undefined;
   /** Notified of peers that lack the role. */
   readonly observer?: ServingObserver;
 }
@@ -63,7 +67,21 @@ export interface OperationsEndpoints {
 export interface OpenOperationsEndpoints extends OperationsEndpoints {
   /** The HTTP interface of the broker as OpenAPI 3.1. */
   readonly openapi: Endpoint;
+  /** The status page, at {@link PAGE_PATHS}. */
+  readonly page: Endpoint;
 }
+
+/** The paths of the status page: for people, and so in no description for programs. */
+export const PAGE_PATHS: readonly string[] = [
+  '/',
+  '/page.css',
+  '/page.js',
+  '/sign-in',
+  '/sign-out',
+  '/confirm',
+  '/act',
+  '/try',
+];
 
 /** Nest's injection token for the {@link OpenOperationsEndpoints}: with every detail, for a listener of their own. */
 export const OpenEndpoints = Symbol('OpenEndpoints');
@@ -105,6 +123,18 @@ export class OpenApiController {
   }
 }
 
+/** The same for people. */
+@SetMetadata(DECIDES_ACCESS_ITSELF, true)
+@Controller({ version: VERSION_NEUTRAL })
+export class StatusPageController {
+  constructor(@Inject(OpenEndpoints) private readonly endpoints: OpenOperationsEndpoints) {}
+
+  @All([...PAGE_PATHS])
+  page(@Req() request: FrameworkRequest, @Res() reply: FrameworkReply): Promise<void> {
+    return respond(this.endpoints.page, request, reply);
+  }
+}
+
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } =
   new ConfigurableModuleBuilder<OperationsOptions>().setClassMethodName('forRoot').build();
 
@@ -133,8 +163,8 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } =
     {
       provide: OpenEndpoints,
       inject: [HealthReport, MODULE_OPTIONS_TOKEN],
-      useFactory: (report: HealthReport, { metrics, publicUrl }: OperationsOptions) =>
-        openEndpoints(report, metrics, publicUrl),
+      useFactory: (report: HealthReport, options: OperationsOptions) =>
+        openEndpoints(report, options),
     },
     {
       provide: OwnPort,
@@ -153,9 +183,9 @@ export class OperationsModule extends ConfigurableModuleClass {}
 /** With every detail, for a listener that only insiders reach. */
 function openEndpoints(
   report: HealthReport,
-  { registry }: BrokerMetrics,
-  publicUrl: string | undefined,
+  { metrics: { registry }, publicUrl, page }: OperationsOptions,
 ): OpenOperationsEndpoints {
+  let statusPage: Promise<Endpoint> | undefined;
   let document: Promise<Buffer> | undefined;
   const got = (answer: () => EndpointAnswer | Promise<EndpointAnswer>): Endpoint =>
     guarded(onlyGet(answer), { failed: (error) => report.failed(error) });
@@ -183,6 +213,19 @@ function openEndpoints(
       );
       return jsonBytesAnswer(200, await document, []);
     }),
+    page: guarded(
+      {
+        answer: async (request) => {
+          if (page === undefined) return notFound();
+          // Likewise.
+          statusPage ??= import('./status-page/status-page.js').then(
+            ({ StatusPage }) => new StatusPage(page),
+          );
+          return (await statusPage).answer(request);
+        },
+      },
+      { failed: (error) => report.failed(error) },
+    ),
   };
 }
 

@@ -74,6 +74,13 @@ const KNOWN_ROUTES: readonly string[] = [
 
 /** Routes that machines ask every few seconds: their lines are `debug`. Changes of health are logged elsewhere. */
 export const QUIET = /^\/(?:health\/|metrics$)/;
+/** Requests of the status page's script, likewise. */
+const updates = new WeakSet<IncomingMessage>();
+
+/** Says that a request only updates a page that somebody looks at: its line is `debug`. */
+export function noteUpdate(request: object | undefined): void {
+  if (request instanceof IncomingMessage) updates.add(request);
+}
 
 const METHODS: ReadonlySet<string> = new Set([
   'GET',
@@ -168,15 +175,18 @@ export function createRequestLog(options: RequestLogOptions): RequestLog {
         ...entry.fields,
       };
       onRequest?.(record);
-      write(levelOf(record), record, 'request');
+      write(levelOf(record, request), record, 'request');
     });
   };
 }
 
-function levelOf({ route, status = 0 }: RequestRecord): 'warn' | 'info' | 'debug' {
+function levelOf(
+  { route, status = 0 }: RequestRecord,
+  request: IncomingMessage,
+): 'warn' | 'info' | 'debug' {
   // A 503 is a state, which has its own line; any other failure is a bug.
   if (status >= 500 && status !== 503) return 'warn';
-  return QUIET.test(route) ? 'debug' : 'info';
+  return QUIET.test(route) || updates.has(request) ? 'debug' : 'info';
 }
 
 const ROUTES: ReadonlySet<string> = new Set(KNOWN_ROUTES);

@@ -15,6 +15,7 @@ import {
   requirePeer,
   serializePeers,
   summarizePeers,
+  withEnabled,
   withGrants,
   withNewSecret,
   withEntryOf,
@@ -169,6 +170,28 @@ export async function grantPeer(
   const summary = summarizePeers(peers).find((peer) => peer.id === id);
   if (summary === undefined) throw new TypeError(`The list has lost the peer ${id}.`);
   return summary;
+}
+
+/**
+ * Disables a peer, or enables it again: its secret and its grants stay as they are. Running brokers follow within their
+ * cache's time to live, as long as they can read the list.
+ *
+ * @throws {PeersError} `PEER_UNKNOWN`, `PEERS_INVALID`, `PEERS_BUSY`; or a `SecretStoreError`.
+ * @example
+ * ```ts
+ * await setPeerEnabled({ store, secretId: 'service-token-broker/peers', clock }, 'billing', false);
+ * ```
+ */
+export async function setPeerEnabled(
+  options: PeerAdminOptions,
+  id: string,
+  enabled: boolean,
+): Promise<void> {
+  await edit(
+    await holderOf(options, id),
+    (peers) => withRoom({ peers: withEnabled(peers, id, enabled) }),
+    (peers) => peers.byId.get(id)?.enabled === enabled,
+  );
 }
 
 /** A peer with a new secret. */

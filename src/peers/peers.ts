@@ -324,6 +324,20 @@ export function withGrants(
 }
 
 /**
+ * The list with a peer enabled, or disabled: then every login is refused, and its secret and its grants stay as they are.
+ *
+ * @throws {PeersError} `PEER_UNKNOWN`.
+ */
+export function withEnabled(peers: PeersSecret, id: string, enabled: boolean): PeersSecret {
+  requirePeer(peers, id);
+  const entries = entriesOf(peers).map(([other, entry]): [string, unknown] => [
+    other,
+    other === id && isJsonObject(entry) ? { ...entry, enabled } : entry,
+  ]);
+  return withEntries(peers, entries);
+}
+
+/**
  * The list without a peer, or without a malformed entry.
  *
  * @throws {PeersError} `PEER_UNKNOWN`.

@@ -322,13 +322,20 @@ export interface PeerDecision {
     /** It was refused for what it asks, not for who asks. */
     | 'invalid'
     | 'rotated'
-    | 'rotation_failed';
+    | 'rotation_failed'
+    /** By the status page. */
+    | 'repaired'
+    | 'peer_disabled'
+    | 'peer_enabled'
+    | 'action_failed';
   readonly peer: string;
   /** How it proved who it is. */
   readonly method?: LoginMethod;
   /** The name of a token, as configured. */
   readonly token?: string;
   readonly versionId?: string;
+  /** The peer that was disabled or enabled. */
+  readonly subject?: string;
   readonly served?: ServiceToken;
   /** A stable code: why not, or how it ended. */
   readonly reason?: string;

@@ -6,12 +6,19 @@ import {
   jsonAnswer,
   methodNotAllowed,
   queryOf,
+  type DecidedRequest,
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
   type ServingObserver,
 } from './endpoint.js';
-import { decide, refuseAccess, refuseRequest, type PeerAuthentication } from './peer-login.js';
+import {
+  decide,
+  refuseAccess,
+  refuseRequest,
+  type LoggedInPeer,
+  type PeerAuthentication,
+} from './peer-login.js';
 import { UNNAMED, type KeptToken, type RotateNow } from './kept-token.js';
 import type { TokenCache } from './token-cache.js';
 import type { WaitingPeers } from './waiting-peers.js';
@@ -71,9 +78,42 @@ export class RotateEndpoint implements Endpoint {
       return refuseRequest(observer, peer, answer, request);
     }
     try {
+      const rotated = await this.#rotateFor(peer, token, token.rotator, revoke, request);
+      return jsonAnswer<RotationBody>(rotated.outcome === 'requested' ? 202 : 200, rotated);
+    } catch (error) {
+      return rotationFailure(error);
+    }
+  }
+
+  /**
+   * Rotates a token for a peer that has proved to have the role `admin`: what {@link answer} does, for other doors.
+   *
+   * @returns `undefined` when this broker does not rotate a token of that name.
+   * @throws {BrokerError} when the rotation fails. The observer is notified either way.
+   */
+  async rotateNow(
+    peer: LoggedInPeer,
+    name: string,
+    request: DecidedRequest,
+  ): Promise<RotationBody | undefined> {
+    const token = this.#options.tokens.find((one) => one.name === name);
+    if (token?.rotator === undefined) return undefined;
+    return this.#rotateFor(peer, token, token.rotator, false, request);
+  }
+
+  async #rotateFor(
+    peer: LoggedInPeer,
+    token: Pick<KeptToken, 'name' | 'cache'>,
+    rotator: RotateNow,
+    revoke: boolean,
+    request: DecidedRequest,
+  ): Promise<RotationBody> {
+    const { observer } = this.#options;
+    const { name } = token;
+    try {
       const running = this.#running.get(revoke ? revoking(name) : name);
       const joins = running !== undefined;
-      const rotation = running ?? this.#rotate(token, token.rotator, revoke);
+      const rotation = running ?? this.#rotate(token, rotator, revoke);
       const { versionId, result: own } = await rotation;
       const outcome = joins && own !== 'requested' && own !== 'recent' ? 'joined' : own;
       observer.rotated?.(peer.id, versionId, outcome, name);
@@ -83,13 +123,12 @@ export class RotateEndpoint implements Endpoint {
         { outcome: 'rotated', token: name, versionId, reason: outcome },
         request,
       );
-      const status = outcome === 'requested' ? 202 : 200;
-      return jsonAnswer<RotationBody>(status, { version_id: versionId, outcome });
+      return { version_id: versionId, outcome };
     } catch (error) {
       observer.rotationFailed?.(peer.id, error, name);
       const reason = errorCode(error);
       decide(observer, peer, { outcome: 'rotation_failed', token: name, reason }, request);
-      return rotationFailure(error);
+      throw error;
     }
   }
 

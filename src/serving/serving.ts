@@ -78,8 +78,8 @@ export interface Serving {
   readonly token: Endpoint & Pick<TokenEndpoint, 'answerNow'>;
   /** `POST /oauth2/token` */
   readonly oauth: Endpoint;
-  /** `POST /v1/rotate` */
-  readonly rotate: Endpoint;
+  /** `POST /v1/rotate`; its `rotateNow` is for other doors. */
+  readonly rotate: Endpoint & Pick<RotateEndpoint, 'rotateNow'>;
   /** `POST /oauth2/introspect` */
   readonly introspect: Endpoint;
   /** `/v1/authorize`, and all paths below it; its `answerNow` is for the hot lane. */
@@ -164,13 +164,17 @@ export function createServing(options: ServingOptions): Serving {
       ? new AuthorizeEndpoint({ receivers, observer })
       : AUTHORIZE_OFF;
   const token = new TokenEndpoint({ login, tokens, clock, observer, waiting });
+  const rotate = new RotateEndpoint({ login, tokens, observer, waiting });
   return {
     tokenCaches: new Map(tokens.map(({ name, cache }) => [name, cache])),
     peerDirectory: directory,
     login,
     token: { ...guarded(token, observer), answerNow: token.answerNow },
     oauth: guarded(new OauthEndpoint({ login, tokens, clock, observer }), observer),
-    rotate: guarded(new RotateEndpoint({ login, tokens, observer, waiting }), observer),
+    rotate: {
+      ...guarded(rotate, observer),
+      rotateNow: (peer, name, request) => rotate.rotateNow(peer, name, request),
+    },
     introspect: guarded(new IntrospectEndpoint({ login, receivers, observer }), observer),
     authorize: { ...guarded(authorize, observer), answerNow: authorize.answerNow },
     metadata: guarded(

@@ -89,7 +89,7 @@ describe('a management port', () => {
     expect(metrics.text).toContain(
       'service_token_broker_token_remaining_seconds{token="default"} 86400',
     );
-    for (const path of ['/v1/token', '/oauth2/token', '/v1/rotate', '/', '/health']) {
+    for (const path of ['/v1/token', '/oauth2/token', '/v1/rotate', '/health', '/page']) {
       for (const method of ['GET', 'POST']) {
         expect((await send(port, method, path, ADMIN)).status).toBe(404);
       }

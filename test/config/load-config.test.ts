@@ -41,6 +41,7 @@ test('an empty environment gives the documented defaults', () => {
       maxConnections: undefined,
       shutdownDelaySeconds: 0,
       management: undefined,
+      pageHosts: [],
     },
     network: { httpsProxy: undefined, httpProxy: undefined, noProxy: '', caFile: undefined },
     secrets: {
@@ -144,6 +145,7 @@ test('every setting is read', () => {
     BROKER_AWS_ROLE_ARN: 'arn:aws:iam::123456789012:role/team/broker',
     BROKER_AWS_EXTERNAL_ID: 'our:id/1',
     BROKER_AWS_ROLE_SESSION_NAME: 'broker@eu',
+    BROKER_MANAGEMENT_HOSTS: 'status.example.com, broker-management',
   });
   expect(config.secrets.masterKey?.reveal()).toEqual(Uint8Array.from(Buffer.alloc(32, 7)));
   expect({ ...config, secrets: { ...config.secrets, masterKey: undefined } }).toEqual({
@@ -162,6 +164,7 @@ test('every setting is read', () => {
       maxConnections: 500,
       shutdownDelaySeconds: 5,
       management: { port: 8081, host: '127.0.0.2' },
+      pageHosts: ['status.example.com', 'broker-management'],
     },
     network: {
       httpsProxy: { url: 'https://proxy.example:3128', login: undefined },

@@ -10,6 +10,7 @@ const temporaryFolder = temporaryFolders('welcome');
 
 const usual: Running = {
   url: 'http://127.0.0.1:3000',
+  pageUrl: 'http://127.0.0.1:3000',
   issuer: 'http://127.0.0.1:3001',
   dataDir: '.broker',
   command: 'dist/cli.js',

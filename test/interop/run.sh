@@ -128,6 +128,35 @@ if grep -q '/interop/proxy-tinyproxy' <<<"$chosen"; then
   fi
 fi
 
+# Debian's Chromium, with what it needs and this machine lacks, unpacked likewise.
+find_chromium() {
+  local unpacked=$PWD/.venv/chromium packages
+  if [[ ! -x $unpacked/usr/lib/chromium/chromium ]] && command -v apt-get >/dev/null 2>&1; then
+    rm -rf "$unpacked"
+    mkdir -p "$unpacked/packages"
+    (
+      cd "$unpacked/packages"
+      needed() { apt-get install --simulate -qq --no-install-recommends chromium fonts-liberation | awk '/^Inst/ { print $2 }'; }
+      packages=$(needed) || { apt-get update && packages=$(needed); }
+      # shellcheck disable=SC2086
+      apt-get download $packages || { apt-get update && apt-get download $packages; }
+      for package in *.deb; do dpkg -x "$package" "$unpacked"; done
+    ) >"$work/chromium.log" 2>&1 || tail -n 5 "$work/chromium.log" >&2
+    rm -rf "$unpacked/packages"
+  fi
+  echo "$unpacked"
+}
+if grep -q '/interop/status-page' <<<"$chosen"; then
+  INTEROP_CHROMIUM=$(find_chromium)
+  if [[ -x $INTEROP_CHROMIUM/usr/lib/chromium/chromium ]]; then
+    export INTEROP_CHROMIUM
+  else
+    unset INTEROP_CHROMIUM
+    echo 'SKIPPED: the status page in Chromium (it could not be unpacked)'
+    if [[ ${CI:-} == true ]]; then exit 1; fi
+  fi
+fi
+
 # An OpenID provider is installed outside the tree when its suite is chosen, and kept for the next run.
 provider() {
   local name=$1 title=$2 variable=$3 installed status=0

@@ -1,5 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { addPeer, grantPeer, listPeers, removePeer } from '../../src/peers/peer-admin.js';
+import {
+  addPeer,
+  grantPeer,
+  listPeers,
+  removePeer,
+  setPeerEnabled,
+} from '../../src/peers/peer-admin.js';
 import { authenticate } from '../../src/peers/peer-credentials.js';
 import { createPeerDirectory } from '../../src/peers/peer-directory.js';
 import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
@@ -198,5 +204,43 @@ describe('other grants', () => {
       await expect(grantPeer(admin, id, grants)).rejects.toMatchObject({ code });
     }
     expect(await listPeers(admin)).toEqual(before);
+  });
+});
+
+describe('a peer that is disabled', () => {
+  test('is refused with the right secret, and let in again with the same one', async () => {
+    const { admin, accepts, ids } = setUp();
+    const orders = await addPeer(admin, 'orders', ['token', 'admin'], ['ledger']);
+    const billing = await addPeer(admin, 'billing', ['token']);
+    await setPeerEnabled(admin, 'orders', false);
+    expect(await accepts('orders', orders.secret)).toBe(false);
+    expect(await accepts('billing', billing.secret)).toBe(true);
+    expect(await ids()).toEqual(['billing', 'orders']);
+    const { peers } = await listPeers(admin);
+    expect(peers[1]).toMatchObject({
+      enabled: false,
+      roles: ['token', 'admin'],
+      tokens: ['ledger'],
+    });
+    // Twice is as good as once.
+    await setPeerEnabled(admin, 'orders', false);
+    await setPeerEnabled(admin, 'orders', true);
+    expect(await accepts('orders', orders.secret)).toBe(true);
+  });
+
+  test('has to exist, in whichever of the secrets', async () => {
+    const { admin, store } = setUp();
+    const spanning = { ...admin, moreSecretIds: ['broker/peers-2'] };
+    await addPeer(admin, 'orders', ['token']);
+    await addPeer({ ...admin, secretId: 'broker/peers-2' }, 'ledger', ['token']);
+    await setPeerEnabled(spanning, 'ledger', false);
+    expect((await listPeers(spanning)).peers).toMatchObject([
+      { id: 'ledger', enabled: false },
+      { id: 'orders', enabled: true },
+    ]);
+    expect((await store.read('broker/peers-2')).value).toContain('"enabled":false');
+    await expect(setPeerEnabled(spanning, 'nobody', false)).rejects.toMatchObject({
+      code: 'PEER_UNKNOWN',
+    });
   });
 });
