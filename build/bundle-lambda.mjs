@@ -61,6 +61,7 @@ export async function bundleLambda(folder = join(root, 'dist-lambda')) {
       '@aws-sdk/*',
       // A function keeps nothing on its disk: its configuration refuses this store, so that this is never loaded.
       './src/secrets/embedded/*',
+      './src/secrets/aws/kms-key-wrapping.ts',
     ],
     metafile: true,
     logLevel: 'warning',

@@ -13,7 +13,8 @@ import { createServer as createTcpServer, type AddressInfo, type Socket } from '
 import type { SecureContextOptions } from 'node:tls';
 import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
 import type { HttpConfig } from '../config/broker-config.js';
-import { PAGE_PATHS, type OpenOperationsEndpoints } from '../operations/operations.module.js';
+import type { OpenOperationsEndpoints } from '../operations/operations.module.js';
+import { PAGE_PATHS } from '../operations/status-page/page-facts.js';
 import {
   errorAnswer,
   notFound,

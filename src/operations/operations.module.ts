@@ -33,6 +33,7 @@ import { systemClock, type Clock } from '../tokens/time.js';
 import { HealthReport, isReady, type ReadinessSource } from './health.js';
 import type { BrokerMetrics } from './metrics.js';
 import type { StatusPageOptions } from './status-page/status-page.js';
+import { PAGE_PATHS } from './status-page/page-facts.js';
 
 /** What health and metrics are about. */
 interface OperationsOptions {
@@ -70,18 +71,6 @@ export interface OpenOperationsEndpoints extends OperationsEndpoints {
   /** The status page, at {@link PAGE_PATHS}. */
   readonly page: Endpoint;
 }
-
-/** The paths of the status page: for people, and so in no description for programs. */
-export const PAGE_PATHS: readonly string[] = [
-  '/',
-  '/page.css',
-  '/page.js',
-  '/sign-in',
-  '/sign-out',
-  '/confirm',
-  '/act',
-  '/try',
-];
 
 /** Nest's injection token for the {@link OpenOperationsEndpoints}: with every detail, for a listener of their own. */
 export const OpenEndpoints = Symbol('OpenEndpoints');

@@ -9,7 +9,7 @@ import { createRuntime, type BrokerRuntime } from '../../src/composition/runtime
 import { loadConfig } from '../../src/config/load-config.js';
 import { createLogger } from '../../src/operations/log.js';
 import { openApiDocument } from '../../src/operations/openapi.js';
-import { PAGE_PATHS } from '../../src/operations/operations.module.js';
+import { PAGE_PATHS } from '../../src/operations/status-page/page-facts.js';
 import { LoginThrottle } from '../../src/peers/login-throttle.js';
 import { HttpErrorCode } from '../../src/serving/answers.js';
 import type { ReceiverSource } from '../../src/serving/authorize-endpoint.js';

@@ -9,6 +9,18 @@ import type {
 import type { ClockReadiness } from '../clock-watch.js';
 import type { PeerActivity, RecentEvent, SeenVersion } from './recent-activity.js';
 
+/** The paths of the status page: for people, and so in no description for programs. */
+export const PAGE_PATHS: readonly string[] = [
+  '/',
+  '/page.css',
+  '/page.js',
+  '/sign-in',
+  '/sign-out',
+  '/confirm',
+  '/act',
+  '/try',
+];
+
 /** How one token is, by what health says of it. */
 export interface TokenStanding {
   readonly name: string;
