@@ -150,7 +150,7 @@ function ringLines({ removedKeyIds, oldKeyIds, keptBy }: RekeyReport): readonly 
       ? []
       : [`Removed from the key file: ${removedKeyIds.join(', ')}. Running processes follow.`];
   if (oldKeyIds.length === 0) return removed;
-  const place = keptBy === 'key file' ? 'the key file' : 'BROKER_MASTER_KEY, or the key file,';
+  const place = keptBy === 'key file' ? 'the key file' : 'BROKER_MASTER_KEY or the key file';
   return [
     ...removed,
     `Still in ${place}: ${oldKeyIds.join(', ')}. Remove what no other store needs, for every process.`,
@@ -194,7 +194,7 @@ export async function backupCommand(
   const { output } = context;
   const { keys } = await storeOf(context);
   // Before the store is copied. It is looked at once more when the copy gets its name.
-  if (!force) await requireNoFile(file);
+  if (!force) await requireNoFile(file, 'Name another one, or replace it with --force.');
   const made = await backupStore({ ...keys, file, replaces: force });
   const { wrappedKey } = made.identity;
   const key =

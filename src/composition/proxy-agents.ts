@@ -330,7 +330,7 @@ export function refusalOf(
           ? `${subjectOf(proxy)} wants a login (status ${status})`
           : `${subjectOf(proxy)} does not accept the user and password of HTTPS_PROXY (status ${status})`,
       advice: isBasic
-        ? 'Set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT, with %40 for "@" in the password.'
+        ? 'Set HTTPS_PROXY to USER:PASSWORD@HOST:PORT, with %40 for "@" in the password.'
         : 'It offers no Basic login, and no other is supported: let it admit this machine by its address, or run a proxy in between that logs in.',
     });
   }

@@ -31,8 +31,11 @@ export async function writeSecretFile(path: string, content: string): Promise<vo
   }
 }
 
-/** @throws {BrokerError} `FILE_EXISTS` when the path exists already. */
-export async function requireNoFile(path: string): Promise<void> {
+/**
+ * @param advice what to do, when the path exists already.
+ * @throws {BrokerError} `FILE_EXISTS` when it does.
+ */
+export async function requireNoFile(path: string, advice?: string): Promise<void> {
   let exists = true;
   try {
     // Not opened: a pipe would wait for a writer, and a link may lead nowhere.
@@ -40,7 +43,7 @@ export async function requireNoFile(path: string): Promise<void> {
   } catch (error) {
     exists = codeOf(error) !== 'ENOENT';
   }
-  if (exists) throw fileExists(path);
+  if (exists) throw fileExists(path, advice);
 }
 
 /** A text from a person or a program. */
@@ -132,11 +135,11 @@ async function allOf(
   return Buffer.concat(chunks);
 }
 
-function fileExists(path: string): BrokerError {
+function fileExists(path: string, advice = 'Name another one, or move it away.'): BrokerError {
   return new BrokerError(
     'FILE_EXISTS',
     'rejected',
-    `The file ${path} exists already and was left as it is. Name another one, or move it away.`,
+    `The file ${path} exists already and was left as it is. ${advice}`,
   );
 }
 

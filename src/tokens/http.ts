@@ -136,7 +136,8 @@ const TLS_MEANINGS: readonly TlsMeaning[] = [
     why: 'the authority of its certificate is not known here',
     advice:
       'If the certificate is of a public authority, the server leaves out the intermediate certificates: configure it to ' +
-      'send them. For a private authority, point NODE_EXTRA_CA_CERTS to its certificate, a PEM file.',
+      'send them. For a private authority, point NODE_EXTRA_CA_CERTS to its certificate, a PEM file; in a broker BROKER_CA_FILE ' +
+      'does as well.',
   },
   {
     codes:
@@ -144,7 +145,7 @@ const TLS_MEANINGS: readonly TlsMeaning[] = [
     why: 'its certificate is of an authority that is not trusted here',
     advice:
       'For a private certificate authority, or a proxy that inspects TLS, point NODE_EXTRA_CA_CERTS to the certificate of the ' +
-      'authority, a PEM file.',
+      'authority, a PEM file; in a broker BROKER_CA_FILE does as well.',
   },
   {
     codes:

@@ -18,6 +18,7 @@ import { createOAuthProvider } from '../../src/provider/oauth-provider.js';
 import type { TokenProvider } from '../../src/provider/token-provider.js';
 import { createAwsStore } from '../../src/secrets/aws/aws-store.js';
 import { BrokerError } from '../../src/tokens/errors.js';
+import { redactText } from '../../src/tokens/redaction.js';
 import { systemClock } from '../../src/tokens/time.js';
 import { createRemoteKeySet } from '../../src/verification/index.js';
 import {
@@ -403,8 +404,10 @@ describe('a proxy', () => {
     const one = await providerOf(configOf({ HTTPS_PROXY: proxy.url }));
     const error = await failureOf(one.mint(settings, credentials));
     expect(error.message).toMatch(
-      /wants a login \(status 407\)\. Set HTTPS_PROXY to http:\/\/USER:PASSWORD@HOST:PORT/,
+      /wants a login \(status 407\)\. Set HTTPS_PROXY to USER:PASSWORD@HOST:PORT/,
     );
+    // Health, log and status page show the advice as it is.
+    expect(redactText(error.message)).toBe(error.message);
   });
 
   test('with a wrong password too', async () => {

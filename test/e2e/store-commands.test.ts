@@ -184,7 +184,7 @@ describe('a backup', () => {
     expect(made.stdout).toMatch(/master key [0-9a-f]{8} alone, which is NOT in it/);
     expect(await run(['store', 'backup', file])).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining('FILE_EXISTS'),
+      stderr: expect.stringMatching(/replace it with --force\.\s+\(FILE_EXISTS/),
     });
     expect(await run(['store', 'backup', file, '--force'])).toMatchObject({ code: 0 });
     expect(await run(['store', 'check', file])).toMatchObject({

@@ -166,8 +166,8 @@ function tokenCard(card: TokenCard, now: number, viewer: Viewer | undefined): Ht
     }
     <dl class="facts">
       <div>
-        <dt>Next slot</dt>
-        <dd>${nextSlot(card, now)}</dd>
+        <dt>Next rotation</dt>
+        <dd>${nextRotation(card, now)}</dd>
       </div>
       <div>
         <dt>Provider</dt>
@@ -219,7 +219,7 @@ function tokenCard(card: TokenCard, now: number, viewer: Viewer | undefined): Ht
   </article>`;
 }
 
-function nextSlot({ details, standing }: TokenCard, now: number): Html {
+function nextRotation({ details, standing }: TokenCard, now: number): Html {
   const { rotatedBy, isScheduled } = details;
   if (rotatedBy === 'primary-region') return html`in the primary Region`;
   if (!isScheduled) return html`not by this process`;

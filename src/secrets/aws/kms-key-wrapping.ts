@@ -197,7 +197,7 @@ const FAILURES: Partial<Record<AwsFailure, Meaning>> = {
   tls: {
     code: 'STORE_UNAVAILABLE',
     kind: 'misconfigured',
-    text: "the endpoint's certificate is not trusted. If a proxy inspects TLS, name its certificate authority in NODE_EXTRA_CA_CERTS; check the endpoint's host name.",
+    text: "the endpoint's certificate is not trusted. If a proxy inspects TLS, name its certificate authority in BROKER_CA_FILE or NODE_EXTRA_CA_CERTS; check the endpoint's host name.",
   },
 };
 

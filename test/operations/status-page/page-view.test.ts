@@ -60,6 +60,12 @@ function pageWith(text: string): string {
 }
 
 describe('the page', () => {
+  test('calls what comes next a rotation, since it may be another attempt before the next slot', () => {
+    const failing = { ok: false, next: new Date(NOW + 2_000).toISOString(), code: 'CODE' };
+    const page = pageOf(factsOf({ tokens: [standingOf({ rotation: failing })] }));
+    expect(page).toMatch(/<dt>Next rotation<\/dt>\s*<dd>in 2 s\b/);
+  });
+
   test('has the same elements and attributes, whatever texts come from outside', () => {
     const shapeOf = (page: string): readonly string[] =>
       [...page.matchAll(/<[^>]*>/g)].map(([tag]) =>
