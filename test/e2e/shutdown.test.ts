@@ -264,7 +264,7 @@ describe('a rolling restart behind a load balancer', () => {
         const outcome = await balancer.get().then(String, String);
         statuses.set(outcome, (statuses.get(outcome) ?? 0) + 1);
         // Without a pause the load would take the processor that the next replica needs to start.
-        await new Promise((go) => setTimeout(go, 15));
+        await new Promise((go) => setTimeout(go, 50));
       }
     });
     for (const replica of replicas) {

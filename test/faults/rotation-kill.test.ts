@@ -13,6 +13,7 @@ import {
   withCoreOf,
 } from '../support/rotation-scene.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
+import { killPoints } from './kill-points.js';
 
 const newFolder = temporaryFolders('rotation-kill');
 
@@ -77,10 +78,12 @@ describe('a rotation that is killed before or after any call of the store or the
       expect(minted).toBeGreaterThan(0);
       expect(points.filter((point) => point === 'after provider.mint')).toHaveLength(1);
 
-      for (const [index, point] of points.entries()) {
+      for (const place of killPoints(points.length)) {
+        const index = place - 1;
+        const point = points[index];
         const env = await copyOf(`killed-${index}`);
         const mintedBefore = provider.mintCount;
-        const killed = await rotateElsewhere(env, slotStart, index + 1);
+        const killed = await rotateElsewhere(env, slotStart, place);
         expect(killed.exit).toEqual({ code: null, signal: 'SIGKILL' });
         expect(killed.points).toEqual(points.slice(0, index + 1));
 

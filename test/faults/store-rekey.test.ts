@@ -18,6 +18,7 @@ import { systemClock } from '../../src/tokens/time.js';
 import { collectGarbageUntil } from '../support/collect-garbage.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
 import { program } from './embedded-child.js';
+import { killPoints } from './kill-points.js';
 
 const newFolder = temporaryFolders('store-rekey');
 const SECRET = 'service-token';
@@ -104,7 +105,7 @@ describe('an exchange that is killed before any of its writes', () => {
     const { writes } = outcomeOf(run('rekey', { dataDir: rehearsal }));
     expect(writes).toBeGreaterThan(20);
     let kept = 0;
-    for (let victim = 1; victim <= writes; victim += 1) {
+    for (const victim of killPoints(writes)) {
       const dataDir = join(parent, String(victim));
       await cp(whole.dataDir, dataDir, { recursive: true });
       expect(run('rekey', { dataDir }, victim).signal).toBe('SIGKILL');
@@ -131,8 +132,8 @@ describe('an exchange that is killed before any of its writes', () => {
       const bytes = await readFile(join(dataDir, 'secrets.db'));
       for (const wrapped of old) expect(bytes.includes(wrapped)).toBe(false);
     }
-    expect(kept).toBeGreaterThan(10);
-    expect(kept).toBeLessThan(writes);
+    expect(kept).toBeGreaterThan(0);
+    expect(kept).toBeLessThan(killPoints(writes).length);
   });
 
   test('with a ring of the environment: the same, and the ring stays as it is', async () => {
@@ -147,7 +148,7 @@ describe('an exchange that is killed before any of its writes', () => {
       masterKey: Buffer.from(fresh, 'base64'),
       olderMasterKeys: [Buffer.from(whole.key, 'base64')],
     };
-    for (let victim = 1; victim <= writes; victim += 1) {
+    for (const victim of killPoints(writes)) {
       const dataDir = join(parent, String(victim));
       await cp(whole.dataDir, dataDir, { recursive: true });
       expect(run('rekey', { ...options, dataDir }, victim).signal).toBe('SIGKILL');
@@ -262,7 +263,7 @@ describe('killed before any of its writes', () => {
     const { dataDir } = await folderWithStore();
     const parent = await newFolder();
     const { writes } = outcomeOf(run('backup', { dataDir, file: join(parent, 'first') }));
-    for (let victim = 1; victim <= writes; victim += 1) {
+    for (const victim of killPoints(writes)) {
       const file = join(parent, `backup-${victim}`);
       expect(run('backup', { dataDir, file }, victim).signal).toBe('SIGKILL');
       if (existsSync(file)) {
@@ -292,7 +293,7 @@ describe('killed before any of its writes', () => {
     await cp(whole.dataDir, rehearsal, { recursive: true });
     const { writes } = outcomeOf(run('restore', { ...options, dataDir: rehearsal }));
     const states = new Set<number>();
-    for (let victim = 1; victim <= writes; victim += 1) {
+    for (const victim of killPoints(writes)) {
       const dataDir = join(parent, String(victim));
       await cp(whole.dataDir, dataDir, { recursive: true });
       expect(run('restore', { ...options, dataDir }, victim).signal).toBe('SIGKILL');
@@ -315,7 +316,7 @@ describe('killed before any of its writes', () => {
     const backupKeys = [Buffer.from(whole.key, 'base64')];
     const rehearsal = join(parent, '0');
     const { writes } = outcomeOf(run('restore', { ...options, dataDir: rehearsal }));
-    for (let victim = 1; victim <= writes; victim += 1) {
+    for (const victim of killPoints(writes)) {
       const dataDir = join(parent, String(victim));
       expect(run('restore', { ...options, dataDir }, victim).signal).toBe('SIGKILL');
       await restoreStore({ file, backupKeys, dataDir });

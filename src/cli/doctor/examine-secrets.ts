@@ -68,7 +68,8 @@ export interface ExaminedStore extends Pick<Core, 'close'> {
  */
 export async function examineStore(config: BrokerConfig): Promise<Examined<ExaminedStore>> {
   const clock = systemClock;
-  const identity = config.secrets.store === 'aws' ? await examineIdentity(config, clock) : undefined;
+  const identity =
+    config.secrets.store === 'aws' ? await examineIdentity(config, clock) : undefined;
   if (identity?.state === 'failed') return identity;
   const clockWatch = new ClockWatch(
     Math.min(...config.tokens.map(({ verification }) => verification.clockSkewSeconds)) * 1000,
