@@ -20,7 +20,7 @@ import {
   type BackupKeys,
   type CheckedStore,
 } from '../secrets/embedded/store-backup.js';
-import type { MasterKeyOptions } from '../secrets/embedded/store-keys.js';
+import { shownKeyId, type MasterKeyOptions } from '../secrets/embedded/store-keys.js';
 import { restoreStore, type RestoreReport } from '../secrets/embedded/store-restore.js';
 import { BrokerError } from '../tokens/errors.js';
 import { readConfig, type CommandContext } from './command.js';
@@ -79,7 +79,10 @@ function statusLines(status: KeyStatus, paint: Paint): readonly string[] {
   const { keyId, keptBy, kmsKeyId, dataKeys } = status;
   const advice = adviseOnKeys(status);
   const entries: readonly (Entry | undefined)[] = [
-    ['Master key', `${keyId}, ${KEEPERS[keptBy]}${kmsKeyId === undefined ? '' : `: ${kmsKeyId}`}`],
+    [
+      'Master key',
+      `${keyId}, ${KEEPERS[keptBy]}${kmsKeyId === undefined ? '' : `: ${shownKeyId(kmsKeyId)}`}`,
+    ],
     ['Data keys', `${dataKeys}, all of them under it`],
     advice && ['To do', `${paint('warning', advice.found)} ${advice.action}`],
   ];
@@ -200,7 +203,7 @@ export async function backupCommand(
   const key =
     wrappedKey === undefined
       ? `It opens with the master key ${made.keyId} alone, which is NOT in it: keep that key elsewhere. Without it the backup is worthless.`
-      : `It opens by the KMS key ${wrappedKey.keyId} alone: as long as that key exists, and may be used.`;
+      : `It opens by the KMS key ${shownKeyId(wrappedKey.keyId)} alone: as long as that key exists, and may be used.`;
   show(output, checkJson(made), [
     `${output.paint('good', 'Written and checked')}: ${made.file} (mode 0600), ${contentsText(asContents(made))}.`,
     output.paint('warning', key),
@@ -271,7 +274,7 @@ export function restoreWarnings(
       : []),
     ...(peers
       ? [
-          'The peers are those of the backup: who was added since is unknown, and who was removed since is let in. See "service-token-broker peers list".',
+          'The peers are those of the backup: who was added since is unknown, and who was removed or disabled since is let in. See "service-token-broker peers list".',
         ]
       : []),
   ];

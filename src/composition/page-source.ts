@@ -204,7 +204,8 @@ function providersOf({ each, activity }: PageParts): readonly ProviderFacts[] {
 export function createPageActions({
   core,
   serving,
-}: Pick<PageParts, 'core' | 'serving'>): PageActions {
+  identities,
+}: Pick<PageParts, 'core' | 'serving' | 'identities'>): PageActions {
   const { store, clock, tokens, config } = core;
   return {
     rotate: (peer, token, request) => serving.rotate.rotateNow(peer, token, request),
@@ -218,6 +219,8 @@ export function createPageActions({
       // The next login waits for the new list; if it cannot be read, the observer of its reads says so.
       serving.peerDirectory.invalidate();
       serving.peerDirectory.refresh();
+      const isEnabledInFile = identities().peers.some((peer) => peer.id === id && peer.enabled);
+      return { isEnabledInFile };
     },
   };
 }

@@ -291,7 +291,7 @@ export async function createRuntime(
     }),
     hosts: config.http.pageHosts,
     login: serving.login,
-    actions: createPageActions({ core, serving }),
+    actions: createPageActions({ core, serving, identities: () => identities }),
     observer,
     clock: core.clock,
     development,

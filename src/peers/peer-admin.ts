@@ -18,9 +18,9 @@ import {
   withEnabled,
   withGrants,
   withNewSecret,
-  withEntryOf,
   withoutPeer,
   withPeer,
+  withSecretsOf,
   type MalformedPeer,
   type PeerGrants,
   type PeersSecret,
@@ -239,7 +239,7 @@ export async function rotatePeerSecret(
       await edit(
         holder,
         // Only while the secret is the one that was made here: somebody may have rotated again.
-        (peers) => ({ peers: has(peers, secret) ? withEntryOf(peers, before, id) : peers }),
+        (peers) => ({ peers: has(peers, secret) ? withSecretsOf(peers, before, id) : peers }),
         (peers) => !has(peers, secret),
       );
     },

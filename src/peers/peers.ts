@@ -405,12 +405,16 @@ export function withNewSecret(
   return { peers: withEntries(peers, entries), secret };
 }
 
-/** The list with one entry as another list has it. */
-export function withEntryOf(peers: PeersSecret, other: PeersSecret, id: string): PeersSecret {
-  const wanted = entriesOf(other).find(([name]) => name === id);
+/** The list with a peer's secrets as another list has them. What it may do stays: it may have been disabled since. */
+export function withSecretsOf(peers: PeersSecret, other: PeersSecret, id: string): PeersSecret {
+  const wanted = entriesOf(other).find(([name]) => name === id)?.[1];
   return withEntries(
     peers,
-    entriesOf(peers).map((entry) => (entry[0] === id && wanted !== undefined ? wanted : entry)),
+    entriesOf(peers).map(([name, entry]): [string, unknown] => {
+      if (name !== id || !isJsonObject(wanted) || !isJsonObject(entry)) return [name, entry];
+      const { enabled, roles, tokens } = entry;
+      return [name, { ...wanted, enabled, roles, ...(tokens !== undefined && { tokens }) }];
+    }),
   );
 }
 

@@ -1,6 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { addPeer, listPeers, rotatePeerSecret } from '../../src/peers/peer-admin.js';
+import {
+  addPeer,
+  grantPeer,
+  listPeers,
+  rotatePeerSecret,
+  setPeerEnabled,
+} from '../../src/peers/peer-admin.js';
 import { authenticate } from '../../src/peers/peer-credentials.js';
 import {
   hashPeerSecret,
@@ -206,6 +212,19 @@ describe('rotatePeerSecret', () => {
     expect((await listPeers(admin)).peers.map(({ id }) => id)).toEqual([billing.id, 'orders']);
     await rotated.undo();
     expect(await works(secret)).toBe(true);
+  });
+
+  test('undone, it lets nobody in who was disabled meanwhile, and gives no role back', async () => {
+    const { admin, works } = await setUp();
+    await grantPeer(admin, 'orders', { roles: ['token', 'admin'], tokens: ['default', 'ledger'] });
+    const rotated = await rotatePeerSecret(admin, 'orders', HOUR);
+    await grantPeer(admin, 'orders', { roles: ['token'], tokens: ['ledger'] });
+    await setPeerEnabled(admin, 'orders', false);
+    await rotated.undo();
+    expect(await works(rotated.secret)).toBe(false);
+    expect((await listPeers(admin)).peers).toMatchObject([
+      { id: 'orders', enabled: false, roles: ['token'], tokens: ['ledger'] },
+    ]);
   });
 
   test('the answer to a write is lost: there is one rotation, and its secret is shown', async () => {

@@ -18,7 +18,8 @@ export interface PageActions {
   repair(
     token: string,
   ): Promise<{ readonly cleared: string | undefined; readonly reason: string } | undefined>;
-  setPeerEnabled(id: string, enabled: boolean): Promise<void>;
+  /** Of the list. The configuration file may have a peer of the same id, which logs in by other means and stays as it is. */
+  setPeerEnabled(id: string, enabled: boolean): Promise<{ readonly isEnabledInFile: boolean }>;
 }
 
 /** Does what was asked for, and reports it to the observer. @returns how it went, for the next page. */
@@ -57,13 +58,17 @@ export async function performAction(
     }
     if (name === peer.id) return bad('Not disabled.', 'You are signed in as this peer.');
     const enabled = kind === 'enable';
-    await actions.setPeerEnabled(name, enabled);
+    const { isEnabledInFile } = await actions.setPeerEnabled(name, enabled);
     decide(
       observer,
       peer,
       { outcome: enabled ? 'peer_enabled' : 'peer_disabled', subject: name },
       request,
     );
+    if (!enabled && isEnabledInFile) {
+      const words = `${name} is refused with its secret from now on, but the configuration file has a peer of the same id, which is let in by its identity as before: set enabled: false there, too.`;
+      return bad('Disabled in the list alone.', words);
+    }
     return {
       tone: 'good',
       title: enabled ? 'Enabled.' : 'Disabled.',

@@ -46,6 +46,15 @@ export function isLoopbackName(host: string | undefined): boolean {
   return isLoopbackHost(name) || name.endsWith('.localhost');
 }
 
+/** What proxies on this machine add, each its own. `x-forwarded-*` besides. */
+const FORWARDING =
+  /^(?:forwarded|via|x-forwarded-.+|x-real-ip|x-client-ip|x-original-.+|true-client-ip|cf-.+|fly-.+)$/;
+
+/** Whether somebody passes the request on: who asked then sits elsewhere. Pure. */
+export function isForwarded({ headers }: Pick<EndpointRequest, 'headers'>): boolean {
+  return Object.keys(headers).some((name) => FORWARDING.test(name));
+}
+
 function hostOf(host: string | undefined): URL | undefined {
   if (host === undefined || host === '' || /[/?#@\\\s]/.test(host)) return undefined;
   return parseUrl(`http://${host}`);
@@ -63,7 +72,8 @@ export function isOwnForm({ headers }: Pick<EndpointRequest, 'headers'>): boolea
   if (origin === undefined) return site === 'same-origin';
   const [host = ''] = headers['host'] ?? [];
   const from = parseUrl(origin);
-  if (from === undefined || from.origin !== origin) return false;
+  if (from === undefined || from.origin !== origin || !/^https?:$/.test(from.protocol))
+    return false;
   // Both by the same scheme, so that its default port is left out of both.
   return parseUrl(`${from.protocol}//${host}`)?.host === from.host && hostOf(host) !== undefined;
 }

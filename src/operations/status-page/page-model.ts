@@ -276,7 +276,9 @@ function findProblems(facts: ProcessFacts): readonly Problem[] {
     add('certificate', 'bad', 'The TLS certificate has expired', certificate);
   }
   if (configFile?.isValid === false) {
-    const reason = `${configFile.path} was changed and has mistakes: what it said before stays in effect, and a restart would fail. The log names the mistakes.`;
+    // Without its path: whoever has not signed in sees this.
+    const reason =
+      'It was changed and has mistakes: what it said before stays in effect, and a restart would fail. The log names the file and the mistakes.';
     add('configFile', 'warning', 'The configuration file has mistakes', { reason });
   }
   if (audit.dropped > 0) {

@@ -24,7 +24,14 @@ import { noteUpdate } from '../request-log.js';
 import type { Html } from './html.js';
 import { PAGE_SCRIPT, PAGE_STYLE } from './page-assets.js';
 import type { PageSource, ProcessFacts } from './page-facts.js';
-import { FormTokens, isLoopbackName, isOwnForm, isOwnHost, PAGE_HEADERS } from './page-guard.js';
+import {
+  FormTokens,
+  isForwarded,
+  isLoopbackName,
+  isOwnForm,
+  isOwnHost,
+  PAGE_HEADERS,
+} from './page-guard.js';
 import { createStatusModel, type StatusView } from './page-model.js';
 import {
   actionOf,
@@ -140,14 +147,16 @@ export class StatusPage implements Endpoint {
   }
 
   /** In dev mode, whoever sits at this machine: never what a proxy passes on. */
-  #developer({ headers, remoteAddress }: EndpointRequest): LoggedInPeer | undefined {
+  #developer(request: EndpointRequest): LoggedInPeer | undefined {
     const { development } = this.#options;
+    const { headers, remoteAddress, source } = request;
     if (development === undefined || !isLoopbackAddress(remoteAddress)) return undefined;
-    const isForwarded = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'via'].some(
-      (name) => headers[name] !== undefined,
-    );
+    // No browser speaks HTTP/1.0: proxies do that add no header at all, as nginx where it is told nothing else.
+    const isOld =
+      source instanceof IncomingMessage &&
+      source.httpVersionMajor * 10 + source.httpVersionMinor < 11;
     const isHere = isLoopbackName(headers['host']?.[0]);
-    return isHere && !isForwarded ? development.viewer : undefined;
+    return isHere && !isOld && !isForwarded(request) ? development.viewer : undefined;
   }
 
   #viewer(peer: LoggedInPeer | undefined): Viewer | undefined {
@@ -318,10 +327,16 @@ async function bodyOf({ body, source }: EndpointRequest): Promise<unknown> {
   if (!(source instanceof IncomingMessage) || source.readableEnded) return {};
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of source as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > MOST_FORM_BYTES) return undefined;
-    chunks.push(chunk);
+  try {
+    for await (const chunk of source as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > MOST_FORM_BYTES) return undefined;
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    // Who sent half a form and left is no failure of this process: half a form is none.
+    if (source.complete) throw error;
+    return {};
   }
   const fields: Record<string, string | string[]> = Object.create(null) as Record<string, string>;
   for (const [name, value] of new URLSearchParams(Buffer.concat(chunks).toString('utf8'))) {

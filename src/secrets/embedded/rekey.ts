@@ -209,7 +209,7 @@ export function rewrapAll(
   const damaged: string[] = [];
   for (const { secretId, revision, labels, code } of labelledSecrets(sql)) {
     if (!sameCode(from.labelCode(secretId, revision, labels), code)) {
-      damaged.push(`the labels of the secret "${secretId}"`);
+      damaged.push(labelsInWords(secretId));
       continue;
     }
     const anew = to.labelCode(secretId, revision, labels);
@@ -227,13 +227,28 @@ export function rewrapAll(
       to,
     );
     if (wrappedKey === undefined) {
-      damaged.push(`the version ${versionId} of the secret "${secretId}"`);
+      damaged.push(versionInWords(secretId, versionId));
       continue;
     }
     sql.run('UPDATE version SET wrapped_key = ? WHERE rowid = ?', wrappedKey, Number(row['place']));
     dataKeys += 1;
   }
   return { dataKeys, damaged };
+}
+
+/** The labels of a secret, for messages. */
+export function labelsInWords(secretId: string): string {
+  return `the labels of the secret "${shownId(secretId)}"`;
+}
+
+/** A version, for messages. */
+export function versionInWords(secretId: string, versionId: string): string {
+  return `the version ${shownId(versionId)} of the secret "${shownId(secretId)}"`;
+}
+
+/** An id as it is in the file. One that no store takes is not repeated: a terminal may obey what is in it. */
+function shownId(id: string): string {
+  return /^[\w/+=.@-]{1,512}$/.test(id) ? id : '(not an id)';
 }
 
 /** Every secret with its labels, and the code that authenticates them. */

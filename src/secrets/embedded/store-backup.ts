@@ -5,7 +5,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { BrokerError } from '../../tokens/errors.js';
 import { systemClock, type Clock } from '../../tokens/time.js';
-import { isStoreError, SecretStoreError } from '../secret-store.js';
+import { isStoreError, MAX_VALUE_BYTES, SecretStoreError } from '../secret-store.js';
 import { blobOf, Database, textOf, type Sql } from './database.js';
 import {
   errnoOf,
@@ -17,7 +17,7 @@ import {
 } from './data-folder.js';
 import { keyIdOf, sameCode, type Envelope } from './envelope.js';
 import { openStoreFile } from './open-embedded-store.js';
-import { labelledSecrets } from './rekey.js';
+import { labelledSecrets, labelsInWords, versionInWords } from './rekey.js';
 import { envelopeAmong, findEnvelope, shownKeyId, type MasterKeyOptions } from './store-keys.js';
 import { inspectStore, type StoreIdentity } from './store-schema.js';
 
@@ -56,14 +56,14 @@ export function checkStore(sql: Sql, envelope: Envelope): StoreCheck {
         sealedValue: blobOf(value ?? {}, 'sealed_value'),
       },
     );
-    if (opened === undefined) damaged.push(`the version ${versionId} of the secret "${secretId}"`);
+    if (opened === undefined) damaged.push(versionInWords(secretId, versionId));
     opened?.fill(0);
   }
   const secrets = labelledSecrets(sql);
   for (const { secretId, revision, labels, code } of secrets) {
     const isGenuine = sameCode(envelope.labelCode(secretId, revision, labels), code);
     const isWhole = [...labels.values()].every((id) => known.has(JSON.stringify([secretId, id])));
-    if (!isGenuine || !isWhole) damaged.push(`the labels of the secret "${secretId}"`);
+    if (!isGenuine || !isWhole) damaged.push(labelsInWords(secretId));
   }
   const newestAt = Math.max(...versions.map((row) => Number(row['created_at'])));
   return {
@@ -123,6 +123,7 @@ export async function checkBackup(file: string, options: BackupKeys): Promise<Ch
   const database = new Database(readOnly(path), options.clock ?? systemClock);
   try {
     const identity = inspectStore(database, path);
+    refuseOversized(database, path);
     const envelope =
       envelopeAmong(options.backupKeys ?? [], identity) ??
       (await findEnvelope(options, identity).catch((error: unknown) => {
@@ -130,12 +131,34 @@ export async function checkBackup(file: string, options: BackupKeys): Promise<Ch
       }));
     const checked = checkedStore(database, { file: path, identity, envelope });
     if (checked.damaged.length === 0) return checked;
-    throw invalidBackup(path, `${checked.damaged.join(', ')} failed authentication`);
+    throw invalidBackup(path, `${inWords(checked.damaged)} failed authentication`);
   } catch (error) {
     throw backupErrorOf(error, path);
   } finally {
     database.close();
   }
+}
+
+/** The most that is named in one message. */
+const MOST_NAMED = 20;
+
+/** What failed, for one message. Pure. */
+function inWords(damaged: readonly string[]): string {
+  const more = damaged.length - MOST_NAMED;
+  return `${damaged.slice(0, MOST_NAMED).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
+/** More than a value, its seal or an id has: whoever made the backup wants it to be read into memory. */
+const MOST_BYTES = 2 * MAX_VALUE_BYTES;
+
+/** Looks at the lengths alone. */
+function refuseOversized(sql: Sql, path: string): void {
+  const oversized = ['secret', 'version', 'label'].some((table) => {
+    const columns = sql.rows(`SELECT name FROM pragma_table_info('${table}')`);
+    const lengths = columns.map((row) => `octet_length(${String(row['name'])})`).join(' + ');
+    return sql.rows(`SELECT 1 FROM ${table} WHERE ${lengths} > ? LIMIT 1`, MOST_BYTES).length > 0;
+  });
+  if (oversized) throw invalidBackup(path, 'something in it is larger than any secret is');
 }
 
 /** A name for SQLite that opens the file without writing it, or a log beside it. */

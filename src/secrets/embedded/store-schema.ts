@@ -126,7 +126,10 @@ export function inspectStore(sql: Sql, file: string): StoreIdentity {
 
 /** The identity of a store that was inspected before; the master key may have changed since. */
 export function identityOf(sql: Sql, file: string): StoreIdentity {
-  const row = sql.rows('SELECT store_id, key_check FROM store')[0];
+  // Lengths first: what somebody has made huge is not read into memory.
+  const row = sql.rows(
+    'SELECT store_id, key_check FROM store WHERE length(store_id) + length(key_check) < 1000',
+  )[0];
   if (!Buffer.isBuffer(row?.['store_id']) || !Buffer.isBuffer(row['key_check'])) {
     throw new SecretStoreError(
       'STORE_TAMPERED',
@@ -136,7 +139,7 @@ export function identityOf(sql: Sql, file: string): StoreIdentity {
   const identity = { storeId: row['store_id'], keyCheck: row['key_check'] };
   if (Number(pragma(sql, 'user_version')) < 2) return identity;
   const wrapped = sql.rows(
-    'SELECT CAST(key_id AS BLOB) AS key_id, wrapped FROM wrapped_master_key',
+    'SELECT CAST(key_id AS BLOB) AS key_id, wrapped FROM wrapped_master_key WHERE octet_length(key_id) + length(wrapped) < 10000',
   )[0];
   if (wrapped === undefined) {
     throw new SecretStoreError(

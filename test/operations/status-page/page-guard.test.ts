@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import {
   FormTokens,
+  isForwarded,
   isLoopbackName,
   isOwnForm,
   isOwnHost,
@@ -65,6 +66,27 @@ describe('the host', () => {
   });
 });
 
+test.each([
+  ['forwarded', true],
+  ['via', true],
+  ['x-forwarded-for', true],
+  ['x-forwarded-host', true],
+  ['x-forwarded-proto', true],
+  ['x-forwarded-port', true],
+  ['x-real-ip', true],
+  ['x-client-ip', true],
+  ['x-original-host', true],
+  ['true-client-ip', true],
+  ['cf-connecting-ip', true],
+  ['fly-client-ip', true],
+  ['accept', false],
+  ['x-requested-with', false],
+  ['sec-fetch-site', false],
+])('a request with %s is passed on: %s', (name, expected) => {
+  const headers = { host: ['localhost'], [name]: ['203.0.113.7'] };
+  expect(isForwarded({ headers })).toBe(expected);
+});
+
 describe('a form', () => {
   const HOST = { host: ['localhost:8081'] };
   const ORIGIN = { ...HOST, origin: ['http://localhost:8081'] };
@@ -90,6 +112,7 @@ describe('a form', () => {
     ['with a path in its origin', { ...HOST, origin: ['http://localhost:8081/'] }, false],
     ['with a user in its origin', { ...HOST, origin: ['http://a@localhost:8081'] }, false],
     ['without a host', { origin: ['http://localhost:8081'] }, false],
+    ['of an origin that shows no pages', { ...HOST, origin: ['ftp://localhost:8081'] }, false],
     ['with an empty origin', { ...HOST, origin: [''] }, false],
   ])('%s: %j: %s', (_what, headers, isOwn) => {
     expect(isOwnForm({ headers })).toBe(isOwn);

@@ -120,6 +120,13 @@ describe('what is wrong', () => {
     expect(problem?.reason).toBe('It is late.');
   });
 
+  test('with the configuration file does not say where that is', () => {
+    const path = '/etc/hidden/broker.yaml';
+    const model = modelOf({ configFile: { path, isValid: false } });
+    expect(model.problems).toMatchObject([{ title: 'The configuration file has mistakes' }]);
+    expect(JSON.stringify(model)).not.toContain('hidden');
+  });
+
   test('hides what looks like a token', () => {
     const secret = 'client_secret=s3cr3t-canary-0123456789';
     const { problems, health } = modelOf({

@@ -54,6 +54,15 @@ async function storeWithBackup(): Promise<Made> {
   return { dataDir, file, versionId };
 }
 
+function changeBackup(file: string, change: (database: Database) => void): void {
+  const database = new Database(file, systemClock);
+  try {
+    change(database);
+  } finally {
+    database.close();
+  }
+}
+
 async function currentOf(dataDir: string, masterKey?: Uint8Array): Promise<string> {
   const store = await openEmbeddedStore({ dataDir, ...(masterKey && { masterKey }) });
   try {
@@ -242,6 +251,55 @@ describe('a file that is no whole backup changes nothing', () => {
       });
     }
     expect(await contents(dataDir)).toEqual(before);
+  });
+
+  test('names nothing that a terminal would obey, and not everything', async () => {
+    const { dataDir, file } = await storeWithBackup();
+    const evil = '\u{1b}]0;title\u{7}\u{1b}[2J\nRestored: all is well\u{202e}';
+    changeBackup(file, (database) => {
+      database.run('PRAGMA foreign_keys = OFF');
+      for (let index = 0; index < 500; index += 1) {
+        database.run(
+          "INSERT INTO secret VALUES (?, 'd', 1, 1, x'00')",
+          index === 0 ? evil : `${evil}${index}`,
+        );
+      }
+      database.run(
+        'INSERT INTO version SELECT ?, ?, created_at, format, wrapped_key, sealed_value FROM version',
+        evil,
+        evil,
+      );
+    });
+    const refused: unknown = await restoreStore({ dataDir, file }).catch((error: unknown) => error);
+    expect(refused).toMatchObject({
+      code: 'BACKUP_INVALID',
+      message: expect.stringMatching(/ and 481 more failed authentication\. /),
+    });
+    // One printable line, of a length that a person reads.
+    expect(String(refused)).toMatch(/^[\u{20}-\u{7e}]{1,3000}$/u);
+  });
+
+  test.each([
+    ['value', 'UPDATE version SET sealed_value = zeroblob(3000000)'],
+    ['data key', 'UPDATE version SET wrapped_key = zeroblob(3000000)'],
+    ['code', 'UPDATE secret SET label_code = zeroblob(3000000)'],
+    ['description', "UPDATE secret SET description = printf('%.*c', 3000000, 'x')"],
+    ['id of a version', "UPDATE label SET version_id = printf('%.*c', 3000000, 'x')"],
+  ])('with a %s larger than any is refused before it is read', async (_what, change) => {
+    const { dataDir, file } = await storeWithBackup();
+    changeBackup(file, (database) => database.run(change));
+    await expect(restoreStore({ dataDir, file })).rejects.toMatchObject({
+      code: 'BACKUP_INVALID',
+      message: expect.stringContaining('larger than any secret'),
+    });
+  });
+
+  test.each(['store_id', 'key_check'])('with a huge %s is refused', async (column) => {
+    const { dataDir, file } = await storeWithBackup();
+    changeBackup(file, (database) =>
+      database.run(`UPDATE store SET ${column} = zeroblob(3000000)`),
+    );
+    await expect(restoreStore({ dataDir, file })).rejects.toMatchObject({ code: 'BACKUP_INVALID' });
   });
 
   test('with any bit changed: refused, or the bit did not matter and all is restored as it was', async () => {
