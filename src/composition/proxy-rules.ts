@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net';
+import { domainToASCII } from 'node:url';
 import type { NetworkConfig } from '../config/broker-config.js';
 import type { ProxyAddress } from '../config/values.js';
 import { isLoopbackHost } from '../tokens/http.js';
@@ -75,7 +76,9 @@ function fits(entry: string, host: string, port: string): boolean {
   const name = bracketed ?? plain ?? '';
   if (only !== port) return false;
   if (isIP(name) !== 0) return isInRange(host, name);
-  const domain = name.replace(/^\*?\./, '').replace(/\.$/, '');
+  const written = name.replace(/^\*?\./, '').replace(/\.$/, '');
+  // As URLs have it: `xn--mller-kva.example` for `müller.example`.
+  const domain = /\P{ASCII}/u.test(written) ? domainToASCII(written) : written;
   return domain !== '' && isIP(host) === 0 && (host === domain || host.endsWith(`.${domain}`));
 }
 
@@ -83,6 +86,8 @@ function isInRange(host: string, address: string, prefix?: number): boolean {
   const version = isIP(address);
   const most = version === 4 ? 32 : 128;
   if (version === 0 || (prefix ?? most) > most) return false;
+  // Node takes IPv4 for the part of IPv6 that stands for it (RFC 4291 §2.5.5.2): `::/0` is not about IPv4.
+  if (version === 6 && isIP(host) === 4 && (prefix ?? most) < 96) return false;
   const range = new BlockList();
   range.addSubnet(address, prefix ?? most, version === 4 ? 'ipv4' : 'ipv6');
   return isIn(range, host);

@@ -2,6 +2,7 @@ import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CallContext } from '../context/call-context.js';
 import { BrokerError } from '../tokens/errors.js';
+import { isObject } from '../tokens/json.js';
 import type { Refusal } from '../verification/bearer-access.js';
 import { refusalBody, refusalHeaders, type RefusalBody } from './access.js';
 import { judgeCall, type CallVerdict } from './call-judgement.js';
@@ -100,10 +101,14 @@ export class HttpGuard {
     requirement: AccessRequirement,
     nameOf: () => string,
   ): CallRefusedError | undefined | Promise<CallRefusedError | undefined> {
-    const verdict = judgeCall(this.#settings, requirement, 'http', [request]);
-    return verdict instanceof Promise
-      ? verdict.then((one) => this.#conclude(request, call, one, nameOf))
-      : this.#conclude(request, call, verdict, nameOf);
+    try {
+      const verdict = judgeCall(this.#settings, requirement, 'http', [request]);
+      return verdict instanceof Promise
+        ? verdict.then((one) => this.#conclude(request, call, one, nameOf)).catch(fail)
+        : this.#conclude(request, call, verdict, nameOf);
+    } catch (error) {
+      return fail(error);
+    }
   }
 
   #conclude(
@@ -124,10 +129,11 @@ export class HttpGuard {
       Object.assign(request, { [this.property]: principal });
       return undefined;
     }
-    // An earlier middleware may have admitted it.
+    // An earlier middleware may have admitted it, or set the property: the error handler must not take it for the caller.
+    const isTaken = this.property in request && verdict.kind === 'refused';
     const wasAdmitted = call.admission?.by === this.#settings;
     call.admission = undefined;
-    if (wasAdmitted) Object.assign(request, { [this.property]: undefined });
+    if (wasAdmitted || isTaken) Object.assign(request, { [this.property]: undefined });
     if (verdict.kind === 'open') {
       call.judgement = 'nobody';
       return undefined;
@@ -137,4 +143,11 @@ export class HttpGuard {
     reportRefusal(this.#settings, { handler: nameOf(), transport: 'http', refusal, error });
     return new CallRefusedError(refusal, refusalHeaders(refusal, this.#settings.options));
   }
+}
+
+/** Express and Fastify take `undefined`, and Express `'route'` and other texts, for leave to go on. @throws always. */
+function fail(error: unknown): never {
+  throw isObject(error)
+    ? error
+    : new TypeError('The verifier failed with something that is not an Error.', { cause: error });
 }

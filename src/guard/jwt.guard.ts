@@ -112,6 +112,12 @@ export class JwtGuard implements CanActivate {
     if (transport === 'ws' || transport === 'rpc') throw new MessageRefusedException(refusal);
     if (transport === 'graphql') throw new GraphqlCallRefusedException(refusal);
     if (transport === 'http') {
+      const { requestProperty: property } = this.#settings.options;
+      const request: unknown = context.getArgByIndex(0);
+      // Another middleware may have set it: a filter must not take it for the caller.
+      if (property !== undefined && isObject(request) && property in request) {
+        Object.assign(request, { [property]: undefined });
+      }
       const response: unknown = context.getArgByIndex(1);
       const headers = refusalHeaders(refusal, this.#settings.options);
       for (const [name, value] of Object.entries(headers)) setHeader(response, name, value);

@@ -99,12 +99,16 @@ export function traced<Result>(
 
 /** Adds attributes to the span that is running, if any. */
 export function annotateSpan(attributes: TraceAttributes): void {
-  activeSpan()?.setAttributes(attributes);
+  notify(() => activeSpan()?.setAttributes(attributes));
 }
 
 /** Whether a span is running and recorded: where no operation of ours runs, the application's own. */
 export function hasSpan(): boolean {
-  return activeSpan()?.isRecording() === true;
+  let isRecorded = false;
+  notify(() => {
+    isRecorded = activeSpan()?.isRecording() === true;
+  });
+  return isRecorded;
 }
 
 /** The headers that pass the running trace on, by the registered propagator; none without one. */
@@ -119,9 +123,25 @@ export function traceHeaders(): Readonly<Record<string, string>> {
 /** Runs something for which other instrumentation makes no spans and adds no headers: ours are there, or none should be. */
 export function withoutSpans<Result>(run: () => Result): Result {
   const { context } = registry() ?? {};
-  return context === undefined
-    ? run()
-    : context.with(context.active().setValue(SUPPRESSED, true), run);
+  if (context === undefined) return run();
+  let outcome: (() => Result) | undefined;
+  const runOnce = (): (() => Result) => (outcome ??= outcomeOf(run));
+  notify(() => {
+    context.with(context.active().setValue(SUPPRESSED, true), runOnce);
+  });
+  return runOnce()();
+}
+
+/** Runs something: what it returns or throws, to be returned or thrown later. */
+function outcomeOf<Result>(run: () => Result): () => Result {
+  try {
+    const result = run();
+    return () => result;
+  } catch (error) {
+    return () => {
+      throw error;
+    };
+  }
 }
 
 /**
@@ -143,57 +163,62 @@ function activeSpan(): Span | undefined {
   return registry()?.context?.active().getValue(SPAN) as Span | undefined;
 }
 
-async function observe<Result>(
+/** Whatever the SDK does, the operation runs once, and its result is its own. */
+function observe<Result>(
   registered: Registry,
   operation: TracedOperation,
   run: (span: TracedSpan) => Promise<Result>,
 ): Promise<Result> {
-  const { span: name, kind = 'internal', attributes = {}, details } = operation;
+  const { span: name, kind = 'internal', attributes, details } = operation;
+  let running: Promise<Result> | undefined;
+  const begin = (span?: Span): Promise<Result> =>
+    (running ??= measure(registered, operation, run, span));
+  notify(() => {
+    const tracer = tracerOf(registered);
+    if (tracer === undefined) return;
+    const options = { kind: KINDS[kind], attributes: { ...attributes, ...details } };
+    const parent = parentOf(registered, operation);
+    const returned: unknown =
+      parent === undefined
+        ? tracer.startActiveSpan(name, options, begin)
+        : tracer.startActiveSpan(name, options, parent, begin);
+    // An SDK may return another promise than the operation's, whose rejection nobody would handle.
+    Promise.resolve(returned).catch(() => undefined);
+  });
+  return begin();
+}
+
+async function measure<Result>(
+  registered: Registry,
+  { metric, attributes, expects }: TracedOperation,
+  run: (span: TracedSpan) => Promise<Result>,
+  span: Span | undefined,
+): Promise<Result> {
   const startedAt = performance.now();
   const measured: Record<string, string | number | boolean | undefined> = { ...attributes };
-  let hasBegun = false;
-  const begin = async (span?: Span): Promise<Result> => {
-    hasBegun = true;
-    const own: TracedSpan = {
-      set: (more) => {
-        for (const [key, value] of Object.entries(more)) {
-          if (value !== undefined) measured[key] = value;
-        }
-        span?.setAttributes(more);
-      },
-      fail: (code) => {
-        own.set({ 'error.type': code });
-        span?.setStatus({ code: ERROR });
-      },
-    };
-    try {
-      return await run(own);
-    } catch (error) {
-      if (operation.expects?.(error) === true)
-        own.set({ 'service_token.outcome': errorCode(error) });
-      else own.fail(errorCode(error));
-      throw error;
-    } finally {
-      const seconds = (performance.now() - startedAt) / 1_000;
-      // A processor or exporter of the application must not break what it watches.
-      notify(() => span?.end());
-      notify(() => histogram(registered, operation.metric)?.record(seconds, measured));
-    }
+  const own: TracedSpan = {
+    set: (more) => {
+      for (const [key, value] of Object.entries(more)) {
+        if (value !== undefined) measured[key] = value;
+      }
+      notify(() => span?.setAttributes(more));
+    },
+    fail: (code) => {
+      own.set({ 'error.type': code });
+      notify(() => span?.setStatus({ code: ERROR }));
+    },
   };
-  const options = { kind: KINDS[kind], attributes: { ...attributes, ...details } };
   try {
-    const tracer = tracerOf(registered);
-    if (tracer === undefined) return await begin();
-    const parent = parentOf(registered, operation);
-    return await (parent === undefined
-      ? tracer.startActiveSpan(name, options, begin)
-      : tracer.startActiveSpan(name, options, parent, begin));
+    return await run(own);
   } catch (error) {
-    if (hasBegun) throw error;
-    notify(() => {
-      throw error;
-    });
-    return begin();
+    if (expects?.(error) === true) own.set({ 'service_token.outcome': errorCode(error) });
+    else own.fail(errorCode(error));
+    throw error;
+  } finally {
+    const seconds = (performance.now() - startedAt) / 1_000;
+    // A processor or exporter of the application must not break what it watches.
+    notify(() => span?.end());
+    notify(() => histogram(registered, metric)?.record(seconds, measured));
   }
 }
 
@@ -219,8 +244,13 @@ const HEADER_GETTER = {
   },
 };
 
-function setHeader(headers: Record<string, string>, name: string, value: string): void {
-  headers[name] = value;
+/** What no header can be would end the request that it is for. */
+const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]{1,64}$/;
+const HEADER_VALUE = /^[\x20-\x7e]{1,8192}$/;
+
+function setHeader(headers: Record<string, string>, name: unknown, value: unknown): void {
+  if (typeof name !== 'string' || typeof value !== 'string') return;
+  if (HEADER_NAME.test(name) && HEADER_VALUE.test(value)) headers[name] = value;
 }
 
 let tracers: { readonly of: TracerProvider; readonly tracer: Tracer } | undefined;

@@ -129,7 +129,9 @@ function readExpectation(expected: unknown): ((value: unknown) => boolean) | str
   const [form, ...others] = Object.keys(expected);
   if (form === undefined || others.length > 0) return FORMS;
   const given = expected[form];
-  const values: unknown = form === 'includes' && isClaimValue(given) ? [given] : given;
+  const list: unknown = form === 'includes' && isClaimValue(given) ? [given] : given;
+  // A copy has `undefined` in place of holes, which "every" passes over, and which a missing claim would meet.
+  const values: unknown = Array.isArray(list) ? [...list] : list;
   if (form !== 'oneOf' && form !== 'includes' && form !== 'includesAny') return FORMS;
   if (!Array.isArray(values) || values.length === 0) return `needs at least one value in "${form}"`;
   if (!values.every(isClaimValue)) return `may have only texts, numbers and booleans in "${form}"`;

@@ -258,14 +258,15 @@ function optionalTexts(
 }
 
 function requireTexts(at: string, value: readonly string[], least: number): readonly string[] {
-  const isTexts =
-    Array.isArray(value) && value.every((text) => typeof text === 'string' && text !== '');
-  if (!isTexts || value.length < least) {
+  // A copy has `undefined` in place of holes, which "every" passes over.
+  const texts: readonly unknown[] | undefined = Array.isArray(value) ? [...value] : undefined;
+  const isTexts = texts?.every((text) => typeof text === 'string' && text !== '') === true;
+  if (!isTexts || texts.length < least) {
     throw new VerifierConfigError(
       `${at} must be a list of ${least === 0 ? '' : 'at least one '}non-empty strings.`,
     );
   }
-  return [...value];
+  return texts as readonly string[];
 }
 
 function requireNumber(name: string, value: number, least: number, most: number): void {

@@ -377,4 +377,17 @@ describe.each(['fastify', 'fastify-4'])('%s', (name) => {
     const response = await call(await listen(app), await issuer.customerToken());
     await expect(response.json()).resolves.toEqual({ user: 'ann' });
   });
+
+  test('a polluted prototype opens no route', async () => {
+    const app = create();
+    await app.register(fastifyGuard, optionsOf());
+    app.get('/', seen);
+    const polluted = Object.prototype as { access?: unknown };
+    polluted.access = 'public';
+    try {
+      expect((await app.inject({ url: '/' })).statusCode).toBe(403);
+    } finally {
+      delete polluted.access;
+    }
+  });
 });

@@ -76,7 +76,10 @@ beforeAll(async () => {
 afterEach(() => app.close());
 
 describe.each(PLATFORMS)('on %s', (platform) => {
-  async function start(options: Partial<JwtGuardModuleOptions>): Promise<string> {
+  async function start(
+    options: Partial<JwtGuardModuleOptions>,
+    prepare: (app: INestApplication) => unknown = () => undefined,
+  ): Promise<string> {
     const { clock, options: trusted } = issuer;
     @Module({
       imports: [JwtGuardModule.forRoot({ clock, issuers: [trusted], ...options })],
@@ -85,6 +88,7 @@ describe.each(PLATFORMS)('on %s', (platform) => {
     })
     class App {}
     app = await createApp(App, platform);
+    prepare(app);
     return listen(app);
   }
 
@@ -104,6 +108,19 @@ describe.each(PLATFORMS)('on %s', (platform) => {
     expect(await get(`${url}/public`, token)).toEqual([200, nobody]);
     expect(await get(`${url}/admin`, token)).toEqual([403, { ...nobody, isThere: false }]);
     expect(await get(`${url}/customer`, 'nonsense')).toEqual([401, { ...nobody, isThere: false }]);
+  });
+
+  test('a refused request has none that others have set', async () => {
+    const url = await start({ requestProperty: 'user' }, (one) =>
+      one.use((request: object, _response: unknown, next: () => void) => {
+        // Fastify gives middleware the request of Node, and filters its own.
+        Object.assign(request, { user: { kind: 'customer', subject: 'of a session' } });
+        next();
+      }),
+    );
+    const nobody = { kind: null, subject: null };
+    const [status, body] = await get(`${url}/customer`, 'nonsense');
+    expect([status, body]).toEqual([401, expect.objectContaining(nobody)]);
   });
 
   test('it is not by default', async () => {

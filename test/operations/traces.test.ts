@@ -401,3 +401,55 @@ describe('a guarded service', () => {
     expect(await telemetry.text()).not.toContain('eyJ');
   });
 });
+
+describe('an SDK that throws wherever it is called', () => {
+  const key = Symbol.for('opentelemetry.js.api.1');
+  const holder = globalThis as Record<symbol, unknown>;
+  afterEach(() => {
+    delete holder[key];
+  });
+
+  test('changes no answer, and nothing that is observed', async () => {
+    const broken = (): never => {
+      throw new Error('broken');
+    };
+    const span = { setAttributes: broken, setStatus: broken, end: broken, isRecording: broken };
+    holder[key] = {
+      trace: {
+        getTracer: () => ({
+          startActiveSpan: (...args: unknown[]) =>
+            (args.at(-1) as (one: object) => Promise<void>)(span).finally(broken),
+        }),
+      },
+      metrics: { getMeter: broken },
+      propagation: { inject: broken, extract: broken },
+      context: { active: () => ({ getValue: () => span, setValue: broken }), with: broken },
+    };
+    const seen: string[] = [];
+    const observer = traceServing({ loggedIn: (peer) => void seen.push(peer) });
+    const server = createServer(
+      traceRequests((_request, response) => {
+        observer.loggedIn?.('orders', undefined);
+        response.writeHead(503).end('as ever');
+      }, 'http'),
+    ).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const rejections: unknown[] = [];
+    const note = (reason: unknown): void => void rejections.push(reason);
+    process.on('unhandledRejection', note);
+    try {
+      const response = await fetch(`http://127.0.0.1:${port}/v1/token`, {
+        headers: { traceparent: TRACEPARENT, baggage: 'a=b' },
+      });
+      expect([response.status, await response.text()]).toEqual([503, 'as ever']);
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+      await new Promise(setImmediate);
+    } finally {
+      process.off('unhandledRejection', note);
+    }
+    expect({ seen, rejections }).toEqual({ seen: ['orders'], rejections: [] });
+  });
+});

@@ -208,3 +208,102 @@ describe('a processor of the application that is broken', () => {
     await expect(traced(OUTER, () => Promise.reject(failure))).rejects.toBe(failure);
   });
 });
+
+describe('an SDK that is broken through and through', () => {
+  const key = Symbol.for('opentelemetry.js.api.1');
+  const holder = globalThis as Record<symbol, unknown>;
+  const broken = (): never => {
+    throw new Error('broken');
+  };
+  const BROKEN_SPAN = {
+    setAttributes: broken,
+    setStatus: broken,
+    end: broken,
+    isRecording: broken,
+  };
+  type Begin = (span?: unknown) => Promise<unknown>;
+  const tracing = (enter: (begin: Begin) => unknown): object => ({
+    trace: {
+      getTracer: () => ({ startActiveSpan: (...args: unknown[]) => enter(args.at(-1) as Begin) }),
+    },
+    metrics: { getMeter: broken },
+    propagation: { inject: broken, extract: broken },
+    context: { active: () => ({ getValue: () => BROKEN_SPAN, setValue: broken }), with: broken },
+  });
+  const warnings: Error[] = [];
+  const collect = (warning: Error): void => void warnings.push(warning);
+  const rejections: unknown[] = [];
+  const note = (reason: unknown): void => void rejections.push(reason);
+  beforeEach(() => {
+    process.on('warning', collect);
+    process.on('unhandledRejection', note);
+  });
+  afterEach(async () => {
+    await new Promise(setImmediate);
+    delete holder[key];
+    process.off('warning', collect);
+    process.off('unhandledRejection', note);
+    expect(rejections.splice(0)).toEqual([]);
+    expect(new Set(warnings.splice(0).map(({ name }) => name))).toEqual(
+      new Set(['ObserverWarning']),
+    );
+  });
+
+  test.each<[string, (begin: Begin) => unknown]>([
+    ['throws', broken],
+    ['makes no span', () => undefined],
+    ['gives a span that throws', (begin) => begin(BROKEN_SPAN)],
+    ['gives no span', (begin) => begin()],
+    ['loses the result', (begin) => void begin(BROKEN_SPAN)],
+    ['gives another result', (begin) => begin(BROKEN_SPAN).then(() => 'of the SDK')],
+    ['begins twice', (begin) => [begin(BROKEN_SPAN), begin(BROKEN_SPAN)]],
+    ['begins, and throws', (begin) => [begin(BROKEN_SPAN), broken()]],
+    ['begins later', (begin) => void setImmediate(() => void begin())],
+  ])('that %s changes neither a result nor an error', async (_what, enter) => {
+    holder[key] = tracing(enter);
+    let runs = 0;
+    const run = (outcome: () => Promise<unknown>): Promise<unknown> =>
+      traced({ ...OUTER, headers: { traceparent: PARENT } }, (span) => {
+        runs += 1;
+        span.set({ more: 1 });
+        annotateSpan({ more: 2 });
+        return outcome();
+      });
+    expect(await run(() => Promise.resolve('result'))).toBe('result');
+    const failure = new Error('its own');
+    await expect(run(() => Promise.reject(failure))).rejects.toBe(failure);
+    await new Promise(setImmediate);
+    expect(runs).toBe(2);
+  });
+
+  test.each<[string, object]>([
+    ['throws', { active: broken, with: broken }],
+    ['runs nothing', { active: () => ({ setValue: () => undefined }), with: () => undefined }],
+  ])('whose context %s does not keep a request from being sent', (_what, context) => {
+    holder[key] = { context };
+    let runs = 0;
+    expect(withoutSpans(() => (runs += 1))).toBe(1);
+    expect(() => withoutSpans(() => broken())).toThrow('broken');
+    expect(hasSpan()).toBe(false);
+    expect(runs).toBe(1);
+  });
+
+  test('a propagator gives no header that no request can have', () => {
+    const propagation = {
+      inject: (
+        _context: unknown,
+        carrier: object,
+        { set }: { set: (carrier: object, name: unknown, value: unknown) => void },
+      ) => {
+        for (const value of ['a\r\nx-injected: 1', 'é\u0100', '', 7, 'x'.repeat(9_000)]) {
+          set(carrier, 'baggage', value);
+        }
+        set(carrier, 'a name', 'value');
+        set(carrier, 'traceparent', PARENT);
+        broken();
+      },
+    };
+    holder[key] = { propagation, context: { active: () => ({}) } };
+    expect(traceHeaders()).toEqual({ traceparent: PARENT });
+  });
+});

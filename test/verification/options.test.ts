@@ -4,6 +4,10 @@ import { AUDIENCE, ISSUER, useTokenBench } from './support/token-bench.js';
 
 const bench = useTokenBench();
 
+/** As `[,]`, which `every` passes over. */
+const HOLES: unknown[] = [];
+HOLES.length = 1;
+
 describe('configuration', () => {
   const keys = {
     find: () => Promise.reject(new Error('not asked')),
@@ -41,6 +45,8 @@ describe('configuration', () => {
       { issuers: [{ ...good, serviceClientIds: 'job' }] },
       'serviceClientIds',
     ],
+    ['a list with holes', { issuers: [{ ...good, serviceClientIds: HOLES }] }, 'ClientIds'],
+    ['audiences that are holes', { issuers: [{ ...good, audiences: HOLES }] }, 'audiences'],
     ['a constraint', { issuers: [{ ...good, senderConstraint: 'dpop' }] }, 'only be null'],
     ['no constraint', { issuers: [{ ...good, senderConstraint: false }] }, 'only be null'],
     ['a bad profile', { issuers: [{ ...good, profile: { name: 'ours' } }] }, 'Profile "ours"'],

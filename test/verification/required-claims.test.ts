@@ -145,6 +145,8 @@ describe('what claims must be', () => {
     [{ roles: { includes: ['a', null] } }, /only texts, numbers and booleans/],
     [{ roles: { includes: [['a']] } }, /only texts, numbers and booleans/],
     [{ roles: { oneOf: 'admin' } }, /at least one value in "oneOf"/],
+    // As `['pro',,'team']`: a missing claim would be one of these.
+    [{ plan: { oneOf: Object.assign(['pro'], { 2: 'team' }) } }, /may have only texts/],
     [{ roles: { includesAny: 'admin' } }, /at least one value in "includesAny"/],
     [{ roles: { include: 'admin' } }, /"roles" must be/],
     [{ roles: { includes: 'a', oneOf: ['b'] } }, /"roles" must be/],

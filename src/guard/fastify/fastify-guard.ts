@@ -1,4 +1,5 @@
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
+import { isObject } from '../../tokens/json.js';
 import type { Principal } from '../../verification/principal.js';
 import { GuardConfigError, type AccessRequirement } from '../declarations.js';
 import { HttpGuard, type CallRefusedError, type HttpGuardOptions } from '../http-guard.js';
@@ -111,7 +112,7 @@ function requirementOf(request: FastifyRequest): AccessRequirement {
 }
 
 function accessOf(config: unknown, route: string): AccessRequirement {
-  const { access } = (config ?? {}) as { readonly access?: unknown };
+  const access = isObject(config) && Object.hasOwn(config, 'access') ? config['access'] : undefined;
   if (access === undefined) return { kind: 'undeclared' };
   if (access === 'public') return { kind: 'public' };
   if (typeof access !== 'string') return readTokenRequirement(`${route}: config.access`, access);
