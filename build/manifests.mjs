@@ -57,7 +57,7 @@ export function brokerManifest(shared) {
     typesVersions: {
       '*': { server: ['./types/server.d.ts'], lambda: ['./types/lambda.d.ts'] },
     },
-    files: ['dist', 'types', 'src', 'openapi.json', 'CHANGELOG.md'],
+    files: ['dist', 'types', 'src', 'openapi.json', 'docs', 'CHANGELOG.md'],
     dependencies: shared.dependencies,
     ...optionalPeers(TRACES),
   };

@@ -21,6 +21,7 @@ const out = join(root, 'dist-packages');
 /** Loaded when something is to be built: that takes a second. */
 let ts;
 const types = join(out, 'types');
+const RUNBOOK = 'docs/runbook.md';
 const RECORD = join(out, '.built.json');
 /** The examples import the packages by their names, as applications do. */
 const LINKS = join(root, 'examples/node_modules');
@@ -53,6 +54,7 @@ async function buildPackages() {
       (file) => read(join(root, file)),
     ),
     ...[BROKER.name, KIT.name].map((name) => read(readme(name))),
+    read(join(root, RUNBOOK)),
   );
   if (existsSync(RECORD) && read(RECORD) === inputs) return false;
   ({ default: ts } = await import('typescript'));
@@ -164,6 +166,9 @@ async function buildBroker({ folder }) {
   writeFileSync(join(folder, 'dist/THIRD-PARTY-LICENSES.txt'), licensesOf(metafile));
   copyTypes(reachable(['server.ts', 'lambda.ts']), join(folder, 'types'));
   writeJson(join(folder, 'openapi.json'), await openApi(from));
+  // The status page shows it.
+  mkdirSync(join(folder, 'docs'));
+  copyFileSync(join(root, RUNBOOK), join(folder, RUNBOOK));
 }
 
 /** The HTTP interface as OpenAPI, which the broker answers at /openapi.json: made by the same code. */

@@ -13,7 +13,17 @@ interface Answer {
   readonly text: string;
 }
 
-const PATHS = ['/', '/page.css', '/page.js', '/sign-in', '/sign-out', '/confirm', '/act', '/try'];
+const PATHS = [
+  '/',
+  '/page.css',
+  '/page.js',
+  '/runbook',
+  '/sign-in',
+  '/sign-out',
+  '/confirm',
+  '/act',
+  '/try',
+];
 /** As a proxy sends it: dev mode signs in who sits at this machine, and nobody else. */
 const FROM_ELSEWHERE = { 'x-forwarded-for': '203.0.113.7' };
 
@@ -112,6 +122,12 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await broker.stop();
+});
+
+test('the runbook is at hand, where the problems lead', async () => {
+  const { status, text } = await ask('GET', '/runbook');
+  expect(status).toBe(200);
+  expect(text).toContain('<h3 id="tokens_unavailable_total">');
 });
 
 test('dev mode says where it is, before anything else to try', () => {

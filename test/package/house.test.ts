@@ -59,7 +59,15 @@ const MAY_LOAD: Readonly<Record<string, readonly string[]>> = {
   composition: ['@nestjs/common', '@nestjs/core', '@nestjs/platform-fastify'],
   cli: ['commander'],
   lambda: [],
-  operations: ['@nestjs/common', '@nestjs/core', '@nestjs/terminus', 'pino', 'prom-client', 'zod'],
+  operations: [
+    '@nestjs/common',
+    '@nestjs/core',
+    '@nestjs/terminus',
+    'marked',
+    'pino',
+    'prom-client',
+    'zod',
+  ],
 };
 
 interface Import {

@@ -422,6 +422,7 @@ describe('the tarball of the broker', () => {
           'LICENSE',
           'CHANGELOG.md',
           'dist/THIRD-PARTY-LICENSES.txt',
+          'docs/runbook.md',
           'openapi.json',
         ].includes(file),
     );

@@ -3,6 +3,7 @@
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -79,6 +80,8 @@ export default async function bundlePrograms() {
   copyFileSync(join(root, PROVIDER_FOLDER, 'package.json'), join(provider, 'package.json'));
   // The command reads its version from the package.json beside its folder.
   copyFileSync(join(root, 'package.json'), join(partial, 'package.json'));
+  // The status page its runbook likewise.
+  cpSync(join(root, 'docs/runbook.md'), join(partial, 'docs/runbook.md'));
   rename(partial, folder);
 }
 

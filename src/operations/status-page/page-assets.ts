@@ -127,6 +127,9 @@ table.claims tbody th { width: 9rem; } table.claims td { width: auto; }
 .tries form { display: grid; margin-top: 1rem; gap: .75rem; max-width: 34rem; } .tries .pair { display: grid; gap: .2rem; }
 .after { margin: 1.5rem 0 .5rem; } ul { margin: 0; padding-left: 1.2rem; }
 .steps { list-style: none; padding: 0; margin-top: .5rem; } .steps li { display: flex; padding: .3rem 0; } .steps .mark { margin-top: .3em; }
+.runbook { max-width: 52rem; margin-top: 2rem; } .runbook h2 { margin: 2.5rem 0 .75rem; } .runbook h3 { margin: 2rem 0 .5rem; } .runbook :is(p, pre, ul, ol, table) { margin-top: .75rem; }
+.runbook :target { text-decoration: underline; text-underline-offset: .3em; } .runbook td { width: auto; }
+pre { overflow-x: auto; padding: .75rem 1rem; background: var(--soft); border-radius: 6px; font: .8125rem/1.5 ui-monospace, "Cascadia Mono", Menlo, Consolas, "Liberation Mono", monospace; }
 @media (max-width: 40rem) {
   section { margin-top: 2.25rem; }
   .health div { grid-template-columns: 1fr; }

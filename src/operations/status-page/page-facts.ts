@@ -14,6 +14,7 @@ export const PAGE_PATHS: readonly string[] = [
   '/',
   '/page.css',
   '/page.js',
+  '/runbook',
   '/sign-in',
   '/sign-out',
   '/confirm',

@@ -22,10 +22,6 @@ import {
   type TokenRow,
 } from './page-model.js';
 
-/** Where the runbook is to be read. */
-export const RUNBOOK_URL =
-  'https://git.service-token-broker.example/service-token-broker/blob/main/docs/runbook.md';
-
 /** The status page. Pure. */
 export function statusPage(
   model: StatusModel,
@@ -111,7 +107,6 @@ function problemBox(
   const [first] = tokens;
   const shown = tokens.slice(0, 5).join(', ');
   const more = tokens.length > 5 ? ` and ${tokens.length - 5} more` : '';
-  const href = `${RUNBOOK_URL}#${runbook}`;
   return html`<article class="problem ${tone}" aria-labelledby="problem-${index}">
     <h3 id="problem-${index}">
       ${mark(tone)}<span
@@ -120,7 +115,7 @@ function problemBox(
     </h3>
     <p>${reason}</p>
     <p class="ways">
-      ${code !== undefined && html`<code>${code}</code>`}<a href="${href}" rel="noreferrer"
+      ${code !== undefined && html`<code>${code}</code>`}<a href="runbook#${runbook}"
         >Runbook: ${runbook.replaceAll('_', ' ')}</a
       >${viewer !== undefined && first !== undefined && MAY_ROTATE.has(runbook) && actionLink('rotate', first, `problem-${index}-rotate`)}${viewer !== undefined && first !== undefined && code === 'STORE_ROTATION_PENDING' && actionLink('repair', first, `problem-${index}-repair`)}
     </p>

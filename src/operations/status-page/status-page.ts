@@ -111,6 +111,7 @@ export class StatusPage implements Endpoint {
     }
     if (path === '/page.css') return STYLE;
     if (path === '/page.js') return SCRIPT;
+    if (path === '/runbook') return runbook();
     if (path === '/sign-out') return this.#signOut(request);
     const visitor = await this.#visitor(request);
     if ('refusal' in visitor) return visitor.refusal;
@@ -358,6 +359,13 @@ function document(
 ): EndpointAnswer {
   const length = ['Content-Type', type, 'Content-Length', String(body.length)];
   return { status, headers: [...length, ...COMMON_HEADERS, ...PAGE_HEADERS, ...headers], body };
+}
+
+/** For everybody: what is in it is the same for all. Read when it is first asked for. */
+async function runbook(): Promise<EndpointAnswer> {
+  const { noRunbookPage, runbookPage } = await import('./runbook-page.js');
+  const found = runbookPage();
+  return found === undefined ? page(404, noRunbookPage()) : page(200, found);
 }
 
 function seeOther(location: string): EndpointAnswer {
