@@ -2,13 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { clientSecretBasic } from '../../src/tokens/http.js';
-import {
-  CLI,
-  type CommandResult,
-  type ProcessOptions,
-  runNode,
-  startBroker,
-} from '../support/broker-process.js';
+import { runCommand, startBroker } from '../support/broker-process.js';
 import { makeCertificate } from '../support/certificates.js';
 import {
   answerOf,
@@ -23,13 +17,6 @@ import {
   type ScriptedEndpoint,
 } from '../secrets/aws/scripted-endpoint.js';
 import { temporaryFolder } from './folders.js';
-
-/** Runs a command in a process of its own: Node.js reads its certificates once. */
-const ownProcess = (
-  args: readonly string[],
-  env: NodeJS.ProcessEnv,
-  options?: ProcessOptions,
-): Promise<CommandResult> => runNode([CLI, ...args], env, options);
 
 const ISSUER = 'https://provider.test';
 const LOGIN = 'canary-user:canary-password';
@@ -104,13 +91,13 @@ async function environment(overrides: NodeJS.ProcessEnv = {}): Promise<NodeJS.Pr
     ...overrides,
   };
   const credentials = '{"client_id":"broker","client_secret":"right-secret"}';
-  const set = await ownProcess(['credentials', 'set'], env, { input: credentials });
+  const set = await runCommand(['credentials', 'set'], env, { input: credentials });
   expect(set.code).toBe(0);
   return env;
 }
 
 async function doctor(env: NodeJS.ProcessEnv): Promise<(name: string) => Check | undefined> {
-  const { stdout, stderr } = await ownProcess(['--json', 'doctor'], env);
+  const { stdout, stderr } = await runCommand(['--json', 'doctor'], env);
   written.push(stdout, stderr);
   const { checks } = JSON.parse(stdout) as { readonly checks: readonly Check[] };
   return (name) => checks.find(({ check }) => check === name);
@@ -121,7 +108,7 @@ describe('behind a proxy with a login, and a private authority', () => {
     proxy.refuse((socket) => socket.end(answerOf(403)));
     const secretFile = join(await temporaryFolder(), 'secret');
     const env = await environment();
-    const added = await ownProcess(['peers', 'add', 'orders', '--secret-file', secretFile], env);
+    const added = await runCommand(['peers', 'add', 'orders', '--secret-file', secretFile], env);
     expect(added.code).toBe(0);
     const { secret } = JSON.parse(await readFile(secretFile, 'utf8')) as { secret: string };
     const broker = await startBroker(['serve'], env);
@@ -173,14 +160,14 @@ describe('behind a proxy with a login, and a private authority', () => {
       });
     }
     expect(of('proxy')?.code).toBe('PROXY_REFUSED');
-    const { stdout } = await ownProcess(['doctor'], env);
+    const { stdout } = await runCommand(['doctor'], env);
     written.push(stdout);
     expect(stdout).toContain('FAIL  proxy');
   });
 
   test('a wrong file of authorities ends the start, and says why', async () => {
     const env = await environment();
-    const { code, stdout, stderr } = await ownProcess(['serve'], {
+    const { code, stdout, stderr } = await runCommand(['serve'], {
       ...env,
       BROKER_CA_FILE: '/nowhere/ca.pem',
     });
@@ -217,7 +204,7 @@ describe.each([
       [proxy.url.replace('//', `//${LOGIN}@`), 'https://secrets.test'],
       ['', `https://127.0.0.1:${fronts[1]?.port}`],
     ] as const) {
-      const { code, stderr, stdout } = await ownProcess(['status'], {
+      const { code, stderr, stdout } = await runCommand(['status'], {
         ...trusted(),
         HTTPS_PROXY,
         BROKER_ISSUER: ISSUER,

@@ -136,13 +136,18 @@ export async function startBroker(
 
 /**
  * Runs `service-token-broker ARGS` to its end, with the same environment as {@link startBroker}: in a process that has run
- * others before. What is about the process is run by `runNode([CLI, …])`.
+ * others before, unless the environment has what Node.js reads as it starts. What is about the process is run by
+ * `runNode([CLI, …])`.
  */
 export async function runCommand(
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
-  { cwd = tmpdir(), input = '' }: ProcessOptions = {},
+  options: ProcessOptions = {},
 ): Promise<CommandResult> {
+  if (Object.keys(env).some((name) => name.startsWith('NODE_'))) {
+    return runNode([CLI, ...args], env, options);
+  }
+  const { cwd = tmpdir(), input = '' } = options;
   const server = idle.pop() ?? startCommandServer();
   const result = new Promise<CommandResult>((resolve, reject) => {
     const died = (): void => reject(new Error(`A command ended its process: ${args.join(' ')}`));
