@@ -189,7 +189,7 @@ export class AwsConnection {
  * The store error for a failure before AWS was reached: a role that cannot be assumed, or a proxy. @param tried what was,
  * in the words of a message.
  */
-function onTheWay(error: unknown, tried: string): SecretStoreError | undefined {
+export function onTheWay(error: unknown, tried: string): SecretStoreError | undefined {
   if (error instanceof SecretStoreError) return error;
   const proxy = proxyErrorOf(error);
   if (proxy === undefined) return undefined;

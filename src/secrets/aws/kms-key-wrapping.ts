@@ -5,10 +5,12 @@ import { isStoreError, SecretStoreError, type SecretStoreErrorCode } from '../se
 import {
   awsClientConfig,
   DEFAULT_TIMEOUTS,
+  onTheWay,
   within,
   type AwsTimeouts,
   type ConnectionOptions,
 } from './aws-connection.js';
+import { isMissingPackage } from './assumed-role.js';
 import { readAwsFailure, type AwsFailure } from './aws-errors.js';
 
 /** Options of {@link KmsKeyWrapping}. What is not given comes by the SDK's standard chain. */
@@ -229,11 +231,14 @@ export function keyErrorOf(error: unknown, action: KmsAction, keyId: string): Se
       { kind: 'misconfigured', cause: error },
     );
   }
+  const what = `${tried} the master key of the embedded store by ${action} with the key "${keyId}"`;
+  const onItsWay = onTheWay(error, what);
+  if (onItsWay !== undefined) return onItsWay;
   const { failure, exception, fault, text, denial, retryAfterSeconds } = readAwsFailure(error);
   const meaning = meaningOf(failure, exception, { action, text, denial });
   return new SecretStoreError(
     meaning.code,
-    `Could not ${tried} the master key of the embedded store by ${action} with the key "${keyId}" (${fault.message}): ${meaning.text}`,
+    `Could not ${what} (${fault.message}): ${meaning.text}`,
     {
       cause: fault,
       ...(meaning.kind && { kind: meaning.kind }),
@@ -256,11 +261,6 @@ function meaningOf(
   const known = EXCEPTIONS[exception] ?? FAILURES[failure];
   if (known !== undefined) return known;
   return OF_IDENTITY.has(failure) && text !== '' ? { code: 'STORE_CREDENTIALS', text } : UNKNOWN;
-}
-
-function isMissingPackage(error: unknown): boolean {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
-  return code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND';
 }
 
 /** A response without what it must have: damaged on the way. */

@@ -1,11 +1,15 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import { openStore } from '../../../src/composition/open-store.js';
 import { loadConfig } from '../../../src/config/load-config.js';
 import { keyErrorOf, KmsKeyWrapping } from '../../../src/secrets/aws/kms-key-wrapping.js';
 import { SecretStoreError } from '../../../src/secrets/secret-store.js';
-import type { Clock } from '../../../src/tokens/time.js';
+import { systemClock, type Clock } from '../../../src/tokens/time.js';
 import { temporaryFolders } from '../../support/temporary-folder.js';
 import {
   answer,
@@ -143,6 +147,30 @@ test('a missing package is named', () => {
     kind: 'misconfigured',
     message: expect.stringContaining('npm install @aws-sdk/client-kms'),
   });
+});
+
+test('a proxy that refuses is named, with what to do, and no store is made', async () => {
+  const proxy = createServer().on('connect', (_request, socket: Socket) =>
+    socket.end('HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\n\r\n<h1>canary</h1>'),
+  );
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  const { port } = proxy.address() as AddressInfo;
+  process.env['AWS_ENDPOINT_URL_KMS'] = 'https://kms.test';
+  const dataDir = join(await newFolder(), 'data');
+  const config = loadConfig({
+    env: {
+      BROKER_DATA_DIR: dataDir,
+      BROKER_MASTER_KEY_KMS_ID: 'alias/broker',
+      HTTPS_PROXY: `http://user:secret@127.0.0.1:${port}`,
+    },
+  });
+  const error = await failureOf(openStore(config, systemClock));
+  proxy.close();
+  expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', kind: 'misconfigured' });
+  expect(error.message).toContain(`the proxy 127.0.0.1:${port}`);
+  expect(error.message).toContain('kms:GenerateDataKey with the key "alias/broker"');
+  expect(error.message).not.toMatch(/canary|secret@|user:/);
+  expect(existsSync(join(dataDir, 'secrets.db'))).toBe(false);
 });
 
 describe('a broker that starts while KMS is out of reach', () => {
