@@ -105,9 +105,14 @@ function addServers(program: Command, run: Run, settings: string): void {
   program
     .command('dev')
     .description('run the broker with an embedded store and provider: for development only')
-    .action(() =>
+    .option(
+      '--print-credentials',
+      'instead, print the embedded provider\'s client, a secret, as "credentials set" reads it',
+    )
+    .action(({ printCredentials }: { printCredentials?: boolean }) =>
       run(async ({ env, output }) => {
-        const { runDevMode } = await import('../dev/dev-mode.js');
+        const { printDevCredentials, runDevMode } = await import('../dev/dev-mode.js');
+        if (printCredentials === true) return printDevCredentials(env, output);
         if (!output.json) return runDevMode(env, output.out, output.paint);
         // Programs find the log alone on standard output, one object a line.
         return runDevMode({ ...env, BROKER_LOG_FORMAT: 'json' }, output.err, output.paintError);
