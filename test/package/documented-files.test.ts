@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,6 +7,7 @@ import { parseDocument } from 'yaml';
 import { loadConfig } from '../../src/config/load-config.js';
 import { fileKey, SETTING_NAMES } from '../../src/config/settings.js';
 import { readDeployment } from '../../src/lambda/deployment-file.js';
+import { BLOCKS, type DocumentedBlock } from '../support/documented-blocks.js';
 import { TEMPORARY } from '../support/temporary-folder.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -26,27 +27,15 @@ const OF_OTHERS = new Set([
 const isParameter = (content: object): boolean =>
   'peers' in content && typeof content.peers === 'string';
 
-interface Block {
-  readonly at: string;
-  readonly page: string;
-  readonly text: string;
-}
-
 /** The YAML of the pages that is meant to be a broker's configuration file. */
-function configurationFiles(): readonly Block[] {
-  const pages = ['README.md', ...readdirSync(join(root, 'docs'), { recursive: true })]
-    .map((name) => (name === 'README.md' ? name : join('docs', String(name))))
-    .filter((name) => name.endsWith('.md'));
-  return pages.flatMap((page) =>
-    [...readFileSync(join(root, page), 'utf8').matchAll(/^ *```ya?ml\n([\s\S]*?)^ *```$/gm)]
-      .map(([, text = ''], index) => ({ at: `${page} (${index + 1})`, page, text }))
-      .filter(({ at, text }) => {
-        const document = parseDocument(text);
-        expect({ at, errors: document.errors }).toEqual({ at, errors: [] });
-        const content = document.toJS() as object;
-        return !isParameter(content) && !Object.keys(content).some((key) => OF_OTHERS.has(key));
-      }),
-  );
+function configurationFiles(): readonly DocumentedBlock[] {
+  return BLOCKS.filter(({ at, language, text }) => {
+    if (language !== 'yaml') return false;
+    const document = parseDocument(text);
+    expect({ at, errors: document.errors }).toEqual({ at, errors: [] });
+    const content = document.toJS() as object;
+    return !isParameter(content) && !Object.keys(content).some((key) => OF_OTHERS.has(key));
+  });
 }
 
 /** What a deployment on AWS gives beside its file. */
