@@ -300,7 +300,8 @@ async function callsIn(blocks: readonly DocumentedBlock[]): Promise<readonly Cal
         page,
         file,
         run: `BLOCK=${index}; . '${file}'`,
-        text: text.replaceAll(REDIRECTION, ''),
+        // The last line shows that bash came so far. (Without it, bash leaves a subshell after a list with &&.)
+        text: `${text.replaceAll(REDIRECTION, '')}\n${END}\n`,
       };
     });
     await Promise.all(script.map(({ file, text }) => writeFile(file, text)));
@@ -323,14 +324,18 @@ async function callsIn(blocks: readonly DocumentedBlock[]): Promise<readonly Cal
     });
     expect(stderr).toBe('');
     const records = (await readFile(join(folder, 'calls'), 'utf8')).split('\0\x1e\0');
-    return records.filter(Boolean).map((record) => {
+    const calls = records.filter(Boolean).map((record): Call => {
       const [index = '', ...words] = record.split('\0');
       return { at: script[Number(index)]?.at ?? '', words };
     });
+    const ended = calls.filter(({ words }) => words[0] === END).map(({ at }) => at);
+    expect(ended.toSorted()).toEqual(blocks.map(({ at }) => at).toSorted());
+    return calls.filter(({ words }) => words[0] !== END);
   } finally {
     await rm(folder, { recursive: true });
   }
 }
+const END = 'the-block-ends';
 const REDIRECTION = /(?<=\s)(?:>>|>|<)\s*(?:"[^"\n]*"|[^\s&|;()"]+)/g;
 
 describe('the shell', () => {
