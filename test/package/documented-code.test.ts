@@ -242,6 +242,7 @@ async function mistakeOf(args: readonly string[]): Promise<string | undefined> {
 function brokerArguments(words: readonly string[]): readonly string[] | undefined {
   const file = words.indexOf('dist/cli.js');
   if (file !== -1) return words.slice(file + 1);
+  if (words.includes('install')) return undefined;
   const runs = /^(?:service-token-broker|npx|sudo|\/usr\/bin\/env)$/.test(words[0] ?? '');
   const name = words.findIndex((word) =>
     /^(?:\.\/\S+\/)?service-token-broker(?:-[\d.]+\.tgz)?$/.test(word),
