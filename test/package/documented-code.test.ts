@@ -20,6 +20,7 @@ import { TEMPORARY } from '../support/temporary-folder.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const source = (path: string): string => readFileSync(join(root, path), 'utf8');
+const exists = (path: string): boolean => existsSync(join(root, path));
 const manifest = JSON.parse(source('package.json')) as {
   readonly scripts: Readonly<Record<string, string>>;
   readonly devDependencies: Readonly<Record<string, string>>;
@@ -33,6 +34,7 @@ const EVERYWHERE: Readonly<Record<string, string>> = {
   json: '',
   js: '',
   mermaid: '',
+  hcl: '',
 };
 
 /** Blocks in other languages: the test that runs them, or the file whose lines they are. */
@@ -203,6 +205,37 @@ test('JavaScript and Mermaid are of their languages', () => {
   }
 });
 
+/** What any block of a Terraform module may have, beside the module's own variables. */
+const OF_ANY_MODULE = new Set([
+  'source',
+  'version',
+  'providers',
+  'count',
+  'for_each',
+  'depends_on',
+]);
+
+// The interop suite validates them with Terraform itself.
+test("Terraform's blocks close what they open, and name variables that the module has", () => {
+  for (const { at, text } of of('hcl')) {
+    const known = [...source('deploy/terraform/variables.tf').matchAll(/^variable "(\w+)"/gm)];
+    const variables = new Set(known.map(([, name]) => name));
+    const code = text.replaceAll(/"[^"\n]*"|#.*/g, '');
+    const depth = (open: RegExp, close: RegExp): number =>
+      [...code.matchAll(open)].length - [...code.matchAll(close)].length;
+    expect({ at, open: [depth(/[{]/g, /[}]/g), depth(/\[/g, /\]/g)] }).toEqual({
+      at,
+      open: [0, 0],
+    });
+    const modules = [...text.matchAll(/^module "broker" \{\n([\s\S]*?)^\}$/gm)];
+    const odd = modules
+      .flatMap(([, body = '']) => [...body.matchAll(/^ {2}(\w+) +=/gm)])
+      .map(([, name = '']) => name)
+      .filter((name) => !variables.has(name) && !OF_ANY_MODULE.has(name));
+    expect({ at, odd }).toEqual({ at, odd: [] });
+  }
+});
+
 test('outputs are those that the code writes', () => {
   const shown = of('text').map(({ page }) => page);
   expect([...new Set(shown)]).toEqual([...new Set(OUTPUTS.map(([page]) => page))].toSorted());
@@ -252,7 +285,7 @@ function brokerArguments(words: readonly string[]): readonly string[] | undefine
 
 /** Whoever is called in the shell's blocks, and what is known of the call. */
 const PROGRAMS = new Set(
-  'aws base64 cat cp curl date docker grep kubectl mkdir node npm npx openssl rm sed sleep sudo'.split(
+  'aws base64 cat cp curl date docker git grep helm kubectl mkdir node npm npx openssl rm sed sleep sudo terraform tofu'.split(
     ' ',
   ),
 );
@@ -433,17 +466,12 @@ describe('the shell', () => {
   test('files of this repository exist', () => {
     const files = calls.flatMap(({ at, words }) =>
       words
+        // To kubectl "deploy/NAME" is a Deployment, but for what its options name.
+        .filter((_word, index) => words[0] !== 'kubectl' || /^-[fk]$/.test(words[index - 1] ?? ''))
         .filter((word) => /^(?:deploy|docs|examples|test|bench)\/\S+$/.test(word))
         .map((word) => ({ at, word })),
     );
-    none(
-      files.filter(
-        ({ word }) =>
-          word !== 'deploy/broker' &&
-          !existsSync(join(root, word)) &&
-          !existsSync(join(root, `${word}.test.ts`)),
-      ),
-    );
+    none(files.filter(({ word }) => !exists(word) && !exists(`${word}.test.ts`)));
   });
 });
 
