@@ -29,7 +29,9 @@ export async function measureHours(build, tell) {
   const counted = countReads(await openStore(scene.config, clock));
   const log = createLogger({ level: 'info', destination: createWriteStream('/dev/null') });
   const runtime = await createRuntime(scene.config, { store: counted.store, clock, log });
-  const { tokenSecretId, peersSecretId } = scene.config.secrets;
+  const [{ schedule }] = runtime.each.values();
+  const { peersSecretId } = scene.config.secrets;
+  const [{ secretId: tokenSecretId }] = scene.config.tokens;
 
   /** One hour; what was read and minted in it. */
   const hour = async () => {
@@ -38,7 +40,7 @@ export async function measureHours(build, tell) {
     let requests = 0;
     for (let second = 0; second < HOUR; second += 1) {
       now += SECOND;
-      if (second % CHECK_EVERY_SECONDS === 0) await runtime.schedule.check();
+      if (second % CHECK_EVERY_SECONDS === 0) await schedule.check();
       const asked = Array.from({ length: REQUESTS_PER_SECOND }, () => ask(runtime, scene));
       requests += (await Promise.all(asked)).length;
       // A read behind the answers ends in this second of simulated time.
@@ -55,7 +57,7 @@ export async function measureHours(build, tell) {
 
   try {
     // The broker is warm, as it is for the load.
-    await runtime.schedule.check();
+    await schedule.check();
     await ask(runtime, scene);
     tell('hour: one simulated hour without a slot');
     const quiet = await hour();

@@ -41,17 +41,6 @@ one JSON value to standard output, an error as {"error":{"code","kind","message"
 export async function runProgram(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
   surviveClosedPipes();
-  const program = new Command('service-token-broker')
-    .description(
-      'Mints, keeps, rotates and serves the service token that services call each other with.',
-    )
-    .version(packageVersion())
-    .option('--json', 'write JSON, for programs')
-    .addHelpText('after', ENVIRONMENT)
-    .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('(add --help for what is allowed)')
-    .exitOverride();
-
   const run: Run = async (action) => {
     const output = processOutput(program.opts<{ json?: boolean }>().json === true);
     try {
@@ -72,11 +61,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   const settings = argv.includes('serve')
     ? (await import('../config/reference.js')).configReferenceText()
     : '';
-  addServers(program, runServer, settings);
-  addRotation(program, run);
-  addExamination(program, run);
-  addSecrets(program, run);
-  addStore(program, run);
+  const program = createProgram(run, runServer, settings);
 
   try {
     await program.parseAsync(argv);
@@ -87,6 +72,32 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     if (asksForJson(argv)) showUsageError(error);
     return 2;
   }
+}
+
+/**
+ * Every command, with its arguments and options. A wrong call throws a `CommanderError`.
+ *
+ * @param run does a command's work.
+ * @param runServer does the work of a command that runs until it is stopped.
+ * @param settings for the help of `serve`.
+ */
+export function createProgram(run: Run, runServer: Run, settings = ''): Command {
+  const program = new Command('service-token-broker')
+    .description(
+      'Mints, keeps, rotates and serves the service token that services call each other with.',
+    )
+    .version(packageVersion())
+    .option('--json', 'write JSON, for programs')
+    .addHelpText('after', ENVIRONMENT)
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError('(add --help for what is allowed)')
+    .exitOverride();
+  addServers(program, runServer, settings);
+  addRotation(program, run);
+  addExamination(program, run);
+  addSecrets(program, run);
+  addStore(program, run);
+  return program;
 }
 
 function addServers(program: Command, run: Run, settings: string): void {
@@ -105,9 +116,14 @@ function addServers(program: Command, run: Run, settings: string): void {
   program
     .command('dev')
     .description('run the broker with an embedded store and provider: for development only')
-    .action(() =>
+    .option(
+      '--print-credentials',
+      'instead, print the embedded provider\'s client, a secret, as "credentials set" reads it',
+    )
+    .action(({ printCredentials }: { printCredentials?: boolean }) =>
       run(async ({ env, output }) => {
-        const { runDevMode } = await import('../dev/dev-mode.js');
+        const { printDevCredentials, runDevMode } = await import('../dev/dev-mode.js');
+        if (printCredentials === true) return printDevCredentials(env, output);
         if (!output.json) return runDevMode(env, output.out, output.paint);
         // Programs find the log alone on standard output, one object a line.
         return runDevMode({ ...env, BROKER_LOG_FORMAT: 'json' }, output.err, output.paintError);

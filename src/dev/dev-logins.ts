@@ -23,6 +23,12 @@ export interface DevCredentials {
   readonly clientSecret: string;
 }
 
+/** The broker's own client in a data folder of dev mode, and the provider of its last start. */
+interface KnownClient extends DevCredentials {
+  readonly issuer?: string;
+  readonly audience?: string;
+}
+
 /**
  * The broker's own client, from the credentials secret; created with a random secret at the first start.
  *
@@ -32,18 +38,28 @@ export async function ensureDevCredentials(
   store: SecretStore,
   config: BrokerConfig,
 ): Promise<DevCredentials> {
-  const { dataDir } = config.secrets;
-  const [{ credentialsSecretId }] = config.tokens;
-  const text = await readIfAny(store, credentialsSecretId);
-  if (text === undefined) {
-    const made = { clientId: DEV_CLIENT_ID, clientSecret: randomBytes(32).toString('base64url') };
-    await writeSecret(
-      store,
-      credentialsSecretId,
-      JSON.stringify({ client_id: made.clientId, client_secret: made.clientSecret }),
-    );
-    return made;
-  }
+  const known = await readDevCredentials(store, config);
+  if (known !== undefined) return { clientId: known.clientId, clientSecret: known.clientSecret };
+  const made = { clientId: DEV_CLIENT_ID, clientSecret: randomBytes(32).toString('base64url') };
+  await writeSecret(
+    store,
+    config.tokens[0].credentialsSecretId,
+    JSON.stringify({ client_id: made.clientId, client_secret: made.clientSecret }),
+  );
+  return made;
+}
+
+/**
+ * The broker's own client, as dev mode has left it in the credentials secret; `undefined` before the first start.
+ *
+ * @throws {BrokerError} `DEV_MODE_DATA_FOLDER` when the folder holds the credentials of a real provider.
+ */
+export async function readDevCredentials(
+  store: SecretStore,
+  config: BrokerConfig,
+): Promise<KnownClient | undefined> {
+  const text = await readIfAny(store, config.tokens[0].credentialsSecretId);
+  if (text === undefined) return undefined;
   const { credentials, settings } = parseCredentialsSecret(text);
   const [clientSecret] = credentials.kind === 'secrets' ? credentials.secrets : [];
   // The client of a real provider may have the same id; its issuer is elsewhere.
@@ -52,10 +68,16 @@ export async function ensureDevCredentials(
     throw new BrokerError(
       'DEV_MODE_DATA_FOLDER',
       'misconfigured',
-      `The data folder ${dataDir} holds credentials of a real provider, which dev mode leaves alone. Name another folder with BROKER_DATA_DIR.`,
+      `The data folder ${config.secrets.dataDir} holds credentials of a real provider, which dev mode leaves alone. Name another folder with BROKER_DATA_DIR.`,
     );
   }
-  return { clientId: credentials.clientId, clientSecret };
+  const { issuer, audience } = settings;
+  return {
+    clientId: credentials.clientId,
+    clientSecret,
+    ...(issuer !== undefined && { issuer }),
+    ...(audience !== undefined && { audience }),
+  };
 }
 
 /** Where the embedded provider is, and what its tokens are for. */

@@ -4,16 +4,19 @@ import { isForThisMachine } from '../composition/page-source.js';
 import { requireFreePort } from '../composition/listener.js';
 import { openStore } from '../composition/open-store.js';
 import type { BrokerRuntime } from '../composition/runtime.js';
+import { warn, type Output } from '../composition/terminal.js';
 import { DEFAULT_NAME, type BrokerConfig, type HttpConfig } from '../config/broker-config.js';
 import { loadConfig } from '../config/load-config.js';
 import { SETTINGS } from '../config/settings.js';
 import { BrokerError } from '../tokens/errors.js';
+import { withSnakeNames } from '../tokens/json.js';
 import { systemClock } from '../tokens/time.js';
 import { createDevPage } from './dev-page.js';
 import {
   ensureDemoPeer,
   ensureDevCredentials,
   ensureDevCustomerApp,
+  readDevCredentials,
   rememberDevProvider,
 } from './dev-logins.js';
 import { CUSTOMER_GRANT, startEmbeddedProvider } from './embedded-provider.js';
@@ -99,6 +102,40 @@ export async function runDevMode(
     } finally {
       await provider.close();
     }
+  } finally {
+    await store.close();
+  }
+}
+
+/**
+ * Writes the embedded provider's client to standard output, as `credentials set` reads it: `client_id`, `client_secret`,
+ * `issuer` and `audience`. It reads the store that dev mode has made, beside one that runs or not, and changes nothing.
+ *
+ * @throws {BrokerError} `STORE_MISSING` or `DEV_MODE_NOT_STARTED` where dev mode has not run, `DEV_MODE_DATA_FOLDER` or
+ *   `DEV_MODE_STORE` where the credentials are of a real provider.
+ */
+export async function printDevCredentials(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
+  const config = withOneToken(loadConfig({ env, defaults: DEFAULTS }));
+  requireEmbedded(config);
+  const found = { createsStore: false, createsSecrets: false };
+  const store = await openStore(config, systemClock, found);
+  try {
+    const known = await readDevCredentials(store, config);
+    if (known?.issuer === undefined) {
+      throw new BrokerError(
+        'DEV_MODE_NOT_STARTED',
+        'misconfigured',
+        `Dev mode has not run with the data folder ${config.secrets.dataDir}: start it once, or name its folder with BROKER_DATA_DIR.`,
+      );
+    }
+    const { clientId, clientSecret, issuer, audience } = known;
+    warn(
+      output,
+      'standard output has a client secret. It opens the embedded provider, and nothing else.',
+    );
+    output.err(`The provider answers at ${issuer} while dev mode runs.\n`);
+    const credentials = { clientId, clientSecret, issuer, audience };
+    output.out(`${JSON.stringify(withSnakeNames(credentials), null, 2)}\n`);
   } finally {
     await store.close();
   }

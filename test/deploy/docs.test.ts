@@ -5,6 +5,7 @@ import { parse } from 'yaml';
 import { SETTING_NAMES, type SettingName } from '../../src/config/settings.js';
 import { BrokerMetrics } from '../../src/operations/metrics.js';
 import { EVERY_OPTION, packageStack, ROOT } from './support/packaging.js';
+import { PAGES } from '../support/documented-blocks.js';
 import { drawStack, ofType, type DrawnResource } from './support/template.js';
 
 let stack: ReadonlyMap<string, DrawnResource>;
@@ -12,24 +13,6 @@ beforeAll(async () => {
   stack = drawStack(await packageStack(EVERY_OPTION));
 }, 120_000);
 
-const PAGES = [
-  'architecture',
-  'client',
-  'command-line',
-  'configuration',
-  'containers',
-  'dashboards',
-  'deploying',
-  'guard',
-  'http',
-  'migrating',
-  'operating',
-  'other-languages',
-  'reliability',
-  'runbook',
-  'running',
-  'traces',
-] as const;
 const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8');
 const page = (name: string): string => read(`docs/${name}.md`);
 
@@ -163,8 +146,7 @@ test('the page about the client has every code of the client', () => {
   expect([...new Set(codes)].filter((code) => !listed.includes(code))).toEqual([]);
 });
 
-const LINKED = ['README.md', 'CONTRIBUTING.md', ...PAGES.map((name) => `docs/${name}.md`)];
-test.each(LINKED)('every link of %s leads somewhere', (name) => {
+test.each(PAGES)('every link of %s leads somewhere', (name) => {
   const links = [...read(name).matchAll(/\]\(([^)]+)\)/g)]
     .map(([, link = '']) => link)
     .filter((link) => !link.startsWith('https:'));

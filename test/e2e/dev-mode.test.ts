@@ -145,6 +145,29 @@ describe('development mode', () => {
     expect(status.stdout).toContain(`ready at ${broker.url}`);
   });
 
+  test("the provider's client is printed for a broker in production form, which mints with it", async () => {
+    const printed = await runCommand(['dev', '--print-credentials'], { BROKER_DATA_DIR: dataDir });
+    expect(printed).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining(`answers at ${issuer} while dev mode runs`),
+    });
+    const client = JSON.parse(printed.stdout) as Record<string, string>;
+    expect(client).toEqual({
+      client_id: 'service-token-broker-dev',
+      client_secret: expect.stringMatching(/^[\w-]{43}$/),
+      issuer,
+      audience: 'https://services.example.test',
+    });
+    expect(printed.stderr).toContain('a client secret');
+    for (const written of [printed.stderr, broker.stdout(), broker.stderr()]) {
+      expect(written).not.toContain(client['client_secret']);
+    }
+    const env = { BROKER_DATA_DIR: join(await temporaryFolder(), 'data') };
+    const input = printed.stdout;
+    expect(await runCommand(['credentials', 'set'], env, { input })).toMatchObject({ code: 0 });
+    expect(await runCommand(['rotate'], env)).toMatchObject({ code: 0 });
+  });
+
   test('beside a running broker, its port is named first, and how to move both', async () => {
     const { port } = new URL(broker.url);
     const env = { PORT: port, BROKER_DEV_PROVIDER_PORT: new URL(issuer).port };
@@ -183,6 +206,26 @@ describe('development mode', () => {
     expect(await runCommand(['dev'], { ...env, BROKER_SECRET_STORE: 'aws' })).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('DEV_MODE_STORE'),
+    });
+    const print = ['dev', '--print-credentials'];
+    for (const [code, settings] of [
+      ['DEV_MODE_DATA_FOLDER', env],
+      ['DEV_MODE_STORE', { ...env, BROKER_SECRET_STORE: 'aws' }],
+      ['STORE_MISSING', { BROKER_DATA_DIR: join(folder, 'nothing') }],
+    ] as const) {
+      const refused = await runCommand(print, settings);
+      expect(refused).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(code) });
+      expect(refused.stderr).not.toContain('real-secret');
+    }
+  });
+
+  test('has no client to print where it has not run', async () => {
+    const env = { BROKER_DATA_DIR: join(await temporaryFolder(), 'data') };
+    await runCommand(['peers', 'add', 'billing', '--show-secret'], env);
+    expect(await runCommand(['dev', '--print-credentials'], env)).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringContaining('DEV_MODE_NOT_STARTED'),
     });
   });
 });

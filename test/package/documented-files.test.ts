@@ -3,10 +3,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
-import { parseDocument } from 'yaml';
+import { parse, parseDocument } from 'yaml';
 import { loadConfig } from '../../src/config/load-config.js';
 import { fileKey, SETTING_NAMES } from '../../src/config/settings.js';
 import { readDeployment } from '../../src/lambda/deployment-file.js';
+import { BLOCKS, type DocumentedBlock } from '../support/documented-blocks.js';
 import { TEMPORARY } from '../support/temporary-folder.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -26,27 +27,15 @@ const OF_OTHERS = new Set([
 const isParameter = (content: object): boolean =>
   'peers' in content && typeof content.peers === 'string';
 
-interface Block {
-  readonly at: string;
-  readonly page: string;
-  readonly text: string;
-}
-
 /** The YAML of the pages that is meant to be a broker's configuration file. */
-function configurationFiles(): readonly Block[] {
-  const pages = ['README.md', ...readdirSync(join(root, 'docs'), { recursive: true })]
-    .map((name) => (name === 'README.md' ? name : join('docs', String(name))))
-    .filter((name) => name.endsWith('.md'));
-  return pages.flatMap((page) =>
-    [...readFileSync(join(root, page), 'utf8').matchAll(/^ *```ya?ml\n([\s\S]*?)^ *```$/gm)]
-      .map(([, text = ''], index) => ({ at: `${page} (${index + 1})`, page, text }))
-      .filter(({ at, text }) => {
-        const document = parseDocument(text);
-        expect({ at, errors: document.errors }).toEqual({ at, errors: [] });
-        const content = document.toJS() as object;
-        return !isParameter(content) && !Object.keys(content).some((key) => OF_OTHERS.has(key));
-      }),
-  );
+function configurationFiles(): readonly DocumentedBlock[] {
+  return BLOCKS.filter(({ at, language, text }) => {
+    if (language !== 'yaml') return false;
+    const document = parseDocument(text);
+    expect({ at, errors: document.errors }).toEqual({ at, errors: [] });
+    const content = document.toJS() as object;
+    return !isParameter(content) && !Object.keys(content).some((key) => OF_OTHERS.has(key));
+  });
 }
 
 /** What a deployment on AWS gives beside its file. */
@@ -61,6 +50,7 @@ test('there are such files for several tokens, for a deployment, and for every i
   expect(new Set(blocks.map(({ page }) => page))).toEqual(
     new Set([
       'docs/deploying.md',
+      'docs/operating.md',
       'docs/several-tokens.md',
       ...readdirSync(join(root, 'docs/identities'))
         .filter((name) => name !== 'secret.md')
@@ -95,4 +85,22 @@ describe('the broker reads without a mistake and without a warning', () => {
 test('a file of another program is known by its keys, and none of these is a key of the broker', () => {
   const keys = [...SETTING_NAMES.map(fileKey), 'providers', 'tokens', 'trusted_issuers', 'peers'];
   expect(keys.filter((key) => OF_OTHERS.has(key))).toEqual([]);
+});
+
+test('parameters of a stage are those of serverless.yml', () => {
+  const known = (
+    parse(readFileSync(join(root, 'serverless.yml'), 'utf8'), {
+      logLevel: 'silent',
+    }) as { params: { default: object } }
+  ).params.default;
+  const stages = BLOCKS.filter(
+    ({ language, text }) => language === 'yaml' && /^params:/m.test(text),
+  );
+  expect(stages.length).toBeGreaterThan(1);
+  for (const { at, text } of stages) {
+    const { params } = parseDocument(text).toJS() as { params: Record<string, object> };
+    const names = Object.values(params).flatMap((stage) => Object.keys(stage));
+    const odd = names.filter((name) => !(name in known) && !/^(?:issuer|audience)$/.test(name));
+    expect({ at, odd }).toEqual({ at, odd: [] });
+  }
 });

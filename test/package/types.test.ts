@@ -1,20 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import ts from 'typescript';
+import { BLOCKS } from '../support/documented-blocks.js';
 import { packagesBuild } from '../support/packages-build.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-
-/** Pages whose TypeScript is meant to be pasted. Each block is a module of its own. */
-const PAGES = [
-  'README.md',
-  'docs/configuration.md',
-  'docs/guard.md',
-  'docs/client.md',
-  'docs/packages/service-token-kit.md',
-];
 
 const EXAMPLES = ['guard', 'mesh'];
 
@@ -44,17 +36,16 @@ const OPTIONS: ts.CompilerOptions = {
   },
 };
 
-/** The blocks of the pages, beside the examples: there the packages are found by their names, as they were built. */
+/**
+ * The TypeScript of every page, which is meant to be pasted. Each block is a module of its own, beside the examples: there
+ * the packages are found by their names, as they were built.
+ */
 function blocks(): ReadonlyMap<string, string> {
   return new Map(
-    PAGES.flatMap((page) =>
-      [...readFileSync(join(root, page), 'utf8').matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(
-        ([, code = ''], index): [string, string] => [
-          join(root, `examples/${basename(page)}-${index + 1}.ts`),
-          code,
-        ],
-      ),
-    ),
+    BLOCKS.filter(({ language }) => language === 'ts').map(({ at, text }): [string, string] => [
+      join(root, `examples/${at.replaceAll('/', '-').replace('.md:', '-')}.ts`),
+      text,
+    ]),
   );
 }
 

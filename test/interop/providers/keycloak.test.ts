@@ -1,4 +1,5 @@
 import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -240,6 +241,24 @@ function realm(clientJwks: object, kms: readonly KmsKey[], platform: Platform): 
   };
 }
 
+/** Stage 2 of docs/rehearsal.md: the realm, and the settings of a broker there. */
+function documented(): { readonly realm: DocumentedRealm; readonly settings: NodeJS.ProcessEnv } {
+  const page = readFileSync(new URL('../../../docs/rehearsal.md', import.meta.url), 'utf8');
+  const [, stage = ''] = page.split('\n## Stage 2\n');
+  const [, json = ''] = /^```json\n([\s\S]*?)^```$/m.exec(stage) ?? [];
+  const names = 'AUDIENCE|PROFILE|OTHER_AUDIENCES';
+  const settings = [...stage.matchAll(new RegExp(`\\b(BROKER_(?:${names}))=(\\S+)`, 'g'))];
+  expect(settings).toHaveLength(3);
+  return {
+    realm: JSON.parse(json) as DocumentedRealm,
+    settings: Object.fromEntries(settings.map(([, name, value]) => [name, value])),
+  };
+}
+interface DocumentedRealm {
+  readonly realm: string;
+  readonly clients: readonly [{ readonly clientId: string; readonly secret: string }];
+}
+
 /** The admin API. */
 class Administration {
   readonly #server: string;
@@ -330,6 +349,8 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
   const key = clientKey();
   const administration = new Administration(url);
   await administration.call('POST', '', realm(key.publicJwks, kms, platform));
+  const rehearsal = documented();
+  await administration.call('POST', '', rehearsal.realm);
   const keyClient = { client_id: 'billing-key', private_key: key.privateJwk };
 
   const login = async (headers: Attributes = {}): Promise<TokenAnswer> => {
@@ -467,6 +488,16 @@ async function startKeycloak(home: string): Promise<RunningProvider> {
           },
         ]),
       ),
+      'the rehearsal': {
+        credentials: {
+          client_id: rehearsal.realm.clients[0].clientId,
+          client_secret: rehearsal.realm.clients[0].secret,
+        },
+        settings: {
+          ...rehearsal.settings,
+          BROKER_ISSUER: `${url}/realms/${rehearsal.realm.realm}`,
+        },
+      },
       'a token of the platform': {
         credentials: { client_id: 'billing-workload' },
         settings: {
