@@ -246,7 +246,7 @@ function tableBlock({ header, rows }, words) {
     );
     return `<tr role="row">${items.join('')}</tr>`;
   });
-  return `<div class="table${wide}" tabindex="0" role="region" aria-label="Table"><table role="table">
+  return `<div class="table${wide}" tabindex="0" role="group" aria-label="Table"><table role="table">
 <thead role="rowgroup"><tr role="row">${heads.join('')}</tr></thead>
 <tbody role="rowgroup">
 ${lines.join('\n')}

@@ -146,13 +146,13 @@ find_chromium() {
   fi
   echo "$unpacked"
 }
-if grep -q '/interop/status-page' <<<"$chosen"; then
+if grep -qE '/interop/(status-page|site)\.' <<<"$chosen"; then
   INTEROP_CHROMIUM=$(find_chromium)
   if [[ -x $INTEROP_CHROMIUM/usr/lib/chromium/chromium ]]; then
     export INTEROP_CHROMIUM
   else
     unset INTEROP_CHROMIUM
-    echo 'SKIPPED: the status page in Chromium (it could not be unpacked)'
+    echo 'SKIPPED: the status page and the site in Chromium (it could not be unpacked)'
     if [[ ${CI:-} == true ]]; then exit 1; fi
   fi
 fi
