@@ -45,7 +45,7 @@ export const NAVIGATION = [
   },
   {
     title: 'Security engineers',
-    pages: ['docs/identities/README.md', 'docs/secretless.md', 'docs/audit.md'],
+    pages: ['SECURITY.md', 'docs/identities/README.md', 'docs/secretless.md', 'docs/audit.md'],
   },
   {
     title: 'Contributors',

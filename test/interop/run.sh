@@ -157,6 +157,21 @@ if grep -qE '/interop/(status-page|site)\.' <<<"$chosen"; then
   fi
 fi
 
+# The checker of workflows is a program in Go.
+if [[ -z ${INTEROP_WITHOUT_GO:-} ]] && grep -q '/interop/forge-checkers' <<<"$chosen"; then
+  programs=${XDG_CACHE_HOME:-$HOME/.cache}/service-token-broker-interop/actionlint-v1.7.12
+  if [[ ! -x $programs/actionlint ]]; then
+    GOBIN=$programs GOFLAGS=-mod=mod go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 >"$work/actionlint.log" 2>&1 ||
+      tail -n 5 "$work/actionlint.log" >&2
+  fi
+  if [[ -x $programs/actionlint ]]; then
+    export INTEROP_ACTIONLINT=$programs/actionlint
+  else
+    echo 'SKIPPED: actionlint (it could not be built)'
+    if [[ ${CI:-} == true ]]; then exit 1; fi
+  fi
+fi
+
 # An OpenID provider is installed outside the tree when its suite is chosen, and kept for the next run.
 provider() {
   local name=$1 title=$2 variable=$3 installed status=0
