@@ -7,12 +7,28 @@ import { promisify } from 'node:util';
 import { runInNewContext } from 'node:vm';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { arrange } from '../../build/site/navigation.mjs';
-import { linkBetween, pathOf, readPage, renderPage } from '../../build/site/pages.mjs';
 import { createSearch } from '../../build/site/search.mjs';
 import { temporaryFolders } from '../support/temporary-folder.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const temporaryFolder = temporaryFolders('site');
+
+interface SitePage {
+  readonly file: string;
+}
+interface Pages {
+  readonly pathOf: (file: string) => string;
+  readonly linkBetween: (from: string, to: string) => string;
+  readonly readPage: (file: string, text: string) => SitePage;
+  readonly renderPage: (
+    page: SitePage,
+    site: object,
+  ) => { readonly html: string; readonly faults: readonly string[] };
+}
+// Not by its name: it loads highlight.js, whose types would put those of browsers among ours.
+const { pathOf, linkBetween, readPage, renderPage } = (await import(
+  join(root, 'build/site/pages.mjs')
+)) as Pages;
 const run = promisify(execFile);
 
 interface Section {
