@@ -146,13 +146,28 @@ find_chromium() {
   fi
   echo "$unpacked"
 }
-if grep -q '/interop/status-page' <<<"$chosen"; then
+if grep -qE '/interop/(status-page|site)\.' <<<"$chosen"; then
   INTEROP_CHROMIUM=$(find_chromium)
   if [[ -x $INTEROP_CHROMIUM/usr/lib/chromium/chromium ]]; then
     export INTEROP_CHROMIUM
   else
     unset INTEROP_CHROMIUM
-    echo 'SKIPPED: the status page in Chromium (it could not be unpacked)'
+    echo 'SKIPPED: the status page and the site in Chromium (it could not be unpacked)'
+    if [[ ${CI:-} == true ]]; then exit 1; fi
+  fi
+fi
+
+# The checker of workflows is a program in Go.
+if [[ -z ${INTEROP_WITHOUT_GO:-} ]] && grep -q '/interop/forge-checkers' <<<"$chosen"; then
+  programs=${XDG_CACHE_HOME:-$HOME/.cache}/service-token-broker-interop/actionlint-v1.7.12
+  if [[ ! -x $programs/actionlint ]]; then
+    GOBIN=$programs GOFLAGS=-mod=mod go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 >"$work/actionlint.log" 2>&1 ||
+      tail -n 5 "$work/actionlint.log" >&2
+  fi
+  if [[ -x $programs/actionlint ]]; then
+    export INTEROP_ACTIONLINT=$programs/actionlint
+  else
+    echo 'SKIPPED: actionlint (it could not be built)'
     if [[ ${CI:-} == true ]]; then exit 1; fi
   fi
 fi

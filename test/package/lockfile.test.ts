@@ -23,6 +23,16 @@ test('the lockfile names no registry', () => {
   expect(read('package-lock.json')).not.toContain('"resolved": "http');
 });
 
+test('what is installed with our packages runs no script at that', () => {
+  const { packages } = JSON.parse(read('package-lock.json')) as {
+    packages: Record<string, { hasInstallScript?: boolean; dev?: boolean }>;
+  };
+  const scripted = Object.entries(packages).filter(([, one]) => one.hasInstallScript === true);
+  // They are known by this member.
+  expect(scripted.map(([path]) => path)).toContain('node_modules/esbuild');
+  expect(scripted.filter(([, one]) => one.dev !== true)).toEqual([]);
+});
+
 test('every example builds the package before it is compiled, as a clean clone needs', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const examples = Object.entries(scripts).filter(([name]) => name.startsWith('example:'));

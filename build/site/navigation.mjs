@@ -1,0 +1,95 @@
+/**
+ * The pages of the site, for each kind of reader, in reading order. A page that is not listed follows the listed README of
+ * its folder, or stands in the last group: see {@link arrange}.
+ */
+export const NAVIGATION = [
+  {
+    title: 'Begin',
+    pages: [
+      'README.md',
+      'docs/running.md',
+      'docs/migrating.md',
+      'docs/several-tokens.md',
+      'examples/guard/README.md',
+      'examples/mesh/README.md',
+    ],
+  },
+  {
+    title: 'Developers',
+    pages: [
+      'docs/guard.md',
+      'docs/client.md',
+      'docs/other-languages.md',
+      'docs/gateways.md',
+      'docs/http.md',
+      'docs/packages/service-token-kit.md',
+    ],
+  },
+  {
+    title: 'Platform engineers',
+    pages: [
+      'docs/deploying.md',
+      'docs/containers.md',
+      'docs/networks.md',
+      'docs/embedded-store.md',
+      'docs/configuration.md',
+      'docs/command-line.md',
+      'docs/operating.md',
+      'docs/status-page.md',
+      'docs/dashboards.md',
+      'docs/traces.md',
+      'docs/runbook.md',
+      'docs/reliability.md',
+      'docs/packages/service-token-broker.md',
+    ],
+  },
+  {
+    title: 'Security engineers',
+    pages: ['SECURITY.md', 'docs/identities/README.md', 'docs/secretless.md', 'docs/audit.md'],
+  },
+  {
+    title: 'Contributors',
+    pages: [
+      'CONTRIBUTING.md',
+      'docs/architecture.md',
+      'docs/decisions/README.md',
+      'bench/README.md',
+      'CHANGELOG.md',
+    ],
+  },
+];
+
+/** Where pages stand that nobody has listed. */
+export const UNLISTED = 'More';
+
+/**
+ * Gives every page its place. Pure.
+ *
+ * @param files the Markdown files that there are.
+ * @returns the groups, each an entry's file with the files below it; and what the list names in vain.
+ */
+export function arrange(files, navigation = NAVIGATION) {
+  const listed = new Set(navigation.flatMap(({ pages }) => pages));
+  const below = (file) => {
+    if (!file.endsWith('/README.md')) return [];
+    const folder = file.slice(0, -'README.md'.length);
+    return files.filter((one) => one.startsWith(folder) && !listed.has(one)).toSorted();
+  };
+  const groups = navigation.map(({ title, pages }) => ({
+    title,
+    entries: pages
+      .filter((file) => files.includes(file))
+      .map((file) => ({ file, below: below(file) })),
+  }));
+  const placed = new Set(
+    groups.flatMap(({ entries }) => entries.flatMap(({ file, below }) => [file, ...below])),
+  );
+  const rest = files.filter((file) => !placed.has(file)).toSorted();
+  if (rest.length > 0) {
+    groups.push({ title: UNLISTED, entries: rest.map((file) => ({ file, below: [] })) });
+  }
+  return {
+    groups: groups.filter(({ entries }) => entries.length > 0),
+    missing: [...listed].filter((file) => !files.includes(file)),
+  };
+}
