@@ -26,7 +26,7 @@ async function filesOf(folder: string): Promise<readonly string[]> {
   const { resources = [], components = [], patches = [] } = await read(folder);
   const named = [...resources, ...components, ...patches.flatMap(({ path }) => path ?? [])];
   const files = await Promise.all(
-    named.map((name) => {
+    named.map(async (name) => {
       const path = join(folder, name);
       return name.endsWith('.yaml') ? [path] : filesOf(path);
     }),
