@@ -7,7 +7,7 @@ import { runCommand, startBroker, type BrokerProcess } from '../../support/broke
 import { startProviderServer, type ProviderServer } from '../../support/provider-server.js';
 import { TEMPORARY } from '../../support/temporary-folder.js';
 import { getToken, basic } from '../../e2e/peer-http.js';
-import { CHART, helm, render, resourcesIn } from './programs.js';
+import { CHART, helm, render, resourcesIn, specOf } from './programs.js';
 import { EMBEDDED, merged } from './values.js';
 
 const CREDENTIALS = '{"client_id":"broker","client_secret":"right-secret"}';
@@ -42,11 +42,10 @@ async function environmentOfPod(): Promise<NodeJS.ProcessEnv> {
   const map = (name: string): Readonly<Record<string, string>> =>
     resources.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name === name)?.data ??
     {};
-  const { spec } = (
-    resources.find(({ kind }) => kind === 'Deployment')?.spec as unknown as {
-      readonly template: { readonly spec: PodSpec };
-    }
-  ).template;
+  const { template } = specOf(resources, 'Deployment') as {
+    readonly template: { readonly spec: PodSpec };
+  };
+  const { spec } = template;
   const [container] = spec.containers;
   const secrets: Readonly<Record<string, string>> = {
     'broker-master-key/master-key': randomBytes(32).toString('base64'),

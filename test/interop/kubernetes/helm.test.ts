@@ -12,6 +12,7 @@ import {
   render,
   resourcesIn,
   run,
+  specOf,
   validate,
   type Resource,
 } from './programs.js';
@@ -38,8 +39,8 @@ interface PodSpec {
 }
 
 function podOf(resources: readonly Resource[]): PodSpec {
-  const deployment = resources.find(({ kind }) => kind === 'Deployment');
-  return (deployment?.spec as unknown as { template: { spec: PodSpec } }).template.spec;
+  const deployment = specOf(resources, 'Deployment') as { template: { spec: PodSpec } };
+  return deployment.template.spec;
 }
 
 function settingsOf(resources: readonly Resource[]): NodeJS.ProcessEnv {
@@ -199,7 +200,7 @@ test('the Prometheus Operator takes its resources', async () => {
   await typed('right.ts', custom);
   const extra = custom.map((resource) => ({
     ...resource,
-    spec: { ...(resource.spec as object | undefined), other: [] } as never,
+    spec: { ...resource.spec, other: [] },
   }));
   await typed('wrong.ts', extra);
   const options = '--noEmit --strict --skipLibCheck --module esnext --moduleResolution bundler';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkSettings } from '../../../src/config/check-settings.js';
 import { ROOT } from '../../deploy/support/packaging.js';
-import { kustomize, resourcesIn, validate, type Resource } from './programs.js';
+import { kustomize, resourcesIn, specOf, validate, type Resource } from './programs.js';
 
 let folder = '';
 beforeAll(async () => {
@@ -40,9 +40,6 @@ describe.each([
   beforeAll(async () => {
     resources = await build(join('kustomize/overlays', name));
   }, 120_000);
-  const specOf = <Spec>(kind: string): Spec =>
-    resources.find((resource) => resource.kind === kind)?.spec as unknown as Spec;
-
   test('makes what it should, without placeholders', () => {
     expect(resources.map(({ kind }) => kind).toSorted()).toEqual([...BASE, ...more].toSorted());
     expect(JSON.stringify(resources)).not.toMatch(/REGISTRY|DIGEST|ACCOUNT|STAGE|BROKER_HOST"/);
@@ -56,10 +53,10 @@ describe.each([
   });
 
   test('runs as many brokers as its store allows', () => {
-    const { replicas: count, strategy } = specOf<{
+    const { replicas: count, strategy } = specOf(resources, 'Deployment') as {
       readonly replicas?: number;
       readonly strategy: { readonly type: string };
-    }>('Deployment');
+    };
     expect(count).toBe(replicas);
     expect(strategy.type).toBe(store === 'embedded' ? 'Recreate' : 'RollingUpdate');
   });

@@ -26,7 +26,7 @@ export interface Resource {
     readonly annotations?: Readonly<Record<string, string>>;
   };
   readonly data?: Readonly<Record<string, string>>;
-  readonly spec?: never;
+  readonly spec?: object;
 }
 
 /** Runs a program in a folder, without the settings of whoever runs the tests. */
@@ -85,6 +85,13 @@ export function resourcesIn(text: string): readonly Resource[] {
   return parseAllDocuments(text)
     .map((document) => document.toJS() as Resource | null)
     .filter((resource) => resource !== null);
+}
+
+/** The spec of the only resource of a kind. */
+export function specOf(resources: readonly Resource[], kind: string): object {
+  const specs = resources.filter((resource) => resource.kind === kind).map(({ spec }) => spec);
+  expect(specs).toEqual([expect.any(Object)]);
+  return specs[0] ?? {};
 }
 
 /** Validates files by the schemas of Kubernetes, strictly. Custom resources are not among them. */
