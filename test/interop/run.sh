@@ -193,6 +193,33 @@ else
   echo 'SKIPPED: Ory Hydra (it takes minutes to build: INTEROP_HYDRA=1 npm run interop)'
 fi
 
+# Tools of Kubernetes are installed likewise.
+if grep -q '/interop/kubernetes/' <<<"$chosen"; then
+  tool() {
+    local name=$1 variable=$2 installed status=0
+    installed=$(bash test/interop/kubernetes/install.sh "$name") || status=$?
+    if [[ $status == 0 ]]; then
+      export "$variable=$installed"
+      return
+    fi
+    echo "SKIPPED: $3 (${installed:-$name could not be installed})"
+    # Without its toolchain it cannot run; with it, it has to.
+    if [[ $status != 3 && ${CI:-} == true ]]; then exit 1; fi
+    ignored+=("$4")
+  }
+  ignored=()
+  tool helm INTEROP_HELM 'the Helm chart' '/kubernetes/(helm|broker|documented)\.'
+  tool crds INTEROP_CRDS 'the Prometheus Operator’s resources' '/kubernetes/helm\.'
+  if INTEROP_KUSTOMIZE=$(command -v kubectl); then
+    export INTEROP_KUSTOMIZE
+  else
+    tool kustomize INTEROP_KUSTOMIZE 'kustomize' '/kubernetes/(kustomize|documented)\.'
+  fi
+  if [[ ${#ignored[@]} != 0 ]]; then
+    set -- "$@" --testPathIgnorePatterns '/node_modules/' "${ignored[@]}"
+  fi
+fi
+
 "$venv/bin/python" test/interop/moto_server.py "$work/moto.url" >"$work/moto.log" 2>&1 &
 server=$!
 children+=("$server")

@@ -12,7 +12,7 @@ import { TEMPORARY } from '../support/temporary-folder.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Top-level keys of the YAML of other programs, and of `serverless.yml`. */
+/** Top-level keys of the YAML of other programs, of `serverless.yml`, and of the Helm chart's values. */
 const OF_OTHERS = new Set([
   'params',
   'brokerRoles',
@@ -22,6 +22,10 @@ const OF_OTHERS = new Set([
   'http_filters',
   'forward_client_cert_details',
   'spring.security.oauth2.client',
+  'resources',
+  'image',
+  'settings',
+  'ingress',
 ]);
 /** The list of `serverless.yml`'s parameter, which is a section of the broker's own file by another form. */
 const isParameter = (content: object): boolean =>
