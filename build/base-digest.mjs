@@ -41,8 +41,8 @@ export function digestOf(body, claimed) {
   if (!INDEXES.includes(mediaType) || !Array.isArray(manifests)) {
     throw new Error(`The registry answered "${mediaType}", which is not an index of images.`);
   }
-  const found = manifests.map(({ platform }) => `${platform?.os}/${platform?.architecture}`);
-  const missing = PLATFORMS.filter((platform) => !found.includes(platform));
+  const found = new Set(manifests.map(({ platform: at }) => `${at?.os}/${at?.architecture}`));
+  const missing = PLATFORMS.filter((platform) => !found.has(platform));
   if (missing.length > 0) throw new Error(`The image is not there for ${missing.join(' and ')}.`);
   return digest;
 }

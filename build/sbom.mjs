@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { root } from './compile.mjs';
-import { BROKER, brokerManifest, KIT, kitManifest } from './manifests.mjs';
+import { brokerManifest, kitManifest } from './manifests.mjs';
 
 /**
  * The bill of materials of a package, by CycloneDX 1.6. It depends on nothing but its arguments: the same release gives the
@@ -27,13 +27,13 @@ export function billOfMaterials(manifest, packages, cpu) {
   const self = `${name}@${manifest.version}`;
   const references = new Map([...found].map(([path, locked]) => [path, referenceOf(path, locked)]));
   const components = unique([...found].map(([path, locked]) => componentOf(path, locked)));
-  const of = (paths) => [...new Set(paths.map((path) => references.get(path)))].toSorted();
+  const of = (paths) => [...new Set(paths.map((path) => references.get(path)))].toSorted(byText);
   const dependencies = new Map();
   for (const [path, needed] of edges) {
     const ref = path === '' ? self : references.get(path);
     dependencies.set(
       ref,
-      [...new Set([...(dependencies.get(ref) ?? []), ...of(needed)])].toSorted(),
+      [...new Set([...(dependencies.get(ref) ?? []), ...of(needed)])].toSorted(byText),
     );
   }
   return {
@@ -60,7 +60,7 @@ export function billOfMaterials(manifest, packages, cpu) {
     },
     components,
     dependencies: [...dependencies]
-      .toSorted(([one], [other]) => (one < other ? -1 : 1))
+      .toSorted(([one], [other]) => byText(one, other))
       .map(([ref, dependsOn]) => ({ ref, dependsOn })),
   };
 }
@@ -120,6 +120,7 @@ export function isForImage(path, { os, cpu: cpus }, cpu) {
   return isLinux && (cpus?.includes(cpu) ?? true) && !path.includes('musl');
 }
 
+const byText = (one, other) => (one < other ? -1 : one > other ? 1 : 0);
 const nameOf = (path) => path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
 const referenceOf = (path, { version }) => `${nameOf(path)}@${version}`;
 const purlOf = (name, version) => `pkg:npm/${name.replace('@', '%40')}@${version}`;
@@ -172,11 +173,8 @@ function uuidOf(...texts) {
 /** Writes the bills of both packages. @returns the files, relative to the repository. */
 export function writeBills() {
   const [shared, packages] = sources();
-  return [
-    [BROKER.name, brokerManifest(shared)],
-    [KIT.name, kitManifest(shared)],
-  ].map(([name, manifest]) => {
-    const file = join('dist-packages', `${name}-${shared.version}.cdx.json`);
+  return [brokerManifest(shared), kitManifest(shared)].map((manifest) => {
+    const file = join('dist-packages', `${manifest.name}-${manifest.version}.cdx.json`);
     write(join(root, file), billOfMaterials(manifest, packages));
     return file;
   });
