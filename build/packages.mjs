@@ -15,6 +15,7 @@ import { dirname, join, normalize, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { compile, hash, root, sourcesIn } from './compile.mjs';
 import { BROKER, brokerManifest, KIT, kitManifest } from './manifests.mjs';
+import { writeBills } from './sbom.mjs';
 
 const src = join(root, 'src');
 const out = join(root, 'dist-packages');
@@ -299,6 +300,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   if (built) process.stdout.write(`Built ${BROKER.name} and ${KIT.name} in ${seconds} s.\n`);
   if (process.argv.includes('--pack')) {
-    for (const file of pack()) process.stdout.write(`${join('dist-packages', file)}\n`);
+    const files = [...pack().map((file) => join('dist-packages', file)), ...writeBills()];
+    for (const file of files) process.stdout.write(`${file}\n`);
   }
 }

@@ -105,14 +105,7 @@ function addServers(program: Command, run: Run, settings: string): void {
     .command('serve')
     .description('run the broker: serve the service token to peers, and rotate it on schedule')
     .addHelpText('after', `\nConfiguration:\n${settings}`)
-    .action(() =>
-      run(async (context) => {
-        const { readConfigAndFile } = await import('./command.js');
-        const { runBroker } = await import('../composition/http-server.js');
-        const { config, file } = readConfigAndFile(context);
-        await runBroker(config, file && { configFile: { ...file, env: context.env } });
-      }),
-    );
+    .action(() => run(async (context) => (await import('./serve.js')).serveCommand(context)));
   program
     .command('dev')
     .description('run the broker with an embedded store and provider: for development only')

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { isAbsolute, relative } from 'node:path';
 import { runBroker } from '../composition/http-server.js';
 import { isForThisMachine } from '../composition/page-source.js';
@@ -9,6 +11,7 @@ import { DEFAULT_NAME, type BrokerConfig, type HttpConfig } from '../config/brok
 import { loadConfig } from '../config/load-config.js';
 import { SETTINGS } from '../config/settings.js';
 import { BrokerError } from '../tokens/errors.js';
+import { isLoopbackHost } from '../tokens/http.js';
 import { withSnakeNames } from '../tokens/json.js';
 import { systemClock } from '../tokens/time.js';
 import { createDevPage } from './dev-page.js';
@@ -50,7 +53,9 @@ export async function runDevMode(
   write: (text: string) => void,
   paint: Paint,
 ): Promise<void> {
-  const given = withOneToken(loadConfig({ env, defaults: DEFAULTS }));
+  const loaded = withOneToken(loadConfig({ env, defaults: DEFAULTS }));
+  const outside = runsOutside(loaded.http, { hasFile: existsSync, hostname: hostname() });
+  const given = outside === undefined ? loaded : withPublicUrl(loaded);
   const { dataDir } = given.secrets;
   requireEmbedded(given);
   write(banner(dataDir, paint));
@@ -65,6 +70,7 @@ export async function runDevMode(
     const provider = await startEmbeddedProvider({
       ...client,
       port: given.dev.providerPort,
+      listensAt: isLoopbackHost(given.http.host) ? undefined : given.http.host,
       dataDir,
       customerClient,
       audience,
@@ -87,8 +93,9 @@ export async function runDevMode(
           write(
             tryLines(
               {
-                url,
+                url: fromThisMachine(url),
                 pageUrl: pageUrlOf(config.http, url, managementUrl),
+                outside,
                 issuer,
                 dataDir,
                 command: relative(process.cwd(), process.argv[1] ?? ''),
@@ -159,6 +166,34 @@ async function requirePort({ http }: BrokerConfig): Promise<void> {
     http.port,
     ` Is a broker running already? "PORT=${other} npm start" moves both it and the embedded provider.`,
   );
+}
+
+/**
+ * How a command is run in this process's container from outside of it; `undefined` where no container is, or where it
+ * listens inside of it alone, for whoever works there. Pure.
+ */
+export function runsOutside(
+  { host }: Pick<HttpConfig, 'host'>,
+  machine: { readonly hasFile: (path: string) => boolean; readonly hostname: string },
+): string | undefined {
+  if (isLoopbackHost(host)) return undefined;
+  const tools = { docker: '/.dockerenv', podman: '/run/.containerenv' };
+  const [tool] = Object.entries(tools).find(([, sign]) => machine.hasFile(sign)) ?? [];
+  // Without --hostname it is the beginning of the container's id.
+  const name = /^[0-9a-f]{12}$/.test(machine.hostname) ? machine.hostname : 'CONTAINER';
+  return tool && `${tool} exec ${name}`;
+}
+
+/** In a container peers come by the port that is published on the machine around it, under the same number. */
+function withPublicUrl(config: BrokerConfig): BrokerConfig {
+  const { http } = config;
+  if (http.publicUrl !== undefined || http.tls !== undefined || http.port === 0) return config;
+  return { ...config, http: { ...http, publicUrl: `http://127.0.0.1:${http.port}` } };
+}
+
+/** A URL of what listens on every address, as this machine reaches it. */
+function fromThisMachine(url: string): string {
+  return url.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:');
 }
 
 /** The embedded provider mints one kind of token: `default`, or the first of those configured. */
@@ -255,7 +290,11 @@ function pageUrlOf(
   url: string,
   managementUrl: string | undefined,
 ): string | undefined {
-  return managementUrl ?? (isForThisMachine(http) ? url : undefined);
+  return managementUrl === undefined
+    ? isForThisMachine(http)
+      ? url
+      : undefined
+    : fromThisMachine(managementUrl);
 }
 
 /** What runs, and where. Paths are as they can be used in the working folder. */
@@ -265,6 +304,8 @@ export interface Running {
   readonly pageUrl: string | undefined;
   readonly issuer: string;
   readonly dataDir: string;
+  /** How a command is run where the broker is, from where the lines are tried; `undefined`: in the same place. */
+  readonly outside?: string | undefined;
   /** The command line's file. */
   readonly command: string;
   /** The files that say how to log in: `{"id","secret"}`. */
@@ -277,7 +318,8 @@ export interface Running {
  * from their files and show none. Pure.
  */
 export function tryLines(running: Running, paint: Paint): string {
-  const { url, issuer, peerFile, customerFile, command } = running;
+  const { url, issuer, peerFile, customerFile, command, outside } = running;
+  const node = outside === undefined ? 'node' : `${outside} node`;
   const say = (text: string): string => paint('strong', text);
   return [
     '',
@@ -286,20 +328,22 @@ export function tryLines(running: Running, paint: Paint): string {
       : [say(`See what it does: ${running.pageUrl}/ (the status page, in a browser)`), '']),
     say(`The broker is ready at ${url}, the embedded provider at ${issuer}. Try:`),
     '',
-    `  ${loginLine('login', 'demo', peerFile)}`,
+    `  ${loginLine('login', 'demo', peerFile, node)}`,
     `  curl -s -u "$login" ${url}/v1/token`,
     `  curl -s -u "$login" -d grant_type=client_credentials ${url}/oauth2/token`,
     `  curl -s -u "$login" -X POST ${url}/v1/rotate`,
     '',
     say('A customer token, to call your own services with (nobody logs in: development only):'),
     '',
-    `  ${loginLine('app', 'dev-customer-app', customerFile)}`,
+    `  ${loginLine('app', 'dev-customer-app', customerFile, node)}`,
     `  curl -s -u "$app" -d grant_type=${CUSTOMER_GRANT} \\`,
     `    -d subject=ann ${issuer}/token`,
     '',
-    say('The command line works beside it, from the same folder:'),
+    say(
+      `The command line works beside it, ${outside === undefined ? 'from the same folder' : 'in the container'}:`,
+    ),
     '',
-    `  ${settingsFor(running)}node ${quoted(withSlashes(command))} status`,
+    `  ${outside === undefined ? settingsFor(running) : ''}${node} ${quoted(withSlashes(command))} status`,
     '',
     'Stop it with Ctrl+C. A second start reuses everything.',
     '',
@@ -308,11 +352,11 @@ export function tryLines(running: Running, paint: Paint): string {
 }
 
 /** Sets a shell variable to what `curl -u` takes. */
-function loginLine(variable: string, id: string, file: string): string {
+function loginLine(variable: string, id: string, file: string, node: string): string {
   const path = withSlashes(file)
     .replaceAll("'", "\\'")
     .replaceAll(/["$`]/g, String.raw`\$&`);
-  return `${variable}="${id}:$(node -p "require('${path}').secret")"`;
+  return `${variable}="${id}:$(${node} -p "require('${path}').secret")"`;
 }
 
 /** The settings that the command line needs because they are not the defaults. */

@@ -38,6 +38,8 @@ interface MintingOptions {
 interface EmbeddedProviderOptions extends Omit<MintingOptions, 'accessTokenTtlSeconds'> {
   /** A loopback name or address: the provider speaks plain HTTP. Default: `127.0.0.1`. */
   readonly host?: string;
+  /** Where it listens, if not at `host`: in a container, whose own loopback nobody outside reaches. Default: `host`. */
+  readonly listensAt?: string;
   /** 0 takes a free one. */
   readonly port: number;
   /** The folder of the signing key, which is created if it does not exist. */
@@ -78,7 +80,7 @@ export async function startEmbeddedProvider(
   const signingKey = await loadSigningKey(options.dataDir);
   const server = createServer();
   // The issuer contains the port, which is known only once the server listens.
-  const port = await listen(server, host, options.port);
+  const port = await listen(server, options.listensAt ?? host, options.port);
   const issuer = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   let mintCount = 0;
   try {

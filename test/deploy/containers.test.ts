@@ -1,12 +1,18 @@
 import { describe, expect, test } from '@jest/globals';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse, parseAllDocuments } from 'yaml';
 import { checkSettings } from '../../src/config/check-settings.js';
 import type { BrokerConfig } from '../../src/config/broker-config.js';
+import { SETTINGS } from '../../src/config/settings.js';
+import { startBroker } from '../support/broker-process.js';
+import { fixedPort } from '../support/fixed-port.js';
 import { ROOT } from './support/packaging.js';
 
 const read = (file: string): Promise<string> => readFile(join(ROOT, 'deploy', file), 'utf8');
@@ -153,42 +159,49 @@ describe('the image', () => {
       'FROM node:24-slim@${NODE_DIGEST}',
     ]);
     // Without a default: an empty digest is no reference to an image, and the build stops.
-    expect(dockerfile.match(/^ARG .*$/gm)).toEqual(['ARG NODE_DIGEST']);
+    expect(dockerfile.match(/^ARG .*$/gm)).toEqual(['ARG NODE_DIGEST', 'ARG TARGETARCH']);
   });
 
-  test('holds nothing that is compiled for one architecture, so that any builder makes it for all', async () => {
-    const { packages } = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8')) as {
-      readonly packages: Readonly<Record<string, LockedPackage>>;
-    };
-    const inside = new Map<string, LockedPackage>();
-    const add = (from: string, name: string): void => {
-      const path = installedFor(packages, from, name);
-      const locked = path === undefined ? undefined : packages[path];
-      if (path === undefined || locked === undefined || inside.has(path)) return;
-      inside.set(path, locked);
-      const { dependencies, optionalDependencies, peerDependencies } = locked;
-      const needed = { ...dependencies, ...optionalDependencies, ...peerDependencies };
-      for (const dependency of Object.keys(needed)) add(path, dependency);
-    };
-    for (const name of Object.keys(await imageDependencies())) add('', name);
-    expect(inside.size).toBeGreaterThan(100);
-    const bound = [...inside].filter(
-      ([, { cpu, os, hasInstallScript }]) => cpu ?? os ?? hasInstallScript,
-    );
-    expect(bound).toEqual([]);
-  });
+  test.each(['x64', 'arm64'])(
+    'holds for %s what is compiled for it, and else nothing that is compiled',
+    async (cpu) => {
+      const { packages } = await imageFiles(cpu);
+      const { '': own, ...inside } = packages;
+      expect(Object.keys(own?.dependencies ?? {}).length).toBeGreaterThan(10);
+      expect(Object.keys(inside).length).toBeGreaterThan(100);
+      const bound = Object.entries(inside).filter(([, one]) => one.cpu ?? one.os);
+      expect(bound.map(([path]) => path)).toEqual([
+        `node_modules/@libsql/linux-${cpu}-gnu`,
+        'node_modules/libsql',
+      ]);
+      for (const [, one] of bound)
+        expect(one).toMatchObject({ os: expect.arrayContaining(['linux']) });
+      for (const [, one] of bound)
+        expect(one).toMatchObject({ cpu: expect.arrayContaining([cpu]) });
+      expect(Object.values(inside).filter(({ hasInstallScript }) => hasInstallScript)).toEqual([]);
+      expect(Object.entries(inside).filter(([, one]) => one.integrity === undefined)).toEqual([]);
+    },
+  );
 
-  test('has what the broker’s process needs, at the versions of the lockfile, and nothing for development', async () => {
-    const dependencies = await imageDependencies();
-    const manifest = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as {
+  test('has what the broker needs, dev mode and the embedded store too, at the versions of the lockfile, and nothing for development', async () => {
+    const { manifest } = await imageFiles('x64');
+    const all = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as {
       readonly dependencies: object;
     };
-    const needed = Object.keys(manifest.dependencies);
-    expect(needed.length).toBeGreaterThan(10);
-    expect(Object.keys(dependencies).toSorted()).toEqual(
-      needed.filter((name) => !['libsql', 'oidc-provider'].includes(name)).toSorted(),
-    );
-    for (const version of Object.values(dependencies)) expect(version).toMatch(/^\d+\.\d+\.\d+$/);
+    const needed = Object.keys(all.dependencies);
+    expect(needed).toEqual(expect.arrayContaining(['libsql', 'oidc-provider']));
+    expect(Object.keys(manifest.dependencies).toSorted()).toEqual(needed.toSorted());
+    for (const version of Object.values(manifest.dependencies)) {
+      expect(version).toMatch(/^\d+\.\d+\.\d+$/);
+    }
+    expect(manifest.devDependencies).toBeUndefined();
+  });
+
+  test('runs as a user without rights, by its number, and the process of the broker gets the signals', async () => {
+    const dockerfile = await read('container/Dockerfile');
+    expect(dockerfile).toMatch(/^USER 1000:1000$/m);
+    // In the form of a list: no shell stands between.
+    expect(dockerfile).toMatch(/^ENTRYPOINT \["node", "dist\/cli\.js"\]\nCMD \["serve"\]$/m);
   });
 
   test('is built of files that its context has', async () => {
@@ -205,48 +218,168 @@ describe('the image', () => {
       '.swcrc',
       'tsconfig.json',
       'deploy/container/production.mjs',
+      'deploy/container/healthcheck.mjs',
+      // Without it the packages are not built.
+      'docs/runbook.md',
     ]) {
       expect(kept).toContain(`!${name}`);
     }
-    expect(dockerfile).toContain('npm run build:packages && node deploy/container/production.mjs');
+    expect(dockerfile).toMatch(
+      /npm run pack:all\n[^]*node \/build\/deploy\/container\/production\.mjs "\$cpu"/,
+    );
     expect(ignored.startsWith('*\n')).toBe(true);
   });
 });
 
+describe('the health check', () => {
+  const check = async (port: number): Promise<number | null> => {
+    const script = join(ROOT, 'deploy/container/healthcheck.mjs');
+    const child = spawn(process.execPath, [script], { env: { PORT: String(port) } });
+    const [code] = (await once(child, 'close')) as [number | null];
+    return code;
+  };
+  const answering = async (status: number): Promise<Server> => {
+    const server = createServer((request, response) => {
+      response.writeHead(request.url === '/health/live' ? status : 404).end();
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    return server;
+  };
+
+  test.each([
+    [200, 0],
+    [503, 1],
+  ])('%i of the broker is %i', async (status, expected) => {
+    const server = await answering(status);
+    try {
+      expect(await check((server.address() as AddressInfo).port)).toBe(expected);
+    } finally {
+      server.close();
+    }
+  });
+
+  test('nobody there is 1', async () => {
+    const server = await answering(200);
+    const { port } = server.address() as AddressInfo;
+    await once(server.close(), 'close');
+    expect(await check(port)).toBe(1);
+  });
+});
+
+describe('compose.yaml', () => {
+  interface Compose {
+    readonly services: {
+      readonly broker: {
+        readonly build: {
+          readonly dockerfile: string;
+          readonly args: Readonly<Record<string, string>>;
+        };
+        readonly command: readonly string[];
+        readonly environment: Readonly<Record<string, string>>;
+        readonly ports: readonly string[];
+        readonly volumes: readonly string[];
+        readonly healthcheck: { readonly test: readonly string[] };
+        readonly read_only: boolean;
+      };
+    };
+    readonly volumes: object;
+  }
+  const compose = async (): Promise<Compose['services']['broker']> =>
+    (parse(await readFile(join(ROOT, 'compose.yaml'), 'utf8')) as Compose).services.broker;
+
+  test('has settings that the broker knows', async () => {
+    const { environment } = await compose();
+    expect(checkSettings({ env: environment })).toMatchObject({
+      warnings: [],
+      http: { port: 3000, management: { port: 8081, host: '0.0.0.0' } },
+      dev: { providerPort: 3001 },
+    });
+  });
+
+  test('publishes each port on this machine alone, under the number that tokens and lines name', async () => {
+    const { environment, ports } = await compose();
+    const wanted = ['PORT', 'BROKER_DEV_PROVIDER_PORT', 'BROKER_MANAGEMENT_PORT'].map(
+      (name) => environment[name],
+    );
+    expect(ports).toEqual(wanted.map((port) => `127.0.0.1:${port}:${port}`));
+  });
+
+  test('goes with the Dockerfile', async () => {
+    const { build, volumes, healthcheck } = await compose();
+    const dockerfile = await readFile(join(ROOT, build.dockerfile), 'utf8');
+    for (const name of Object.keys(build.args)) expect(dockerfile).toContain(`\nARG ${name}\n`);
+    const folder = /^WORKDIR (\/broker)$/m.exec(dockerfile)?.[1] ?? '';
+    expect(volumes).toEqual([`data:${folder}/${SETTINGS.BROKER_DATA_DIR.default}`]);
+    expect(dockerfile).toContain(
+      `CMD ${JSON.stringify(healthcheck.test.slice(1)).replace(',', ', ')}`,
+    );
+  });
+
+  test('starts as it says', async () => {
+    const { command, environment, healthcheck } = await compose();
+    const [one, other, third] = [fixedPort(), fixedPort(), fixedPort()].map(String);
+    const folder = await mkdtemp(join(tmpdir(), 'compose-'));
+    const env = {
+      ...environment,
+      HOST: '0.0.0.0',
+      PORT: one,
+      BROKER_DEV_PROVIDER_PORT: other,
+      BROKER_MANAGEMENT_PORT: third,
+    };
+    try {
+      const broker = await startBroker(command, env, { cwd: folder });
+      expect(broker.stdout()).toContain(
+        `ready at http://127.0.0.1:${one}, the embedded provider at http://127.0.0.1:${other}`,
+      );
+      expect(broker.stdout()).toContain(`http://127.0.0.1:${third}/ (the status page`);
+      const [, , script = ''] = healthcheck.test;
+      await promisify(execFile)(process.execPath, [join(ROOT, 'deploy/container', script)], {
+        env: { PORT: one },
+      });
+      expect(
+        (await fetch(`http://127.0.0.1:${other}/.well-known/openid-configuration`)).status,
+      ).toBe(200);
+      expect(await broker.stop()).toEqual({ code: 0, signal: null });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+});
+
 interface LockedPackage {
+  readonly version: string;
+  readonly integrity?: string;
   readonly cpu?: readonly string[];
   readonly os?: readonly string[];
   readonly hasInstallScript?: boolean;
   readonly dependencies?: object;
-  readonly optionalDependencies?: object;
-  readonly peerDependencies?: object;
 }
 
-/** What production.mjs leaves in package.json. */
-async function imageDependencies(): Promise<Readonly<Record<string, string>>> {
+/** What production.mjs makes of package.json and package-lock.json for an architecture. */
+async function imageFiles(cpu: string): Promise<{
+  readonly manifest: {
+    readonly dependencies: Readonly<Record<string, string>>;
+    readonly devDependencies?: object;
+  };
+  readonly packages: Readonly<Record<string, LockedPackage>>;
+}> {
   const folder = await mkdtemp(join(tmpdir(), 'image-'));
+  const made = async (name: string): Promise<unknown> =>
+    JSON.parse(await readFile(join(folder, name), 'utf8'));
   try {
     for (const name of ['package.json', 'package-lock.json']) {
       await copyFile(join(ROOT, name), join(folder, name));
     }
     const script = join(ROOT, 'deploy/container/production.mjs');
-    await promisify(execFile)(process.execPath, [script], { cwd: folder });
-    const manifest = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as {
-      readonly dependencies: Readonly<Record<string, string>>;
-      readonly devDependencies?: object;
-    };
-    expect(manifest.devDependencies).toBeUndefined();
-    return manifest.dependencies;
+    await promisify(execFile)(process.execPath, [script, cpu], { cwd: folder });
+    const { packages } = (await made('package-lock.json')) as Awaited<
+      ReturnType<typeof imageFiles>
+    >;
+    const manifest = (await made('package.json')) as Awaited<
+      ReturnType<typeof imageFiles>
+    >['manifest'];
+    return { manifest, packages };
   } finally {
     await rm(folder, { recursive: true, force: true });
-  }
-}
-
-/** Where a package finds another one: in its own node_modules, or in those of the folders above. */
-function installedFor(packages: object, from: string, name: string): string | undefined {
-  for (let at = from; ; at = at.slice(0, Math.max(0, at.lastIndexOf('/node_modules/')))) {
-    const path = at === '' ? `node_modules/${name}` : `${at}/node_modules/${name}`;
-    if (path in packages) return path;
-    if (at === '') return undefined;
   }
 }

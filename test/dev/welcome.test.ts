@@ -3,7 +3,7 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import { tryLines, type Running } from '../../src/dev/dev-mode.js';
+import { runsOutside, tryLines, type Running } from '../../src/dev/dev-mode.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
 
 const temporaryFolder = temporaryFolders('welcome');
@@ -56,4 +56,32 @@ test('a login is read from a path with anything in it, by a shell', async () => 
   const line = linesOf({ ...usual, peerFile: file }).find((one) => one.startsWith('  login='));
   const { stdout } = await promisify(execFile)('sh', ['-c', `${line}; printf %s "$login"`]);
   expect(stdout).toBe('demo:right');
+});
+
+describe('in a container', () => {
+  const inContainer = (sign: string, name = '3f2a9c01d4e5') => ({
+    hasFile: (path: string) => path === sign,
+    hostname: name,
+  });
+  const everywhere = { host: '0.0.0.0' };
+
+  test.each([
+    ['Docker', everywhere, inContainer('/.dockerenv'), 'docker exec 3f2a9c01d4e5'],
+    ['Podman', everywhere, inContainer('/run/.containerenv'), 'podman exec 3f2a9c01d4e5'],
+    ['every IPv6 address', { host: '::' }, inContainer('/.dockerenv'), 'docker exec 3f2a9c01d4e5'],
+    ['a name of its own', everywhere, inContainer('/.dockerenv', 'web'), 'docker exec CONTAINER'],
+    ['for whoever works in it', { host: '127.0.0.1' }, inContainer('/.dockerenv'), undefined],
+    ['on a machine', everywhere, inContainer('/none'), undefined],
+  ])('%s', (_what, http, machine, expected) => {
+    expect(runsOutside(http, machine)).toBe(expected);
+  });
+
+  test('lines are tried outside, and read what is inside', () => {
+    const lines = linesOf({ ...usual, outside: 'docker exec 3f2a9c01d4e5', dataDir: '/data' });
+    expect(lines).toContain(
+      `  login="demo:$(docker exec 3f2a9c01d4e5 node -p "require('./.broker/demo-peer.json').secret")"`,
+    );
+    expect(lines).toContain('  docker exec 3f2a9c01d4e5 node dist/cli.js status');
+    expect(lines.filter((line) => line.length > 120)).toEqual([]);
+  });
 });

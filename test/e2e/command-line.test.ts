@@ -12,6 +12,8 @@ import {
   startBroker,
   type CommandResult,
 } from '../support/broker-process.js';
+import { isUnset } from '../../src/cli/serve.js';
+import { SETTINGS } from '../../src/config/settings.js';
 import { answers, startProviderServer, type ProviderServer } from '../support/provider-server.js';
 import { temporaryFolder } from './folders.js';
 import { basic, getToken } from './peer-http.js';
@@ -306,6 +308,30 @@ describe('the command line', () => {
       expect(stderr).toContain(name);
     }
     expect(stderr).not.toContain('    at ');
+  });
+
+  test('nothing set at all: three lines say what to set, and no store is made', async () => {
+    const cwd = await temporaryFolder();
+    const unset = Object.keys(BASE_ENVIRONMENT).filter((name) => name.startsWith('BROKER_'));
+    const nothing = Object.fromEntries(unset.map((name) => [name, undefined]));
+    const { code, stdout, stderr } = await runNode([CLI, 'serve'], nothing, { cwd });
+    const [where, aws, elsewhere, error, ...more] = stderr.split('\n');
+    expect({ code, stdout, error, more }).toEqual({
+      code: 1,
+      stdout: '',
+      error: '(NOT_CONFIGURED)',
+      more: [''],
+    });
+    expect(where).toContain(join(cwd, '.broker'));
+    expect(await readdir(cwd)).toEqual([]);
+    const named = [aws, elsewhere].flatMap((line) => line?.match(/\bBROKER_[A-Z_]+/g) ?? []);
+    expect(named.length).toBeGreaterThan(8);
+    for (const name of named) expect(SETTINGS).toHaveProperty(name);
+  });
+
+  test.each(['BROKER_ISSUER', 'BROKER_CONFIG', 'BROKER_DATA_DIR'])('%s is something', (name) => {
+    expect(isUnset({ PORT: '3000', HOST: '::', [name]: ' ' })).toBe(true);
+    expect(isUnset({ [name]: 'any' })).toBe(false);
   });
 
   test('--help is worth reading, and a wrong call exits with 2', async () => {

@@ -1,0 +1,18 @@
+// The HEALTHCHECK of the image: is the broker alive, by HTTP, or by HTTPS where it has a certificate of its own?
+import http from 'node:http';
+import https from 'node:https';
+
+const target = { host: '127.0.0.1', port: process.env.PORT || 3000, path: '/health/live' };
+
+/** @returns {Promise<number | undefined>} the status; `undefined` without an answer by this protocol. */
+function ask({ get }) {
+  return new Promise((resolve) => {
+    // It asks its own machine: the certificate is for the name by which others reach it.
+    get({ ...target, rejectUnauthorized: false }, ({ statusCode }) => resolve(statusCode)).on(
+      'error',
+      () => resolve(undefined),
+    );
+  });
+}
+
+process.exit(((await ask(http)) ?? (await ask(https))) === 200 ? 0 : 1);
