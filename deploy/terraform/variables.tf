@@ -219,7 +219,7 @@ variable "config" {
   default     = ""
   nullable    = false
   validation {
-    condition     = var.config == "" || fileexists(var.config)
+    condition     = var.config == "" ? true : fileexists(var.config)
     error_message = "config = ${jsonencode(var.config)} is refused: there is no such file. Write its path as in $${path.module}/broker.yml."
   }
 }
