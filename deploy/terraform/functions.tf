@@ -1,8 +1,6 @@
 # The two functions, each with its role in roles.tf and its log.
 
 locals {
-  functions_folder = var.functions_folder == "" ? "${path.module}/../../dist-lambda" : var.functions_folder
-
   functions = {
     rotation = { description = "Mints, tests and promotes the service token, when Secrets Manager calls.", timeout = 60 }
     http     = { description = "Serves the service token to the IAM roles that may have it.", timeout = 20 }

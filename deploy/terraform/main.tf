@@ -13,6 +13,8 @@ locals {
   region    = data.aws_region.current.region
   tags      = merge(var.tags, { service = "service-token-broker", stage = var.stage })
 
+  functions_folder = var.functions_folder == "" ? "${path.module}/../../dist-lambda" : var.functions_folder
+
   in_vpc       = var.vpc_id != ""
   has_endpoint = local.in_vpc && var.secrets_manager_endpoint
 

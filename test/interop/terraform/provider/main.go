@@ -276,6 +276,8 @@ func computed(kind, name, function, attribute string, of tftypes.Type) tftypes.V
 	}
 	result := kind + "." + attribute
 	switch {
+	case attribute == "id" && ids[kind] == "" && name != "":
+		result = kind + ":" + name
 	case attribute == "arn" && arns[kind] != "":
 		result = arns[kind]
 	case attribute == "id" && ids[kind] != "":
