@@ -52,11 +52,11 @@ const NO_DEPLOYMENT = { json: undefined, tokens: [], providers: [], iamPeers: []
 /**
  * Reads the file that the parameter `config` names.
  *
+ * @param bundle the broker's own code for it.
  * @returns what it says, and one sentence for each mistake.
  */
-async function readDeployment(given, stage) {
+async function readDeployment(given, stage, bundle = join(ROOT, 'dist-lambda', 'deployment.mjs')) {
   if (given.config === '') return { ...NO_DEPLOYMENT, mistakes: [] };
-  const bundle = join(ROOT, 'dist-lambda', 'deployment.mjs');
   if (!existsSync(bundle)) {
     return {
       ...NO_DEPLOYMENT,

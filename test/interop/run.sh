@@ -172,6 +172,18 @@ if [[ -z ${INTEROP_WITHOUT_GO:-} ]] && grep -q '/interop/forge-checkers' <<<"$ch
   fi
 fi
 
+if grep -q '/interop/terraform/' <<<"$chosen"; then
+  status=0
+  INTEROP_TERRAFORM=$(bash test/interop/terraform/install.sh) || status=$?
+  if [[ $status == 0 ]]; then
+    export INTEROP_TERRAFORM
+  else
+    echo "SKIPPED: the Terraform module (${INTEROP_TERRAFORM:-OpenTofu could not be built})"
+    if [[ $status != 3 && ${CI:-} == true ]]; then exit 1; fi
+    set -- "$@" --testPathIgnorePatterns '/node_modules/' '/interop/terraform/'
+  fi
+fi
+
 # An OpenID provider is installed outside the tree when its suite is chosen, and kept for the next run.
 provider() {
   local name=$1 title=$2 variable=$3 installed status=0

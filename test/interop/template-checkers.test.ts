@@ -114,14 +114,18 @@ describe('checkov', () => {
   }
 
   /** Looks nothing up on the internet: the descriptions it would fetch are not needed. */
-  const check = async (framework: string, files: readonly string[]): Promise<readonly Report[]> => {
+  const check = async (
+    framework: string,
+    files: readonly string[],
+    kind = 'file',
+  ): Promise<readonly Report[]> => {
     const { out, err } = await run(programOf('INTEROP_CHECKERS', 'checkov'), [
       '--skip-download',
       '--framework',
       framework,
       '--output',
       'json',
-      ...files.flatMap((file) => ['--file', file]),
+      ...files.flatMap((file) => [`--${kind}`, file]),
     ]);
     if (!out.trim().startsWith('{') && !out.trim().startsWith('[')) throw new Error(err || out);
     const reports = [JSON.parse(out) as Report | readonly Report[]].flat() as readonly Report[];
@@ -139,16 +143,26 @@ describe('checkov', () => {
     ),
   ];
 
-  test('finds in the templates what deploy/checkov.yml explains, all of it, and nothing else', async () => {
-    const explained = parse(await readFile(join(ROOT, 'deploy/checkov.yml'), 'utf8')) as readonly {
+  /** What a file explains, each with the resource. */
+  const explained = async (name: string): Promise<readonly string[]> => {
+    const findings = parse(await readFile(join(ROOT, name), 'utf8')) as readonly {
       readonly check: string;
       readonly resource: string;
       readonly why: string;
     }[];
-    for (const { why } of explained) expect(why).toMatch(/\.$/);
+    for (const { why } of findings) expect(why).toMatch(/\.$/);
+    return findings.map(({ check, resource }) => `${check} ${resource}`).toSorted();
+  };
+
+  test('finds in the templates what deploy/checkov.yml explains, all of it, and nothing else', async () => {
     expect(failed(await check('cloudformation', templates)).toSorted()).toEqual(
-      explained.map(({ check, resource }) => `${check} ${resource}`).toSorted(),
+      await explained('deploy/checkov.yml'),
     );
+  }, 300_000);
+
+  test('finds in the Terraform module what deploy/terraform/checkov.yml explains, and nothing else', async () => {
+    const found = await check('terraform', [join(ROOT, 'deploy/terraform')], 'directory');
+    expect(failed(found).toSorted()).toEqual(await explained('deploy/terraform/checkov.yml'));
   }, 300_000);
 
   test('finds nothing in the Dockerfile and in the manifests for Kubernetes', async () => {
