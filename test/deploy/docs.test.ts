@@ -158,3 +158,12 @@ test.each(PAGES)('every link of %s leads somewhere', (name) => {
   });
   expect(broken).toEqual([]);
 });
+
+test('the index leads to every page of its folder', () => {
+  const index = page('README');
+  const pages = PAGES.filter(
+    (name) => /^docs\/[^/]+\.md$/.test(name) && !name.endsWith('README.md'),
+  );
+  expect(pages.length).toBeGreaterThan(25);
+  expect(pages.filter((name) => !index.includes(`](${name.slice(5)}`))).toEqual([]);
+});

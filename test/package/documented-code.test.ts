@@ -1,9 +1,6 @@
-import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { Script } from 'node:vm';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { Ajv2020 } from 'ajv/dist/2020.js';
@@ -13,8 +10,14 @@ import { SETTING_NAMES } from '../../src/config/settings.js';
 import { openApiDocument } from '../../src/operations/openapi.js';
 import { parsePeers } from '../../src/peers/peers.js';
 import { parseCredentialsSecret } from '../../src/provider/client-credentials.js';
-import { BLOCKS, PAGES, type DocumentedBlock } from '../support/documented-blocks.js';
-import { TEMPORARY } from '../support/temporary-folder.js';
+import {
+  BLOCKS,
+  callsIn,
+  PAGES,
+  REDIRECTION,
+  type Call,
+  type DocumentedBlock,
+} from '../support/documented-blocks.js';
 
 // Every fenced block of every page is compiled, run or validated, here or where CHECKED_BY says.
 
@@ -229,8 +232,8 @@ test("Terraform's blocks close what they open, and name variables that the modul
     });
     const modules = [...text.matchAll(/^module "broker" \{\n([\s\S]*?)^\}$/gm)];
     const odd = modules
-      .flatMap(([, body = '']) => [...body.matchAll(/^ {2}(\w+) +=/gm)])
-      .map(([, name = '']) => name)
+      .flatMap(([, body = '']) => body.match(/^ {2}\w+(?= +=)/gm) ?? [])
+      .map((name) => name.trim())
       .filter((name) => !variables.has(name) && !OF_ANY_MODULE.has(name));
     expect({ at, odd }).toEqual({ at, odd: [] });
   }
@@ -285,7 +288,7 @@ function brokerArguments(words: readonly string[]): readonly string[] | undefine
 
 /** Whoever is called in the shell's blocks, and what is known of the call. */
 const PROGRAMS = new Set(
-  'aws base64 cat cp curl date docker git grep helm kubectl mkdir node npm npx openssl rm sed sleep sudo terraform tofu'.split(
+  'aws base64 cat cp curl date docker gh git grep helm kubectl mkdir node npm npx openssl rm sed sleep sudo terraform tofu'.split(
     ' ',
   ),
 );
@@ -313,64 +316,6 @@ const OTHER_VARIABLES = new Set([
   'CLIENT_ID',
   'CLIENT_SECRET',
 ]);
-
-/** A call as the shell makes it. */
-interface Call {
-  readonly at: string;
-  readonly words: readonly string[];
-}
-
-/**
- * Runs the blocks in one bash that knows no program: it records each call with its words, and makes none. Redirections are
- * left out, so that no file is read or written.
- */
-async function callsIn(blocks: readonly DocumentedBlock[]): Promise<readonly Call[]> {
-  const folder = await mkdtemp(join(TEMPORARY, 'documented-code-'));
-  try {
-    const script = blocks.map(({ at, page, text }, index) => {
-      const file = join(folder, `${index}.sh`);
-      return {
-        at,
-        page,
-        file,
-        run: `BLOCK=${index}; . '${file}'`,
-        // The last line shows that bash came so far. (Without it, bash leaves a subshell after a list with &&.)
-        text: `${text.replaceAll(REDIRECTION, '')}\n${END}\n`,
-      };
-    });
-    await Promise.all(script.map(({ file, text }) => writeFile(file, text)));
-    // What a page defines, its later blocks use.
-    const pages = PAGES.map((one) =>
-      script.filter(({ page }) => page === one).map(({ run }) => run),
-    );
-    await writeFile(
-      join(folder, 'all.sh'),
-      `PATH=/nowhere BILLING_URL=https://billing.example.com
-       command_not_found_handle() { printf '%s\\0' "$BLOCK" "$@" $'\\x1e' >> "$HOME/calls"; }
-       cd() { :; }; kill() { :; }; wait() { :; }
-       ${pages.map((runs) => `( ${[...runs, 'builtin wait'].join('\n')} )`).join('\n')}`,
-    );
-    await writeFile(join(folder, 'calls'), '');
-    const { stderr } = await promisify(execFile)('bash', ['all.sh'], {
-      cwd: folder,
-      env: { HOME: folder },
-      timeout: 60_000,
-    });
-    expect(stderr).toBe('');
-    const records = (await readFile(join(folder, 'calls'), 'utf8')).split('\0\x1e\0');
-    const calls = records.filter(Boolean).map((record): Call => {
-      const [index = '', ...words] = record.split('\0');
-      return { at: script[Number(index)]?.at ?? '', words };
-    });
-    const ended = calls.filter(({ words }) => words[0] === END).map(({ at }) => at);
-    expect(ended.toSorted()).toEqual(blocks.map(({ at }) => at).toSorted());
-    return calls.filter(({ words }) => words[0] !== END);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
-const END = 'the-block-ends';
-const REDIRECTION = /(?<=\s)(?:>>|>|<)\s*(?:"[^"\n]*"|[^\s&|;()"]+)/g;
 
 describe('the shell', () => {
   let calls: readonly Call[];
@@ -431,7 +376,8 @@ describe('the shell', () => {
     }));
     none(
       scripts.filter(
-        ({ script }) => !['ci', 'install'].includes(script) && !(script in manifest.scripts),
+        ({ script }) =>
+          !['audit', 'ci', 'install'].includes(script) && !(script in manifest.scripts),
       ),
     );
     none(
