@@ -7,6 +7,7 @@ export const NAVIGATION = [
     title: 'Begin',
     pages: [
       'README.md',
+      'docs/README.md',
       'docs/first-steps.md',
       'docs/comparison.md',
       'docs/running.md',
@@ -33,6 +34,7 @@ export const NAVIGATION = [
     pages: [
       'docs/deploying.md',
       'docs/terraform.md',
+      'deploy/terraform/README.md',
       'docs/helm.md',
       'docs/containers.md',
       'docs/networks.md',
@@ -77,7 +79,8 @@ export const UNLISTED = 'More';
 export function arrange(files, navigation = NAVIGATION) {
   const listed = new Set(navigation.flatMap(({ pages }) => pages));
   const below = (file) => {
-    if (!file.endsWith('/README.md')) return [];
+    // `docs/README.md` has the whole documentation below it, and that is what the list is for.
+    if (!/\/[^/]+\/README\.md$/.test(file)) return [];
     const folder = file.slice(0, -'README.md'.length);
     return files.filter((one) => one.startsWith(folder) && !listed.has(one)).toSorted();
   };
