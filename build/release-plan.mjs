@@ -100,7 +100,10 @@ export function setVersion(file, text, before, version) {
   }
   if (!CARRIERS_OF_NAMES.test(file)) return text;
   const number = before.replaceAll(/[.+]/g, '\\$&');
-  const named = new RegExp(`(service-token-(?:broker|kit)[-:@]v?)${number}(?![\\w-]|\\.\\d)`, 'g');
+  const named = new RegExp(
+    `(service-token-(?:broker|kit)(?:[-:@]v?|, tag: ["']?))${number}(?![\\w-]|\\.\\d)`,
+    'g',
+  );
   return text.replaceAll(named, (_found, name) => name + version);
 }
 

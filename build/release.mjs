@@ -4,7 +4,7 @@
 //   --date=YYYY-MM-DD   the day of the release; default: today (UTC)
 //   --notes=0.2.0       prints what the changelog says of a version, and does nothing else
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
@@ -16,8 +16,6 @@ import {
 } from './release-plan.mjs';
 
 const BRANCH = 'main';
-/** Made by a part of its own, if there is one. */
-const BILL_OF_MATERIALS = 'build/sbom.mjs';
 /** What may carry the version. */
 const CARRIERS = [
   'package.json',
@@ -62,14 +60,6 @@ function release(wanted, date, isDry) {
   say(
     `Release ${version}, after ${before}${isDry ? ': nothing is done, this is what would be' : ''}`,
   );
-  const billOfMaterials = existsSync(join(root, BILL_OF_MATERIALS))
-    ? [
-        {
-          words: `node ${BILL_OF_MATERIALS}`,
-          act: () => run(process.execPath, [BILL_OF_MATERIALS]),
-        },
-      ]
-    : [];
   const steps = [
     { words: `CHANGELOG.md: ${entries} entries become [${version}] - ${date}` },
     {
@@ -77,7 +67,6 @@ function release(wanted, date, isDry) {
       act: () => write(changes),
     },
     { words: 'npm run pack:all', act: () => run('npm', ['run', '--silent', 'pack:all']) },
-    ...billOfMaterials,
     {
       words: `git commit: Release ${version}`,
       act: () => {

@@ -7,7 +7,11 @@ export const NAVIGATION = [
     title: 'Begin',
     pages: [
       'README.md',
+      'docs/README.md',
+      'docs/first-steps.md',
+      'docs/comparison.md',
       'docs/running.md',
+      'docs/rehearsal.md',
       'docs/migrating.md',
       'docs/several-tokens.md',
       'examples/guard/README.md',
@@ -29,6 +33,9 @@ export const NAVIGATION = [
     title: 'Platform engineers',
     pages: [
       'docs/deploying.md',
+      'docs/terraform.md',
+      'deploy/terraform/README.md',
+      'docs/helm.md',
       'docs/containers.md',
       'docs/networks.md',
       'docs/embedded-store.md',
@@ -40,6 +47,7 @@ export const NAVIGATION = [
       'docs/traces.md',
       'docs/runbook.md',
       'docs/reliability.md',
+      'docs/limits.md',
       'docs/packages/service-token-broker.md',
     ],
   },
@@ -66,12 +74,13 @@ export const UNLISTED = 'More';
  * Gives every page its place. Pure.
  *
  * @param files the Markdown files that there are.
- * @returns the groups, each an entry's file with the files below it; and what the list names in vain.
+ * @returns the groups, each with its entries: a page's file, and the files of the pages below it.
  */
 export function arrange(files, navigation = NAVIGATION) {
   const listed = new Set(navigation.flatMap(({ pages }) => pages));
   const below = (file) => {
-    if (!file.endsWith('/README.md')) return [];
+    // `docs/README.md` has the whole documentation below it, and that is what the list is for.
+    if (!/\/[^/]+\/README\.md$/.test(file)) return [];
     const folder = file.slice(0, -'README.md'.length);
     return files.filter((one) => one.startsWith(folder) && !listed.has(one)).toSorted();
   };
@@ -88,8 +97,5 @@ export function arrange(files, navigation = NAVIGATION) {
   if (rest.length > 0) {
     groups.push({ title: UNLISTED, entries: rest.map((file) => ({ file, below: [] })) });
   }
-  return {
-    groups: groups.filter(({ entries }) => entries.length > 0),
-    missing: [...listed].filter((file) => !files.includes(file)),
-  };
+  return groups.filter(({ entries }) => entries.length > 0);
 }

@@ -136,6 +136,11 @@ describe('the version is set', () => {
       'image: r/service-token-broker:0.1.0\n',
       'image: r/service-token-broker:0.2.0\n',
     ],
+    [
+      'docs/helm.md',
+      'image: { repository: r/service-token-broker, tag: 0.1.0 }\n',
+      'image: { repository: r/service-token-broker, tag: 0.2.0 }\n',
+    ],
   ])('in %s', (file, before, after) => {
     expect(setVersion(file, before, '0.1.0', '0.2.0')).toBe(after);
   });
