@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin, type PluginBuild } from 'esbuild';
 import { BASE_ENVIRONMENT } from '../support/broker-process.js';
+import { packagesBuild } from '../support/packages-build.js';
 
 /** An example application in a process of its own. */
 export interface ExampleProcess {
@@ -27,6 +28,7 @@ export async function compileExample(name: string): Promise<void> {
   const { compile } = (await import(script)) as {
     readonly compile: (folders: { readonly from: string; readonly to: string }) => Promise<object>;
   };
+  await packagesBuild();
   await compile({ from: `${folder}/src`, to: `${folder}/dist` });
 }
 

@@ -11,6 +11,7 @@ import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { openApiDocument } from '../../src/operations/openapi.js';
 import { runNode, startBroker } from '../support/broker-process.js';
+import { packagesBuild } from '../support/packages-build.js';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -37,6 +38,7 @@ let tarballs: string;
 let packed: Readonly<Record<keyof typeof SOURCES, Tarball>>;
 
 beforeAll(async () => {
+  await packagesBuild();
   tarballs = await mkdtemp(join(tmpdir(), 'packed-'));
   const { stdout } = await run(
     'npm',

@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from '@jest/globals';
+import { beforeAll, describe, expect, test } from '@jest/globals';
 import ts from 'typescript';
+import { packagesBuild } from '../support/packages-build.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -105,6 +106,8 @@ function complaints(
     );
   });
 }
+
+beforeAll(packagesBuild, 120_000);
 
 // All here, because reading the libraries takes the compiler longer than what it is asked.
 describe('the compiler', () => {

@@ -1,5 +1,7 @@
 // Runs before the tests: bundles the programs that they start as processes of their own, out of what `npm run build` has
-// built. A bundle starts in half the processor time, and there are some 400 starts. And makes the keys of `rsa-key.ts`.
+// built. A bundle starts in half the processor time, and there are some 400 starts. Makes the keys of `rsa-key.ts`, and
+// begins to build the packages.
+import { spawn } from 'node:child_process';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import {
   copyFileSync,
@@ -12,7 +14,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { withoutUnused } from '../../build/packages.mjs';
 
@@ -20,6 +22,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const dist = join(root, 'dist');
 const cache = join(root, 'node_modules/.cache/programs');
 const keys = join(root, 'node_modules/.cache/rsa-keys');
+const packages = join(root, 'node_modules/.cache/packages-build');
 /** Milliseconds after which bundles that are not of the present build are deleted: another run may use them. */
 const KEPT = 3_600_000;
 
@@ -44,6 +47,7 @@ const EXTERNAL = ['@aws-sdk/*', 'libsql'];
 /** Sets TEST_PROGRAMS to the folder of the bundles, and TEST_RSA_KEYS to that of the keys. */
 export default async function bundlePrograms() {
   makeKeys();
+  if (process.env['npm_lifecycle_event'] === 'test') beginPackages();
   // Tests that start processes fail then, and say why.
   if (!existsSync(join(dist, 'cli.js'))) return;
   const folder = join(cache, digest());
@@ -83,6 +87,20 @@ export default async function bundlePrograms() {
   // The status page its runbook likewise.
   cpSync(join(root, 'docs/runbook.md'), join(partial, 'docs/runbook.md'));
   rename(partial, folder);
+}
+
+/**
+ * Builds the packages, which takes one core for seconds, beside the tests that do not need them. The others wait for the
+ * exit code in the file at TEST_PACKAGES_BUILD: `packages-build.ts`. jest without `npm test` takes the packages as they are.
+ */
+function beginPackages() {
+  const file = `${packages}.${process.pid}`;
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, '');
+  process.env['TEST_PACKAGES_BUILD'] = file;
+  const build = spawn(process.execPath, [join(root, 'build/packages.mjs')], { stdio: 'inherit' });
+  build.on('close', (code) => writeFileSync(file, String(code)));
+  process.on('exit', () => rmSync(file, { force: true }));
 }
 
 /** Two RSA keys of 2048 bits, which later runs use again. */
