@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { loadConfig } from '../../../src/config/load-config.js';
 import { ROOT } from '../../deploy/support/packaging.js';
 import { helm, kustomize, resourcesIn, validate } from './programs.js';
 
@@ -76,6 +77,22 @@ test('every block of values renders, beside those that it names', async () => {
     }),
   );
   await validate(outputs, folder);
+
+  // And the broker takes the settings, with the file that they lead to.
+  let withFile = 0;
+  for (const output of outputs) {
+    const maps = resourcesIn(await readFile(output, 'utf8')).flatMap(({ data = {} }) => [data]);
+    const env: NodeJS.ProcessEnv = { ...maps.find((data) => 'PORT' in data) };
+    const text = maps.find((data) => 'broker.yml' in data)?.['broker.yml'];
+    expect(env['BROKER_CONFIG'] === undefined).toBe(text === undefined);
+    if (text !== undefined) {
+      withFile += 1;
+      env['BROKER_CONFIG'] = join(folder, 'broker.yml');
+      await writeFile(env['BROKER_CONFIG'], text);
+    }
+    expect(loadConfig({ env }).warnings).toEqual([]);
+  }
+  expect(withFile).toBe(1);
 }, 120_000);
 
 test('every command of helm that installs or upgrades is one that helm takes', async () => {

@@ -290,6 +290,11 @@ export const BAD: readonly (readonly [name: string, values: object])[] = [
       settings: { BROKER_PUBLIC_URL: 'https://broker.example.test/tokens' },
     }),
   ],
+  ['networkPolicy.peers', merged(AWS, { ingress: INGRESS, networkPolicy: { peers: [] } })],
+  [
+    'networkPolicy.monitoring',
+    merged(AWS, { serviceMonitor: { enabled: true }, networkPolicy: { monitoring: [] } }),
+  ],
   ['fullnameOverride', merged(AWS, { fullnameOverride: '1broker' })],
   // By the schema, which helm asks first.
   ['settings.BROKER_PROFILE', merged(AWS, { settings: { BROKER_PROFILE: 'Auth0' } })],

@@ -210,6 +210,14 @@ name. Forms of single values are in values.schema.json.
 {{- $wrong = append $wrong "ingress.tls.byController: ingress.tls.secretName has the certificate; remove one of the two" -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.networkPolicy.enabled -}}
+{{- if and .Values.ingress.enabled (not .Values.networkPolicy.peers) -}}
+{{- $wrong = append $wrong "networkPolicy.peers: it is empty, and ingress.enabled would lead to pods that nobody may reach" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled (not .Values.networkPolicy.monitoring) -}}
+{{- $wrong = append $wrong "networkPolicy.monitoring: it is empty, and serviceMonitor.enabled would lead to pods that nobody may reach" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) -}}
 {{- range $name := list "HTTPS_PROXY" "HTTP_PROXY" -}}
 {{- if or (get $settings $name) (get $secret $name) -}}
