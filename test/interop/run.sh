@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs test/interop/**/*.test.ts against servers and clients that others wrote, in a Python virtual environment.
-# Arguments go to jest. BROKER_SKIP_BUILD=1 uses dist/ as it is; INTEROP_HYDRA=1 also runs Ory Hydra, which it first builds.
+# Arguments go to jest. BROKER_SKIP_BUILD=1 uses dist/ as it is; INTEROP_HYDRA=1 also runs Ory Hydra, which it first builds,
+# and INTEROP_IMAGE=1 builds and runs the image.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -176,6 +177,12 @@ if [[ ${INTEROP_HYDRA:-} == 1 ]]; then
   provider hydra 'Ory Hydra' INTEROP_HYDRA_PROGRAM
 else
   echo 'SKIPPED: Ory Hydra (it takes minutes to build: INTEROP_HYDRA=1 npm run interop)'
+fi
+
+if [[ ${INTEROP_IMAGE:-} == 1 ]]; then
+  bash test/interop/image.sh
+else
+  echo 'SKIPPED: the image, built and run by Podman (it takes minutes: INTEROP_IMAGE=1 npm run interop)'
 fi
 
 "$venv/bin/python" test/interop/moto_server.py "$work/moto.url" >"$work/moto.log" 2>&1 &
