@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs test/interop/**/*.test.ts against servers and clients that others wrote, in a Python virtual environment.
-# Arguments go to jest. BROKER_SKIP_BUILD=1 uses dist/ as it is; INTEROP_HYDRA=1 also runs Ory Hydra, which it first builds.
+# Arguments go to jest. BROKER_SKIP_BUILD=1 uses dist/ as it is; INTEROP_HYDRA=1 also runs Ory Hydra, which it first builds,
+# and INTEROP_IMAGE=1 builds and runs the image.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -230,6 +231,12 @@ if grep -q '/interop/kubernetes/' <<<"$chosen"; then
   if [[ ${#ignored[@]} != 0 ]]; then
     set -- "$@" --testPathIgnorePatterns '/node_modules/' "${ignored[@]}"
   fi
+fi
+
+if [[ ${INTEROP_IMAGE:-} == 1 ]]; then
+  bash test/interop/image.sh
+else
+  echo 'SKIPPED: the image, built and run by Podman (it takes minutes: INTEROP_IMAGE=1 npm run interop)'
 fi
 
 "$venv/bin/python" test/interop/moto_server.py "$work/moto.url" >"$work/moto.log" 2>&1 &
