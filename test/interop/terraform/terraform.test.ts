@@ -302,6 +302,8 @@ describe.each(TOOLS)('%s', (title, tool) => {
       const stack = madeBySls(drawStack(template));
       expect(Object.keys(stack)).toContain('alarms');
       expect(madeByTerraform(resources)).toEqual(stack);
+      const withoutOne = resources.filter(({ type }) => type !== 'aws_sns_topic_policy');
+      expect(madeByTerraform(withoutOne)).not.toEqual(stack);
     }, 240_000);
 
     test('has nothing to change when it is applied again', async () => {
