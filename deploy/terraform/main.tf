@@ -81,15 +81,15 @@ resource "terraform_data" "checked" {
   lifecycle {
     precondition {
       condition     = length(module.schedule.mistakes) == 0
-      error_message = join("\n", concat(module.schedule.mistakes, ["Correct schedule, window or token_lifetime."]))
+      error_message = "${local.name}: ${join(" ", module.schedule.mistakes)}"
     }
     precondition {
       condition     = !contains(var.replica_regions, local.region)
-      error_message = "replica_regions = ${jsonencode(var.replica_regions)} is refused: ${local.region} has the primary."
+      error_message = "${local.name}: replica_regions = ${jsonencode(var.replica_regions)} is refused: ${local.region} has the primary."
     }
     precondition {
       condition     = length(local.settings) <= 2800
-      error_message = "The variables of the provider, peers and replica_regions have ${length(local.settings)} characters together, and may have 2800: Lambda takes 4 KB of environment variables in all. The longest is most often peers: list fewer."
+      error_message = "${local.name}: the variables of the provider, peers and replica_regions have ${length(local.settings)} characters together, and may have 2800: Lambda takes 4 KB of environment variables in all. The longest is most often peers: list fewer."
     }
   }
 }

@@ -103,7 +103,11 @@ export function madeBySls(drawn: ReadonlyMap<string, DrawnResource>): Made {
   for (const { id, type, properties } of drawn.values()) {
     const say = (meaning: unknown): void => void words.set(arnOf(id, type), `<${String(meaning)}>`);
     if (type === 'AWS::SecretsManager::Secret') say(`secret ${String(properties['Name'])}`);
-    if (type === 'AWS::Lambda::Function') say(`function ${String(properties['FunctionName'])}`);
+    if (type === 'AWS::Lambda::Function') {
+      const name = String(properties['FunctionName']);
+      say(`function ${name}`);
+      words.set(arnOf(name, type), `<function ${name}>`);
+    }
     if (type === 'AWS::Logs::LogGroup') {
       words.set(arnOf(id, type), `<log ${String(properties['LogGroupName'])}>:*`);
     }
@@ -113,7 +117,7 @@ export function madeBySls(drawn: ReadonlyMap<string, DrawnResource>): Made {
     if (type === 'AWS::KMS::Key') say('key');
     if (type === 'AWS::SQS::Queue') say('queue');
   }
-  words.set('"DeadLetters"', '"<queue>"');
+  words.set('"DeadLetters"', `"${NAME}-dead-letters"`);
   words.set('"FunctionSecurityGroup"', '"<group functions>"');
   words.set('"EndpointSecurityGroup"', '"<group endpoint>"');
   const stack: ReadonlyMap<string, DrawnResource> = new Map(
@@ -347,7 +351,6 @@ export function madeByTerraform(state: readonly TerraformResource[]): Made {
       words.set(values['id'] ?? '', `<group ${name.replace(`${NAME}-`, '')}>`);
     }
   }
-  words.set(`"${NAME}-dead-letters"`, '"<queue>"');
   const resources = managed.map((resource) => replaced(resource, words));
   const counted = new Set<string>();
   const of = (type: string): readonly { readonly name: string; readonly v: Properties }[] => {
