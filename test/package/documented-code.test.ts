@@ -62,6 +62,7 @@ const OUTPUTS: readonly (readonly [page: string, part: string, file: string])[] 
     'src/composition/observers.ts',
   ],
   ['docs/embedded-store.md', 'Master key', 'src/cli/store-commands.ts'],
+  ['docs/helm.md', 'Nothing was made.', 'deploy/helm/service-token-broker/templates/_checks.tpl'],
   ['docs/operating.md', 'Receivers need: ', 'src/composition/own-token.ts'],
   [
     'examples/mesh/README.md',
