@@ -54,7 +54,11 @@ export async function runDevMode(
   paint: Paint,
 ): Promise<void> {
   const loaded = withOneToken(loadConfig({ env, defaults: DEFAULTS }));
-  const outside = runsOutside(loaded.http, { hasFile: existsSync, hostname: hostname() });
+  const outside = runsOutside(loaded.http, {
+    hasFile: existsSync,
+    hostname: hostname(),
+    engine: env['container'],
+  });
   const given = outside === undefined ? loaded : withPublicUrl(loaded);
   const { dataDir } = given.secrets;
   requireEmbedded(given);
@@ -174,14 +178,21 @@ async function requirePort({ http }: BrokerConfig): Promise<void> {
  */
 export function runsOutside(
   { host }: Pick<HttpConfig, 'host'>,
-  machine: { readonly hasFile: (path: string) => boolean; readonly hostname: string },
+  machine: {
+    readonly hasFile: (path: string) => boolean;
+    readonly hostname: string;
+    /** The variable `container`, which Podman sets. */
+    readonly engine?: string | undefined;
+  },
 ): string | undefined {
   if (isLoopbackHost(host)) return undefined;
-  const tools = { docker: '/.dockerenv', podman: '/run/.containerenv' };
-  const [tool] = Object.entries(tools).find(([, sign]) => machine.hasFile(sign)) ?? [];
+  // Docker leaves no variable, and Podman no file where the file system is read-only.
+  const isDocker = machine.hasFile('/.dockerenv');
+  const isPodman = machine.engine === 'podman' || machine.hasFile('/run/.containerenv');
+  if (!isDocker && !isPodman) return undefined;
   // Without --hostname it is the beginning of the container's id.
   const name = /^[0-9a-f]{12}$/.test(machine.hostname) ? machine.hostname : 'CONTAINER';
-  return tool && `${tool} exec ${name}`;
+  return `${isDocker ? 'docker' : 'podman'} exec ${name}`;
 }
 
 /** In a container peers come by the port that is published on the machine around it, under the same number. */

@@ -68,6 +68,13 @@ describe('in a container', () => {
   test.each([
     ['Docker', everywhere, inContainer('/.dockerenv'), 'docker exec 3f2a9c01d4e5'],
     ['Podman', everywhere, inContainer('/run/.containerenv'), 'podman exec 3f2a9c01d4e5'],
+    [
+      'Podman, read-only',
+      everywhere,
+      { ...inContainer('/none'), engine: 'podman' },
+      'podman exec 3f2a9c01d4e5',
+    ],
+    ['another engine', everywhere, { ...inContainer('/none'), engine: 'lxc' }, undefined],
     ['every IPv6 address', { host: '::' }, inContainer('/.dockerenv'), 'docker exec 3f2a9c01d4e5'],
     ['a name of its own', everywhere, inContainer('/.dockerenv', 'web'), 'docker exec CONTAINER'],
     ['for whoever works in it', { host: '127.0.0.1' }, inContainer('/.dockerenv'), undefined],
