@@ -144,7 +144,7 @@ variable "kms_key_arn" {
   }
   validation {
     condition     = (var.client_authentication == "kms") == (var.kms_key_arn != "")
-    error_message = "Give both client_authentication = \"kms\" and kms_key_arn, or neither."
+    error_message = "service-token-broker-${var.stage}: give both client_authentication = \"kms\" and kms_key_arn, or neither."
   }
 }
 
@@ -155,7 +155,7 @@ variable "aws_token_audience" {
   nullable    = false
   validation {
     condition     = (var.client_authentication == "workload_token") == (var.aws_token_audience != "")
-    error_message = "Give both client_authentication = \"workload_token\" and aws_token_audience, or neither."
+    error_message = "service-token-broker-${var.stage}: give both client_authentication = \"workload_token\" and aws_token_audience, or neither."
   }
   validation {
     condition     = !can(regex("\\p{Cc}", var.aws_token_audience))
@@ -318,7 +318,7 @@ variable "administrators" {
   }
   validation {
     condition     = length(join(",", var.administrators)) + length(join(",", var.broker_roles)) <= 3500
-    error_message = "administrators and broker_roles have ${length(join(",", var.administrators)) + length(join(",", var.broker_roles))} characters together, and may have 3500: the policy of a secret has 20,480 characters at most."
+    error_message = "service-token-broker-${var.stage}: administrators and broker_roles have ${length(join(",", var.administrators)) + length(join(",", var.broker_roles))} characters together, and may have 3500: the policy of a secret has 20,480 characters at most."
   }
 }
 
@@ -370,7 +370,7 @@ variable "vpc_id" {
   }
   validation {
     condition     = (var.vpc_id == "") == (length(var.subnet_ids) == 0)
-    error_message = "Give both vpc_id and subnet_ids, or neither."
+    error_message = "service-token-broker-${var.stage}: give both vpc_id and subnet_ids, or neither."
   }
 }
 

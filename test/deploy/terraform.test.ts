@@ -27,7 +27,7 @@ const outputs = blocksOf('outputs.tf', 'output');
 
 /** The default of a variable, as the parameters of serverless.yml are written. */
 function defaultOf(body: string): string | undefined {
-  const [, text] = /^ {2}default +\= (.*)$/m.exec(body) ?? [];
+  const [, text] = /^ {2}default += (.*)$/m.exec(body) ?? [];
   return text === undefined || text === '[]' ? text && '' : String(JSON.parse(text));
 }
 
@@ -55,7 +55,7 @@ describe('the Terraform module', () => {
     expect(variables.size).toBeGreaterThan(30);
     for (const [name, body] of variables) {
       expect([name, body]).toEqual([name, expect.stringMatching(/description = "[^"]{10}/)]);
-      expect([name, body]).toEqual([name, expect.stringMatching(/nullable +\= false/)]);
+      expect([name, body]).toEqual([name, expect.stringMatching(/nullable += false/)]);
     }
     for (const body of outputs.values()) expect(body).toMatch(/description = "[^"]{10}/);
   });

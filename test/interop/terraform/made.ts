@@ -29,7 +29,7 @@ interface Statement {
 const listOf = (value: unknown): readonly string[] =>
   [value ?? []]
     .flat()
-    .map((item) => String(item))
+    .map((item: unknown) => (typeof item === 'string' ? item : JSON.stringify(item)))
     .toSorted();
 const byText = (items: readonly unknown[]): readonly unknown[] =>
   items.toSorted((one, other) => (JSON.stringify(one) < JSON.stringify(other) ? -1 : 1));
@@ -151,8 +151,8 @@ export function madeBySls(drawn: ReadonlyMap<string, DrawnResource>): Made {
         {
           description: p['Description'],
           key: p['KmsKeyId'],
-          replicas: ((p['ReplicaRegions'] ?? []) as readonly Properties[]).map(
-            (one) => one['Region'],
+          replicas: listOf(
+            ((p['ReplicaRegions'] ?? []) as readonly Properties[]).map((one) => one['Region']),
           ),
           isKept: isKept(id),
           statements: statementsOf(stack.get(`${id}Policy`)?.properties['ResourcePolicy']),
@@ -357,7 +357,7 @@ export function madeByTerraform(state: readonly TerraformResource[]): Made {
     counted.add(`aws_${type}`);
     return resources
       .filter((resource) => resource.type === `aws_${type}`)
-      .map(({ name, values }) => ({ name, v: values as Properties }));
+      .map(({ name, values }) => ({ name, v: values }));
   };
   const short = (name: unknown): string => String(name).replace(`${NAME}-`, '');
   const one = (list: unknown): Properties => ((list ?? []) as readonly Properties[])[0] ?? {};
@@ -397,10 +397,9 @@ export function madeByTerraform(state: readonly TerraformResource[]): Made {
         {
           description: v['description'],
           key: v['kms_key_id'],
-          replicas: ((v['replica'] ?? []) as readonly Properties[])
-            .map((replica) => replica['region'])
-            .toSorted()
-            .toReversed(),
+          replicas: listOf(
+            ((v['replica'] ?? []) as readonly Properties[]).map((one) => one['region']),
+          ),
           isKept: v['recovery_window_in_days'] === 30,
           statements: statementsOf(policyOf(v['name'])),
         },
@@ -518,7 +517,7 @@ export function madeByTerraform(state: readonly TerraformResource[]): Made {
         short(v['name']),
         given({
           description: v['description'],
-          pattern: v['event_pattern'] == null ? undefined : JSON.parse(v['event_pattern']),
+          pattern: JSON.parse(v['event_pattern'] ?? 'null'),
           schedule: v['schedule_expression'],
           targets: targets
             .filter((target) => target.v['rule'] === v['name'])

@@ -31,7 +31,7 @@ export function variablesOf(parameters: Parameters): Readonly<Record<string, unk
 }
 
 function valueOf(parameter: string, text: string): unknown {
-  if (LISTS.has(parameter)) return text === '' ? [] : text.split(',');
+  if (LISTS.has(parameter)) return text === '' ? [] : text.split(',').map((item) => item.trim());
   if (['logRetentionDays', 'peersSecrets'].includes(parameter) && /^\d+$/.test(text)) {
     return Number(text);
   }
