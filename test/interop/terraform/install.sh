@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds OpenTofu and the provider for tests, outside the tree, and prints where they are: a folder with `tofu`, and with
-# `mirror`, from which tofu and terraform install providers. What is there already, of the same sources, stays. Exit code 3:
-# it cannot run here, and what is printed is what is missing.
+# Builds the provider for tests, outside the tree, and prints where it is: a folder with `mirror`, from which tofu and terraform
+# install providers. And with `tofu`, if INTEROP_TOFU=1 or the machine has no terraform: building OpenTofu takes minutes. What is
+# there already, of the same sources, stays. Exit code 3: it cannot run here, and what is printed is what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -13,7 +13,9 @@ if ! command -v go >/dev/null 2>&1; then
   echo 'go not found'
   exit 3
 fi
-sources=$(cat install.sh provider/* | sha256sum)
+tofu=${INTEROP_TOFU:-0}
+if ! command -v terraform >/dev/null 2>&1; then tofu=1; fi
+sources=$({ cat install.sh provider/*; echo "$tofu"; } | sha256sum)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/service-token-broker-interop
 installed=$cache/terraform-${sources:0:16}
 if [[ -e $installed ]]; then
@@ -34,7 +36,7 @@ quietly() {
 }
 
 program=$cache/opentofu-$OPENTOFU
-if [[ ! -x $program ]]; then
+if [[ $tofu == 1 && ! -x $program ]]; then
   echo "Building OpenTofu $OPENTOFU into $program" >&2
   # In the module's own folder, where its go.mod replaces a library: `go install` refuses that.
   folder=$(cd / && go mod download -json "github.com/opentofu/opentofu@$OPENTOFU" | sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')
@@ -44,7 +46,7 @@ fi
 echo "Building the provider for tests into $installed" >&2
 (cd provider && quietly go build -trimpath -ldflags '-s -w' -o "$work/provider" .)
 mkdir -p "$work/made"
-ln -s "$program" "$work/made/tofu"
+if [[ $tofu == 1 ]]; then ln -s "$program" "$work/made/tofu"; fi
 platform=$(go env GOOS)_$(go env GOARCH)
 for host in registry.terraform.io registry.opentofu.org; do
   for provider in $PROVIDERS; do

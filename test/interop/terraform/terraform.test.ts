@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { spawn, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -22,9 +23,9 @@ const MODULE = join(ROOT, 'deploy/terraform');
 /** From a configuration's folder: a module by an absolute path would be copied, without what stands beside it. */
 const SOURCE = '../deploy/terraform';
 const HOME = process.env['INTEROP_TERRAFORM'] ?? '';
-/** OpenTofu, and Terraform where the machine has it. */
+/** OpenTofu where it was built, and Terraform where the machine has it: at least one of them. */
 const TOOLS: readonly (readonly [string, string])[] = [
-  ['OpenTofu', join(HOME, 'tofu')],
+  ...(existsSync(join(HOME, 'tofu')) ? ([['OpenTofu', join(HOME, 'tofu')]] as const) : []),
   ...(spawnSync('terraform', ['version']).status === 0
     ? ([['Terraform', 'terraform']] as const)
     : []),
