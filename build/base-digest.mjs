@@ -116,7 +116,7 @@ function objectOf(body) {
 
 /** What others wrote, on one line and short: lines that begin with `::` are commands to the log of a workflow. */
 function shown(text) {
-  return `${JSON.stringify(text)}`.slice(0, 200);
+  return JSON.stringify(text ?? null).slice(0, 200);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

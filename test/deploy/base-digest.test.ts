@@ -143,6 +143,7 @@ describe('a registry', () => {
     ['no end', 'x'.repeat(5_000_000), /more than 4194304 bytes/],
     ['no JSON', 'x', /no JSON object/],
     ['nothing', 'null', /no JSON object/],
+    ['no type', '{}', /answered null, which is not an index/],
     ['holes', JSON.stringify({ mediaType: OCI, manifests: [null, {}] }), /not there for linux/],
     // A line of its own would be a command to the log of a workflow.
     ['commands', '{"mediaType":"\\n::warning::x"}', /^The registry answered "\\n::warning::x"/],

@@ -166,7 +166,7 @@ describe('what a lockfile may say of a package', () => {
   const bill = (locked: object): Bill =>
     billOfMaterials({ ...broker, dependencies: { a: '1' }, optionalDependencies: {} }, {
       'node_modules/a': { version: '1.0.0', integrity: strong, license: 'MIT', ...locked },
-    } as Packages);
+    });
 
   test.each([
     ['another name than its folder', { name: '@b/c' }, { name: 'c', purl: 'pkg:npm/%40b/c@1.0.0' }],
