@@ -164,9 +164,12 @@ test('what the lockfile does not tell is not made up', () => {
 describe('what a lockfile may say of a package', () => {
   const strong = `sha512-${'A'.repeat(86)}==`;
   const bill = (locked: object): Bill =>
-    billOfMaterials({ ...broker, dependencies: { a: '1' }, optionalDependencies: {} }, {
-      'node_modules/a': { version: '1.0.0', integrity: strong, license: 'MIT', ...locked },
-    });
+    billOfMaterials(
+      { ...broker, dependencies: { a: '1' }, optionalDependencies: {} },
+      {
+        'node_modules/a': { version: '1.0.0', integrity: strong, license: 'MIT', ...locked },
+      },
+    );
 
   test.each([
     ['another name than its folder', { name: '@b/c' }, { name: 'c', purl: 'pkg:npm/%40b/c@1.0.0' }],
