@@ -14,6 +14,8 @@ const INDEXES = [
 ];
 /** Milliseconds for one answer of the registry. */
 const PATIENCE = 30_000;
+/** Bytes of one answer. An index has a few thousand. */
+const MOST_BYTES = 4 * 1024 * 1024;
 
 /** The repository and tag of the Dockerfile's base, which all its stages have: `['library/node', '24-slim']`. */
 export function baseImage(dockerfile) {
@@ -35,13 +37,15 @@ export function baseImage(dockerfile) {
 export function digestOf(body, claimed) {
   const digest = `sha256:${createHash('sha256').update(body).digest('hex')}`;
   if (claimed && claimed !== digest) {
-    throw new Error(`The registry names ${claimed}, and what it answered is ${digest}.`);
+    throw new Error(`The registry names ${shown(claimed)}, and what it answered is ${digest}.`);
   }
-  const { mediaType, manifests } = JSON.parse(Buffer.from(body).toString());
+  const { mediaType, manifests } = objectOf(body);
   if (!INDEXES.includes(mediaType) || !Array.isArray(manifests)) {
-    throw new Error(`The registry answered "${mediaType}", which is not an index of images.`);
+    throw new Error(`The registry answered ${shown(mediaType)}, which is not an index of images.`);
   }
-  const found = new Set(manifests.map(({ platform: at }) => `${at?.os}/${at?.architecture}`));
+  const found = new Set(
+    manifests.map((one) => `${one?.platform?.os}/${one?.platform?.architecture}`),
+  );
   const missing = PLATFORMS.filter((platform) => !found.has(platform));
   if (missing.length > 0) throw new Error(`The image is not there for ${missing.join(' and ')}.`);
   return digest;
@@ -57,28 +61,62 @@ export async function fetchDigest(registry, [name, tag]) {
     });
   let answer = await ask();
   if (answer.status === 401) {
-    answer = await ask(await anonymously(answer.headers.get('www-authenticate') ?? ''));
+    answer = await ask(await anonymously(registry, answer.headers.get('www-authenticate') ?? ''));
   }
   if (!answer.ok) throw new Error(`${url} answered ${answer.status}.`);
-  return digestOf(
-    new Uint8Array(await answer.arrayBuffer()),
-    answer.headers.get('docker-content-digest'),
-  );
+  return digestOf(await bytesOf(answer), answer.headers.get('docker-content-digest'));
 }
 
 /** The token for whoever has no account, from where the registry's challenge says. */
-async function anonymously(challenge) {
+async function anonymously(registry, challenge) {
   const { realm, ...parameters } = Object.fromEntries(
     [...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, name, value]) => [name, value]),
   );
   if (!/^Bearer /i.test(challenge) || realm === undefined) {
     throw new Error('The registry asks for credentials of a kind that this script does not have.');
   }
-  const answer = await fetch(`${realm}?${new URLSearchParams(parameters)}`, {
-    signal: AbortSignal.timeout(PATIENCE),
-  });
-  const { token, access_token: other } = await answer.json();
-  return `Bearer ${token ?? other}`;
+  // It may be another host, as at Docker Hub. By http it could be a service of this machine's network, which answers nobody else.
+  const url = URL.canParse(realm) ? new URL(realm) : undefined;
+  const isAsSafe = url?.protocol === 'https:' || url?.origin === new URL(registry).origin;
+  if (url === undefined || !isAsSafe || url.username !== '' || url.password !== '') {
+    throw new Error(`The registry sends for a token to ${shown(realm)}, which is not https.`);
+  }
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.append(name, value);
+  const answer = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(PATIENCE) });
+  const { token, access_token: other } = objectOf(await bytesOf(answer));
+  const given = token ?? other;
+  if (!answer.ok || typeof given !== 'string' || !/^[\w.~+/=-]+$/.test(given)) {
+    throw new Error(`${url.origin} gave no token (${answer.status}).`);
+  }
+  return `Bearer ${given}`;
+}
+
+/** The bytes of an answer, if they are not too many. */
+async function bytesOf(answer) {
+  const parts = [];
+  let length = 0;
+  for await (const part of answer.body ?? []) {
+    length += part.length;
+    if (length > MOST_BYTES)
+      throw new Error(`The registry answered more than ${MOST_BYTES} bytes.`);
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
+function objectOf(body) {
+  try {
+    const value = JSON.parse(Buffer.from(body).toString());
+    if (typeof value === 'object' && value !== null) return value;
+  } catch {
+    // Said below.
+  }
+  throw new Error('The registry answered what is no JSON object.');
+}
+
+/** What others wrote, on one line and short: lines that begin with `::` are commands to the log of a workflow. */
+function shown(text) {
+  return JSON.stringify(text ?? null).slice(0, 200);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

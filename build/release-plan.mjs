@@ -45,7 +45,13 @@ export function releaseChangelog(text, version, date) {
   if (entries === 0) {
     throw new ReleaseRefused(`CHANGELOG.md has nothing under "${UNRELEASED}": what is released?`);
   }
-  return { text: text.replace(UNRELEASED, `${UNRELEASED}\n\n## [${version}] - ${date}`), entries };
+  // The heading, and not words that name it in a sentence.
+  const heading = text.startsWith(UNRELEASED) ? 0 : text.indexOf(`\n${UNRELEASED}`) + 1;
+  const end = heading + UNRELEASED.length;
+  return {
+    text: `${text.slice(0, end)}\n\n## [${version}] - ${date}${text.slice(end)}`,
+    entries,
+  };
 }
 
 /**

@@ -4,7 +4,7 @@
 //   --date=YYYY-MM-DD   the day of the release; default: today (UTC)
 //   --notes=0.2.0       prints what the changelog says of a version, and does nothing else
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
@@ -95,9 +95,7 @@ function release(wanted, date, isDry) {
   say(`
 ${isDry ? 'Then it would be' : 'It is'} yours to look at (git show ${tag}) and to push:
   git push --atomic origin ${BRANCH} ${tag}
-The workflow "release" publishes what a tag names. By hand:
-  npm publish ./dist-packages/service-token-kit-${version}.tgz
-  npm publish ./dist-packages/service-token-broker-${version}.tgz`);
+The workflow "release" publishes what a tag on ${BRANCH} names, and nobody else does.`);
 }
 
 /** @returns the commit that the release starts from. */
@@ -108,7 +106,8 @@ function checkRepository(tag) {
       `releases are made on ${BRANCH}, and this is ${branch || 'no branch'}`,
     );
   }
-  const changed = git('status', '--porcelain');
+  // Untracked files count, even where git is told to hide them: they would be packed.
+  const changed = git('status', '--porcelain', '--untracked-files=all');
   if (changed !== '') {
     throw new ReleaseRefused(`the tree is not clean: commit or stash first\n${changed}`);
   }
@@ -121,6 +120,8 @@ function changesTo(before, version) {
   const changes = new Map();
   const files = git('ls-files', '-z', '--', ...CARRIERS.map((glob) => `:(glob)${glob}`));
   for (const file of files.split('\0').filter((name) => name !== '')) {
+    // It may lead out of the repository; what it leads to within stands in the list itself.
+    if (lstatSync(join(root, file)).isSymbolicLink()) continue;
     const text = read(file);
     const changed = setVersion(file, text, before, version);
     if (changed !== text) changes.set(file, changed);

@@ -121,14 +121,23 @@ export function isForImage(path, { os, cpu: cpus }, cpu) {
 }
 
 const byText = (one, other) => (one < other ? -1 : one > other ? 1 : 0);
-const nameOf = (path) => path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
-const referenceOf = (path, { version }) => `${nameOf(path)}@${version}`;
-const purlOf = (name, version) => `pkg:npm/${name.replace('@', '%40')}@${version}`;
+/** The name of what is installed, which its folder may hide: `"orders": "npm:other@1"`. */
+const nameOf = (path, { name }) =>
+  name ?? path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
+const referenceOf = (path, locked) => `${nameOf(path, locked)}@${locked.version}`;
+const purlOf = (name, version) =>
+  `pkg:npm/${name.replace('@', '%40')}@${encodeURIComponent(version)}`;
+/** Of several hashes npm checks the strongest. */
+const HASHES = [
+  /(?<=^|\s)sha(512)-([\w+/]{86}==)(?=$|\s)/,
+  /(?<=^|\s)sha(1)-([\w+/]{27}=)(?=$|\s)/,
+];
 
-function componentOf(path, { version, integrity, license, optional }) {
-  const name = nameOf(path);
+function componentOf(path, locked) {
+  const { version, integrity = '', license, optional } = locked;
+  const name = nameOf(path, locked);
   const [group, short] = name.startsWith('@') ? name.split('/') : [undefined, name];
-  const [, algorithm, hash] = /^sha(512|256|1)-(.+)$/.exec(integrity ?? '') ?? [];
+  const [, algorithm, hash] = HASHES.map((form) => form.exec(integrity)).find(Boolean) ?? [];
   if (hash === undefined || license === undefined) {
     throw new Error(`package-lock.json has no hash or no license of ${name}.`);
   }

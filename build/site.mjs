@@ -5,11 +5,12 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, normalize, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { layout } from './site/layout.mjs';
 import { arrange } from './site/navigation.mjs';
@@ -54,6 +55,10 @@ async function makeSite() {
         .filter((name) => name.endsWith('.md') && !name.includes('node_modules/')),
     ),
   ];
+  const linked = files.filter((file) => !isOwn(file));
+  if (linked.length > 0) {
+    return { faults: linked.map((file) => `${file}: a symbolic link, which may lead anywhere`) };
+  }
   const groups = arrange(files);
   const pages = new Map(files.map((file) => [file, readPage(file, read(file))]));
   for (const [file, page] of pages) page.label = LABELS[file] ?? page.title;
@@ -103,9 +108,14 @@ async function bundleScript() {
   return outputFiles[0].text;
 }
 
+/** Whether a file is where its path says. A symbolic link could bring in any file of the machine, and publish it. */
+function isOwn(path) {
+  return realpathSync(join(root, path)) === join(realpathSync(root), normalize(path));
+}
+
 function exists(path) {
   const file = join(root, path);
-  if (!existsSync(file)) return undefined;
+  if (!existsSync(file) || !isOwn(path)) return undefined;
   return statSync(file).isDirectory() ? 'folder' : 'file';
 }
 

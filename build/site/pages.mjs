@@ -32,7 +32,8 @@ for (const [name, language] of Object.entries(LANGUAGES)) hljs.registerLanguage(
 /** A picture that is wider is drawn from top to bottom, in pixels. */
 const PICTURE_WIDTH = 760;
 
-const IMAGE = /\.(?:png|svg|jpe?g|webp|gif)$/i;
+/** Not SVG: opened by itself, it runs scripts that the policy of a page forbids. */
+const IMAGE = /\.(?:png|jpe?g|webp|gif)$/i;
 /** What Markdown has no words for. Nothing that loads, runs or styles. */
 const PLAIN_HTML =
   /<\/?(?:br|details|summary|kbd|sub|sup|p|div|b|em)(?: (?:open|align="\w+"))* ?\/?>/g;
@@ -105,7 +106,9 @@ export function renderPage(page, site) {
         const { tokens, depth } = token;
         const words = this.parser.parseInline(tokens);
         const id = ids.get(token);
-        if (depth === 1 || id === undefined) return `<h${depth} id="${id}">${words}</h${depth}>\n`;
+        // A heading within a list or a quotation has no anchor.
+        if (id === undefined) return `<h${depth}>${words}</h${depth}>\n`;
+        if (depth === 1) return `<h${depth} id="${id}">${words}</h${depth}>\n`;
         const mark = `<a class="anchor" href="#${id}" aria-label="Link to this section">#</a>`;
         return `<h${depth} id="${id}">${words} ${mark}</h${depth}>\n`;
       },
@@ -123,6 +126,12 @@ export function renderPage(page, site) {
         }
         images.push(path);
         return `<img src="${escape(linkBetween(page.path, `images/${path}`))}" alt="${escape(text)}">`;
+      },
+      // Marked leaves text within <kbd> as it is, with whatever only a browser takes for a tag: `<img/src=x>`.
+      text(token) {
+        return token.tokens === undefined
+          ? escapeText(token.text)
+          : this.parser.parseInline(token.tokens);
       },
       html({ text }) {
         const markup = text.replaceAll(/<!--[\s\S]*?-->/g, '');
@@ -163,8 +172,10 @@ export function renderPage(page, site) {
 export function resolveLink(page, href, { pages, exists, source }) {
   if (/^(?:https?|mailto):/.test(href)) return { href, outside: true };
   const [before, anchor] = href.split('#');
-  const path = before === '' ? page.file : joinPath(page.file, decodeURI(before));
   const dead = { href, fault: `a dead link: ${href}` };
+  const file = decoded(before);
+  if (file === undefined) return dead;
+  const path = file === '' ? page.file : joinPath(page.file, file);
   if (path === undefined) return dead;
   const target = pages.get(path) ?? pages.get(path === '' ? 'README.md' : `${path}/README.md`);
   if (target === undefined) {
@@ -177,6 +188,15 @@ export function resolveLink(page, href, { pages, exists, source }) {
   return target === page
     ? { href: `#${anchor}` }
     : { href: `${linkBetween(page.path, target.path)}#${anchor}` };
+}
+
+/** @returns a path without percent signs; nothing if they mean nothing. */
+function decoded(path) {
+  try {
+    return decodeURI(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** @returns a path from a file's folder, without its dots; nothing if it leads out of the repository. */
@@ -277,6 +297,11 @@ function picture(text, name, draw) {
 
 function widthOf(svg) {
   return Number(/ width="([\d.]+)"/.exec(svg)?.[1]);
+}
+
+/** Text of Markdown, fit for markup: what it writes as an entity stays one. */
+function escapeText(text) {
+  return escape(text).replaceAll(/&amp;(?=(?:#\d{1,7}|#x[\da-f]{1,6}|\w+);)/gi, '&');
 }
 
 /** Text, fit for markup. */

@@ -64,7 +64,7 @@ export async function readDevCredentials(
   const [clientSecret] = credentials.kind === 'secrets' ? credentials.secrets : [];
   // The client of a real provider may have the same id; its issuer is elsewhere.
   const isReal = credentials.clientId !== DEV_CLIENT_ID || isElsewhere(settings.issuer);
-  if (isReal || clientSecret === undefined) {
+  if (isReal || clientSecret === undefined || !SECRET.test(clientSecret)) {
     throw new BrokerError(
       'DEV_MODE_DATA_FOLDER',
       'misconfigured',
@@ -102,9 +102,10 @@ export async function rememberDevProvider(
   await writeSecret(store, credentialsSecretId, wanted);
 }
 
-/** Whether an issuer is not on this machine, where the embedded provider always is. */
+/** Whether an issuer is another one than the embedded provider, which has no path. Another provider may be on this machine too. */
 function isElsewhere(issuer: string | undefined): boolean {
-  return issuer !== undefined && !isLoopbackHost(parseUrl(issuer)?.hostname ?? '');
+  if (issuer === undefined) return false;
+  return !/^http:\/\/[^/]+$/.test(issuer) || !isLoopbackHost(parseUrl(issuer)?.hostname ?? '');
 }
 
 async function readIfAny(store: SecretStore, secretId: string): Promise<string | undefined> {

@@ -45,7 +45,7 @@ describe('the digest', () => {
   });
 
   test.each([
-    ['another one is named', BOTH, `sha256:${'0'.repeat(64)}`, /names sha256:0+, and/],
+    ['another one is named', BOTH, `sha256:${'0'.repeat(64)}`, /names "sha256:0+", and/],
     ['an architecture is missing', index(['amd64']), undefined, /not there for linux\/arm64\./],
     [
       'it is one image alone',
@@ -92,6 +92,64 @@ describe('a registry', () => {
       '/token?service=registry&scope=repository%3Alibrary%2Fnode%3Apull',
       '/v2/library/node/manifests/24-slim',
     ]);
+  });
+
+  /** A registry that answers as it likes. */
+  async function hostile(
+    challenge: string,
+    answer = '{"token":"t"}',
+  ): Promise<{ url: string; asked: string[] }> {
+    const asked: string[] = [];
+    server = createServer((request, response) => {
+      asked.push(request.url ?? '');
+      const isToken = request.url?.startsWith('/token') === true;
+      const here = `http://${request.headers.host}`;
+      if (isToken || challenge === '') response.end(answer);
+      else {
+        const header = challenge.replace('HERE', here).replace('HOST', here.slice(7));
+        response.writeHead(401, { 'www-authenticate': header }).end();
+      }
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked };
+  }
+
+  test.each([
+    'http://169.254.169.254/latest',
+    'http://localhost:1/token',
+    'file:///etc/passwd',
+    'http://user:password@HOST/token',
+    'token',
+  ])('that sends for a token to %s is not followed', async (realm) => {
+    const { url, asked } = await hostile(`Bearer realm="${realm}",service="s"`);
+    await expect(fetchDigest(url, ['library/node', '24-slim'])).rejects.toThrow(
+      /^The registry sends for a token to ".*", which is not https\.$/,
+    );
+    expect(asked).toHaveLength(1);
+  });
+
+  test.each([
+    ['{"token":"a\\r\\nx: y"}', /gave no token \(200\)/],
+    ['{"token":{}}', /gave no token/],
+    ['null', /no JSON object/],
+    ['<html>', /no JSON object/],
+  ])('whose token is %s gets none', async (answer, words) => {
+    const { url, asked } = await hostile('Bearer realm="HERE/token?a=b",service="s"', answer);
+    await expect(fetchDigest(url, ['library/node', '24-slim'])).rejects.toThrow(words);
+    expect(asked[1]).toBe('/token?a=b&service=s');
+  });
+
+  test.each([
+    ['no end', 'x'.repeat(5_000_000), /more than 4194304 bytes/],
+    ['no JSON', 'x', /no JSON object/],
+    ['nothing', 'null', /no JSON object/],
+    ['no type', '{}', /answered null, which is not an index/],
+    ['holes', JSON.stringify({ mediaType: OCI, manifests: [null, {}] }), /not there for linux/],
+    // A line of its own would be a command to the log of a workflow.
+    ['commands', '{"mediaType":"\\n::warning::x"}', /^The registry answered "\\n::warning::x"/],
+  ])('that answers with %s is refused', async (_what, answer, words) => {
+    const { url } = await hostile('', answer);
+    await expect(fetchDigest(url, ['library/node', '24-slim'])).rejects.toThrow(words);
   });
 
   test('that does not have the image is named', async () => {

@@ -258,6 +258,20 @@ describe('the health check', () => {
     }
   });
 
+  test('a broker that never answers is 1, before the platform gives up', async () => {
+    const server = createServer(() => {});
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const started = Date.now();
+    try {
+      expect(await check((server.address() as AddressInfo).port)).toBe(1);
+      // The HEALTHCHECK of the Dockerfile, and of compose.yaml, has five seconds.
+      expect(Date.now() - started).toBeLessThan(5_000);
+    } finally {
+      server.close();
+      server.closeAllConnections();
+    }
+  });
+
   test('nobody there is 1', async () => {
     const server = await answering(200);
     const { port } = server.address() as AddressInfo;

@@ -6,7 +6,7 @@ import { VirtualClock } from '../support/virtual-clock.js';
 
 const config = loadConfig({ env: {} });
 const [{ credentialsSecretId }] = config.tokens;
-const own = { client_id: 'service-token-broker-dev', client_secret: 'secret' };
+const own = { client_id: 'service-token-broker-dev', client_secret: 's'.repeat(43) };
 
 let store: MemorySecretStore;
 
@@ -32,6 +32,7 @@ describe('credentials that are there', () => {
     ['without an issuer', {}],
     ['of an earlier start', { issuer: 'http://127.0.0.1:3001' }],
     ['with a loopback name', { issuer: 'http://localhost:3001' }],
+    ['of the port that URLs leave out', { issuer: 'http://127.0.0.1:80' }],
     ['with the loopback address of IPv6', { issuer: 'http://[::1]:3001' }],
   ])('%s are used', async (_what, members) => {
     store.seed(credentialsSecretId, JSON.stringify({ ...own, ...members }));
@@ -45,6 +46,9 @@ describe('credentials that are there', () => {
     ['another client', { client_id: 'orders' }],
     ['a key', { client_secret: undefined, private_key: { kty: 'OKP', d: 'x' } }],
     ['the same client id at a real provider', { issuer: 'https://tenant.example.test/' }],
+    ['the same client id at a realm of this machine', { issuer: 'http://127.0.0.1:8080/realms/a' }],
+    ['the same client id at https of this machine', { issuer: 'https://127.0.0.1:8443' }],
+    ['a secret that dev mode has not made', { client_secret: 'real-secret' }],
     ['an issuer that only begins like loopback', { issuer: 'http://127.0.0.1.example.test' }],
     ['an issuer that is no URL', { issuer: 'tenant' }],
   ])('with %s are left alone', async (_what, members) => {

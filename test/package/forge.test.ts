@@ -67,6 +67,18 @@ test('CI is .ci/run, and a release waits for it', () => {
   expect(Object.keys(jobs).filter((name) => !waitsForCheck(name))).toEqual([]);
 });
 
+test('a release is of what is on main, and what it is packed with runs no script before', () => {
+  const { jobs } = parse(read('.github/workflows/release.yml')) as Workflow;
+  const { steps = [] } = jobs['pack'] ?? {};
+  const lines = steps.map(({ run = '' }) => run);
+  const atMain = lines.indexOf('git merge-base --is-ancestor "$GITHUB_SHA" origin/main');
+  expect(atMain).toBeGreaterThan(0);
+  expect(steps[0]).toMatchObject({ with: { 'fetch-depth': 0 } });
+  const installed = lines.findIndex((line) => line.startsWith('npm ci --ignore-scripts'));
+  expect(installed).toBeGreaterThan(atMain);
+  expect(lines.filter((line) => line.startsWith('npm ci'))).toHaveLength(1);
+});
+
 test.each(FORMS)('%s asks each thing once, and for no secrets', (file) => {
   const { body } = parse(read(file)) as { body: readonly { type: string; id?: string }[] };
   const ids = body.flatMap(({ id }) => id ?? []);

@@ -33,6 +33,27 @@ test('what is installed with our packages runs no script at that', () => {
   expect(scripted.filter(([, one]) => one.dev !== true)).toEqual([]);
 });
 
+test('what our packages need, and what they are built with on Linux, is known by its hash', () => {
+  const { packages } = JSON.parse(read('package-lock.json')) as {
+    packages: Record<
+      string,
+      { integrity?: string; dev?: boolean; optional?: boolean; os?: string[] }
+    >;
+  };
+  const { '': _root, ...locked } = packages;
+  const unknown = Object.entries(locked).filter(
+    ([, { integrity = '' }]) => !/^sha512-[\w+/]{86}==$/.test(integrity),
+  );
+  // Tools for other machines, which the registry did not offer where the file was written.
+  const tools = /^node_modules\/(?:@oxlint(?:-tsgolint)?|@swc|@unrs)\//;
+  for (const [path, { dev, optional }] of unknown) {
+    expect([path, dev, optional]).toEqual([expect.stringMatching(tools), true, true]);
+  }
+  for (const cpu of ['x64', 'arm64']) {
+    expect(unknown.map(([path]) => path)).not.toContain(`node_modules/@swc/core-linux-${cpu}-gnu`);
+  }
+});
+
 test('every example builds the package before it is compiled, as a clean clone needs', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const examples = Object.entries(scripts).filter(([name]) => name.startsWith('example:'));

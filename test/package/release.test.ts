@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process';
-import { cp, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, readdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -68,6 +68,20 @@ describe('the changelog', () => {
     );
     expect(notesOf(text, '0.1.0')).toBe('- The first.');
     expect(() => releaseChangelog(text, '0.3.0', '2026-11-30')).toThrow('nothing under');
+  });
+
+  test('may name its parts in a sentence before them', () => {
+    const told = CHANGELOG.replace(
+      '# Changelog\n',
+      '# Changelog\n\nWhat comes is under `## [Unreleased]`; ### [Unreleased] is no part.\n',
+    );
+    const { text, entries } = releaseChangelog(told, '0.2.0', '2026-11-29');
+    expect(entries).toBe(2);
+    expect(text).toBe(
+      told.replace('\n## [Unreleased]', '\n## [Unreleased]\n\n## [0.2.0] - 2026-11-29'),
+    );
+    const atOnce = releaseChangelog('## [Unreleased]\n\n- a\n', '0.2.0', '2026-11-29');
+    expect(atOnce.text).toBe('## [Unreleased]\n\n## [0.2.0] - 2026-11-29\n\n- a\n');
   });
 
   test.each([
@@ -323,4 +337,34 @@ function hasGit(): boolean {
     await refused('not clean', '0.3.0');
     expect(await readdir(folder)).not.toContain('dist-packages');
   });
+
+  test('packs nothing that git is told to hide, and writes nothing that a link leads to', async () => {
+    const { release, git, read } = await repository();
+    const folder = await git('rev-parse', '--show-toplevel');
+    await git('config', 'status.showUntrackedFiles', 'no');
+    await mkdir(join(folder, 'src'));
+    await writeFile(join(folder, 'src/other.ts'), '');
+    await expect(release('0.2.0')).rejects.toMatchObject({
+      stderr: expect.stringContaining('src/other.ts'),
+    });
+    const outside = join(await temporaryFolder(), 'outside.md');
+    await writeFile(outside, 'service-token-kit-0.1.0.tgz');
+    await symlink(outside, join(folder, 'docs/linked.md'));
+    await git('add', '.');
+    await git('commit', '--quiet', '--message', 'More');
+    await release('0.2.0');
+    expect(await readFile(outside, 'utf8')).toBe('service-token-kit-0.1.0.tgz');
+    expect(await read('docs/guard.md')).toContain('service-token-kit-0.2.0.tgz');
+  });
+
+  test.each(['0.2.0-rc.lock', '1.0.0-$(touch x)', '--exec=x', '../x', '0.2.0\n'])(
+    'takes the version %j for no command and no path',
+    async (version) => {
+      const { release, state, git } = await repository();
+      const before = await state();
+      await expect(release('--', version)).rejects.toMatchObject({ code: 1 });
+      expect(await state()).toEqual(before);
+      expect(await git('status', '--porcelain')).toBe('');
+    },
+  );
 });

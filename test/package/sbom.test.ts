@@ -160,3 +160,39 @@ test('what the lockfile does not tell is not made up', () => {
   const { [path]: _gone, ...others } = packages;
   expect(() => billOfMaterials(kitManifest(shared), others)).toThrow(/does not have jose/);
 });
+
+describe('what a lockfile may say of a package', () => {
+  const strong = `sha512-${'A'.repeat(86)}==`;
+  const bill = (locked: object): Bill =>
+    billOfMaterials(
+      { ...broker, dependencies: { a: '1' }, optionalDependencies: {} },
+      {
+        'node_modules/a': { version: '1.0.0', integrity: strong, license: 'MIT', ...locked },
+      },
+    );
+
+  test.each([
+    ['another name than its folder', { name: '@b/c' }, { name: 'c', purl: 'pkg:npm/%40b/c@1.0.0' }],
+    [
+      'a version with a build',
+      { version: '1.0.0+x?y' },
+      { name: 'a', purl: 'pkg:npm/a@1.0.0%2Bx%3Fy' },
+    ],
+    [
+      'several hashes',
+      { integrity: `sha1-${'A'.repeat(27)}= ${strong}` },
+      { hashes: [{ alg: 'SHA-512', content: '00'.repeat(64) }] },
+    ],
+  ])('%s is told as it is', (_what, locked, expected) => {
+    expect(bill(locked).components).toMatchObject([expected]);
+  });
+
+  test.each([
+    { integrity: 'md5-AAAA' },
+    { integrity: 'sha512-AAAA' },
+    { integrity: undefined, resolved: 'git+ssh://git@git.example.test/a.git' },
+    { license: undefined },
+  ])('%j is refused', (locked) => {
+    expect(() => bill(locked)).toThrow('no hash or no license of a');
+  });
+});

@@ -229,7 +229,9 @@ describe('a page', () => {
     return renderPage(page, {
       pages: new Map([page, other].map((one) => [one.file, one])),
       exists: (path: string) =>
-        ({ 'src/main.ts': 'file', src: 'folder', 'docs/a.png': 'file' })[path],
+        ({ 'src/main.ts': 'file', src: 'folder', 'docs/a.png': 'file', 'docs/b.svg': 'file' })[
+          path
+        ],
       source: 'https://git.example/p',
       draw: (text: string) => {
         if (text.includes('bad')) throw new Error('line 1');
@@ -247,6 +249,10 @@ describe('a page', () => {
     ['[a](https://e.example/?a=1&b=2)', 'href="https://e.example/?a=1&amp;b=2" rel="noreferrer"'],
     ['![a picture](a.png)', '<img src="../images/docs/a.png" alt="a picture">'],
     ['a<br>b <kbd>c</kbd>', 'a<br>b <kbd>c</kbd>'],
+    ['a &amp; b &copy; c &d', 'a &amp; b &copy; c &amp;d'],
+    ['<kbd>a <img/src=x/onerror=y()></kbd>', '<kbd>a &lt;img/src=x/onerror=y()&gt;</kbd>'],
+    ['<kbd><meta/http-equiv=refresh></kbd>', '<kbd>&lt;meta/http-equiv=refresh&gt;</kbd>'],
+    ['> ## quoted', '<h2>quoted</h2>'],
     ['`a < b`', '<code>a &lt; b</code>'],
     ['```text\n<b>\n```', '<pre tabindex="0"><code>&lt;b&gt;</code></pre>'],
     ['```sh\necho "x"\n```', '<span class="hljs-built_in">echo</span>'],
@@ -270,6 +276,10 @@ describe('a page', () => {
       '![a](https://img.example/badge.svg)',
       'an image that is no file of the repository: https://img.example/badge.svg',
     ],
+    ['[a](%zz.md)', 'a dead link: %zz.md'],
+    ['[a](//e.example/)', 'a dead link: //e.example/'],
+    ['![a](b.svg)', 'an image that is no file of the repository: b.svg'],
+    ['<details>\n<img/src=x>\n</details>', 'HTML that the site does not take: <img/src=x>'],
     ['![a](../src)', 'an image that is no file of the repository: ../src'],
     ['<script>alert(1)</script>', 'HTML that the site does not take: <script>'],
     ['<b onclick="x()">a</b>', 'HTML that the site does not take: <b onclick="x()">'],
@@ -282,7 +292,8 @@ describe('a page', () => {
     expect(render('## Only a part\n').faults).toEqual(['no title: a heading with one #']);
   });
 
-  test('a fault is named with its page, and nothing is written', async () => {
+  /** A repository with the site's generator and nothing else. */
+  async function emptyRepository(): Promise<string> {
     const folder = await temporaryFolder();
     for (const part of ['build/site', 'build/site.mjs', 'package.json']) {
       await mkdir(dirname(join(folder, part)), { recursive: true });
@@ -290,10 +301,33 @@ describe('a page', () => {
     }
     for (const empty of ['docs', 'deploy', 'examples', 'bench']) await mkdir(join(folder, empty));
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+    return folder;
+  }
+
+  test('a fault is named with its page, and nothing is written', async () => {
+    const folder = await emptyRepository();
     await writeFile(join(folder, 'README.md'), '# R\n\n[gone](docs/gone.md)\n');
     await expect(run(process.execPath, ['build/site.mjs'], { cwd: folder })).rejects.toMatchObject({
       code: 1,
       stderr: expect.stringContaining('README.md: a dead link: docs/gone.md'),
+    });
+    expect(existsSync(join(folder, 'dist-site'))).toBe(false);
+  });
+
+  test('is not made of files from elsewhere on the machine', async () => {
+    const folder = await emptyRepository();
+    const outside = await temporaryFolder();
+    await writeFile(join(outside, 'secret.md'), '# Secret\n');
+    await writeFile(join(outside, 'secret.png'), 'secret');
+    await writeFile(join(folder, 'README.md'), '# R\n\n![a](docs/secret.png)\n');
+    await symlink(join(outside, 'secret.png'), join(folder, 'docs/secret.png'));
+    const made = run(process.execPath, ['build/site.mjs'], { cwd: folder });
+    await expect(made).rejects.toMatchObject({ stderr: expect.stringContaining('an image that') });
+    await symlink(join(outside, 'secret.md'), join(folder, 'docs/secret.md'));
+    await symlink(outside, join(folder, 'examples/secret'));
+    await expect(run(process.execPath, ['build/site.mjs'], { cwd: folder })).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('docs/secret.md: a symbolic link'),
     });
     expect(existsSync(join(folder, 'dist-site'))).toBe(false);
   });

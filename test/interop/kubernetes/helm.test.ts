@@ -48,6 +48,32 @@ function settingsOf(resources: readonly Resource[]): NodeJS.ProcessEnv {
   return { ...map?.data };
 }
 
+/** Texts that would be more than a value where a template puts them between quotes, on a line of their own, or into a template. */
+test.each([
+  'x"\n---\nkind: Secret\n',
+  "x' # y",
+  '{{ .Release.Name }}{{ fail "x" }}',
+  'x: [y]\n  z: &a *b',
+])('%j stays the text of a value', async (hostile) => {
+  const peers = { [hostile]: { identities: [{ issuer: 'cluster', subject: hostile }] } };
+  const values = merged(AWS, {
+    settings: { BROKER_AUDIENCE: hostile, BROKER_SCOPE: hostile },
+    podAnnotations: { note: hostile },
+    extraEnv: [{ name: 'NOTE', value: hostile }],
+    file: { sections: { peers } },
+  });
+  const resources = resourcesIn(await render(values, folder));
+  expect(resources.map(({ kind }) => kind)).not.toContain('Secret');
+  expect(settingsOf(resources)).toMatchObject({ BROKER_AUDIENCE: hostile, BROKER_SCOPE: hostile });
+  const file = resources.find(({ data }) => data?.['broker.yml'])?.data?.['broker.yml'] ?? '';
+  expect(parse(file)).toEqual({ peers });
+  const { template } = specOf(resources, 'Deployment') as {
+    template: { metadata: { annotations: object } };
+  };
+  expect(template.metadata.annotations).toMatchObject({ note: hostile });
+  expect(podOf(resources).containers[0]?.env).toEqual([{ name: 'NOTE', value: hostile }]);
+});
+
 const CUSTOM = 'monitoring.coreos.com/';
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc');
 

@@ -236,6 +236,7 @@ export const BAD: readonly (readonly [name: string, values: object])[] = [
     }),
   ],
   ['extraEnv', merged(AWS, { extraEnv: [{ name: 'BROKER_PROFILE', value: 'auth0' }] })],
+  ['extraEnv', merged(AWS, { extraEnv: [{ name: 'AWS_SECRET_ACCESS_KEY', value: 'x' }] })],
   [
     'file.existingConfigMap',
     merged(AWS, {

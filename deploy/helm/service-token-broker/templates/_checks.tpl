@@ -149,6 +149,8 @@ name. Forms of single values are in values.schema.json.
 {{- range .Values.extraEnv -}}
 {{- if or (hasPrefix "BROKER_" .name) (has .name (list "PORT" "HOST" "AWS_REGION")) (hasKey $secret .name) -}}
 {{- $wrong = append $wrong (printf "extraEnv: %s is a setting; it belongs in settings or secretSettings" .name) -}}
+{{- else if and .value (has (upper .name) (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_SESSION_TOKEN" "HTTPS_PROXY" "HTTP_PROXY")) -}}
+{{- $wrong = append $wrong (printf "extraEnv: %s may be a secret, which would stand in the release; it belongs in secretSettings" .name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $sections .Values.file.existingConfigMap -}}
