@@ -145,7 +145,7 @@ describeGo('the caller', () => {
     const claims = { iss: cluster.issuer, sub: SUBJECT, aud: [PUBLIC_URL], iat, exp: iat + 600 };
     const assertion = cluster.sign(claims);
     await writeFile(file, `${assertion}\n`);
-    expect(await call({ BROKER_TOKEN_FILE: file })(1)).toEqual(['200 OK']);
+    expect(await call({ WORKLOAD_TOKEN_FILE: file })(1)).toEqual(['200 OK']);
   });
 
   test('calls nobody without a login', async () => {

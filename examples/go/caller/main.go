@@ -26,7 +26,7 @@ const (
 // assertionType is for peers without a secret: RFC 7523.
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// request asks the broker for the token: by the workload token in the file BROKER_TOKEN_FILE, else by id and secret.
+// request asks the broker for the token: by the workload token in the file WORKLOAD_TOKEN_FILE, else by id and secret.
 func request(ctx context.Context) (*oauth2.Token, error) {
 	broker := clientcredentials.Config{
 		ClientID:     os.Getenv("BROKER_CLIENT_ID"),
@@ -34,8 +34,8 @@ func request(ctx context.Context) (*oauth2.Token, error) {
 		TokenURL:     os.Getenv("BROKER_URL") + "/oauth2/token",
 		AuthStyle:    oauth2.AuthStyleInHeader,
 	}
-	if file := os.Getenv("BROKER_TOKEN_FILE"); file != "" {
-		// Read for each request: the kubelet replaces the file.
+	// Read for each request: the kubelet replaces the file.
+	if file := os.Getenv("WORKLOAD_TOKEN_FILE"); file != "" {
 		assertion, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
