@@ -41,6 +41,7 @@ const LABELS = {
   'docs/packages/service-token-broker.md': 'Package of the broker',
   'docs/packages/service-token-kit.md': 'Package of the kit',
   'bench/README.md': 'Measuring',
+  'examples/go/README.md': 'Example: two programs in Go',
   'examples/guard/README.md': 'Example: a guarded service',
   'examples/mesh/README.md': 'Example: two services and a job',
 };

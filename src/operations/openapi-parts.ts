@@ -34,9 +34,12 @@ const CACHE_STATES: Readonly<Record<CacheState, string>> = {
 
 /** The headers of answers. */
 export const HEADERS = {
-  'Cache-Control': header('No cache may keep an answer.', { const: 'no-store' }),
-  Pragma: header('The same, for HTTP/1.0: RFC 6749 §5.1.', { const: 'no-cache' }),
-  'X-Content-Type-Options': header('No client guesses another type.', { const: 'nosniff' }),
+  'Cache-Control': header('No cache may keep an answer.', { type: 'string', const: 'no-store' }),
+  Pragma: header('The same, for HTTP/1.0: RFC 6749 §5.1.', { type: 'string', const: 'no-cache' }),
+  'X-Content-Type-Options': header('No client guesses another type.', {
+    type: 'string',
+    const: 'nosniff',
+  }),
   'X-Request-Id': header(
     'The id of the request, as in the log. A broker inside another application may leave it out.',
     { type: 'string', pattern: '^[A-Za-z0-9._-]{1,64}$' },
@@ -51,7 +54,7 @@ export const HEADERS = {
     Object.entries(CACHE_STATES)
       .map(([state, words]) => `\`${state}\`: ${words}.`)
       .join(' '),
-    { enum: Object.keys(CACHE_STATES) },
+    { type: 'string', enum: Object.keys(CACHE_STATES) },
   ),
   'Preference-Applied': header(
     'The request was held for `Prefer: wait`, at most as long as this says: RFC 7240 §3.',
@@ -69,7 +72,7 @@ export const HEADERS = {
   }),
   'WWW-Authenticate': header('What is accepted: RFC 9110 §11.6.1.', text),
   Allow: header('The methods that the path takes.', text),
-  'X-Principal-Kind': header('Who calls.', { enum: ['customer', 'service'] }),
+  'X-Principal-Kind': header('Who calls.', { type: 'string', enum: ['customer', 'service'] }),
   'X-Principal-Subject': header('The `sub` of the token; what is not ASCII is escaped.', text),
   'X-Principal-Client': header('The client id; empty where the token does not name it.', text),
   'X-Principal-Issuer': header('The issuer that vouches for the token.', text),
@@ -115,7 +118,9 @@ export function failure(
   codes: readonly HttpErrorCode[],
   headers: readonly HeaderName[] = [],
 ): Part {
-  const schema = { allOf: [schemaOf(ErrorBody), { properties: { error: { enum: codes } } }] };
+  const schema = {
+    allOf: [schemaOf(ErrorBody), { properties: { error: { type: 'string', enum: codes } } }],
+  };
   return response(description, { 'application/json': { schema } }, headers);
 }
 

@@ -276,7 +276,7 @@ const PATHS: Part = {
       parameters: [
         parameter('query', 'allow', 'Who may pass. Without it nobody may.', {
           type: 'array',
-          items: { enum: ['service', 'customer'] },
+          items: { type: 'string', enum: ['service', 'customer'] },
         }),
         parameter('query', 'scope', 'Scopes, separated by spaces. All are required.', {
           type: 'array',

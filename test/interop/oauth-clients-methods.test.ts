@@ -352,7 +352,7 @@ describe.each(clients)('$name', ({ methods, introspects, ask }) => {
 
 test.each([
   ['python', 'clients/authlib_client.py'],
-  ['go', 'clients/oauth/main.go'],
+  ['go', '../../examples/go/caller/main.go'],
 ])('the documented lines in %s are those that run', async (language, path) => {
   const linesOf = (code: string): string =>
     code.replaceAll(/^\s+|\s+$/gm, '').replaceAll(/\n{2,}/g, '\n');

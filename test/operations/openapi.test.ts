@@ -492,6 +492,17 @@ describe('every documented operation', () => {
     }
   });
 
+  test('has a type beside every enum and constant, which generators for Go need', () => {
+    const untyped: string[] = [];
+    const find = (part: unknown, path: string): void => {
+      if (typeof part !== 'object' || part === null) return;
+      if (('enum' in part || 'const' in part) && !('type' in part)) untyped.push(path);
+      for (const [name, member] of Object.entries(part)) find(member, `${path}/${name}`);
+    };
+    find(JSON.parse(documentText), '');
+    expect(untyped).toEqual([]);
+  });
+
   test('names every component that there is, and no other', () => {
     const used = new Set(
       [...documentText.matchAll(/"\$ref":"#\/components\/([^"]+)"/g)].map(([, path = '']) => path),

@@ -289,7 +289,7 @@ function brokerArguments(words: readonly string[]): readonly string[] | undefine
 
 /** Whoever is called in the shell's blocks, and what is known of the call. */
 const PROGRAMS = new Set(
-  'aws base64 cat cp curl date docker gh git grep helm kubectl mkdir node npm npx openssl rm sed sleep sudo terraform tofu'.split(
+  'aws base64 cat cp curl date docker gh git go grep helm kubectl mkdir node npm npx openssl rm sed sleep sudo terraform tofu'.split(
     ' ',
   ),
 );
@@ -298,6 +298,7 @@ const PROGRAMS = new Set(
 const OTHER_HOSTS = new Set([
   '127.0.0.1:3001', // the provider of development mode
   '127.0.0.1:3100', // the example with the guard
+  '127.0.0.1:3200', // the example in Go
   'billing.example.com', // a service that is called
   'metadata.google.internal',
 ]);
@@ -316,6 +317,12 @@ const OTHER_VARIABLES = new Set([
   'TOKEN_URL',
   'CLIENT_ID',
   'CLIENT_SECRET',
+  // The programs of examples/go.
+  'AUDIENCE',
+  'BILLING_URL',
+  'LISTEN',
+  'BROKER_URL',
+  'BROKER_CLIENT_SECRET',
 ]);
 
 describe('the shell', () => {

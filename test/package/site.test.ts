@@ -76,6 +76,7 @@ describe('the site', () => {
       'CHANGELOG.md',
       'CONTRIBUTING.md',
       'bench/README.md',
+      'examples/go/README.md',
       'examples/guard/README.md',
       'examples/mesh/README.md',
     ];
