@@ -66,6 +66,7 @@ test('every block of values renders, beside those that it names', async () => {
     'values.yaml',
     'values-eks.yaml',
     'values-peers.yaml',
+    'values-monitoring.yaml',
     'values-ingress.yaml',
     'values-alb.yaml',
   ]);

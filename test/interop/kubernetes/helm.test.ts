@@ -133,6 +133,17 @@ describe('nothing is made of values that contradict, and the value is named', ()
     expect([own || schema, err]).toEqual([true, err]);
   });
 
+  test.each(['settings', 'ingress', 'networkPolicy', 'podLabels'])(
+    '%s, which is not there at all',
+    async (name) => {
+      const file = join(folder, 'none.yaml');
+      await writeFile(file, stringify({ ...AWS, [name]: null }));
+      const { code, err } = await helm(['template', 'broker', CHART, '-f', file], folder);
+      expect(code).not.toBe(0);
+      expect(err).toContain(`missing property '${name}'`);
+    },
+  );
+
   test('all of them at once, at an installation too', async () => {
     const { code, err } = await helm(['install', 'broker', CHART, '--dry-run=client'], folder);
     expect(code).not.toBe(0);
