@@ -153,6 +153,15 @@ describe('nothing is made of values that contradict, and the value is named', ()
   });
 });
 
+test('alerts link to the runbook that a value names', async () => {
+  const rules = async (prometheusRule: object): Promise<string> =>
+    render(merged(AWS, { prometheusRule: { enabled: true, ...prometheusRule } }), folder);
+  const linked = await rules({ runbookUrl: 'https://wiki.example.test/runbook' });
+  expect(linked).toContain('runbook_url: https://wiki.example.test/runbook#no-metrics');
+  expect(linked).not.toContain('docs/runbook.md#');
+  expect(await rules({})).toContain('runbook: docs/runbook.md#no-metrics');
+});
+
 test('a number stays a number, whatever its size', async () => {
   const values = merged(AWS, { settings: { BROKER_MIN_REMAINING_SECONDS: 2_592_000 } });
   expect(settingsOf(resourcesIn(await render(values, folder)))).toMatchObject({

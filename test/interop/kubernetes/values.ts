@@ -380,6 +380,9 @@ export const BAD: readonly (readonly [name: string, values: object])[] = [
     'extraVolumes',
     merged(AWS, { tls: { secretName: 'tls' }, extraVolumes: [{ name: 'tls', emptyDir: {} }] }),
   ],
+  ['resources.requests.memory', merged(AWS, { resources: { requests: { memory: '512Mi' } } })],
+  ['resources.requests.cpu', merged(AWS, { resources: { requests: { cpu: 1.5 } } })],
+  ['prometheusRule.runbookUrl', merged(AWS, { prometheusRule: { runbookUrl: 'docs/runbook.md' } })],
   ['podSecurityContext.runAsUser', merged(AWS, { podSecurityContext: { runAsUser: 0 } })],
   // By the schema, which helm asks first.
   ['settings.BROKER_PROFILE', merged(AWS, { settings: { BROKER_PROFILE: 'Auth0' } })],

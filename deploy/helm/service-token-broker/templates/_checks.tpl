@@ -40,6 +40,13 @@ name. Forms of single values are in values.schema.json.
 {{- $wrong = append $wrong "resources.requests.cpu: autoscaling measures by it, and it is missing" -}}
 {{- end -}}
 {{- end -}}
+{{- range $kind := list "cpu" "memory" -}}
+{{- $request := dig "requests" $kind "" $.Values.resources -}}
+{{- $limit := dig "limits" $kind "" $.Values.resources -}}
+{{- if and $request $limit (gt (float64 (include "broker.quantity" $request)) (float64 (include "broker.quantity" $limit))) -}}
+{{- $wrong = append $wrong (printf "resources.requests.%s: %v is more than resources.limits.%s, %v" $kind $request $kind $limit) -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.podDisruptionBudget -}}
 {{- if .enabled -}}
 {{- if and (not (kindIs "invalid" .minAvailable)) (not (kindIs "invalid" .maxUnavailable)) -}}
