@@ -9,7 +9,12 @@ const { readDeployment, readSchedules } = createRequire(import.meta.url)('../tok
 const { stage, functionsFolder, ...given } = JSON.parse(await text(process.stdin));
 const deployment = await readDeployment(given, stage, join(functionsFolder, 'deployment.mjs'));
 const { schedules, mistakes } = readSchedules(given, deployment);
-const found = [...deployment.mistakes, ...mistakes];
+// The names of the variables here, instead of those of serverless.yml.
+const found = [...deployment.mistakes, ...mistakes].map((line) =>
+  line
+    .replaceAll('tokenLifetime names', 'token_lifetimes names')
+    .replaceAll('tokenLifetime', 'token_lifetime'),
+);
 if (found.length > 0) {
   process.stderr.write(
     `config = ${given.config} cannot be right:\n${found.map((line) => `    - ${line}\n`).join('')}`,

@@ -17,6 +17,17 @@ variable "tags" {
   type        = map(string)
   default     = {}
   nullable    = false
+  validation {
+    condition     = length(setintersection(keys(var.tags), ["service", "stage"])) == 0
+    error_message = "tags = ${jsonencode(var.tags)} is refused: the module sets service and stage itself."
+  }
+  validation {
+    # AWS's own limits, of which some services show only when the others have made theirs.
+    condition = length(var.tags) <= 48 && alltrue([
+      for name, text in var.tags : can(regex("^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]{1,128}$", name)) && can(regex("^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]{0,256}$", text)) && !startswith(lower(name), "aws:")
+    ])
+    error_message = "tags = ${jsonencode(var.tags)} is refused: 48 at most, names of 1 to 128 and values of 0 to 256 letters, digits, spaces and _.:/=+-@, and no name begins with aws:."
+  }
 }
 
 variable "functions_folder" {
@@ -43,8 +54,8 @@ variable "audience" {
   type        = string
   nullable    = false
   validation {
-    condition     = trimspace(var.audience) != "" && !can(regex("\\p{Cc}", var.audience))
-    error_message = "audience = ${jsonencode(var.audience)} is refused: it is empty, or has control characters."
+    condition     = var.audience != "" && trimspace(var.audience) == var.audience && !can(regex("\\p{Cc}", var.audience))
+    error_message = "audience = ${jsonencode(var.audience)} is refused: it is empty, begins or ends with a space, or has control characters."
   }
 }
 
@@ -257,6 +268,10 @@ variable "token_lifetimes" {
     condition     = length(var.token_lifetimes) == 0 || var.config != ""
     error_message = "token_lifetimes names tokens of config, and there is none: give token_lifetime."
   }
+  validation {
+    condition     = !contains(keys(var.token_lifetimes), "default")
+    error_message = "token_lifetimes names default, whose life is token_lifetime: give it there."
+  }
 }
 
 # --- People and services, as ARNs of roles or users.
@@ -271,8 +286,8 @@ variable "peers" {
     error_message = "peers = ${jsonencode(var.peers)} is refused: each is the ARN of an IAM role or user, as in arn:aws:iam::123456789012:role/orders, with admin= or token+admin= before it if need be."
   }
   validation {
-    condition     = length(var.peers) == length(distinct(var.peers))
-    error_message = "peers = ${jsonencode(var.peers)} is refused: one is given twice."
+    condition     = length(var.peers) == length(distinct([for peer in var.peers : replace(peer, "/^[a-z+]+=/", "")]))
+    error_message = "peers = ${jsonencode(var.peers)} is refused: one is given twice. token+admin= gives one both roles."
   }
 }
 

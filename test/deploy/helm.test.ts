@@ -103,6 +103,8 @@ describe('the values of the chart', () => {
     ['persistence.accessMode', 'ReadWriteMany'],
     ['autoscaling.minReplicas', 0],
     ['serviceMonitor.interval', 30],
+    ['settings.BROKER_ROTATION_CRON', 'daily'],
+    ['podLabels.team', 'a team'],
     ['replicaCount', 2],
   ])('%s is refused as %j, by its name', async (name, value) => {
     const path = name.split('.');

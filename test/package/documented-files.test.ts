@@ -26,6 +26,7 @@ const OF_OTHERS = new Set([
   'image',
   'settings',
   'ingress',
+  'serviceMonitor',
 ]);
 /** The list of `serverless.yml`'s parameter, which is a section of the broker's own file by another form. */
 const isParameter = (content: object): boolean =>

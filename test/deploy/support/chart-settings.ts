@@ -77,6 +77,9 @@ function formOf(name: SettingName, allowed: string): object {
   if (allowed.startsWith('an https URL')) return { ...text, pattern: '^https?://[^\\s/]+' };
   // A password belongs into secretSettings.
   if (name === 'HTTPS_PROXY' || name === 'HTTP_PROXY') return { ...text, pattern: '^[^@\\s]+$' };
+  if (name === 'BROKER_ROTATION_CRON') {
+    return { ...text, pattern: String.raw`^\s*(\S+\s+){4,5}\S+\s*$` };
+  }
   if (name === 'BROKER_AUDIT') return { ...text, pattern: '^(off|stdout|/.+)$' };
   return text;
 }

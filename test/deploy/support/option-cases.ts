@@ -60,6 +60,7 @@ export const REFUSED: readonly (readonly [Parameters, string])[] = [
   [{ peers: `${ROLE}*` }, 'the ARN of an IAM role or user'],
   [{ peers: ROLE.replace('123456789012', '1234') }, 'the ARN of an IAM role or user'],
   [{ peers: 'arn:aws:sts::123456789012:assumed-role/orders/session' }, 'the ARN of an IAM role'],
+  [{ peers: `${ROLE},admin=${ROLE}` }, 'it is given twice'],
   [{ brokerRoles: `${ROLE}?` }, 'the ARN of an IAM role or user'],
   [{ brokerRoles: `${ROLE},${ROLE}` }, 'it is given twice'],
   [{ administrators: '*' }, 'the ARN of an IAM role or user'],

@@ -159,6 +159,17 @@ describe('nothing is made of values that contradict, and the value is named', ()
     expect([own || schema, err]).toEqual([true, err]);
   });
 
+  test.each(['settings', 'ingress', 'networkPolicy', 'podLabels'])(
+    '%s, which is not there at all',
+    async (name) => {
+      const file = join(folder, 'none.yaml');
+      await writeFile(file, stringify({ ...AWS, [name]: null }));
+      const { code, err } = await helm(['template', 'broker', CHART, '-f', file], folder);
+      expect(code).not.toBe(0);
+      expect(err).toContain(`missing property '${name}'`);
+    },
+  );
+
   test('all of them at once, at an installation too', async () => {
     const { code, err } = await helm(['install', 'broker', CHART, '--dry-run=client'], folder);
     expect(code).not.toBe(0);
@@ -166,6 +177,15 @@ describe('nothing is made of values that contradict, and the value is named', ()
       expect(err).toContain(name);
     }
   });
+});
+
+test('alerts link to the runbook that a value names', async () => {
+  const rules = async (prometheusRule: object): Promise<string> =>
+    render(merged(AWS, { prometheusRule: { enabled: true, ...prometheusRule } }), folder);
+  const linked = await rules({ runbookUrl: 'https://wiki.example.test/runbook' });
+  expect(linked).toContain('runbook_url: https://wiki.example.test/runbook#no-metrics');
+  expect(linked).not.toContain('docs/runbook.md#');
+  expect(await rules({})).toContain('runbook: docs/runbook.md#no-metrics');
 });
 
 test('a number stays a number, whatever its size', async () => {

@@ -23,6 +23,7 @@ const CLUSTER = {
 };
 const PROXY = [{ to: [{ ipBlock: { cidr: '10.0.0.7/32' } }], ports: [{ port: 3128 }] }];
 
+const API_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 /** Adds to values, as several --values do. */
 export function merged<Values extends object>(base: Values, changes: object): Values {
   const inner = (one: unknown, other: unknown): unknown =>
@@ -36,6 +37,11 @@ export function merged<Values extends object>(base: Values, changes: object): Va
 const isPlain = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
+/** With a trusted issuer in the broker's file. */
+const FILE = merged(AWS, {
+  settings: { BROKER_PUBLIC_URL: 'https://broker.example.test' },
+  file: { sections: { trusted_issuers: { cluster: CLUSTER } } },
+});
 /** Values that the chart takes, and what it makes of them. */
 export const GOOD: readonly (readonly [what: string, values: object, kinds: readonly string[]])[] =
   [
@@ -297,8 +303,99 @@ export const BAD: readonly (readonly [name: string, values: object])[] = [
     merged(AWS, { serviceMonitor: { enabled: true }, networkPolicy: { monitoring: [] } }),
   ],
   ['fullnameOverride', merged(AWS, { fullnameOverride: '1broker' })],
+  [
+    'settings.BROKER_MIN_REMAINING_SECONDS',
+    merged(AWS, { settings: { BROKER_MIN_REMAINING_SECONDS: 0 } }),
+  ],
+  [
+    'provider.certificateSecretName',
+    merged(AWS, { settings: { BROKER_CLIENT_AUTHENTICATION: 'mtls' } }),
+  ],
+  [
+    'settings.BROKER_PUBLIC_URL',
+    merged(AWS, {
+      ingress: INGRESS,
+      settings: {
+        BROKER_PUBLIC_URL: 'http://broker.example.test',
+        BROKER_ALLOW_INSECURE_HTTP: true,
+      },
+    }),
+  ],
+  [
+    'clusterKeys.enabled',
+    merged(FILE, {
+      file: { sections: { trusted_issuers: { cluster: { ...CLUSTER, token_file: API_TOKEN } } } },
+    }),
+  ],
+  [
+    'file.sections.peers.orders',
+    merged(FILE, {
+      file: { sections: { peers: { orders: { identities: [{ issuer: 'clutser' }] } } } },
+    }),
+  ],
+  [
+    'file.sections.peers.orders',
+    merged(FILE, { file: { sections: { peers: { orders: { tokens: ['ledger'] } } } } }),
+  ],
+  [
+    'networkPolicy.extraEgress',
+    merged(FILE, {
+      file: { sections: { trusted_issuers: { cluster: { jwks_uri: 'https://10.0.0.1:6443/k' } } } },
+    }),
+  ],
+  [
+    'networkPolicy.extraEgress',
+    merged(AWS, {
+      file: { sections: { providers: { local: { issuer: 'https://keycloak:8443/' } } } },
+    }),
+  ],
+  ['extraEnv', merged(AWS, { extraEnv: [{ name: 'AWS_SECRET_ACCESS_KEY', value: 'c2VjcmV0' }] })],
+  ['extraEnv', merged(AWS, { extraEnv: [{ name: 'HTTPS_PROXY', value: 'http://proxy:3128' }] })],
+  [
+    'secretSettings.AWS_ACCESS_KEY_ID',
+    merged(AWS, { secretSettings: { AWS_ACCESS_KEY_ID: { name: 'aws', key: 'id' } } }),
+  ],
+  [
+    'secretSettings.AWS_ACCESS_KEY_ID',
+    merged(AWS, {
+      serviceAccount: { roleArn: 'arn:aws:iam::123456789012:role/broker' },
+      secretSettings: {
+        AWS_ACCESS_KEY_ID: { name: 'aws', key: 'id' },
+        AWS_SECRET_ACCESS_KEY: { name: 'aws', key: 'secret' },
+      },
+    }),
+  ],
+  [
+    'extraVolumeMounts',
+    merged(AWS, { extraVolumeMounts: [{ name: 'extra', mountPath: '/extra' }] }),
+  ],
+  [
+    'extraVolumeMounts',
+    merged(AWS, {
+      tls: { secretName: 'tls' },
+      extraVolumes: [{ name: 'extra', emptyDir: {} }],
+      extraVolumeMounts: [{ name: 'extra', mountPath: '/etc/service-token-broker/tls' }],
+    }),
+  ],
+  [
+    'extraVolumes',
+    merged(AWS, { tls: { secretName: 'tls' }, extraVolumes: [{ name: 'tls', emptyDir: {} }] }),
+  ],
+  ['resources.requests.memory', merged(AWS, { resources: { requests: { memory: '512Mi' } } })],
+  ['resources.requests.cpu', merged(AWS, { resources: { requests: { cpu: 1.5 } } })],
+  ['prometheusRule.runbookUrl', merged(AWS, { prometheusRule: { runbookUrl: 'docs/runbook.md' } })],
+  ['podSecurityContext.runAsUser', merged(AWS, { podSecurityContext: { runAsUser: 0 } })],
   // By the schema, which helm asks first.
   ['settings.BROKER_PROFILE', merged(AWS, { settings: { BROKER_PROFILE: 'Auth0' } })],
   ['settings.PORT', merged(AWS, { settings: { PORT: 8080 } })],
   ['replicaCount', merged(AWS, { replicaCount: 3 })],
+  ['networkPolicy.monitoring.0', merged(AWS, { networkPolicy: { monitoring: [{}] } })],
+  [
+    'networkPolicy.peers.0.namespaceselector',
+    merged(AWS, { networkPolicy: { peers: [{ namespaceselector: {} }] } }),
+  ],
+  [
+    'networkPolicy.extraEgress.0.port',
+    merged(AWS, { networkPolicy: { extraEgress: [{ port: 3128 }] } }),
+  ],
 ];

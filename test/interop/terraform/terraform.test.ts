@@ -209,6 +209,42 @@ describe.each(TOOLS)('%s', (title, tool) => {
     expect(wrong).toEqual([]);
   }, 240_000);
 
+  test.each([
+    ['tags', { tags: { service: 'mine' } }, 'sets service and stage itself'],
+    ['tags', { tags: { 'aws:team': 'a' } }, 'no name begins with aws:'],
+    ['tags', { tags: { team: 'a<b' } }, 'letters, digits, spaces'],
+    ['audience', { audience: ' https://services.example.test' }, 'begins or ends with a space'],
+    ['token_lifetimes', { token_lifetimes: { mail: '12h' } }, 'there is none'],
+    [
+      'token_lifetimes',
+      { config: '${path.module}/main.tf.json', token_lifetimes: { default: '12h' } },
+      'whose life is token_lifetime',
+    ],
+  ])('refuses what serverless.yml has no parameter for: %s', async (variable, given, why) => {
+    const where = await configuration(tool, at('own'), {
+      'main.tf.json': calls({ broker: { source: SOURCE, ...NEEDED, ...given } }),
+    });
+    const { code, out } = await run(tool, where, 'plan', '-no-color', '-input=false');
+    expect(code).not.toBe(0);
+    const words = out.replaceAll(/[\s│]+/g, ' ');
+    expect(words).toContain(`${variable} `);
+    expect(words).toContain(why);
+  });
+
+  test('names its own variables where the configuration file is read by the rules of serverless.yml', async () => {
+    const where = join(folder, at('lifetimes'));
+    await mkdir(where);
+    const config = join(where, 'broker.yml');
+    await writeFile(config, 'tokens: { default: {}, mail: { audience: mail } }\n');
+    await configuration(tool, at('lifetimes'), {
+      'main.tf.json': calls({
+        broker: { source: SOURCE, ...NEEDED, config, token_lifetimes: { mial: '12h' } },
+      }),
+    });
+    const { out } = await run(tool, where, 'plan', '-no-color', '-input=false');
+    expect(out.replaceAll(/[\s│]+/g, ' ')).toContain('token_lifetimes names mial');
+  }, 120_000);
+
   test('reads schedules as serverless.yml does', async () => {
     const { readSchedule } = createRequire(import.meta.url)('../../../deploy/schedule.cjs') as {
       readonly readSchedule: (given: object) => {

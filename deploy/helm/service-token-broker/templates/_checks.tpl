@@ -40,6 +40,13 @@ name. Forms of single values are in values.schema.json.
 {{- $wrong = append $wrong "resources.requests.cpu: autoscaling measures by it, and it is missing" -}}
 {{- end -}}
 {{- end -}}
+{{- range $kind := list "cpu" "memory" -}}
+{{- $request := dig "requests" $kind "" $.Values.resources -}}
+{{- $limit := dig "limits" $kind "" $.Values.resources -}}
+{{- if and $request $limit (gt (float64 (include "broker.quantity" $request)) (float64 (include "broker.quantity" $limit))) -}}
+{{- $wrong = append $wrong (printf "resources.requests.%s: %v is more than resources.limits.%s, %v" $kind $request $kind $limit) -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.podDisruptionBudget -}}
 {{- if .enabled -}}
 {{- if and (not (kindIs "invalid" .minAvailable)) (not (kindIs "invalid" .maxUnavailable)) -}}
@@ -128,6 +135,9 @@ name. Forms of single values are in values.schema.json.
 {{- $wrong = append $wrong "settings.BROKER_AWS_TOKEN_AUDIENCE: it counts with settings.BROKER_CLIENT_AUTHENTICATION=workload_token alone" -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq $method "mtls") (not .Values.provider.certificateSecretName) (not .Values.file.existingConfigMap) -}}
+{{- $wrong = append $wrong "provider.certificateSecretName: it is required with settings.BROKER_CLIENT_AUTHENTICATION=mtls" -}}
+{{- end -}}
 {{- if and (ne $method "mtls") .Values.provider.certificateSecretName -}}
 {{- $wrong = append $wrong "provider.certificateSecretName: it counts with settings.BROKER_CLIENT_AUTHENTICATION=mtls alone" -}}
 {{- end -}}
@@ -136,7 +146,9 @@ name. Forms of single values are in values.schema.json.
 {{- $ttl := int (default 300 $settings.BROKER_CACHE_TTL_SECONDS) -}}
 {{- $skew := 60 -}}
 {{- if not (kindIs "invalid" $settings.BROKER_CLOCK_SKEW_SECONDS) -}}{{- $skew = int $settings.BROKER_CLOCK_SKEW_SECONDS -}}{{- end -}}
-{{- if le (int (default 3600 $settings.BROKER_MIN_REMAINING_SECONDS)) (add $ttl $skew | int) -}}
+{{- $minimum := 3600 -}}
+{{- if not (kindIs "invalid" $settings.BROKER_MIN_REMAINING_SECONDS) -}}{{- $minimum = int $settings.BROKER_MIN_REMAINING_SECONDS -}}{{- end -}}
+{{- if le $minimum (add $ttl $skew | int) -}}
 {{- $wrong = append $wrong "settings.BROKER_MIN_REMAINING_SECONDS: it must be more than settings.BROKER_CACHE_TTL_SECONDS plus settings.BROKER_CLOCK_SKEW_SECONDS" -}}
 {{- end -}}
 
@@ -147,11 +159,16 @@ name. Forms of single values are in values.schema.json.
 {{- end -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}
-{{- if or (hasPrefix "BROKER_" .name) (has .name (list "PORT" "HOST" "AWS_REGION")) (hasKey $secret .name) -}}
+{{- if or (hasPrefix "BROKER_" .name) (has .name (list "PORT" "HOST" "AWS_REGION")) (has (upper .name) (list "HTTPS_PROXY" "HTTP_PROXY" "NO_PROXY")) (hasKey $secret .name) -}}
 {{- $wrong = append $wrong (printf "extraEnv: %s is a setting; it belongs in settings or secretSettings" .name) -}}
-{{- else if and .value (has (upper .name) (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_SESSION_TOKEN" "HTTPS_PROXY" "HTTP_PROXY")) -}}
+{{- else if has (upper .name) (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_SESSION_TOKEN") -}}
 {{- $wrong = append $wrong (printf "extraEnv: %s may be a secret, which would stand in the release; it belongs in secretSettings" .name) -}}
 {{- end -}}
+{{- end -}}
+{{- if not (eq (hasKey $secret "AWS_ACCESS_KEY_ID") (hasKey $secret "AWS_SECRET_ACCESS_KEY")) -}}
+{{- $wrong = append $wrong "secretSettings.AWS_ACCESS_KEY_ID: it and secretSettings.AWS_SECRET_ACCESS_KEY are given together, or neither" -}}
+{{- else if and (hasKey $secret "AWS_ACCESS_KEY_ID") .Values.serviceAccount.roleArn -}}
+{{- $wrong = append $wrong "secretSettings.AWS_ACCESS_KEY_ID: it would win over serviceAccount.roleArn; remove one of the two" -}}
 {{- end -}}
 {{- if and $sections .Values.file.existingConfigMap -}}
 {{- $wrong = append $wrong "file.existingConfigMap: file.sections has a file too; remove one of the two" -}}
@@ -159,6 +176,26 @@ name. Forms of single values are in values.schema.json.
 {{- range $name, $issuer := $sections.trusted_issuers -}}
 {{- if and (not $publicUrl) (not $issuer.audience) -}}
 {{- $wrong = append $wrong (printf "settings.BROKER_PUBLIC_URL: it is the audience of file.sections.trusted_issuers.%s, and missing" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $issuer := $sections.trusted_issuers -}}
+{{- range $member := list "ca_file" "token_file" -}}
+{{- $path := toString (default "" (get $issuer $member)) -}}
+{{- if and (hasPrefix "/var/run/secrets/kubernetes.io/serviceaccount/" $path) (not $.Values.clusterKeys.enabled) (not $.Values.extraVolumeMounts) -}}
+{{- $wrong = append $wrong (printf "clusterKeys.enabled: file.sections.trusted_issuers.%s.%s is in a folder that only it mounts" $name $member) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $peer, $entry := $sections.peers -}}
+{{- range $identity := $entry.identities -}}
+{{- if and $identity.issuer (not (hasKey (default dict $sections.trusted_issuers) (toString $identity.issuer))) -}}
+{{- $wrong = append $wrong (printf "file.sections.peers.%s: its issuer %q is not in file.sections.trusted_issuers" $peer (toString $identity.issuer)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $token := $entry.tokens -}}
+{{- if not (or (eq (toString $token) "default") (hasKey (default dict $sections.tokens) (toString $token))) -}}
+{{- $wrong = append $wrong (printf "file.sections.peers.%s: its token %q is not in file.sections.tokens" $peer (toString $token)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $audit := toString (default "off" $settings.BROKER_AUDIT) -}}
@@ -172,7 +209,31 @@ name. Forms of single values are in values.schema.json.
 {{- end -}}
 {{- end -}}
 
+{{- /* What is mounted: a Deployment that names a volume twice, or none, is refused after the rest was made */ -}}
+{{- $volumes := list -}}
+{{- range fromYamlArray (include "broker.volumes" .) -}}
+{{- if has .name $volumes -}}
+{{- $wrong = append $wrong (printf "extraVolumes: the name %s is taken" .name) -}}
+{{- end -}}
+{{- $volumes = append $volumes .name -}}
+{{- end -}}
+{{- $paths := list -}}
+{{- range fromYamlArray (include "broker.volumeMounts" .) -}}
+{{- if not (has .name $volumes) -}}
+{{- $wrong = append $wrong (printf "extraVolumeMounts: there is no volume %s; add it to extraVolumes" .name) -}}
+{{- end -}}
+{{- if has .mountPath $paths -}}
+{{- $wrong = append $wrong (printf "extraVolumeMounts: %s is mounted already" .mountPath) -}}
+{{- end -}}
+{{- $paths = append $paths .mountPath -}}
+{{- end -}}
+
 {{- /* Who it is */ -}}
+{{- with .Values.podSecurityContext -}}
+{{- if and .runAsNonRoot (not (kindIs "invalid" .runAsUser)) (eq (int .runAsUser) 0) -}}
+{{- $wrong = append $wrong "podSecurityContext.runAsUser: 0 is root, and podSecurityContext.runAsNonRoot is true: no pod would start" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.serviceAccount -}}
 {{- if and (not .create) (not .name) -}}
 {{- $wrong = append $wrong "serviceAccount.name: it is required without serviceAccount.create" -}}
@@ -202,7 +263,7 @@ name. Forms of single values are in values.schema.json.
 {{- $wrong = append $wrong "ingress.host: it is required with ingress.enabled" -}}
 {{- else if $settings.BROKER_PUBLIC_URL -}}
 {{- $url := urlParse $settings.BROKER_PUBLIC_URL -}}
-{{- if or (ne (lower (regexReplaceAll ":[0-9]+$" $url.host "")) .Values.ingress.host) (not (has $url.path (list "" "/"))) -}}
+{{- if or (ne (lower (regexReplaceAll ":[0-9]+$" $url.host "")) .Values.ingress.host) (not (has $url.path (list "" "/"))) (ne (lower $url.scheme) "https") -}}
 {{- $wrong = append $wrong (printf "settings.BROKER_PUBLIC_URL: ingress.host is %s, and its URL https://%s" .Values.ingress.host .Values.ingress.host) -}}
 {{- end -}}
 {{- end -}}
@@ -230,6 +291,19 @@ name. Forms of single values are in values.schema.json.
 {{- $url := toString (default "" (get $settings $name)) -}}
 {{- if or (hasPrefix "http:" $url) (and (regexMatch "^https://[^/]*:[0-9]+(/|$)" $url) (not (regexMatch "^https://[^/]*:443(/|$)" $url))) -}}
 {{- $wrong = append $wrong (printf "networkPolicy.extraEgress: settings.%s is at another port than 443, which nothing lets the pods reach" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) -}}
+{{- range $section, $members := dict "trusted_issuers" (list "jwks_uri") "providers" (list "issuer" "token_endpoint" "jwks_uri") -}}
+{{- range $name, $entry := default dict (get $sections $section) -}}
+{{- range $member := $members -}}
+{{- $url := toString (default "" (get $entry $member)) -}}
+{{- if and (regexMatch "^https?://[^/]*:[0-9]+(/|$)" $url) (not (regexMatch "^https://[^/]*:443(/|$)" $url)) (not (and $.Values.clusterKeys.enabled (regexMatch (printf "^https://[^/]*:%d(/|$)" (int $.Values.networkPolicy.apiServerPort)) $url))) -}}
+{{- $wrong = append $wrong (printf "networkPolicy.extraEgress: file.sections.%s.%s.%s is at another port than 443, which nothing lets the pods reach" $section $name $member) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -72,6 +72,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* A quantity of Kubernetes as a number, such as 384Mi; 0 where it cannot be read. */}}
+{{- define "broker.quantity" -}}
+{{- $number := regexFind "^[0-9.]+" (toString .) -}}
+{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- mulf (float64 $number) (float64 (get $units (trimPrefix $number (toString .)))) -}}
+{{- end -}}
+
 {{/* A value as an environment variable has it. Numbers of YAML are floating-point numbers, which print as 2.592e+06. */}}
 {{- define "broker.text" -}}
 {{- if kindIs "float64" . -}}{{- int64 . -}}{{- else -}}{{- toString . -}}{{- end -}}
