@@ -241,6 +241,21 @@ describe('options', () => {
     await app.close();
   });
 
+  test('decorators without the module stop the start, with its name; a test may override the guard', async () => {
+    @Controller()
+    class Alone {
+      @Get()
+      @AllowCustomer()
+      handler(): string {
+        return 'handled';
+      }
+    }
+    const testing = () => Test.createTestingModule({ controllers: [Alone] });
+    await expect(testing().compile()).rejects.toThrow('JwtGuardModule.forRoot');
+    const module = await testing().overrideGuard(JwtGuard).useValue({}).compile();
+    expect(module.get(Alone).handler()).toBe('handled');
+  });
+
   test('a verifier that fails in an unknown way closes the handler, and says nothing', async () => {
     const log = new KeptLog();
     const verifier = {
