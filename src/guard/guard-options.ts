@@ -41,8 +41,8 @@ export interface JwtGuardModuleExtras {
   readonly guardEveryHandler?: boolean;
 }
 
-/** Nest's injection token for {@link GuardSettings}. */
-export const GUARD_SETTINGS = Symbol('GuardSettings');
+/** Nest's injection token for {@link GuardSettings}. Nest names it where an application has decorators and no module. */
+export const GUARD_SETTINGS = Symbol('GuardSettings of JwtGuardModule.forRoot');
 
 /** The options, checked, and what all instances of the guard share. */
 export interface GuardSettings extends CallSettings {

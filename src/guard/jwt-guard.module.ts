@@ -8,6 +8,7 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { APP_GUARD, DiscoveryModule, DiscoveryService, HttpAdapterHost } from '@nestjs/core';
+import type { TokenVerifier } from '../verification/index.js';
 import {
   GUARD_SETTINGS,
   readGuardSettings,
@@ -20,10 +21,11 @@ import { openHttpFrames } from './http-call.js';
 import { JwtGuard } from './jwt.guard.js';
 import { bringCallContexts, reviewHandlers, undeclaredHandlers } from './review.js';
 
-/** Nest's injection token for the verifier that the guard uses, for health and metrics of its keys. */
+/** Nest's injection token for the verifier that the guard uses, for health and metrics of its keys; a test may override it. */
 export const TOKEN_VERIFIER = Symbol.for('service-token-broker/token-verifier');
 
 const OPTIONS = Symbol('JwtGuardModuleOptions');
+const CONFIGURED = Symbol('ConfiguredGuardSettings');
 
 export const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<JwtGuardModuleOptions>({
   optionsInjectionToken: OPTIONS,
@@ -43,7 +45,7 @@ function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): Dyn
     providers: [
       ...(definition.providers ?? []),
       {
-        provide: GUARD_SETTINGS,
+        provide: CONFIGURED,
         useFactory: (options: JwtGuardModuleOptions) =>
           readGuardSettings(options, everyHandler, new Logger('JwtGuard')),
         inject: [OPTIONS],
@@ -51,7 +53,16 @@ function withGuard(definition: DynamicModule, extras: JwtGuardModuleExtras): Dyn
       {
         provide: TOKEN_VERIFIER,
         useFactory: ({ verifier }: GuardSettings) => verifier,
-        inject: [GUARD_SETTINGS],
+        inject: [CONFIGURED],
+      },
+      {
+        // By way of its token, so that a test that overrides the verifier replaces the guard's.
+        provide: GUARD_SETTINGS,
+        useFactory: (settings: GuardSettings, verifier: TokenVerifier) => ({
+          ...settings,
+          verifier,
+        }),
+        inject: [CONFIGURED, TOKEN_VERIFIER],
       },
       JwtGuard,
       ...(everyHandler ? [{ provide: APP_GUARD, useExisting: JwtGuard }] : []),

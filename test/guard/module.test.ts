@@ -12,11 +12,13 @@ import {
   type Type,
 } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
+import { Test } from '@nestjs/testing';
 import { defer, from, map, timer, type Observable } from 'rxjs';
 import {
   AllowCustomer,
   AllowService,
   CallRefusedException,
+  createRemoteKeySet,
   createTokenVerifier,
   currentCallContext,
   CurrentPrincipal,
@@ -29,6 +31,7 @@ import {
   type JwtGuardModuleOptions,
   type Principal,
   type RefusedCall,
+  type TokenVerifierOptions,
 } from '../../src/guard/index.js';
 import { createIssuer, OTHER_ISSUER, type TestIssuer } from './support/issuer.js';
 import { createApp, KeptLog, listen } from './support/nest-app.js';
@@ -219,6 +222,38 @@ describe('options', () => {
       expect((await get('customer', await issuer.customerToken())).status).toBe(200);
       expect(app.get(TOKEN_VERIFIER)).toBe(verifier);
     });
+  });
+
+  test('a verifier that a test puts in place of its own', async () => {
+    const unreachable = createRemoteKeySet({ jwksUri: 'http://127.0.0.1:1/keys' });
+    const issuers = [{ ...issuer.options, keys: unreachable }];
+    const testing = await Test.createTestingModule({ imports: [OrdersModule.with({ issuers })] })
+      .overrideProvider(TOKEN_VERIFIER)
+      .useValue(createTokenVerifier(options() as TokenVerifierOptions))
+      .compile();
+    const app = testing.createNestApplication({ logger: false });
+    const url = await listen(app);
+    const token = await issuer.customerToken();
+    const response = await fetch(`${url}/customer`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    expect(response.status).toBe(200);
+    await app.close();
+  });
+
+  test('decorators without the module stop the start, with its name; a test may override the guard', async () => {
+    @Controller()
+    class Alone {
+      @Get()
+      @AllowCustomer()
+      handler(): string {
+        return 'handled';
+      }
+    }
+    const testing = () => Test.createTestingModule({ controllers: [Alone] });
+    await expect(testing().compile()).rejects.toThrow('JwtGuardModule.forRoot');
+    const module = await testing().overrideGuard(JwtGuard).useValue({}).compile();
+    expect(module.get(Alone).handler()).toBe('handled');
   });
 
   test('a verifier that fails in an unknown way closes the handler, and says nothing', async () => {

@@ -24,7 +24,6 @@ import {
 } from '../attachment/attachment-rules.js';
 import {
   createAuthorizedFetch,
-  type AuthorizedFetch,
   type AuthorizedFetchOptions,
 } from '../attachment/authorized-fetch.js';
 import { isSourceFailure } from '../attachment/send-attached.js';
@@ -32,7 +31,7 @@ import { ClientConfigError, readAll } from '../client-errors.js';
 import type { ServiceTokenClientOptions } from '../client-options.js';
 import { createServiceTokenClient } from '../service-token-client.js';
 
-/** Nest's injection token for the `ServiceTokenSource` of `ServiceClientModule`, for health and metrics. */
+/** Nest's injection token for the `ServiceTokenSource` of `ServiceClientModule`, for health and metrics; a test may override it. */
 export const SERVICE_TOKEN_SOURCE = Symbol.for('service-token-broker/service-token-source');
 
 /** Nest's injection token for the `AuthorizedFetch` of `ServiceClientModule`. */
@@ -92,13 +91,15 @@ function withClient(definition: DynamicModule, extras: ServiceClientModuleExtras
       },
       {
         provide: HttpService,
-        useFactory: ({ instance }: ServiceClient) => new HttpService(instance),
-        inject: [CLIENT],
+        useFactory: (options: ServiceClientModuleOptions, tokens: ServiceTokenSource) =>
+          new HttpService(createInstance(options, tokens)),
+        inject: [OPTIONS, SERVICE_TOKEN_SOURCE],
       },
       {
         provide: AUTHORIZED_FETCH,
-        useFactory: ({ fetch }: ServiceClient) => fetch,
-        inject: [CLIENT],
+        useFactory: (options: ServiceClientModuleOptions, tokens: ServiceTokenSource) =>
+          createAuthorizedFetch({ ...options, tokens }),
+        inject: [OPTIONS, SERVICE_TOKEN_SOURCE],
       },
       { provide: APP_FILTER, useClass: AttachmentErrorFilter },
       {
@@ -112,11 +113,9 @@ function withClient(definition: DynamicModule, extras: ServiceClientModuleExtras
   };
 }
 
-/** What the module provides. */
+/** Where the configured token comes from. What calls with it asks `SERVICE_TOKEN_SOURCE`, which a test may override. */
 interface ServiceClient {
   readonly tokens: ServiceTokenSource;
-  readonly instance: AxiosInstance;
-  readonly fetch: AuthorizedFetch;
   /** Ends what the module itself has begun. */
   readonly onModuleDestroy: () => void;
 }
@@ -128,7 +127,7 @@ const NO_SOURCE: ServiceTokenSource = { getToken: () => new Promise(() => undefi
 function createServiceClient(options: ServiceClientModuleOptions): ServiceClient {
   let tokens = NO_SOURCE;
   let onModuleDestroy = (): void => undefined;
-  const client = readAll({
+  readAll({
     tokens: () => {
       const { broker } = options;
       if (broker === undefined || options.tokens !== undefined)
@@ -138,13 +137,18 @@ function createServiceClient(options: ServiceClientModuleOptions): ServiceClient
       return (tokens = own);
     },
     fetch: () => createAuthorizedFetch({ ...options, tokens }),
-    instance: () => {
-      const instance = axios.create(options.axios);
-      attachAuthorization(instance, { ...options, tokens });
-      return instance;
-    },
+    instance: () => createInstance(options, tokens),
   });
-  return { ...client, onModuleDestroy };
+  return { tokens, onModuleDestroy };
+}
+
+function createInstance(
+  options: ServiceClientModuleOptions,
+  tokens: ServiceTokenSource,
+): AxiosInstance {
+  const instance = axios.create(options.axios);
+  attachAuthorization(instance, { ...options, tokens });
+  return instance;
 }
 
 function givenSource({ broker, tokens }: ServiceClientModuleOptions): ServiceTokenSource {

@@ -107,6 +107,25 @@ describe('ServiceClientModule', () => {
     });
   });
 
+  test('calls with the source that a test puts in place of its own', async () => {
+    const callee = await startCallee();
+    const broker = await serveTokens();
+    const client = ServiceClientModule.forRoot({
+      broker: { brokers: broker.origin, peer: { id: 'orders', secret: PEER_SECRET } },
+      origins: [{ origin: callee.origin }],
+    });
+    const application = await Test.createTestingModule({ imports: [client, CallsModule] })
+      .overrideProvider(SERVICE_TOKEN_SOURCE)
+      .useValue(new ScriptedTokens('service.token'))
+      .compile();
+    const { http, fetch } = application.get(Calls, { strict: false });
+    await firstValueFrom(http.get(callee.origin, asService));
+    await fetch(callee.origin, { as: 'service' });
+    expect(callee.tokens()).toEqual([SERVICE, SERVICE]);
+    expect(broker.received('token')).toHaveLength(0);
+    await application.close();
+  });
+
   test('is for the modules that import it alone, when told so', async () => {
     const options: ServiceClientModuleOptions = {
       tokens: new ScriptedTokens('service.token'),
