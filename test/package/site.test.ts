@@ -284,7 +284,7 @@ describe('a page', () => {
 
   test('a fault is named with its page, and nothing is written', async () => {
     const folder = await temporaryFolder();
-    for (const part of ['build/site', 'build/site.mjs', 'package.json']) {
+    for (const part of ['build/site', 'build/site.mjs', 'build/node-version.mjs', 'package.json']) {
       await mkdir(dirname(join(folder, part)), { recursive: true });
       await cp(join(root, part), join(folder, part), { recursive: true });
     }
