@@ -122,5 +122,11 @@ function shown(text) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const dockerfile = readFileSync(join(root, 'deploy/container/Dockerfile'), 'utf8');
   const registry = process.argv[2] ?? 'https://registry-1.docker.io';
-  process.stdout.write(`${await fetchDigest(registry, baseImage(dockerfile))}\n`);
+  try {
+    process.stdout.write(`${await fetchDigest(registry, baseImage(dockerfile))}\n`);
+  } catch (error) {
+    const why = error.cause?.code ?? error.cause?.message;
+    process.stderr.write(`No digest from ${registry}: ${error.message}${why ? ` (${why})` : ''}\n`);
+    process.exitCode = 1;
+  }
 }

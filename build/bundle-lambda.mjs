@@ -1,4 +1,5 @@
 // Bundles the functions for AWS Lambda, each into one file: `npm run build:lambda [FOLDER]`, by default dist-lambda.
+import './node-version.mjs';
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

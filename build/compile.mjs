@@ -1,4 +1,5 @@
 // Compiles src into dist with swc, without checking types: `npm run build`. A file that has not changed since is not compiled again.
+import './node-version.mjs';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';

@@ -1,5 +1,6 @@
 // Makes the documentation's site from the Markdown of the repository: `npm run site`, into dist-site or the folder that is
 // given. It needs no server: open index.html. A dead link ends it, and nothing is written.
+import './node-version.mjs';
 import {
   existsSync,
   mkdirSync,

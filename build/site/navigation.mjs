@@ -11,6 +11,7 @@ export const NAVIGATION = [
       'docs/first-steps.md',
       'docs/comparison.md',
       'docs/running.md',
+      'docs/single-machine.md',
       'docs/rehearsal.md',
       'docs/migrating.md',
       'docs/several-tokens.md',

@@ -225,7 +225,7 @@ export class TokenSource {
       throw new BrokerError(
         'CREDENTIALS_SECRET_EMPTY',
         'misconfigured',
-        `The credentials secret "${credentialsSecretId}" does not exist or has no value. Write the provider's client credentials into it, as JSON with "client_id" and "client_secret".${withoutSecret(configured)}`,
+        `The credentials secret "${credentialsSecretId}" does not exist or has no value. Write the provider's client credentials into it, as JSON with "client_id" and "client_secret", with service-token-broker credentials set.${withoutSecret(configured)}`,
         { cause: error },
       );
     }

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from '@jest/globals';
+import { isSupported, neededNode } from '../../build/node-version.mjs';
 import { unsupportedNode } from '../../src/cli/node-version.js';
 
 test.each([
@@ -30,6 +31,24 @@ test.each([
   const words = unsupportedNode(version);
   expect(words).toMatch(/^service-token-broker needs Node\.js [^\n]+ newer: this is [\d.]*\.$/);
   expect(words).toContain(`this is ${version}.`);
+});
+
+test.each([
+  '12.22.12',
+  '18.20.8',
+  '20.18.3',
+  '20.19.0',
+  '21.7.3',
+  '22.12.0',
+  '23.11.1',
+  '24.0.0',
+  '30.1.2',
+])('the scripts of a clone say the same of %s as the command', async (version) => {
+  const { engines } = JSON.parse(await readFile('package.json', 'utf8')) as {
+    readonly engines: { readonly node: string };
+  };
+  const words = isSupported(version, engines.node) ? undefined : neededNode(version, engines.node);
+  expect(words).toBe(unsupportedNode(version));
 });
 
 describe('the versions are those that the package says', () => {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
@@ -158,4 +159,13 @@ describe('a registry', () => {
       /\/v2\/library\/node\/manifests\/24-slim answered 404\.$/,
     );
   });
+});
+
+test('a registry that cannot be reached is named, with the reason, in one line', () => {
+  const script = join(ROOT, 'build/base-digest.mjs');
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, 'http://127.0.0.1:1'], {
+    encoding: 'utf8',
+  });
+  expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+  expect(stderr).toMatch(/^No digest from http:\/\/127\.0\.0\.1:1: [^\n]+\n$/);
 });

@@ -251,11 +251,12 @@ test('outputs are those that the code writes', () => {
   }
 });
 
-test("units of systemd have sections with assignments, and run the broker's command", async () => {
+test("units of systemd have sections with assignments, and services run the broker's command", async () => {
   for (const { at, text } of of('ini')) {
     const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
     const odd = lines.filter((line) => !/^(?:\[[A-Z]\w+\]|[A-Z]\w+=\S.*)$/.test(line));
     expect({ at, odd }).toEqual({ at, odd: [] });
+    if (text.includes('[Timer]')) continue;
     const [, command = ''] = /^ExecStart=(.*)$/m.exec(text) ?? [];
     expect(await mistakeOf(brokerArguments(command.split(' ')) ?? ['none'])).toBeUndefined();
   }

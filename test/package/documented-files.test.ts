@@ -55,8 +55,8 @@ test('there are such files for several tokens, for a deployment, and for every i
   expect(new Set(blocks.map(({ page }) => page))).toEqual(
     new Set([
       'docs/deploying.md',
-      'docs/operating.md',
       'docs/several-tokens.md',
+      'docs/single-machine.md',
       ...readdirSync(join(root, 'docs/identities'))
         .filter((name) => name !== 'secret.md')
         .map((name) => `docs/identities/${name}`),

@@ -296,7 +296,7 @@ describe('a page', () => {
   /** A repository with the site's generator and nothing else. */
   async function emptyRepository(): Promise<string> {
     const folder = await temporaryFolder();
-    for (const part of ['build/site', 'build/site.mjs', 'package.json']) {
+    for (const part of ['build/site', 'build/site.mjs', 'build/node-version.mjs', 'package.json']) {
       await mkdir(dirname(join(folder, part)), { recursive: true });
       await cp(join(root, part), join(folder, part), { recursive: true });
     }

@@ -257,7 +257,7 @@ describe('a mint', () => {
     await expect(source().mint()).rejects.toMatchObject({
       code: 'CREDENTIALS_SECRET_EMPTY',
       message: expect.stringContaining(
-        'With BROKER_CLIENT_ID, workload_token needs no such secret',
+        'service-token-broker credentials set. With BROKER_CLIENT_ID, workload_token needs no such secret',
       ),
     });
   });

@@ -40,6 +40,8 @@ interface FileFailure {
   readonly errno: string;
   /** The path, or the nearest folder above it that exists. */
   readonly path: string;
+  /** The data folder that could not be made, below `path`. */
+  readonly missing?: string | undefined;
   /** Who owns the path, and who this process runs as; undefined where that is not known (Windows). */
   readonly owner?: number | undefined;
   readonly user?: number | undefined;
@@ -47,7 +49,7 @@ interface FileFailure {
 
 /** What a failed call to the file system means for the store. Pure. */
 export function explainFileFailure(failure: FileFailure, cause?: unknown): SecretStoreError {
-  const { errno, path, owner, user } = failure;
+  const { errno, path, missing, owner, user } = failure;
   const options = { cause };
   switch (errno) {
     case 'EACCES':
@@ -60,7 +62,9 @@ export function explainFileFailure(failure: FileFailure, cause?: unknown): Secre
           )
         : new SecretStoreError(
             'STORE_ACCESS_DENIED',
-            `The secret store may not use ${path}, which belongs to user ${owner ?? 'unknown'}, while the broker runs as user ${user ?? 'unknown'}: run the broker as its owner, change the owner, or choose another data folder.`,
+            missing !== undefined && user !== undefined && owner !== undefined
+              ? `The data folder ${missing} cannot be made in ${path}, which belongs to user ${owner}, while the broker runs as user ${user}: make it as root ("install -d -m 0700 -o ${user} ${missing}"), or choose another data folder.`
+              : `The secret store may not use ${path}, which belongs to user ${owner ?? 'unknown'}, while the broker runs as user ${user ?? 'unknown'}: run the broker as its owner, change the owner, or choose another data folder.`,
             options,
           );
     case 'EROFS':
@@ -96,13 +100,19 @@ export function explainFileFailure(failure: FileFailure, cause?: unknown): Secre
 }
 
 /** Runs a file operation on `path`, and explains what goes wrong. */
-export async function explained<T>(path: string, act: () => Promise<T>): Promise<T> {
+export async function explained<T>(
+  path: string,
+  act: () => Promise<T>,
+  toMake?: string,
+): Promise<T> {
   try {
     return await act();
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === undefined) throw error;
-    throw explainFileFailure({ errno, user: process.geteuid?.(), ...(await nearest(path)) }, error);
+    const found = await nearest(path);
+    const missing = found.path === toMake ? undefined : toMake;
+    throw explainFileFailure({ errno, missing, user: process.geteuid?.(), ...found }, error);
   }
 }
 
@@ -123,8 +133,8 @@ export function errnoOf(error: unknown): string | undefined {
  * @throws {SecretStoreError} `STORE_ACCESS_DENIED` when others may write the folder, or exchange it.
  */
 export async function prepareDataFolder(dataDir: string): Promise<void> {
+  await explained(dataDir, () => mkdir(dataDir, { recursive: true, mode: 0o700 }), dataDir);
   await explained(dataDir, async () => {
-    await mkdir(dataDir, { recursive: true, mode: 0o700 });
     const user = process.geteuid?.();
     if (user !== undefined) await requirePrivate(dataDir, user);
     await access(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);

@@ -51,6 +51,14 @@ describe('explainFileFailure', () => {
   });
 });
 
+test('a folder that cannot be made is named, with the command that makes it, and not the owner of what is above', () => {
+  const found = { errno: 'EACCES', path: '/var/lib', owner: 0, user: 7 };
+  const error = explainFileFailure({ ...found, missing: '/var/lib/broker' });
+  expect(error.code).toBe('STORE_ACCESS_DENIED');
+  expect(error.message).toContain('"install -d -m 0700 -o 7 /var/lib/broker"');
+  expect(error.message).not.toContain('change the owner');
+});
+
 describe('errnoOf', () => {
   test('knows an error by its shape, and leaves ours alone', () => {
     expect(errnoOf({ code: 'ENOENT' })).toBe('ENOENT');
