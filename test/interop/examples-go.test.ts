@@ -96,7 +96,9 @@ describeGo('the caller', () => {
     await new Promise<void>((resolve) => billing.listen(0, '127.0.0.1', resolve));
   });
 
-  afterAll(() => billing?.close());
+  afterAll(() => {
+    billing?.close();
+  });
 
   beforeEach(async () => {
     received = [];
