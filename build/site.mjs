@@ -126,15 +126,15 @@ function read(file) {
 }
 
 const out = resolve(root, process.argv[2] ?? 'dist-site');
-const { made, faults, pages } = await makeSite();
-if (faults.length > 0) {
-  process.stderr.write(`The site is not made:\n${faults.map((fault) => `  ${fault}\n`).join('')}`);
-  process.exit(1);
-}
 if (existsSync(out) && readdirSync(out).length > 0 && !existsSync(join(out, MARK))) {
   process.stderr.write(
     `${out} has something else in it: name an empty folder, or a site made before.\n`,
   );
+  process.exit(1);
+}
+const { made, faults, pages } = await makeSite();
+if (faults.length > 0) {
+  process.stderr.write(`The site is not made:\n${faults.map((fault) => `  ${fault}\n`).join('')}`);
   process.exit(1);
 }
 rmSync(out, { recursive: true, force: true });

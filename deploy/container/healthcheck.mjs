@@ -4,8 +4,10 @@ import https from 'node:https';
 
 const target = { host: '127.0.0.1', port: process.env.PORT || 3000, path: '/health/live' };
 
+/** Milliseconds; another number can be given as the argument. */
+const DEADLINE = 3_000;
 // A broker that takes the connection and never answers is not alive, and not every platform ends a check that waits for it.
-setTimeout(() => process.exit(1), 3_000);
+setTimeout(() => process.exit(1), process.argv[2] ?? DEADLINE);
 
 /** @returns {Promise<number | undefined>} the status; `undefined` without an answer by this protocol. */
 function ask({ get }) {
