@@ -1,9 +1,9 @@
 import { generateKeyPair, randomUUID } from 'node:crypto';
-import { link, mkdir, open, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { link, open, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { calculateJwkThumbprint, type JWK } from 'jose';
-import { readOwn } from '../secrets/embedded/data-folder.js';
+import { makeFolder, readOwn } from '../secrets/embedded/data-folder.js';
 import { SecretStoreError } from '../secrets/secret-store.js';
 import { BrokerError, type BrokerErrorOptions, type ErrorKind } from '../tokens/errors.js';
 import { systemCode } from '../tokens/http.js';
@@ -48,7 +48,7 @@ export interface SigningKey extends JWK {
 export async function loadSigningKey(dataDir: string): Promise<SigningKey> {
   const path = join(dataDir, KEY_FILE);
   try {
-    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    await makeFolder(resolve(dataDir));
     const text = (await readIfPresent(path)) ?? (await createKeyFile(path));
     return parseKeyFile(text, path);
   } catch (error) {

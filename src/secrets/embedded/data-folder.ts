@@ -91,6 +91,14 @@ export function explainFileFailure(failure: FileFailure, cause?: unknown): Secre
         { ...options, kind: 'misconfigured' },
       );
     default:
+      // But for this, it is a file that another process has moved away meanwhile.
+      if (errno === 'ENOENT' && missing !== undefined) {
+        return new SecretStoreError(
+          'STORE_UNAVAILABLE',
+          `The data folder ${missing} cannot be made in ${path} (ENOENT), where nobody can make folders. Choose another data folder.`,
+          { ...options, kind: 'misconfigured' },
+        );
+      }
       return new SecretStoreError(
         'STORE_UNAVAILABLE',
         `The secret store cannot use ${path} (${errno}). Look at the kernel log and at the disk; a new attempt may succeed.`,
@@ -133,12 +141,39 @@ export function errnoOf(error: unknown): string | undefined {
  * @throws {SecretStoreError} `STORE_ACCESS_DENIED` when others may write the folder, or exchange it.
  */
 export async function prepareDataFolder(dataDir: string): Promise<void> {
-  await explained(dataDir, () => mkdir(dataDir, { recursive: true, mode: 0o700 }), dataDir);
+  await explained(dataDir, () => makeFolder(resolve(dataDir)), dataDir);
   await explained(dataDir, async () => {
     const user = process.geteuid?.();
     if (user !== undefined) await requirePrivate(dataDir, user);
     await access(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
   });
+}
+
+/**
+ * Makes a folder, and those above it. `mkdir` with `recursive` never ends where the folder above exists and says ENOENT, as
+ * `/proc` does.
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const missing: string[] = [];
+  for (const folder of [path, ...foldersAbove(path)]) {
+    if (await isFolder(folder)) break;
+    missing.unshift(folder);
+  }
+  for (const folder of missing) {
+    try {
+      await mkdir(folder, { mode: 0o700 });
+    } catch (error) {
+      // Another process was faster.
+      if (errnoOf(error) !== 'EEXIST' || !(await isFolder(folder))) throw error;
+    }
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
 }
 
 async function requirePrivate(dataDir: string, user: number): Promise<void> {

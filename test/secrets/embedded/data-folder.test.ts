@@ -70,6 +70,21 @@ describe('errnoOf', () => {
 });
 
 describe('prepareDataFolder', () => {
+  const onLinux = process.platform === 'linux' ? test : test.skip;
+  onLinux('ends where nobody can make folders', async () => {
+    await expect(prepareDataFolder('/proc/broker/data')).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      kind: 'misconfigured',
+      message: expect.stringContaining('The data folder /proc/broker/data cannot be made in /proc'),
+    });
+  });
+
+  test('makes the folder and those above, also when many do so at once', async () => {
+    const folder = join(await newFolder(), 'a/b/c');
+    await Promise.all(Array.from({ length: 8 }, () => prepareDataFolder(folder)));
+    expect((await stat(folder)).mode & 0o777).toBe(0o700);
+  });
+
   test('refuses a file in the place of the folder, or of a folder above it', async () => {
     const file = join(await newFolder(), 'file');
     await writeFile(file, 'mine');
