@@ -56,17 +56,23 @@ test.each([
   'x: [y]\n  z: &a *b',
 ])('%j stays the text of a value', async (hostile) => {
   const peers = { [hostile]: { identities: [{ issuer: 'cluster', subject: hostile }] } };
+  const issuer = 'https://oidc.eks.eu-central-1.amazonaws.com/id/1';
+  const trusted_issuers = { cluster: { kind: 'kubernetes', issuer, jwks_uri: `${issuer}/keys` } };
   const values = merged(AWS, {
-    settings: { BROKER_AUDIENCE: hostile, BROKER_SCOPE: hostile },
+    settings: {
+      BROKER_AUDIENCE: hostile,
+      BROKER_SCOPE: hostile,
+      BROKER_PUBLIC_URL: 'https://broker.example.test',
+    },
     podAnnotations: { note: hostile },
     extraEnv: [{ name: 'NOTE', value: hostile }],
-    file: { sections: { peers } },
+    file: { sections: { peers, trusted_issuers } },
   });
   const resources = resourcesIn(await render(values, folder));
   expect(resources.map(({ kind }) => kind)).not.toContain('Secret');
   expect(settingsOf(resources)).toMatchObject({ BROKER_AUDIENCE: hostile, BROKER_SCOPE: hostile });
   const file = resources.find(({ data }) => data?.['broker.yml'])?.data?.['broker.yml'] ?? '';
-  expect(parse(file)).toEqual({ peers });
+  expect(parse(file)).toEqual({ peers, trusted_issuers });
   const { template } = specOf(resources, 'Deployment') as {
     template: { metadata: { annotations: object } };
   };
