@@ -175,7 +175,7 @@ describe('checkov', () => {
     const file = join(folder, 'wrong', 'Dockerfile');
     await mkdir(dirname(file));
     const dockerfile = await readFile(join(ROOT, 'deploy/container/Dockerfile'), 'utf8');
-    await writeFile(file, dockerfile.replace('USER node', 'USER root'));
+    await writeFile(file, dockerfile.replace('USER 1000:1000', 'USER root'));
     expect(failed(await check('dockerfile', [file]))).toEqual([
       expect.stringContaining('CKV_DOCKER_8'),
     ]);
