@@ -301,11 +301,8 @@ function pageUrlOf(
   url: string,
   managementUrl: string | undefined,
 ): string | undefined {
-  return managementUrl === undefined
-    ? isForThisMachine(http)
-      ? url
-      : undefined
-    : fromThisMachine(managementUrl);
+  if (managementUrl !== undefined) return fromThisMachine(managementUrl);
+  return isForThisMachine(http) ? url : undefined;
 }
 
 /** What runs, and where. Paths are as they can be used in the working folder. */

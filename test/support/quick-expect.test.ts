@@ -31,9 +31,40 @@ describe('an expectation', () => {
     expect(matchers['toBeNothing']).toBeUndefined();
   });
 
+  test.each([
+    ['toBe', () => expect(1).toBe(1)],
+    ['not.toBe', () => expect(1).not.toBe(2)],
+    ['toEqual', () => expect({ a: [1] }).toEqual({ a: [expect.any(Number)] })],
+    ['toMatchObject', () => expect({ a: 1, b: 2 }).toMatchObject({ a: 1 })],
+    ['toContain', () => expect('abc').toContain('b')],
+    ['toHaveLength', () => expect([1, 2]).toHaveLength(2)],
+    ['toMatch', () => expect('abc').not.toMatch(/d/)],
+  ])('counts what passes: %s', (_, pass) => {
+    expect.assertions(1);
+    pass();
+  });
+
+  test.each([
+    ['toMatchObject', () => expect({ a: 1 }).toMatchObject({ a: 2 }), /Expected {2}- 1/],
+    ['toContain', () => expect('abc').toContain('d'), /Expected substring/],
+    ['toHaveLength', () => expect([1]).toHaveLength(2), /Expected length/],
+    ['a value that cannot match', () => expect(5 as unknown).toMatch('5'), /must be a string/],
+  ])('fails with what jest says, also where it looks first: %s', (_, fail, said) => {
+    expect(fail).toThrow(said);
+  });
+
+  test('fails for what can be looked at only once, as a generator', () => {
+    function* values(): Generator<number> {
+      yield 1;
+    }
+    const none = values();
+    none.next();
+    expect(() => expect(values()).toEqual(none)).toThrow('looked at again');
+  });
+
   test('leaves alone how many frames an error has', () => {
     const before = Error.stackTraceLimit;
-    expect(() => expect(1).toBe(2)).toThrow();
+    expect(() => expect(1).toBe(2)).toThrow('Expected: ');
     expect(Error.stackTraceLimit).toBe(before);
   });
 });
