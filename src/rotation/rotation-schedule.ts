@@ -236,6 +236,12 @@ export class RotationSchedule {
     }
   }
 
+  /** No check reads anything before that instant. The clock may have been set, ahead or back, since the check began. */
+  #waitUntil(instant: number): void {
+    this.#notBefore = instant;
+    this.#checkedAt = this.options.clock.now();
+  }
+
   /** Acts when it is this token's turn, unless nothing is due any more by then. */
   async #takeTurn(seen: SecretDescription): Promise<void> {
     const { rotator, enter } = this.options;
@@ -288,7 +294,7 @@ export class RotationSchedule {
     const mode = rotationMode(description);
     if (mode !== 'broker') {
       // Checked again after a while: the rotation may be switched off, or the replica promoted.
-      this.#notBefore = clock.now() + LONGEST_RETRY;
+      this.#waitUntil(clock.now() + LONGEST_RETRY);
       if (mode === 'secrets-manager') await this.#watch();
       return;
     }
@@ -297,7 +303,7 @@ export class RotationSchedule {
     const rest = this.#hasTried ? restUntil(attempt, clock.now()) : undefined;
     this.#hasTried = true;
     if (rest !== undefined) {
-      this.#notBefore = Math.min(rest, clock.now() + LONGEST_RETRY);
+      this.#waitUntil(Math.min(rest, clock.now() + LONGEST_RETRY));
       observer?.resting?.(due.reason, rest);
       return;
     }
@@ -321,11 +327,11 @@ export class RotationSchedule {
       isRefused,
       asked: this.#asked,
     });
-    if (watch.kind === 'wait') this.#notBefore = Math.min(this.#notBefore, watch.until);
+    if (watch.kind === 'wait') this.#waitUntil(Math.min(this.#notBefore, watch.until));
     if (watch.kind !== 'ask') return;
     try {
       await rotator.rotate({ trigger: 'watchdog', key: watch.key });
-      this.#notBefore = clock.now() + LOOK_AFTER_REQUEST;
+      this.#waitUntil(clock.now() + LOOK_AFTER_REQUEST);
     } catch (error) {
       // Anything else did not reach Secrets Manager, or was refused: the usual backoff.
       if (!isStoreError(error, 'STORE_ROTATION_PENDING')) throw error;
@@ -351,7 +357,7 @@ export class RotationSchedule {
     const wait = retryWait(error, this.#failures, random());
     const asked = error instanceof BrokerError ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
     this.#failures += 1;
-    this.#notBefore = clock.now() + Math.max(wait, Math.min(asked, LONGEST_RETRY));
+    this.#waitUntil(clock.now() + Math.max(wait, Math.min(asked, LONGEST_RETRY)));
     observer?.checkFailed?.(error, this.#notBefore);
   }
 }

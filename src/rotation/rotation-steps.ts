@@ -7,6 +7,7 @@ import {
 } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import {
+  keepsWithdrawals,
   nextWithdrawals,
   parseServiceToken,
   remainingLife,
@@ -71,6 +72,8 @@ interface StepRun {
   pending?: SecretVersion;
   /** Whether receivers accept the staged token. */
   isVerified?: boolean;
+  /** The version that was current when the token was minted: what that one withdraws, the token withdraws too. */
+  mintedAfter?: string;
 }
 
 /** What createSecret did. */
@@ -141,7 +144,10 @@ export class RotationSteps {
     try {
       if (isFirst) await this.#verify(token);
       const created = await this.#stage(versionId, token, call);
-      if (call.run !== undefined) call.run.isVerified = isFirst && created === 'minted';
+      if (call.run !== undefined) {
+        call.run.isVerified = isFirst && created === 'minted';
+        if (current !== undefined && created === 'minted') call.run.mintedAfter = current;
+      }
       return created;
     } catch (error) {
       if (errorCode(error) !== 'ROTATION_TOKEN_REJECTED') this.#unstaged = minted;
@@ -171,15 +177,19 @@ export class RotationSteps {
   async #finishSecret(versionId: string, call: StepCall): Promise<void> {
     const description = await this.#begin('finishSecret', versionId, call);
     if (description === undefined) return;
-    if (call.run?.isVerified !== true) {
-      const pending = await this.#awaitPending('finishSecret', versionId, call);
-      if (pending === 'settled') return;
-      if (pending === undefined) throw emptyPending(versionId);
-      await this.#verify(await this.#requireUsable(pending));
+    let pending = call.run?.isVerified === true ? call.run.pending : undefined;
+    if (pending === undefined) {
+      const staged = await this.#awaitPending('finishSecret', versionId, call);
+      if (staged === 'settled') return;
+      if (staged === undefined) throw emptyPending(versionId);
+      await this.#verify(await this.#requireUsable(staged));
+      pending = staged;
     }
+    const current = versionWithLabel(description, 'AWSCURRENT');
+    if (current !== undefined) await this.#requireWithdrawals(pending, current, call);
     const { store, tokenSecretId } = this.options;
     try {
-      await store.promote(tokenSecretId, versionId, versionWithLabel(description, 'AWSCURRENT'));
+      await store.promote(tokenSecretId, versionId, current);
     } catch (error) {
       if (!isStoreError(error, 'PROMOTE_CONFLICT')) throw error;
       const now = await store.describe(tokenSecretId);
@@ -353,6 +363,31 @@ export class RotationSteps {
     const version = await findVersion(store, tokenSecretId, currentId);
     const token = version === undefined ? {} : tokenIn(version.value);
     return nextWithdrawals({ ...token, versionId: currentId }, withdraws, clock.now());
+  }
+
+  /**
+   * A token that was minted before another rotation was promoted may not name what it has to withdraw: what that one withdraws,
+   * and where this one withdraws, that one itself. It must not follow it, and is cleared.
+   */
+  async #requireWithdrawals(
+    pending: SecretVersion,
+    currentId: string,
+    { run, withdraws = false }: StepCall,
+  ): Promise<void> {
+    if (run?.mintedAfter === currentId) return;
+    const { store, tokenSecretId, clock } = this.options;
+    const current =
+      run?.current?.versionId === currentId
+        ? run.current
+        : tokenIn((await findVersion(store, tokenSecretId, currentId))?.value ?? '{}');
+    const next = tokenIn(pending.value);
+    const before = { ...current, versionId: currentId };
+    if (keepsWithdrawals(next, before, withdraws, clock.now())) return;
+    await this.giveUp(pending.versionId);
+    throw new RotationError(
+      'ROTATION_SUPERSEDED',
+      `Another rotation of secret "${tokenSecretId}" was promoted after version ${pending.versionId} was minted, which does not withdraw all that it has to and was cleared; rotate again.`,
+    );
   }
 
   /** Some providers give the same token again while it lives: to withdraw that would end the service. */

@@ -116,9 +116,8 @@ export class TokenWatch {
   }
 
   async #check(): Promise<void> {
-    const { current, knownVersionId, verify, clock, interval = INTERVAL, observer } = this.options;
+    const { current, knownVersionId, verify, interval = INTERVAL, observer } = this.options;
     this.#isAsked = false;
-    this.#checkedAt = clock.now();
     this.#seen = knownVersionId();
     let version: Awaited<ReturnType<typeof current>>;
     try {
@@ -140,7 +139,7 @@ export class TokenWatch {
     if (failure === undefined || (failure instanceof BrokerError && failure.kind === 'rejected')) {
       this.#failures = 0;
       this.#lastFailure = undefined;
-      this.#nextAt = clock.now() + interval;
+      this.#checkAgainIn(interval);
       this.#settle(versionId, failure);
       return;
     }
@@ -167,8 +166,13 @@ export class TokenWatch {
   }
 
   #retryLater(): void {
-    const { clock, interval = INTERVAL } = this.options;
+    const { interval = INTERVAL } = this.options;
     this.#failures += 1;
-    this.#nextAt = clock.now() + backoff(this.#failures, FIRST_RETRY, interval);
+    this.#checkAgainIn(backoff(this.#failures, FIRST_RETRY, interval));
+  }
+
+  #checkAgainIn(milliseconds: number): void {
+    this.#checkedAt = this.options.clock.now();
+    this.#nextAt = this.#checkedAt + milliseconds;
   }
 }

@@ -144,6 +144,20 @@ export function nextWithdrawals(
 }
 
 /**
+ * Whether a version that was made earlier names all that {@link nextWithdrawals} wants. Pure.
+ *
+ * @param next the new version.
+ */
+export function keepsWithdrawals(
+  next: Withdrawals,
+  ...replaced: Parameters<typeof nextWithdrawals>
+): boolean {
+  const named = next.withdrawn ?? [];
+  const wanted = nextWithdrawals(...replaced).withdrawn ?? [];
+  return wanted.every((id) => named.includes(id));
+}
+
+/**
  * Scopes as a claim, a token response or a request writes them, separated by single spaces: from a text, or from a list of texts.
  * Names that cannot be scopes (RFC 6749 §3.3) are left out. `undefined` for everything else, null included.
  */

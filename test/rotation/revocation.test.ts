@@ -68,6 +68,63 @@ describe('a rotation that withdraws', () => {
     expect(results.some(({ status }) => status === 'fulfilled')).toBe(true);
   });
 
+  test('is not forgotten by a rotation that had minted before it: that one is given up', async () => {
+    const { rotator, seedCurrent, store, served } = rotationFixture();
+    const old = seedCurrent('stolen');
+    const [slow, quick] = [rotator(), rotator()];
+    // The other has minted, and not staged yet, when the token is withdrawn.
+    store.before = async ({ method }) => {
+      if (method !== 'putPending') return;
+      store.before = () => undefined;
+      await quick.rotate({ trigger: 'cli', revoke: true });
+    };
+    await expect(slow.rotate({ trigger: 'schedule', key: 'slot' })).rejects.toMatchObject({
+      code: 'ROTATION_SUPERSEDED',
+      kind: 'retry',
+    });
+    expect(await served()).toBe('token-2');
+    expect(parseServiceToken((await store.read(SECRET)).value).withdrawn).toEqual([old]);
+    expect([...(await store.describe(SECRET)).labels.values()].flat()).not.toContain('AWSPENDING');
+  });
+
+  test('is not forgotten by the steps of Secrets Manager, which share no memory', async () => {
+    const { rotator, seedCurrent, store, served } = rotationFixture();
+    const old = seedCurrent('stolen');
+    const managed = { managed: true } as const;
+    const [one, other] = ['a'.repeat(32), 'b'.repeat(32)];
+    store.configure(SECRET, { rotationEnabled: true });
+    store.registerPending(SECRET, one);
+    const { steps } = rotator();
+    await steps.createSecret(one, managed);
+    store.registerPending(SECRET, other);
+    await rotator().steps.createSecret(other, { ...managed, withdraws: true });
+    await rotator().steps.finishSecret(other, managed);
+    // A person puts the label back, as a repair by hand may.
+    store.registerPending(SECRET, one);
+    await expect(rotator().steps.finishSecret(one, managed)).rejects.toMatchObject({
+      code: 'ROTATION_SUPERSEDED',
+    });
+    expect(await served()).toBe('token-2');
+    expect(parseServiceToken((await store.read(SECRET)).value).withdrawn).toEqual([old]);
+  });
+
+  test('withdraws the very version that it replaces, or fails', async () => {
+    const { rotator, seedCurrent, store, served } = rotationFixture();
+    seedCurrent('stolen');
+    const [slow, quick] = [rotator(), rotator()];
+    store.before = async ({ method }) => {
+      if (method !== 'putPending') return;
+      store.before = () => undefined;
+      await quick.rotate({ trigger: 'cli', force: true });
+    };
+    const revocation = slow.rotate({ trigger: 'cli', revoke: true });
+    await expect(revocation).rejects.toMatchObject({ code: 'ROTATION_SUPERSEDED' });
+    const before = (await store.read(SECRET)).versionId;
+    await slow.rotate({ trigger: 'cli', revoke: true });
+    expect(await served()).toBe('token-3');
+    expect(parseServiceToken((await store.read(SECRET)).value).withdrawn).toEqual([before]);
+  });
+
   test('of a provider that gives the same token again is refused: it would end the service', async () => {
     const { rotator, seedCurrent, served } = rotationFixture();
     seedCurrent('token-1');

@@ -9,6 +9,7 @@ import {
 } from '../../src/rotation/due.js';
 import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
 import type { RotationMode } from '../../src/rotation/rotation.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { fc } from '../support/properties.js';
 import { HOUR, rejected, rotationFixture, SECRET } from './rotation-fixture.js';
@@ -221,6 +222,39 @@ describe('the schedule', () => {
     clock.advance(-6 * HOUR);
     await schedule.check();
     expect(await served()).toBe('token-2');
+  });
+
+  test('waits out no backoff that began while the clock was ahead, during one check', async () => {
+    const { newSchedule, clock, store, served } = scheduleFixture();
+    const right = clock.now();
+    store.before = ({ index }) => {
+      if (index > 1) return;
+      clock.set(right + 6 * HOUR);
+      throw new BrokerError('STORE_TIMEOUT', 'retry', 'no answer');
+    };
+    const schedule = newSchedule();
+    await schedule.check();
+    clock.set(right + 1_000);
+    await schedule.check();
+    expect(await served()).toBe('token-1');
+  });
+
+  test('goes on watching when the clock was ahead during one check', async () => {
+    const { newSchedule, clock, store } = scheduleFixture();
+    const right = clock.now();
+    store.configure(SECRET, { rotationEnabled: true });
+    const schedule = newSchedule();
+    store.before = ({ method, nth }) => {
+      if (method === 'describe' && nth === 1) clock.set(right + 72 * HOUR);
+      if (method === 'requestRotation' && nth === 1) {
+        clock.set(right);
+        throw new SecretStoreError('STORE_ROTATION_PENDING', 'an earlier one has not ended');
+      }
+    };
+    await schedule.check();
+    clock.advance(11 * 60_000);
+    await schedule.check();
+    expect(store.calls.requestRotation).toBe(2);
   });
 
   test('still backs off after the clock was set back', async () => {

@@ -23,6 +23,7 @@ function watchFixture() {
     readFailure: undefined as unknown,
     reads: 0,
     verified: 0,
+    beforeVerify: undefined as (() => void) | undefined,
     keys: 'first',
     /** Whether a verification finds other keys. */
     fetches: false,
@@ -36,6 +37,7 @@ function watchFixture() {
     knownVersionId: () => scene.knownVersionId,
     verify: async () => {
       scene.verified += 1;
+      scene.beforeVerify?.();
       if (scene.fetches) scene.keys += '+';
       if (scene.failure !== undefined) throw scene.failure;
     },
@@ -194,6 +196,19 @@ describe('the watch', () => {
     scene.failure = new BrokerError('TOKEN_NOT_YET_VALID', 'rejected', 'Check the clocks.');
     await watch.check();
     expect(watch.refusal()).toMatchObject({ code: 'TOKEN_NOT_YET_VALID', isCurable: false });
+  });
+
+  test('a clock that was ahead during one verification stops nothing', async () => {
+    const { scene, watch } = watchFixture();
+    const right = scene.clock.now();
+    scene.beforeVerify = () => scene.clock.set(right + 6 * 60 * MINUTE);
+    await watch.check();
+    scene.beforeVerify = undefined;
+    scene.clock.set(right + 1_000);
+    await watch.check();
+    expect(scene.verified).toBe(2);
+    await watch.check();
+    expect(scene.verified).toBe(2);
   });
 
   test('a clock that is set back stops nothing', async () => {
