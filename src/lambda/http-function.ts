@@ -35,7 +35,7 @@ export interface HttpEvent {
   readonly version: '2.0';
   readonly rawPath: string;
   readonly rawQueryString?: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string | null>>;
   readonly body?: string;
   readonly isBase64Encoded?: boolean;
   readonly requestContext: {
@@ -132,9 +132,19 @@ export function createHttpFunction(options: FunctionOptions = {}): HttpHandler {
 
 /** @throws {FunctionError} `FUNCTION_EVENT_INVALID` */
 function requireHttpEvent(event: unknown): asserts event is HttpEvent {
-  const { version, rawPath, requestContext } = membersOf(event);
-  const { method } = membersOf(membersOf(requestContext)['http']);
-  if (version === '2.0' && typeof rawPath === 'string' && typeof method === 'string') return;
+  const { version, rawPath, rawQueryString, headers, body, requestContext } = membersOf(event);
+  const { http, stage } = membersOf(requestContext);
+  const { method, sourceIp } = membersOf(http);
+  // Whoever may invoke the function itself can send anything; what AWS leaves out may be null.
+  const optional = [rawQueryString, body, stage, sourceIp, ...Object.values(membersOf(headers))];
+  if (
+    version === '2.0' &&
+    typeof rawPath === 'string' &&
+    typeof method === 'string' &&
+    optional.every((value) => (value ?? '') === '' || typeof value === 'string')
+  ) {
+    return;
+  }
   throw new FunctionError(
     'FUNCTION_EVENT_INVALID',
     'This is not an HTTP event with payload format 2.0. Put a function URL or an HTTP API of API Gateway before this function.',
@@ -143,20 +153,23 @@ function requireHttpEvent(event: unknown): asserts event is HttpEvent {
 
 /** The event as a request to an endpoint. Its `source` is the event, of which only `requestContext` is trusted. */
 function toRequest(event: HttpEvent): EndpointRequest {
-  const { requestContext, rawQueryString = '', body } = event;
-  const { method, sourceIp = '' } = requestContext.http;
+  const { requestContext, body } = event;
+  const { method } = requestContext.http;
+  const rawQueryString = event.rawQueryString ?? '';
   const bytes = Buffer.from(body ?? '', event.isBase64Encoded === true ? 'base64' : 'utf8');
   return {
     method,
     url: `${pathOf(event)}${rawQueryString === '' ? '' : `?${rawQueryString}`}`,
     headers: {
       ...Object.fromEntries(
-        Object.entries(event.headers ?? {}).map(([name, value]) => [name.toLowerCase(), [value]]),
+        Object.entries(event.headers ?? {}).flatMap(([name, value]) =>
+          value === null ? [] : [[name.toLowerCase(), [value]]],
+        ),
       ),
       // The length of what came, whatever was announced.
       'content-length': [String(bytes.length)],
     },
-    remoteAddress: sourceIp,
+    remoteAddress: requestContext.http.sourceIp ?? '',
     encrypted: true,
     source: event,
     ...(bytes.length > 0 && { body: formOf(bytes.toString('utf8')) }),
@@ -164,7 +177,8 @@ function toRequest(event: HttpEvent): EndpointRequest {
 }
 
 /** The path without the stage of an HTTP API. */
-function pathOf({ rawPath, requestContext: { stage = '$default' } }: HttpEvent): string {
+function pathOf({ rawPath, requestContext }: HttpEvent): string {
+  const stage = requestContext.stage ?? '$default';
   const prefix = `/${stage}`;
   const staged = stage !== '$default' && rawPath.startsWith(`${prefix}/`);
   return staged ? rawPath.slice(prefix.length) : rawPath;

@@ -157,16 +157,16 @@ interface AuditLine {
 
 /** A line as the broker writes it; `undefined` for every other. */
 export function readLine(bytes: Uint8Array): AuditLine | undefined {
-  let text: string;
   let value: unknown;
   try {
-    text = UTF8.decode(bytes);
+    const text = UTF8.decode(bytes);
     value = JSON.parse(text);
+    // Written again it is the same, so that it has no second form. Thousands of levels can be read, and not written.
+    if (JSON.stringify(value) !== text) return undefined;
   } catch {
     return undefined;
   }
-  // Written again it is the same, so that it has no second form.
-  if (!isJsonObject(value) || JSON.stringify(value) !== text) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const { seq, prev, outcome } = value;
   if (typeof seq !== 'number' || !Number.isSafeInteger(seq) || seq < 1) return undefined;
   return typeof prev === 'string' && DIGEST.test(prev) ? { seq, prev, outcome } : undefined;

@@ -221,9 +221,18 @@ function invalid(what: string): PeersError {
   );
 }
 
-/** The JSON text of a list of peers, for the peers secret. */
+/**
+ * The JSON text of a list of peers, for the peers secret.
+ *
+ * @throws {PeersError} `PEERS_INVALID` when something in it has thousands of levels: that can be read, and not written.
+ */
 export function serializePeers(peers: PeersSecret): string {
-  return JSON.stringify(peers.document);
+  try {
+    return JSON.stringify(peers.document);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw invalid('it is nested too deeply to be written again');
+  }
 }
 
 /** Whether the list has an entry with the id, malformed or not. */

@@ -321,6 +321,25 @@ describe('when something is wrong', () => {
     });
     expect(lines()).toMatchObject([{ level: 'error', message: 'the invocation failed' }]);
   });
+
+  test.each([
+    ['headers', { headers: { 'content-type': 5 } }],
+    ['headers', { headers: { 'content-type': ['a'] } }],
+    ['body', { body: {} }],
+    ['rawQueryString', { rawQueryString: false }],
+    ['stage', { requestContext: { http: { method: 'GET' }, stage: 1 } }],
+  ])('a member is not a text: %s', async (_, event) => {
+    const { ask } = httpScene();
+    await expect(ask('/v1/token', { event })).rejects.toMatchObject({
+      code: 'FUNCTION_EVENT_INVALID',
+    });
+  });
+
+  test('what is null is not there', async () => {
+    const { ask } = httpScene();
+    const event = { headers: { accept: null }, body: null, rawQueryString: null };
+    expect((await ask('/v1/token', { event })).statusCode).toBe(200);
+  });
 });
 
 describe('GET /health/ready', () => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { appendFile, readFile, rename, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { verifyAudit } from '../../src/cli/verify-audit.js';
-import { CHAIN_START, nextLine, type AuditEvent } from '../../src/operations/audit-chain.js';
+import { CHAIN_START, nextLine, walkLine, type AuditEvent } from '../../src/operations/audit-chain.js';
 import { AuditTrail, lineSink, openAuditFile } from '../../src/operations/audit.js';
 import { LINKS, ODD_FILES } from '../support/odd-files.js';
 import { fc } from '../support/properties.js';
@@ -316,3 +316,10 @@ function tick(): Promise<void> {
     setTimeout(resolve, 2);
   });
 }
+
+test('a line with thousands of levels is no line', () => {
+  const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`;
+  const { line } = nextLine(CHAIN_START, { outcome: 'started' }, 0);
+  const changed = Buffer.from(`${line.slice(0, -1)},"reason":${deep}}`);
+  expect(walkLine({ end: CHAIN_START }, changed).fault).toBe('not_a_line');
+});

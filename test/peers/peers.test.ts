@@ -241,3 +241,14 @@ test('white space and byte-order marks around the list and a digest are ignored'
   expect(malformed.size).toBe(0);
   expect(byId.get('orders')?.secretSha256).toEqual(hashPeerSecret('secret'));
 });
+
+test('thousands of levels can be read, and an edit says that they cannot be written', () => {
+  const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`;
+  const peers = parsePeers(`{"peers":{},"note":${deep}}`);
+  expect(() => serializePeers(peers)).toThrow(
+    expect.objectContaining({
+      code: 'PEERS_INVALID',
+      message: expect.stringContaining('nested too deeply'),
+    }),
+  );
+});
