@@ -181,7 +181,18 @@ class Broker {
 }
 
 /** One life of a broker's process: what `composition/runtime.ts` puts together, without HTTP. */
-function startProcess({ number, region, company, code, time, cloud, peer, isServing, everySecond, onServed }) {
+function startProcess({
+  number,
+  region,
+  company,
+  code,
+  time,
+  cloud,
+  peer,
+  isServing,
+  everySecond,
+  onServed,
+}) {
   let isAlive = true;
   const startedAt = time.now();
   const busy = isServing ? busyTimes(company, region, number) : [];
@@ -191,11 +202,25 @@ function startProcess({ number, region, company, code, time, cloud, peer, isServ
   const provider = cloud.providerIn(region, () => isAlive, random);
   const gate = code.createRotationGate(clock);
   const base = code.createSlots(company.cron);
-  const keys = watchKeys({ company, code, cloud, clock, region, random: streamOf(company.seed, `keys ${number}`) });
+  const keys = watchKeys({
+    company,
+    code,
+    cloud,
+    clock,
+    region,
+    random: streamOf(company.seed, `keys ${number}`),
+  });
   let peersJitter = 0;
   const tokens = Array.from({ length: company.tokens }, (_, token) => {
     const name = nameOf(token);
-    const part = { token, name, refusedAt: undefined, checkedAt: 0, known: undefined, notBefore: 0 };
+    const part = {
+      token,
+      name,
+      refusedAt: undefined,
+      checkedAt: 0,
+      known: undefined,
+      notBefore: 0,
+    };
     const source = new code.TokenSource({
       store,
       credentialsSecretId: CREDENTIALS_SECRET,
@@ -329,7 +354,11 @@ function startProcess({ number, region, company, code, time, cloud, peer, isServ
     const starts = tokens.map(({ cache }) => cache.status().readAt);
     const { readAt: peersAt } = serving.peerDirectory.status();
     const horizon = horizonOf(now);
-    if (horizon <= tick || starts.some((start) => start !== starts[0] || start + code.WAITING_INTERVAL !== tick)) return tick;
+    if (
+      horizon <= tick ||
+      starts.some((start) => start !== starts[0] || start + code.WAITING_INTERVAL !== tick)
+    )
+      return tick;
     let token = tick;
     let peers = nextTick(startedAt, peersAt + code.refreshAge(TTL, peersJitter));
     if (peers <= now) return tick;
@@ -372,7 +401,10 @@ function startProcess({ number, region, company, code, time, cloud, peer, isServ
     let until = Number.POSITIVE_INFINITY;
     const least = (instant) => (until = Math.min(until, instant));
     const cached = ({ readAt, consecutiveFailures, value, expiresAt = 0 }, interval, skew) =>
-      readAt === undefined || consecutiveFailures > 0 || value === undefined || expiresAt - now <= skew
+      readAt === undefined ||
+      consecutiveFailures > 0 ||
+      value === undefined ||
+      expiresAt - now <= skew
         ? least(now)
         : least(Math.min(withReads ? readAt + interval : expiresAt - skew, expiresAt - skew));
     for (const part of tokens) {
@@ -423,14 +455,16 @@ function startProcess({ number, region, company, code, time, cloud, peer, isServ
       const { status, headers } = await ask(name, wait);
       if (!isAlive) return;
       show();
-      tag = status === 200 ? headers[headers.indexOf('ETag') + 1] : status === 304 ? tag : undefined;
+      tag =
+        status === 200 ? headers[headers.indexOf('ETag') + 1] : status === 304 ? tag : undefined;
       const isHeld = headers.includes('Preference-Applied') || status === 200;
       if (!isHeld) await clock.sleep(SECOND);
     }
   };
 
   tick();
-  if (serving !== undefined) for (const part of tokens) for (const seconds of WAITS) void keepWaiting(part, seconds);
+  if (serving !== undefined)
+    for (const part of tokens) for (const seconds of WAITS) void keepWaiting(part, seconds);
   return {
     tokens,
     end: () => {
@@ -447,7 +481,10 @@ function nextTick(startedAt, instant) {
 /** Times around what happens to a broker of a Region, with the time that it takes to settle. */
 function busyTimes({ storeDown, storeThrottled, brokerDown, leaks, keyChanges }, region, number) {
   return union([
-    ...[...storeDown[region], ...storeThrottled[region]].map(([from, to]) => [from, to + 60 * SECOND]),
+    ...[...storeDown[region], ...storeThrottled[region]].map(([from, to]) => [
+      from,
+      to + 60 * SECOND,
+    ]),
     ...brokerDown[number],
     ...leaks.map((at) => [at, at + 300 * SECOND]),
     ...keyChanges.map((at) => [at, at + 900 * SECOND]),

@@ -1,15 +1,13 @@
 import { streamOf } from './chance.js';
 import { isWithin } from './company.js';
 
-/** How long a call takes, in milliseconds. */
-const LATENCY = { read: 20, write: 40, failure: 1_000, mint: 300 };
 /** A replica in another Region shows a new version this much later; milliseconds. */
 const REPLICATION = 2_000;
 /** Of the calls while the store throttles. */
 const THROTTLED_SHARE = 0.5;
 
 /** What one call of the port costs at Secrets Manager, as `secrets/aws/aws-store.ts` makes it. */
-const API_CALLS = {
+export const API_CALLS = {
   read: { GetSecretValue: 1 },
   /** Secrets Manager has one error for "no secret" and "no version": the store asks which it was. */
   readNothing: { GetSecretValue: 1, DescribeSecret: 1 },
@@ -36,7 +34,10 @@ export class Cloud {
     this.company = company;
     this.code = code;
     this.time = time;
-    this.memory = new code.MemorySecretStore({ clock: time.clock(), pendingStaysAfterPromote: false });
+    this.memory = new code.MemorySecretStore({
+      clock: time.clock(),
+      pendingStaysAfterPromote: false,
+    });
     this.random = streamOf(company.seed, 'cloud');
   }
 
@@ -48,12 +49,16 @@ export class Cloud {
 
   /** The store as the process `isAlive` belongs to sees it from its Region. */
   storeIn(region, isAlive) {
-    const call = (method) => (...given) => this.#call(region, isAlive, method, given);
+    const call =
+      (method) =>
+      (...given) =>
+        this.#call(region, isAlive, method, given);
     const methods = Object.keys(API_CALLS).filter((name) => name !== 'readNothing');
     return {
       name: 'simulated',
       ...Object.fromEntries(methods.map((method) => [method, call(method)])),
-      requestRotation: () => Promise.reject(new Error('Nobody asks Secrets Manager to rotate here.')),
+      requestRotation: () =>
+        Promise.reject(new Error('Nobody asks Secrets Manager to rotate here.')),
       close: async () => undefined,
     };
   }
@@ -62,16 +67,17 @@ export class Cloud {
     const { SecretStoreError, isStoreError } = this.code;
     const clock = this.time.clock(isAlive);
     const now = clock.now();
+    const { latency } = this.company;
     if (isWithin(this.company.storeDown[region], now)) {
-      await clock.sleep(LATENCY.failure);
+      await clock.sleep(latency.failure);
       throw new SecretStoreError('STORE_UNAVAILABLE', 'The store is down.');
     }
     const isThrottled = isWithin(this.company.storeThrottled[region], now);
     if (isThrottled && this.random() < THROTTLED_SHARE) {
-      await clock.sleep(LATENCY.failure);
+      await clock.sleep(latency.failure);
       throw new SecretStoreError('STORE_THROTTLED', 'Too many requests.');
     }
-    await clock.sleep(method === 'read' || method === 'describe' ? LATENCY.read : LATENCY.write);
+    await clock.sleep(method === 'read' || method === 'describe' ? latency.read : latency.write);
     try {
       const result = await this.#effect(region, method, given);
       this.count(API_CALLS[method]);
@@ -110,9 +116,16 @@ export class Cloud {
     const { isStoreError, parseServiceToken } = this.code;
     try {
       const { versionId, value } = await this.memory.read(tokenSecretId(token));
-      if (this.versions.findLast((version) => version.token === token)?.versionId === versionId) return;
+      if (this.versions.findLast((version) => version.token === token)?.versionId === versionId)
+        return;
       const { generatedAt, expiresAt } = parseServiceToken(value);
-      this.versions.push({ token, versionId, at: this.time.now(), mintedAt: generatedAt, expiresAt });
+      this.versions.push({
+        token,
+        versionId,
+        at: this.time.now(),
+        mintedAt: generatedAt,
+        expiresAt,
+      });
     } catch (error) {
       if (!isStoreError(error, 'VERSION_NOT_FOUND')) throw error;
     }
@@ -136,7 +149,7 @@ export class Cloud {
     const { company } = this;
     const clock = this.time.clock(isAlive);
     const attempt = async () => {
-      await clock.sleep(LATENCY.mint);
+      await clock.sleep(company.latency.mint);
       if (isWithin(company.providerDown[region], clock.now())) {
         throw new ProviderError('PROVIDER_UNAVAILABLE', 'The provider fails: status 503.');
       }
@@ -157,7 +170,10 @@ export class Cloud {
     return {
       mint: (_settings, _credentials, signal) => {
         const deadline = clock.now() + 30_000;
-        return retrying({ clock, deadline, attempts: 3, timeoutMs: 5_000, random, signal }, attempt);
+        return retrying(
+          { clock, deadline, attempts: 3, timeoutMs: 5_000, random, signal },
+          attempt,
+        );
       },
       metadata: () => Promise.reject(new Error('Nothing is discovered here.')),
     };

@@ -30,6 +30,8 @@ export const DEFAULTS = {
   /** Until a person notices that calls are refused, and acts, where no program does. */
   operatorMinutes: 30,
   failures: true,
+  /** How long a call of the store takes, one that fails, and a mint; milliseconds, under 100 for the store. */
+  latency: { read: 20, write: 40, failure: 1_000, mint: 300 },
 };
 
 /** How often each failure happens, and how long it takes: means of an exponential distribution, or fixed numbers. */
@@ -58,7 +60,12 @@ export function foundCompany(given = {}) {
   const start = Date.UTC(2026, 8, 1);
   const end = start + Math.round(size.days * DAY);
   const company = { ...size, start, end, replicaCount: size.services * size.replicas };
-  return { ...company, ...(size.failures ? fail(company) : calm(company)) };
+  const fate = size.failures ? fail(company) : calm(company);
+  /** Times in which a call of the store may fail, for each Region. */
+  const storeTroubled = fate.storeDown.map((down, region) =>
+    union([...down, ...fate.storeThrottled[region]]),
+  );
+  return { ...company, ...fate, storeTroubled };
 }
 
 function calm({ brokers, regions, start }) {
@@ -150,6 +157,12 @@ export function isWithin(intervals, instant) {
   return low > 0 && instant < intervals[low - 1][1];
 }
 
+/** The first instant from `instant` on that is in one of the intervals. */
+export function nextWithin(intervals, instant) {
+  for (const [start, end] of intervals) if (instant < end) return Math.max(start, instant);
+  return Number.POSITIVE_INFINITY;
+}
+
 /** Every replica: its service, its place in it, its Region, its host and its token. */
 export function replicasOf({ services, replicas, regions, tokens, replicasPerHost }) {
   const all = [];
@@ -160,7 +173,15 @@ export function replicasOf({ services, replicas, regions, tokens, replicasPerHos
       const place = inRegion[region];
       inRegion[region] += 1;
       const host = `${region} ${Math.floor(place / replicasPerHost)}`;
-      all.push({ number: all.length, service, index, region, place, host, token: service % tokens });
+      all.push({
+        number: all.length,
+        service,
+        index,
+        region,
+        place,
+        host,
+        token: service % tokens,
+      });
     }
   }
   return all;

@@ -1,5 +1,5 @@
 import { nextState, numberOf, stateOf } from './chance.js';
-import { isWithin, replicasOf } from './company.js';
+import { isWithin, nextWithin, replicasOf } from './company.js';
 import { push, pop } from './virtual-time.js';
 
 const SECOND = 1_000;
@@ -33,7 +33,8 @@ export function runTogether(units) {
   for (const unit of units) {
     for (const life of unit.lives) {
       unit.begin(life);
-      for (let call = unit.firstCall; call < life.end; call = unit.leap(call, life.end)) unit.act(call);
+      for (let call = unit.firstCall; call < life.end; call = unit.leap(call, life.end))
+        unit.act(call);
     }
   }
 }
@@ -248,7 +249,8 @@ class BrokerClient extends Unit {
     let requests = 0;
     let last = call;
     for (;;) {
-      const due = firstCall + Math.ceil((readAt + refreshAge(ttl, jitter) - firstCall) / every) * every;
+      const due =
+        firstCall + Math.ceil((readAt + refreshAge(ttl, jitter) - firstCall) / every) * every;
       const refresh = due > last ? due : last + every;
       if (refresh >= until) break;
       requests += 1;
@@ -273,9 +275,10 @@ function unreachable({ TokenRequestError }) {
 
 /** A service that mints for itself, and keeps the token until a minute before its end. */
 class OwnMint extends Unit {
-  constructor({ code, region, isLeaked, heals, ...parts }) {
+  constructor({ code, region, index, isLeaked, heals, ...parts }) {
     super(parts);
     Object.assign(this, { code, region, isLeaked, heals });
+    this.operated = parts.company.operatorMinutes * MINUTE + index * 10 * SECOND;
   }
 
   begin(life) {
@@ -288,10 +291,8 @@ class OwnMint extends Unit {
 
   act(now) {
     const { counts, company } = this;
-    if (!this.heals && now >= this.refusedFrom + company.operatorMinutes * MINUTE) {
-      // A person has restarted it.
-      this.expiresAt = 0;
-    }
+    // A person has restarted it, as a deployment does: the replicas of a service one after the other.
+    if (!this.heals && now >= this.refusedFrom + this.operated) this.expiresAt = 0;
     if (this.expiresAt - now <= SKEW) this.#mint(now);
     if (this.expiresAt <= now) counts.without += 1;
     else if (now >= this.refusedFrom) {
@@ -359,6 +360,29 @@ class StoreReader extends Unit {
     const held = this.versions[this.held];
     const isGood = held !== undefined && now < Math.min(held.expiresAt, held.refusedFrom);
     this.quiet = isGood ? Math.min(this.next, held.expiresAt, held.refusedFrom) : now;
+  }
+
+  /** Coasts over the looks that find nothing new, while the store works and the token is good. */
+  leap(call, end) {
+    const { versions, lag, least, most, company, region } = this;
+    const held = versions[this.held];
+    const good = held === undefined ? 0 : Math.min(held.expiresAt, held.refusedFrom);
+    if (call >= good || this.failures > 0) return this.callFrom(this.quiet, call);
+    const changed = (versions[this.cursor + 1]?.at ?? Number.POSITIVE_INFINITY) + lag;
+    const limit = Math.min(end, good, changed, nextWithin(company.storeTroubled[region], call));
+    let { next, state } = this;
+    let last = call;
+    let looks = 0;
+    for (let look = this.callFrom(next, last); look < limit; look = this.callFrom(next, last)) {
+      looks += 1;
+      last = look;
+      state = nextState(state);
+      next = look + least + Math.floor(numberOf(state) * (most - least + 1));
+    }
+    this.next = next;
+    this.state = state;
+    this.counts.DescribeSecret += looks;
+    return this.callFrom(Math.min(next, good), last);
   }
 
   /** The version that the store shows now. */
@@ -452,6 +476,7 @@ export function ownMinters({ company, code, counts, heals }) {
         counts,
         heals,
         region: replica.region,
+        index: replica.index,
         isLeaked: replica.number === leaking,
         lives: livesOf(company, replica),
       }),
@@ -460,6 +485,7 @@ export function ownMinters({ company, code, counts, heals }) {
 
 /** The replicas, each with AWS's caching library. @param ran what the rotation function did. */
 export function libraryReaders({ company, counts, ran, heals }) {
+  const versions = versionsOfAll(ran, company);
   return replicasOf(company).map(
     (replica) =>
       new StoreReader({
@@ -469,10 +495,14 @@ export function libraryReaders({ company, counts, ran, heals }) {
         counts,
         heals,
         region: replica.region,
-        versions: versionsOf(ran.versions, replica.token, company),
+        versions: versions[replica.token],
         lives: livesOf(company, replica),
       }),
   );
+}
+
+function versionsOfAll({ versions }, company) {
+  return Array.from({ length: company.tokens }, (_, token) => versionsOf(versions, token, company));
 }
 
 /** AWS's agent on each host, for each token that a replica there uses. */
@@ -484,6 +514,7 @@ export function agentReaders({ company, counts, ran, heals }) {
     hosts.set(key, { ...known, weight: known.weight + 1 });
   }
   const lives = [{ start: company.start, end: company.end }];
+  const versions = versionsOfAll(ran, company);
   return [...hosts.values()].map(
     ({ key, region, token, weight }) =>
       new StoreReader({
@@ -494,7 +525,7 @@ export function agentReaders({ company, counts, ran, heals }) {
         heals,
         weight,
         region,
-        versions: versionsOf(ran.versions, token, company),
+        versions: versions[token],
         lives,
       }),
   );

@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { openBuild } from '../build.js';
 import { loadCode } from './brokers.js';
 import { DEFAULTS, foundCompany } from './company.js';
+import { checkReality } from './reality/check.js';
 import { simulate, WAYS } from './simulate.js';
 
 const NUMBERS = Object.entries(DEFAULTS).filter(([, value]) => typeof value === 'number');
@@ -29,6 +30,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: Object.keys(WAYS).join(',') },
     json: { type: 'boolean', default: false },
     check: { type: 'boolean', default: false },
+    hours: { type: 'string', default: '24' },
     plots: { type: 'boolean', default: false },
     dist: { type: 'string', default: 'dist' },
     help: { type: 'boolean', default: false },
@@ -36,7 +38,8 @@ const { values } = parseArgs({
 });
 
 const number = (text) => Math.round(text).toLocaleString('en');
-const dollars = (amount) => amount.toLocaleString('en', { maximumFractionDigits: 2, minimumFractionDigits: 2 });
+const dollars = (amount) =>
+  amount.toLocaleString('en', { maximumFractionDigits: 2, minimumFractionDigits: 2 });
 
 async function main() {
   const given = Object.fromEntries(
@@ -69,7 +72,16 @@ function report(company, results) {
     number(result.mostMintsInASecond),
     `${result.processorSeconds.toFixed(1)} s`,
   ]);
-  const head = ['way', 'mints', 'store calls', 'US$', 's without', 'refused calls', 'most mints a second', 'simulated in'];
+  const head = [
+    'way',
+    'mints',
+    'store calls',
+    'US$',
+    's without',
+    'refused calls',
+    'most mints a second',
+    'simulated in',
+  ];
   const lines = [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`);
   return `${services} services of ${replicas} replicas (${number(company.replicaCount)}), ${brokers} brokers in each of ${regions} Regions, ${tokens} tokens, ${days} days, seed ${seed}
 ${leaks.length} leaks, ${keyChanges.length} changes of the provider's key${company.failures ? '' : '; nothing fails'}
@@ -77,5 +89,25 @@ ${leaks.length} leaks, ${keyChanges.length} changes of the provider's key${compa
 ${lines.join('\n')}`;
 }
 
+async function check() {
+  const build = openBuild(values.dist);
+  const rows = await checkReality({
+    code: await loadCode(build.load),
+    build,
+    dist: values.dist,
+    seed: Number(values.seed ?? DEFAULTS.seed),
+    hours: Number(values.hours),
+    tell: (text) => process.stderr.write(`${text}\n`),
+  });
+  console.log('| | simulated | real | |\n| --- | --- | --- | --- |');
+  for (const { name, expected, found, met } of rows) {
+    console.log(
+      `| ${name} | ${number(expected)} | ${number(found)} | ${met ? 'agrees' : 'MISSED'} |`,
+    );
+  }
+  process.exitCode = rows.every(({ met }) => met) ? 0 : 1;
+}
+
 if (values.help) console.log(HELP);
+else if (values.check) await check();
 else await main();

@@ -36,7 +36,13 @@ export const WAYS = {
  * @param run how the replicas are run: `runTogether`, or `runCallByCall` for the test that compares them.
  * @returns for each way what it asked of the provider and of the store, what that costs, and what the callers noticed.
  */
-export async function simulate({ company, code, ways = Object.keys(WAYS), run = runTogether, everySecond = false }) {
+export async function simulate({
+  company,
+  code,
+  ways = Object.keys(WAYS),
+  run = runTogether,
+  everySecond = false,
+}) {
   const ran = new Map();
   const results = [];
   for (const name of ways) {

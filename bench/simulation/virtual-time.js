@@ -51,7 +51,11 @@ export class VirtualTime {
   /** Runs all events up to an instant. @returns how many. */
   async run(until) {
     let count = 0;
-    for (let first = this.#heap[0]; first !== undefined && first.at <= until; first = this.#heap[0]) {
+    for (
+      let first = this.#heap[0];
+      first !== undefined && first.at <= until;
+      first = this.#heap[0]
+    ) {
       pop(this.#heap);
       if (first.event === undefined) continue;
       this.#now = first.at;
