@@ -51,6 +51,7 @@ export async function setScene(build, settings = {}) {
     env,
     config: config.loadConfig({ env }),
     provider: running,
+    peer: { id: peer.id, secret: peer.secret },
     authorization: `Basic ${Buffer.from(`${peer.id}:${peer.secret}`).toString('base64')}`,
     folder: folder.path,
     close: async () => {
