@@ -1,5 +1,6 @@
 // Runs the tests of one file again and again, each time with another mutant switched on, in one process: a mutant costs the
 // tests that reach it, some milliseconds. jest loads the file and declares its tests; this runner calls them.
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { appendFileSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { performance } from 'node:perf_hooks';
@@ -83,6 +84,7 @@ export default async function judgeMutants(globalConfig, config, environment, ru
   const fc = require('fast-check');
   fc.configureGlobal({ ...fc.readConfigureGlobal(), endOnFailure: true });
   const file = new TestFile(environment.circus, runtime, testPath);
+  environment.onError = (event) => file.noteError(event);
   const task = readTask();
   await file.load();
   const known = task.reached ?? (await reachedBy(file));
@@ -202,6 +204,9 @@ class TestFile {
   #runtime;
   #path;
   #watchdog = new Watchdog();
+  /** Which run a promise belongs to. */
+  #within = new AsyncLocalStorage();
+  #run;
 
   constructor(circus, runtime, path) {
     this.#circus = circus;
@@ -226,6 +231,13 @@ class TestFile {
     this.#watchdog.begin(60_000);
     this.#runtime.resetModules();
     await this.#runtime.unstable_importModule(this.#path);
+  }
+
+  /** Notes what nobody has caught; what an earlier run left behind says nothing about this one. */
+  noteError({ name, error, promise }) {
+    const run = this.#within.getStore() ?? this.#run;
+    if (name === 'error') run?.errors.set(promise ?? error, error);
+    else run?.errors.delete(promise);
   }
 
   /** Every block and test, in order. */
@@ -275,23 +287,22 @@ class TestFile {
     const all = this.tests();
     const chosen = new Set(tests.flatMap((test) => [test, ...this.blocksOf(test)]));
     const run = { failure: undefined, milliseconds: new Map() };
-    const { unhandledErrors, unhandledRejectionErrorByPromise: rejections } = this.#circus;
+    const own = { errors: new Map() };
+    this.#run = own;
     const call = async (name, fn, test, limit, context) => {
       if (tracing) shared.currentTestId = name;
       this.#watchdog.begin(limit + 5_000);
       const { late, end } = limitOf(limit);
       try {
-        await Promise.race([fn.call(context), late]);
+        await Promise.race([this.#within.run(own, () => fn.call(context)), late]);
         await new Promise((resolve) => setImmediate(resolve));
-        if (rejections.size > 0) throw [...rejections.values()][0];
-        if (unhandledErrors.length > 0) throw unhandledErrors[0];
+        if (own.errors.size > 0) throw [...own.errors.values()][0];
       } catch (error) {
         const index = test && all.indexOf(test);
         run.failure ??= { error, index, test: test?.name ?? name };
       } finally {
         end();
-        rejections.clear();
-        unhandledErrors.length = 0;
+        own.errors.clear();
         shared.currentTestId = undefined;
       }
     };

@@ -3,7 +3,7 @@
  * others that call it in the same process, for what these leave.
  */
 export const ROOMS = {
-  tokens: ['test/tokens', 'test/client/broker-client.test.ts'],
+  tokens: ['test/tokens'],
   verification: ['test/verification'],
   rotation: ['test/rotation'],
   peers: [
