@@ -10,12 +10,13 @@ const require = createRequire(import.meta.url);
 const circusFile = require.resolve('jest-circus/runner').replace('runner.js', 'jestAdapterInit.js');
 // Before a test changes them.
 const { setInterval, clearInterval, setImmediate } = globalThis;
-const now = performance.now.bind(performance);
 
-/** Milliseconds of a test that is run for most mutants before the slower ones are. */
+/** Milliseconds of a test that is run before the slower ones are. */
 const QUICK = 20;
 /** What Stryker's instrumented code and this runner share: the mutant that is on, and what was reached. */
 const shared = (globalThis.__stryker__ ??= {});
+/** What a test, or a hook for several, may take whose time is not known. */
+const LONG = { waited: 30_000, worked: 30_000 };
 /** How much more often than without it a mutant may be passed, before it counts as an endless loop: as Stryker has it. */
 const HIT_FACTOR = 100;
 
@@ -38,7 +39,7 @@ class Watchdog {
         const used = (user + system) / 1000;
         if (Atomics.load(state, 0) !== calls) [calls, started] = [Atomics.load(state, 0), used];
         else if (used - started > Atomics.load(state, 1)) process.kill(process.pid, 'SIGKILL');
-      }, 500);`;
+      }, 200);`;
     new Worker(thread, { eval: true, workerData: this.#state }).unref();
   }
 
@@ -48,16 +49,25 @@ class Watchdog {
   }
 }
 
-/** @returns a promise that fails when the test has waited, or worked, for so many milliseconds; and what ends it. */
-function limitOf(milliseconds) {
+/** @returns what tells how many milliseconds this thread has waited, and this process worked, since. */
+function stopwatch() {
   const idle = () => performance.eventLoopUtilization().idle;
   const [idleBefore, cpuBefore] = [idle(), process.cpuUsage()];
+  return () => {
+    const { user, system } = process.cpuUsage(cpuBefore);
+    return { waited: idle() - idleBefore, worked: (user + system) / 1000 };
+  };
+}
+
+/** @returns a promise that fails when a test takes longer than it may; and what ends that. */
+function limitOf({ waited, worked }) {
+  const spent = stopwatch();
   let timer;
   const late = new Promise((_, reject) => {
     timer = setInterval(() => {
-      const { user, system } = process.cpuUsage(cpuBefore);
-      const spent = Math.max(idle() - idleBefore, (user + system) / 1000);
-      if (spent > milliseconds) reject(new TimedOut(`after ${milliseconds} ms`));
+      const now = spent();
+      if (now.worked > worked) reject(new TimedOut('It works too long.'));
+      else if (now.waited > waited) reject(new TimedOut('It waits too long.', { cause: 'idle' }));
     }, 100);
   });
   return { late, end: () => clearInterval(timer) };
@@ -105,7 +115,7 @@ export default async function judgeMutants(globalConfig, config, environment, ru
 /** Runs every test without a mutant. Reports what each has reached, and how long it took. */
 async function reachedBy(file) {
   shared.mutantCoverage ??= { static: {}, perTest: {} };
-  const run = await file.run(file.tests(), () => 30_000, true);
+  const run = await file.run(file.tests(), () => LONG, true);
   if (run.failure !== undefined) {
     const failed = `${run.failure.test}: ${run.failure.error?.stack ?? run.failure.error}`;
     report({ failed });
@@ -119,7 +129,7 @@ async function reachedBy(file) {
         hits[id] = (hits[id] ?? 0) + count;
       }
     }
-    return { milliseconds: Math.round(run.milliseconds.get(test)), hits };
+    return { ...run.spent.get(test), hits };
   });
   const reached = { tests, atLoad: Object.keys(atLoad) };
   report({ reached });
@@ -146,8 +156,11 @@ async function judge(file, mutants, reached) {
       }
     }
     report({ ended: id, ...verdictOn(failure) });
-    // What timed out runs on.
-    if (failure?.error instanceof TimedOut) process.reallyExit(0);
+    // What waits is left alone; what works would go on.
+    if (failure?.error instanceof TimedOut) {
+      if (failure.error.cause !== 'idle') process.reallyExit(0);
+      await file.load();
+    }
   }
 }
 
@@ -170,7 +183,7 @@ async function judgeReloading(file, mutants, reached) {
     }
     shared.activeMutant = undefined;
     report({ ended: id, ...verdictOn(failure) });
-    if (failure?.error instanceof TimedOut) process.reallyExit(0);
+    if (failure?.error instanceof TimedOut && failure.error.cause !== 'idle') process.reallyExit(0);
   }
   await file.load();
   if (!(await file.passes(all, reached))) report({ failed: 'after its mutants, without any' });
@@ -183,14 +196,16 @@ const verdictOn = (failure) => {
   return { status: endless ? 'Timeout' : 'Killed', test };
 };
 
+const isQuick = ({ waited, worked }) => waited + worked < QUICK;
+
 /** @returns the first failure with the mutant on; `undefined` when it survives. */
 async function runFor(file, id, indices, reached, hits) {
   shared.activeMutant = id;
   shared.hitCount = hits === undefined ? undefined : 0;
   shared.hitLimit = hits === undefined ? undefined : hits * HIT_FACTOR;
   try {
-    const quick = indices.filter((index) => reached.tests[index].milliseconds < QUICK);
-    const slow = indices.filter((index) => reached.tests[index].milliseconds >= QUICK);
+    const quick = indices.filter((index) => isQuick(reached.tests[index]));
+    const slow = indices.filter((index) => !isQuick(reached.tests[index]));
     return (await file.failureOf(quick, reached)) ?? (await file.failureOf(slow, reached));
   } finally {
     shared.activeMutant = undefined;
@@ -271,7 +286,10 @@ class TestFile {
     if (indices.length === 0) return undefined;
     const tests = this.tests();
     const limits = new Map(
-      indices.map((index) => [tests[index], 2500 + 5 * reached.tests[index].milliseconds]),
+      indices.map((index) => {
+        const { waited, worked } = reached.tests[index];
+        return [tests[index], { waited: 1_500 + 3 * waited, worked: 1_000 + 3 * worked }];
+      }),
     );
     const { failure } = await this.run([...limits.keys()], (test) => limits.get(test), false);
     return failure && { ...failure, index: failure.index ?? indices[0] };
@@ -280,18 +298,18 @@ class TestFile {
   /**
    * Runs some of the tests, until one fails.
    *
-   * @param allowed milliseconds that a test may take.
+   * @param allowed what a test may take.
    * @param tracing whether to note which test reaches what.
    */
   async run(tests, allowed, tracing) {
     const all = this.tests();
     const chosen = new Set(tests.flatMap((test) => [test, ...this.blocksOf(test)]));
-    const run = { failure: undefined, milliseconds: new Map() };
+    const run = { failure: undefined, spent: new Map() };
     const own = { errors: new Map() };
     this.#run = own;
     const call = async (name, fn, test, limit, context) => {
       if (tracing) shared.currentTestId = name;
-      this.#watchdog.begin(limit + 5_000);
+      this.#watchdog.begin(limit.worked + 500);
       const { late, end } = limitOf(limit);
       try {
         await Promise.race([this.#within.run(own, () => fn.call(context)), late]);
@@ -308,7 +326,7 @@ class TestFile {
     };
     const hooksOf = (block, type) => block.hooks.filter((hook) => hook.type === type);
     const runTest = async (test) => {
-      const started = now();
+      const spent = stopwatch();
       const name = `test ${all.indexOf(test)}`;
       const limit = allowed(test);
       const context = Object.create(null);
@@ -323,19 +341,19 @@ class TestFile {
         for (const hook of hooksOf(block, 'afterEach'))
           await call(name, hook.fn, test, limit, context);
       }
-      run.milliseconds.set(test, now() - started);
+      run.spent.set(test, spent());
     };
     const runBlock = async (block) => {
       const name = `block ${this.numberOf(block)}`;
       for (const hook of hooksOf(block, 'beforeAll')) {
-        if (run.failure === undefined) await call(name, hook.fn, undefined, 30_000, {});
+        if (run.failure === undefined) await call(name, hook.fn, undefined, LONG, {});
       }
       for (const child of block.children) {
         if (run.failure !== undefined) break;
         if (chosen.has(child)) await (child.type === 'test' ? runTest(child) : runBlock(child));
       }
       for (const hook of hooksOf(block, 'afterAll')) {
-        await call(name, hook.fn, undefined, 30_000, {});
+        await call(name, hook.fn, undefined, LONG, {});
       }
     };
     await runBlock(this.#circus.rootDescribeBlock);

@@ -11,7 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ROOMS } from './rooms.mjs';
@@ -69,12 +69,15 @@ async function mutateRoom(room) {
   };
   for (const mutant of mutants) Object.assign(mutant, reusable(before[mutant.key], hashes));
 
-  // All that tests reach mutant by mutant first: what they reach as they load costs a loading each.
   const reached = {};
+  for (const test of tests) reached[test] = await reachedBy(test, hashes);
+  noteReached(mutants, Object.values(reached));
+  // The quick ones first, which leave little to the others.
+  tests.sort((one, other) => meanOf(reached[one]) - meanOf(reached[other]));
+  // All that tests reach mutant by mutant first: what they reach as they load costs a loading each.
   for (const reloading of [false, true]) {
     for (const test of tests) {
-      await judgeBy(test, { reloading, hashes, mutants, reached });
-      save();
+      await judgeBy(test, { reloading, mutants, reached: reached[test], save });
       progress(room, test, mutants);
     }
   }
@@ -135,40 +138,57 @@ function reusable(known, hashes) {
   return same ? { status, by, test, isReached } : {};
 }
 
-/** Judges what is left by one test file, in as many processes as it takes: one ends when a mutant does not. */
-async function judgeBy(test, { reloading, hashes, mutants, reached }) {
+/** @returns what each test of a file reaches without a mutant, and what it takes. */
+async function reachedBy(test, hashes) {
   const file = join(cache, `reached-${reachedName(test, hashes)}.json`);
-  reached[test] ??= existsSync(file) ? JSON.parse(read(file)) : undefined;
+  if (existsSync(file)) return JSON.parse(read(file));
+  const { lines } = await runJest(test, { mutants: [] });
+  const { reached } = lines.find((line) => line.reached) ?? {};
+  if (reached === undefined) throw new Error(`${test} fails without a mutant: ${lines[0]?.failed}`);
+  writeFileSync(file, JSON.stringify(reached));
+  return reached;
+}
+
+/** Milliseconds that a test of the file takes. */
+function meanOf({ tests }) {
+  return tests.reduce((sum, { waited, worked }) => sum + waited + worked, 0) / tests.length;
+}
+
+function noteReached(mutants, reached) {
+  const ids = new Set();
+  for (const { tests, atLoad } of reached) {
+    for (const id of atLoad) ids.add(id);
+    for (const { hits } of tests) for (const id of Object.keys(hits)) ids.add(id);
+  }
+  for (const mutant of mutants) mutant.isReached = ids.has(mutant.id);
+}
+
+/** Judges what is left by one test file, in as many processes as it takes: one ends when a mutant does not. */
+async function judgeBy(test, { reloading, mutants, reached, save }) {
+  const reachable = new Set(
+    reloading ? reached.atLoad : reached.tests.flatMap(({ hits }) => Object.keys(hits)),
+  );
   const asked = new Set();
   for (;;) {
-    const left = mutants.filter(({ id, status }) => status === undefined && !asked.has(id));
-    const atLoad = new Set(reached[test]?.atLoad);
-    const mine = reached[test] && left.filter(({ id }) => !reloading || atLoad.has(id));
-    if (mine?.length === 0) return;
-    const task = { reloading, mutants: (mine ?? left).map(({ id }) => id), reached: reached[test] };
-    const { lines, isEnded } = await runJest(test, task);
+    const left = mutants
+      .filter(({ id, status }) => status === undefined && reachable.has(id) && !asked.has(id))
+      .map(({ id }) => id);
+    if (left.length === 0) return;
+    const { lines, isEnded } = await runJest(test, { reloading, mutants: left, reached });
     let begun;
     for (const line of lines) {
       if (line.failed) throw new Error(`${test} fails without a mutant: ${line.failed}`);
-      if (line.reached) {
-        reached[test] = line.reached;
-        writeFileSync(file, JSON.stringify(line.reached));
-      }
       if (line.begun) begun = line.begun;
       if (line.ended ?? line.unclean) begun = undefined;
+      // Once more in a new process, and then it is left.
       if (line.unclean && asked.has(`unclean ${line.unclean}`)) asked.add(line.unclean);
       if (line.unclean) asked.add(`unclean ${line.unclean}`);
       if (line.ended) settle(mutants, line, test, asked);
     }
-    if (reached[test]) noteReached(mutants, reached[test]);
     if (begun !== undefined) {
       settle(mutants, { ended: begun, status: isEnded ? 'Timeout' : 'Killed' }, test, asked);
-    } else if (
-      !lines.some(({ ended, reached, unclean }) => ended ?? reached ?? unclean) &&
-      !lines.at(-1)?.done
-    ) {
-      throw new Error(`${test}: the runner ended without a word.`);
     }
+    save();
     if (lines.at(-1)?.done) return;
   }
 }
@@ -180,11 +200,6 @@ function settle(mutants, { ended, status, test: name }, test, asked) {
     mutants.find(({ id }) => id === ended),
     { status, by: test, test: name },
   );
-}
-
-function noteReached(mutants, { tests, atLoad }) {
-  const ids = new Set([...atLoad, ...tests.flatMap(({ hits }) => Object.keys(hits))]);
-  for (const mutant of mutants) mutant.isReached ||= ids.has(mutant.id);
 }
 
 /** @returns what the runner reports; `isEnded` when the mutant did not end. */
@@ -200,7 +215,7 @@ async function runJest(test, task) {
     test,
   ];
   const jest = ['--experimental-vm-modules', 'node_modules/jest/bin/jest.js', ...config];
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...jest], {
+  child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...jest], {
     cwd: root,
     stdio: ['ignore', 'ignore', 'pipe'],
     env: {
@@ -305,7 +320,10 @@ function hashOfAll(hashes, ...more) {
 
 mkdirSync(cache, { recursive: true });
 const instrumenter = await installInstrumenter();
+let child;
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
 process.on('exit', () => {
+  child?.kill('SIGKILL');
   for (const name of ['code', 'task', 'report'].map(scratch)) rmSync(name, { force: true });
 });
 for (const room of rooms) await mutateRoom(room);
