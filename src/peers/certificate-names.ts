@@ -37,7 +37,7 @@ export function alternativeNames(text: string | undefined): readonly Certificate
   if (text === undefined) return [];
   const names: CertificateName[] = [];
   let rest = 0;
-  while (rest <= text.length) {
+  for (;;) {
     ENTRY.lastIndex = rest;
     const [entry, type = '', quoted, plain = ''] = ENTRY.exec(text) ?? [];
     if (entry === undefined) return undefined;
@@ -50,7 +50,6 @@ export function alternativeNames(text: string | undefined): readonly Certificate
     if (!text.startsWith(', ', rest)) return undefined;
     rest += 2;
   }
-  return undefined;
 }
 
 /** `TYPE:"JSON string"` or `TYPE:text`. Neither a comma nor a quote stands in plain text. */
@@ -121,11 +120,9 @@ export function certificateIdentity(kind: NameKind, name: string): WorkloadIdent
 }
 
 function uriFault(name: string): string | undefined {
-  const [, scheme = '', authority = '', path = ''] = /^([^/]*\/\/)([^/]*)(.*)$/.exec(name) ?? [];
-  if (`${scheme}${authority}`.includes('*'))
-    return '"*" stands only for a whole segment of the path';
-  const segments = path.split('/').slice(1);
-  if (segments.some((segment) => segment !== '*' && segment.includes('*'))) {
+  const [, origin = '', path = ''] = /^([^/]*\/\/[^/]*)(.*)$/.exec(name) ?? [];
+  const isPart = (segment: string): boolean => segment !== '*' && segment.includes('*');
+  if (origin.includes('*') || path.split('/').some(isPart)) {
     return '"*" stands only for a whole segment of the path';
   }
   return isName('uri', name.replaceAll('*', 'x'))

@@ -103,7 +103,6 @@ export function subjectFault(subject: string): string | undefined {
  * ```
  */
 export function matchesSubject(pattern: string, subject: string): boolean {
-  if (!isPattern(pattern)) return pattern === subject;
   const wanted = partsOf(pattern);
   const given = partsOf(subject);
   return (
@@ -112,17 +111,14 @@ export function matchesSubject(pattern: string, subject: string): boolean {
   );
 }
 
-/** Whether there is a subject that fits both. */
+/** Whether there is a subject that fits both, which have the same separators. */
 function overlap(one: string, other: string): boolean {
-  const [parts, others] = [partsOf(one), partsOf(other)];
-  return (
-    parts.length === others.length &&
-    parts.every((part, index) => {
-      const counterpart = others[index];
-      if (part === ANY) return counterpart !== '';
-      return counterpart === ANY ? part !== '' : part === counterpart;
-    })
-  );
+  const others = partsOf(other);
+  return partsOf(one).every((part, index) => {
+    const counterpart = others[index];
+    if (part === ANY) return counterpart !== '';
+    return counterpart === ANY ? part !== '' : part === counterpart;
+  });
 }
 
 /** Two peers that one proof would fit. */
@@ -146,7 +142,7 @@ export function findConflicts(peers: readonly ConfiguredPeer[]): readonly Identi
   const buckets = new Map<string, Bucket>();
   for (const { id, identities } of peers) {
     identities.forEach(({ issuer, subject }, index) => {
-      const shape = `${issuer} ${subject.replaceAll(/[^/:]+/g, '')}`;
+      const shape = `${issuer} ${subject.replaceAll(/[^/:]/g, '')}`;
       const bucket: Bucket = buckets.get(shape) ?? { exact: new Map(), patterns: [] };
       buckets.set(shape, bucket);
       const isExact = !isPattern(subject);

@@ -11,7 +11,6 @@ export interface PeerCredentials {
 const MAX_HEADER_LENGTH = 1_024;
 
 const BASIC = /^basic +([A-Za-z0-9+/]+={0,2})$/i;
-const FORM_ESCAPE = /[%+]/;
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
@@ -48,7 +47,6 @@ function decodeUtf8(bytes: Buffer): string | undefined {
 }
 
 function formDecode(text: string): string | undefined {
-  if (!FORM_ESCAPE.test(text)) return text;
   try {
     return decodeURIComponent(text.replaceAll('+', ' '));
   } catch {

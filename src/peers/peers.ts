@@ -422,7 +422,7 @@ export function withSecretsOf(peers: PeersSecret, other: PeersSecret, id: string
     entriesOf(peers).map(([name, entry]): [string, unknown] => {
       if (name !== id || !isJsonObject(wanted) || !isJsonObject(entry)) return [name, entry];
       const { enabled, roles, tokens } = entry;
-      return [name, { ...wanted, enabled, roles, ...(tokens !== undefined && { tokens }) }];
+      return [name, { ...wanted, enabled, roles, tokens }];
     }),
   );
 }
@@ -461,10 +461,6 @@ function summarize({ secretSha256: _digest, previousSecret, ...shown }: Peer): P
  * secrets would be its own is open, so neither opens.
  */
 export function mergePeers(lists: readonly Peers[]): Peers {
-  const [only] = lists;
-  if (only !== undefined && lists.length === 1) {
-    return { byId: only.byId, malformed: only.malformed };
-  }
   const byId = new Map<string, Peer>();
   const malformed = new Map<string, string>();
   const seen = new Set<string>();

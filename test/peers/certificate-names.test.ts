@@ -133,6 +133,9 @@ describe('a URI', () => {
     ['spiffe://prod.example.com/ns/*/sa/a', 'spiffe://prod.example.com/ns/x/sa/a', true],
     ['spiffe://prod.example.com/ns/*/sa/a', 'spiffe://prod.example.com/ns/x/y/sa/a', false],
     ['spiffe://prod.example.com/ns/*/sa/a', 'spiffe://prod.example.com/ns//sa/a', false],
+    ['spiffe://prod.example.com:443/settle', 'spiffe://prod.example.com:443/settle', true],
+    ['spiffe://prod.example.com:443/settle', 'spiffe://prod.example.com:44/settle', false],
+    ['spiffe://prod.example.com:443/*', 'spiffe://prod.example.com:abc/settle', false],
     // A DNS name is another kind of name.
     ['x://settle.shop.svc', 'settle.shop.svc', false],
   ])('%s for %j: %p', (pattern, value, isFit) => {
@@ -142,6 +145,8 @@ describe('a URI', () => {
   test.each([
     'spiffe://*/settle',
     'spiffe://*.example.com/settle',
+    'spiffe://prod*.example.com/settle',
+    'spiffe://prod.example.com:*/settle',
     '*://prod.example.com/settle',
     '*',
     'spiffe://prod.example.com/set*',
@@ -204,6 +209,41 @@ describe('a DNS name', () => {
     '',
   ])('%s cannot be configured', (name) => {
     expect(typeof certificateIdentity('dns', name)).toBe('string');
+  });
+});
+
+test.each<[NameKind, string]>([
+  ['uri', ' spiffe://prod.example.com/settle'],
+  ['uri', 'a spiffe://prod.example.com/settle'],
+  ['uri', 'spiffe://prod.example.com:abc/settle'],
+  ['uri', 'spiffe://prod.example.com:123456/settle'],
+  ['uri', `spiffe://${'a'.repeat(2_040)}`],
+  ['dns', `${'a.'.repeat(126)}ab`],
+])('no peer can have the %s %j', (kind, value) => {
+  expect(proofOfName({ kind, value })).toBeUndefined();
+});
+
+test.each<[NameKind, string]>([
+  ['uri', `spiffe://${'a'.repeat(2_039)}`],
+  ['dns', `${'a.'.repeat(126)}a`],
+])('a peer can have a %s of the greatest length', (kind, value) => {
+  expect(fits(kind, value, value)).toBe(true);
+});
+
+describe('what is wrong with a name is said of', () => {
+  const segment = '"*" stands only for a whole segment of the path';
+  const uriForm =
+    'it is not a URI such as spiffe://TRUST_DOMAIN/PATH, without escapes, query and empty segments';
+  test.each<[NameKind, string, string]>([
+    ['uri', 'spiffe://*/settle', segment],
+    ['uri', '*://prod.example.com/settle', segment],
+    ['uri', 'spiffe://prod.example.com/set*', segment],
+    ['uri', 'spiffe://prod.example.com//a', uriForm],
+    ['dns', 'a.*.svc', '"*" stands only for the whole first label'],
+    ['dns', '*.svc', 'it would fit every host of a top-level domain'],
+    ['dns', 'a..b', 'it is not a DNS name such as settle.shop.svc'],
+  ])('%s %s', (kind, name, fault) => {
+    expect(certificateIdentity(kind, name)).toBe(fault);
   });
 });
 

@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import { certificateIdentity } from '../../src/peers/certificate-names.js';
 import { explainPeer, type KnownPeers } from '../../src/peers/explanation.js';
 import { IAM, type WorkloadIdentity } from '../../src/peers/identities.js';
-import { parsePeers } from '../../src/peers/peers.js';
+import { hashPeerSecret, parsePeers } from '../../src/peers/peers.js';
 import { decideAccess } from '../../src/peers/policy.js';
 import { peerEntry, START } from '../serving/broker.js';
 
@@ -13,6 +13,13 @@ const known: KnownPeers = {
         orders: { ...peerEntry('canary', ['token']), tokens: ['default'] },
         operations: peerEntry('canary', ['admin']),
         retired: peerEntry('canary', ['token'], false),
+        renewed: {
+          ...peerEntry('canary', ['token', 'admin', 'introspect']),
+          tokens: ['default', 'ledger'],
+          previous_secret_sha256: hashPeerSecret('old').toString('base64url'),
+          previous_secret_not_after: '2026-12-01T00:00:00.000Z',
+        },
+        bare: { ...peerEntry('canary', ['token']), tokens: [] },
         slip: { ...peerEntry('canary', ['token']), enabled: 1 },
       },
     }),
@@ -47,6 +54,18 @@ const known: KnownPeers = {
     },
   ],
   issuers: [
+    {
+      name: 'github',
+      kind: 'github',
+      issuer: 'https://token.actions.githubusercontent.com',
+      jwksUri: 'https://token.actions.githubusercontent.com/.well-known/jwks',
+      audience: 'https://broker.example.com',
+      algorithms: ['RS256'],
+      maxLifetimeSeconds: 3_600,
+      singleUse: true,
+      caFile: undefined,
+      tokenFile: undefined,
+    },
     {
       name: 'cluster',
       kind: 'kubernetes',
@@ -109,8 +128,29 @@ test.each([
   expect(allowed).toBe(false);
 });
 
+test('the secret before is named as long as it works', () => {
+  const end = Date.UTC(2026, 11, 1);
+  const linesAt = (now: number) => explainPeer(known, 'renewed', now).lines;
+  const grants = 'it has the tokens default, ledger and the roles admin, introspect.';
+  expect(linesAt(end - 1)).toEqual([
+    `renewed proves who it is by its secret, in the peers secret; the one before works until 2026-12-01T00:00:00.000Z: ${grants}`,
+  ]);
+  expect(linesAt(end)).toEqual([
+    `renewed proves who it is by its secret, in the peers secret: ${grants}`,
+  ]);
+});
+
+test.each([
+  ['retired', 'it is disabled, and opens nothing.'],
+  ['bare', 'nothing is granted to it.'],
+])('%s proves who it is in vain: %s', (id, words) => {
+  expect(explain(id).lines).toEqual([
+    `${id} proves who it is by its secret, in the peers secret: ${words}`,
+  ]);
+});
+
 test('without a token it tells the grants alone', () => {
-  expect(explain('operations')).toEqual({
+  expect(explain('operations')).toStrictEqual({
     id: 'operations',
     identities: [
       {

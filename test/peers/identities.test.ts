@@ -4,6 +4,7 @@ import {
   IdentityTable,
   isPattern,
   matchesSubject,
+  principalArn,
   subjectFault,
   type ConfiguredPeer,
 } from '../../src/peers/identities.js';
@@ -97,6 +98,46 @@ describe('matchesSubject', () => {
   });
 });
 
+describe('principalArn', () => {
+  test.each([
+    // A session is its role.
+    [
+      'arn:aws:sts::123456789012:assumed-role/orders/i-0abc',
+      'arn:aws:iam::123456789012:role/orders',
+    ],
+    ['arn:aws-cn:sts::123456789012:assumed-role/a/b', 'arn:aws-cn:iam::123456789012:role/a'],
+    [
+      'arn:aws-us-gov:sts::123456789012:assumed-role/a/b',
+      'arn:aws-us-gov:iam::123456789012:role/a',
+    ],
+    // A role is known without its path.
+    ['arn:aws:iam::123456789012:role/orders', 'arn:aws:iam::123456789012:role/orders'],
+    ['arn:aws:iam::123456789012:role/services/orders', 'arn:aws:iam::123456789012:role/orders'],
+    ['arn:aws-cn:iam::123456789012:role/a/b/c', 'arn:aws-cn:iam::123456789012:role/c'],
+    ...[
+      'arn:aws:sts::123456789012:assumed-role/orders',
+      'arn:aws:sts::123456789012:assumed-role/orders/',
+      'arn:aws:sts::123456789012:assumed-role//i-0abc',
+      'arn:aws:sts::123456789012:assumed-role/orders/i-0abc/x',
+      'arn:aws:sts::12345678901:assumed-role/orders/i-0abc',
+      'arn:aws:sts::1234567890123:assumed-role/orders/i-0abc',
+      'arn:aws:sts::abcdefghijkl:assumed-role/orders/i-0abc',
+      'arn:aws:sts::123456789012:federated-user/ann',
+      'arn:AWS:sts::123456789012:assumed-role/orders/i-0abc',
+      ' arn:aws:sts::123456789012:assumed-role/orders/i-0abc',
+      'arn:aws:iam::123456789012:user/services/orders',
+      'arn:aws:iam::123456789012:role/services/',
+      'arn:aws:iam::1234567890123:role/services/orders',
+      'arn:aws:iam::abcdefghijkl:role/services/orders',
+      'arn:AWS:iam::123456789012:role/services/orders',
+      ' arn:aws:iam::123456789012:role/services/orders',
+      'arn:aws:iam::123456789012:root',
+    ].map((arn) => [arn, arn] as const),
+  ])('of %s is %s', (arn, principal) => {
+    expect(principalArn(arn)).toBe(principal);
+  });
+});
+
 describe('subjectFault', () => {
   test.each(['a', 'a:b', 'a:*', '*:a', 'spiffe://td/*/x', 'a//b'])('%s is right', (subject) => {
     expect(subjectFault(subject)).toBeUndefined();
@@ -107,6 +148,12 @@ describe('subjectFault', () => {
       expect(subjectFault(subject)).toEqual(expect.any(String));
     },
   );
+  test.each([
+    ['a:b*', '"*" stands only for a whole segment between "/" and ":"'],
+    ['*:*', 'it would fit every workload of the issuer'],
+  ])('of %s it says what', (subject, fault) => {
+    expect(subjectFault(subject)).toBe(fault);
+  });
 });
 
 describe('findConflicts', () => {
@@ -120,6 +167,11 @@ describe('findConflicts', () => {
     [['a:*'], ['a/*'], false],
     [['a:*'], ['a:b:c'], false],
     [['x', 'a:*'], ['y', 'a:b'], true],
+    [['a:*'], ['a:bc'], true],
+    [['abc:*'], ['abc:def'], true],
+    // A star fits no empty segment.
+    [['a:*'], ['a:'], false],
+    [['a:'], ['a:*'], false],
   ])('%j and %j: %p', (one, other, isConflict) => {
     const found = findConflicts([peer('one', ...one), peer('other', ...other)]);
     expect(found.map(({ peer: id, other: known }) => [id, known])).toEqual(

@@ -20,6 +20,16 @@ describe('LoginThrottle', () => {
     expect(fails('10.0.0.1', 'orders', 1)).toEqual([undefined]);
   });
 
+  test('each window counts anew, and its end belongs to the next', () => {
+    const { clock, fails } = setUp();
+    for (let window = 0; window < 3; window += 1) {
+      expect(fails('10.0.0.1', 'orders', 4)).toEqual([undefined, undefined, undefined, 60]);
+      clock.advance(59_999);
+      expect(fails('10.0.0.1', 'orders', 1)).toEqual([1]);
+      clock.advance(1);
+    }
+  });
+
   test('counts addresses and ids apart', () => {
     const { fails } = setUp();
     fails('10.0.0.1', 'orders', 3);

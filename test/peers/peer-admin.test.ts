@@ -47,6 +47,7 @@ describe.each([
     const billing = await addPeer(admin, 'billing', ['token', 'admin']);
     expect(orders.secret).toMatch(/^[A-Za-z0-9_-]{43}$/);
     expect(await ids()).toEqual(['billing', 'orders']);
+    expect(store.calls.create).toBe(1);
     expect(await accepts('orders', orders.secret)).toBe(true);
     expect(await accepts('billing', billing.secret)).toBe(true);
     expect(await accepts('billing', orders.secret)).toBe(false);
@@ -145,6 +146,82 @@ test('an error that is not temporary is not retried', async () => {
   expect(store.calls.putPending).toBe(1);
 });
 
+describe('an answer to the write is lost', () => {
+  test.each<[string, (admin: Admin) => Promise<unknown>]>([
+    ['removed', (admin) => removePeer(admin, 'orders')],
+    ['granted', (admin) => grantPeer(admin, 'orders', { tokens: ['ledger'] })],
+    ['disabled', (admin) => setPeerEnabled(admin, 'orders', false)],
+  ])('the peer is %s, and the write is not repeated', async (_what, act) => {
+    const { admin, store } = setUp();
+    await addPeer(admin, 'orders', ['token']);
+    const writes = store.calls.putPending;
+    let isLost = false;
+    store.after = ({ method }) => {
+      if (method !== 'promote' || isLost) return;
+      isLost = true;
+      throw new SecretStoreError('STORE_TIMEOUT', 'No answer in time.');
+    };
+    await act(admin);
+    expect(store.calls.putPending).toBe(writes + 1);
+  });
+
+  test('of the last attempt: it has taken effect all the same', async () => {
+    const { admin, store, accepts } = setUp();
+    await addPeer(admin, 'billing', ['token']);
+    let promotes = 0;
+    store.before = ({ method }) => {
+      if (method === 'promote' && (promotes += 1) < 8) {
+        throw new SecretStoreError('STORE_UNAVAILABLE', 'Down.');
+      }
+    };
+    store.after = ({ method }) => {
+      if (method === 'promote') throw new SecretStoreError('STORE_TIMEOUT', 'No answer in time.');
+    };
+    const { secret } = await addPeer(admin, 'orders', ['token']);
+    expect(promotes).toBe(8);
+    expect(await accepts('orders', secret)).toBe(true);
+  });
+});
+
+test('a secret is full at 65,536 bytes, and not before', async () => {
+  const { admin, store } = setUp();
+  await addPeer(admin, 'orders', ['token']);
+  const { value } = await store.read(secretId);
+  const document = JSON.parse(value) as object;
+  const note = 'x'.repeat(65_536 - JSON.stringify({ ...document, note: '' }).length);
+  store.edit(secretId, JSON.stringify({ ...document, note }));
+  await setPeerEnabled(admin, 'orders', true);
+  expect((await listPeers(admin)).secrets).toEqual([
+    { id: secretId, exists: true, bytes: 65_536, limit: 65_536, entries: 1 },
+  ]);
+  // One byte longer than "true".
+  await expect(setPeerEnabled(admin, 'orders', false)).rejects.toMatchObject({
+    code: 'PEERS_FULL',
+  });
+});
+
+test('an edit reads no more of the store than it needs', async () => {
+  const { admin, store } = setUp();
+  await addPeer(admin, 'orders', ['token']);
+  const readsOf = async (act: () => Promise<unknown>): Promise<number> => {
+    const before = store.calls.read;
+    await act();
+    return store.calls.read - before;
+  };
+  expect(await readsOf(() => setPeerEnabled(admin, 'orders', true))).toBe(1);
+  const spanning = { ...admin, moreSecretIds: ['broker/peers-2'] };
+  expect(await readsOf(() => setPeerEnabled(spanning, 'orders', true))).toBe(3);
+});
+
+test('a store that is down lists nobody: that is an error', async () => {
+  const { admin, store } = setUp();
+  expect(await listPeers(admin)).toEqual({ peers: [], malformed: [], secrets: [] });
+  store.before = () => {
+    throw new SecretStoreError('STORE_UNAVAILABLE', 'Down.');
+  };
+  await expect(listPeers(admin)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+});
+
 test('while others keep writing, attempts are limited', async () => {
   const { admin, store } = setUp();
   await addPeer(admin, 'orders', ['token']);
@@ -152,11 +229,18 @@ test('while others keep writing, attempts are limited', async () => {
   store.before = ({ method }) => {
     if (method === 'promote') store.edit(secretId, value);
   };
+  const started = admin.clock.now();
   await expect(addPeer(admin, 'billing', ['token'])).rejects.toMatchObject({
     code: 'PEERS_BUSY',
     kind: 'retry',
+    message:
+      'The peers secret was changed by others 8 times in a row. Nothing was changed; try again.',
     cause: { code: 'PROMOTE_CONFLICT' },
   });
+  // Waits that grow: 20 to 40 ms, then 40 to 80, and so on.
+  const waited = admin.clock.now() - started;
+  expect(waited).toBeGreaterThanOrEqual(720);
+  expect(waited).toBeLessThan(1_440);
   expect(store.calls.promote).toBe(1 + 8);
 });
 

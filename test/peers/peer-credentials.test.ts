@@ -13,6 +13,14 @@ describe('what is understood', () => {
     ['more than one space', `Basic   ${encode('orders:secret')}`, 'orders', 'secret'],
     ['a colon in the secret', `Basic ${encode('orders:a:b')}`, 'orders', 'a:b'],
     ['form encoding', `Basic ${encode('a%3Ab:c+d%C3%A9')}`, 'a:b', 'c dé'],
+    ['a space', `Basic ${encode('orders:a b')}`, 'orders', 'a b'],
+    [
+      'a byte-order mark, as part of the id',
+      `Basic ${encode('\ufefforders:a')}`,
+      '\ufefforders',
+      'a',
+    ],
+    ['1,024 characters', `Basic ${encode(`o:${'x'.repeat(760)}`)}`, 'o', 'x'.repeat(760)],
     ['UTF-8', `Basic ${encode('orders:dé')}`, 'orders', 'dé'],
   ])('%s', (_, header, id, secret) => {
     expect(parseBasicCredentials(header)).toEqual({ id, secret });
@@ -52,6 +60,8 @@ describe('what is refused', () => {
     ['invalid UTF-8', `Basic ${encode(Buffer.from([0x61, 0x3a, 0xff]))}`],
     ['an overlong encoding', `Basic ${encode(Buffer.from([0x61, 0x3a, 0xc0, 0xaf]))}`],
     ['a control character', `Basic ${encode('orders:sec\u0000ret')}`],
+    ['a deletion', `Basic ${encode('orders:sec\u007fret')}`],
+    ['1,028 characters', `Basic ${encode(`o:${'x'.repeat(763)}`)}`],
     ['a line break', `Basic ${encode('orders:sec\r\nret')}`],
     ['a broken escape', `Basic ${encode('orders:50%')}`],
     ['an escape that is not UTF-8', `Basic ${encode('orders:%ff')}`],

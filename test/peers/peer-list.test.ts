@@ -1,7 +1,14 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import { addPeer, listPeers, removePeer, rotatePeerSecret } from '../../src/peers/peer-admin.js';
 import { authenticate } from '../../src/peers/peer-credentials.js';
-import { createPeerDirectory, readPeers, type PeersRoom } from '../../src/peers/peer-directory.js';
+import {
+  createPeerDirectory,
+  isNearlyFull,
+  readPeers,
+  readPeersSecrets,
+  totalRoom,
+  type PeersRoom,
+} from '../../src/peers/peer-directory.js';
 import { mergePeers, parsePeers } from '../../src/peers/peers.js';
 import { MAX_VALUE_BYTES, SecretStoreError } from '../../src/secrets/secret-store.js';
 import { peerEntry, START } from '../serving/broker.js';
@@ -178,6 +185,37 @@ test('10,000 peers in 30 secrets: each one logs in with its own secret alone', a
     expect(authenticate(peers, { id, secret: `secret of ${id}` }, START).ok).toBe(true);
     expect(authenticate(peers, { id, secret: 'secret of p0-0' }, START).ok).toBe(id === 'p0-0');
   }
+});
+
+test('a list that is nearly full when it is read first is told', async () => {
+  const { clock, store } = setUp();
+  const onNearlyFull = jest.fn<(room: PeersRoom) => void>();
+  store.seed(FIRST, listOf('a', MAX_VALUE_BYTES * 0.92));
+  await createPeerDirectory({ store, secretId: FIRST, clock, onNearlyFull }).get();
+  expect(onNearlyFull).toHaveBeenCalledTimes(1);
+});
+
+test('the room of several secrets is one, malformed entries included', async () => {
+  const { store } = setUp();
+  store.seed(FIRST, JSON.stringify({ peers: { a: peerEntry('a', ['token']), b: 1 } }));
+  store.seed(SECOND, '{"peers":{"c":1}}');
+  const secrets = await readPeersSecrets(store, [FIRST, SECOND]);
+  expect(totalRoom(secrets)).toEqual({
+    bytes: (await store.read(FIRST)).value.length + 17,
+    limit: 2 * MAX_VALUE_BYTES,
+    entries: 3,
+  });
+  expect(
+    [0.89, 0.9, 0.91].map((share) =>
+      isNearlyFull({ bytes: 1_000 * share, limit: 1_000, entries: 1 }),
+    ),
+  ).toEqual([false, true, true]);
+  const merged = await readPeers(store, FIRST, [SECOND]);
+  expect([...merged.malformed]).toEqual([
+    ['b', 'it must be an object'],
+    ['c', 'it must be an object'],
+  ]);
+  expect([...(await readPeers(store, FIRST)).malformed.keys()]).toEqual(['b']);
 });
 
 test('merged in any order: an id counts when it is in one list alone', () => {

@@ -4,6 +4,7 @@ import {
   addPeer,
   grantPeer,
   listPeers,
+  removePeer,
   rotatePeerSecret,
   setPeerEnabled,
 } from '../../src/peers/peer-admin.js';
@@ -84,6 +85,20 @@ describe('withNewSecret', () => {
         },
       },
     });
+  });
+
+  test('an overlap has 30 days at most, and the error says until when one runs', () => {
+    const { peers } = withNewSecret(added.peers, 'orders', 30 * DAY, START, randomBytes);
+    expect(opens(peers, added.secret, START + 30 * DAY - 1)).toBe(true);
+    expect(() => withNewSecret(peers, 'orders', 1, START, randomBytes)).toThrow(
+      'The secret before the current one of "orders" works until 2026-12-22T12:00:00.000Z. Wait for that, or end every older secret at once with an overlap of 0.',
+    );
+    expect(() => withNewSecret(peers, 'orders', 31 * DAY, START, randomBytes)).toThrow(
+      'Two secrets overlap for 30 days at most.',
+    );
+    expect(() => withNewSecret(NO_PEERS, 'not an id', 0, START, randomBytes)).toThrow(
+      'There is no peer with this id.',
+    );
   });
 
   test.each([-1, Number.NaN, Infinity, 30 * DAY + 1])('refuses an overlap of %p ms', (overlap) => {
@@ -225,6 +240,32 @@ describe('rotatePeerSecret', () => {
     expect((await listPeers(admin)).peers).toMatchObject([
       { id: 'orders', enabled: false, roles: ['token'], tokens: ['ledger'] },
     ]);
+  });
+
+  test('undone, a secret that somebody made since stays, and a peer that was removed too', async () => {
+    const { admin, secret, works } = await setUp();
+    const rotated = await rotatePeerSecret(admin, 'orders', HOUR);
+    const newest = await rotatePeerSecret(admin, 'orders', 0);
+    await rotated.undo();
+    expect([await works(secret), await works(newest.secret)]).toEqual([false, true]);
+    await removePeer(admin, 'orders');
+    await newest.undo();
+    expect((await listPeers(admin)).peers).toEqual([]);
+  });
+
+  test('undone while the answer to the write is lost, it is undone once', async () => {
+    const { store, admin, secret, works } = await setUp();
+    const rotated = await rotatePeerSecret(admin, 'orders', HOUR);
+    const writes = store.calls.putPending;
+    let isLost = false;
+    store.after = ({ method }) => {
+      if (method !== 'promote' || isLost) return;
+      isLost = true;
+      throw new SecretStoreError('STORE_TIMEOUT', 'No answer in time.');
+    };
+    await rotated.undo();
+    expect([await works(secret), await works(rotated.secret)]).toEqual([true, false]);
+    expect(store.calls.putPending).toBe(writes + 1);
   });
 
   test('the answer to a write is lost: there is one rotation, and its secret is shown', async () => {

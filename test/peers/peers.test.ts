@@ -4,11 +4,13 @@ import {
   withPeer,
   hashPeerSecret,
   hasRole,
+  isTokenName,
   listMalformed,
   summarizePeers,
   NO_PEERS,
   parsePeers,
   withoutPeer,
+  withSecretsOf,
   serializePeers,
 } from '../../src/peers/peers.js';
 import { peerEntry, START } from '../serving/broker.js';
@@ -43,17 +45,93 @@ describe('withPeer', () => {
     ['orders\n', ['token'], 'PEER_ID_INVALID'],
     ['orders', [], 'PEER_ROLE_INVALID'],
     ['orders', ['root'], 'PEER_ROLE_INVALID'],
+    ['orders', ['token', 'root'], 'PEER_ROLE_INVALID'],
   ])('refuses the id %j with the roles %j', (id, roles, code) => {
     expect(() => withPeer(NO_PEERS, id, roles, START, randomBytes)).toThrow(
       expect.objectContaining({ code, kind: 'rejected' }),
     );
   });
 
+  test.each<[string, string[], string[], string]>([
+    ['a b', ['token'], [], 'A peer id has 1 to 64 characters: letters, digits, ".", "_" and "-".'],
+    ['a', ['root'], [], 'A peer has one or more roles of: token, admin, introspect.'],
+    [
+      'a',
+      ['token'],
+      ['default', 'Not a name'],
+      'The name of a token has 1 to 40 lower-case letters, digits and hyphens.',
+    ],
+  ])('says what is wrong with %j, %j, %j', (id, roles, tokens, message) => {
+    expect(() => withPeer(NO_PEERS, id, roles, START, randomBytes, tokens)).toThrow(message);
+  });
+
+  test.each([['token'], ['admin'], ['introspect'], ['token', 'introspect']])(
+    'knows the roles %s %s',
+    (...roles) => {
+      const { peers } = withPeer(NO_PEERS, 'orders', roles, START, randomBytes);
+      expect(peers.byId.get('orders')?.roles).toEqual(roles);
+    },
+  );
+
   test('refuses an id that is taken', () => {
     const { peers } = withPeer(NO_PEERS, 'orders', ['token'], START, randomBytes);
     expect(() => withPeer(peers, 'orders', ['token'], START, randomBytes)).toThrow(
-      expect.objectContaining({ code: 'PEER_EXISTS' }),
+      expect.objectContaining({
+        code: 'PEER_EXISTS',
+        message:
+          'There is a peer "orders" already. Remove it first, or add one with another id and move over.',
+      }),
     );
+  });
+});
+
+test.each([
+  ['default', true],
+  ['a', true],
+  ['a-bc', true],
+  ['a--b', true],
+  ['a1-2b', true],
+  ['x'.repeat(40), true],
+  ['x'.repeat(41), false],
+  ['', false],
+  ['-a', false],
+  ['a-', false],
+  ['A', false],
+  ['a_b', false],
+  ['a\n', false],
+  [1, false],
+])('a token can have the name %j: %p', (name, isName) => {
+  expect(isTokenName(name)).toBe(isName);
+});
+
+describe('withSecretsOf', () => {
+  const entries = { billing: peerEntry('b', ['token']), orders: peerEntry('o', ['token']) };
+  const listOf = (peers: Record<string, unknown>) => parsePeers(JSON.stringify({ peers }));
+
+  test('takes the secret of the one peer, and what it may do stays', () => {
+    const now = listOf({
+      billing: peerEntry('b2', ['token']),
+      orders: { ...peerEntry('o2', ['admin'], false), tokens: ['ledger'] },
+    });
+    expect(JSON.parse(serializePeers(withSecretsOf(now, listOf(entries), 'orders')))).toEqual({
+      peers: {
+        billing: peerEntry('b2', ['token']),
+        orders: { ...peerEntry('o', ['admin'], false), tokens: ['ledger'] },
+      },
+    });
+  });
+
+  test('a peer that either list does not have, or has malformed, stays as it is', () => {
+    const now = listOf(entries);
+    const malformed = listOf({ orders: 1 });
+    for (const [list, other] of [
+      [now, listOf({ billing: peerEntry('b2', ['token']) })],
+      [now, malformed],
+      [malformed, now],
+      [listOf({ billing: peerEntry('b', ['token']) }), now],
+    ] as const) {
+      expect(serializePeers(withSecretsOf(list, other, 'orders'))).toBe(serializePeers(list));
+    }
   });
 });
 
@@ -159,6 +237,16 @@ describe('a malformed entry is not a peer, and its value is not repeated', () =>
       '"roles" must be a list of strings',
     ],
     [
+      'a number among the roles',
+      with1({ ...good, roles: ['token', 1] }),
+      '"roles" must be a list of strings',
+    ],
+    [
+      'no name among the tokens',
+      with1({ ...good, tokens: ['default', 'Canary'] }),
+      '"tokens" must be a list of names of tokens',
+    ],
+    [
       'no word on enabled',
       with1({ ...good, enabled: undefined }),
       '"enabled" must be true or false',
@@ -181,6 +269,11 @@ describe('a malformed entry is not a peer, and its value is not repeated', () =>
       { id: 'orders', reason: expect.stringContaining(reason) },
     ]);
     expect(JSON.stringify(listMalformed(peers))).not.toContain('canary');
+  });
+
+  test('they are listed by id', () => {
+    const peers = parsePeers('{"peers":{"c":1,"a":1,"b":1}}');
+    expect(listMalformed(peers).map(({ id }) => id)).toEqual(['a', 'b', 'c']);
   });
 
   test('an invalid id is not repeated either: it may be a secret', () => {

@@ -131,6 +131,57 @@ describe('claims', () => {
   });
 });
 
+describe('what is wrong is said, without the value', () => {
+  const claim = "The token's claims are refused:";
+  const header = "The token's header is refused:";
+  test.each<[object, object, string]>([
+    [{ alg: '' }, {}, `${header} "alg" must be a non-empty string.`],
+    [{ kid: 'k'.repeat(257) }, {}, `${header} "kid" must be a string of 1 to 256 characters.`],
+    [{ jku: 1 }, {}, `${header} it has the member "jku", which an access token has no use for.`],
+    [
+      { typ: 'logout+jwt' },
+      {},
+      'This is not an access token: the header\'s "typ" must be "JWT" or "at+jwt", or absent.',
+    ],
+    [{}, { iss: '' }, `${claim} "iss" must be a non-empty string.`],
+    [{}, { appid: 1 }, `${claim} "appid" must be a non-empty string.`],
+    [{}, { cid: '' }, `${claim} "cid" must be a non-empty string.`],
+    [{}, { exp: undefined }, `${claim} "exp" is missing: a token without an end is not accepted.`],
+    [{}, { nbf: -1 }, `${claim} "nbf" must be a number of seconds from 0 to 253402300799.`],
+    [{}, { aud: [''] }, `${claim} "aud" must be a non-empty string or a list of them.`],
+  ])('%j %j', (headerChange, change, message) => {
+    const token = make({ ...GOOD_HEADER, ...headerChange }, { ...GOOD_CLAIMS, ...change });
+    expect(refusal(token).message).toBe(message);
+  });
+});
+
+test('the longest key id, and the first and the last date, are accepted', () => {
+  const kid = 'k'.repeat(256);
+  const dates = { exp: 253_402_300_799, nbf: 0, iat: 0 };
+  const { header, claims } = parseToken(make({ alg: 'ES256', kid }, { ...GOOD_CLAIMS, ...dates }));
+  expect(header.kid).toBe(kid);
+  expect(claims).toMatchObject(dates);
+  expect(parseToken(make(GOOD_HEADER, { ...GOOD_CLAIMS, exp: 0 })).claims.exp).toBe(0);
+});
+
+test.each([
+  ['', true],
+  ['A', false],
+  ['AA', true],
+  ['AB', false],
+  ['BA', true],
+  ['AAA', true],
+  ['AAB', false],
+  ['BBE', true],
+  ['AAAA', true],
+  ['AAAB', true],
+  ['AAAAA', false],
+  ['AAAAAB', false],
+  ['AAAAAAB', false],
+])('%j is the only encoding of its bytes: %p', (text, isOnly) => {
+  expect(isCanonicalBase64url(text)).toBe(isOnly);
+});
+
 describe('encoding', () => {
   const token = make();
   test.each<[string, unknown, string]>([

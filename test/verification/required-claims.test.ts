@@ -96,6 +96,12 @@ describe('what claims must be', () => {
     expect(meets(required, claims)).toBe(false);
   });
 
+  test('an object without a prototype is one like any other', () => {
+    const required = Object.assign(Object.create(null) as object, { tenant: 'acme' });
+    expect(meets(required, '{"tenant":"acme"}')).toBe(true);
+    expect(meets(required, '{"tenant":"evil"}')).toBe(false);
+  });
+
   test('a claim that is only inherited is none', () => {
     const claims = Object.create({ tenant: 'acme' }) as JsonObject;
     expect(unmetRequirement(requirements({ tenant: 'acme' }), principal(claims))).toEqual({
@@ -142,6 +148,11 @@ describe('what claims must be', () => {
     [{ roles: { includes: [] } }, /"roles" needs at least one value in "includes"/],
     [{ roles: { includes: undefined } }, /needs at least one value/],
     [{ roles: { includes: [''] } }, /is empty/],
+    [{ roles: { includes: ['admin', ''] } }, /is empty or not a number of JSON/],
+    [{ plan: { oneOf: [Number.NaN, 'pro'] } }, /is empty or not a number of JSON/],
+    [{ roles: { includes: 'a', oneOf: ['a'] } }, /"roles" must be a text, a number/],
+    [{ scope: 'read' }, /"scope" is not for it: require scopes by RequireScopes/],
+    [{ exp: 1 }, /"exp" is not for it: the guard judges times/],
     [{ roles: { includes: ['a', null] } }, /only texts, numbers and booleans/],
     [{ roles: { includes: [['a']] } }, /only texts, numbers and booleans/],
     [{ roles: { oneOf: 'admin' } }, /at least one value in "oneOf"/],
