@@ -1,6 +1,6 @@
 import { openBuild } from '../build.js';
 import { readPageFlags } from '../flags.js';
-import { writeIntoPage, writePlot } from '../page.js';
+import { measuredOn, writeIntoPage, writePlot } from '../page.js';
 import { linePlot } from '../plot.js';
 import {
   aligned,
@@ -140,7 +140,10 @@ for (const name of flags.only) {
     });
     if (flags.write) await writePlot(`growth-${name}-${key}`, plotOf(title, figure, points[key]));
   }
-  if (flags.write) await writeIntoPage('performance.md', `growth-${name}`, markdown(tables[name]));
+  if (flags.write) {
+    const said = `${measuredOn(flags)} Medians.\n\n${markdown(tables[name])}`;
+    await writeIntoPage('performance.md', `growth-${name}`, said);
+  }
 }
 
 function expectationOf({ kind, most, format }) {

@@ -1,6 +1,6 @@
 import { openBuild } from '../build.js';
 import { readPageFlags } from '../flags.js';
-import { writeIntoPage } from '../page.js';
+import { measuredOn, writeIntoPage } from '../page.js';
 import { setScene } from '../scene.js';
 import { aligned, machine, markdown, table } from '../table.js';
 import { installAgent } from './agent.js';
@@ -24,6 +24,8 @@ const PARTS = {
   routes: { title: 'A guarded route of NestJS', measure: measureRoutes },
 };
 
+const RATIOS =
+  'Medians; in parentheses how many times the first line, the median of the ratios round by round.';
 // The AWS SDK's, about this Node.js; the servers that are forked have it from here.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 const tell = (text) => process.stderr.write(`${text}\n`);
@@ -50,9 +52,9 @@ try {
 
 const promises = results.flatMap((result) => result.promises);
 const missed = promises.filter(({ met }) => met === false);
-const how = `${machine()}; ${flags.connections} connections, ${flags.rounds} rounds of ${flags.seconds} s each, ${flags.starts} starts.
-Medians; in parentheses how many times the figure of the first line, the median of the ratios round by round.`;
-console.log(`\n${how}\n`);
+console.log(
+  `\n${machine()}; ${flags.connections} connections, ${flags.rounds} rounds of ${flags.seconds} s each, ${flags.starts} starts.\n${RATIOS}\n`,
+);
 for (const { title, tables, notes = [] } of results) {
   console.log([title, ...tables.map(aligned), ...notes, ''].join('\n\n'));
 }
@@ -62,11 +64,8 @@ ${missed.length === 0 ? 'Every promise is kept.' : `${missed.length} missed: ${m
 
 if (flags.write) {
   for (const { name, tables, notes = [] } of results) {
-    await writeIntoPage(
-      'performance.md',
-      `peers-${name}`,
-      [...tables.map(markdown), ...notes].join('\n\n'),
-    );
+    const said = [`${measuredOn(flags)} ${RATIOS}`, ...tables.map(markdown), ...notes];
+    await writeIntoPage('performance.md', `peers-${name}`, said.join('\n\n'));
   }
 }
 process.exitCode = missed.length === 0 ? 0 : 1;
