@@ -1,5 +1,6 @@
 // Both ends of a client in one process: the broker, which answers `/oauth2/token`, and the service that is called, which
-// answers those who present that token. Started by `fork`; it is sent { token } once, and says on which port it listens.
+// answers those who present that token, or one that begins with it. Started by `fork`; it is sent { token } once, and says on
+// which port it listens.
 import { createServer } from 'node:http';
 
 process.once('message', ({ token }) => {
@@ -8,7 +9,8 @@ process.once('message', ({ token }) => {
   const authorization = `Bearer ${token}`;
   const server = createServer((request, response) => {
     const asksForToken = request.url === '/oauth2/token';
-    const status = asksForToken || request.headers.authorization === authorization ? 200 : 401;
+    const isKnown = request.headers.authorization?.startsWith(authorization);
+    const status = asksForToken || isKnown ? 200 : 401;
     const body = asksForToken ? grant : orders;
     response.writeHead(status, {
       'content-type': 'application/json',

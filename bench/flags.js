@@ -1,42 +1,39 @@
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 
-const HELP = `npm run bench -- [flags]
+const help = ({ command, parts, more }) => `npm run ${command} -- [flags]
 
-  --rounds=N        rounds of load, each with the bare server and the broker in turn (default 7, at least 1);
+  --rounds=N        rounds of load, in each of which all that are compared take turns (default 7, at least 1);
                     three times as many starts of the guard's applications
   --seconds=N       length of one measurement (default 4)
   --warm-up=N       seconds of load on each server before the first round (default 4)
   --connections=N   connections of the load (default 64)
   --starts=N        starts of each kind (default 5)
-  --only=A,B        some of: load, hour, start, production, peers, status-page, many-tokens,
-                    verification, guard, traces, client-token, client-calls, lambda
+  --only=A,B        some of: ${parts.join(', ')}
   --quick           5 rounds of 2 seconds, a warm-up of 2, 3 starts: to see that it runs, not to judge
   --dist=FOLDER     a build in another folder (default: dist)
-  --beside=FOLDER   another build, which the load and the start of serve are measured beside
+  ${more}
   --help
 `;
 
 const QUICK = { rounds: '5', seconds: '2', 'warm-up': '2', starts: '3' };
 const USUAL = { rounds: '7', seconds: '4', 'warm-up': '4', starts: '5' };
-const PARTS = [
-  'load',
-  'hour',
-  'start',
-  'production',
-  'peers',
-  'status-page',
-  'many-tokens',
-  'verification',
-  'guard',
-  'traces',
-  'client-token',
-  'client-calls',
-  'lambda',
-];
 
-/** What was asked for. Ends the process when it cannot be understood, or help was wanted. */
-export function readFlags() {
+/** What was asked of `npm run bench`; `parts` are the names of all that it can measure. */
+export function readBenchFlags(parts) {
+  const more =
+    '--beside=FOLDER   another build, which the load and the start of serve are measured beside';
+  return read({ command: 'bench', parts, more }, { beside: { type: 'string' } });
+}
+
+/** What was asked of a script whose tables and plots stand in the documentation. */
+export function readPageFlags(command, parts) {
+  const more = '--write           writes the tables and the plots into docs/';
+  return read({ command, parts, more }, { write: { type: 'boolean', default: false } });
+}
+
+/** Ends the process when the flags cannot be understood, or help was wanted. */
+function read(script, options) {
   const text = { type: 'string' };
   const { values } = parseArgs({
     options: {
@@ -45,21 +42,23 @@ export function readFlags() {
       'warm-up': text,
       connections: { ...text, default: '64' },
       starts: text,
-      only: { ...text, default: PARTS.join(',') },
+      only: { ...text, default: script.parts.join(',') },
       quick: { type: 'boolean', default: false },
       dist: { ...text, default: fileURLToPath(new URL('../dist', import.meta.url)) },
-      beside: text,
       help: { type: 'boolean', default: false },
+      ...options,
     },
   });
   if (values.help) {
-    process.stdout.write(HELP);
+    process.stdout.write(help(script));
     process.exit(0);
   }
   const given = { ...(values.quick ? QUICK : USUAL), ...values };
   const only = given.only.split(',');
-  const unknown = only.find((part) => !PARTS.includes(part));
-  if (unknown !== undefined) throw new Error(`--only knows ${PARTS.join(', ')}, not "${unknown}".`);
+  const unknown = only.find((part) => !script.parts.includes(part));
+  if (unknown !== undefined) {
+    throw new Error(`--only knows ${script.parts.join(', ')}, not "${unknown}".`);
+  }
   return {
     rounds: positive('rounds', given.rounds),
     seconds: positive('seconds', given.seconds),
@@ -67,8 +66,10 @@ export function readFlags() {
     connections: positive('connections', given.connections),
     starts: positive('starts', given.starts),
     only,
+    quick: given.quick,
     dist: given.dist,
     beside: given.beside,
+    write: given.write,
   };
 }
 

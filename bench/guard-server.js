@@ -1,5 +1,6 @@
-// A Nest application on Fastify with one route. Started by `fork`; it is sent { guard, isTracked, hasIdleGuard, issuer, jwks } once, and
-// says on which port it listens. `guard` is the address of the guard's module, or null for an application without one; with
+// A Nest application on Fastify with one route. Started by `fork`; it is sent { guard, peer, isTracked, hasIdleGuard, issuer, jwks }
+// once, and says on which port it listens. `guard` is the address of the guard's module, or null for an application without it;
+// `peer` names what guards the route in its place, of ./peers/route-guards.js; with
 // `isTracked` each request runs in an AsyncLocalStorage, as it does with the guard; with `hasIdleGuard` one of Nest's guards
 // stands before the route that lets everybody through.
 import 'reflect-metadata';
@@ -15,8 +16,9 @@ process.once('message', (wanted) => {
   );
 });
 
-async function start({ guard, isTracked, hasIdleGuard, issuer, jwks }) {
+async function start({ guard, peer, isTracked, hasIdleGuard, issuer, jwks }) {
   const imports = [];
+  const providers = [];
   const decorators = [Get('orders')];
   if (guard !== null) {
     const { AllowService, createStaticKeySet, JwtGuardModule } = await import(guard);
@@ -24,6 +26,12 @@ async function start({ guard, isTracked, hasIdleGuard, issuer, jwks }) {
       JwtGuardModule.forRoot({ issuers: [{ ...issuer, keys: createStaticKeySet(jwks) }] }),
     );
     decorators.push(AllowService());
+  }
+  if (peer !== undefined) {
+    const { routeGuard } = await import('./peers/route-guards.js');
+    const other = await routeGuard(peer, { jwks });
+    providers.push(...other.providers);
+    decorators.push(UseGuards(other.guard));
   }
   if (hasIdleGuard) decorators.push(UseGuards({ canActivate: () => true }));
   class OrdersController {
@@ -35,7 +43,7 @@ async function start({ guard, isTracked, hasIdleGuard, issuer, jwks }) {
   for (const decorate of decorators) decorate(OrdersController.prototype, 'list', method);
   Controller()(OrdersController);
   class App {}
-  Module({ imports, controllers: [OrdersController] })(App);
+  Module({ imports, providers, controllers: [OrdersController] })(App);
   const app = await NestFactory.create(App, new FastifyAdapter(), { logger: false });
   if (isTracked) {
     const storage = new AsyncLocalStorage();

@@ -5,7 +5,7 @@ import { openBuild } from './build.js';
 import { forked } from './forked.js';
 import { fetchAnswer, requireSameShape } from './same-answer.js';
 import { median, pairedRatio, spread } from './statistics.js';
-import { number, ratio, table, withSpread } from './table.js';
+import { microseconds, number, ratio, table, withSpread } from './table.js';
 import { processorSeconds } from './usage.js';
 import { AUDIENCE, createIssuer, ISSUER } from './verification-tokens.js';
 
@@ -15,7 +15,6 @@ export const STARTS = 3;
 /** Requests of a turn: some hundredths of a second, so that whatever else the machine does hits all applications alike. */
 const REQUESTS = 1000;
 const TURNS = 16;
-const WARM_UP_TURNS = 16;
 
 /**
  * A Nest application on Fastify, with the guard and without, under the same load with the same valid token. A third one
@@ -40,7 +39,12 @@ export async function guardRows(build, flags, tell) {
   // What the compiler makes of a program differs from process to process, by as much as the guard costs.
   const starts = flags.rounds * STARTS;
   for (let start = 0; start < starts; start += 1) {
-    const load = { authorization, connections: flags.connections, requests: REQUESTS };
+    const load = {
+      authorizations: [authorization],
+      connections: flags.connections,
+      requests: REQUESTS,
+      turns: TURNS,
+    };
     for (const [index, turns] of (await measureStart(kinds, shared, load)).entries()) {
       measured[index].push(...turns);
     }
@@ -52,7 +56,10 @@ export async function guardRows(build, flags, tell) {
   return rowsOf(...measured);
 }
 
-/** Starts the applications and the load, each in a process of its own. @returns the turns of each application. */
+/**
+ * Starts the applications and the load, each in a process of its own. Before the turns that count there are as many more, to
+ * warm up, with the authorizations `load.warmUp` if there are any. @returns the turns of each application.
+ */
 export async function measureStart(kinds, shared, load) {
   const apps = kinds.map(() => forked('./guard-server.js'));
   const generator = forked('./turn-generator.js');
@@ -62,14 +69,15 @@ export async function measureStart(kinds, shared, load) {
       const { port } = await app.ask({ ...kinds[index], ...shared });
       urls.push(`http://127.0.0.1:${port}/orders`);
     }
-    await requireGuarded(urls, load.authorization);
-    await generator.ask({ ...load, urls, turns: WARM_UP_TURNS });
+    const { warmUp = load.authorizations, ...measured } = load;
+    await requireGuarded(kinds, urls, warmUp[0]);
+    await generator.ask({ ...measured, urls, authorizations: warmUp });
     const before = await Promise.all(apps.map(({ pid }) => processorSeconds(pid)));
-    const { nanoseconds } = await generator.ask({ ...load, urls, turns: TURNS });
+    const { nanoseconds } = await generator.ask({ ...measured, urls });
     const after = await Promise.all(apps.map(({ pid }) => processorSeconds(pid)));
     return nanoseconds.map((turns, index) => {
       const seconds = after[index] === undefined ? undefined : after[index] - before[index];
-      const processor = seconds && (seconds * 1e6) / (TURNS * load.requests);
+      const processor = seconds && (seconds * 1e6) / (load.turns * load.requests);
       return turns.map((turn) => ({ perSecond: (load.requests * 1e9) / turn, processor }));
     });
   } finally {
@@ -77,12 +85,15 @@ export async function measureStart(kinds, shared, load) {
   }
 }
 
-/** The same answer, and the guard is really there: it refuses who has no token. */
-async function requireGuarded([guarded, ...others], authorization) {
-  const answer = await fetchAnswer(guarded, authorization);
-  for (const url of others) requireSameShape(answer, await fetchAnswer(url, authorization));
-  const { status } = await fetch(guarded);
-  if (status !== 401) throw new Error(`Without a token the guard answers ${status}.`);
+/** The same answer, and the guards are really there: they refuse who has no token. */
+async function requireGuarded(kinds, urls, authorization) {
+  const [answer, ...others] = await Promise.all(urls.map((url) => fetchAnswer(url, authorization)));
+  for (const other of others) requireSameShape(answer, other);
+  for (const [index, { guard, peer }] of kinds.entries()) {
+    if (guard === null && peer === undefined) continue;
+    const { status } = await fetch(urls[index]);
+    if (status !== 401) throw new Error(`Without a token the guard answers ${status}.`);
+  }
 }
 
 function rowsOf(guarded, open, tracked, idle) {
@@ -123,13 +134,7 @@ function rowsOf(guarded, open, tracked, idle) {
     ),
     ...(guarded.some(({ processor }) => processor === undefined)
       ? []
-      : [
-          row(
-            'guarded route, processor time per request',
-            'processor',
-            (value) => `${value.toFixed(1)} µs`,
-          ),
-        ]),
+      : [row('guarded route, processor time per request', 'processor', microseconds)]),
   ];
 }
 

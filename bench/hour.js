@@ -26,7 +26,7 @@ export async function measureHours(build, tell) {
   const { createRuntime } = await build.load('composition/runtime.js');
   const { openStore } = await build.load('composition/open-store.js');
   const { createLogger } = await build.load('operations/log.js');
-  const counted = countReads(await openStore(scene.config, clock));
+  const counted = countCalls(await openStore(scene.config, clock));
   const log = createLogger({ level: 'info', destination: createWriteStream('/dev/null') });
   const runtime = await createRuntime(scene.config, { store: counted.store, clock, log });
   const [{ schedule }] = runtime.each.values();
@@ -84,32 +84,39 @@ async function ask({ serving }, { authorization }) {
   if (answer.status !== 200) throw new Error(`The broker answers ${answer.status}.`);
 }
 
-/** Counts every read, whoever it is for: the caches, the schedule, a rotation. */
-function countReads(store) {
+/** Counts every call, and every read of a secret by itself, whoever it is for: the caches, the schedule, a rotation. */
+export function countCalls(store) {
   const reads = new Map();
+  let calls = 0;
   let reading = 0;
-  const counting = {
-    read: async (secretId, selector) => {
-      reads.set(secretId, (reads.get(secretId) ?? 0) + 1);
-      reading += 1;
-      try {
-        return await store.read(secretId, selector);
-      } finally {
-        reading -= 1;
-      }
-    },
+  const read = async (secretId, selector) => {
+    reads.set(secretId, (reads.get(secretId) ?? 0) + 1);
+    reading += 1;
+    try {
+      return await store.read(secretId, selector);
+    } finally {
+      reading -= 1;
+    }
   };
   return {
     // The rest goes to the store itself, as its own methods want it.
     store: new Proxy(store, {
       get: (target, name) => {
-        const found = counting[name] ?? target[name];
-        return typeof found === 'function' ? found.bind(target) : found;
+        const found = name === 'read' ? read : target[name];
+        if (typeof found !== 'function') return found;
+        return (...parameters) => {
+          calls += 1;
+          return found.apply(target, parameters);
+        };
       },
     }),
+    calls: () => calls,
     reading: () => reading,
     readsOf: (secretId) => reads.get(secretId) ?? 0,
-    reset: () => reads.clear(),
+    reset: () => {
+      reads.clear();
+      calls = 0;
+    },
   };
 }
 

@@ -66,7 +66,7 @@ async function importRow(name, bundle, times) {
 }
 
 async function stepRows(build, bundle, sdk, dataDir) {
-  const server = forked('./lambda-server.js');
+  const server = forked('./upstream-server.js');
   const [cold, warm] = [forked('./lambda-invoker.js'), forked('./lambda-invoker.js')];
   try {
     const dist = resolve(build.cli, '..');

@@ -1,7 +1,8 @@
 // The load, in a process of its own that lives as long as the bench. Started by `fork`; for each
-// { url, headers, connections, seconds } that it is sent, it says what it measured.
+// { url, method, headers, body, connections, seconds } that it is sent, it says what it measured. `busy` is the share of a core
+// that the load itself used: near 1 it is the load that holds the server back.
 import autocannon from 'autocannon';
-import { quantile } from './statistics.js';
+import { quantiles } from './statistics.js';
 
 process.on('message', (request) => {
   measure(request).then(
@@ -10,12 +11,14 @@ process.on('message', (request) => {
   );
 });
 
-async function measure({ url, headers, connections, seconds }) {
+async function measure({ connections, seconds: duration, ...request }) {
   // autocannon's own histogram holds whole milliseconds, which is too coarse here.
   let latencies = new Float64Array(1 << 16);
   let count = 0;
+  const before = process.cpuUsage();
+  const start = process.hrtime.bigint();
   const result = await new Promise((resolve, reject) => {
-    const instance = autocannon({ url, connections, duration: seconds, headers }, (error, done) =>
+    const instance = autocannon({ ...request, connections, duration }, (error, done) =>
       error ? reject(error) : resolve(done),
     );
     instance.on('response', (client, status, bytes, milliseconds) => {
@@ -28,11 +31,14 @@ async function measure({ url, headers, connections, seconds }) {
       count += 1;
     });
   });
+  const { user, system } = process.cpuUsage(before);
+  const busy = (user + system) / (Number(process.hrtime.bigint() - start) / 1000);
   const failed = result.non2xx + result.errors + result.timeouts + result.mismatches;
   return {
     requests: result['2xx'],
     failed,
     perSecond: result['2xx'] / result.duration,
-    p99: quantile(latencies.subarray(0, count), 0.99),
+    ...quantiles(latencies.subarray(0, count)),
+    busy,
   };
 }

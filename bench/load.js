@@ -6,7 +6,7 @@ import { fetchAnswer, requireSameShape, withoutNodesOwn } from './same-answer.js
 import { setScene } from './scene.js';
 import { startBroker } from './server-process.js';
 import { pairedRatio, spread } from './statistics.js';
-import { milliseconds, number, megabytes, ratio, withSpread } from './table.js';
+import { megabytes, microseconds, milliseconds, number, ratio, withSpread } from './table.js';
 import { processorSeconds, watchMemory } from './usage.js';
 
 const LEAST_THROUGHPUT = 0.6;
@@ -235,8 +235,6 @@ function loadRows({ bare, broker, framework }) {
         ]),
   ];
 }
-
-const microseconds = (value) => `${value.toFixed(1)} µs`;
 
 /** Of each round the greatest that was seen. */
 function memoryRow(name, rounds, most) {

@@ -16,10 +16,7 @@ export async function measureManyTokens(build, flags, tell) {
   const ready = [];
   const resident = [];
   try {
-    const { BROKER_ISSUER, BROKER_AUDIENCE, ...env } = scene.env;
-    env.BROKER_CONFIG = join(scene.folder, 'broker.yaml');
-    await writeFile(env.BROKER_CONFIG, JSON.stringify(sections(BROKER_ISSUER, BROKER_AUDIENCE)));
-    await mintAll(build, env);
+    const env = await addManyTokens(build, scene, TOKENS);
     tell(`many tokens: ${TOKENS} minted`);
     for (let round = 0; round < flags.starts; round += 1) {
       const broker = await startBroker(build, 'serve', env, join(scene.folder, 'log'));
@@ -53,12 +50,14 @@ export async function measureManyTokens(build, flags, tell) {
   ];
 }
 
-/** One provider, and tokens that differ by their scope. */
-function sections(issuer, audience) {
+/** Makes the scene's provider mint so many tokens, which differ by their scope. @returns the environment of their broker. */
+export async function addManyTokens(build, scene, count) {
+  const { BROKER_ISSUER: issuer, BROKER_AUDIENCE: audience, ...env } = scene.env;
+  env.BROKER_CONFIG = join(scene.folder, 'broker.yaml');
   const tokens = {
     default: { provider: 'dev', audience, secret: 'service-token-broker/token' },
   };
-  for (let at = 1; at < TOKENS; at += 1) {
+  for (let at = 1; at < count; at += 1) {
     tokens[`t${at}`] = {
       provider: 'dev',
       audience,
@@ -66,10 +65,12 @@ function sections(issuer, audience) {
       secret: `service-token-broker/token-${at}`,
     };
   }
-  return { providers: { dev: { issuer } }, tokens };
+  await writeFile(env.BROKER_CONFIG, JSON.stringify({ providers: { dev: { issuer } }, tokens }));
+  await mintAll(build, env);
+  return env;
 }
 
-/** As the broker would in its first hours: four at a time. */
+/** As the broker would in its first hours: one after the other. */
 async function mintAll(build, env) {
   const [{ loadConfig }, { createCore }] = await Promise.all([
     build.load('config/load-config.js'),

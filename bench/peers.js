@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { importJWK, jwtVerify } from 'jose';
 import { forked } from './forked.js';
 import { underLoad } from './load.js';
+import { inTurn } from './rounds.js';
 import { fetchAnswer, requireSameShape } from './same-answer.js';
 import { setScene } from './scene.js';
 import { startBroker } from './server-process.js';
 import { pairedRatio, spread } from './statistics.js';
-import { megabytes, milliseconds, number, ratio, withSpread } from './table.js';
+import { megabytes, microseconds, milliseconds, number, ratio, withSpread } from './table.js';
 import { descriptors, watchMemory } from './usage.js';
 import { chunksInTurn } from './verification.js';
 import { createIssuer } from './verification-tokens.js';
@@ -154,15 +155,6 @@ async function identityRows(build, flags, tell) {
   }
 }
 
-/** Each once in each round, and another one first in the next round. */
-async function inTurn(names, rounds, measure) {
-  for (let round = 0; round < rounds; round += 1) {
-    for (const name of names.map((_, at) => names[(at + round) % names.length])) {
-      await measure(name, round);
-    }
-  }
-}
-
 /** A workload token that was not seen before: verified, its peer found; beside jose's verification alone. */
 async function firstTokenRow(build, flags, tell) {
   const [{ WorkloadTokens }, { createStaticKeySet }, { systemClock }] = await Promise.all(
@@ -232,23 +224,17 @@ async function firstTokenRow(build, flags, tell) {
   };
 }
 
-const microseconds = (value) => `${value.toFixed(1)} µs`;
-
 /** Two brokers that differ by their list of peers alone: the one of the bench, or ten thousand besides. */
 async function manyPeersRows(build, flags, tell) {
-  const secretIds = Array.from(
-    { length: 1 + MANY_PEERS / PEERS_OF_A_SECRET },
-    (_, at) => `service-token-broker/peers${at === 0 ? '' : `-${at}`}`,
-  );
   const scenes = {
     few: await setScene(build),
-    many: await setScene(build, { BROKER_PEERS_SECRET_ID: secretIds.join(',') }),
+    many: await setScene(build, peersSettings(MANY_PEERS)),
   };
   const generator = forked('./load-generator.js');
   const brokers = {};
   const rounds = { few: [], many: [] };
   try {
-    await addManyPeers(build, scenes.many, secretIds.slice(1));
+    await addManyPeers(build, scenes.many, MANY_PEERS);
     for (const [name, { env, folder }] of Object.entries(scenes)) {
       brokers[name] = await startBroker(build, 'serve', env, join(folder, 'serve.log'));
     }
@@ -298,8 +284,21 @@ async function manyPeersRows(build, flags, tell) {
   ];
 }
 
+/** The settings of a broker with so many peers besides the one of the bench. */
+export function peersSettings(count) {
+  const ids = peersSecretIds(count);
+  return { BROKER_PEERS_SECRET_ID: ['service-token-broker/peers', ...ids].join(',') };
+}
+
+function peersSecretIds(count) {
+  return Array.from(
+    { length: Math.ceil(count / PEERS_OF_A_SECRET) },
+    (_, at) => `service-token-broker/peers-${at + 1}`,
+  );
+}
+
 /** As `peers add` writes them, a secret at a time. */
-async function addManyPeers(build, { env }, secretIds) {
+export async function addManyPeers(build, { env }, count) {
   const [{ loadConfig }, { openStore }, { systemClock }] = await Promise.all(
     ['config/load-config.js', 'composition/open-store.js', 'tokens/time.js'].map(build.load),
   );
@@ -309,9 +308,11 @@ async function addManyPeers(build, { env }, secretIds) {
     const { value } = await store.read(config.secrets.peersSecretId);
     const document = JSON.parse(value);
     const [entry] = Object.values(document.peers);
-    for (const [at, secretId] of secretIds.entries()) {
-      const peers = Array.from({ length: PEERS_OF_A_SECRET }, (_, index) => [
-        `peer-${at * PEERS_OF_A_SECRET + index}`,
+    for (const [at, secretId] of peersSecretIds(count).entries()) {
+      const first = at * PEERS_OF_A_SECRET;
+      const length = Math.min(PEERS_OF_A_SECRET, count - first);
+      const peers = Array.from({ length }, (_, index) => [
+        `peer-${first + index}`,
         {
           ...entry,
           secret_sha256: createHash('sha256').update(randomBytes(32)).digest('base64url'),

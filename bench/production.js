@@ -12,15 +12,20 @@ const CLI = fileURLToPath(
   new URL('../dist-packages/service-token-broker/dist/cli.js', import.meta.url),
 );
 /** Milliseconds from ready on, after which a broker counts as idle. */
-const SETTLED = 3_000;
+export const SETTLED = 3_000;
 const MOST_TO_READY = 700;
 const MOST_TO_STATUS = 300;
 const MOST_RESIDENT = 110 * 1024 * 1024;
 
+/** The command line as it is published: a bundle. */
+export function publishedCli() {
+  if (!existsSync(CLI)) throw new Error('There is no package: run "npm run build:packages".');
+  return CLI;
+}
+
 /** The published command: how fast `serve` is ready and `status` done, and the memory of a broker that nobody asks. */
 export async function measureProduction(build, flags, tell) {
-  const cli = existsSync(CLI) ? CLI : undefined;
-  if (cli === undefined) throw new Error('There is no package: run "npm run build:packages".');
+  const cli = publishedCli();
   const scene = await setScene(build);
   const bare = [];
   const ready = [];

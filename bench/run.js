@@ -1,8 +1,7 @@
-import { availableParallelism, cpus } from 'node:os';
 import { openBuild } from './build.js';
 import { clientCallRows } from './client-calls.js';
 import { clientTokenRows } from './client-token.js';
-import { readFlags } from './flags.js';
+import { readBenchFlags } from './flags.js';
 import { measureHours } from './hour.js';
 import { lambdaRows } from './lambda.js';
 import { measureLoad } from './load.js';
@@ -12,14 +11,12 @@ import { measurePeers } from './peers.js';
 import { measureProduction } from './production.js';
 import { measureStarts } from './start.js';
 import { measureStatusPage } from './status-page.js';
-import { table } from './table.js';
+import { machine, table } from './table.js';
 import { traceRows } from './traces.js';
 import { verificationRows } from './verification.js';
 
 const tell = (text) => process.stderr.write(`${text}\n`);
 
-const flags = readFlags();
-const build = openBuild(flags.dist);
 const parts = {
   load: () => measureLoad(build, flags, tell),
   hour: () => measureHours(build, tell),
@@ -35,13 +32,15 @@ const parts = {
   'client-calls': () => clientCallRows({ build, rounds: flags.rounds, tell }),
   lambda: () => lambdaRows(build, flags, tell),
 };
+const flags = readBenchFlags(Object.keys(parts));
+const build = openBuild(flags.dist);
 
 const rows = [];
 for (const name of flags.only) rows.push(...(await parts[name]()));
 
 const missed = rows.filter(({ met }) => met === false);
 console.log(`
-Node ${process.version}, ${process.platform} ${process.arch}, ${availableParallelism()} cores (${cpus()[0]?.model.trim() ?? 'unknown'})
+${machine()}
 load: ${flags.connections} connections, ${flags.rounds} rounds of ${flags.seconds} s each; starts: ${flags.starts}
 Medians, in parentheses the least and the greatest; a ratio is the median of the ratios round by round.
 

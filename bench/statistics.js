@@ -7,10 +7,11 @@ export function median(values) {
     : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** The value that `share` of all values do not exceed (nearest rank). Sorts what it is given, a typed array. */
-export function quantile(values, share) {
+/** The values that so many of all values do not exceed (nearest rank). Sorts what it is given, a typed array. */
+export function quantiles(values) {
   values.sort();
-  return values[Math.max(0, Math.ceil(values.length * share) - 1)];
+  const at = (share) => values[Math.max(0, Math.ceil(values.length * share) - 1)];
+  return { p50: at(0.5), p99: at(0.99), p999: at(0.999) };
 }
 
 /** Median, least and greatest. */

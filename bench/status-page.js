@@ -4,7 +4,7 @@ import { underLoad } from './load.js';
 import { setScene } from './scene.js';
 import { startBroker } from './server-process.js';
 import { pairedRatio, spread } from './statistics.js';
-import { megabytes, number, ratio, withSpread } from './table.js';
+import { megabytes, microseconds, number, ratio, withSpread } from './table.js';
 
 /** What two processes of the same build differ by on a shared machine. */
 const MOST = 1.1;
@@ -75,5 +75,3 @@ export async function measureStatusPage(build, flags, tell) {
     row(`memory of serve under load, ${what}`, 'resident', megabytes),
   ];
 }
-
-const microseconds = (value) => `${value.toFixed(1)} µs`;

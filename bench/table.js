@@ -1,5 +1,8 @@
+import { availableParallelism, cpus } from 'node:os';
+
 export const number = (value) => Math.round(value).toLocaleString('en-US');
 export const milliseconds = (value) => `${value.toFixed(value < 100 ? 2 : 0)} ms`;
+export const microseconds = (value) => `${value.toFixed(1)} µs`;
 export const megabytes = (bytes) => `${(bytes / 1024 / 1024).toFixed(0)} MiB`;
 export const ratio = (value) => value.toFixed(2);
 
@@ -10,15 +13,25 @@ export function withSpread({ median, least, greatest }, format) {
 
 const COLUMNS = ['name', 'measured', 'reference', 'ratio', 'target', 'verdict'];
 
+/** On what the figures were measured, in a line. */
+export function machine() {
+  const model = cpus()[0]?.model.trim() ?? 'unknown';
+  return `Node ${process.version}, ${process.platform} ${process.arch}, ${availableParallelism()} cores (${model})`;
+}
+
 /** The rows as text, a column under the other. */
 export function table(rows) {
-  const cells = [
+  return aligned([
     ['', 'measured', 'reference', 'ratio', 'target', ''],
     ...rows.map((row) =>
       COLUMNS.map((column) => (column === 'verdict' ? verdict(row) : (row[column] ?? ''))),
     ),
-  ];
-  const widths = COLUMNS.map((_, column) => Math.max(...cells.map((line) => line[column].length)));
+  ]);
+}
+
+/** Lines of cells as text, each column as wide as its widest cell. */
+export function aligned(cells) {
+  const widths = cells[0].map((_, column) => Math.max(...cells.map((line) => line[column].length)));
   return cells
     .map((line) =>
       line
@@ -26,6 +39,13 @@ export function table(rows) {
         .join('  ')
         .trimEnd(),
     )
+    .join('\n');
+}
+
+/** Lines of cells as a table of a Markdown page; the first is the head. */
+export function markdown([head, ...lines]) {
+  return [head, head.map(() => '---'), ...lines]
+    .map((line) => `| ${line.join(' | ')} |`)
     .join('\n');
 }
 

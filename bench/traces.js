@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { STARTS, measureStart } from './guard.js';
 import { median, pairedRatio, spread } from './statistics.js';
-import { number, ratio, withSpread } from './table.js';
+import { microseconds, number, ratio, withSpread } from './table.js';
 import { AUDIENCE, createIssuer, ISSUER } from './verification-tokens.js';
 
 /** Of the processor time without any: what two equal applications differ by, and no more. */
@@ -51,9 +51,10 @@ export async function traceRows(build, flags, tell) {
     jwks: issuer.jwks,
   };
   const load = {
-    authorization: `Bearer ${issuer.tokens(1)[0].latin1Slice()}`,
+    authorizations: [`Bearer ${issuer.tokens(1)[0].latin1Slice()}`],
     connections: flags.connections,
     requests: REQUESTS,
+    turns: TURNS,
   };
   const measured = kinds.map(() => []);
   const starts = flags.rounds * STARTS;
@@ -84,7 +85,7 @@ export async function traceRows(build, flags, tell) {
   const rows = [{ name: `${name}: requests per second`, ...perSecond, ratio: ratio(share) }];
   if (measured.flat().some(({ processor }) => processor === undefined)) return rows;
   // A busy machine takes time from one and the other, and no processor time.
-  const { quotient, ...processor } = row('processor', (value) => `${value.toFixed(1)} µs`);
+  const { quotient, ...processor } = row('processor', microseconds);
   rows.push({
     name: `${name}: processor time per request`,
     ...processor,

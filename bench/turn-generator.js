@@ -1,6 +1,7 @@
 // A load that takes turns: a number of requests to one server, as many to the next, and so on, so that whatever else the
-// machine does hits all of them alike. In a process of its own, started by `fork`; for each { urls, authorization,
-// connections, requests, turns } that it is sent, it says how many nanoseconds each turn of each server took.
+// machine does hits all of them alike. In a process of its own, started by `fork`; for each { urls, authorizations,
+// connections, requests, turns } that it is sent, it says how many nanoseconds each turn of each server took. Each server gets
+// the authorizations one after the other, and then from the first again.
 import { once } from 'node:events';
 import { connect } from 'node:net';
 
@@ -13,9 +14,9 @@ process.on('message', (wanted) => {
   );
 });
 
-async function measure({ urls, authorization, connections, requests, turns }) {
+async function measure({ urls, authorizations, connections, requests, turns }) {
   const servers = await Promise.all(
-    urls.map((url) => openServer(new URL(url), authorization, connections)),
+    urls.map((url) => openServer(new URL(url), authorizations, connections)),
   );
   try {
     const nanoseconds = servers.map(() => []);
@@ -32,10 +33,13 @@ async function measure({ urls, authorization, connections, requests, turns }) {
 }
 
 /** Open connections to a server, each with one request in flight during a turn. */
-async function openServer({ hostname, port, pathname, host }, authorization, connections) {
-  const request = Buffer.from(
-    `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\n\r\n`,
+async function openServer({ hostname, port, pathname, host }, authorizations, connections) {
+  const asked = authorizations.map((authorization) =>
+    Buffer.from(
+      `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\n\r\n`,
+    ),
   );
+  let next = 0;
   const sockets = await Promise.all(
     Array.from({ length: connections }, async () => {
       const socket = connect({ host: hostname, port: Number(port), noDelay: true });
@@ -43,7 +47,7 @@ async function openServer({ hostname, port, pathname, host }, authorization, con
       return socket;
     }),
   );
-  const length = await answerLength(sockets[0], request);
+  const length = await answerLength(sockets[0], asked.at(-1));
   let turn;
   for (const socket of sockets) {
     let received = 0;
@@ -69,7 +73,8 @@ async function openServer({ hostname, port, pathname, host }, authorization, con
         const send = (socket) => {
           if (left === 0) return;
           left -= 1;
-          socket.write(request);
+          socket.write(asked[next]);
+          next = (next + 1) % asked.length;
         };
         const answered = (socket) => {
           waiting -= 1;

@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 /** Clock ticks of `/proc/PID/stat`: USER_HZ, which is 100 on every Linux that Node runs on. */
 const TICKS_PER_SECOND = 100;
@@ -58,4 +60,16 @@ export async function descriptors() {
   } catch {
     return undefined;
   }
+}
+
+let collectGarbage;
+
+/** Bytes of this process's heap that are still needed. */
+export function heapAfterCollection() {
+  if (collectGarbage === undefined) {
+    setFlagsFromString('--expose-gc');
+    collectGarbage = runInNewContext('gc');
+  }
+  collectGarbage();
+  return process.memoryUsage().heapUsed;
 }

@@ -1,9 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { megabytes, number, ratio } from './table.js';
+import { heapAfterCollection } from './usage.js';
 import {
   createIssuer,
   microsecondsEach,
@@ -28,25 +27,19 @@ export async function boundsRows(verification, tell) {
 }
 
 async function memoryRow(verification) {
-  setFlagsFromString('--expose-gc');
-  const collectGarbage = runInNewContext('gc');
-  const heap = () => {
-    collectGarbage();
-    return process.memoryUsage().heapUsed;
-  };
   const issuer = createIssuer('ES256');
   const verifier = verifierFor(verification, issuer, { cache: { maxEntries: CACHE_ENTRIES } });
   const verifyMore = (count) =>
     microsecondsEach((token) => verifier.verify(token), issuer.tokens(count), IN_FLIGHT);
   // What is compiled and allocated once is not the cache's.
   await verifyMore(100);
-  const before = heap();
+  const before = heapAfterCollection();
   await verifyMore(CACHE_ENTRIES);
-  const full = heap() - before;
+  const full = heapAfterCollection() - before;
   for (let count = CACHE_ENTRIES; count < MANY_TOKENS; count += CACHE_ENTRIES) {
     await verifyMore(CACHE_ENTRIES);
   }
-  const after = heap() - before;
+  const after = heapAfterCollection() - before;
   // Still needed: otherwise it would be garbage too.
   await verifier.verify(issuer.tokens(1)[0].latin1Slice());
   return {

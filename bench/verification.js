@@ -4,8 +4,9 @@ import { parseArgs } from 'node:util';
 import { createVerifier } from 'fast-jwt';
 import { importJWK, jwtVerify } from 'jose';
 import { openBuild } from './build.js';
+import { measuredInTurn } from './rounds.js';
 import { pairedRatio, spread } from './statistics.js';
-import { number, ratio, table, withSpread } from './table.js';
+import { microseconds, number, ratio, table, withSpread } from './table.js';
 import { boundsRows } from './verification-bounds.js';
 import {
   AUDIENCE,
@@ -61,7 +62,7 @@ async function warmRows(verification, rounds, tell) {
     createVerifier({ ...options, cacheKeyBuilder: (token) => token }),
   ];
   for (const verify of contenders) await callsPerSecond(verify, tokens, 10);
-  const [own, hashing, byText] = await inTurn(contenders, rounds, (verify) =>
+  const [own, hashing, byText] = await measuredInTurn(contenders, rounds, (verify) =>
     callsPerSecond(verify, tokens, WARM_BATCHES),
   );
   tell(`verification: warm, ${rounds} rounds`);
@@ -89,7 +90,7 @@ async function fingerprintRow(TokenFingerprint, rounds, tell) {
     (token) => require(digests.get(token.slice(-12)) === hash('sha256', token, 'binary')),
   ];
   for (const matches of contenders) await callsPerSecond(matches, tokens, 10);
-  const [own, reference] = await inTurn(contenders, rounds, async (matches) => {
+  const [own, reference] = await measuredInTurn(contenders, rounds, async (matches) => {
     return 1_000_000 / (await callsPerSecond(matches, tokens, WARM_BATCHES));
   });
   tell(`verification: fingerprints, ${rounds} rounds`);
@@ -109,7 +110,7 @@ function require(matches) {
 }
 
 /** Throughput with strings that no engine has seen before: each is made, outside the measured time, for one call. */
-async function callsPerSecond(verify, tokens, batches) {
+export async function callsPerSecond(verify, tokens, batches) {
   let nanoseconds = 0n;
   for (let batch = 0; batch < batches; batch += 1) {
     const fresh = tokens.map((bytes) => bytes.latin1Slice());
@@ -164,8 +165,6 @@ async function coldRows(verification, alg, rounds, tell) {
   return rows;
 }
 
-const microseconds = (value) => `${value.toFixed(1)} µs`;
-
 /**
  * One round: each contender judges all tokens, in chunks between which they take turns. A chunk takes a moment only, so
  * that whatever else the machine does falls on both. Microseconds for each token, a figure for each contender.
@@ -183,18 +182,6 @@ export async function chunksInTurn(contenders, tokens, inFlight, round) {
     }
   }
   return sums.map((sum) => sum / tokens.length);
-}
-
-/** Each contender once in each round, and another one first in the next round. One list of values for each. */
-async function inTurn(contenders, rounds, measure) {
-  const values = contenders.map(() => []);
-  for (let round = 0; round < rounds; round += 1) {
-    for (let turn = 0; turn < contenders.length; turn += 1) {
-      const index = (round + turn) % contenders.length;
-      values[index].push(await measure(contenders[index]));
-    }
-  }
-  return values;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -1,4 +1,5 @@
-// What a rotation function talks to: Secrets Manager's protocol over a store in memory, and the embedded provider.
+// What reads and rotates a token on AWS talks to: Secrets Manager's protocol over a store in memory, and the embedded
+// provider. Started by `fork`; it is sent { order: 'start', dist, dataDir } first, and then the other orders.
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { openBuild } from './build.js';
@@ -9,6 +10,7 @@ const AUDIENCE = 'https://services.example.test';
 const CLIENT = { clientId: 'bench', clientSecret: 'the-secret-of-the-bench' };
 
 let store;
+let issuer;
 
 async function start({ dist, dataDir }) {
   const build = openBuild(dist);
@@ -23,6 +25,7 @@ async function start({ dist, dataDir }) {
     audience: AUDIENCE,
     accessTokenTtlSeconds: 90_000,
   });
+  ({ issuer } = provider);
   store = new MemorySecretStore({ pendingStaysAfterPromote: false });
   const { clientId: client_id, clientSecret: client_secret } = CLIENT;
   store.seed(CREDENTIALS, JSON.stringify({ client_id, client_secret }));
@@ -37,7 +40,7 @@ async function start({ dist, dataDir }) {
       AWS_REGION: 'eu-central-1',
       AWS_ACCESS_KEY_ID: 'bench',
       AWS_SECRET_ACCESS_KEY: 'bench',
-      BROKER_ISSUER: provider.issuer,
+      BROKER_ISSUER: issuer,
       BROKER_AUDIENCE: AUDIENCE,
       BROKER_CREDENTIALS_SECRET_ID: CREDENTIALS,
       BROKER_TOKEN_SECRET_ID: TOKEN,
@@ -54,6 +57,8 @@ const CALLS = {
   GetSecretValue: async ({ SecretId, VersionId: versionId, VersionStage: label }) => {
     const found = await store.read(SecretId, { versionId, label });
     return {
+      ARN: `arn:aws:secretsmanager:eu-central-1:123456789012:secret:${SecretId}-bench1`,
+      Name: SecretId,
       VersionId: found.versionId,
       CreatedDate: found.createdAt / 1000,
       VersionStages: found.labels,
@@ -85,8 +90,41 @@ async function answer(request, response) {
   }
 }
 
+/** The request by which a service mints for itself. */
+function mintRequest() {
+  const login = Buffer.from(`${CLIENT.clientId}:${CLIENT.clientSecret}`).toString('base64');
+  return {
+    url: `${issuer}/token`,
+    method: 'POST',
+    headers: {
+      authorization: `Basic ${login}`,
+      'content-type': 'application/x-www-form-urlencoded',
+    },
+    body: String(new URLSearchParams({ grant_type: 'client_credentials', resource: AUDIENCE })),
+  };
+}
+
 const ORDERS = {
   start,
+  mintRequest: async () => mintRequest(),
+  /** Makes the token secret hold a token, as after a rotation. */
+  fill: async () => {
+    const { url, ...request } = mintRequest();
+    const response = await fetch(url, request);
+    if (response.status !== 200) throw new Error(`The provider answers ${response.status}.`);
+    const { access_token, token_type, expires_in } = await response.json();
+    const now = Date.now();
+    const document = {
+      access_token,
+      token_type,
+      expires_at: new Date(now + expires_in * 1000).toISOString(),
+      generated_at: new Date(now).toISOString(),
+      issuer,
+      audience: AUDIENCE,
+    };
+    store.seed(TOKEN, JSON.stringify(document));
+    return { token: access_token };
+  },
   /** RotateSecret registers the version before there is a value. */
   register: async () => {
     const versionId = randomUUID();
