@@ -361,6 +361,7 @@ function createTokenRuntime(
     minimumRemaining: token.rotation.minRemainingSeconds * 1000,
     clock,
     refusal: () => watch.refusal(),
+    servedVersionId: () => cache.status().value?.versionId,
     enter: () => gate.enter(token.providerName),
     observer: {
       ...scheduleObserver(log, metrics, token.name),

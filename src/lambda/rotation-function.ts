@@ -1,9 +1,11 @@
 import { tokenField, type Core, type TokenCore } from '../composition/core.js';
+import type { TokenConfig } from '../config/broker-config.js';
 import { sameSecret } from '../config/schema.js';
 import { isWithdrawing } from '../rotation/claim.js';
 import { REFUSED } from '../rotation/due.js';
 import type { StepCall } from '../rotation/rotation-steps.js';
 import { ROTATION_STEPS, type RotationStep } from '../rotation/rotation.js';
+import type { Rotator } from '../rotation/rotator.js';
 import { isStoreError, VERSION_ID_LENGTH } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import {
@@ -58,7 +60,7 @@ export function createRotationFunction(options: FunctionOptions = {}): RotationH
         log = configured;
         const chosen = tokenOfSecret(call, core);
         name = chosen.token.name;
-        await runStep(chosen, call, log);
+        await runRotationStep(chosen, call, log);
       } catch (error) {
         const { step, versionId } = call ?? {};
         log('error', 'rotation step failed', {
@@ -73,8 +75,13 @@ export function createRotationFunction(options: FunctionOptions = {}): RotationH
     });
 }
 
-async function runStep(
-  { token, rotator: { steps } }: TokenCore,
+/**
+ * Runs one step of Secrets Manager's rotation, as the handler does. A version whose token receivers refuse is given up.
+ *
+ * @throws {BrokerError} what the step says.
+ */
+export async function runRotationStep(
+  { token, rotator: { steps } }: StepCore,
   { step, versionId, rotationToken }: RotationEvent,
   log: FunctionLog,
 ): Promise<void> {
@@ -99,6 +106,12 @@ async function runStep(
     }
     throw error;
   }
+}
+
+/** What a step takes from the core of a token. */
+interface StepCore {
+  readonly token: Pick<TokenConfig, 'name'>;
+  readonly rotator: Pick<Rotator, 'steps'>;
 }
 
 /** Logs how old the current token is, how long it lives, and whether receivers accept it. A secret without a token has no life left. */

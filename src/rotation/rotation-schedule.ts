@@ -39,6 +39,11 @@ interface RotationScheduleOptions {
   /** Why receivers refuse a version, when they do: it is rotated early then. Default: they accept every one. */
   readonly refusal?: () => Refusal | undefined;
   /**
+   * The version that is served, if that is known without reading. When it changes to another than the schedule knows, the store is
+   * read: AWSCURRENT may have been moved back. Default: what the schedule knows is taken to be served.
+   */
+  readonly servedVersionId?: () => string | undefined;
+  /**
    * Resolves when a rotation that is due may begin, with what to call when it has ended. Default: at once. Rotations of
    * many tokens take turns.
    */
@@ -121,6 +126,9 @@ export class RotationSchedule {
   #asked: Asked | undefined;
   /** The refused version for which the store was read last: another process may have replaced it. */
   #refusedSeen: string | undefined;
+  /** The version that was served at the last check. */
+  #served: string | undefined;
+  #isSurprised = false;
   #replaced: { readonly at: number; readonly wait: number } | undefined;
   #failures = 0;
   #hasTried = false;
@@ -218,14 +226,17 @@ export class RotationSchedule {
     this.#checkedAt = now;
     if (now < this.#notBefore) return;
     const refused = this.options.refusal?.()?.versionId;
+    this.#noteServed();
     const isInformed =
       this.#known !== undefined &&
       this.#mode !== undefined &&
+      !this.#isSurprised &&
       (refused === undefined || refused === this.#refusedSeen);
     if (isInformed && this.#due().kind === 'none') return;
     try {
       this.#known = await rotator.current();
       this.#refusedSeen = refused;
+      this.#isSurprised = false;
       const description = await this.#describe();
       informed();
       if (this.#due().kind !== 'none') await this.#takeTurn(description);
@@ -234,6 +245,14 @@ export class RotationSchedule {
     } catch (error) {
       this.#backOff(error);
     }
+  }
+
+  /** The version before stays served for a while after a rotation: only a change to another than is known counts. */
+  #noteServed(): void {
+    const served = this.options.servedVersionId?.();
+    if (served === this.#served) return;
+    this.#served = served;
+    this.#isSurprised = served !== undefined && served !== this.#known?.versionId;
   }
 
   /** No check reads anything before that instant. The clock may have been set, ahead or back, since the check began. */

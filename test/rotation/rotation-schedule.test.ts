@@ -257,6 +257,39 @@ describe('the schedule', () => {
     expect(store.calls.requestRotation).toBe(2);
   });
 
+  test('notices that AWSCURRENT was moved back, by what is served', async () => {
+    const { rotator, clock, store, seedCurrent, served, storeCalls } = scheduleFixture();
+    const old = seedCurrent('old', clock.now() - 23 * HOUR);
+    let servedVersionId: string | undefined = old;
+    const schedule = new RotationSchedule({
+      rotator: rotator(),
+      slots: createSlots('0 3 * * *'),
+      minimumRemaining: HOUR,
+      clock,
+      servedVersionId: () => servedVersionId,
+    });
+    await schedule.check();
+    expect(await served()).toBe('token-1');
+    // A cache that has not read yet is no reason to read.
+    const before = storeCalls();
+    await schedule.check();
+    const { versionId } = await store.read(SECRET);
+    servedVersionId = versionId;
+    await schedule.check();
+    expect(storeCalls()).toBe(before + 1);
+    await store.promote(SECRET, old, versionId);
+    servedVersionId = old;
+    expect(await served()).toBe('old');
+    clock.advance(1.5 * HOUR);
+    await schedule.check();
+    expect(await served()).toBe('token-1');
+    servedVersionId = versionId;
+    await schedule.check();
+    const after = storeCalls();
+    await schedule.check();
+    expect(storeCalls()).toBe(after);
+  });
+
   test('still backs off after the clock was set back', async () => {
     const { newSchedule, clock, provider } = scheduleFixture();
     provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');
