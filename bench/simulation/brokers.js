@@ -24,32 +24,33 @@ const WAITS = [300, 241, 199, 283];
 /** By then a read that a tick has begun has ended, if it was not to fail. */
 const READ_ENDS = 100;
 
+const CODE = [
+  'testing/memory-secret-store.js',
+  'secrets/secret-store.js',
+  'tokens/service-token.js',
+  'tokens/freshness.js',
+  'tokens/errors.js',
+  'provider/provider-http.js',
+  'provider/provider-errors.js',
+  'rotation/rotator.js',
+  'rotation/rotation-schedule.js',
+  'rotation/rotation-gate.js',
+  'rotation/coverage.js',
+  'rotation/due.js',
+  'rotation/token-source.js',
+  'rotation/token-watch.js',
+  'serving/serving.js',
+  'serving/waiting-peers.js',
+  'peers/peers.js',
+  'client/ask-brokers.js',
+  'client/client-errors.js',
+];
+
 /** The code of the project that is run, from a build (`openBuild(dist).load`) or from its source. */
 export async function loadCode(load) {
-  const modules = await Promise.all(
-    [
-      'testing/memory-secret-store.js',
-      'secrets/secret-store.js',
-      'tokens/service-token.js',
-      'tokens/freshness.js',
-      'tokens/errors.js',
-      'provider/provider-http.js',
-      'provider/provider-errors.js',
-      'rotation/rotator.js',
-      'rotation/rotation-schedule.js',
-      'rotation/rotation-gate.js',
-      'rotation/coverage.js',
-      'rotation/due.js',
-      'rotation/token-source.js',
-      'rotation/token-watch.js',
-      'serving/serving.js',
-      'serving/waiting-peers.js',
-      'peers/peers.js',
-      'client/ask-brokers.js',
-      'client/client-errors.js',
-    ].map(load),
-  );
-  return Object.assign({}, ...modules.map((module) => ({ ...module })));
+  const modules = [];
+  for (const path of CODE) modules.push(await load(path));
+  return Object.assign({}, ...modules);
 }
 
 /**
@@ -167,8 +168,17 @@ class Broker {
   }
 
   #start() {
+    const { number, region, company, code, time, cloud, peer, isServing, everySecond } = this;
     this.process = startProcess({
-      ...this,
+      number,
+      region,
+      company,
+      code,
+      time,
+      cloud,
+      peer,
+      isServing,
+      everySecond,
       onServed: (versions) => this.#note(versions),
     });
   }
@@ -193,13 +203,13 @@ function startProcess({
   everySecond,
   onServed,
 }) {
-  let isAlive = true;
+  const life = { isAlive: true };
   const startedAt = time.now();
   const busy = isServing ? busyTimes(company, region, number) : [];
-  const clock = time.clock(() => isAlive);
-  const store = cloud.storeIn(region, () => isAlive);
+  const clock = time.clock(() => life.isAlive);
+  const store = cloud.storeIn(region, () => life.isAlive);
   const random = streamOf(company.seed, `broker ${number} ${startedAt}`);
-  const provider = cloud.providerIn(region, () => isAlive, random);
+  const provider = cloud.providerIn(region, () => life.isAlive, random);
   const gate = code.createRotationGate(clock);
   const base = code.createSlots(company.cron);
   const keys = watchKeys({
@@ -326,7 +336,7 @@ function startProcess({
   };
 
   const tick = () => {
-    if (!isAlive) return;
+    if (!life.isAlive) return;
     serving?.keepWarm();
     for (const { schedule, watch } of tokens) {
       void schedule.check();
@@ -334,7 +344,7 @@ function startProcess({
     }
     if (serving !== undefined) tokens.forEach((part) => answerRefused(part));
     time.at(time.now() + READ_ENDS, () => {
-      if (!isAlive) return;
+      if (!life.isAlive) return;
       show();
       const begun = time.now() - READ_ENDS;
       const quiet = everySecond ? 0 : quietUntil(time.now());
@@ -450,10 +460,10 @@ function startProcess({
   /** The replicas that wait at this broker: a few make it read as often as all would. */
   const keepWaiting = async ({ name }, seconds) => {
     let tag;
-    while (isAlive) {
+    while (life.isAlive) {
       const wait = tag === undefined ? {} : { prefer: [`wait=${seconds}`], 'if-none-match': [tag] };
       const { status, headers } = await ask(name, wait);
-      if (!isAlive) return;
+      if (!life.isAlive) return;
       show();
       tag =
         status === 200 ? headers[headers.indexOf('ETag') + 1] : status === 304 ? tag : undefined;
@@ -468,7 +478,7 @@ function startProcess({
   return {
     tokens,
     end: () => {
-      isAlive = false;
+      life.isAlive = false;
     },
   };
 }
