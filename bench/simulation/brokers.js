@@ -9,14 +9,13 @@ import {
   PEERS_SECRET,
   tokenSecretId,
 } from './cloud.js';
-import { VirtualTime } from './virtual-time.js';
+import { watchKeys, KEYS_AGE } from './keys.js';
+import { nextTick, VirtualTime } from './virtual-time.js';
 
 const SECOND = 1_000;
 const TTL = 300 * SECOND;
 const SKEW = 60 * SECOND;
 const MINIMUM_REMAINING = 3_600 * SECOND;
-/** As `RemoteKeySet` has it: keys are used for so long. */
-const KEYS_AGE = 600 * SECOND;
 /** The least time between two reads of the list of peers, as in `serving.ts`. */
 const WARM_INTERVAL = 240 * SECOND;
 /** How long each of some replicas waits at a broker, in seconds: they never all come back at one tick. */
@@ -483,11 +482,6 @@ function startProcess({
   };
 }
 
-/** The first of the ticks, a second apart, that is not before an instant. */
-function nextTick(startedAt, instant) {
-  return startedAt + Math.ceil((instant - startedAt) / SECOND) * SECOND;
-}
-
 /** Times around what happens to a broker of a Region, with the time that it takes to settle. */
 function busyTimes({ storeDown, storeThrottled, brokerDown, leaks, keyChanges }, region, number) {
   return union([
@@ -503,41 +497,4 @@ function busyTimes({ storeDown, storeThrottled, brokerDown, leaks, keyChanges },
 
 function isRefusedNow(accessToken, cloud) {
   return keyIdOf(accessToken) !== cloud.keyId();
-}
-
-/** The provider's keys as a process has them: fetched again from 80 % of their age, as `RemoteKeySet` does. */
-function watchKeys({ company, code, cloud, clock, region, random }) {
-  let held;
-  let attemptedAt = Number.NEGATIVE_INFINITY;
-  const refresh = (at = clock.now()) => {
-    attemptedAt = at;
-    if (isWithin(company.providerDown[region], attemptedAt)) return;
-    held = { keyId: cloud.keyId(), readAt: attemptedAt, jitter: random() };
-  };
-  const dueAt = () =>
-    held === undefined ? 0 : held.readAt + code.refreshAge(KEYS_AGE, held.jitter);
-  return {
-    refresh,
-    dueAt: () => Math.max(dueAt(), attemptedAt + 30 * SECOND),
-    /** Fetches the keys as every tick until an instant would have. */
-    coast: (startedAt, until) => {
-      for (;;) {
-        const at = nextTick(startedAt, Math.max(dueAt(), attemptedAt + 30 * SECOND));
-        if (at >= until) return;
-        refresh(at);
-      }
-    },
-    refreshWhenDue: () => {
-      const now = clock.now();
-      if (now >= Math.max(dueAt(), attemptedAt + 30 * SECOND)) refresh();
-      return held?.keyId ?? 'none';
-    },
-    require: (keyId) => {
-      if (held === undefined) {
-        throw new code.BrokerError('KEYS_UNAVAILABLE', 'retry', 'The keys are not available.');
-      }
-      if (keyId === held.keyId) return;
-      throw new code.BrokerError('TOKEN_KEY_UNKNOWN', 'rejected', 'The key was withdrawn.');
-    },
-  };
 }

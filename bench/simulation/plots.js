@@ -5,7 +5,7 @@ import { foundCompany } from './company.js';
 import { simulate, WAYS } from './simulate.js';
 
 /** How many services of four replicas. */
-const SIZES = [5, 25, 125, 625, 2_500, 12_500];
+const SIZES = [5, 25, 125, 625, 2_500];
 const SHOWN = ['broker', 'mint', 'library', 'agent'];
 /** A way without any is drawn here: a logarithmic scale has no zero. */
 const LEAST = 0.01;
