@@ -9,14 +9,13 @@ import {
   PEERS_SECRET,
   tokenSecretId,
 } from './cloud.js';
-import { VirtualTime } from './virtual-time.js';
+import { watchKeys, KEYS_AGE } from './keys.js';
+import { nextTick, VirtualTime } from './virtual-time.js';
 
 const SECOND = 1_000;
 const TTL = 300 * SECOND;
 const SKEW = 60 * SECOND;
 const MINIMUM_REMAINING = 3_600 * SECOND;
-/** As `RemoteKeySet` has it: keys are used for so long. */
-const KEYS_AGE = 600 * SECOND;
 /** The least time between two reads of the list of peers, as in `serving.ts`. */
 const WARM_INTERVAL = 240 * SECOND;
 /** How long each of some replicas waits at a broker, in seconds: they never all come back at one tick. */
@@ -24,32 +23,33 @@ const WAITS = [300, 241, 199, 283];
 /** By then a read that a tick has begun has ended, if it was not to fail. */
 const READ_ENDS = 100;
 
+const CODE = [
+  'testing/memory-secret-store.js',
+  'secrets/secret-store.js',
+  'tokens/service-token.js',
+  'tokens/freshness.js',
+  'tokens/errors.js',
+  'provider/provider-http.js',
+  'provider/provider-errors.js',
+  'rotation/rotator.js',
+  'rotation/rotation-schedule.js',
+  'rotation/rotation-gate.js',
+  'rotation/coverage.js',
+  'rotation/due.js',
+  'rotation/token-source.js',
+  'rotation/token-watch.js',
+  'serving/serving.js',
+  'serving/waiting-peers.js',
+  'peers/peers.js',
+  'client/ask-brokers.js',
+  'client/client-errors.js',
+];
+
 /** The code of the project that is run, from a build (`openBuild(dist).load`) or from its source. */
 export async function loadCode(load) {
-  const modules = await Promise.all(
-    [
-      'testing/memory-secret-store.js',
-      'secrets/secret-store.js',
-      'tokens/service-token.js',
-      'tokens/freshness.js',
-      'tokens/errors.js',
-      'provider/provider-http.js',
-      'provider/provider-errors.js',
-      'rotation/rotator.js',
-      'rotation/rotation-schedule.js',
-      'rotation/rotation-gate.js',
-      'rotation/coverage.js',
-      'rotation/due.js',
-      'rotation/token-source.js',
-      'rotation/token-watch.js',
-      'serving/serving.js',
-      'serving/waiting-peers.js',
-      'peers/peers.js',
-      'client/ask-brokers.js',
-      'client/client-errors.js',
-    ].map(load),
-  );
-  return Object.assign({}, ...modules.map((module) => ({ ...module })));
+  const modules = [];
+  for (const path of CODE) modules.push(await load(path));
+  return Object.assign({}, ...modules);
 }
 
 /**
@@ -167,8 +167,17 @@ class Broker {
   }
 
   #start() {
+    const { number, region, company, code, time, cloud, peer, isServing, everySecond } = this;
     this.process = startProcess({
-      ...this,
+      number,
+      region,
+      company,
+      code,
+      time,
+      cloud,
+      peer,
+      isServing,
+      everySecond,
       onServed: (versions) => this.#note(versions),
     });
   }
@@ -193,13 +202,13 @@ function startProcess({
   everySecond,
   onServed,
 }) {
-  let isAlive = true;
+  const life = { isAlive: true };
   const startedAt = time.now();
   const busy = isServing ? busyTimes(company, region, number) : [];
-  const clock = time.clock(() => isAlive);
-  const store = cloud.storeIn(region, () => isAlive);
+  const clock = time.clock(() => life.isAlive);
+  const store = cloud.storeIn(region, () => life.isAlive);
   const random = streamOf(company.seed, `broker ${number} ${startedAt}`);
-  const provider = cloud.providerIn(region, () => isAlive, random);
+  const provider = cloud.providerIn(region, () => life.isAlive, random);
   const gate = code.createRotationGate(clock);
   const base = code.createSlots(company.cron);
   const keys = watchKeys({
@@ -326,7 +335,7 @@ function startProcess({
   };
 
   const tick = () => {
-    if (!isAlive) return;
+    if (!life.isAlive) return;
     serving?.keepWarm();
     for (const { schedule, watch } of tokens) {
       void schedule.check();
@@ -334,7 +343,7 @@ function startProcess({
     }
     if (serving !== undefined) tokens.forEach((part) => answerRefused(part));
     time.at(time.now() + READ_ENDS, () => {
-      if (!isAlive) return;
+      if (!life.isAlive) return;
       show();
       const begun = time.now() - READ_ENDS;
       const quiet = everySecond ? 0 : quietUntil(time.now());
@@ -450,10 +459,10 @@ function startProcess({
   /** The replicas that wait at this broker: a few make it read as often as all would. */
   const keepWaiting = async ({ name }, seconds) => {
     let tag;
-    while (isAlive) {
+    while (life.isAlive) {
       const wait = tag === undefined ? {} : { prefer: [`wait=${seconds}`], 'if-none-match': [tag] };
       const { status, headers } = await ask(name, wait);
-      if (!isAlive) return;
+      if (!life.isAlive) return;
       show();
       tag =
         status === 200 ? headers[headers.indexOf('ETag') + 1] : status === 304 ? tag : undefined;
@@ -468,14 +477,9 @@ function startProcess({
   return {
     tokens,
     end: () => {
-      isAlive = false;
+      life.isAlive = false;
     },
   };
-}
-
-/** The first of the ticks, a second apart, that is not before an instant. */
-function nextTick(startedAt, instant) {
-  return startedAt + Math.ceil((instant - startedAt) / SECOND) * SECOND;
 }
 
 /** Times around what happens to a broker of a Region, with the time that it takes to settle. */
@@ -493,41 +497,4 @@ function busyTimes({ storeDown, storeThrottled, brokerDown, leaks, keyChanges },
 
 function isRefusedNow(accessToken, cloud) {
   return keyIdOf(accessToken) !== cloud.keyId();
-}
-
-/** The provider's keys as a process has them: fetched again from 80 % of their age, as `RemoteKeySet` does. */
-function watchKeys({ company, code, cloud, clock, region, random }) {
-  let held;
-  let attemptedAt = Number.NEGATIVE_INFINITY;
-  const refresh = (at = clock.now()) => {
-    attemptedAt = at;
-    if (isWithin(company.providerDown[region], attemptedAt)) return;
-    held = { keyId: cloud.keyId(), readAt: attemptedAt, jitter: random() };
-  };
-  const dueAt = () =>
-    held === undefined ? 0 : held.readAt + code.refreshAge(KEYS_AGE, held.jitter);
-  return {
-    refresh,
-    dueAt: () => Math.max(dueAt(), attemptedAt + 30 * SECOND),
-    /** Fetches the keys as every tick until an instant would have. */
-    coast: (startedAt, until) => {
-      for (;;) {
-        const at = nextTick(startedAt, Math.max(dueAt(), attemptedAt + 30 * SECOND));
-        if (at >= until) return;
-        refresh(at);
-      }
-    },
-    refreshWhenDue: () => {
-      const now = clock.now();
-      if (now >= Math.max(dueAt(), attemptedAt + 30 * SECOND)) refresh();
-      return held?.keyId ?? 'none';
-    },
-    require: (keyId) => {
-      if (held === undefined) {
-        throw new code.BrokerError('KEYS_UNAVAILABLE', 'retry', 'The keys are not available.');
-      }
-      if (keyId === held.keyId) return;
-      throw new code.BrokerError('TOKEN_KEY_UNKNOWN', 'rejected', 'The key was withdrawn.');
-    },
-  };
 }

@@ -111,7 +111,7 @@ export function versionsOf(all, token, { leaks, keyChanges }) {
     const until = versions[index + 1]?.at ?? Number.POSITIVE_INFINITY;
     const leaked = leaks.find((at) => version.at <= at && at < until) ?? Number.POSITIVE_INFINITY;
     const key = keyChanges.find((at) => version.mintedAt <= at) ?? Number.POSITIVE_INFINITY;
-    return { ...version, refusedFrom: Math.min(leaked, key) };
+    return Object.assign({}, version, { refusedFrom: Math.min(leaked, key) });
   });
 }
 
@@ -290,7 +290,7 @@ class OwnMint extends Unit {
   }
 
   act(now) {
-    const { counts, company } = this;
+    const { counts } = this;
     // A person has restarted it, as a deployment does: the replicas of a service one after the other.
     if (!this.heals && now >= this.refusedFrom + this.operated) this.expiresAt = 0;
     if (this.expiresAt - now <= SKEW) this.#mint(now);

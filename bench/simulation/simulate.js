@@ -34,6 +34,7 @@ export const WAYS = {
  * Simulates a company by each of the ways.
  *
  * @param run how the replicas are run: `runTogether`, or `runCallByCall` for the test that compares them.
+ * @param ran what the brokers of this company did, where that is known already; it is added to.
  * @returns for each way what it asked of the provider and of the store, what that costs, and what the callers noticed.
  */
 export async function simulate({
@@ -42,8 +43,8 @@ export async function simulate({
   ways = Object.keys(WAYS),
   run = runTogether,
   everySecond = false,
+  ran = new Map(),
 }) {
-  const ran = new Map();
   const results = [];
   for (const name of ways) {
     const { title, reads, make, heals = false } = WAYS[name];

@@ -68,6 +68,13 @@ export class VirtualTime {
   }
 }
 
+const TICK = 1_000;
+
+/** The first of the ticks, a second apart, that is not before an instant. */
+export function nextTick(startedAt, instant) {
+  return startedAt + Math.ceil((instant - startedAt) / TICK) * TICK;
+}
+
 function isBefore(one, other) {
   return one.at < other.at || (one.at === other.at && one.sequence < other.sequence);
 }

@@ -3,7 +3,7 @@
 // under way, or one that it was sent, no time passes.
 import { channel } from 'node:diagnostics_channel';
 
-const real = { Date, setTimeout, clearTimeout, setImmediate, clearInterval };
+const real = { Date, setTimeout, clearTimeout, setImmediate };
 /** How long requests may keep time from passing, in real milliseconds: then what they wait for may be a timer. */
 const PATIENCE = 2_000;
 /** Turns of the event loop without work after which a process counts as idle. */
@@ -14,7 +14,7 @@ let busy = 0;
 let sequence = 0;
 const timers = new Set();
 
-globalThis.Date = class Date extends real.Date {
+class ProcessDate extends real.Date {
   constructor(...given) {
     if (given.length === 0) super(now);
     else super(...given);
@@ -23,7 +23,7 @@ globalThis.Date = class Date extends real.Date {
   static now() {
     return now;
   }
-};
+}
 
 class Timer {
   constructor(act, milliseconds, repeats) {
@@ -63,16 +63,18 @@ class Timer {
   }
 }
 
-globalThis.setTimeout = (act, milliseconds, ...given) =>
-  new Timer(() => act(...given), milliseconds, false);
-globalThis.setInterval = (act, milliseconds, ...given) =>
-  new Timer(() => act(...given), milliseconds, true);
 const clear = (timer) => {
   if (timer instanceof Timer) timer.close();
   else real.clearTimeout(timer);
 };
-globalThis.clearTimeout = clear;
-globalThis.clearInterval = clear;
+
+Object.assign(globalThis, {
+  Date: ProcessDate,
+  setTimeout: (act, milliseconds, ...given) => new Timer(() => act(...given), milliseconds, false),
+  setInterval: (act, milliseconds, ...given) => new Timer(() => act(...given), milliseconds, true),
+  clearTimeout: clear,
+  clearInterval: clear,
+});
 
 const open = new WeakSet();
 const begin = (request) => {
@@ -134,5 +136,5 @@ async function advance(until) {
   now = until;
 }
 
-/** For the program, which is told by its parent process how far time has come. */
-globalThis[Symbol.for('simulation.advance')] = advance;
+// For the program, which is told by its parent process how far time has come.
+Object.assign(globalThis, { [Symbol.for('simulation.advance')]: advance });
