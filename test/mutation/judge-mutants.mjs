@@ -129,7 +129,8 @@ async function reachedBy(file) {
         hits[id] = (hits[id] ?? 0) + count;
       }
     }
-    return { ...run.spent.get(test), hits };
+    const { waited, worked } = run.spent.get(test);
+    return { waited, worked, hits };
   });
   const reached = { tests, atLoad: Object.keys(atLoad) };
   report({ reached });
