@@ -68,7 +68,7 @@ async function makeSite() {
   const draw = files.some((file) => read(file).includes('```mermaid'))
     ? await loadMermaid()
     : undefined;
-  const site = { groups, pages, name, version, source: homepage, exists, draw };
+  const site = { groups, pages, name, version, source: homepage, exists, read, draw };
 
   const faults = [];
   const made = new Map();

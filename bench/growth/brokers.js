@@ -131,10 +131,10 @@ export async function measureReplicasGrowth(build, sizes, flags, tell) {
         const starts = Array.from({ length: size }, (_, at) =>
           startBroker({ cli: publishedCli() }, 'serve', scene.env, join(scene.folder, `log-${at}`)),
         );
-        for (const each of await Promise.allSettled(starts)) {
-          if (each.status === 'rejected') throw each.reason;
-          running.push(each.value);
-        }
+        const settled = await Promise.allSettled(starts);
+        running.push(...settled.flatMap(({ value }) => value ?? []));
+        const failed = settled.find(({ status }) => status === 'rejected');
+        if (failed !== undefined) throw failed.reason;
         note(measured.get(size), { start: performance.now() - startedAt });
         await sleep(SETTLED);
         const resident = await Promise.all(running.map(({ pid }) => residentBytes(pid)));

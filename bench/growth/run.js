@@ -28,7 +28,7 @@ const FLAT = { kind: 'flat', most: 1.3 };
 
 /**
  * What grows, how it is measured, and how each figure is expected to grow: `flat`, the largest has so many times the smallest's at most;
- * `linear`, so much more for each one more; `exact`. What one more costs is a promise, and so above what is measured.
+ * `linear`, at most so much more for each one more; `exact`. What one more costs is a promise, and so above what is measured.
  */
 const DIMENSIONS = {
   peers: {
@@ -149,12 +149,12 @@ for (const name of flags.only) {
 function expectationOf({ kind, most, format }) {
   if (kind === 'flat') return `flat: at most ${most}×`;
   if (kind === 'exact') return `always ${most}`;
-  return `linear: at most ${eachOf(most, format)} for each`;
+  return `at most ${eachOf(most, format)} each`;
 }
 
 function foundOf({ kind, format }, found) {
   if (kind === 'flat') return `${found.toFixed(2)}×`;
-  return kind === 'exact' ? number(found) : `${eachOf(found, format)} for each`;
+  return kind === 'exact' ? number(found) : `${eachOf(found, format)} each`;
 }
 
 /** What one more costs, which is too little for the unit of the whole. */

@@ -31,6 +31,7 @@ export const VERIFIERS = {
       allowedIss: ISSUER,
       allowedAud: AUDIENCE,
       checkTyp: 'at+jwt',
+      maxAge: LONGEST_LIFE_SECONDS * 1000,
       clockTolerance: SKEW_SECONDS * 1000,
       cache: CACHE_ENTRIES,
     }),
@@ -69,7 +70,7 @@ export function passportJwt({ alg, publicKey }) {
     algorithms: [alg],
     issuer: ISSUER,
     audience: AUDIENCE,
-    jsonWebTokenOptions: { clockTolerance: SKEW_SECONDS },
+    jsonWebTokenOptions: { clockTolerance: SKEW_SECONDS, maxAge: LONGEST_LIFE_SECONDS },
   };
   return { options, Strategy };
 }

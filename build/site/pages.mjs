@@ -32,8 +32,12 @@ for (const [name, language] of Object.entries(LANGUAGES)) hljs.registerLanguage(
 /** A picture that is wider is drawn from top to bottom, in pixels. */
 const PICTURE_WIDTH = 760;
 
-/** Not SVG: opened by itself, it runs scripts that the policy of a page forbids. */
+/** Not any SVG: opened by itself, it runs scripts that the policy of a page forbids. */
 const IMAGE = /\.(?:png|jpe?g|webp|gif)$/i;
+/** SVG that benches draw, which has nothing but lines and words. */
+const PLOT = /^docs\/plots\/[\w-]+\.svg$/;
+const PLOT_TAG =
+  /^<\/?(?:svg|title|style|g|path|circle|text)(?: [a-z-]+="[^"<>&]*"| viewBox="[\d ]+")* ?\/?>$/;
 /** What Markdown has no words for. Nothing that loads, runs or styles. */
 const PLAIN_HTML =
   /<\/?(?:br|details|summary|kbd|sub|sup|p|div|b|em)(?: (?:open|align="\w+"))* ?\/?>/g;
@@ -92,7 +96,7 @@ export function anchorOf(words) {
  * Renders a page's content.
  *
  * @param site the `pages` by file, `exists(path)` saying whether the repository has a `file` or a `folder` there, and `source`, the address that
- *   the repository's files are read at; and `draw`, which makes SVG of a Mermaid picture.
+ *   the repository's files are read at; `read(path)`, the text of a file; and `draw`, which makes SVG of a Mermaid picture.
  * @returns the `html`; the files of the repository that it shows as `images`; and the `faults`: dead links, pictures that cannot be drawn, a title that is missing.
  */
 export function renderPage(page, site) {
@@ -120,7 +124,7 @@ export function renderPage(page, site) {
       },
       image({ href, text }) {
         const path = joinPath(page.file, href);
-        if (path === undefined || site.exists(path) !== 'file' || !IMAGE.test(path)) {
+        if (path === undefined || site.exists(path) !== 'file' || !isShown(path, site)) {
           faults.push(`an image that is no file of the repository: ${href}`);
           return '';
         }
@@ -311,4 +315,18 @@ export function escape(text) {
     .replaceAll('<', '&lt;')
     .replaceAll('>', '&gt;')
     .replaceAll('"', '&quot;');
+}
+
+function isShown(path, site) {
+  return IMAGE.test(path) || (PLOT.test(path) && isPlot(site.read(path)));
+}
+
+/** Whether an SVG has only what plots are drawn with: no script, nothing from elsewhere. */
+function isPlot(svg) {
+  const tags = svg.match(/<[^>]*>?/g) ?? [];
+  return (
+    svg.startsWith('<svg ') &&
+    tags.every((tag) => PLOT_TAG.test(tag) && !/ (?:on|href|xlink)/i.test(tag)) &&
+    !/@import|url\(|\\/i.test(svg)
+  );
 }

@@ -225,6 +225,19 @@ describe('the search', () => {
 
 describe('a page', () => {
   const other = readPage('docs/other.md', '# Other\n\n## Part one\n\n## Part one\n');
+  const plotOf = (inside: string): string =>
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 7 4" width="7">\n${inside}\n</svg>\n`;
+  const plots: Readonly<Record<string, string>> = {
+    'docs/plots/good.svg': plotOf(
+      '<style>\ntext { fill: red }\n</style><path d="M0 1H2"/><text x="1">a &#60; b</text>',
+    ),
+    'docs/plots/script.svg': plotOf('<script>alert(1)</script>'),
+    'docs/plots/handler.svg': plotOf('<path onload="alert(1)" d="M0 1"/>'),
+    'docs/plots/link.svg': plotOf('<g href="javascript:alert(1)"><path d="M0 1"/></g>'),
+    'docs/plots/import.svg': plotOf('<style>@import "https://e.example/a.css"</style>'),
+    'docs/plots/other.svg': plotOf('<foreignObject><body/></foreignObject>'),
+    'docs/plots/open.svg': plotOf('<path d="M0 1"'),
+  };
   const render = (text: string): { html: string; faults: readonly string[] } => {
     const page = readPage('docs/page.md', text);
     return renderPage(page, {
@@ -232,7 +245,8 @@ describe('a page', () => {
       exists: (path: string) =>
         ({ 'src/main.ts': 'file', src: 'folder', 'docs/a.png': 'file', 'docs/b.svg': 'file' })[
           path
-        ],
+        ] ?? (path in plots ? 'file' : undefined),
+      read: (path: string) => plots[path],
       source: 'https://git.example/p',
       draw: (text: string) => {
         if (text.includes('bad')) throw new Error('line 1');
@@ -249,6 +263,7 @@ describe('a page', () => {
     ['[a](../src)', 'href="https://git.example/p/tree/main/src" rel="noreferrer"'],
     ['[a](https://e.example/?a=1&b=2)', 'href="https://e.example/?a=1&amp;b=2" rel="noreferrer"'],
     ['![a picture](a.png)', '<img src="../images/docs/a.png" alt="a picture">'],
+    ['![a plot](plots/good.svg)', '<img src="../images/docs/plots/good.svg" alt="a plot">'],
     ['a<br>b <kbd>c</kbd>', 'a<br>b <kbd>c</kbd>'],
     ['a &amp; b &copy; c &d', 'a &amp; b &copy; c &amp;d'],
     ['<kbd>a <img/src=x/onerror=y()></kbd>', '<kbd>a &lt;img/src=x/onerror=y()&gt;</kbd>'],
@@ -280,6 +295,10 @@ describe('a page', () => {
     ['[a](%zz.md)', 'a dead link: %zz.md'],
     ['[a](//e.example/)', 'a dead link: //e.example/'],
     ['![a](b.svg)', 'an image that is no file of the repository: b.svg'],
+    ...['script', 'handler', 'link', 'import', 'other', 'open'].map((name) => [
+      `![a](plots/${name}.svg)`,
+      `an image that is no file of the repository: plots/${name}.svg`,
+    ]),
     ['<details>\n<img/src=x>\n</details>', 'HTML that the site does not take: <img/src=x>'],
     ['![a](../src)', 'an image that is no file of the repository: ../src'],
     ['<script>alert(1)</script>', 'HTML that the site does not take: <script>'],
