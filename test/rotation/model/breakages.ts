@@ -44,8 +44,15 @@ function relabelled(
 /** What was to be staged, by its version, where something else was. */
 const pretended = new Map<string, string>();
 
+interface Broken extends Breakage {
+  /** What the model has to say. */
+  readonly says: RegExp;
+  /** Where the model finds it soon. Default: that of the other tests. */
+  readonly seed?: number;
+}
+
 /** Rotators and stores that are broken on purpose, and what the model has to say of each. */
-export const BREAKAGES: Readonly<Record<string, Breakage & { readonly says: RegExp }>> = {
+export const BREAKAGES: Readonly<Record<string, Broken>> = {
   'promotes without verifying': {
     says: /a version was promoted that was not verified/,
     rotator: (options) => ({ ...options, verify: () => Promise.resolve() }),
@@ -91,6 +98,7 @@ export const BREAKAGES: Readonly<Record<string, Breakage & { readonly says: RegE
   },
   'moves labels without compare-and-swap': {
     says: /no compare-and-swap/,
+    seed: 9,
     store: (store) =>
       changed(store, {
         promote: async (id, version) =>
@@ -140,10 +148,12 @@ export const BREAKAGES: Readonly<Record<string, Breakage & { readonly says: RegE
   },
   'serves what was withdrawn': {
     says: /a withdrawn token was served/,
+    seed: 6,
     cache: (make) => ({ get: (request) => make({}).get(request) }),
   },
   'serves what has expired': {
     says: /an expired token was served/,
+    seed: 9,
     cache: (make) => make({ skewMs: -100 * HOUR }),
   },
   'serves what is pending': {
@@ -191,6 +201,7 @@ export const BREAKAGES: Readonly<Record<string, Breakage & { readonly says: RegE
   },
   'writes to a replica': {
     says: /where the secret is a replica/,
+    seed: 10,
     store: (store) =>
       changed(store, {
         describe: async (id) => ({ ...(await store.describe(id)), readOnlyReplica: false }),

@@ -8,6 +8,7 @@ import {
   type SecretVersion,
   type VersionSelector,
 } from '../../../src/secrets/secret-store.js';
+import { pendingLeftover } from '../../../src/rotation/rotation.js';
 import { parseServiceToken, type ServiceToken } from '../../../src/tokens/service-token.js';
 import type { StoreOfRun } from './stores.js';
 import type { Life, World } from './world.js';
@@ -277,6 +278,10 @@ export class Ledger {
   #judge(life: Life, method: string, before: State, after: State): void {
     this.#judgeMove(life, method, before, after);
     this.#judgeLabels(after);
+    const pending = pendingLeftover(before.description);
+    const isGivenUp = after.description.labels.get(pending ?? '') === undefined;
+    // Its token was minted in vain.
+    if (pending !== undefined && isGivenUp) this.world.disturbances += 1;
   }
 
   /** Whether AWSCURRENT might move as it did. */

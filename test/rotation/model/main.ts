@@ -7,8 +7,15 @@ import { SIGNED } from './signed.js';
 import { embeddedStores, MEMORY } from './stores.js';
 
 /** One process of `run.mjs`: some runs of the model against one store. Its settings are environment variables. */
-const { MODEL_STORE, MODEL_RUNS, MODEL_SEED, MODEL_PATH, MODEL_REPLAY, MODEL_COMMANDS } =
-  process.env;
+const {
+  MODEL_STORE,
+  MODEL_RUNS,
+  MODEL_SEED,
+  MODEL_PATH,
+  MODEL_REPLAY,
+  MODEL_COMMANDS,
+  MODEL_SECONDS,
+} = process.env;
 // Most errors of a run are part of it.
 if (MODEL_PATH === undefined) Error.stackTraceLimit = 0;
 
@@ -18,6 +25,7 @@ const which = {
   path: MODEL_PATH,
   replayPath: MODEL_REPLAY,
   commands: Number(MODEL_COMMANDS ?? 40),
+  seconds: MODEL_SECONDS === undefined ? undefined : Number(MODEL_SECONDS),
 };
 
 async function onEmbeddedStore(): Promise<ModelReport> {

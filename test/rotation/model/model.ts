@@ -19,6 +19,8 @@ export interface ModelOptions extends SceneOptions {
   readonly replayPath?: string | undefined;
   /** The most that happens in one run. Default: 40. */
   readonly commands?: number;
+  /** After so many seconds no further run begins. Default: all of them run. */
+  readonly seconds?: number | undefined;
   /** Whether a failure is reduced to what it needs. Default: true. */
   readonly shrinks?: boolean;
 }
@@ -47,7 +49,7 @@ const TRAITS = fc.record({
 
 /** Runs the model. Every run starts with a store of its own, and ends with the recovery from whatever has happened. */
 export async function runModel(options: ModelOptions): Promise<ModelReport> {
-  const { kind, runs, seed, path, replayPath, commands = 40, shrinks = true } = options;
+  const { kind, runs, seed, path, replayPath, seconds, commands = 40, shrinks = true } = options;
   let mostChecks = 0;
   const property = fc.asyncProperty(
     fc.constantFrom(...MOODS),
@@ -71,6 +73,7 @@ export async function runModel(options: ModelOptions): Promise<ModelReport> {
     numRuns: runs,
     seed,
     endOnFailure: !shrinks,
+    ...(seconds !== undefined && { interruptAfterTimeLimit: seconds * 1000 }),
     ...(path !== undefined && { path }),
   });
   return { runs: details.numRuns, failure: failureOf(details, kind.name), mostChecks };

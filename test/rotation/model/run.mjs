@@ -1,6 +1,6 @@
 // The long form of the model test: `npm run models`. Settings: MODEL_RUNS (default 10000 on the store in memory, and 300 on the
 // embedded one), MODEL_SEED, MODEL_STORE (`memory` or `embedded`), MODEL_PROCESSES, and
-// MODEL_COMMANDS, the most that happens in one run (default 40); MODEL_PATH and MODEL_REPLAY repeat one run.
+// MODEL_COMMANDS, the most that happens in one run (default 40), MODEL_SECONDS, after which no run begins; MODEL_PATH and MODEL_REPLAY repeat one run.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
