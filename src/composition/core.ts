@@ -232,9 +232,10 @@ function sharedKeys(
 /** The slots of each token: one schedule for each expression, spread where there are several tokens. */
 function slotsOf({ tokens }: BrokerConfig): (token: TokenConfig) => Slots {
   const known = new Map<string, Slots>();
-  return ({ name, rotation: { cron } }) => {
-    const slots = known.get(cron) ?? createSlots(cron);
-    known.set(cron, slots);
+  return ({ name, rotation: { cron, timeZone } }) => {
+    const schedule = `${timeZone} ${cron}`;
+    const slots = known.get(schedule) ?? createSlots(cron, timeZone);
+    known.set(schedule, slots);
     return tokens.length === 1 || name === DEFAULT_NAME ? slots : spreadSlots(slots, name);
   };
 }

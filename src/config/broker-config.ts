@@ -117,8 +117,10 @@ export interface VerificationConfig {
 
 /** When a service token is renewed. */
 export interface RotationConfig {
-  /** Cron expression of five or six fields, in UTC. */
+  /** Cron expression of five or six fields. */
   readonly cron: string;
+  /** The IANA name of the time zone that it is read in. */
+  readonly timeZone: string;
   /** Remaining life under which the token is rotated early. */
   readonly minRemainingSeconds: number;
   /** Age of a token under which a request for a rotation mints none; 0 for no limit. */
@@ -276,6 +278,7 @@ export function tokenOf(name: string, providerName: string, settings: Settings):
     },
     rotation: {
       cron: settings.BROKER_ROTATION_CRON,
+      timeZone: settings.BROKER_ROTATION_TIME_ZONE,
       minRemainingSeconds: settings.BROKER_MIN_REMAINING_SECONDS,
       manualIntervalSeconds: settings.BROKER_MANUAL_ROTATION_SECONDS,
     },

@@ -43,6 +43,7 @@ export const TOKEN_MEMBERS = {
   resource: 'BROKER_RESOURCE',
   scope: 'BROKER_SCOPE',
   'rotation.cron': 'BROKER_ROTATION_CRON',
+  'rotation.time_zone': 'BROKER_ROTATION_TIME_ZONE',
   'rotation.min_remaining_seconds': 'BROKER_MIN_REMAINING_SECONDS',
   'rotation.manual_rotation_seconds': 'BROKER_MANUAL_ROTATION_SECONDS',
 } as const satisfies Readonly<Record<string, SettingName>>;
@@ -52,6 +53,7 @@ export const INHERITED: ReadonlySet<SettingName> = new Set<SettingName>([
   'BROKER_ALLOW_INSECURE_HTTP',
   'BROKER_CLOCK_SKEW_SECONDS',
   'BROKER_ROTATION_CRON',
+  'BROKER_ROTATION_TIME_ZONE',
   'BROKER_MIN_REMAINING_SECONDS',
   'BROKER_MANUAL_ROTATION_SECONDS',
 ]);

@@ -380,8 +380,14 @@ export const SETTINGS = {
   BROKER_ROTATION_CRON: {
     reads: values.cronExpression,
     default: '0 3 * * *',
-    allowed: 'a cron expression of five or six fields (the first of six is seconds), in UTC',
-    does: 'When the service token is rotated.',
+    allowed: 'a cron expression of five or six fields (the first of six is seconds)',
+    does: 'When the service token is rotated, by the clock of BROKER_ROTATION_TIME_ZONE.',
+  },
+  BROKER_ROTATION_TIME_ZONE: {
+    reads: values.timeZone,
+    default: 'UTC',
+    allowed: 'the IANA name of a time zone, such as Europe/Berlin',
+    does: 'Whose clock BROKER_ROTATION_CRON is read by. On the nights when it is set, [each day keeps its rotation](running.md#the-schedule-in-a-time-zone).',
   },
   BROKER_MIN_REMAINING_SECONDS: {
     reads: values.wholeNumber(1, 2_592_000),

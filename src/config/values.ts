@@ -292,6 +292,23 @@ export const cronExpression: Reader<string> = checked((text) => {
   return next === null ? 'it matches no date' : undefined;
 });
 
+/** The name of a time zone in the IANA database, in any case; no offset such as `+02:00`, which knows no summer time. */
+export const timeZone: Reader<string> = checked((text) =>
+  /^[A-Za-z][A-Za-z0-9_+/-]*$/.test(text) && isKnownTimeZone(text)
+    ? undefined
+    : 'it is not the name of a time zone',
+);
+
+function isKnownTimeZone(name: string): boolean {
+  try {
+    void new Intl.DateTimeFormat('en', { timeZone: name });
+    return true;
+  } catch {
+    // Its message repeats the name.
+    return false;
+  }
+}
+
 /** True for `http://localhost`, `127.0.0.0/8` and `[::1]`, and for every https URL. */
 export function isSecureOrLoopback(text: string): boolean {
   const { protocol, hostname } = new URL(text);

@@ -1,7 +1,7 @@
 import type { ConfigFile } from '../config/check-settings.js';
 import { ConfigError, type ConfigMistake } from '../config/config-error.js';
 import { readConfigFile } from '../config/load-config.js';
-import { DEFAULT_NAME, type TokenConfig } from '../config/broker-config.js';
+import { DEFAULT_NAME, type BrokerConfig, type TokenConfig } from '../config/broker-config.js';
 import { fileKey, type SettingName } from '../config/settings.js';
 import { isJsonObject, type JsonObject } from '../tokens/json.js';
 import { checkFunctionConfig, requireOnePeerEach } from './function-start.js';
@@ -84,6 +84,7 @@ export function readDeployment(path: string, options: DeploymentOptions): Deploy
     named,
   );
   requireOnePeerEach(config);
+  requireUtc(config, path);
   const further = config.tokens.filter(({ name }) => name !== DEFAULT_NAME);
   return {
     json: JSON.stringify({
@@ -94,6 +95,20 @@ export function readDeployment(path: string, options: DeploymentOptions): Deploy
     providers: providersOf(config.tokens),
     iamPeers: iamPeersOf(others.peers),
   };
+}
+
+/** Secrets Manager reads its schedules in UTC. */
+function requireUtc({ tokens }: BrokerConfig, path: string): void {
+  const mistakes = tokens
+    .filter(({ rotation }) => rotation.timeZone !== 'UTC')
+    .map(({ name, rotation }) => ({
+      name: 'BROKER_ROTATION_TIME_ZONE',
+      source: path,
+      given: `"${rotation.timeZone}"`,
+      problem: `Secrets Manager rotates the token "${name}", and reads its schedules in UTC alone`,
+      allowed: 'UTC; or rotate by brokers in containers, which know time zones',
+    }));
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
 }
 
 /** The words of an error of {@link readDeployment}, one mistake each; `undefined` for any other error. */

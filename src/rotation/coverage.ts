@@ -52,7 +52,7 @@ const YEAR = 366 * DAY;
 /** A year of days shows every pattern of days; more slots within one are a pattern of hours, which repeats sooner. */
 const MOST_SLOTS = 1_500;
 
-/** The schedule of rotation: a cron expression of five or six fields, read in UTC. */
+/** The schedule of rotation: a cron expression of five or six fields, read in a time zone. */
 export interface Slots {
   /** The start of the slot that `now` falls in, in milliseconds since the Unix epoch. */
   startOf(now: number): number;
@@ -63,12 +63,20 @@ export interface Slots {
 }
 
 /**
- * Reads a cron expression as slots.
+ * Reads a cron expression as slots. Where the zone's clock is set forward, a slot in the hour that is skipped begins right after
+ * it; where it is set back, a slot in the hour that comes twice begins the first time. Expressions with a star or a step in the
+ * minutes or hours go on evenly through both.
  *
- * @throws {Error} when the expression is not valid, or never comes true.
+ * @param timeZone the IANA name of the time zone whose clock the expression is read by. Default: `UTC`.
+ * @throws {Error} when the expression or the zone is not valid, or the expression never comes true.
  */
-export function createSlots(cronExpression: string): Slots {
-  const cron = new Cron(cronExpression, { utcOffset: 0 });
+export function createSlots(cronExpression: string, timeZone = 'UTC'): Slots {
+  const isUtc = timeZone === 'UTC';
+  const cron = new Cron(
+    cronExpression,
+    // An offset costs a tenth of a zone.
+    isUtc ? { utcOffset: 0 } : { timezone: timeZone, fixedTimeRule: 'no-wildcard' },
+  );
 
   const nextAfter = (now: number): number => {
     const next = cron.nextRun(new Date(now));
@@ -95,11 +103,14 @@ export function createSlots(cronExpression: string): Slots {
   };
 
   let measured: { readonly start: number; readonly longest: number } | undefined;
-  const areDaysEqual = hasEqualDays(cronExpression);
-  /** A walk of a year, or of a day where all are equal; once in a slot: many tokens share one schedule. */
+  const areDaysEqual = isUtc && hasEqualDays(cronExpression);
+  /** A walk of a year, or of a day where all are equal; once in a slot, and once a day at most: many tokens share a schedule. */
   const longestPeriod = (now: number): number => {
     let start = startOf(now);
-    if (measured?.start === start) return measured.longest;
+    const age = start - (measured?.start ?? Number.NaN);
+    if (measured !== undefined && (age === 0 || (!isUtc && age > 0 && age < DAY))) {
+      return measured.longest;
+    }
     const first = start;
     const end = areDaysEqual ? first + DAY : now + YEAR;
     let longest = 0;

@@ -327,13 +327,19 @@ export class RotationSchedule {
       return;
     }
     const seen = { description, current: this.#known, attempt };
+    const slotStart = slots.startOf(clock.now());
     await rotator.rotate(
       due.kind === 'slot'
-        ? { trigger: 'schedule', key: due.key, slotStart: slots.startOf(clock.now()), seen }
+        ? { trigger: 'schedule', key: due.key, slotStart, seen }
         : { trigger: 'early', key: due.key, seen },
     );
     if (due.kind === 'refused') this.#noteReplaced();
-    this.#known = await rotator.current();
+    const current = await rotator.current();
+    // A slot's own version satisfies it, whatever its date: the clock may have been set back while it was minted, or be another's.
+    this.#known =
+      due.kind === 'slot' && current?.versionId === attempt.versionId
+        ? { ...current, generatedAt: Math.max(current.generatedAt, slotStart) }
+        : current;
   }
 
   async #watch(): Promise<void> {

@@ -9,7 +9,10 @@ export interface Clock {
   sleep(milliseconds: number, signal?: AbortSignal): Promise<void>;
 }
 
-/** The clock of the machine. */
+/** Some 24 days, in milliseconds: Node ends a timer that is set for longer at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** The clock of the machine: the time that NTP sets, and waits that do not heed it. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   sleep: (milliseconds, signal) =>
@@ -22,10 +25,21 @@ export const systemClock: Clock = {
         clearTimeout(timer);
         reject(signal?.reason);
       };
-      const timer = setTimeout(() => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      }, milliseconds);
+      let timer: NodeJS.Timeout;
+      const wait = (left: number): void => {
+        timer = setTimeout(
+          () => {
+            if (left > LONGEST_TIMER) {
+              wait(left - LONGEST_TIMER);
+              return;
+            }
+            signal?.removeEventListener('abort', onAbort);
+            resolve();
+          },
+          Math.min(left, LONGEST_TIMER),
+        );
+      };
+      wait(milliseconds);
       signal?.addEventListener('abort', onAbort, { once: true });
     }),
 };

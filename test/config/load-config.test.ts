@@ -82,6 +82,7 @@ test('an empty environment gives the documented defaults', () => {
         },
         rotation: {
           cron: '0 3 * * *',
+          timeZone: 'UTC',
           manualIntervalSeconds: 60,
           minRemainingSeconds: 3600,
         },
@@ -215,6 +216,7 @@ test('every setting is read', () => {
         },
         rotation: {
           cron: '30 0 */6 * * *',
+          timeZone: 'UTC',
           manualIntervalSeconds: 90,
           minRemainingSeconds: 61,
         },
@@ -311,6 +313,9 @@ describe('values', () => {
     ['BROKER_ROTATION', 'true'],
     ['BROKER_ROTATION_CRON', '@daily', 'it has 1 fields'],
     ['BROKER_ROTATION_CRON', '0 99 * * *', 'it is not a cron expression'],
+    ['BROKER_ROTATION_TIME_ZONE', 'Europe/Berln', 'it is not the name of a time zone'],
+    ['BROKER_ROTATION_TIME_ZONE', '+02:00', 'it is not the name of a time zone'],
+    ['BROKER_ROTATION_TIME_ZONE', 'local', 'it is not the name of a time zone'],
     ['BROKER_ROTATION_CRON', '0 3 30 2 *', 'it matches no date'],
     [
       'BROKER_MIN_REMAINING_SECONDS',

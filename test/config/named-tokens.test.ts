@@ -34,7 +34,7 @@ tokens:
     audience: https://ledger.example
     scope: post:entries
     secret: broker/token-ledger
-    rotation: { cron: '0 5 * * *', min_remaining_seconds: 7200, manual_rotation_seconds: 0 }
+    rotation: { cron: '0 5 * * *', time_zone: Asia/Kolkata, min_remaining_seconds: 7200, manual_rotation_seconds: 0 }
   mail: { provider: entra, resource: ['urn:mail', 'urn:post'], secret: broker/token-mail }
 `;
 
@@ -73,14 +73,24 @@ describe('tokens by name', () => {
         resource: [],
       }),
       verification: expect.objectContaining({ profile: 'auth0', clockSkewSeconds: 60 }),
-      rotation: { cron: '0 5 * * *', minRemainingSeconds: 7200, manualIntervalSeconds: 0 },
+      rotation: {
+        cron: '0 5 * * *',
+        timeZone: 'Asia/Kolkata',
+        minRemainingSeconds: 7200,
+        manualIntervalSeconds: 0,
+      },
     });
     expect(tokens[2]).toMatchObject({
       credentialsSecretId: 'broker/entra',
       provider: { audience: undefined, resource: ['urn:mail', 'urn:post'] },
       verification: { profile: 'entra', clockSkewSeconds: 30 },
       // What the flat settings say holds for every token that does not say otherwise.
-      rotation: { cron: '0 4 * * *', minRemainingSeconds: 3600, manualIntervalSeconds: 60 },
+      rotation: {
+        cron: '0 4 * * *',
+        timeZone: 'UTC',
+        minRemainingSeconds: 3600,
+        manualIntervalSeconds: 60,
+      },
     });
     expect(Object.isFrozen(tokens[1]?.provider)).toBe(true);
   });
@@ -179,7 +189,7 @@ describe('tokens by name', () => {
       'a bad cron expression',
       'tokens: { default: , ledger: { secret: a, scope: b, rotation: { cron: "61 * * * *" } } }',
       [
-        'tokens.ledger.rotation.cron (broker.yaml) is "61 * * * *": it is not a cron expression. Allowed: a cron expression of five or six fields (the first of six is seconds), in UTC.',
+        'tokens.ledger.rotation.cron (broker.yaml) is "61 * * * *": it is not a cron expression. Allowed: a cron expression of five or six fields (the first of six is seconds).',
       ],
     ],
     [

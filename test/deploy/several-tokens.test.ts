@@ -476,6 +476,11 @@ describe('a file that cannot be right is refused, with the place in it', () => {
       'tokens.ledger.rotation.cron: "0 3 1 * 1" cannot be a schedule of Secrets Manager',
     ],
     [
+      'a time zone, which AWS does not know',
+      'tokens: { default: {}, ledger: { scope: a, rotation: { time_zone: Asia/Tokyo } } }',
+      'Secrets Manager rotates the token "ledger", and reads its schedules in UTC alone',
+    ],
+    [
       'rotations that are too seldom',
       "tokens: { default: {}, ledger: { scope: a, rotation: { cron: '0 3 * * *' } } }",
       'tokens.ledger: tokenLifetime=24h is too short',

@@ -227,6 +227,7 @@ describe('the rules of the house', () => {
       'deploy',
       'e2e',
       'faults',
+      'fuzz',
       'interop',
       'package',
       'support',

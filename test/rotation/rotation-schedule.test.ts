@@ -213,6 +213,27 @@ describe('the schedule', () => {
     expect(await served()).toBe('token-1');
   });
 
+  test('is content with the version of its slot, when the clock is set back while it is minted', async () => {
+    const { newSchedule, clock, provider, storeCalls, store } = scheduleFixture();
+    const replicas = [newSchedule(), newSchedule()];
+    clock.set('2026-11-23T03:00:00.200Z');
+    // NTP takes a second off, after the slot has begun: the token's date is before the slot.
+    store.before = ({ method }) => {
+      if (method === 'putClaim') clock.advance(-1_000);
+    };
+    await replicas[0]?.check();
+    store.before = () => undefined;
+    clock.set('2026-11-23T03:01:00Z');
+    for (const replica of replicas) await replica.check();
+    const before = storeCalls();
+    for (let seconds = 0; seconds < 600; seconds += 1) {
+      clock.advance(1_000);
+      await Promise.all(replicas.map((replica) => replica.check()));
+    }
+    expect(provider.mints).toBe(1);
+    expect(storeCalls()).toBe(before);
+  });
+
   test('waits out no backoff that began before the clock was set back', async () => {
     const { newSchedule, clock, provider, served } = scheduleFixture();
     provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');

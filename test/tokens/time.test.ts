@@ -1,8 +1,9 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import {
   backoff,
   nextOffset,
   offsetBounds,
+  systemClock,
   waitFor,
   withDeadline,
   type DateReading,
@@ -170,4 +171,41 @@ test('a wait for a shared promise ends by its signal, and the promise goes on', 
   finish('done');
   await expect(other).resolves.toBe('done');
   await expect(waitFor(shared, caller.signal)).rejects.toThrow('gave up');
+});
+
+describe('the clock of the machine', () => {
+  test('waits for longer than a timer of Node.js can, and ends no wait early', async () => {
+    jest.useFakeTimers();
+    try {
+      const month = 31 * 24 * HOUR;
+      let isOver = false;
+      const waiting = systemClock.sleep(month).then(() => (isOver = true));
+      await jest.advanceTimersByTimeAsync(month - 1);
+      expect(isOver).toBe(false);
+      await jest.advanceTimersByTimeAsync(1);
+      await waiting;
+      expect(isOver).toBe(true);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  test('can be interrupted in its second turn, and leaves no timer behind', async () => {
+    jest.useFakeTimers();
+    try {
+      const stop = new AbortController();
+      const waiting = systemClock.sleep(60 * 24 * HOUR, stop.signal);
+      await jest.advanceTimersByTimeAsync(30 * 24 * HOUR);
+      stop.abort(new Error('stopped'));
+      await expect(waiting).rejects.toThrow('stopped');
+      expect(jest.getTimerCount()).toBe(0);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  test.each([0, -1, -1e12])('a wait of %d ms is over at once', async (milliseconds) => {
+    await systemClock.sleep(milliseconds);
+    expect(milliseconds).toBeLessThanOrEqual(0);
+  });
 });

@@ -12,7 +12,7 @@ import type { ExaminedBroker } from './examine-secrets.js';
 /** Who rotates the token secret, and when. Pure. */
 export function judgeRotation(
   description: SecretDescription,
-  { enabled, cron }: BrokerConfig['rotation'] & Pick<RotationConfig, 'cron'>,
+  { enabled, cron, timeZone }: BrokerConfig['rotation'] & Pick<RotationConfig, 'cron' | 'timeZone'>,
   slots: Slots,
   now: number,
 ): Finding {
@@ -22,7 +22,7 @@ export function judgeRotation(
   }
   if (mode === 'secrets-manager') return judgeStoreRotation(description, now);
   return enabled
-    ? ok(`The broker rotates at "${cron}" (UTC), next at ${instant(slots.nextAfter(now))}.`)
+    ? ok(`The broker rotates at "${cron}" (${timeZone}), next at ${instant(slots.nextAfter(now))}.`)
     : warning(
         'The broker rotates, and BROKER_ROTATION=disabled says that this process does not.',
         'Make sure that another process with the same secrets does.',

@@ -218,7 +218,7 @@ const managed = (storeRotation: StoreRotation, traits: Partial<SecretDescription
 describe('who rotates', () => {
   const slots = createSlots('0 3 * * *');
   const judge = (description: SecretDescription, enabled = true) =>
-    judgeRotation(description, { enabled, cron: '0 3 * * *' }, slots, NOW);
+    judgeRotation(description, { enabled, timeZone: 'UTC', cron: '0 3 * * *' }, slots, NOW);
   const schedule = 'cron(0 3 * * ? *)';
 
   test.each([
