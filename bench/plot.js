@@ -1,7 +1,7 @@
 import { scaleLinear, scaleLog } from 'd3-scale';
 
 const WIDTH = 760;
-const PLOT = { left: 76, right: 20, height: 300 };
+const PLOT = { left: 84, right: 36, height: 300 };
 const LINE = 18;
 /** Told apart also by those who do not see red or green (Okabe and Ito); each line has a mark of its own besides. */
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#000000'];
