@@ -220,6 +220,8 @@ function startProcess({
     random: streamOf(company.seed, `keys ${number}`),
   });
   let peersJitter = 0;
+  /** Between two reads of a token while replicas wait for it; ticks are whole seconds. */
+  const interval = Math.ceil(code.followInterval(company.tokens) / SECOND) * SECOND;
   const tokens = Array.from({ length: company.tokens }, (_, token) => {
     const name = nameOf(token);
     const part = {
@@ -363,10 +365,7 @@ function startProcess({
     const starts = tokens.map(({ cache }) => cache.status().readAt);
     const { readAt: peersAt } = serving.peerDirectory.status();
     const horizon = horizonOf(now);
-    if (
-      horizon <= tick ||
-      starts.some((start) => start !== starts[0] || start + code.WAITING_INTERVAL !== tick)
-    )
+    if (horizon <= tick || starts.some((start) => start !== starts[0] || start + interval !== tick))
       return tick;
     let token = tick;
     let peers = nextTick(startedAt, peersAt + code.refreshAge(TTL, peersJitter));
@@ -381,7 +380,7 @@ function startProcess({
       if (token === at) {
         for (let index = 0; index < tokens.length; index += 1) state = nextState(state);
         count += tokens.length;
-        token += code.WAITING_INTERVAL;
+        token += interval;
       }
       if (peers === at) {
         state = nextState(state);
@@ -409,13 +408,13 @@ function startProcess({
   const quietUntil = (now, withReads = true) => {
     let until = Number.POSITIVE_INFINITY;
     const least = (instant) => (until = Math.min(until, instant));
-    const cached = ({ readAt, consecutiveFailures, value, expiresAt = 0 }, interval, skew) =>
+    const cached = ({ readAt, consecutiveFailures, value, expiresAt = 0 }, pause, skew) =>
       readAt === undefined ||
       consecutiveFailures > 0 ||
       value === undefined ||
       expiresAt - now <= skew
         ? least(now)
-        : least(Math.min(withReads ? readAt + interval : expiresAt - skew, expiresAt - skew));
+        : least(Math.min(withReads ? readAt + pause : expiresAt - skew, expiresAt - skew));
     for (const part of tokens) {
       const { known, slots, cache, watch, notBefore, seen, checkedAt, isAsked } = part;
       const due =
@@ -431,7 +430,7 @@ function startProcess({
       else least(Math.min(slots.nextAfter(now), known.expiresAt - MINIMUM_REMAINING));
       if (cache === undefined) continue;
       const status = cache.status();
-      cached(status, code.WAITING_INTERVAL, SKEW);
+      cached(status, interval, SKEW);
       if (withReads) least(Math.min(checkedAt + KEYS_AGE, keys.dueAt()));
       if (isAsked || status.value?.versionId !== seen) least(now);
     }

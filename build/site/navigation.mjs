@@ -48,6 +48,7 @@ export const NAVIGATION = [
       'docs/traces.md',
       'docs/runbook.md',
       'docs/reliability.md',
+      'docs/economy.md',
       'docs/performance.md',
       'docs/limits.md',
       'docs/packages/service-token-broker.md',

@@ -155,7 +155,7 @@ const LONGEST_WAIT = 2_000;
  * does, and for its lease at most.
  *
  * The owner of the last of {@link MOST_CLAIMS} keeps it for all its further mints. The others then wait for its lease, and
- * mint without a claim: at worst one token too many is minted, and one is kept.
+ * mint without a claim: at worst each of them mints one token too many, and one is kept.
  *
  * @returns the claim when the caller has to mint; `staged` when another process has staged the version.
  */

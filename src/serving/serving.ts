@@ -15,7 +15,7 @@ import type { KeptToken, RotateNow } from './kept-token.js';
 import { RotateEndpoint } from './rotate-endpoint.js';
 import { createTokenCache, type TokenCache } from './token-cache.js';
 import { TokenEndpoint } from './token-endpoint.js';
-import { WAITING_INTERVAL, WaitingPeers } from './waiting-peers.js';
+import { followInterval, WaitingPeers } from './waiting-peers.js';
 
 /** A service token that is served. */
 export interface ServedTokenOptions {
@@ -89,7 +89,7 @@ export interface Serving {
   /**
    * Starts the reads that are due, so that no peer waits for them. Called every second, it keeps the caches warm at one
    * read each 4 minutes, and finds out when the store works again. While peers wait for a token, it is one read each 15
-   * seconds, and those whose time is over are answered. Never blocks, never throws.
+   * seconds (less often with more than 16 such tokens), and those whose time is over are answered. Never blocks, never throws.
    */
   keepWarm(): void;
   /** How many requests wait. */
@@ -189,10 +189,10 @@ export function createServing(options: ServingOptions): Serving {
     ),
     keepWarm: () => {
       waiting.sweep();
-      for (const { name, cache } of tokens) {
-        cache.refresh(WARM_INTERVAL);
-        if (waiting.has(name)) cache.follow(WAITING_INTERVAL);
-      }
+      const followed = tokens.filter(({ name }) => waiting.has(name));
+      const interval = followInterval(followed.length);
+      for (const { cache } of tokens) cache.refresh(WARM_INTERVAL);
+      for (const { cache } of followed) cache.follow(interval);
       // With another login nobody needs the list; before the first peer is added there is none.
       const isMissing = isStoreError(directory.status().lastError, 'SECRET_NOT_FOUND');
       if (options.login === undefined && !isMissing) directory.refresh(WARM_INTERVAL);

@@ -8,6 +8,19 @@ export const MAX_WAIT_SECONDS = 300;
 /** While anybody waits for a token, its secret is read this often: other processes rotate too. Milliseconds. */
 export const WAITING_INTERVAL = 15_000;
 
+/** Of more tokens than these that peers wait for, each is read less often: stores count reads, and AWS bills them. */
+const MOST_FOLLOWED = 16;
+
+/**
+ * Milliseconds between two reads of each token that peers wait for: {@link WAITING_INTERVAL} for up to 16 tokens, and
+ * longer in proportion for more, so that all of them together cost a process little more than one read a second. Pure.
+ *
+ * @param followed how many tokens peers wait for.
+ */
+export function followInterval(followed: number): number {
+  return WAITING_INTERVAL * Math.max(1, followed / MOST_FOLLOWED);
+}
+
 /**
  * How a wait ended.
  *
