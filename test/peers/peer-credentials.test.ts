@@ -20,7 +20,7 @@ describe('what is understood', () => {
       '\ufefforders',
       'a',
     ],
-    ['1,024 characters', `Basic ${encode(`o:${'x'.repeat(760)}`)}`, 'o', 'x'.repeat(760)],
+    ['1,024 characters', `Basic   ${encode(`o:${'x'.repeat(760)}`)}`, 'o', 'x'.repeat(760)],
     ['UTF-8', `Basic ${encode('orders:dé')}`, 'orders', 'dé'],
   ])('%s', (_, header, id, secret) => {
     expect(parseBasicCredentials(header)).toEqual({ id, secret });
@@ -61,7 +61,7 @@ describe('what is refused', () => {
     ['an overlong encoding', `Basic ${encode(Buffer.from([0x61, 0x3a, 0xc0, 0xaf]))}`],
     ['a control character', `Basic ${encode('orders:sec\u0000ret')}`],
     ['a deletion', `Basic ${encode('orders:sec\u007fret')}`],
-    ['1,028 characters', `Basic ${encode(`o:${'x'.repeat(763)}`)}`],
+    ['1,025 characters', `Basic    ${encode(`o:${'x'.repeat(760)}`)}`],
     ['a line break', `Basic ${encode('orders:sec\r\nret')}`],
     ['a broken escape', `Basic ${encode('orders:50%')}`],
     ['an escape that is not UTF-8', `Basic ${encode('orders:%ff')}`],

@@ -1,6 +1,16 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import { parseServiceToken, serializeServiceToken } from '../../src/tokens/service-token.js';
+import {
+  nextWithdrawals,
+  parseRotationClaim,
+  parseServiceToken,
+  remainingLife,
+  scopeOf,
+  scopeOfClaims,
+  serializeRotationClaim,
+  serializeServiceToken,
+  type ServiceToken,
+} from '../../src/tokens/service-token.js';
 import { createSuppliedToken } from '../../src/tokens/token-supply.js';
 
 const EXPIRES = Date.parse('2026-11-23T03:00:00Z');
@@ -110,4 +120,223 @@ test('a supplied token is there to be sent, and shows itself nowhere', () => {
     expect(shown).not.toContain('canary');
   }
   expect(Object.isFrozen(token)).toBe(true);
+});
+
+describe('a token secret', () => {
+  const AT = Date.UTC(2026, 10, 22, 3);
+  const token: ServiceToken = {
+    accessToken: 'opaque',
+    tokenType: 'Bearer',
+    expiresAt: AT + 86_400_000,
+    generatedAt: AT,
+    issuer: 'https://issuer.example/',
+    audience: ['orders'],
+    scope: 'read write',
+    withdrawn: ['v1', 'v2'],
+    withdrawnUntil: AT + 1_000,
+  };
+  const fields = {
+    access_token: 'opaque',
+    token_type: 'Bearer',
+    expires_at: '2026-11-23T03:00:00.000Z',
+    generated_at: '2026-11-22T03:00:00.000Z',
+    issuer: 'https://issuer.example/',
+    audience: 'orders',
+  };
+  const read = (change: object = {}): ServiceToken =>
+    parseServiceToken(JSON.stringify({ ...fields, ...change }));
+
+  test('is written as documented, and read again', () => {
+    expect(JSON.parse(serializeServiceToken(token, { team: 'a', issuer: 'no' }))).toEqual({
+      team: 'a',
+      ...fields,
+      scope: 'read write',
+      withdrawn: ['v1', 'v2'],
+      withdrawn_until: '2026-11-22T03:00:01.000Z',
+    });
+    expect(parseServiceToken(serializeServiceToken(token))).toStrictEqual(token);
+    const { scope: _s, withdrawn: _w, withdrawnUntil: _u, ...bare } = token;
+    const two = { ...bare, audience: ['a', 'b'] };
+    expect(parseServiceToken(serializeServiceToken(two))).toStrictEqual(two);
+    expect(Object.keys(JSON.parse(serializeServiceToken(bare)) as object)).toEqual(
+      Object.keys(fields),
+    );
+    expect(remainingLife(token, AT)).toBe(86_400_000);
+  });
+
+  test.each<[object, string]>([
+    [{ token_type: 'DPoP' }, '"token_type" must be "Bearer"'],
+    [{ token_type: 1 }, '"token_type" must be "Bearer"'],
+    [{ access_token: ' ' }, '"access_token" must be a non-empty string'],
+    [{ issuer: 1 }, '"issuer" must be a non-empty string'],
+    [
+      { expires_at: 'tomorrow' },
+      '"expires_at" must be an ISO 8601 instant, such as 2026-11-22T03:00:00Z',
+    ],
+    [{ audience: '' }, '"audience" must be a non-empty string, or a list of them'],
+    [{ audience: ['a', ''] }, '"audience" must be a non-empty string, or a list of them'],
+    [{ audience: ['a', 1] }, '"audience" must be a non-empty string, or a list of them'],
+  ])('with %j is none', (change, what) => {
+    expect(() => read(change)).toThrow(
+      expect.objectContaining({
+        code: 'TOKEN_SECRET_INVALID',
+        kind: 'misconfigured',
+        message: `The token secret does not hold a service token: ${what}. Rotate to write a good one.`,
+      }),
+    );
+  });
+
+  test.each<[object, object]>([
+    [{ token_type: undefined }, { tokenType: 'Bearer' }],
+    [{ token_type: 'bearer' }, { tokenType: 'Bearer' }],
+    [{ withdrawn: ['a', 1, 'b'] }, { withdrawn: ['a', 'b'] }],
+    [{ scope: ['b', 'a'] }, { scope: 'b a' }],
+    [{ scope: '' }, { scope: '' }],
+  ])('with %j is read as %j', (change, expected) => {
+    expect(read(change)).toMatchObject(expected);
+  });
+
+  test.each<object>([
+    { withdrawn: 'a' },
+    { withdrawn: [1] },
+    { withdrawn_until: '2026-11-22T03:00:01Z' },
+    { withdrawn: [], withdrawn_until: '2026-11-22T03:00:01Z' },
+  ])('with %j names no version that is withdrawn', (change) => {
+    expect(read(change)).not.toHaveProperty('withdrawn');
+    expect(read(change)).not.toHaveProperty('withdrawnUntil');
+  });
+
+  test.each<unknown>([1, 'soon', undefined])('withdrawn until %p is until its end', (until) => {
+    const parsed = read({ withdrawn: ['a'], withdrawn_until: until });
+    expect(parsed).toMatchObject({ withdrawn: ['a'] });
+    expect(parsed).not.toHaveProperty('withdrawnUntil');
+  });
+
+  test('without a scope has that of its JWT', () => {
+    const jwt = (payload: unknown): string =>
+      `h.${Buffer.from(JSON.stringify(payload)).toString('base64url')}.s`;
+    expect(read({ access_token: jwt({ scope: 'a é b' }) }).scope).toBe('a b');
+    expect(read({ access_token: jwt({ scp: ['a', 'b'] }) }).scope).toBe('a b');
+    expect(read({ access_token: jwt({ scope: 'a' }), scope: 'b' }).scope).toBe('b');
+    for (const payload of [null, 'scope', 1, {}]) {
+      expect(read({ access_token: jwt(payload) })).not.toHaveProperty('scope');
+    }
+  });
+
+  test.each([
+    ['2026-11-22T03:00:00Z', AT],
+    ['2026-11-22t03:00:00z', AT],
+    ['2026-11-22 03:00', AT],
+    ['2026-11-22T03:00:00.5Z', AT + 500],
+    ['2026-11-22T03:00:00.123456789Z', AT + 123],
+    ['2026-11-22T05:00:00+02:00', AT],
+    ['2026-11-22T05:00:00+0200', AT],
+    ['2026-11-22T01:30:00-0130', AT],
+    ['+002026-11-22T03:00:00Z', AT],
+    ...[
+      '2026-11-22',
+      '2026-11-22T03',
+      '2026-11-22T03:00:00Z ago',
+      'at 2026-11-22T03:00:00Z',
+      '22026-11-22T03:00:00Z',
+      '2026-1-22T03:00:00Z',
+      '2026-11-2T03:00:00Z',
+      '2026-11-22T3:00:00Z',
+      '2026-11-22T03:0:00Z',
+      '2026-11-22T03:00:0Z',
+      '2026-11-22T03:00:00.Z',
+      '2026-11-22T03:00:00.1234567890Z',
+      '2026-11-22T03:00:00+2',
+      '2026-11-22T03:00:00+020',
+      '2026-11-22_03:00:00Z',
+      '2026-13-22T03:00:00Z',
+      '11/22/2026 03:00',
+    ].map((text) => [text, undefined] as const),
+  ])('ends at %s: %p', (text, instant) => {
+    const parse = (): number => read({ expires_at: text }).expiresAt;
+    if (instant === undefined) expect(parse).toThrow('ISO 8601');
+    else expect(parse()).toBe(instant);
+  });
+
+  test('with a claim alone is empty, and the claim is read', () => {
+    const claim = serializeRotationClaim('me', AT);
+    expect(JSON.parse(claim)).toEqual({
+      rotation_claim: 'me',
+      claimed_at: '2026-11-22T03:00:00.000Z',
+    });
+    expect(parseRotationClaim(claim)).toEqual({ owner: 'me', claimedAt: AT });
+    expect(parseRotationClaim('{"rotation_claim":"me"}')).toEqual({
+      owner: 'me',
+      claimedAt: undefined,
+    });
+    for (const text of [JSON.stringify(fields), '{"rotation_claim":1}', '{}']) {
+      expect(parseRotationClaim(text)).toBeUndefined();
+    }
+    expect(() => parseServiceToken(claim)).toThrow(
+      expect.objectContaining({
+        code: 'TOKEN_SECRET_EMPTY',
+        kind: 'retry',
+        message:
+          'The token secret holds no service token yet: its first rotation has not finished.',
+      }),
+    );
+    expect(read({ rotation_claim: 'me' }).accessToken).toBe('opaque');
+  });
+});
+
+test.each<[unknown, string | undefined]>([
+  ['a b', 'a b'],
+  ['  b   a\tb ', 'b a'],
+  ['', ''],
+  [['a b', 'c'], 'a b c'],
+  [[], ''],
+  ['a"b c\\d é !', '!'],
+  [null, undefined],
+  [1, undefined],
+  [['a', 1], undefined],
+])('the scopes of %j are %j', (value, scopes) => {
+  expect(scopeOf(value)).toBe(scopes);
+  expect(scopeOfClaims({ scope: value, scp: undefined })).toBe(scopes);
+  expect(scopeOfClaims({ scp: value })).toBe(scopes);
+});
+
+describe('the versions that a new one names as withdrawn', () => {
+  const NOW = 1_000;
+  const before = { versionId: 'v3', expiresAt: 5_000, withdrawn: ['v2', 'v1'] };
+  test.each<[Parameters<typeof nextWithdrawals>[0], boolean, object]>([
+    [{ versionId: 'v3', expiresAt: 5_000 }, false, {}],
+    [{ versionId: 'v3' }, false, {}],
+    [{ versionId: 'v3' }, true, { withdrawn: ['v3'] }],
+    [{ versionId: 'v3', expiresAt: 5_000 }, true, { withdrawn: ['v3'], withdrawnUntil: 5_000 }],
+    [before, false, { withdrawn: ['v2', 'v1'], withdrawnUntil: 5_000 }],
+    [before, true, { withdrawn: ['v3', 'v2', 'v1'], withdrawnUntil: 5_000 }],
+    [
+      { ...before, withdrawnUntil: 2_000 },
+      false,
+      { withdrawn: ['v2', 'v1'], withdrawnUntil: 2_000 },
+    ],
+    [
+      { ...before, withdrawnUntil: 2_000 },
+      true,
+      { withdrawn: ['v3', 'v2', 'v1'], withdrawnUntil: 5_000 },
+    ],
+    [
+      { ...before, withdrawnUntil: 9_000 },
+      true,
+      { withdrawn: ['v3', 'v2', 'v1'], withdrawnUntil: 9_000 },
+    ],
+    // Their tokens have ended.
+    [{ ...before, withdrawnUntil: NOW }, false, {}],
+    [{ ...before, withdrawnUntil: NOW }, true, { withdrawn: ['v3'], withdrawnUntil: 5_000 }],
+    [{ ...before, expiresAt: NOW }, false, {}],
+    [{ versionId: 'v3', withdrawn: ['v2'] }, false, {}],
+  ])('after %j, withdrawn: %p', (version, withdraws, expected) => {
+    expect(nextWithdrawals(version, withdraws, NOW)).toStrictEqual(expected);
+  });
+
+  test('are a hundred at most, the newest', () => {
+    const withdrawn = Array.from({ length: 100 }, (_, index) => `v${100 - index}`);
+    const next = nextWithdrawals({ versionId: 'v101', expiresAt: 5_000, withdrawn }, true, NOW);
+    expect(next.withdrawn).toEqual(['v101', ...withdrawn.slice(0, 99)]);
+  });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { createTokenVerifier } from '../../src/verification/index.js';
+import { readVerifierOptions } from '../../src/verification/verifier-options.js';
 import { AUDIENCE, ISSUER, useTokenBench } from './support/token-bench.js';
 
 const bench = useTokenBench();
@@ -18,6 +19,26 @@ describe('configuration', () => {
   const { audiences: _a, ...noAudiences } = good;
   const { profile: _p, ...noProfile } = good;
   const { keys: _k, ...noKeys } = good;
+  test.each([
+    [{ cache: { maxEntries: 1 } }],
+    [{ cache: { maxEntries: 1_000_000 } }],
+    [{ cache: null }],
+    [{ clockSkewSeconds: 0 }],
+    [{ clockSkewSeconds: 600 }],
+    [{ maxTokenLength: 1 }],
+    [{ maxTokenLength: 1_048_576 }],
+  ])('%j is accepted', (options) => {
+    expect(readVerifierOptions({ issuers: [good], ...options } as never)).toMatchObject(options);
+  });
+
+  test('what is left out has the default', () => {
+    expect(readVerifierOptions({ issuers: [good] } as never)).toMatchObject({
+      clockSkewSeconds: 60,
+      maxTokenLength: 16_384,
+      cache: { maxEntries: 10_000 },
+    });
+  });
+
   test.each<[string, unknown, string]>([
     ['no issuers', { issuers: [] }, '"issuers"'],
     ['issuers missing', {}, '"issuers"'],
@@ -52,6 +73,29 @@ describe('configuration', () => {
     ['a bad profile', { issuers: [{ ...good, profile: { name: 'ours' } }] }, 'Profile "ours"'],
     ['negative skew', { issuers: [good], clockSkewSeconds: -1 }, '"clockSkewSeconds"'],
     ['skew of an hour', { issuers: [good], clockSkewSeconds: 3600 }, '"clockSkewSeconds"'],
+    [
+      'other audiences as text',
+      { issuers: [{ ...good, otherAudiences: 'a' }] },
+      'issuers[0].otherAudiences must be a list of non-empty strings.',
+    ],
+    [
+      'an empty client',
+      { issuers: [{ ...good, customerClientIds: [''] }] },
+      'issuers[0].customerClientIds must be a list of non-empty strings.',
+    ],
+    [
+      'no scope claims',
+      { issuers: [{ ...good, scopeClaims: [] }] },
+      'issuers[0].scopeClaims must be a list of at least one non-empty strings.',
+    ],
+    ['an issuer that is a list', { issuers: [{ ...good, issuer: [ISSUER] }] }, 'issuers[0].issuer'],
+    ['a skew as text', { issuers: [good], clockSkewSeconds: '60' }, '"clockSkewSeconds"'],
+    [
+      'tokens of any length',
+      { issuers: [good], maxTokenLength: 1_048_577 },
+      '"maxTokenLength" must be a number from 1 to 1048576.',
+    ],
+    ['a large cache', { issuers: [good], cache: { maxEntries: 1_000_001 } }, '"cache.maxEntries"'],
     ['an empty cache', { issuers: [good], cache: { maxEntries: 0 } }, '"cache.maxEntries"'],
     ['half an entry', { issuers: [good], cache: { maxEntries: 1.5 } }, '"cache.maxEntries"'],
     ['no bound', { issuers: [good], cache: { maxEntries: Infinity } }, '"cache.maxEntries"'],

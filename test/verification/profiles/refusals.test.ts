@@ -1,9 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import {
-  classify,
-  type ClassificationProfile,
-  type ClassifyOptions,
-} from '../../../src/verification/profiles/classify.js';
+import { classify, type ClassifyOptions } from '../../../src/verification/profiles/classify.js';
+import type { ClassificationProfile } from '../../../src/verification/profiles/profile.js';
 
 type Claims = Readonly<Record<string, unknown>>;
 
@@ -19,7 +16,7 @@ const CUSTOMER = { sub: 'ann', client_id: 'web', login: 1 };
 
 function judge(claims: Claims, options?: ClassifyOptions, profile = PROFILE) {
   const words: string[] = [];
-  const classification = classify(claims as never, profile, options, words);
+  const classification = classify(claims, profile, options, words);
   return { classification, words };
 }
 
