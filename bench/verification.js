@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { createVerifier } from 'fast-jwt';
 import { importJWK, jwtVerify } from 'jose';
 import { openBuild } from './build.js';
-import { measuredInTurn } from './rounds.js';
+import { measuredInTurn, orderOf } from './rounds.js';
 import { pairedRatio, spread } from './statistics.js';
 import { microseconds, number, ratio, table, withSpread } from './table.js';
 import { boundsRows } from './verification-bounds.js';
@@ -176,8 +176,7 @@ export async function chunksInTurn(contenders, tokens, inFlight, round) {
   const chunks = Math.ceil(tokens.length / CHUNK);
   for (let chunk = 0; chunk < chunks; chunk += 1) {
     const part = tokens.slice(chunk * CHUNK, (chunk + 1) * CHUNK);
-    for (let turn = 0; turn < verifies.length; turn += 1) {
-      const index = (round + chunk + turn) % verifies.length;
+    for (const index of orderOf(verifies.length, round * chunks + chunk)) {
       sums[index] += (await microsecondsEach(verifies[index], part, inFlight)) * part.length;
     }
   }

@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { measureStart } from '../guard.js';
-import { measuredInTurn } from '../rounds.js';
+import { measuredInTurn, orderOf } from '../rounds.js';
 import { median } from '../statistics.js';
 import { microseconds, number } from '../table.js';
 import { callsPerSecond, chunksInTurn } from '../verification.js';
@@ -129,7 +129,7 @@ export async function measureRoutes({ build, packagesSkipped }, flags, tell) {
   loads.cold.warmUp = tokens.slice(0, load.turns * REQUESTS);
   const measured = Object.fromEntries(names.map((name) => [name, []]));
   for (let start = 0; start < flags.rounds; start += 1) {
-    const order = names.map((_, at) => names[(at + start) % names.length]);
+    const order = orderOf(names.length, start).map((index) => names[index]);
     const wanted = order.map((name) => kinds[name]);
     const warm = await measureStart(wanted, shared, loads.warm);
     const cold = await measureStart(wanted, shared, loads.cold);

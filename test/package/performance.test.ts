@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 import { judge } from '../../bench/growth/expectations.js';
 import { comparison, promise } from '../../bench/peers/comparison.js';
+import { orderOf } from '../../bench/rounds.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const read = (file: string): string => readFileSync(join(root, file), 'utf8');
@@ -29,6 +30,28 @@ describe('how a figure grows', () => {
         [2, 1],
       ]),
     ).toThrow('falling');
+  });
+});
+
+describe('the order of turns', () => {
+  test.each([1, 2, 3, 5, 6])('is fair to each of %d', (count) => {
+    const orders = Array.from({ length: 60 }, (_, turn) => orderOf(count, turn));
+    const all = Array.from({ length: count }, (_, index) => index);
+    for (const order of orders) expect(order.toSorted()).toEqual(all);
+    const firsts = all.map((index) => orders.filter(([first]) => first === index).length);
+    expect(new Set(firsts)).toEqual(new Set([60 / count]));
+  });
+
+  test('lets each of five come after each of the others as often', () => {
+    const pairs = new Map<string, number>();
+    for (let turn = 0; turn < 20; turn += 1) {
+      const order = orderOf(5, turn);
+      for (const [at, index] of order.slice(1).entries()) {
+        const pair = `${order[at]} ${index}`;
+        pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
+      }
+    }
+    expect([...pairs.values()]).toEqual(Array.from({ length: 20 }, () => 4));
   });
 });
 
