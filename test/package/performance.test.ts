@@ -70,7 +70,8 @@ describe('side by side', () => {
   });
 
   test('a promise is kept, missed, or skipped for want of the other', () => {
-    const met = (limit: object): unknown => promise('it', [own, other], figure, limit).met;
+    const met = (limit: { most?: number; least?: number }): unknown =>
+      promise('it', [own, other], figure, limit).met;
     expect(met({ most: 1 })).toBe(true);
     expect(met({ most: 0.9 })).toBe(false);
     expect(met({ least: 1 })).toBe(true);
