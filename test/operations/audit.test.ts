@@ -2,7 +2,12 @@ import { describe, expect, test } from '@jest/globals';
 import { appendFile, readFile, rename, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { verifyAudit } from '../../src/cli/verify-audit.js';
-import { CHAIN_START, nextLine, walkLine, type AuditEvent } from '../../src/operations/audit-chain.js';
+import {
+  CHAIN_START,
+  nextLine,
+  walkLine,
+  type AuditEvent,
+} from '../../src/operations/audit-chain.js';
 import { AuditTrail, lineSink, openAuditFile } from '../../src/operations/audit.js';
 import { LINKS, ODD_FILES } from '../support/odd-files.js';
 import { fc } from '../support/properties.js';
