@@ -116,7 +116,7 @@ export async function fuzz(tally: Tally, executions: number, seed: number): Prom
   const input = recipe === undefined ? Buffer.alloc(0) : cook(recipe, seeds, words);
   throw new Violation(
     `${parser.name}: ${String(result.errorInstance)}\n` +
-      `the input in base64, for test/fuzz/found.jsonl: ${input.toString('base64')}\n` +
+      `the input in base64, to be kept in test/fuzz/fuzz.test.ts: ${input.toString('base64')}\n` +
       `as text: ${JSON.stringify(input.toString('latin1')).slice(0, 2_000)}`,
     { cause: result.errorInstance },
   );

@@ -97,7 +97,9 @@ describe('what claims must be', () => {
   });
 
   test('an object without a prototype is one like any other', () => {
-    const required = Object.assign(Object.create(null) as Record<string, string>, { tenant: 'acme' });
+    const required = Object.assign(Object.create(null) as Record<string, string>, {
+      tenant: 'acme',
+    });
     expect(meets(required, '{"tenant":"acme"}')).toBe(true);
     expect(meets(required, '{"tenant":"evil"}')).toBe(false);
   });

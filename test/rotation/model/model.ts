@@ -76,7 +76,7 @@ export async function runModel(options: ModelOptions): Promise<ModelReport> {
     ...(seconds !== undefined && { interruptAfterTimeLimit: seconds * 1000 }),
     ...(path !== undefined && { path }),
   });
-  return { runs: details.numRuns, failure: failureOf(details, kind.name), mostChecks };
+  return { runs: details.numRuns, failure: failureOf(details, kind.name, commands), mostChecks };
 }
 
 /**
@@ -146,7 +146,11 @@ function require({ world }: Scene): void {
 }
 
 /** What is wrong in words, and the command that repeats it. */
-function failureOf<T>(details: fc.RunDetails<T>, store: string): string | undefined {
+function failureOf<T>(
+  details: fc.RunDetails<T>,
+  store: string,
+  commands: number,
+): string | undefined {
   if (!details.failed) return undefined;
   const { seed, counterexamplePath, counterexample, errorInstance } = details;
   const shown = fc.stringify(counterexample);
@@ -154,6 +158,6 @@ function failureOf<T>(details: fc.RunDetails<T>, store: string): string | undefi
   return [
     errorInstance instanceof Error ? (errorInstance.stack ?? errorInstance.message) : 'failed',
     shown,
-    `Again: MODEL_STORE=${store} MODEL_SEED=${seed} MODEL_PATH=${counterexamplePath} MODEL_REPLAY=${replay} npm run models`,
+    `Again: MODEL_STORE=${store} MODEL_SEED=${seed} MODEL_COMMANDS=${commands} MODEL_PATH=${counterexamplePath} MODEL_REPLAY=${replay} npm run models`,
   ].join('\n');
 }

@@ -49,6 +49,8 @@ describe('the model notices a rotator that', () => {
       breakage,
     });
     expect(failure).toMatch(says);
-    expect(failure).toMatch(/^Again: MODEL_STORE=memory MODEL_SEED=\d+ MODEL_PATH=\d+/m);
+    expect(failure).toMatch(
+      /^Again: MODEL_STORE=memory MODEL_SEED=\d+ MODEL_COMMANDS=\d+ MODEL_PATH=\d+/m,
+    );
   });
 });
