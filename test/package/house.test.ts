@@ -228,6 +228,7 @@ describe('the rules of the house', () => {
       'e2e',
       'faults',
       'interop',
+      'mutation',
       'package',
       'support',
       'attacks',
