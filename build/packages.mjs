@@ -11,7 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, normalize, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { compile, hash, root, sourcesIn } from './compile.mjs';
 import { BROKER, brokerManifest, KIT, kitManifest } from './manifests.mjs';
@@ -19,8 +19,6 @@ import { writeBills } from './sbom.mjs';
 
 const src = join(root, 'src');
 const out = join(root, 'dist-packages');
-/** Loaded when something is to be built: that takes a second. */
-let ts;
 const types = join(out, 'types');
 const RUNBOOK = 'docs/runbook.md';
 const RECORD = join(out, '.built.json');
@@ -58,8 +56,8 @@ async function buildPackages() {
     read(join(root, RUNBOOK)),
   );
   if (existsSync(RECORD) && read(RECORD) === inputs) return false;
-  ({ default: ts } = await import('typescript'));
   rmSync(out, { recursive: true, force: true });
+  mkdirSync(out);
   const shared = JSON.parse(read(join(root, 'package.json')));
   writeTypes([...KIT.entries, 'server.ts', 'lambda.ts']);
   await buildKit(stage(KIT, kitManifest(shared)));
@@ -207,31 +205,35 @@ function licensesOf({ inputs }) {
 
 /** Writes the declarations of what some entries reach, with maps to the sources, for {@link copyTypes}. */
 function writeTypes(entries) {
-  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile);
-  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, root);
-  const program = ts.createProgram(
-    entries.map((entry) => join(src, entry)),
-    {
-      ...options,
-      noEmit: false,
-      declaration: true,
-      declarationMap: true,
-      emitDeclarationOnly: true,
-      // `npm run typecheck` does that; here it would take half of the time.
-      noCheck: true,
-      rootDir: src,
-      outDir: types,
-    },
-  );
-  const { diagnostics } = program.emit();
-  if (diagnostics.length === 0) return;
-  throw new Error(
-    ts.formatDiagnostics(diagnostics, {
-      getCanonicalFileName: (name) => name,
-      getCurrentDirectory: () => root,
-      getNewLine: () => '\n',
-    }),
-  );
+  runCompiler(entries, {
+    noEmit: false,
+    declaration: true,
+    declarationMap: true,
+    emitDeclarationOnly: true,
+    // `npm run typecheck` does that; here it would take most of the time.
+    noCheck: true,
+    outDir: types,
+  });
+}
+
+/** Runs TypeScript's compiler on some entries, and returns what it prints. */
+function runCompiler(entries, options, ...flags) {
+  const project = join(out, 'tsconfig.json');
+  writeJson(project, {
+    extends: '../tsconfig.json',
+    compilerOptions: { ...options, rootDir: src },
+    include: [],
+    files: entries.map((entry) => join(src, entry)),
+  });
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  try {
+    return execFileSync(process.execPath, [tsc, '-p', project, ...flags], { encoding: 'utf8' });
+  } catch (error) {
+    // It prints its complaints on standard output.
+    throw new Error(`TypeScript's compiler failed:\n${error.stdout}`, { cause: error });
+  } finally {
+    rmSync(project);
+  }
 }
 
 /** Copies the declarations of some sources into a folder beside a package's `src`. */
@@ -249,15 +251,13 @@ function copyTypes(files, to) {
 
 /** The sources that some of them import, directly or not, with themselves. */
 function reachable(entries) {
-  const found = new Set(entries);
-  for (const file of found) {
-    for (const { fileName } of ts.preProcessFile(read(join(src, file))).importedFiles) {
-      if (!fileName.startsWith('.')) continue;
-      const path = normalize(join(dirname(file), fileName)).replaceAll('\\', '/');
-      found.add(path.replace(/\.js$/, '.ts'));
-    }
-  }
-  return [...found];
+  const files = runCompiler(entries, {}, '--listFilesOnly')
+    .split('\n')
+    .map((file) => file.trim());
+  return files.flatMap((file) => {
+    const path = relative(src, file).replaceAll('\\', '/');
+    return file === '' || path.startsWith('..') ? [] : [path];
+  });
 }
 
 function link(name) {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Script } from 'node:vm';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import ts from 'typescript';
+import { parseSync } from '@swc/core';
 import { createProgram } from '../../src/cli/program.js';
 import { SETTING_NAMES } from '../../src/config/settings.js';
 import { openApiDocument } from '../../src/operations/openapi.js';
@@ -186,16 +186,9 @@ function validate(value: object, schema: string): void {
 }
 
 test('JavaScript and Mermaid are of their languages', () => {
-  for (const { at, text } of of('js')) {
-    const { diagnostics = [] } = ts.transpileModule(text, {
-      fileName: 'page.mjs',
-      reportDiagnostics: true,
-      compilerOptions: { allowJs: true, target: ts.ScriptTarget.ES2023 },
-    });
-    expect({ at, found: diagnostics.map(({ messageText }) => messageText) }).toEqual({
-      at,
-      found: [],
-    });
+  for (const { text } of of('js')) {
+    const parse = (): unknown => parseSync(text, { syntax: 'ecmascript', target: 'es2023' });
+    expect(parse).not.toThrow();
   }
   for (const { at, text } of of('mermaid')) {
     const [first = '', ...lines] = text.trim().split('\n');

@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { beforeAll, describe, expect, test } from '@jest/globals';
-import ts from 'typescript';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { BLOCKS } from '../support/documented-blocks.js';
 import { packagesBuild } from '../support/packages-build.js';
 
@@ -17,11 +17,11 @@ const WITHOUT_NEST = join(root, 'test/guard/types/without-nest.ts');
 const DECLARED = [NARROWING, WITHOUT_NEST, USAGE];
 
 /** As strict as an application of NestJS may be. */
-const OPTIONS: ts.CompilerOptions = {
-  target: ts.ScriptTarget.ES2023,
-  lib: ['lib.es2023.d.ts'],
-  module: ts.ModuleKind.NodeNext,
-  moduleResolution: ts.ModuleResolutionKind.NodeNext,
+const OPTIONS = {
+  target: 'es2023',
+  lib: ['es2023'],
+  module: 'nodenext',
+  moduleResolution: 'nodenext',
   types: ['node'],
   strict: true,
   noUncheckedIndexedAccess: true,
@@ -37,16 +37,14 @@ const OPTIONS: ts.CompilerOptions = {
 };
 
 /**
- * The TypeScript of every page, which is meant to be pasted. Each block is a module of its own, beside the examples: there
- * the packages are found by their names, as they were built.
+ * The TypeScript of every page, which is meant to be pasted: file names and texts. Each block is a module of its own, beside
+ * the examples: there the packages are found by their names, as they were built.
  */
-function blocks(): ReadonlyMap<string, string> {
-  return new Map(
-    BLOCKS.filter(({ language }) => language === 'ts').map(({ at, text }): [string, string] => [
-      join(root, `examples/${at.replaceAll('/', '-').replace('.md:', '-')}.ts`),
-      text,
-    ]),
-  );
+function blocks(): readonly (readonly [string, string])[] {
+  return BLOCKS.filter(({ language }) => language === 'ts').map(({ at, text }) => [
+    `${at.replaceAll('/', '-').replace('.md:', '-')}.ts`,
+    text,
+  ]);
 }
 
 function sourcesOf(example: string): readonly string[] {
@@ -54,75 +52,81 @@ function sourcesOf(example: string): readonly string[] {
   return readdirSync(folder).map((name) => join(folder, name));
 }
 
-const disk = ts.createCompilerHost(OPTIONS);
-/** The files of the libraries are the same for every program: reading them takes longest. */
-const known = new Map<string, ts.SourceFile | undefined>();
-let before: ts.Program | undefined;
+const MARK = '// @ts-expect-error';
 
-/**
- * The compiler's complaints about files, each as `FILE:LINE: MESSAGE`. What there is against what they import is for
- * `npm run typecheck` to say.
- *
- * @param texts taken as the content of the files of these names, whatever is on the disk.
- */
-function complaints(
-  files: readonly string[],
-  texts: ReadonlyMap<string, string>,
-): readonly string[] {
-  const program = ts.createProgram({
-    rootNames: files,
-    options: OPTIONS,
-    host: {
-      ...disk,
-      fileExists: (name) => texts.has(name) || disk.fileExists(name),
-      readFile: (name) => texts.get(name) ?? disk.readFile(name),
-      getSourceFile: (name, settings) => {
-        const text = texts.get(name);
-        if (text !== undefined) return ts.createSourceFile(name, text, settings, true);
-        if (!known.has(name)) known.set(name, disk.getSourceFile(name, settings));
-        return known.get(name);
-      },
-    },
-    ...(before && { oldProgram: before }),
-  });
-  before = program;
-  expect([...program.getOptionsDiagnostics(), ...program.getGlobalDiagnostics()]).toEqual([]);
-  return files.flatMap((name) => {
-    const file = program.getSourceFile(name);
-    return [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)].map(
-      ({ messageText, start = 0 }) => {
-        const line = (file?.getLineAndCharacterOfPosition(start).line ?? 0) + 1;
-        return `${name.slice(root.length)}:${line}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`;
-      },
-    );
-  });
+/** What is declared, without the marks; imports by path, since it stands in another folder. */
+function unmarked(file: string): string {
+  const text = readFileSync(file, 'utf8').replaceAll(MARK, '// must not compile');
+  return text.replaceAll(
+    /(?<= from )'(\.[^']+)'/g,
+    (_, path: string) => `'${join(dirname(file), path)}'`,
+  );
 }
 
-beforeAll(packagesBuild, 120_000);
+/** Files that exist while the compiler looks. */
+let folder: string;
+/** The compiler's complaints, each as `FILE:LINE: MESSAGE`. */
+let complaints: readonly string[];
 
-// All here, because reading the libraries takes the compiler longer than what it is asked.
+// Once for all, because reading the libraries takes the compiler longer than what it is asked.
+beforeAll(async () => {
+  await packagesBuild();
+  folder = mkdtempSync(join(root, 'examples/.compiled-'));
+  const written = [
+    ...blocks(),
+    ...DECLARED.map((file) => [basename(file), unmarked(file)] as const),
+  ];
+  for (const [name, text] of written) writeFileSync(join(folder, name), text);
+  const project = join(folder, 'tsconfig.json');
+  const files = [
+    ...written.map(([name]) => join(folder, name)),
+    ...EXAMPLES.flatMap(sourcesOf),
+    ...DECLARED,
+  ];
+  writeFileSync(project, JSON.stringify({ compilerOptions: OPTIONS, files }));
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const flags = [tsc, '-p', project, '--pretty', 'false'];
+  const { status, stdout, stderr } = spawnSync(process.execPath, flags, {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  // What must not compile does not.
+  expect(stderr).toBe('');
+  expect(status).toBeGreaterThan(0);
+  complaints = stdout
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith(' '))
+    .map((line) => line.replace(/^(\S+)\((\d+),\d+\)/, '$1:$2'));
+}, 120_000);
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Those about a file; what there is against what it imports is for `npm run typecheck` to say. */
+function complaintsAbout(file: string): readonly string[] {
+  return complaints.filter((line) => line.startsWith(`${relative(root, file)}:`));
+}
+
 describe('the compiler', () => {
   test('takes the TypeScript of the pages as it stands there, the examples, and what must compile', () => {
-    const texts = blocks();
-    expect(texts.size).toBeGreaterThan(8);
+    const pages = blocks().map(([name]) => join(folder, name));
+    expect(pages.length).toBeGreaterThan(8);
     const examples = EXAMPLES.flatMap(sourcesOf);
     expect(examples.length).toBeGreaterThan(10);
-    expect(complaints([...texts.keys(), ...examples, ...DECLARED], texts)).toEqual([]);
+    expect([...pages, ...examples, ...DECLARED].flatMap(complaintsAbout)).toEqual([]);
   });
 
   test('sees each error where one is expected', () => {
-    const MARK = '// @ts-expect-error';
-    const files = DECLARED;
-    const texts = new Map(files.map((name) => [name, readFileSync(name, 'utf8')]));
-    const unmarked = new Map(
-      [...texts].map(([name, text]) => [name, text.replaceAll(MARK, '// must not compile')]),
-    );
-    const lines = complaints(files, unmarked).map((complaint) => complaint.split(': ')[0]);
-    for (const [name, text] of texts) {
-      const expected = text.split(MARK).length - 1;
+    for (const file of DECLARED) {
+      const expected = readFileSync(file, 'utf8').split(MARK).length - 1;
       expect(expected).toBeGreaterThan(0);
-      const seen = new Set(lines.filter((line) => line?.startsWith(name.slice(root.length))));
-      expect({ name, seen: seen.size }).toEqual({ name, seen: expected });
+      const lines = complaintsAbout(join(folder, basename(file))).map(
+        (line) => line.split(': ')[0],
+      );
+      expect({ file, seen: new Set(lines).size }).toEqual({ file, seen: expected });
     }
+  });
+
+  test('complains about nothing but files', () => {
+    expect(complaints.filter((line) => !/^\S+:\d+: /.test(line))).toEqual([]);
   });
 });

@@ -72,7 +72,9 @@ const NEST_12 = {
 };
 
 const PROJECTS = {
-  'NestJS 11, CommonJS, ts-jest, TypeScript node10, node16, nodenext, bundler': async (project) => {
+  'NestJS 11, CommonJS, ts-jest, TypeScript 5 node10, node16, nodenext, bundler': async (
+    project,
+  ) => {
     project.write('package.json', {
       ...NEST_11,
       private: true,
@@ -100,7 +102,7 @@ const PROJECTS = {
     await project.refusesDeepImports('node16');
     await project.refusesDeepImports('bundler');
   },
-  'NestJS 12, ES modules, jest, TypeScript node16, nodenext, bundler': async (project) => {
+  'NestJS 12, ES modules, jest, TypeScript 7 node16, nodenext, bundler': async (project) => {
     project.write('package.json', {
       private: true,
       type: 'module',
@@ -111,7 +113,7 @@ const PROJECTS = {
         '@types/jest': '^30.0.0',
         '@types/node': '^24.0.0',
         jest: '^30.0.0',
-        typescript: '^5.7.3',
+        typescript: '^7.0.2',
       },
       jest: {
         testEnvironment: 'node',
