@@ -38,8 +38,12 @@ function times(quotient) {
   return `${quotient < 10 ? ratio(quotient) : Math.round(quotient).toLocaleString('en-US')}×`;
 }
 
-/** A promise about one figure of the first of two contenders: at most so many times, or at least so many times, the other's. */
-export function promise(name, [own, other], { key, format }, { most, least }) {
+/**
+ * A promise about one figure of the first of two contenders: at most so many times, or at least so many times, the other's.
+ * `limit` has `most` or `least`.
+ */
+export function promise(name, [own, other], { key, format }, limit) {
+  const { most, least } = limit;
   const target = most === undefined ? `at least ${least} times` : `at most ${most} times`;
   if (typeof other === 'string') return { name, measured: `SKIPPED: ${other}`, target };
   const [values, references] = [own, other].map((rounds) => rounds.map((round) => round[key]));
