@@ -105,13 +105,13 @@ export function note(figures, values) {
   for (const [figure, value] of Object.entries(values)) (figures[figure] ??= []).push(value);
 }
 
-/** For each figure its points: a size, and the median of what was measured. */
+/** For each figure its points: a size, the median of what was measured, and all of it. */
 export function pointsOf(measured) {
   const figures = Object.keys([...measured.values()][0]);
   return Object.fromEntries(
     figures.map((figure) => [
       figure,
-      [...measured].map(([size, values]) => [size, median(values[figure])]),
+      [...measured].map(([size, values]) => [size, median(values[figure]), values[figure]]),
     ]),
   );
 }

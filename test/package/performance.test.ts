@@ -23,6 +23,18 @@ describe('how a figure grows', () => {
     expect(judge({ kind, most }, points)).toEqual({ found, met });
   });
 
+  test('is compared round by round, where its rounds are known', () => {
+    const [small, large] = [
+      [10, 90, 20],
+      [12, 99, 25],
+    ];
+    const points = [
+      [1, 20, small],
+      [10, 25, large],
+    ];
+    expect(judge({ kind: 'flat', most: 1.22 }, points)).toEqual({ found: 1.2, met: true });
+  });
+
   test('is never judged by a rule that does not exist', () => {
     expect(() =>
       judge({ kind: 'falling', most: 1 }, [
