@@ -89,23 +89,25 @@ async function caller() {
   const agent = new Agent({ keepAlive: true });
   const ask = (name, url) => {
     const at = Date.now();
-    get(
-      `${url}/v1/token`,
-      { agent, headers: { authorization: options.authorization } },
-      (response) => {
-        let text = '';
-        response.setEncoding('utf8');
-        response.on('data', (part) => (text += part));
-        response.on('error', () => count(name, 'cut off'));
-        response.on('end', () => {
-          if (response.statusCode !== 200) return count(name, response.statusCode);
-          const token = JSON.parse(text).access_token;
-          const { exp } = JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
-          count(name, exp * 1_000 - at > options.skewMs ? 200 : 'a token that is too old');
-          note(token, at);
-        });
-      },
-    ).on('error', (error) => count(name, error.code ?? error.message));
+    const headers = { authorization: options.authorization };
+    const request = get(`${url}/v1/token`, { agent, headers }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (part) => (text += part));
+      response.on('error', () => count(name, 'cut off'));
+      response.on('end', () => {
+        if (response.statusCode !== 200) return count(name, response.statusCode);
+        const token = JSON.parse(text).access_token;
+        const { exp } = JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
+        count(name, exp * 1_000 - at > options.skewMs ? 200 : 'a token that is too old');
+        note(token, at);
+      });
+    });
+    request.on('error', (error) => {
+      // A server may close a kept connection while a request is sent on it: RFC 9110 §9.2.2, RFC 9112 §9.3.1.
+      if (request.reusedSocket) ask(name, url);
+      else count(name, error.code ?? error.message);
+    });
   };
   const call = async () => {
     try {
