@@ -133,6 +133,8 @@ export class RotationSchedule {
   /** The version that was served at the last check. */
   #served: string | undefined;
   #isSurprised = false;
+  /** When a check read last what is current. */
+  #readAt = Number.NEGATIVE_INFINITY;
   #replaced: { readonly at: number; readonly wait: number } | undefined;
   #failures = 0;
   #hasTried = false;
@@ -242,7 +244,7 @@ export class RotationSchedule {
     this.#checkedAt = now;
     if (now < this.#notBefore) return;
     const refused = this.options.refusal?.()?.versionId;
-    this.#noteServed();
+    this.#noteServed(now);
     const isInformed =
       this.#known !== undefined &&
       this.#mode !== undefined &&
@@ -250,6 +252,7 @@ export class RotationSchedule {
       (refused === undefined || refused === this.#refusedSeen);
     if (isInformed && this.#due().kind === 'none') return;
     try {
+      this.#readAt = now;
       this.#known = await rotator.current();
       this.#refusedSeen = refused;
       this.#isSurprised = false;
@@ -263,12 +266,16 @@ export class RotationSchedule {
     }
   }
 
-  /** The version before stays served for a while after a rotation: only a change to another than is known counts. */
-  #noteServed(): void {
+  /**
+   * The version before stays served for a while after a rotation: a change to another than is known counts, and after five minutes
+   * that it is another still. It may have been moved back before the known one was ever served.
+   */
+  #noteServed(now: number): void {
     const served = this.options.servedVersionId?.();
-    if (served === this.#served) return;
+    const isOther = served !== undefined && served !== this.#known?.versionId;
+    if (served !== this.#served) this.#isSurprised = isOther;
+    else if (isOther && Math.abs(now - this.#readAt) >= LONGEST_RETRY) this.#isSurprised = true;
     this.#served = served;
-    this.#isSurprised = served !== undefined && served !== this.#known?.versionId;
   }
 
   /** No check reads anything before that instant. The clock may have been set, ahead or back, since the check began. */

@@ -349,6 +349,29 @@ describe('the schedule', () => {
     expect(storeCalls()).toBe(after);
   });
 
+  test('notices that AWSCURRENT was moved back before the new version was ever served', async () => {
+    const { rotator, clock, store, seedCurrent, served, storeCalls } = scheduleFixture();
+    const old = seedCurrent('refused', clock.now() - 60_000);
+    const schedule = new RotationSchedule({
+      rotator: rotator(),
+      slots: createSlots('0 3 * * *'),
+      minimumRemaining: HOUR,
+      clock,
+      servedVersionId: () => old,
+      refusal: () => ({ versionId: old, code: 'TOKEN_KEY_UNKNOWN', reason: '', isCurable: true }),
+    });
+    await schedule.check();
+    expect(await served()).toBe('token-1');
+    await store.promote(SECRET, old, (await store.read(SECRET)).versionId);
+    const before = storeCalls();
+    clock.advance(290_000);
+    await schedule.check();
+    expect([await served(), storeCalls() - before]).toEqual(['refused', 1]);
+    clock.advance(10_000);
+    await schedule.check();
+    expect(await served()).toBe('token-1');
+  });
+
   test('still backs off after the clock was set back', async () => {
     const { newSchedule, clock, provider } = scheduleFixture();
     provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');
