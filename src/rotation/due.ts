@@ -38,6 +38,14 @@ export type Due =
     };
 
 /**
+ * A slot's own version as the slot has to see it: minted since its start. Its date may be before, as when the clock was set back
+ * while it was minted, is another's, or the token could not be staged at once.
+ */
+export function ofSlot(own: CurrentToken, slotStart: number): CurrentToken {
+  return { ...own, generatedAt: Math.max(own.generatedAt, slotStart) };
+}
+
+/**
  * Which rotation is due now. A token minted since the slot's start satisfies the slot, whoever minted it: a slot that
  * was missed is caught up, and one that was rotated is never rotated twice.
  */

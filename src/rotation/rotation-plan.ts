@@ -5,6 +5,7 @@ import {
   decideDue,
   decideWatch,
   nextAttempt,
+  ofSlot,
   REFUSED,
   restUntil,
   type Attempt,
@@ -127,18 +128,20 @@ export async function planRotation(options: PlanOptions): Promise<RotationPlan> 
   const current = await rotator.current();
   const mode = rotationMode(description);
   const now = clock.now();
-  const due = decideDue({
-    now,
-    slotStart: slots.startOf(now),
-    current,
-    minimumRemaining,
-    isRefused,
-  });
-  const watch = decideWatch({ now, current, minimumRemaining, isRefused, asked: undefined });
-  const attempt =
-    mode === 'broker' && due.kind !== 'none'
-      ? await nextAttempt(store, tokenSecretId, due.key)
+  const slotStart = slots.startOf(now);
+  const dueFor = (token: CurrentToken | undefined): Due =>
+    decideDue({ now, slotStart, current: token, minimumRemaining, isRefused });
+  const attemptFor = async (next: Due): Promise<Attempt | undefined> =>
+    mode === 'broker' && next.kind !== 'none'
+      ? nextAttempt(store, tokenSecretId, next.key)
       : undefined;
+  let due = dueFor(current);
+  let attempt = await attemptFor(due);
+  if (due.kind === 'slot' && current !== undefined && attempt?.versionId === current.versionId) {
+    due = dueFor(ofSlot(current, slotStart));
+    attempt = await attemptFor(due);
+  }
+  const watch = decideWatch({ now, current, minimumRemaining, isRefused, asked: undefined });
   return {
     mode,
     current,

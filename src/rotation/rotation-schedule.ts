@@ -12,12 +12,14 @@ import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
 import { isStoreError, SecretStoreError, type SecretDescription } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
 import { backoff, type Clock } from '../tokens/time.js';
+import { slotKey } from './claim.js';
 import { missedSlots, MOST_MISSED, type MissedSlots, type Slots } from './coverage.js';
 import {
   askWait,
   decideDue,
   decideWatch,
   LONGEST_REST,
+  ofSlot,
   QUICK_MINTS,
   restUntil,
   type Asked,
@@ -122,6 +124,8 @@ const FIRST_REPLACE_WAIT = 300_000;
  */
 export class RotationSchedule {
   #known: CurrentToken | undefined;
+  /** The version that was minted for a slot, and that slot's key: it satisfies the slot, whatever its date. */
+  #own: { readonly versionId: string; readonly key: string } | undefined;
   #mode: RotationMode | undefined;
   #asked: Asked | undefined;
   /** The refused version for which the store was read last: another process may have replaced it. */
@@ -129,6 +133,8 @@ export class RotationSchedule {
   /** The version that was served at the last check. */
   #served: string | undefined;
   #isSurprised = false;
+  /** When a check read last what is current. */
+  #readAt = Number.NEGATIVE_INFINITY;
   #replaced: { readonly at: number; readonly wait: number } | undefined;
   #failures = 0;
   #hasTried = false;
@@ -172,7 +178,7 @@ export class RotationSchedule {
     if (this.#startedAt === undefined || !this.#mayBeOurs()) return undefined;
     const now = clock.now();
     const start = slots.startOf(now);
-    const mintedAt = Math.max(this.#known?.generatedAt ?? Number.NEGATIVE_INFINITY, servedMintedAt);
+    const mintedAt = Math.max(this.#mintedAt(start), servedMintedAt);
     if (mintedAt >= start) return { mintedAt, nextAt: slots.nextAfter(now) };
     // Without a token it is due since this process runs.
     const isThere = Number.isFinite(mintedAt);
@@ -212,11 +218,23 @@ export class RotationSchedule {
 
   /** Reports the slots without a rotation, and empties the list. */
   #countMissed(ended: number[]): void {
-    const mintedAt = this.#known?.generatedAt ?? Number.NEGATIVE_INFINITY;
     const code = this.#lastError === undefined ? 'ROTATION_MISSED' : errorCode(this.#lastError);
     for (const slot of ended.splice(0)) {
-      if (this.#mayBeOurs() && mintedAt < slot) this.options.observer?.slotMissed?.(slot, code);
+      if (this.#mayBeOurs() && this.#mintedAt(slot) < slot) {
+        this.options.observer?.slotMissed?.(slot, code);
+      }
     }
+  }
+
+  #mintedAt(slotStart: number): number {
+    return this.#knownIn(slotStart)?.generatedAt ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** What is known, as a slot has to see it. */
+  #knownIn(slotStart: number): CurrentToken | undefined {
+    const known = this.#known;
+    if (known === undefined || known.versionId !== this.#own?.versionId) return known;
+    return this.#own.key === slotKey(slotStart) ? ofSlot(known, slotStart) : known;
   }
 
   async #checkWhenDue(now: number, informed: () => void): Promise<void> {
@@ -226,7 +244,7 @@ export class RotationSchedule {
     this.#checkedAt = now;
     if (now < this.#notBefore) return;
     const refused = this.options.refusal?.()?.versionId;
-    this.#noteServed();
+    this.#noteServed(now);
     const isInformed =
       this.#known !== undefined &&
       this.#mode !== undefined &&
@@ -234,6 +252,7 @@ export class RotationSchedule {
       (refused === undefined || refused === this.#refusedSeen);
     if (isInformed && this.#due().kind === 'none') return;
     try {
+      this.#readAt = now;
       this.#known = await rotator.current();
       this.#refusedSeen = refused;
       this.#isSurprised = false;
@@ -247,12 +266,16 @@ export class RotationSchedule {
     }
   }
 
-  /** The version before stays served for a while after a rotation: only a change to another than is known counts. */
-  #noteServed(): void {
+  /**
+   * The version before stays served for a while after a rotation: a change to another than is known counts, and after five minutes
+   * that it is another still. It may have been moved back before the known one was ever served.
+   */
+  #noteServed(now: number): void {
     const served = this.options.servedVersionId?.();
-    if (served === this.#served) return;
+    const isOther = served !== undefined && served !== this.#known?.versionId;
+    if (served !== this.#served) this.#isSurprised = isOther;
+    else if (isOther && Math.abs(now - this.#readAt) >= LONGEST_RETRY) this.#isSurprised = true;
     this.#served = served;
-    this.#isSurprised = served !== undefined && served !== this.#known?.versionId;
   }
 
   /** No check reads anything before that instant. The clock may have been set, ahead or back, since the check began. */
@@ -282,10 +305,11 @@ export class RotationSchedule {
   #due(): Due {
     const { slots, clock, minimumRemaining } = this.options;
     const now = clock.now();
+    const slotStart = slots.startOf(now);
     return decideDue({
       now,
-      slotStart: slots.startOf(now),
-      current: this.#known,
+      slotStart,
+      current: this.#knownIn(slotStart),
       minimumRemaining,
       isRefused: this.#isRefused(),
     });
@@ -327,19 +351,17 @@ export class RotationSchedule {
       return;
     }
     const seen = { description, current: this.#known, attempt };
-    const slotStart = slots.startOf(clock.now());
     await rotator.rotate(
       due.kind === 'slot'
-        ? { trigger: 'schedule', key: due.key, slotStart, seen }
+        ? { trigger: 'schedule', key: due.key, slotStart: slots.startOf(clock.now()), seen }
         : { trigger: 'early', key: due.key, seen },
     );
     if (due.kind === 'refused') this.#noteReplaced();
-    const current = await rotator.current();
-    // A slot's own version satisfies it, whatever its date: the clock may have been set back while it was minted, or be another's.
-    this.#known =
-      due.kind === 'slot' && current?.versionId === attempt.versionId
-        ? { ...current, generatedAt: Math.max(current.generatedAt, slotStart) }
-        : current;
+    this.#known = await rotator.current();
+    const { versionId } = attempt;
+    if (due.kind === 'slot' && this.#known?.versionId === versionId) {
+      this.#own = { versionId, key: due.key };
+    }
   }
 
   async #watch(): Promise<void> {

@@ -36,11 +36,14 @@ export type TokenCache = RefreshingCache<ServedToken>;
 export function createTokenCache(options: TokenCacheOptions): TokenCache {
   const { store, secretId, clock, ttlMs, skewMs, random, scope, observer } = options;
   const withdrawn = new Set<string>();
-  return new RefreshingCache({
+  const isWithdrawn = ({ versionId }: ServedToken): boolean => withdrawn.has(versionId);
+  const cache: TokenCache = new RefreshingCache({
     read: async () => {
       const served = await readCurrentToken(store, secretId, scope);
       for (const id of served.token.withdrawn ?? []) withdrawn.add(id);
-      if (!withdrawn.has(served.versionId)) return served;
+      // Also by a read that took too long, whose value the cache ignores.
+      cache.drop(isWithdrawn);
+      if (!isWithdrawn(served)) return served;
       throw new TokenSecretError(
         'TOKEN_WITHDRAWN',
         'retry',
@@ -56,6 +59,7 @@ export function createTokenCache(options: TokenCacheOptions): TokenCache {
     random,
     observer,
   });
+  return cache;
 }
 
 async function readCurrentToken(

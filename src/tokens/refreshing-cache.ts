@@ -141,6 +141,11 @@ export class RefreshingCache<T> {
   /** Drops a value that must not be served any more, also not as `STALE`. @param isBad whether the cached one is such. */
   discard(isBad: (value: T) => boolean): void {
     this.invalidate();
+    this.drop(isBad);
+  }
+
+  /** The same where no newer value is known to exist: what is read by then is fresh. */
+  drop(isBad: (value: T) => boolean): void {
     if (this.#entry !== undefined && isBad(this.#entry.value)) this.#entry = undefined;
   }
 

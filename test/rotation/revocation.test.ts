@@ -182,6 +182,30 @@ describe('a token that was withdrawn', () => {
     expect(stale.versionId).toBe(old);
   });
 
+  test('is not served any more once a read knows of it that was given up, because it took too long', async () => {
+    const { rotator, seedCurrent, store, clock } = rotationFixture();
+    seedCurrent('stolen');
+    const stale = await store.read(SECRET);
+    const read = store.read.bind(store);
+    const cache = createTokenCache({ store, secretId: SECRET, clock });
+    let answer: (version: typeof stale) => void = () => undefined;
+    store.read = () => new Promise((resolve) => (answer = resolve));
+    const slow = expect(cache.get()).rejects.toMatchObject({ code: 'READ_TIMEOUT' });
+    clock.advance(10_000);
+    cache.refresh();
+    clock.advance(1_000);
+    store.read = async () => stale;
+    expect((await cache.get()).value.token.accessToken).toBe('stolen');
+    store.read = read;
+    await rotator().rotate({ trigger: 'cli', revoke: true });
+    expect(cache.peek()?.value.token.accessToken).toBe('stolen');
+    answer(await store.read(SECRET));
+    await slow;
+    await new Promise(setImmediate);
+    expect(cache.peek()).toBeUndefined();
+    expect((await cache.get()).value.token.accessToken).toBe('token-1');
+  });
+
   test('is not even served as STALE by the one that has withdrawn it', async () => {
     const { rotator, seedCurrent, store, clock } = rotationFixture();
     seedCurrent('stolen');

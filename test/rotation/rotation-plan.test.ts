@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { slotKey, versionIdOf } from '../../src/rotation/claim.js';
+import { earlyKey, slotKey, versionIdOf } from '../../src/rotation/claim.js';
 import { createSlots } from '../../src/rotation/coverage.js';
 import type { Attempt, Due } from '../../src/rotation/due.js';
 import {
@@ -114,6 +114,24 @@ describe('a plan', () => {
       schedule: { action: 'adopt', versionId },
     });
   });
+
+  test.each([
+    ['life enough', 24 * HOUR, 'none'],
+    ['little life', 1 * HOUR, 'mint'],
+  ] as const)(
+    'sees the version of the slot as such, with an older date and %s',
+    async (_what, life, action) => {
+      const fixture = rotationFixture();
+      const { store, clock } = fixture;
+      const slotStart = createSlots('0 3 * * *').startOf(clock.now());
+      const versionId = versionIdOf(SECRET, slotKey(slotStart), 0);
+      const token = tokenOf('own', slotStart - 1_000, clock.now() - slotStart + life);
+      await store.putPending(SECRET, versionId, serializeServiceToken(token));
+      await store.promote(SECRET, versionId, (await store.read(SECRET)).versionId);
+      const next = action === 'mint' && { versionId: versionIdOf(SECRET, earlyKey(versionId), 0) };
+      expect((await planned(fixture)).schedule).toMatchObject({ action, ...next });
+    },
+  );
 
   test('is a request where Secrets Manager rotates and the life runs out', async () => {
     const fixture = rotationFixture();

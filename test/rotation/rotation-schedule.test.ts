@@ -19,6 +19,7 @@ function scheduleFixture() {
   const modes: RotationMode[] = [];
   const failures: unknown[] = [];
   const rests: number[] = [];
+  const missed: number[] = [];
   const newSchedule = (): RotationSchedule =>
     new RotationSchedule({
       rotator: fixture.rotator(),
@@ -30,11 +31,12 @@ function scheduleFixture() {
         modeChanged: (mode) => modes.push(mode),
         checkFailed: (error) => failures.push(error),
         resting: (_reason, until) => rests.push(until),
+        slotMissed: (slotStart) => missed.push(slotStart),
       },
     });
   const storeCalls = (): number =>
     Object.values(fixture.store.calls).reduce((sum, count) => sum + count, 0);
-  return { ...fixture, modes, failures, rests, newSchedule, storeCalls };
+  return { ...fixture, modes, failures, rests, missed, newSchedule, storeCalls };
 }
 
 describe('the schedule', () => {
@@ -214,7 +216,7 @@ describe('the schedule', () => {
   });
 
   test('is content with the version of its slot, when the clock is set back while it is minted', async () => {
-    const { newSchedule, clock, provider, storeCalls, store } = scheduleFixture();
+    const { newSchedule, clock, provider, storeCalls, store, missed } = scheduleFixture();
     const replicas = [newSchedule(), newSchedule()];
     clock.set('2026-11-23T03:00:00.200Z');
     // NTP takes a second off, after the slot has begun: the token's date is before the slot.
@@ -232,6 +234,42 @@ describe('the schedule', () => {
     }
     expect(provider.mints).toBe(1);
     expect(storeCalls()).toBe(before);
+    clock.set('2026-11-24T03:00:01Z');
+    for (const replica of replicas) await replica.check();
+    expect(provider.mints).toBe(2);
+    expect(missed).toEqual([]);
+  });
+
+  test('replaces early the version of its slot, when that was minted while the clock was three days behind', async () => {
+    const { newSchedule, clock, provider, store, served } = scheduleFixture();
+    clock.set('2026-11-23T03:00:00.200Z');
+    store.before = ({ method }) => {
+      if (method === 'putClaim') clock.advance(-72 * HOUR);
+    };
+    await newSchedule().check();
+    store.before = () => undefined;
+    clock.set('2026-11-23T03:01:00Z');
+    const replicas = [newSchedule(), newSchedule()];
+    for (let seconds = 0; seconds < 3; seconds += 1) {
+      await Promise.all(replicas.map((replica) => replica.check()));
+      clock.advance(1_000);
+    }
+    expect([provider.mints, await served()]).toEqual([2, 'token-2']);
+  });
+
+  test('leaves out no slot after a clock that was ahead when one began, and set right while it was minted for', async () => {
+    const { newSchedule, clock, provider, store, served } = scheduleFixture();
+    provider.lifetime = 5 * 24 * HOUR;
+    clock.set('2026-11-26T03:00:00.200Z');
+    store.before = ({ method }) => {
+      if (method === 'putClaim') clock.set('2026-11-23T03:00:00.200Z');
+    };
+    const schedule = newSchedule();
+    await schedule.check();
+    store.before = () => undefined;
+    clock.set('2026-11-24T03:00:00.200Z');
+    await schedule.check();
+    expect([provider.mints, await served()]).toEqual([2, 'token-2']);
   });
 
   test('waits out no backoff that began before the clock was set back', async () => {
@@ -309,6 +347,29 @@ describe('the schedule', () => {
     const after = storeCalls();
     await schedule.check();
     expect(storeCalls()).toBe(after);
+  });
+
+  test('notices that AWSCURRENT was moved back before the new version was ever served', async () => {
+    const { rotator, clock, store, seedCurrent, served, storeCalls } = scheduleFixture();
+    const old = seedCurrent('refused', clock.now() - 60_000);
+    const schedule = new RotationSchedule({
+      rotator: rotator(),
+      slots: createSlots('0 3 * * *'),
+      minimumRemaining: HOUR,
+      clock,
+      servedVersionId: () => old,
+      refusal: () => ({ versionId: old, code: 'TOKEN_KEY_UNKNOWN', reason: '', isCurable: true }),
+    });
+    await schedule.check();
+    expect(await served()).toBe('token-1');
+    await store.promote(SECRET, old, (await store.read(SECRET)).versionId);
+    const before = storeCalls();
+    clock.advance(290_000);
+    await schedule.check();
+    expect([await served(), storeCalls() - before]).toEqual(['refused', 1]);
+    clock.advance(10_000);
+    await schedule.check();
+    expect(await served()).toBe('token-1');
   });
 
   test('still backs off after the clock was set back', async () => {

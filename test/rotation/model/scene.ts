@@ -370,7 +370,11 @@ export class Scene implements LedgerObserver {
     const token = this.ledger.tokenOf(this.ledger.now.current);
     if (token === undefined || !this.provider.isAcceptable(token.accessToken)) return false;
     const { now } = this.world;
-    const isOfSlot = this.isManaged || token.generatedAt >= slotStart(now);
+    const isOfSlot =
+      this.isManaged ||
+      token.generatedAt >= slotStart(now) ||
+      // The slot's own version satisfies it, though its date is by a clock that was behind, or it could not be staged at once.
+      this.#slotOf.get(this.ledger.now.current ?? '') === slotStart(now);
     return isOfSlot && token.expiresAt - now >= MINIMUM_LIFE;
   }
 
