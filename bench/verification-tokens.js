@@ -88,3 +88,11 @@ export async function microsecondsEach(verify, tokens, inFlight) {
   await Promise.all(Array.from({ length: inFlight }, work));
   return Number(process.hrtime.bigint() - start) / 1000 / fresh.length;
 }
+
+/** The same in processor time of this process, of all its threads: what a busy machine changes least. */
+export async function processorMicrosecondsEach(verify, tokens, inFlight) {
+  const before = process.cpuUsage();
+  await microsecondsEach(verify, tokens, inFlight);
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / tokens.length;
+}

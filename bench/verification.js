@@ -169,7 +169,13 @@ async function coldRows(verification, alg, rounds, tell) {
  * One round: each contender judges all tokens, in chunks between which they take turns. A chunk takes a moment only, so
  * that whatever else the machine does falls on both. Microseconds for each token, a figure for each contender.
  */
-export async function chunksInTurn(contenders, tokens, inFlight, round) {
+export async function chunksInTurn(
+  contenders,
+  tokens,
+  inFlight,
+  round,
+  measure = microsecondsEach,
+) {
   const verifies = [];
   for (const make of contenders) verifies.push(await make());
   const sums = contenders.map(() => 0);
@@ -177,7 +183,7 @@ export async function chunksInTurn(contenders, tokens, inFlight, round) {
   for (let chunk = 0; chunk < chunks; chunk += 1) {
     const part = tokens.slice(chunk * CHUNK, (chunk + 1) * CHUNK);
     for (const index of orderOf(verifies.length, round * chunks + chunk)) {
-      sums[index] += (await microsecondsEach(verifies[index], part, inFlight)) * part.length;
+      sums[index] += (await measure(verifies[index], part, inFlight)) * part.length;
     }
   }
   return sums.map((sum) => sum / tokens.length);

@@ -5,7 +5,13 @@ import { measuredInTurn, orderOf } from '../rounds.js';
 import { median } from '../statistics.js';
 import { microseconds, number } from '../table.js';
 import { callsPerSecond, chunksInTurn } from '../verification.js';
-import { AUDIENCE, createIssuer, ISSUER, verifierFor } from '../verification-tokens.js';
+import {
+  AUDIENCE,
+  createIssuer,
+  ISSUER,
+  processorMicrosecondsEach,
+  verifierFor,
+} from '../verification-tokens.js';
 import { comparison, promise } from './comparison.js';
 import { CACHE_ENTRIES, VERIFIERS } from './verifiers.js';
 
@@ -22,6 +28,7 @@ const MOST_COLD = 1.15;
 const LEAST_ROUTE = 0.97;
 
 const WARM = { title: 'the same tokens again', key: 'warm', format: microseconds };
+const PROCESSOR = { title: 'processor time of that', key: 'processor', format: microseconds };
 const COLD = { title: 'each token new', key: 'cold', format: microseconds };
 
 /** Packages that the bench has to install first. */
@@ -56,20 +63,26 @@ export async function measureVerifiers({ build, packagesSkipped }, flags, tell) 
   const contenders = Object.values(makers);
   await chunksInTurn(contenders, tokens, 1, 0);
   const cold = [];
+  const processor = [];
   for (let round = 0; round < flags.rounds; round += 1) {
     cold.push(await chunksInTurn(contenders, tokens, 1, round));
+    processor.push(await chunksInTurn(contenders, tokens, 1, round, processorMicrosecondsEach));
   }
   tell(`guards: cold, ${flags.rounds} rounds`);
   const measured = Object.fromEntries(
     names.map((name, index) => [
       name,
-      warm[index].map((value, round) => ({ warm: value, cold: cold[round][index] })),
+      warm[index].map((value, round) => ({
+        warm: value,
+        cold: cold[round][index],
+        processor: processor[round][index],
+      })),
     ]),
   );
   if (packagesSkipped !== undefined) for (const name of INSTALLED) measured[name] = packagesSkipped;
   const others = Object.keys(measured).filter((name) => name !== OURS);
   return {
-    tables: [comparison(measured, [WARM, COLD])],
+    tables: [comparison(measured, [WARM, COLD, PROCESSOR])],
     promises: [
       ...others.map((name) =>
         promise(
@@ -79,9 +92,14 @@ export async function measureVerifiers({ build, packagesSkipped }, flags, tell) 
           { least: LEAST_WARM },
         ),
       ),
-      promise('verify a new token: the guard, and jose', [measured[OURS], measured.jose], COLD, {
-        most: MOST_COLD,
-      }),
+      promise(
+        'verify a new token, processor time: the guard, and jose',
+        [measured[OURS], measured.jose],
+        PROCESSOR,
+        {
+          most: MOST_COLD,
+        },
+      ),
     ],
   };
 }

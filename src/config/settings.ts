@@ -369,7 +369,7 @@ export const SETTINGS = {
     reads: values.wholeNumber(1, 3600),
     default: '300',
     allowed: 'whole seconds from 1 to 3600',
-    does: 'How long a read of a secret may be served. The default costs at most 15 store reads per hour and replica.',
+    does: 'How long a read of a secret may be served. The default costs at most 15 store reads per hour and replica, and 240 while peers wait for the token.',
   },
   BROKER_ROTATION: {
     reads: values.either('enabled', 'disabled'),

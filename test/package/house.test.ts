@@ -229,6 +229,7 @@ describe('the rules of the house', () => {
       'faults',
       'fuzz',
       'interop',
+      'mutation',
       'package',
       'support',
       'attacks',

@@ -146,6 +146,7 @@ describe('a URI', () => {
     'spiffe://*/settle',
     'spiffe://*.example.com/settle',
     'spiffe://prod*.example.com/settle',
+    'spiffe://a*/settle',
     'spiffe://prod.example.com:*/settle',
     '*://prod.example.com/settle',
     '*',
