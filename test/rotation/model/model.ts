@@ -92,7 +92,11 @@ async function recover(scene: Scene, healthy: number): Promise<number> {
   provider.heal();
   ledger.isDeleted = false;
   for (const machine of scene.machines) {
-    if (machine !== broker) machine.crash();
+    if (machine !== broker) {
+      // A crash like any other: it may have minted.
+      if (machine.isRunning) world.disturbances += 1;
+      machine.crash();
+    }
     machine.offset = 0;
   }
   await scene.setReplica(false);
