@@ -224,7 +224,7 @@ function invalid(what: string): PeersError {
 /**
  * The JSON text of a list of peers, for the peers secret.
  *
- * @throws {PeersError} `PEERS_INVALID` when something in it has thousands of levels: that can be read, and not written.
+ * @throws {PeersError} `PEERS_INVALID` when something in it has thousands of levels, which not every Node.js can write.
  */
 export function serializePeers(peers: PeersSecret): string {
   try {
