@@ -12,7 +12,7 @@ export interface Clock {
 /** Some 24 days, in milliseconds: Node ends a timer that is set for longer at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
-/** The clock of the machine: the time that NTP sets, and waits that do not heed it. */
+/** The clock of the machine: its time is set by NTP, its waits do not depend on that. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   sleep: (milliseconds, signal) =>

@@ -1,5 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { format, resolveConfig } from 'prettier';
+import { linePlot } from '../../bench/plot.js';
 
 /** What a process used at one instant. */
 export interface SoakSample {
@@ -109,10 +110,6 @@ const END = '<!-- soak:end -->';
 
 /** Writes the plots under docs/plots, and the tables into docs/reliability.md. */
 export async function writeSoak(lines: readonly SoakLine[], result: SoakResult): Promise<void> {
-  // Plain JavaScript, which the benches share.
-  const { linePlot } = (await import(new URL('../../bench/plot.js', import.meta.url).href)) as {
-    linePlot: (of: object) => string;
-  };
   await mkdir(new URL('plots/', DOCS), { recursive: true });
   const processes = Object.keys(lines.at(-1)?.usage ?? {});
   for (const { figure, label, unit, file } of PLOTS) {
