@@ -224,8 +224,9 @@ test(
     caller.kill();
     callee.kill();
     await Promise.all(Object.values(proxies).map((proxy) => proxy.close()));
-    await world.close();
     const lines = (await readFile(file, 'utf8')).trim().split('\n');
+    // The samples are in its folder, unless they have a place of their own.
+    await world.close();
     const series = lines.map(
       (text) => JSON.parse(text) as { at: number; usage: Record<string, SoakSample> },
     );
