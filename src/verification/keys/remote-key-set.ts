@@ -169,7 +169,7 @@ class FetchedKeySet implements RemoteKeySet {
     }
     const second = this.#held?.ring.match(wanted) ?? 'unknown';
     if (second === 'unknown' && (!hasLooked || this.#failure !== undefined)) {
-      throw this.#unavailable(this.#nextLookAt());
+      throw this.#unavailable(this.#nextLookAt(this.#settings.clock.now()));
     }
     return requireKey(second, this.#held?.ring.whyIgnored(wanted));
   }
@@ -273,11 +273,10 @@ class FetchedKeySet implements RemoteKeySet {
   /** Whether an unknown key may cause a fetch now. After one that failed, the next is due by its backoff. */
   #takeLook(): boolean {
     const now = this.#settings.clock.now();
-    return this.#nextLookAt() <= now && this.#looks.take(now);
+    return this.#nextLookAt(now) <= now && this.#looks.take(now);
   }
 
-  #nextLookAt(): number {
-    const now = this.#settings.clock.now();
+  #nextLookAt(now: number): number {
     const allowed = this.#looks.nextAt(now);
     const failure = this.#failure;
     if (failure === undefined || now < failure.at) return allowed;

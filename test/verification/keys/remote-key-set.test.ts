@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { RemoteKeySet } from '../../../src/verification/keys/remote-key-set.js';
+import type { Clock } from '../../../src/tokens/time.js';
 import type { JwksServer } from '../support/jwks-server.js';
 import { MINUTE, SECOND, UNAVAILABLE, UNKNOWN, find, useKeyBench } from '../support/key-bench.js';
 import { createSigner } from '../support/signer.js';
@@ -118,6 +119,28 @@ describe('unknown key ids', () => {
       expect((await find(keys, kid)).keyId).toBe(kid);
     }
     expect(bench().server.requests).toBe(5);
+  });
+
+  test('a millisecond that ends within a look does not prevent it', async () => {
+    const { clock, first, second, server } = bench();
+    // Time goes on between any two readings.
+    const running: Clock = {
+      now: () => {
+        clock.advance(1);
+        return clock.now();
+      },
+      sleep: (milliseconds, signal) => clock.sleep(milliseconds, signal),
+    };
+    const keys = bench().create({ clock: running });
+    const old = await find(keys);
+    server.keys = [first.jwk, second.jwk];
+    expect((await find(keys, 'second')).keyId).toBe('second');
+    await expect(find(keys, 'invented')).rejects.toMatchObject(UNKNOWN);
+    clock.advance(30 * SECOND);
+    server.keys = [{ ...second.jwk, kid: 'first' }];
+    const replacement = await keys.findReplacement?.({ kid: 'first', alg: 'ES256' }, old);
+    expect(replacement).toMatchObject({ keyId: 'first' });
+    expect(server.requests).toBe(4);
   });
 
   test('while only the cooldown prevents a look: unavailable until then, and found then', async () => {
