@@ -22,7 +22,7 @@ import type { ServingObserver } from '../serving/endpoint.js';
 import { createServing, type Serving } from '../serving/serving.js';
 import type { TokenCache } from '../serving/token-cache.js';
 import { BrokerError } from '../tokens/errors.js';
-import type { CacheObserver } from '../tokens/refreshing-cache.js';
+import { expiredReadAt, type CacheObserver } from '../tokens/refreshing-cache.js';
 import { systemClock } from '../tokens/time.js';
 import {
   createSuppliedToken,
@@ -362,6 +362,7 @@ function createTokenRuntime(
     clock,
     refusal: () => watch.refusal(),
     servedVersionId: () => cache.status().value?.versionId,
+    expiredReadAt: () => expiredReadAt(cache.status()),
     enter: () => gate.enter(token.providerName),
     observer: {
       ...scheduleObserver(log, metrics, token.name),

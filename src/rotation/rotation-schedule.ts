@@ -46,6 +46,11 @@ interface RotationScheduleOptions {
    */
   readonly servedVersionId?: () => string | undefined;
   /**
+   * When a version was last read that could not be served, as its expiry has passed, while that is the newest that is known. The
+   * store is read once for each: the valid version before goes on being served, and hides it. Default: never.
+   */
+  readonly expiredReadAt?: () => number | undefined;
+  /**
    * Resolves when a rotation that is due may begin, with what to call when it has ended. Default: at once. Rotations of
    * many tokens take turns.
    */
@@ -132,6 +137,8 @@ export class RotationSchedule {
   #refusedSeen: string | undefined;
   /** The version that was served at the last check. */
   #served: string | undefined;
+  /** The read of an expired version that the last check knew of. */
+  #expiredRead: number | undefined;
   #isSurprised = false;
   /** When a check read last what is current. */
   #readAt = Number.NEGATIVE_INFINITY;
@@ -268,7 +275,8 @@ export class RotationSchedule {
 
   /**
    * The version before stays served for a while after a rotation: a change to another than is known counts, and after five minutes
-   * that it is another still. It may have been moved back before the known one was ever served.
+   * that it is another still. It may have been moved back before the known one was ever served. And a version that cannot be
+   * served counts.
    */
   #noteServed(now: number): void {
     const served = this.options.servedVersionId?.();
@@ -276,6 +284,9 @@ export class RotationSchedule {
     if (served !== this.#served) this.#isSurprised = isOther;
     else if (isOther && Math.abs(now - this.#readAt) >= LONGEST_RETRY) this.#isSurprised = true;
     this.#served = served;
+    const expired = this.options.expiredReadAt?.();
+    if (expired !== undefined && expired !== this.#expiredRead) this.#isSurprised = true;
+    this.#expiredRead = expired;
   }
 
   /** No check reads anything before that instant. The clock may have been set, ahead or back, since the check began. */

@@ -1,4 +1,4 @@
-import { BrokerError, notify } from './errors.js';
+import { BrokerError, errorCode, notify } from './errors.js';
 import {
   decideFreshness,
   isReadDue,
@@ -494,6 +494,11 @@ function expired(): CacheError {
     'TOKEN_EXPIRED',
     'The token that was read has expired, or is about to. Rotate to write a new one.',
   );
+}
+
+/** When the last read found a value whose expiry had passed, in milliseconds since the Unix epoch; else `undefined`. */
+export function expiredReadAt({ lastError, failedAt }: CacheStatus<unknown>): number | undefined {
+  return errorCode(lastError) === 'TOKEN_EXPIRED' ? failedAt : undefined;
 }
 
 /** @param life and `asked` in milliseconds. */

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from '@jest/globals';
+import { streamOf } from '../../bench/simulation/chance.js';
 import { BASE_ENVIRONMENT } from '../support/broker-process.js';
 import { FaultProxy, FAULTS, type Fault } from './fault-proxy.js';
 import { AUTHORIZATION, PEER, PLACES, World, type Lives, type Place } from './scene.js';
@@ -86,11 +87,7 @@ async function look(url: string): Promise<SoakSample> {
 
 /** A sequence of faults that a seed decides: every pair of place and fault before any comes twice. */
 function faults(seed: number): readonly (readonly [Place, Fault])[] {
-  let state = seed;
-  const random = (): number => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 2 ** 32;
-  };
+  const random = streamOf(seed, 'faults');
   const left = PLACES.flatMap((place) => SOAKED.map((fault) => [place, fault] as const));
   return left
     .map((pair) => ({ pair, order: random() }))

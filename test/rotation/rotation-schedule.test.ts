@@ -372,6 +372,45 @@ describe('the schedule', () => {
     expect(await served()).toBe('token-1');
   });
 
+  test('replaces a version that cannot be served, which the valid one before hides', async () => {
+    const { rotator, clock, store, seedCurrent, served, storeCalls } = scheduleFixture();
+    const valid = seedCurrent('valid', clock.now() - 60_000);
+    let expiredRead: number | undefined;
+    const schedule = new RotationSchedule({
+      rotator: rotator(),
+      slots: createSlots('0 3 * * *'),
+      minimumRemaining: HOUR,
+      clock,
+      servedVersionId: () => valid,
+      expiredReadAt: () => expiredRead,
+    });
+    await schedule.check();
+    const before = storeCalls();
+    // Another broker, whose clock was three days back, has rotated.
+    seedCurrent('expired', clock.now() - 72 * HOUR);
+    await schedule.check();
+    expect(storeCalls()).toBe(before);
+    expiredRead = clock.now();
+    store.before = () => {
+      throw new SecretStoreError('STORE_THROTTLED', 'throttled');
+    };
+    await schedule.check();
+    store.before = () => undefined;
+    expect(await served()).toBe('expired');
+    clock.advance(10_000);
+    await schedule.check();
+    expect(await served()).toBe('token-1');
+    // The same reading again is no news; another is.
+    const after = storeCalls();
+    await schedule.check();
+    expect(storeCalls()).toBe(after);
+    expiredRead = clock.now();
+    await schedule.check();
+    await schedule.check();
+    expect(storeCalls()).toBeGreaterThan(after);
+    expect(await served()).toBe('token-1');
+  });
+
   test('still backs off after the clock was set back', async () => {
     const { newSchedule, clock, provider } = scheduleFixture();
     provider.mintFailure = new BrokerError('PROVIDER_UNAVAILABLE', 'retry', 'down');

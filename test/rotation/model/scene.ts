@@ -18,6 +18,7 @@ import { Rotator, type RotatorOptions } from '../../../src/rotation/rotator.js';
 import { TokenSource } from '../../../src/rotation/token-source.js';
 import { TokenWatch } from '../../../src/rotation/token-watch.js';
 import { createTokenCache, type TokenCache } from '../../../src/serving/token-cache.js';
+import { expiredReadAt } from '../../../src/tokens/refreshing-cache.js';
 import {
   parseRotationClaim,
   serializeServiceToken,
@@ -515,6 +516,7 @@ export class Scene implements LedgerObserver {
       clock: life,
       refusal: () => watch.refusal(),
       servedVersionId: () => cache.status().value?.versionId,
+      expiredReadAt: () => expiredReadAt(cache.status()),
       random: () => 0.5,
     });
     const parts = {
