@@ -458,6 +458,14 @@ export class RotationSteps {
       await this.options.verify(token);
     } catch (error) {
       if (!(error instanceof BrokerError) || error.kind !== 'rejected') throw error;
+      // Its time comes: another token would be no better, and each mint may cost money.
+      if (error.code === 'TOKEN_NOT_YET_VALID') {
+        throw new RotationError(
+          'ROTATION_TOKEN_NOT_YET_VALID',
+          `The token that the provider minted is kept, and promoted as soon as it is valid: ${error.message} The provider's is ahead, or this machine's is behind.`,
+          { cause: error },
+        );
+      }
       throw new RotationError(
         'ROTATION_TOKEN_REJECTED',
         `Receivers would refuse the token that the provider minted (${error.code}): ${error.message}`,

@@ -169,6 +169,8 @@ const KINDS = {
   ROTATION_TOKEN_TOO_SHORT: 'misconfigured',
   /** The token that was minted is not one that receivers would accept. */
   ROTATION_TOKEN_REJECTED: 'misconfigured',
+  /** The provider's clock is ahead of this machine's: the token that was minted is kept, and verified again. */
+  ROTATION_TOKEN_NOT_YET_VALID: 'retry',
   /** Another rotation promoted its version first. */
   ROTATION_SUPERSEDED: 'retry',
   /** The process stops: the rotation was waiting for another replica, or its mint took too long. */

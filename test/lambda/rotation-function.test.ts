@@ -276,6 +276,26 @@ describe('setSecret and testSecret', () => {
     expect(mints()).toBe(1);
   });
 
+  test('keep a token that is not valid yet, as the clocks differ: the retry promotes it', async () => {
+    let ahead = 0;
+    const clock = { ...hurriedClock, now: () => Date.now() + ahead };
+    const { invoke, rotate, provider, labels, current, old, mints } = await rotationScene({
+      function: { clock },
+    });
+    const iat = Math.floor(Date.now() / 1000) + 300;
+    provider.next('token', answers.token({ access_token: await provider.token({ iat }) }));
+    await invoke('createSecret');
+    const tooEarly = { code: 'ROTATION_TOKEN_NOT_YET_VALID', kind: 'retry' };
+    await expect(invoke('testSecret')).rejects.toMatchObject(tooEarly);
+    await expect(invoke('finishSecret')).rejects.toMatchObject(tooEarly);
+    expect(await labels()).toEqual(['AWSPENDING']);
+    expect(await current()).toBe(old);
+    ahead = 300_000;
+    await rotate();
+    expect(await current()).toBe(VERSION);
+    expect(mints()).toBe(1);
+  });
+
   test('wait for a read that lags behind the write', async () => {
     const { invoke, store, lines } = await rotationScene();
     await invoke('createSecret');
