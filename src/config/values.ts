@@ -292,11 +292,20 @@ export const cronExpression: Reader<string> = checked((text) => {
   return next === null ? 'it matches no date' : undefined;
 });
 
-/** The name of a time zone in the IANA database, in any case; no offset such as `+02:00`, which knows no summer time. */
-export const timeZone: Reader<string> = checked((text) =>
-  /^[A-Za-z][A-Za-z0-9_+/-]*$/.test(text) && isKnownTimeZone(text)
-    ? undefined
-    : 'it is not the name of a time zone',
+/** The names that the IANA database has for UTC. */
+const UTC = /^(?:Etc\/)?(?:UTC|UCT|GMT|GMT[+-]?0|Greenwich|Universal|Zulu)$/i;
+
+/**
+ * The name of a time zone in the IANA database, in any case; no offset such as `+02:00`, which knows no summer time. Every name of
+ * UTC reads as `UTC`.
+ */
+export const timeZone: Reader<string> = z.pipe(
+  checked((text) =>
+    /^[A-Za-z][A-Za-z0-9_+/-]*$/.test(text) && isKnownTimeZone(text)
+      ? undefined
+      : 'it is not the name of a time zone',
+  ),
+  z.transform((name: string) => (UTC.test(name) ? 'UTC' : name)),
 );
 
 function isKnownTimeZone(name: string): boolean {

@@ -249,6 +249,20 @@ describe('values', () => {
     expect(load({ [name]: value })).toBeDefined();
   });
 
+  test.each([
+    ['utc', 'UTC'],
+    ['Etc/UTC', 'UTC'],
+    ['Zulu', 'UTC'],
+    ['GMT', 'UTC'],
+    ['Etc/GMT+0', 'UTC'],
+    ['Etc/GMT+1', 'Etc/GMT+1'],
+    ['Europe/London', 'Europe/London'],
+    ['Asia/Kolkata', 'Asia/Kolkata'],
+  ])('the time zone %s is %s', (BROKER_ROTATION_TIME_ZONE, name) => {
+    const [token] = load({ BROKER_ROTATION_TIME_ZONE }).tokens;
+    expect(token?.rotation.timeZone).toBe(name);
+  });
+
   const refused: [name: string, value: string, problem?: string][] = [
     ['PORT', '65536'],
     ['PORT', '-1'],
