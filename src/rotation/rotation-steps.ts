@@ -355,14 +355,27 @@ export class RotationSteps {
 
   /** Which versions the new one withdraws, or goes on withdrawing. */
   async #withdrawals(currentId: string, call: StepCall): Promise<Withdrawals> {
-    const { store, tokenSecretId, clock } = this.options;
+    const { clock } = this.options;
     const { withdraws = false, run } = call;
     if (run?.current?.versionId === currentId) {
       return nextWithdrawals(run.current, withdraws, clock.now());
     }
-    const version = await findVersion(store, tokenSecretId, currentId);
-    const token = version === undefined ? {} : tokenIn(version.value);
+    const token = await this.#currentToken(currentId);
     return nextWithdrawals({ ...token, versionId: currentId }, withdraws, clock.now());
+  }
+
+  /**
+   * The token of the version that is current; nothing when it has no value. What it withdraws must not be forgotten because a
+   * read lags behind the labels.
+   */
+  async #currentToken(currentId: string): Promise<Partial<ServiceToken>> {
+    const { store, tokenSecretId, clock } = this.options;
+    for (const wait of [...READ_LAG_WAITS, 0]) {
+      const version = await findVersion(store, tokenSecretId, currentId);
+      if (version !== undefined) return tokenIn(version.value);
+      await clock.sleep(wait);
+    }
+    return {};
   }
 
   /**
@@ -375,11 +388,9 @@ export class RotationSteps {
     { run, withdraws = false }: StepCall,
   ): Promise<void> {
     if (run?.mintedAfter === currentId) return;
-    const { store, tokenSecretId, clock } = this.options;
+    const { tokenSecretId, clock } = this.options;
     const current =
-      run?.current?.versionId === currentId
-        ? run.current
-        : tokenIn((await findVersion(store, tokenSecretId, currentId))?.value ?? '{}');
+      run?.current?.versionId === currentId ? run.current : await this.#currentToken(currentId);
     const next = tokenIn(pending.value);
     const before = { ...current, versionId: currentId };
     if (keepsWithdrawals(next, before, withdraws, clock.now())) return;
@@ -392,9 +403,8 @@ export class RotationSteps {
 
   /** Some providers give the same token again while it lives: to withdraw that would end the service. */
   async #requireOther(minted: ServiceToken, currentId: string): Promise<void> {
-    const { store, tokenSecretId } = this.options;
-    const current = await findVersion(store, tokenSecretId, currentId);
-    if (current?.value.includes(JSON.stringify(minted.accessToken)) !== true) return;
+    const { accessToken } = await this.#currentToken(currentId);
+    if (accessToken !== minted.accessToken) return;
     throw new RotationError(
       'ROTATION_TOKEN_UNCHANGED',
       'The provider gave the same token as before, so that it cannot be withdrawn here: revoke it at the provider, or rotate its ' +

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { isWithdrawing } from '../../src/rotation/claim.js';
+import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { RotateEndpoint } from '../../src/serving/rotate-endpoint.js';
 import { createTokenCache } from '../../src/serving/token-cache.js';
 import {
@@ -106,6 +107,60 @@ describe('a rotation that withdraws', () => {
     });
     expect(await served()).toBe('token-2');
     expect(parseServiceToken((await store.read(SECRET)).value).withdrawn).toEqual([old]);
+  });
+
+  test.each(['never staged', 'staged before'])(
+    'is not forgotten because a read lags behind the labels (%s)',
+    async (when) => {
+      const { rotator, seedCurrent, store } = rotationFixture();
+      const old = seedCurrent('stolen');
+      const managed = { managed: true } as const;
+      store.configure(SECRET, { rotationEnabled: true });
+      const [one, other] = ['a'.repeat(32), 'b'.repeat(32)];
+      const stage = async (): Promise<void> => {
+        store.registerPending(SECRET, one);
+        await rotator().steps.createSecret(one, managed);
+      };
+      if (when === 'staged before') await stage();
+      store.registerPending(SECRET, other);
+      await rotator().steps.createSecret(other, { ...managed, withdraws: true });
+      await rotator().steps.finishSecret(other, managed);
+      // Its labels are shown, and its value is not yet.
+      let lagging = 4;
+      store.before = ({ method, versionId }) => {
+        if (method !== 'read' || versionId !== other || lagging === 0) return;
+        lagging -= 1;
+        throw new SecretStoreError('VERSION_NOT_FOUND', 'not yet');
+      };
+      if (when === 'staged before') {
+        store.registerPending(SECRET, one);
+        await expect(rotator().steps.finishSecret(one, managed)).rejects.toMatchObject({
+          code: 'ROTATION_SUPERSEDED',
+        });
+      } else {
+        await stage();
+        await rotator().steps.finishSecret(one, managed);
+      }
+      expect(lagging).toBe(0);
+      expect(parseServiceToken((await store.read(SECRET)).value).withdrawn).toEqual([old]);
+    },
+  );
+
+  test('goes on when the current version has no value at all', async () => {
+    const { rotator, seedCurrent, store, served } = rotationFixture();
+    const emptied = seedCurrent('emptied by hand');
+    store.before = ({ method, versionId }) => {
+      if (method === 'read' && versionId === emptied) {
+        throw new SecretStoreError('VERSION_NOT_FOUND', 'it has no value');
+      }
+    };
+    store.configure(SECRET, { rotationEnabled: true });
+    const version = 'a'.repeat(32);
+    store.registerPending(SECRET, version);
+    const { steps } = rotator();
+    await steps.createSecret(version, { managed: true });
+    await steps.finishSecret(version, { managed: true });
+    expect(await served()).toBe('token-1');
   });
 
   test('withdraws the very version that it replaces, or fails', async () => {
