@@ -50,7 +50,7 @@ export function decideRepair(input: RepairInput): RepairDecision {
   if (force) return { kind: 'clear', versionId, reason: 'cleared by force, whatever its age' };
   if (claimedAt !== undefined && now < claimedAt + CLAIM_LEASE) {
     return refuse(
-      `a replica claimed a mint ${seconds(now - claimedAt)} s ago, and may be about it for ${seconds(CLAIM_LEASE)} s`,
+      `a replica claimed a mint ${when(claimedAt, now)}, and may be about it for ${seconds(CLAIM_LEASE)} s`,
     );
   }
   const since = input.stagedAt ?? description.changedAt;
@@ -59,7 +59,7 @@ export function decideRepair(input: RepairInput): RepairDecision {
   }
   if (now < since + PENDING_GRACE) {
     return refuse(
-      `it is ${seconds(now - since)} s old, and a rotation may take up to ${seconds(PENDING_GRACE)} s`,
+      `it was staged ${when(since, now)}, and a rotation may take up to ${seconds(PENDING_GRACE)} s`,
     );
   }
   return {
@@ -124,12 +124,13 @@ async function openClaim(
   const claimId = versionWithLabel(description, CLAIM_LABEL);
   if (claimId === undefined) return undefined;
   try {
-    const { value } = await store.read(secretId, { versionId: claimId });
-    const claimedAt = parseRotationClaim(value)?.claimedAt;
+    // By the clock of the store: that of a replica may be days ahead.
+    const { value, createdAt } = await store.read(secretId, { versionId: claimId });
+    if (parseRotationClaim(value) === undefined) return undefined;
     const currentId = versionWithLabel(description, 'AWSCURRENT');
-    if (claimedAt === undefined || currentId === undefined) return claimedAt;
+    if (currentId === undefined) return createdAt;
     const current = await findVersion(store, secretId, currentId);
-    return (current?.createdAt ?? 0) >= claimedAt ? undefined : claimedAt;
+    return (current?.createdAt ?? 0) > createdAt ? undefined : createdAt;
   } catch (error) {
     // Deleted since, or not a claim: then no replica waits for it.
     if (isStoreError(error, 'VERSION_NOT_FOUND') || error instanceof TokenSecretError) {
@@ -141,6 +142,13 @@ async function openClaim(
 
 function refuse(reason: string): RepairDecision {
   return { kind: 'refuse', reason };
+}
+
+/** How long ago an instant was. A store's clock may be ahead of this machine's; by much, a person has to know. */
+function when(instant: number, now: number): string {
+  return instant - now > CLAIM_LEASE
+    ? `${seconds(instant - now)} s ahead of this machine's clock`
+    : `${seconds(now - instant)} s ago`;
 }
 
 /** Whole seconds; a store whose clock is ahead makes nothing younger than new. */

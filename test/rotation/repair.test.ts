@@ -10,7 +10,7 @@ import {
 import type { SecretDescription } from '../../src/secrets/secret-store.js';
 import { serializeRotationClaim, serializeServiceToken } from '../../src/tokens/service-token.js';
 import { fc } from '../support/properties.js';
-import { rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
+import { HOUR, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00Z');
 const SECOND = 1_000;
@@ -161,7 +161,7 @@ describe('a repair', () => {
     await expect(repair).rejects.toMatchObject({
       code: 'ROTATION_REPAIR_REFUSED',
       kind: 'retry',
-      message: expect.stringMatching(new RegExp(`${stuck}.*0 s old.*--force`)),
+      message: expect.stringMatching(new RegExp(`${stuck}.*staged 0 s ago.*--force`)),
     });
     expect((await store.describe(SECRET)).labels.get(stuck)).toEqual(['AWSPENDING']);
     const forced = await repairPending({ store, tokenSecretId: SECRET, clock, force: true });
@@ -180,6 +180,34 @@ describe('a repair', () => {
     });
     await store.putClaim(SECRET, randomUUID(), 'not a claim');
     expect((await repairPending({ store, tokenSecretId: SECRET, clock })).cleared).toBeDefined();
+  });
+
+  test('is not held up by a replica whose clock was days ahead when it claimed', async () => {
+    const fixture = rotationFixture();
+    const { store, clock, seedCurrent } = fixture;
+    seedCurrent('old');
+    const stuck = await stage(fixture);
+    const ahead = clock.now() + 72 * HOUR;
+    await store.putClaim(SECRET, randomUUID(), serializeRotationClaim('other', ahead));
+    await expect(repairPending({ store, tokenSecretId: SECRET, clock })).rejects.toMatchObject({
+      message: expect.stringContaining('claimed a mint 0 s ago'),
+    });
+    clock.advance(PENDING_GRACE);
+    expect((await repairPending({ store, tokenSecretId: SECRET, clock })).cleared).toBe(stuck);
+  });
+
+  test('says by how much the clocks differ', async () => {
+    const fixture = rotationFixture();
+    const { store, clock, seedCurrent } = fixture;
+    seedCurrent('old');
+    clock.advance(72 * HOUR);
+    await stage(fixture);
+    await store.putClaim(SECRET, randomUUID(), serializeRotationClaim('other', clock.now()));
+    clock.advance(-72 * HOUR);
+    const message = /claimed a mint 259200 s ahead of this machine's clock.*--force/;
+    await expect(repairPending({ store, tokenSecretId: SECRET, clock })).rejects.toMatchObject({
+      message: expect.stringMatching(message),
+    });
   });
 
   test('does nothing where nothing is pending', async () => {
