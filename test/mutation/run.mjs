@@ -54,9 +54,11 @@ async function installInstrumenter() {
 async function mutateRoom(room) {
   const started = Date.now();
   const sources = filesUnder(`src/${room}`, '.ts').filter((file) => !only || file === only);
-  const tests = ROOMS[room].flatMap((place) =>
-    place.endsWith('.ts') ? [place] : filesUnder(place, '.test.ts'),
-  );
+  const left = new Set(ROOMS[room].filter((place) => place.startsWith('!')));
+  const tests = ROOMS[room]
+    .filter((place) => !left.has(place))
+    .flatMap((place) => (place.endsWith('.ts') ? [place] : filesUnder(place, '.test.ts')))
+    .filter((test) => !left.has(`!${test}`));
   const hashes = Object.fromEntries([...sources, ...tests].map((file) => [file, hashOf(file)]));
   const mutants = await instrument(sources);
   const kept = join(cache, `${room}.json`);
