@@ -72,11 +72,7 @@ export interface Slots {
  */
 export function createSlots(cronExpression: string, timeZone = 'UTC'): Slots {
   const isUtc = timeZone === 'UTC';
-  const cron = new Cron(
-    cronExpression,
-    // Where nothing is ever set, an offset says the same, and is quicker to count with.
-    isUtc ? { utcOffset: 0 } : { timezone: timeZone, fixedTimeRule: 'no-wildcard' },
-  );
+  const cron = new Cron(cronExpression, { timezone: timeZone, fixedTimeRule: 'no-wildcard' });
 
   const nextAfter = (now: number): number => {
     const next = cron.nextRun(new Date(now));
