@@ -472,7 +472,7 @@ export class RotationSteps {
       if (error.code === 'TOKEN_NOT_YET_VALID') {
         throw new RotationError(
           'ROTATION_TOKEN_NOT_YET_VALID',
-          `The token that the provider minted is kept, and promoted as soon as it is valid: ${error.message} The provider's is ahead, or this machine's is behind.`,
+          `The token that the provider minted cannot be used yet: ${error.message} The provider's is ahead, or this machine's is behind. It is tried again by whoever rotates on a schedule.`,
           { cause: error },
         );
       }

@@ -256,7 +256,8 @@ export class Rotator {
             signal: this.#stopping.signal,
           })
         : 'staged';
-    const created = await this.#allSteps(versionId, claim, seen, request.revoke);
+    const isRepeated = sharedKey !== undefined;
+    const created = await this.#allSteps(versionId, claim, seen, isRepeated, request.revoke);
     return { versionId, result: RESULTS[created] };
   }
 
@@ -317,6 +318,7 @@ export class Rotator {
     versionId: string,
     claim: Claim | 'staged',
     { description, current }: Seen,
+    isRepeated: boolean,
     withdraws = false,
   ): Promise<Created> {
     const call: StepCall = {
@@ -334,8 +336,10 @@ export class Rotator {
       return created;
     } catch (error) {
       try {
-        // A rejected token must not stay pending: the next attempt would adopt it again.
-        if (errorCode(error) === 'ROTATION_TOKEN_REJECTED') await this.steps.giveUp(versionId);
+        // A rejected token must not stay pending: the next attempt would adopt it again. Nor one that no attempt would.
+        const code = errorCode(error);
+        const isLost = code === 'ROTATION_TOKEN_NOT_YET_VALID' && !isRepeated;
+        if (code === 'ROTATION_TOKEN_REJECTED' || isLost) await this.steps.giveUp(versionId);
       } finally {
         await this.#release(claim);
       }

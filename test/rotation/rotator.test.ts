@@ -28,6 +28,32 @@ describe.each(bothFirstVersions)('an empty secret %j', (storeOptions) => {
     expect(provider.verified).toContain('token-1');
   });
 
+  test.each([
+    ['the schedule', slot, ['AWSPENDING']],
+    ['people who share one rotation', { trigger: 'http' } as const, ['AWSPENDING']],
+    ['one who forces it', { trigger: 'cli', force: true } as const, []],
+    ['one who withdraws', { trigger: 'cli', revoke: true } as const, []],
+  ])('keeps a token that is not valid yet for %s', async (_who, request, labels) => {
+    const { rotator, store, provider, seedCurrent, served, clock } = rotationFixture(storeOptions);
+    seedCurrent('old', clock.now() - 24 * HOUR);
+    provider.verifyFailure = new BrokerError(
+      'TOKEN_NOT_YET_VALID',
+      'rejected',
+      'Check the clocks.',
+    );
+    const one = rotator({ manualInterval: 60_000 });
+    await expect(one.rotate(request)).rejects.toMatchObject({
+      code: 'ROTATION_TOKEN_NOT_YET_VALID',
+      kind: 'retry',
+      message: expect.stringContaining('Check the clocks.'),
+    });
+    const pending = versionWithLabel(await store.describe(SECRET), 'AWSPENDING');
+    expect(pending === undefined ? [] : ['AWSPENDING']).toEqual(labels);
+    provider.verifyFailure = undefined;
+    await rotator({ manualInterval: 60_000 }).rotate(request);
+    expect(await served()).toBe(`token-${labels.length === 0 ? 2 : 1}`);
+  });
+
   test('never serves a token that receivers would refuse', async () => {
     const { rotator, store, provider } = rotationFixture(storeOptions);
     provider.verifyFailure = rejected;
