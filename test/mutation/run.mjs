@@ -171,6 +171,7 @@ async function judgeBy(test, { reloading, mutants, reached, save }) {
     reloading ? reached.atLoad : reached.tests.flatMap(({ hits }) => Object.keys(hits)),
   );
   const asked = new Set();
+  const before = new Set(mutants.filter(({ status }) => status !== undefined));
   for (;;) {
     const left = mutants
       .filter(({ id, status }) => status === undefined && reachable.has(id) && !asked.has(id))
@@ -179,6 +180,7 @@ async function judgeBy(test, { reloading, mutants, reached, save }) {
     const { lines, isEnded } = await runJest(test, { reloading, mutants: left, reached });
     let begun;
     for (const line of lines) {
+      if (line.failed && reloading) return forget(mutants, before, test);
       if (line.failed) throw new Error(`${test} fails without a mutant: ${line.failed}`);
       if (line.begun) begun = line.begun;
       if (line.ended ?? line.unclean) begun = undefined;
@@ -192,6 +194,14 @@ async function judgeBy(test, { reloading, mutants, reached, save }) {
     }
     save();
     if (lines.at(-1)?.done) return;
+  }
+}
+
+/** A mutant has left something behind that no new load undoes: what this file found may be due to that. */
+function forget(mutants, before, test) {
+  console.log(`${test} fails without a mutant after its mutants: what it found does not count.`);
+  for (const mutant of mutants) {
+    if (!before.has(mutant)) for (const name of ['status', 'by', 'test']) delete mutant[name];
   }
 }
 
