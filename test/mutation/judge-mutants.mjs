@@ -5,14 +5,13 @@ import { appendFileSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { performance } from 'node:perf_hooks';
 import { Worker } from 'node:worker_threads';
+import { isQuick } from './pace.mjs';
 
 const require = createRequire(import.meta.url);
 const circusFile = require.resolve('jest-circus/runner').replace('runner.js', 'jestAdapterInit.js');
 // Before a test changes them.
 const { setInterval, clearInterval, setImmediate } = globalThis;
 
-/** Milliseconds of a test that is run before the slower ones are. */
-const QUICK = 20;
 /** What Stryker's instrumented code and this runner share: the mutant that is on, and what was reached. */
 const shared = (globalThis.__stryker__ ??= {});
 /** What a test, or a hook for several, may take whose time is not known. */
@@ -99,8 +98,8 @@ export default async function judgeMutants(globalConfig, config, environment, ru
   await file.load();
   const known = task.reached ?? (await reachedBy(file));
   if (known.failed === undefined) {
-    if (task.reloading) await judgeReloading(file, task.mutants, known);
-    else await judge(file, task.mutants, known);
+    if (task.pace === 'loading') await judgeReloading(file, task.mutants, known);
+    else await judge(file, task.mutants, known, task.pace === 'quick');
   }
   report({ done: true });
   for (const one of file.everything()) one.mode = 'skip';
@@ -137,10 +136,12 @@ async function reachedBy(file) {
   return reached;
 }
 
-/** Judges mutants by the tests that reach them, one after the other in the modules as loaded. */
-async function judge(file, mutants, reached) {
+/** Judges mutants by the tests of one pace that reach them, one after the other in the modules as loaded. */
+async function judge(file, mutants, reached, quick) {
   for (const id of mutants) {
-    const indices = reached.tests.flatMap(({ hits }, index) => (hits[id] > 0 ? [index] : []));
+    const indices = reached.tests.flatMap((test, index) =>
+      test.hits[id] > 0 && isQuick(test) === quick ? [index] : [],
+    );
     if (indices.length === 0) continue;
     report({ begun: id });
     const hits = indices.reduce((sum, index) => sum + reached.tests[index].hits[id], 0);
@@ -196,8 +197,6 @@ const verdictOn = (failure) => {
   const endless = error instanceof TimedOut || String(error?.message).startsWith('Stryker: Hit');
   return { status: endless ? 'Timeout' : 'Killed', test };
 };
-
-const isQuick = ({ waited, worked }) => waited + worked < QUICK;
 
 /** @returns the first failure with the mutant on; `undefined` when it survives. */
 async function runFor(file, id, indices, reached, hits) {

@@ -14,6 +14,7 @@ import {
 import { join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { isQuick } from './pace.mjs';
 import { ROOMS } from './rooms.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -76,11 +77,11 @@ async function mutateRoom(room) {
   noteReached(mutants, Object.values(reached));
   // The quick ones first, which leave little to the others.
   tests.sort((one, other) => meanOf(reached[one]) - meanOf(reached[other]));
-  // All that tests reach mutant by mutant first: what they reach as they load costs a loading each.
-  for (const reloading of [false, true]) {
+  // What tests reach as they load comes last: it costs a loading for each mutant.
+  for (const pace of ['quick', 'slow', 'loading']) {
     for (const test of tests) {
-      await judgeBy(test, { reloading, mutants, reached: reached[test], save });
-      progress(room, test, mutants);
+      await judgeBy(test, { pace, mutants, reached: reached[test], save });
+      progress(room, `${test}, ${pace}`, mutants);
     }
   }
   for (const mutant of mutants) mutant.status ??= mutant.isReached ? 'Survived' : 'NoCoverage';
@@ -166,9 +167,13 @@ function noteReached(mutants, reached) {
 }
 
 /** Judges what is left by one test file, in as many processes as it takes: one ends when a mutant does not. */
-async function judgeBy(test, { reloading, mutants, reached, save }) {
+async function judgeBy(test, { pace, mutants, reached, save }) {
   const reachable = new Set(
-    reloading ? reached.atLoad : reached.tests.flatMap(({ hits }) => Object.keys(hits)),
+    pace === 'loading'
+      ? reached.atLoad
+      : reached.tests
+          .filter((one) => isQuick(one) === (pace === 'quick'))
+          .flatMap(({ hits }) => Object.keys(hits)),
   );
   const asked = new Set();
   const before = new Set(mutants.filter(({ status }) => status !== undefined));
@@ -177,10 +182,10 @@ async function judgeBy(test, { reloading, mutants, reached, save }) {
       .filter(({ id, status }) => status === undefined && reachable.has(id) && !asked.has(id))
       .map(({ id }) => id);
     if (left.length === 0) return;
-    const { lines, isEnded } = await runJest(test, { reloading, mutants: left, reached });
+    const { lines, isEnded } = await runJest(test, { pace, mutants: left, reached });
     let begun;
     for (const line of lines) {
-      if (line.failed && reloading) return forget(mutants, before, test);
+      if (line.failed && pace === 'loading') return forget(mutants, before, test);
       if (line.failed) throw new Error(`${test} fails without a mutant: ${line.failed}`);
       if (line.begun) begun = line.begun;
       if (line.ended ?? line.unclean) begun = undefined;
