@@ -45,10 +45,7 @@ interface RotationScheduleOptions {
    * read: AWSCURRENT may have been moved back. Default: what the schedule knows is taken to be served.
    */
   readonly servedVersionId?: () => string | undefined;
-  /**
-   * When a version was last read that could not be served, as its expiry has passed, while that is the newest that is known. The
-   * store is read once for each: the valid version before goes on being served, and hides it. Default: never.
-   */
+  /** When a read last found an expired version, which the valid one before hides: the store is read again. Default: never. */
   readonly expiredReadAt?: () => number | undefined;
   /**
    * Resolves when a rotation that is due may begin, with what to call when it has ended. Default: at once. Rotations of
@@ -275,8 +272,7 @@ export class RotationSchedule {
 
   /**
    * The version before stays served for a while after a rotation: a change to another than is known counts, and after five minutes
-   * that it is another still. It may have been moved back before the known one was ever served. And a version that cannot be
-   * served counts.
+   * that it is another still. It may have been moved back before the known one was ever served. An expired version counts, too.
    */
   #noteServed(now: number): void {
     const served = this.options.servedVersionId?.();

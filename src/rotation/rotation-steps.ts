@@ -22,6 +22,7 @@ import { findVersion } from './claim.js';
 import type { CurrentToken } from './due.js';
 import {
   decideStep,
+  refusedByReceivers,
   RotationError,
   type RotationObserver,
   type RotationStep,
@@ -364,10 +365,7 @@ export class RotationSteps {
     return nextWithdrawals({ ...token, versionId: currentId }, withdraws, clock.now());
   }
 
-  /**
-   * The token of the version that is current; nothing when it has no value. What it withdraws must not be forgotten because a
-   * read lags behind the labels.
-   */
+  /** The current token; nothing when it has no value. What it withdraws is not forgotten because a read lags behind the labels. */
   async #currentToken(currentId: string): Promise<Partial<ServiceToken>> {
     const { store, tokenSecretId, clock } = this.options;
     for (const wait of [...READ_LAG_WAITS, 0]) {
@@ -467,20 +465,7 @@ export class RotationSteps {
     try {
       await this.options.verify(token);
     } catch (error) {
-      if (!(error instanceof BrokerError) || error.kind !== 'rejected') throw error;
-      // Its time comes: another token would be no better, and each mint may cost money.
-      if (error.code === 'TOKEN_NOT_YET_VALID') {
-        throw new RotationError(
-          'ROTATION_TOKEN_NOT_YET_VALID',
-          `The token that the provider minted cannot be used yet: ${error.message} The provider's is ahead, or this machine's is behind. It is tried again by whoever rotates on a schedule.`,
-          { cause: error },
-        );
-      }
-      throw new RotationError(
-        'ROTATION_TOKEN_REJECTED',
-        `Receivers would refuse the token that the provider minted (${error.code}): ${error.message}`,
-        { cause: error },
-      );
+      throw refusedByReceivers(error) ?? error;
     }
   }
 

@@ -191,6 +191,24 @@ export class RotationError extends BrokerError {
   }
 }
 
+/** What it means to a rotation that receivers refuse its token; `undefined` for every other error. */
+export function refusedByReceivers(error: unknown): RotationError | undefined {
+  if (!(error instanceof BrokerError) || error.kind !== 'rejected') return undefined;
+  // Its time comes: another token would be no better, and each mint may cost money.
+  if (error.code === 'TOKEN_NOT_YET_VALID') {
+    return new RotationError(
+      'ROTATION_TOKEN_NOT_YET_VALID',
+      `The token that the provider minted cannot be used yet: ${error.message} The provider's is ahead, or this machine's is behind. It is tried again by whoever rotates on a schedule.`,
+      { cause: error },
+    );
+  }
+  return new RotationError(
+    'ROTATION_TOKEN_REJECTED',
+    `Receivers would refuse the token that the provider minted (${error.code}): ${error.message}`,
+    { cause: error },
+  );
+}
+
 /** Who rotates the token secret. */
 export type RotationMode =
   /** The broker itself, by its own schedule. */
