@@ -1,10 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import {
-  createSuppliedToken,
-  readDemand,
-  type TokenDemand,
-} from '../../src/tokens/token-supply.js';
+import { createSuppliedToken, readDemand } from '../../src/tokens/token-supply.js';
 
 test('a supplied token shows when it ends, and nothing else', () => {
   const token = createSuppliedToken('canary', 1_700_000_000_000);
@@ -12,8 +8,7 @@ test('a supplied token shows when it ends, and nothing else', () => {
 });
 
 describe('a demand', () => {
-  const read = (demand: object): unknown =>
-    readDemand(demand as TokenDemand, (mistake) => new Error(mistake));
+  const read = (demand: object): unknown => readDemand(demand, (mistake) => new Error(mistake));
 
   test.each<[object, object]>([
     [{}, { minTtlMs: 0, force: false, patient: false }],
