@@ -1,21 +1,24 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { Agent, createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { systemCode } from '../../src/tokens/http.js';
 import { exchangeOverNode } from '../../src/tokens/node-exchange.js';
 
 /** What the server got, and how it answers. */
-const seen: { method?: string; url?: string; headers?: IncomingMessage['headers']; body: string } =
-  {
-    body: '',
-  };
+const seen: {
+  method?: string;
+  url?: string;
+  headers?: IncomingMessage['headers'];
+  body?: string;
+  port?: number | undefined;
+} = {};
 let answer: (response: ServerResponse) => void;
 const server = createServer((request, response) => {
   const { method = '', url = '', headers } = request;
   let body = '';
   request.setEncoding('utf8').on('data', (part: string) => (body += part));
   request.on('end', () => {
-    Object.assign(seen, { method, url, headers, body });
+    Object.assign(seen, { method, url, headers, body, port: request.socket.remotePort });
     answer(response);
   });
 });
@@ -93,6 +96,22 @@ describe('a request', () => {
     const response = await send(`http://${origin}/`, GET);
     expect([response.status, response.body]).toEqual([status, null]);
   });
+});
+
+test.each([204, 304])('a connection serves again after an answer with %d', async (status) => {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  try {
+    answer = (response) => void response.writeHead(status).end();
+    const sendAgain = exchangeOverNode(() => ({ agent }));
+    const ports = new Set<number | undefined>();
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect((await sendAgain(`http://${origin}/`, GET)).status).toBe(status);
+      ports.add(seen.port);
+    }
+    expect(ports.size).toBe(1);
+  } finally {
+    agent.destroy();
+  }
 });
 
 describe('a request fails', () => {

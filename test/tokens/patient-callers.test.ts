@@ -81,6 +81,14 @@ describe('a patient caller', () => {
     expect(clock.now() - START).toBe(until);
   });
 
+  test('keeps what a forced read gave, also when it gave the same', async () => {
+    const { cache, clock, source } = setUp({ isSame: () => true });
+    await cache.get();
+    const answer = await cache.get(PATIENT);
+    expect([answer.value.name, answer.state]).toEqual(['v2', 'REFRESH']);
+    expect([clock.now() - START, source.forced]).toEqual([1_000, [false, true]]);
+  });
+
   test('waits as long as reads are apart', async () => {
     const { cache, clock } = setUp({ forceIntervalMs: 7_000 });
     await cache.get();
@@ -88,13 +96,16 @@ describe('a patient caller', () => {
     expect(clock.now() - START).toBe(7_000);
   });
 
-  test('does not wait for a clock that was set back', async () => {
-    const { cache, clock } = setUp();
-    await cache.get();
-    clock.set(START - 500);
-    expect((await cache.get(PATIENT)).value.name).toBe('v2');
-    expect(clock.now()).toBe(START - 500);
-  });
+  test.each([{}, { patienceMs: 5_000 }])(
+    'does not wait for a clock set back: %j',
+    async (options) => {
+      const { cache, clock } = setUp(options);
+      await cache.get();
+      clock.set(START - 500);
+      expect((await cache.get(PATIENT)).value.name).toBe('v2');
+      expect(clock.now()).toBe(START - 500);
+    },
+  );
 
   test('does not wait while nothing is cached', async () => {
     const { cache, clock, source } = setUp();

@@ -187,6 +187,7 @@ describe('an operation', () => {
     try {
       const { calls, metrics } = noting();
       holder[KEY] = { metrics };
+      jest.advanceTimersByTime(700);
       await traced({ ...OPERATION, attributes: { of: 'both' } }, async (span) => {
         span.set({ more: 1, of: undefined, never: undefined });
         jest.advanceTimersByTime(1_500);
@@ -264,7 +265,7 @@ describe('a request', () => {
     await traced({ ...OPERATION, headers: HEADERS }, () => Promise.resolve());
     await traced(OPERATION, () => Promise.resolve());
     const starts = calls.filter(([name]) => name === 'start');
-    expect(starts.map((call) => call.slice(3))).toEqual([[context.active()], []]);
+    expect(starts.map((call) => call.slice(3))).toStrictEqual([[context.active()], []]);
   });
 
   test.each<[unknown, unknown, boolean]>([
