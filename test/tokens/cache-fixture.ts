@@ -15,22 +15,33 @@ export const HOUR = 3_600_000;
 export const TTL = 300_000;
 export const SKEW = 60_000;
 
-/** A cache with its source: `forced` says of each read whether it was a forced one. */
+/**
+ * A cache, and a source whose reads the test ends by hand, or which end by themselves. `forced` says of each read whether it
+ * was a forced one.
+ */
 export function setUp(options: Partial<RefreshingCacheOptions<Value>> = {}) {
   const clock = new VirtualClock(START);
   const source = {
     forced: [] as boolean[],
+    inFlight: 0,
+    maxInFlight: 0,
     life: 24 * HOUR,
     failure: undefined as Error | undefined,
     gate: undefined as Promise<void> | undefined,
   };
   const read = async (forced: boolean): Promise<Value> => {
-    const { failure, gate } = source;
+    const { failure } = source;
     const name = `v${source.forced.push(forced)}`;
     const value = { name, expiresAt: clock.now() + source.life };
-    await gate;
-    if (failure) throw failure;
-    return value;
+    source.inFlight += 1;
+    source.maxInFlight = Math.max(source.maxInFlight, source.inFlight);
+    try {
+      await source.gate;
+      if (failure) throw failure;
+      return value;
+    } finally {
+      source.inFlight -= 1;
+    }
   };
   const cache = new RefreshingCache<Value>({
     read,
