@@ -283,8 +283,7 @@ export function retryAfterOf(headers: Headers, now: number): number | undefined 
   return seconds === undefined || seconds === 0 ? parseRetryAfter(header, now) : seconds;
 }
 
-function parseRetryAfter(header: string, now: number): number | undefined {
-  const text = header.trim();
+function parseRetryAfter(text: string, now: number): number | undefined {
   if (/^\d{1,10}$/.test(text)) return Number(text);
   if (!/^[A-Z][a-z]{2,8},? .*\d{2}:\d{2}:\d{2}/.test(text)) return undefined;
   // HTTP dates are in UTC, also in the form that names no zone (asctime), which would be taken for the machine's time.

@@ -128,8 +128,9 @@ const AROUND = /[\s\u200b-\u200d\u2060\ufeff]/u;
 export function trimPasted(text: string): string {
   let start = 0;
   let end = text.length;
-  while (start < end && AROUND.test(text.charAt(start))) start += 1;
-  while (end > start && AROUND.test(text.charAt(end - 1))) end -= 1;
+  // Beyond the text is no character: both loops end.
+  while (AROUND.test(text.charAt(start))) start += 1;
+  while (AROUND.test(text.charAt(end - 1))) end -= 1;
   return text.slice(start, end);
 }
 

@@ -112,7 +112,7 @@ const URL_USER_INFORMATION = /(:\/\/)[^\s/?#@"'<>]+@/g;
  * with what stands right before it: a random secret may have such a start in its middle.
  */
 const JWT_BY_HEADER =
-  /(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]*?(?:ey(?:J|Ai|A[gkNK]|AJ)|ew(?:o[giJK]|k[giJ]|0K))[A-Za-z0-9_+/-]{6,}={0,2}(?:\.[A-Za-z0-9_+/-]*={0,2})*/g;
+  /(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]*?(?:eyJ|(?:eyA|ew[ok0])[giJKN])[A-Za-z0-9_+/-]{6,}={0,2}(?:\.[A-Za-z0-9_+/-]*={0,2})*/g;
 
 /** Three to five parts that are longer than the labels of usual host names. */
 const JWT_BY_SHAPE =

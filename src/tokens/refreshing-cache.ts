@@ -261,8 +261,7 @@ export class RefreshingCache<T> {
   }
 
   async #waitOutInterval(): Promise<void> {
-    const left = this.#leftOfInterval();
-    if (left <= 0 || left > this.#options.patienceMs || !this.#isAlive(this.#entry)) return;
+    if (this.#leftOfInterval() > this.#options.patienceMs || !this.#isAlive(this.#entry)) return;
     this.#pause ??= this.#sleepOut().finally(() => (this.#pause = undefined));
     await this.#pause;
   }

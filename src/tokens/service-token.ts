@@ -164,7 +164,7 @@ export function keepsWithdrawals(
 export function scopeOf(value: unknown): string | undefined {
   const texts: unknown[] = Array.isArray(value) ? value : [value];
   if (!texts.every((text) => typeof text === 'string')) return undefined;
-  const names = texts.flatMap((text) => text.split(/\s+/)).filter((name) => SCOPE_NAME.test(name));
+  const names = texts.flatMap((text) => text.split(/\s/)).filter((name) => SCOPE_NAME.test(name));
   return [...new Set(names)].join(' ');
 }
 
@@ -179,7 +179,7 @@ function scopeOfJwt(accessToken: string): string | undefined {
   const [, payload = ''] = accessToken.split('.');
   try {
     const claims: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'));
-    return typeof claims === 'object' && claims !== null ? scopeOfClaims({ ...claims }) : undefined;
+    return scopeOfClaims({ ...(claims as object | null) });
   } catch {
     // Not a JWT; that is checked elsewhere.
     return undefined;
