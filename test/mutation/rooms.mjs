@@ -8,6 +8,8 @@ export const ROOMS = {
   verification: ['test/verification'],
   rotation: [
     'test/rotation',
+    'test/lambda/rotation-function.test.ts',
+    '!test/rotation/store-calls.test.ts',
     '!test/rotation/clock-skew.test.ts',
     '!test/rotation/clock-year.test.ts',
     '!test/rotation/time-zones.test.ts',
