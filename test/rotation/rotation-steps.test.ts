@@ -436,11 +436,11 @@ test.each([
 ])("Secrets Manager's rotation token is %s", async (_what, call, options) => {
   const { store, run } = stepsFixture(call);
   const passed: unknown[] = [];
-  const { putPending } = store;
+  const putPending = store.putPending.bind(store);
   Object.assign(store, {
     putPending: (...[secretId, versionId, value, given]: Parameters<SecretStore['putPending']>) => {
       passed.push(given);
-      return putPending.call(store, secretId, versionId, value);
+      return putPending(secretId, versionId, value);
     },
   });
   await run('createSecret');
