@@ -33,6 +33,7 @@ function tokenFixture(verify?: (token: ServiceToken) => Promise<void>) {
     knownVersionId: () => undefined,
     verify: verify ?? provider.verify,
     clock,
+    observer: {},
   });
   const schedule = new RotationSchedule({
     rotator,
@@ -103,6 +104,11 @@ test('replaces a token that the watch finds refused, before the next check', asy
   seedCurrent('refused', clock.now());
   const app = await start({ tokens: [{ schedule, rotator, watch }] });
   expect(await served()).toBe('token-1');
+  expect(watch.refusal()?.code).toBe('TOKEN_AUDIENCE_WRONG');
+  watch.expire();
+  jest.advanceTimersByTime(1_000);
+  await settled();
+  expect(watch.refusal()).toBeUndefined();
   await app.close();
 });
 

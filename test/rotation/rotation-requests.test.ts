@@ -130,6 +130,33 @@ describe('a rotation for a key', () => {
   });
 });
 
+test.each([
+  // Who rotates, and which version is current; what is current, the slot's version before and after the claim, and the staged value.
+  [
+    'the slot',
+    slot,
+    { describe: 2, read: 4, putClaim: 1, putPending: 1, promote: 1 },
+    { describe: 2, read: 5, putClaim: 1, putPending: 1, promote: 1 },
+  ],
+  [
+    'itself',
+    forced,
+    { describe: 2, read: 4, putPending: 1, promote: 1 },
+    { describe: 2, read: 3, putPending: 1 },
+  ],
+])(
+  'reads for %s no more than it has to, and verifies once',
+  async (_what, request, calls, first) => {
+    for (const isFirst of [false, true]) {
+      const { rotator, store, seedCurrent, provider } = rotationFixture();
+      if (!isFirst) seedCurrent('old', NOW - 24 * HOUR);
+      await rotator().rotate(request);
+      const made = Object.fromEntries(Object.entries(store.calls).filter(([, count]) => count > 0));
+      expect([made, provider.verified]).toEqual([isFirst ? first : calls, ['token-1']]);
+    }
+  },
+);
+
 describe('a rotation that fails', () => {
   const cases = [
     ['releases its claim', slot, 1],
@@ -140,8 +167,11 @@ describe('a rotation that fails', () => {
     const { rotator, provider, store, seedCurrent } = rotationFixture();
     seedCurrent('old', NOW - 24 * HOUR);
     provider.mintFailure = keysDown;
-    await expect(rotator().rotate(request)).rejects.toBe(keysDown);
+    const kept: unknown[] = [];
+    const one = rotator({ observer: { claimKept: (error) => kept.push(error) } });
+    await expect(one.rotate(request)).rejects.toBe(keysDown);
     expect([store.calls.putClaim, store.calls.releaseClaim]).toEqual([released, released]);
+    expect(kept).toEqual([]);
   });
 
   test('and cannot release it either fails for what it failed for', async () => {

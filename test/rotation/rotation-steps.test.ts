@@ -97,12 +97,16 @@ describe('each step says what it did', () => {
   });
 
   test('a secret without a current version has none to compare with', async () => {
-    const { store, rotator, served } = rotationFixture({ firstVersionBecomesCurrent: false });
+    const { store, rotator, served, provider } = rotationFixture({
+      firstVersionBecomesCurrent: false,
+    });
     store.configure(SECRET, { rotationEnabled: true });
     store.registerPending(SECRET, ID);
     const { steps } = rotator();
     for (const step of ROTATION_STEPS) await steps[step](ID, managed);
     expect(await served()).toBe('token-1');
+    // As it is minted, tested and promoted: each step may be called by itself.
+    expect(provider.verified).toEqual(['token-1', 'token-1', 'token-1']);
   });
 
   test('what cannot be compared, as the store fails, is not promoted', async () => {
@@ -198,6 +202,9 @@ describe('what a step refuses', () => {
       message: expect.stringMatching(
         new RegExp(`^The .*pending version ${ID} ${text} and was cleared; the next rotation .*`),
       ),
+      ...(code === 'ROTATION_PENDING_INVALID' && {
+        cause: expect.objectContaining({ code: 'TOKEN_SECRET_INVALID' }),
+      }),
     });
     expect(await labels()).toBeUndefined();
   });
@@ -376,6 +383,30 @@ describe('another process was quicker', () => {
     expect(fixture.provider.mints).toBe(1);
   });
 
+  test('to stage and promote it, while this one looks for it: nothing is minted', async () => {
+    const fixture = stepsFixture();
+    before(fixture, 'read', async () => {
+      before(fixture, 'describe', async () => {
+        await fixture.stage('theirs');
+        await fixture.store.promote(SECRET, ID, fixture.current);
+      });
+    });
+    expect(await fixture.run('createSecret')).toBe('skipped');
+    expect([fixture.provider.mints, await fixture.served()]).toEqual([0, 'theirs']);
+  });
+
+  test('to promote it, before this one could read it', async () => {
+    const fixture = stepsFixture();
+    await fixture.stage('theirs');
+    before(fixture, 'read', async () => {
+      await fixture.store.promote(SECRET, ID, fixture.current);
+      await fixture.store.clearPending(SECRET, ID);
+    });
+    await fixture.run('finishSecret');
+    expect(fixture.log).toEqual(['finishSecret skipped: the version is already AWSCURRENT']);
+    expect(fixture.store.calls.promote).toBe(1);
+  });
+
   test('to promote it, by what the run had read before', async () => {
     const fixture = stepsFixture(own);
     const description = await fixture.store.describe(SECRET);
@@ -444,5 +475,5 @@ test.each([
     },
   });
   await run('createSecret');
-  expect(passed).toEqual([options]);
+  expect(passed).toStrictEqual([options]);
 });

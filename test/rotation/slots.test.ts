@@ -1,4 +1,5 @@
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Cron } from 'croner';
 import {
   checkCoverage,
   createSlots,
@@ -63,6 +64,82 @@ describe('the longest period', () => {
     ['0 0 * * *', 'Europe/Berlin', 25],
   ])('of "%s" in %s', (cron, zone, hours) => {
     expect(createSlots(cron, zone).longestPeriod(at('2026-11-18T12:00:00Z'))).toBe(hours * HOUR);
+  });
+});
+
+describe('an expression costs time to evaluate', () => {
+  let evaluated = 0;
+  const { nextRun, previousRuns } = Cron.prototype;
+  beforeEach(() => {
+    evaluated = 0;
+    jest.spyOn(Cron.prototype, 'nextRun').mockImplementation(function (this: Cron, from) {
+      evaluated += 1;
+      return nextRun.call(this, from);
+    });
+    jest.spyOn(Cron.prototype, 'previousRuns').mockImplementation(function (this: Cron, ...how) {
+      evaluated += 1;
+      return previousRuns.apply(this, how);
+    });
+  });
+  afterEach(() => {
+    jest.restoreAllMocks();
+  });
+  const costOf = (run: () => unknown): number => {
+    const before = evaluated;
+    run();
+    return evaluated - before;
+  };
+
+  test('the slot is looked up once, whoever asks how often', () => {
+    const slots = createSlots('0 3 * * *');
+    const ask = () => [0, 1, DAY - 1].forEach((later) => slots.startOf(SLOT + later));
+    expect(costOf(ask)).toBe(2);
+    expect(costOf(ask)).toBe(0);
+  });
+
+  test.each([
+    ['0 3 * * *', 1],
+    ['0 3,15 * * *', 2],
+    ['30 0 3 * * *', 1],
+    ['  0   3  *   *   *  ', 1],
+    ['30  0  */6   *  *  *', 4],
+    // Days that differ: a walk of a year.
+    ['0 3 * * 1', 53],
+    ['0 3 1 * *', 13],
+    ['0 3 * 1-2 *', 60],
+  ])('the longest period of "%s" is a walk of %d slots, once in a slot', (cron, walk) => {
+    const slots = createSlots(cron);
+    const now = slots.startOf(SLOT + HOUR);
+    const ask = () => slots.longestPeriod(now);
+    expect(costOf(ask)).toBe(walk);
+    expect(costOf(ask)).toBe(0);
+    const next = slots.startOf(slots.nextAfter(now));
+    expect(costOf(() => slots.longestPeriod(next))).toBeGreaterThan(0);
+  });
+
+  test('in a zone it is a walk of a year, once a day', () => {
+    const slots = createSlots('0 3,15 * * 1', 'Europe/Berlin');
+    const monday = slots.startOf(at('2026-11-23T03:00:00Z'));
+    const ask = (later: number) => {
+      const now = slots.startOf(monday + later);
+      return costOf(() => slots.longestPeriod(now));
+    };
+    expect(ask(0)).toBeGreaterThan(100);
+    expect(ask(0)).toBe(0);
+    expect(ask(12 * HOUR)).toBe(0);
+    expect(ask(7 * DAY)).toBeGreaterThan(100);
+    // A clock that was set back.
+    expect(ask(0)).toBeGreaterThan(100);
+  });
+
+  test('a day later it is measured anew in a zone', () => {
+    const slots = createSlots('0 3 1,2 1 *', 'Europe/Berlin');
+    const first = slots.startOf(at('2027-01-01T12:00:00Z'));
+    const second = slots.startOf(first + DAY);
+    slots.longestPeriod(first);
+    expect(second).toBe(first + DAY);
+    slots.startOf(second);
+    expect(costOf(() => slots.longestPeriod(second))).toBeGreaterThan(0);
   });
 });
 

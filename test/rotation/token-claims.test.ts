@@ -90,7 +90,7 @@ describe('a minted token', () => {
     [{ a: 'b' }, []],
   ])('for the audience %j', (aud, audience) => {
     const accessToken = jwt({ iss: ISSUER, exp, aud });
-    expect(serviceTokenOf(accessToken, undefined, NOW)).toEqual({
+    expect(serviceTokenOf(accessToken, undefined, NOW)).toStrictEqual({
       accessToken,
       tokenType: 'Bearer',
       expiresAt: exp * 1000,
