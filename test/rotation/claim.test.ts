@@ -6,7 +6,7 @@ import {
   lastTaken,
   MOST_CLAIMS,
 } from '../../src/rotation/claim.js';
-import { CLAIM_LABEL, versionWithLabel } from '../../src/secrets/secret-store.js';
+import { CLAIM_LABEL, SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
 import { serializeRotationClaim } from '../../src/tokens/service-token.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { VirtualClock } from '../support/virtual-clock.js';
@@ -88,6 +88,18 @@ test.each([
 ])('a claim that %s counts for as long as somebody waits', async (_what, value) => {
   const { claim, store, clock } = claimFixture();
   await store.putClaim(SECRET, claimIdOf(VERSION, 0), value);
+  await claim('other', { lease: 10_000 });
+  expect(clock.now() - NOW).toBe(10_000);
+});
+
+test('so does one that a lagging store does not show', async () => {
+  const { claim, claimed, store, clock } = claimFixture();
+  await claimed(0, 'one', NOW - 40_000);
+  store.before = ({ method, versionId }) => {
+    if (method === 'read' && versionId === claimIdOf(VERSION, 0)) {
+      throw new SecretStoreError('VERSION_NOT_FOUND', 'not yet');
+    }
+  };
   await claim('other', { lease: 10_000 });
   expect(clock.now() - NOW).toBe(10_000);
 });

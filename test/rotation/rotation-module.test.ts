@@ -4,7 +4,8 @@ import { createSlots } from '../../src/rotation/coverage.js';
 import { RotationModule, RotationSchedule } from '../../src/rotation/rotation-schedule.js';
 import { TokenWatch } from '../../src/rotation/token-watch.js';
 import { parseServiceToken, type ServiceToken } from '../../src/tokens/service-token.js';
-import { HOUR, rejected, rotationFixture, SECRET } from './rotation-fixture.js';
+import type { Clock } from '../../src/tokens/time.js';
+import { HOUR, keysDown, rejected, rotationFixture, SECRET } from './rotation-fixture.js';
 
 beforeEach(() => {
   // The interval alone: what is asynchronous goes on by itself.
@@ -42,7 +43,7 @@ function tokenFixture(verify?: (token: ServiceToken) => Promise<void>) {
     clock,
     refusal: () => watch.refusal(),
   });
-  return { ...fixture, rotator, watch, schedule };
+  return { ...fixture, newRotator: fixture.rotator, rotator, watch, schedule };
 }
 
 type Options = Awaited<
@@ -99,7 +100,11 @@ test('checks each of its tokens, also one that only its watch looks after', asyn
 
 test('replaces a token that the watch finds refused, before the next check', async () => {
   const { schedule, rotator, watch, served, seedCurrent, clock } = tokenFixture(
-    ({ accessToken }) => (accessToken === 'refused' ? Promise.reject(rejected) : Promise.resolve()),
+    async ({ accessToken }) => {
+      // The schedule has found nothing to do by then.
+      await clock.sleep(1_000);
+      if (accessToken === 'refused') throw rejected;
+    },
   );
   seedCurrent('refused', clock.now());
   const app = await start({ tokens: [{ schedule, rotator, watch }] });
@@ -110,6 +115,44 @@ test('replaces a token that the watch finds refused, before the next check', asy
   await settled();
   expect(watch.refusal()).toBeUndefined();
   await app.close();
+});
+
+test('checks no more while it closes, which waits for the rotation that runs', async () => {
+  const { store, clock, newRotator, schedule, served } = tokenFixture();
+  // Nothing but the rotation ends the wait.
+  const patient: Clock = {
+    now: () => clock.now(),
+    sleep: (milliseconds, signal) =>
+      milliseconds < 1_000 ? clock.sleep(milliseconds, signal) : new Promise(() => undefined),
+  };
+  const rotator = newRotator({ clock: patient });
+  let answer = (): void => undefined;
+  const answered = new Promise<void>((resolve) => (answer = resolve));
+  const app = await start({ tokens: [{ schedule, rotator }] });
+  store.before = ({ method }) => (method === 'putPending' ? answered : undefined);
+  const running = rotator.rotate({ trigger: 'cli' });
+  await settled();
+  let isClosed = false;
+  const closing = app.close().then(() => (isClosed = true));
+  await settled();
+  expect([jest.getTimerCount(), isClosed]).toEqual([0, false]);
+  answer();
+  await closing;
+  expect([(await running).result, await served()]).toEqual(['rotated', 'token-2']);
+  await expect(rotator.rotate({ trigger: 'cli' })).rejects.toMatchObject({
+    code: 'ROTATION_STOPPED',
+  });
+});
+
+test('a watch that nobody listens to goes on without the keys', async () => {
+  const { watch, provider, seedCurrent, clock } = tokenFixture();
+  seedCurrent('served', clock.now());
+  provider.verifyFailure = keysDown;
+  await watch.check();
+  provider.verifyFailure = undefined;
+  clock.advance(60_000);
+  await watch.check();
+  expect(provider.verified).toEqual(['served']);
 });
 
 test('closes when the rotation that runs has ended, and none begins any more', async () => {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { isWithdrawing, slotKey } from '../../src/rotation/claim.js';
+import { isWithdrawing, slotKey, versionIdOf } from '../../src/rotation/claim.js';
 import { isSuccess, RotationOutcomes, type RotationOutcome } from '../../src/rotation/rotation.js';
 import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-store.js';
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
@@ -156,6 +156,42 @@ test.each([
     }
   },
 );
+
+describe('a rotation that finds its version staged by another, as it would stage its own', () => {
+  const versionId = versionIdOf(SECRET, slot.key, 0);
+  const stagedBefore = ({ store, clock }: ReturnType<typeof rotationFixture>): void => {
+    store.before = async ({ method }) => {
+      if (method !== 'putPending') return;
+      store.before = () => undefined;
+      const theirs = serializeServiceToken(tokenOf('theirs', clock.now()));
+      await store.putPending(SECRET, versionId, theirs);
+    };
+  };
+
+  test('verifies that one, too, before it is served', async () => {
+    const fixture = rotationFixture({ firstVersionBecomesCurrent: false });
+    stagedBefore(fixture);
+    expect((await fixture.rotator().rotate(slot)).result).toBe('adopted');
+    expect(fixture.provider.verified).toEqual(['token-1', 'theirs']);
+  });
+
+  test('does not serve it when it would bring a withdrawn version back', async () => {
+    const fixture = rotationFixture();
+    const { store } = fixture;
+    const current = {
+      ...tokenOf('current', NOW - 24 * HOUR),
+      withdrawn: ['stolen'],
+      withdrawnUntil: NOW + HOUR,
+    };
+    store.edit(SECRET, serializeServiceToken(current));
+    stagedBefore(fixture);
+    await expect(fixture.rotator().rotate(slot)).rejects.toMatchObject({
+      code: 'ROTATION_SUPERSEDED',
+      message: expect.stringContaining('does not withdraw all that it has to and was cleared'),
+    });
+    expect(await fixture.served()).toBe('current');
+  });
+});
 
 describe('a rotation that fails', () => {
   const cases = [

@@ -148,7 +148,7 @@ describe('how the schedule keeps up', () => {
     await schedule.check();
     expect(schedule.standing()?.error).toBeUndefined();
     clock.advance(DAY);
-    expect(schedule.standing()).toEqual({
+    expect(schedule.standing()).toStrictEqual({
       dueSince: SLOT + DAY,
       nextAt: clock.now(),
     });
@@ -245,11 +245,16 @@ describe('slots that end without a rotation are reported', () => {
       random: () => 0,
       ...(observer && { observer }),
     });
+    const isRejected = () =>
+      expect(schedule.standing()?.error).toMatchObject({ code: 'ROTATION_TOKEN_REJECTED' });
     await schedule.check();
+    isRejected();
     clock.advance(5_000);
     await schedule.check();
+    isRejected();
     clock.set(SLOT + 2 * DAY);
     await schedule.check();
+    isRejected();
     provider.verifyFailure = keysDown;
     store.configure(SECRET, { rotationEnabled: true });
     clock.set(SLOT + 2 * DAY + HOUR);

@@ -63,7 +63,7 @@ describe('the longest period', () => {
     // The night in which the clock is set back.
     ['0 0 * * *', 'Europe/Berlin', 25],
   ])('of "%s" in %s', (cron, zone, hours) => {
-    expect(createSlots(cron, zone).longestPeriod(at('2026-11-18T12:00:00Z'))).toBe(hours * HOUR);
+    expect(createSlots(cron, zone).longestPeriod(at('2026-12-07T12:00:00Z'))).toBe(hours * HOUR);
   });
 });
 
@@ -225,8 +225,8 @@ test('the delay of a token within its schedule is the same for ever: replicas of
     (name) => spreadSlots(slots, name).startOf(SLOT + 12 * HOUR) - SLOT,
   );
   expect(delays).toEqual([782_000, 176_000, 2_848_000]);
-  const often = spreadSlots(createSlots('*/10 * * * *'), 'billing');
-  expect(often.startOf(SLOT + 599_999) - SLOT).toBeLessThan(300_000);
+  const often = spreadSlots(createSlots('*/10 * * * *'), 'a');
+  expect(often.startOf(SLOT + 599_999) - SLOT).toBe(237_000);
   expect(often.nextAfter(SLOT + HOUR) - often.startOf(SLOT + HOUR)).toBe(600_000);
   expect(often.longestPeriod(SLOT)).toBe(600_000);
 });
