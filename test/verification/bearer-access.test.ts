@@ -173,17 +173,18 @@ describe('what cannot be judged', () => {
 });
 
 test.each([
-  [NO_CREDENTIALS, 401, undefined, 'A bearer token is required.', 'Bearer'],
+  ['NO_CREDENTIALS', NO_CREDENTIALS, 401, undefined, 'A bearer token is required.', 'Bearer'],
   [
+    'MALFORMED_CREDENTIALS',
     MALFORMED_CREDENTIALS,
     400,
     'invalid_request',
     'There must be exactly one Authorization header with exactly one bearer token.',
     'Bearer error="invalid_request", error_description="There must be exactly one Authorization header with exactly one bearer token."',
   ],
-  [NOT_DECLARED, 403, undefined, 'Forbidden.', undefined],
-])('%j', (refusal, status, error, description, challenge) => {
-  expect(refusal).toMatchObject({ status, error, description });
+  ['NOT_DECLARED', NOT_DECLARED, 403, undefined, 'Forbidden.', undefined],
+])('%s', (reason, refusal, status, error, description, challenge) => {
+  expect(refusal).toEqual({ status, error, description, reason });
   expect(challengeOf(refusal)).toBe(challenge);
 });
 

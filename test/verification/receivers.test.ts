@@ -157,26 +157,16 @@ test('why an audience does not fit', async () => {
 
 test('receivers that judge alike, in whatever order their options stand, judge a token once', async () => {
   const { asked, keys: own } = counted();
-  const { issuer: name } = issuer;
-  const one = {
-    issuer: name,
-    profile: 'rfc9068',
-    keys: own,
-    typ: undefined,
-    audiences: A,
-  } as never;
-  const other = {
-    typ: undefined,
-    otherAudiences: [],
-    audiences: [B],
-    keys: own,
-    profile: 'rfc9068',
-    issuer: name,
-  } as never;
-  const receivers = createReceivers({ receivers: [one, other] });
-  const token = issuer.serviceToken({ audience: A });
-  expect(await codeOf(receivers.verify(token, B))).toBe('TOKEN_AUDIENCE_WRONG');
-  expect(await codeOf(receivers.verify(token, A))).toBe('accepted');
+  const alike = { profile: 'rfc9068', senderConstraint: null, typ: undefined } as const;
+  const [one, ...others] = [A, B, C].map((audiences) =>
+    receiver(audiences, { ...alike, keys: own, otherAudiences: audiences === C ? [A, B] : null }),
+  );
+  const reversed = others.map((other) => Object.fromEntries(Object.entries(other).toReversed()));
+  const receivers = createReceivers({ receivers: [one, ...reversed] as IssuerOptions[] });
+  const token = issuer.serviceToken({ audience: [A, B, C] });
+  for (const audience of [A, B, C]) {
+    expect(await codeOf(receivers.verify(token, audience))).toBe('accepted');
+  }
   expect(asked.count).toBe(1);
 });
 

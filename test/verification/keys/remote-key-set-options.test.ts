@@ -81,11 +81,11 @@ describe('options', () => {
     [0.5, 9 * MINUTE],
     [0.99, 9 * MINUTE + 58_800],
   ])('a share of %d puts off the refresh to %d', async (random, age) => {
-    const { keys, clock, state } = provider({ random: () => random });
+    const { keys, clock } = provider({ random: () => random });
     await find(keys);
     clock.advance(age - 1);
     keys.atHand();
-    expect(state.requests).toBe(1);
+    expect(keys.state().fetches).toBe(1);
     clock.advance(1);
     keys.atHand();
     expect(keys.state().fetches).toBe(2);
@@ -123,6 +123,62 @@ test('the state before the first fetch, and what it ignores after it', async () 
   });
 });
 
+describe('how long a caller has to wait after failures in a row', () => {
+  const pauses = async ({ keys }: ReturnType<typeof provider>): Promise<number[]> => {
+    const seconds: number[] = [];
+    for (let count = 0; count < 6; count += 1) {
+      const failure = await keys.refresh().catch((error: unknown) => error);
+      seconds.push((failure as { retryAfterSeconds: number }).retryAfterSeconds);
+    }
+    return seconds;
+  };
+
+  test.each([
+    [0, [1, 2, 4, 8, 16, 30]],
+    [10 * MINUTE - 1, [1, 2, 4, 8, 16, 30]],
+    // From here on there are no keys to verify with.
+    [10 * MINUTE, [1, 2, 4, 8, 15, 15]],
+  ])('with keys of %d milliseconds that may be used for ten minutes', async (age, seconds) => {
+    const bench = provider({ staleSeconds: 0 });
+    await find(bench.keys);
+    bench.clock.advance(age);
+    bench.state.isDown = true;
+    expect(await pauses(bench)).toEqual(seconds);
+  });
+
+  test('without keys', async () => {
+    const bench = provider();
+    bench.state.isDown = true;
+    expect(await pauses(bench)).toEqual([1, 2, 4, 8, 15, 15]);
+  });
+
+  test('no time at all when the clock was set back to before the failure', async () => {
+    const { keys, clock, state } = provider();
+    await find(keys);
+    clock.advance(MINUTE);
+    state.isDown = true;
+    await expect(keys.refresh()).rejects.toThrow('503');
+    state.isDown = false;
+    state.keys = [second.jwk];
+    clock.advance(-30 * SECOND);
+    expect((await find(keys, 'second')).keyId).toBe('second');
+  });
+
+  test('callers with usable keys cause no fetch before it is due again', async () => {
+    const { keys, clock, state } = provider();
+    await find(keys);
+    clock.advance(9 * MINUTE);
+    state.isDown = true;
+    for (let count = 0; count < 3; count += 1) await keys.refresh().catch(() => undefined);
+    clock.advance(4 * SECOND - 1);
+    expect(keys.atHand()).toBeDefined();
+    expect(keys.state().fetches).toBe(4);
+    clock.advance(1);
+    expect(keys.atHand()).toBeDefined();
+    expect(keys.state().fetches).toBe(5);
+  });
+});
+
 describe('what a caller is told', () => {
   test('of a key that is published and not used', async () => {
     const { keys, state } = provider();
@@ -151,6 +207,10 @@ describe('what a caller is told', () => {
     const { keys } = provider();
     await find(keys);
     for (let count = 0; count < 4; count += 1) await messageOf(find(keys, `invented-${count}`));
+    // An id that has a key of another type may be new as well, but is no reason to wait.
+    await expect(keys.find({ kid: 'first', alg: 'RS256' })).rejects.toMatchObject({
+      code: 'TOKEN_ALGORITHM_REFUSED',
+    });
     expect(await messageOf(find(keys, 'invented'))).toBe(
       'The issuer published no key for the token when its keys were last fetched. They are fetched again in 30 s at the earliest: too many unknown keys were asked for.',
     );

@@ -35,6 +35,7 @@ describe('which algorithms a key may verify', () => {
   test.each<[string, object, readonly string[]]>([
     ['RSA', RSA_2048, ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']],
     ['RSA with its own algorithm', { ...RSA_2048, alg: 'PS256' }, ['PS256']],
+    ['RSA with a curve', { ...RSA_2048, alg: 'PS256', crv: 'P-256' }, ['PS256']],
     ['P-256', P256, ['ES256']],
     ['P-384', ec('P-384'), ['ES384']],
     ['P-521', ec('P-521'), ['ES512']],
@@ -247,13 +248,11 @@ describe('a static key set', () => {
   });
 
   test('before the keys are imported, each id is told once, and what is ignored', () => {
-    const { kid: _, ...nameless } = { ...P256, kid: undefined };
-    const shared = { ...RSA_2048, kid: 'a' };
-    const keys = [{ ...P256, kid: 'a' }, shared, nameless, { kty: 'oct', kid: 's', k: 'YQ' }];
-    expect(createStaticKeySet({ keys }).state()).toMatchObject({
-      keyIds: ['a'],
-      ignored: [{ keyId: 's', reason: 'private-or-symmetric' }],
-    });
+    const named = [P256, RSA_2048].map((key) => Object.assign({ kid: 'a' }, key));
+    const keys = [...named, P256, { kty: 'oct', kid: 's', k: 'YQ' }];
+    const { keyIds, ignored } = createStaticKeySet({ keys }).state();
+    expect(keyIds).toEqual(['a']);
+    expect(ignored).toEqual([{ keyId: 's', reason: 'private-or-symmetric' }]);
   });
 
   test('without an id, only a single key that fits is taken', async () => {
