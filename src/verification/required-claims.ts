@@ -1,4 +1,4 @@
-import { isJsonObject, isObject, type JsonObject } from '../tokens/json.js';
+import { isJsonObject, type JsonObject } from '../tokens/json.js';
 import type { Principal } from './principal.js';
 import { own } from './profiles/profile.js';
 
@@ -126,9 +126,8 @@ function readExpectation(expected: unknown): ((value: unknown) => boolean) | str
     return 'is a list, which can mean two things: write { oneOf: […] } for one value out of several, or { includes: […] } for a list with all of them';
   }
   if (!isPlainObject(expected)) return FORMS;
-  const [form, ...others] = Object.keys(expected);
-  if (form === undefined || others.length > 0) return FORMS;
-  const given = expected[form];
+  const [[form, given] = [], ...others] = Object.entries(expected);
+  if (others.length > 0) return FORMS;
   const list: unknown = form === 'includes' && isClaimValue(given) ? [given] : given;
   // A copy has `undefined` in place of holes, which "every" passes over, and which a missing claim would meet.
   const values: unknown = Array.isArray(list) ? [...list] : list;
@@ -159,7 +158,7 @@ function isUsable(value: ClaimValue): boolean {
 
 /** A literal's `__proto__` replaces its prototype: such an object requires less than it says. */
 function isPlainObject(value: unknown): value is JsonObject {
-  if (!isObject(value) || !isJsonObject(value)) return false;
+  if (!isJsonObject(value)) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
 }

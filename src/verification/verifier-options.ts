@@ -270,7 +270,7 @@ function requireTexts(at: string, value: readonly string[], least: number): read
 }
 
 function requireNumber(name: string, value: number, least: number, most: number): void {
-  if (typeof value !== 'number' || !Number.isFinite(value) || value < least || value > most) {
+  if (!Number.isFinite(value) || value < least || value > most) {
     throw new VerifierConfigError(`"${name}" must be a number from ${least} to ${most}.`);
   }
 }

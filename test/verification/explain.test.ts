@@ -47,7 +47,12 @@ const ALL = ['parse', 'issuer', 'times', 'audience', 'key', 'signature', 'classi
 test('an accepted token: every step, the rules, what was seen', async () => {
   const token = await signer.sign(claims());
   const explanation = await explainToken(token, options);
-  expect(explanation).toMatchObject({ accepted: true, kind: 'service', code: undefined });
+  expect(explanation).toMatchObject({
+    accepted: true,
+    kind: 'service',
+    code: undefined,
+    isRetryable: false,
+  });
   expect(explanation.steps.map(({ step }) => step)).toEqual(ALL);
   expect(explanation.steps.every(({ outcome }) => outcome === 'ok')).toBe(true);
   expect(explanation.rules).toContain('service: "sub" ends with "@clients": yes');
@@ -104,7 +109,12 @@ describe('refused tokens', () => {
   test.each(cases)('%s: %s', async (step, words, code, make) => {
     const token = await make();
     const explanation = await explainToken(token, options);
-    expect(explanation).toMatchObject({ accepted: false, kind: undefined, code });
+    expect(explanation).toMatchObject({
+      accepted: false,
+      kind: undefined,
+      code,
+      isRetryable: false,
+    });
     const names = explanation.steps.map((each) => each.step as string);
     expect(names).toEqual(ALL.slice(0, ALL.indexOf(step) + 1));
     expect(explanation.steps.map(({ outcome }) => outcome)).toEqual(
@@ -190,6 +200,15 @@ describe('refused tokens', () => {
   });
 });
 
+test('what says nothing about the token is thrown', async () => {
+  const [issuer] = options.issuers;
+  if (issuer === undefined) throw new Error('no issuer');
+  const bug = new Error('a bug of the key set');
+  const keys = { ...issuer.keys, find: () => Promise.reject(bug) };
+  const token = await signer.sign(claims());
+  await expect(explainToken(token, { clock, issuers: [{ ...issuer, keys }] })).rejects.toBe(bug);
+});
+
 describe('what is seen', () => {
   const NOTHING = {
     alg: undefined,
@@ -209,11 +228,39 @@ describe('what is seen', () => {
     ['opaque', 'a1b2c3'],
     ['empty', ''],
     ['no string', 7],
+    ['a list', ['a.b']],
     ['too long', 'x'.repeat(101)],
     ['other types', make({ alg: 1, kid: {} }, { iss: [], exp: '1' })],
     ['lists', make([], null)],
   ])('%s: nothing', (_, token) => {
     expect(peekToken(token, 0, 100)).toEqual(NOTHING);
+  });
+
+  test('up to the length that is given, white space around it included', () => {
+    const token = ` ${make({ alg: 'ES256' }, { iss: 'a' })}\n`;
+    const seen = { ...NOTHING, alg: 'ES256', iss: 'a' };
+    expect(peekToken(token, 0, token.length)).toEqual(seen);
+    expect(peekToken(token, 0, token.length - 1)).toEqual(NOTHING);
+    expect(peekToken(token, 0)).toEqual(seen);
+  });
+
+  test.each([
+    ['a', ['a']],
+    [7, []],
+    [
+      ['a', 7, null, 'b'],
+      ['a', 'b'],
+    ],
+    [Array.from({ length: 21 }, () => 'a'), Array.from({ length: 20 }, () => 'a')],
+  ])('of the audience %j: %j', (aud, seen) => {
+    expect(peekToken(make({}, { aud }), 0).aud).toEqual(seen);
+  });
+
+  test('the first and the last instant of the calendar', () => {
+    const instantOf = (exp: number) => peekToken(make({}, { exp }), 0).expiresAt;
+    expect(instantOf(8_640_000_000_000)).toBe('+275760-09-13T00:00:00.000Z');
+    expect(instantOf(-8_640_000_000_000)).toBe('-271821-04-20T00:00:00.000Z');
+    expect(instantOf(8_640_000_000_001)).toBeUndefined();
   });
 
   test('an expired token tells since when', () => {
@@ -236,5 +283,7 @@ describe('what is seen', () => {
     const seen = peekToken(make({ kid }, { iss: 'x'.repeat(1000) }), 0, 10_000);
     expect(seen.kid).toBe('a\u{fffd}[31m\u{fffd}\u{fffd}b\u{fffd}');
     expect(seen.iss).toBe(`${'x'.repeat(200)}…`);
+    const iss = 'x'.repeat(200);
+    expect(peekToken(make({}, { iss }), 0).iss).toBe(iss);
   });
 });

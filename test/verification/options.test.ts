@@ -1,5 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { createTokenVerifier } from '../../src/verification/index.js';
+import { systemClock } from '../../src/tokens/time.js';
+import { PROFILES, SIGNATURE_ALGORITHMS } from '../../src/verification/index.js';
 import { readVerifierOptions } from '../../src/verification/verifier-options.js';
 import { AUDIENCE, ISSUER, useTokenBench } from './support/token-bench.js';
 
@@ -32,11 +34,50 @@ describe('configuration', () => {
   });
 
   test('what is left out has the default', () => {
-    expect(readVerifierOptions({ issuers: [good] } as never)).toMatchObject({
+    const rules = readVerifierOptions({ issuers: [good] } as never);
+    expect(rules).toEqual({
       clockSkewSeconds: 60,
       maxTokenLength: 16_384,
       cache: { maxEntries: 10_000 },
+      clock: systemClock,
+      issuers: rules.issuers,
     });
+    expect([...rules.issuers]).toEqual([
+      [
+        ISSUER,
+        {
+          issuer: ISSUER,
+          audiences: [AUDIENCE],
+          otherAudiences: [],
+          algorithms: new Set(SIGNATURE_ALGORITHMS),
+          profile: PROFILES.auth0,
+          keys,
+          typ: undefined,
+          maxTokenLifetimeSeconds: 2_592_000,
+          serviceClientIds: undefined,
+          customerClientIds: undefined,
+          senderConstraint: undefined,
+          scopeClaims: undefined,
+        },
+      ],
+    ]);
+  });
+
+  test.each([
+    { audiences: null },
+    { otherAudiences: null },
+    { otherAudiences: ['a'] },
+    { maxTokenLifetimeSeconds: null },
+    { maxTokenLifetimeSeconds: 1 },
+    { senderConstraint: null },
+    { typ: 'at+jwt' },
+    { serviceClientIds: [], customerClientIds: [] },
+    { serviceClientIds: ['job'], profile: 'zitadel' },
+    { scopeClaims: ['scp'] },
+  ])('%j is accepted for an issuer', (options) => {
+    const { profile: _, ...plain } = options as { profile?: string };
+    const rules = readVerifierOptions({ issuers: [{ ...good, ...options }] } as never);
+    expect(rules.issuers.get(ISSUER)).toMatchObject(plain);
   });
 
   test.each<[string, unknown, string]>([
@@ -45,13 +86,25 @@ describe('configuration', () => {
     ['audiences missing', { issuers: [noAudiences] }, 'issuers[0].audiences is missing'],
     ['audiences empty', { issuers: [{ ...good, audiences: [] }] }, 'issuers[0].audiences'],
     ['an empty audience', { issuers: [{ ...good, audiences: '' }] }, 'issuers[0].audiences'],
-    ['profile missing', { issuers: [noProfile] }, 'issuers[0].profile is missing'],
-    ['profile unknown', { issuers: [{ ...good, profile: 'auth1' }] }, '"auth1" is not one of'],
+    [
+      'profile missing',
+      { issuers: [noProfile] },
+      'issuers[0].profile is missing: give rfc9068, auth0, okta, entra,',
+    ],
+    [
+      'profile unknown',
+      { issuers: [{ ...good, profile: 'auth1' }] },
+      'issuers[0].profile: "auth1" is not one of rfc9068, auth0, okta, entra,',
+    ],
     ['profile inherited', { issuers: [{ ...good, profile: 'constructor' }] }, 'is not one of'],
     ['keys missing', { issuers: [noKeys] }, 'issuers[0].keys'],
     ['issuer empty', { issuers: [{ ...good, issuer: '' }] }, 'issuers[0].issuer'],
     ['issuer twice', { issuers: [good, good] }, 'configured twice'],
-    ['HMAC', { issuers: [{ ...good, algorithms: ['HS256'] }] }, '"HS256" is not allowed'],
+    [
+      'HMAC',
+      { issuers: [{ ...good, algorithms: ['HS256'] }] },
+      'issuers[0].algorithms: "HS256" is not allowed; use RS256, RS384, RS512,',
+    ],
     ['none', { issuers: [{ ...good, algorithms: ['none'] }] }, '"none" is not allowed'],
     ['no algorithms', { issuers: [{ ...good, algorithms: [] }] }, 'issuers[0].algorithms'],
     ['typ', { issuers: [{ ...good, typ: 'JWT' }] }, 'issuers[0].typ'],
@@ -101,6 +154,11 @@ describe('configuration', () => {
     ['no bound', { issuers: [good], cache: { maxEntries: Infinity } }, '"cache.maxEntries"'],
     ['a bound missing', { issuers: [good], cache: {} }, '"cache.maxEntries"'],
     ['a cache that is false', { issuers: [good], cache: false }, '"cache.maxEntries"'],
+    [
+      'a key set that finds nothing',
+      { issuers: [{ ...good, keys: { ...keys, find: undefined } }] },
+      'issuers[0].keys must be a key set; make one with createRemoteKeySet or createStaticKeySet.',
+    ],
     [
       'a key set that cannot tell what is at hand',
       { issuers: [{ ...good, keys: { find: keys.find, state: keys.state } }] },

@@ -230,15 +230,21 @@ describe('a check of one’s own', () => {
   });
 
   test.each([1, 'yes', {}, undefined, null, []])('%p is not true', (answer) => {
-    expect(judge(() => answer)).toEqual({ words: 'an adult', error: expect.any(TypeError) });
+    expect(judge(() => answer)).toEqual({
+      words: 'an adult',
+      error: new TypeError(
+        `The check returned ${typeof answer}. Only true or false can be judged.`,
+      ),
+    });
   });
 
   test('a promise is refused, whatever becomes of it', async () => {
     const unhandled: unknown[] = [];
     const note = (reason: unknown): void => void unhandled.push(reason);
     process.on('unhandledRejection', note);
-    expect(judge(async () => true)?.error).toBeInstanceOf(TypeError);
-    expect(judge(() => Promise.reject(new Error('later')))?.error).toBeInstanceOf(TypeError);
+    const error = new TypeError('The check returned a promise. Only true or false can be judged.');
+    expect(judge(async () => true)?.error).toEqual(error);
+    expect(judge(() => Promise.reject(new Error('later')))?.error).toEqual(error);
     await new Promise(setImmediate);
     process.off('unhandledRejection', note);
     expect(unhandled).toEqual([]);
@@ -254,17 +260,19 @@ describe('a check of one’s own', () => {
       // oxlint-disable-next-line typescript/only-throw-error -- what a check may do.
       throw undefined;
     };
-    expect(judge(nothing)?.error).toBeInstanceOf(TypeError);
+    expect(judge(nothing)?.error).toEqual(new TypeError('The check threw nothing.'));
   });
 
+  const wordless = 'a function needs words beside it that say what it requires';
+  const noFunction = 'the check must be a function';
   test.each([
-    [() => true, ''],
-    [() => true, ' '],
-    [() => true, undefined],
-    [{}, 'words'],
-    [undefined, 'words'],
-  ])('%p with the words %j is refused', (check, words) => {
-    expect(readClaimCheck(check, words)).toEqual({ fault: expect.any(String) });
+    [() => true, '', wordless],
+    [() => true, ' ', wordless],
+    [() => true, undefined, wordless],
+    [{}, 'words', noFunction],
+    [undefined, 'words', noFunction],
+  ])('%p with the words %j is refused: %s', (check, words, fault) => {
+    expect(readClaimCheck(check, words)).toEqual({ fault });
   });
 });
 

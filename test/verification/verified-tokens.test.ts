@@ -95,6 +95,13 @@ describe('how many', () => {
     expect(remembered(tokens, ['a', 'b', 'c', 'd'])).toEqual(['b', 'c', 'd']);
   });
 
+  test('the oldest goes first, however many there are that nobody asked for', () => {
+    const tokens = create(40);
+    const names = Array.from({ length: 41 }, (_, index) => String(index));
+    for (const name of names) tokens.add(name, good());
+    expect(remembered(tokens, names)).toEqual(names.slice(1));
+  });
+
   test('what is in use stays while others pass by once', () => {
     const tokens = create(10);
     tokens.add('in use', good());

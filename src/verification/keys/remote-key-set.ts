@@ -221,7 +221,7 @@ class FetchedKeySet implements RemoteKeySet {
     if (freshness !== 'fresh') {
       // Once a fetch has failed, callers with usable keys are not made to wait for the next one.
       if (freshness === 'must-wait' && !this.#countsAsDown()) return undefined;
-      if (this.#inFlight !== undefined || this.#mayRetry()) void this.#refresh();
+      if (this.#mayRetry()) void this.#refresh();
     }
     return this.#held?.ring;
   }

@@ -259,13 +259,13 @@ function decodeMember(value: unknown): Buffer | undefined {
 }
 
 function withoutLeadingZeros(bytes: Buffer): Buffer {
-  const first = bytes.findIndex((byte) => byte !== 0);
-  return first === -1 ? bytes.subarray(bytes.length) : bytes.subarray(first);
+  // Of nothing but zeros, the last one is left.
+  return bytes.subarray(bytes.findIndex((byte) => byte !== 0));
 }
 
 function isWeakRsa(jwk: JWK): boolean {
   const modulus = Buffer.from(jwk.n ?? '', 'base64url');
-  const bits = modulus.length === 0 ? 0 : modulus.length * 8 - Math.clz32(modulus[0] ?? 0) + 24;
+  const bits = modulus.length * 8 - Math.clz32(modulus[0] ?? 0) + 24;
   if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS) return true;
   const exponent = Buffer.from(jwk.e ?? '', 'base64url');
   // With the exponent 1 everybody can sign; an even one is no RSA key at all.

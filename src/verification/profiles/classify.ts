@@ -175,9 +175,8 @@ function subjectOnLists(
   clientId: string | undefined,
   { serviceClientIds }: ClassifyOptions,
 ): string | undefined {
-  if (subject === undefined) return undefined;
   if (subject === clientId) return '"sub" is the client';
-  return serviceClientIds?.includes(subject)
+  return serviceClientIds?.some((id) => id === subject)
     ? '"sub" is on the list for service tokens'
     : undefined;
 }
@@ -208,7 +207,7 @@ function decidedByList(
   asked: Question,
 ): boolean {
   if (asked.profile.decidedBy !== 'client-ids') return true;
-  const isOnList = asked.clientId !== undefined && (list?.includes(asked.clientId) ?? false);
+  const isOnList = list?.some((id) => id === asked.clientId) ?? false;
   return answer(asked, kind, `the client is on the list for ${kind} tokens`, isOnList);
 }
 
@@ -249,8 +248,7 @@ function barrierOfLists(
   const [own, other] = isService
     ? [serviceClientIds, customerClientIds]
     : [customerClientIds, serviceClientIds];
-  const isOn = (list: readonly string[]): boolean =>
-    clientId !== undefined && list.includes(clientId);
+  const isOn = (list: readonly string[]): boolean => list.some((id) => id === clientId);
   if (own !== undefined) {
     return isOn(own) ? undefined : `the client is not on the list for ${kind} tokens`;
   }
@@ -283,7 +281,7 @@ function readClientId(
     const name = typeof source === 'string' ? source : source.claim;
     const text = textOf(claims, name);
     if (text === undefined) {
-      if (own(claims, name) !== undefined && name !== 'sub') {
+      if (own(claims, name) !== undefined) {
         return fault(`"${name}" must be a non-empty string`);
       }
       continue;

@@ -172,15 +172,8 @@ export function isSenderConstrained(claims: JsonObject): boolean {
  * @param clientId as the profile finds it.
  */
 export function isMeantForItsClient(claims: JsonObject, clientId: string | undefined): boolean {
-  const audiences = audiencesOf(claims);
-  if (audiences.length === 0) return false;
-  return (
-    (clientId !== undefined && audiences.includes(clientId)) ||
-    CLIENT_CLAIMS.some((name) => {
-      const client = textOf(claims, name);
-      return client !== undefined && audiences.includes(client);
-    })
-  );
+  const clients = new Set([clientId, ...CLIENT_CLAIMS.map((name) => textOf(claims, name))]);
+  return audiencesOf(claims).some((audience) => clients.has(audience));
 }
 
 /** Claims that ID tokens do not have, at any provider that is known here. */

@@ -1,5 +1,5 @@
 import { VerifierConfigError } from '../verification-errors.js';
-import { isJsonObject, type JsonObject } from '../../tokens/json.js';
+import { isJsonObject, isObject, type JsonObject } from '../../tokens/json.js';
 
 /**
  * Where a client's id is found: a claim's name, or a claim of a certain form. With `between`, the id is what stands
@@ -242,7 +242,7 @@ function textMeets(text: string, claims: JsonObject, condition: TextCondition): 
 function isPresent(value: unknown): boolean {
   if (typeof value === 'string') return value !== '';
   if (typeof value === 'number') return Number.isFinite(value);
-  if (typeof value === 'object') return value !== null && Object.keys(value).length > 0;
+  if (isObject(value)) return Object.keys(value).length > 0;
   return value === true;
 }
 

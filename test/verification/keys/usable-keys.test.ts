@@ -1,7 +1,11 @@
 import { generateKeyPairSync, randomBytes, type JsonWebKey } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { createStaticKeySet } from '../../../src/verification/keys/key-set.js';
-import { readKeyDocument, isRocaModulus } from '../../../src/verification/keys/usable-keys.js';
+import {
+  isRocaModulus,
+  isSignatureAlgorithm,
+  readKeyDocument,
+} from '../../../src/verification/keys/usable-keys.js';
 import { VerifierConfigError } from '../../../src/verification/verification-errors.js';
 import { fc } from '../../support/properties.js';
 import { rsaKeyPair } from '../../support/rsa-key.js';
@@ -21,17 +25,28 @@ const okp = (kind: 'ed25519' | 'x25519'): object =>
 
 const RSA_2048 = rsaKeyPair().publicKey.export({ format: 'jwk' });
 const P256 = ec('P-256');
+/** Bytes of nothing but ones, as a member of a key. */
+const ones = (bytes: number): string => Buffer.alloc(bytes, 0xff).toString('base64url');
+
+const behind = (first: number, bytes: number): string =>
+  Buffer.concat([Buffer.from([first]), Buffer.alloc(bytes, 0xff)]).toString('base64url');
 
 describe('which algorithms a key may verify', () => {
   test.each<[string, object, readonly string[]]>([
     ['RSA', RSA_2048, ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']],
     ['RSA with its own algorithm', { ...RSA_2048, alg: 'PS256' }, ['PS256']],
+    ['RSA with a curve', { ...RSA_2048, alg: 'PS256', crv: 'P-256' }, ['PS256']],
     ['P-256', P256, ['ES256']],
     ['P-384', ec('P-384'), ['ES384']],
     ['P-521', ec('P-521'), ['ES512']],
     ['Ed25519', okp('ed25519'), ['EdDSA', 'Ed25519']],
     ['use sig', { ...P256, use: 'sig' }, ['ES256']],
     ['key_ops verify', { ...P256, key_ops: ['verify'] }, ['ES256']],
+    ['empty members', { ...P256, use: '', alg: '', key_ops: [], d: '' }, ['ES256']],
+    ['the longest key id', { ...P256, kid: 'k'.repeat(256) }, ['ES256']],
+    ['the largest RSA key', { ...RSA_2048, alg: 'RS256', n: ones(1024) }, ['RS256']],
+    ['the largest exponent', { ...RSA_2048, alg: 'RS256', e: ones(4) }, ['RS256']],
+    ['the smallest exponent', { ...RSA_2048, alg: 'RS256', e: 'Aw' }, ['RS256']],
   ])('%s', (_, jwk, algorithms) => {
     const document = readKeyDocument({ keys: [{ kid: 'k', ...jwk }] });
     expect(document?.ignored).toEqual([]);
@@ -44,12 +59,43 @@ describe('which algorithms a key may verify', () => {
   });
 });
 
+test.each([
+  ['the zeros that RFC 7518 asks for before a coordinate', P256, 'x', 2, 32],
+  ['those of the largest curve', ec('P-521'), 'y', 1, 66],
+  ['none before a modulus', RSA_2048, 'n', 300, 300],
+  ['those of Ed25519, which are no zeros before a number', okp('ed25519'), 'x', 32, 32],
+])('a key has %s, however it is written', (_, jwk, name, length, bytes) => {
+  const number = Buffer.alloc(length, 1);
+  if (length === 32) number[0] = 0;
+  const forms = [number, Buffer.concat([Buffer.alloc(length === 32 ? 0 : 1), number])];
+  const keys = forms.map((form) =>
+    Object.assign({}, jwk, { kid: 'k', [name]: form.toString('base64url') }),
+  );
+  const document = readKeyDocument({ keys });
+  expect(document?.usable).toHaveLength(1);
+  const [key] = document?.usable ?? [];
+  expect(Buffer.from(String(key?.jwk[name]), 'base64url')).toHaveLength(bytes);
+});
+
+test.each([
+  ['RS256', true],
+  ['Ed25519', true],
+  ['rs256', false],
+  ['HS256', false],
+  ['toString', false],
+  [['RS256'], false],
+  [undefined, false],
+])('%j is an algorithm: %p', (name, is) => {
+  expect(isSignatureAlgorithm(name)).toBe(is);
+});
+
 describe('ignored', () => {
   const smallExponent = (e: Buffer): object => ({ ...RSA_2048, e: e.toString('base64url') });
   test.each<[string, unknown, string]>([
     ['null', null, 'not-an-object'],
     ['a string', 'key', 'not-an-object'],
     ['a symmetric key', { kty: 'oct', k: 'c2VjcmV0' }, 'private-or-symmetric'],
+    ['a symmetric key without its secret', { kty: 'oct' }, 'private-or-symmetric'],
     ['a private key', ec('P-256', true), 'private-or-symmetric'],
     ['a key for encryption', { ...P256, use: 'enc' }, 'not-for-signatures'],
     ['a use of another type', { ...P256, use: ['sig'] }, 'not-for-signatures'],
@@ -83,6 +129,10 @@ describe('ignored', () => {
       'malformed',
     ],
     ['too much padding', { ...P256, x: 'AAAA==' }, 'malformed'],
+    ['something before a coordinate', { ...P256, x: ` ${ones(32)}` }, 'malformed'],
+    ['something behind a coordinate', { ...P256, x: `${ones(32)} ` }, 'malformed'],
+    ['an RSA key of 8193 bits', { ...RSA_2048, n: behind(1, 1024) }, 'weak'],
+    ['a modulus of zero', { ...RSA_2048, n: 'AAAA' }, 'weak'],
     ['a length that base64 never has', { ...P256, x: 'AAAAA' }, 'malformed'],
     ['a list within the list', [[P256]], 'not-an-object'],
     ['a number', 7, 'not-an-object'],
@@ -105,6 +155,14 @@ describe('ignored', () => {
     expect(document?.ignored).toEqual([
       { keyId: 'twice', reason: 'duplicate-key-id' },
       { keyId: 'twice', reason: 'duplicate-key-id' },
+    ]);
+  });
+
+  test('a key without an id does not conflict with one whose id is "undefined"', () => {
+    const keys = [P256, { ...ec('P-256'), kid: 'undefined' }];
+    expect(readKeyDocument({ keys })?.usable.map(({ keyId }) => keyId)).toEqual([
+      undefined,
+      'undefined',
     ]);
   });
 
@@ -166,14 +224,35 @@ describe('a static key set', () => {
   test('finds by id and algorithm together', async () => {
     const [first, second] = [await createSigner('a'), await createSigner('b', 'RS256', 'one')];
     const keys = createStaticKeySet({ keys: [first.jwk, second.jwk] });
+    const state = {
+      status: 'fresh',
+      fetchedAt: undefined,
+      lastAttemptAt: undefined,
+      lastError: undefined,
+      keyIds: ['a', 'b'],
+      ignored: [],
+      fetches: 0,
+      failures: 0,
+      changes: 0,
+    };
+    // Before the keys are imported, and after.
+    expect(keys.state()).toEqual(state);
     expect((await keys.find({ kid: 'b', alg: 'RS256' })).keyId).toBe('b');
-    expect(keys.state()).toMatchObject({ status: 'fresh', keyIds: ['a', 'b'], fetches: 0 });
+    expect(keys.state()).toEqual(state);
     const wrong = { code: 'TOKEN_ALGORITHM_REFUSED' };
     await expect(keys.find({ kid: 'b', alg: 'PS256' })).rejects.toMatchObject(wrong);
     await expect(keys.find({ kid: 'a', alg: 'RS256' })).rejects.toMatchObject(wrong);
     const unknown = { code: 'TOKEN_KEY_UNKNOWN' };
     await expect(keys.find({ kid: 'c', alg: 'ES256' })).rejects.toMatchObject(unknown);
     await expect(keys.find({ kid: '__proto__', alg: 'ES256' })).rejects.toMatchObject(unknown);
+  });
+
+  test('before the keys are imported, each id is told once, and what is ignored', () => {
+    const named = [P256, RSA_2048].map((key) => Object.assign({ kid: 'a' }, key));
+    const keys = [...named, P256, { kty: 'oct', kid: 's', k: 'YQ' }];
+    const { keyIds, ignored } = createStaticKeySet({ keys }).state();
+    expect(keyIds).toEqual(['a']);
+    expect(ignored).toEqual([{ keyId: 's', reason: 'private-or-symmetric' }]);
   });
 
   test('without an id, only a single key that fits is taken', async () => {
@@ -199,9 +278,13 @@ describe('a static key set', () => {
   });
 
   test.each<[string, object, string]>([
-    ['not a JWKS', {}, 'not a JWKS'],
-    ['empty', { keys: [] }, 'empty'],
-    ['nothing usable', { keys: [{ kty: 'oct', k: 'YQ' }] }, 'private-or-symmetric'],
+    ['not a JWKS', {}, 'The static key set is not a JWKS: give an object with a list "keys".'],
+    ['empty', { keys: [] }, 'The static key set has no usable key (it is empty).'],
+    [
+      'nothing usable',
+      { keys: [{ kty: 'oct', k: 'YQ' }, null, { kty: 'oct' }] },
+      'The static key set has no usable key (private-or-symmetric, not-an-object).',
+    ],
   ])('%s is refused when it is made', (_, jwks, words) => {
     const make = (): unknown => createStaticKeySet(jwks as { keys: object[] });
     expect(make).toThrow(VerifierConfigError);

@@ -40,6 +40,7 @@ describe('a refusal is explained by its last words', () => {
       'claims-malformed',
       'refused: "client_id" must be a non-empty string',
     ],
+    [{ ...SERVICE, sub: 1 }, {}, 'claims-malformed', 'refused: "sub" must be a non-empty string'],
     [
       { ...SERVICE, sub: 'x-d-x' },
       {},
@@ -166,6 +167,13 @@ describe('every question and its answer are told', () => {
     expect(wordsOf({ ...CUSTOMER, sub: 'web' })).toBe(
       'customer: "sub" is not a client: no, "sub" is the value of "client_id"',
     );
+    const byApp = judge(
+      { sub: 'web', app: 'web', login: 1 },
+      {},
+      { ...PROFILE, clientId: ['app'] },
+    );
+    expect(byApp.classification.kind).toBe('rejected');
+    expect(byApp.words).toContain('customer: "sub" is not a client: no, "sub" is the client');
     expect(wordsOf(CUSTOMER, { serviceClientIds: ['ann'] })).toBe(
       'customer: "sub" is not a client: no, "sub" is on the list for service tokens',
     );
@@ -182,6 +190,13 @@ describe('every question and its answer are told', () => {
     const unlisted = judge(SERVICE, { serviceClientIds: ['d'] }, byList);
     expect(unlisted.classification).toEqual({ kind: 'rejected', reason: 'neither-kind' });
     expect(unlisted.words).toContain('service: the client is on the list for service tokens: no');
+    for (const options of [{}, { serviceClientIds: ['web'] }, { customerClientIds: ['d'] }]) {
+      expect(judge(CUSTOMER, options, byList).classification.kind).toBe('rejected');
+    }
+    const customer = judge(CUSTOMER, { customerClientIds: ['web'] }, byList);
+    expect(customer.words).toContain(
+      'customer: the client is on the list for customer tokens: yes',
+    );
   });
 });
 
