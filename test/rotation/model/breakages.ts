@@ -86,6 +86,7 @@ export const BREAKAGES: Readonly<Record<string, Broken>> = {
   },
   'mints without a claim': {
     says: /mints for one slot/,
+    seed: 14,
     store: (store) => changed(store, { putClaim: () => Promise.resolve() }),
   },
   'does not wait for the lease of a claim': {
