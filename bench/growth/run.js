@@ -18,7 +18,14 @@ import { measureRememberedTokens } from './remembered-tokens.js';
 import { simulatePeers, simulateReplicas, simulateTokens } from './simulated-hours.js';
 
 const MIB = 1024 * 1024;
-const PROCESSOR = { title: 'processor time a request', unit: 'µs', format: microseconds };
+/** Some of what is added is no longer in the processor's caches. */
+const PROCESSOR = {
+  title: 'processor time a request',
+  unit: 'µs',
+  format: microseconds,
+  kind: 'flat',
+  most: 1.5,
+};
 const LOADED = { title: 'memory, loaded', unit: 'MiB', scale: MIB, format: megabytes };
 const IDLE = { title: 'memory, idle', unit: 'MiB', scale: MIB, format: megabytes };
 const START = { title: 'start to ready', unit: 'ms', format: milliseconds };
@@ -39,7 +46,7 @@ const DIMENSIONS = {
       ...(await simulatePeers(build, sizes, tell)),
     }),
     figures: {
-      processor: { ...PROCESSOR, ...FLAT },
+      processor: PROCESSOR,
       start: { ...START, kind: 'linear', most: 0.2 },
       idle: { ...IDLE, kind: 'linear', most: 8 * 1024 },
       resident: { ...LOADED, kind: 'linear', most: 16 * 1024 },
@@ -55,7 +62,7 @@ const DIMENSIONS = {
       ...(await simulateTokens(build, sizes, tell)),
     }),
     figures: {
-      processor: { ...PROCESSOR, ...FLAT },
+      processor: PROCESSOR,
       start: { ...START, kind: 'linear', most: 5 },
       idle: { ...IDLE, kind: 'linear', most: 150 * 1024 },
       resident: { ...LOADED, kind: 'linear', most: 200 * 1024 },
@@ -93,7 +100,8 @@ const DIMENSIONS = {
         unit: 'µs',
         format: microseconds,
         kind: 'flat',
-        most: 4,
+        // A hundred thousand do not fit into the processor's caches.
+        most: 8,
       },
       heap: {
         title: 'memory of all',
