@@ -59,7 +59,7 @@ export function decideRepair(input: RepairInput): RepairDecision {
   }
   if (now < since + PENDING_GRACE) {
     return refuse(
-      `it was staged ${when(since, now)}, and a rotation may take up to ${seconds(PENDING_GRACE)} s`,
+      `it became pending ${when(since, now)}, and a rotation may take up to ${seconds(PENDING_GRACE)} s`,
     );
   }
   return {

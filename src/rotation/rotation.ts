@@ -198,7 +198,7 @@ export function refusedByReceivers(error: unknown): RotationError | undefined {
   if (error.code === 'TOKEN_NOT_YET_VALID') {
     return new RotationError(
       'ROTATION_TOKEN_NOT_YET_VALID',
-      `The token that the provider minted cannot be used yet: ${error.message} The provider's is ahead, or this machine's is behind. It is tried again by whoever rotates on a schedule.`,
+      `The token that the provider minted cannot be used yet: ${error.message} The provider's clock is ahead, or this machine's is behind. The schedule tries again by itself; after a request, rotate again once the clocks agree.`,
       { cause: error },
     );
   }

@@ -161,7 +161,7 @@ describe('a repair', () => {
     await expect(repair).rejects.toMatchObject({
       code: 'ROTATION_REPAIR_REFUSED',
       kind: 'retry',
-      message: expect.stringMatching(new RegExp(`${stuck}.*staged 0 s ago.*--force`)),
+      message: expect.stringMatching(new RegExp(`${stuck}.*became pending 0 s ago.*--force`)),
     });
     expect((await store.describe(SECRET)).labels.get(stuck)).toEqual(['AWSPENDING']);
     const forced = await repairPending({ store, tokenSecretId: SECRET, clock, force: true });

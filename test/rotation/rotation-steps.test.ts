@@ -223,7 +223,7 @@ describe('the token that a provider mints', () => {
       'not valid yet',
       new BrokerError('TOKEN_NOT_YET_VALID', 'rejected', 'Check the clocks.'),
       'ROTATION_TOKEN_NOT_YET_VALID',
-      /cannot be used yet: Check the clocks\. .*It is tried again/,
+      /cannot be used yet: Check the clocks\. .*rotate again once the clocks agree/,
     ],
   ])('and receivers would find %s', async (_what, verifyFailure, code, message) => {
     const { run, provider } = stepsFixture();

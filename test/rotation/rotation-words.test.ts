@@ -197,7 +197,7 @@ describe('the reasons of a repair', () => {
     [
       { claimedAt: NOW - CLAIM_LEASE, stagedAt: NOW - 899_999 },
       'refuse',
-      'it was staged 899 s ago, and a rotation may take up to 900 s',
+      'it became pending 899 s ago, and a rotation may take up to 900 s',
     ],
     [{ stagedAt: NOW - 900_000 }, 'clear', 'pending for 900 s, longer than any rotation takes'],
   ])('for %j', (input, kind, reason) => {
