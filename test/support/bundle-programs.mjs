@@ -3,17 +3,20 @@
 // begins to build the packages.
 import { spawn } from 'node:child_process';
 import { createHash, generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
 import {
   copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { withoutUnused } from '../../build/packages.mjs';
@@ -35,17 +38,35 @@ const PROGRAMS = {
   'rotating-process': 'test/support/rotating-process.mjs',
 };
 
-const PROVIDER_FOLDER = 'node_modules/oidc-provider';
-/** What dev mode loads of its provider by name, so that no bundle takes it in: found beside the programs, where they look first. */
-const PROVIDER = ['provider.js', 'helpers/errors.js', 'adapters/memory_adapter.js'].map(
-  (file) => `${PROVIDER_FOLDER}/lib/${file}`,
+/** What dev mode loads of its provider by name, so that no bundle takes it in. */
+const PROVIDER = ['provider', 'helpers/errors', 'adapters/memory_adapter'].map(
+  (file) => `oidc-provider/lib/${file}.js`,
 );
+
+const COMMAND_LINE = 'dist/cli/program.js';
+const CACHED = 'test/support/cached-program.mjs';
+
+/** Has the programs take their command line from `cached-program.mjs`, beside this file. */
+const cachedCommandLine = {
+  name: 'cached command line',
+  setup({ onResolve }) {
+    onResolve({ filter: /\/cli\/program\.js$/ }, () => ({
+      path: './cli/program.js',
+      external: true,
+    }));
+  },
+};
 
 /** Native code, and what fails in a bundle: with the AWS SDK in it, a broker on Secrets Manager answers 500. */
 const EXTERNAL = ['@aws-sdk/*', 'libsql'];
 
 /** Sets TEST_PROGRAMS to the folder of the bundles, and TEST_RSA_KEYS to that of the keys. */
-export default async function bundlePrograms() {
+export default async function bundlePrograms(_, { testMatch }) {
+  // What the machine trusts is not what tests are about, and each process would read it: with the 140 authorities of a
+  // system, twice the time that Node.js takes to start. Others' servers are fetched with it.
+  if (!testMatch.some((pattern) => pattern.includes('/interop/'))) {
+    delete process.env['NODE_EXTRA_CA_CERTS'];
+  }
   makeKeys();
   if (process.env['npm_lifecycle_event'] === 'test') beginPackages();
   // Tests that start processes fail then, and say why.
@@ -78,15 +99,70 @@ export default async function bundlePrograms() {
       js: "import { createRequire as createRequireOfBundle } from 'node:module';\nconst require = createRequireOfBundle(import.meta.url);",
     },
   };
-  await build({ ...common, entryPoints: PROGRAMS, outdir: join(partial, 'dist') });
-  const provider = join(partial, 'node_modules/oidc-provider');
-  await build({ ...common, entryPoints: PROVIDER, outdir: provider, outbase: PROVIDER_FOLDER });
-  copyFileSync(join(root, PROVIDER_FOLDER, 'package.json'), join(provider, 'package.json'));
+  await build({
+    ...common,
+    entryPoints: PROGRAMS,
+    outdir: join(partial, 'dist'),
+    plugins: [withoutUnused, cachedCommandLine],
+  });
+  // V8 keeps what it compiles of a script, and not of a module.
+  const script = {
+    ...common,
+    splitting: false,
+    format: 'cjs',
+    supported: { 'dynamic-import': false },
+    define: { 'import.meta.url': 'importMetaUrl' },
+    banner: {
+      js: "(function (require, __filename) {\nconst module = { exports: {} };\nconst importMetaUrl = require('node:url').pathToFileURL(__filename).href;",
+    },
+    footer: { js: 'return module.exports;\n})' },
+  };
+  await build({
+    ...script,
+    entryPoints: [COMMAND_LINE],
+    outfile: join(partial, 'dist/chunks/program.cjs'),
+  });
+  await build({
+    ...script,
+    stdin: {
+      contents: PROVIDER.map((file) => `export * as '${file}' from '${file}';`).join('\n'),
+      resolveDir: root,
+    },
+    outfile: join(partial, 'dist/chunks/provider.cjs'),
+  });
+  mkdirSync(join(partial, 'dist/cli'));
+  copyFileSync(join(root, CACHED), join(partial, 'dist/cli/program.js'));
   // The command reads its version from the package.json beside its folder.
   copyFileSync(join(root, 'package.json'), join(partial, 'package.json'));
   // The status page its runbook likewise.
   cpSync(join(root, 'docs/runbook.md'), join(partial, 'docs/runbook.md'));
+  await compile(partial);
   rename(partial, folder);
+}
+
+/** Runs a broker with its embedded provider once, and keeps what has been compiled. @throws Error with what it wrote. */
+async function compile(programs) {
+  const dataDir = mkdtempSync(join(tmpdir(), 'compile-'));
+  const child = spawn(process.execPath, [join(programs, 'dist/cli.js'), 'dev'], {
+    env: {
+      COMPILED_FOR_TESTS: 'true',
+      BROKER_DATA_DIR: dataDir,
+      HOST: '127.0.0.1',
+      PORT: '0',
+      BROKER_DEV_PROVIDER_PORT: '0',
+    },
+  });
+  let output = '';
+  const take = (text) => {
+    const wasReady = output.includes('Try:');
+    output += text;
+    if (!wasReady && output.includes('Try:')) child.kill();
+  };
+  child.stdout.setEncoding('utf8').on('data', take);
+  child.stderr.setEncoding('utf8').on('data', take);
+  const [code] = await once(child, 'close');
+  rmSync(dataDir, { recursive: true });
+  if (code !== 0) throw new Error(`The broker ended with ${code}. It wrote:\n${output}`);
 }
 
 /**
@@ -129,7 +205,7 @@ function digest() {
     fileURLToPath(import.meta.url),
     join(root, 'build/packages.mjs'),
     join(root, 'package-lock.json'),
-    ...Object.values(PROGRAMS).map((path) => join(root, path)),
+    ...[...Object.values(PROGRAMS), CACHED].map((path) => join(root, path)),
     ...readdirSync(dist, { recursive: true, encoding: 'utf8' }).map((name) => join(dist, name)),
   ];
   const hash = createHash('sha256');

@@ -4,10 +4,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { setFlagsFromString } from 'node:v8';
 import vm from 'node:vm';
 import { ModernFakeTimers } from '@jest/fake-timers';
 import { ModuleMocker } from 'jest-mock';
 import { pointAtTest, quickExpect } from './quick-expect.mjs';
+
+// Most of what tests run does not run often enough to be worth V8's best compiler, which takes a sixth of the time of
+// Node.js 20. Later ones do not know the flag, and compile less by themselves.
+if (process.version.startsWith('v20.')) setFlagsFromString('--interrupt-budget=675840');
 
 /** To jest the context that the tests run in; to Node.js no context, which means this realm. */
 const THIS_REALM = {};
