@@ -3,7 +3,6 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { Agent } from 'undici';
 import {
   createServiceTokenClient,
   type ServiceTokenClient,
@@ -24,6 +23,22 @@ type Fault =
   | { readonly kind: 'certificate' }
   /** TLS works, and what is behind it answers like this. */
   | { readonly kind: 'answer'; readonly status: number; readonly body: string };
+
+/** What `fetch` takes as its `dispatcher`. */
+interface Agent {
+  destroy(): Promise<void>;
+}
+type AgentClass = new (options: object) => Agent;
+
+/** The class of Node's own agent: with one of another version of undici, `fetch` keeps no connection. */
+async function ownAgent(): Promise<AgentClass> {
+  // Makes it.
+  await fetch('data:,');
+  const own = ['undici.globalDispatcher.2', 'undici.globalDispatcher.1']
+    .map((name): unknown => Reflect.get(globalThis, Symbol.for(name)))
+    .find((agent) => agent !== undefined);
+  return (own as Agent).constructor as AgentClass;
+}
 
 const GOOD = JSON.stringify({ access_token: 'a.b.c', token_type: 'Bearer', expires_in: 3_600 });
 
@@ -114,14 +129,18 @@ describe.each<TlsVersion>(['TLSv1.2', 'TLSv1.3'])(
     let clock: SteppingClock;
     let client: ServiceTokenClient;
 
-    beforeAll(() => {
+    let OwnAgent: AgentClass;
+
+    beforeAll(async () => {
       certificate = selfSignedCertificate();
+      OwnAgent = await ownAgent();
     });
     beforeEach(async () => {
       // As the platform's own: connections and TLS sessions are kept. One context serves all: making it takes longer
-      // than a handshake.
+      // than a handshake. With HTTP/2, requests wait for a connection that hangs as long as Node.js does, by a clock of its
+      // own.
       const secureContext = createSecureContext({ ca: certificate.cert });
-      agent = new Agent({ connect: { secureContext } });
+      agent = new OwnAgent({ allowH2: false, connect: { secureContext } });
       broker = new Broker(certificate, version);
       clock = new SteppingClock((milliseconds) => milliseconds > 4_000);
       broker.onUnanswered = () => clock.release();
