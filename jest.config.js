@@ -20,6 +20,6 @@ export default {
   testTimeout: 180_000,
   globalSetup: '<rootDir>/test/support/bundle-programs.mjs',
   testSequencer: '<rootDir>/test/support/sequencer.js',
-  // One more than most machines have cores: some tests wait.
-  maxWorkers: 3,
+  // Two more than most machines have cores: some tests wait.
+  maxWorkers: 4,
 };
