@@ -208,7 +208,7 @@ function digest() {
     ...[...Object.values(PROGRAMS), CACHED].map((path) => join(root, path)),
     ...readdirSync(dist, { recursive: true, encoding: 'utf8' }).map((name) => join(dist, name)),
   ];
-  const hash = createHash('sha256');
+  const hash = createHash('sha256').update(process.version);
   for (const path of inputs) {
     const { mtimeMs, size } = statSync(path);
     hash.update(`${path} ${mtimeMs} ${size}\n`);
