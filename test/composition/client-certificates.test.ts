@@ -18,6 +18,7 @@ import { basic, peerEntry, SECRETS, tokenAt } from '../serving/broker.js';
 import { makeCertificate, type CertificateOptions } from '../support/certificates.js';
 import { MemorySecretStore } from '../support/memory-store.js';
 import { VirtualClock } from '../support/virtual-clock.js';
+import { pause } from '../support/pause.js';
 
 const ca = makeCertificate({ commonName: 'authority', isAuthority: true });
 const strange = makeCertificate({ commonName: 'authority', isAuthority: true });
@@ -250,7 +251,7 @@ describe('over the broker’s own TLS', () => {
       const { etag } = (await ask(broker, { as: settle })).headers;
       const waits = { prefer: 'wait=300', 'if-none-match': etag?.[0] };
       const held = ask(broker, { as: settle, path, headers: waits });
-      while (runtime.serving.waiting() === 0) await new Promise(setImmediate);
+      while (runtime.serving.waiting() === 0) await pause();
       const next = tokenAt(Date.now(), { accessToken: `header.payload.signature-${word}` });
       store.edit(runtime.core.config.tokens[0].secretId, serializeServiceToken(next));
       // As after a rotation.
@@ -527,7 +528,7 @@ test('a removed authority counts no more on connections that are open, not even 
   await ask(broker, { headers: { authorization }, agent: three });
   const headers = { 'if-none-match': etag, prefer: 'wait=300' };
   const waiting = ask(broker, { as: settle, agent: one, headers });
-  while (runtime.serving.waiting() === 0) await new Promise(setImmediate);
+  while (runtime.serving.waiting() === 0) await pause();
 
   // One more authority takes nothing from anybody.
   await writeFile(path('ca.crt'), strange.cert + ca.cert);

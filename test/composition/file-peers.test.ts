@@ -11,6 +11,7 @@ import {
   type OfflineTestIssuer,
 } from '../../src/testing/index.js';
 import { basic, createBroker, SECRETS, START, type TestBroker } from '../serving/broker.js';
+import { pause } from '../support/pause.js';
 
 const US = 'https://broker.example.com';
 const SHOP = 'https://shop.example.com';
@@ -109,7 +110,7 @@ async function waiting(
 ): Promise<void> {
   const before = serving.waiting();
   void ask(authorization, { 'if-none-match': `"${versionId}"`, prefer: 'wait=60' });
-  while (serving.waiting() === before) await new Promise((resolve) => setImmediate(resolve));
+  while (serving.waiting() === before) await pause();
 }
 
 describe('after the file was replaced', () => {
@@ -175,7 +176,7 @@ describe('after the file was replaced', () => {
       expect((await scene.ask(seen)).status).toBe(200);
       expect(scene.serving.token.answerNow(seen)?.status).toBe(200);
       const held = scene.ask(seen, { 'if-none-match': `"${scene.versionId}"`, prefer: 'wait=60' });
-      while (scene.serving.waiting() === 0) await new Promise((resolve) => setImmediate(resolve));
+      while (scene.serving.waiting() === 0) await pause();
       scene.replace(next());
       expect((await held).status).toBe(401);
       expect((await held).body.toString()).not.toContain('access_token');
@@ -256,7 +257,7 @@ describe('after the file was replaced', () => {
     );
     const gone = scene.ask(token('job:1'));
     const kept = scene.ask(token('job:3', { jti: 'three' }));
-    while (fetched.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    while (fetched.length === 0) await pause();
     scene.replace(config([issuerLine('shop', ', single_use: true')], [peerLine('once', 'job:3')]));
     open();
     expect((await gone).status).toBe(401);

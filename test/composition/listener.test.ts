@@ -8,6 +8,7 @@ import {
   descriptorLimit,
   type ListenerOptions,
 } from '../../src/composition/listener.js';
+import { pause } from '../support/pause.js';
 
 const closing: (() => void)[] = [];
 afterEach(() => {
@@ -119,8 +120,8 @@ describe('what is slow is closed', () => {
     peer.socket.pause();
     peer.send(GET);
     await once(peer.socket, 'connect');
-    while (open() === 0) await new Promise(setImmediate);
-    while (open() > 0) await new Promise(setImmediate);
+    while (open() === 0) await pause();
+    while (open() > 0) await pause();
     peer.socket.resume();
     expect((await peer.closed).length).toBeLessThan(50_000_000);
   });
@@ -205,7 +206,7 @@ describe('more connections than the limit', () => {
     const busy = Array.from({ length: places }, () =>
       new Peer(listening.port).send(GET.replace('/v1/token', '/busy')),
     );
-    while (waiting.length < places) await new Promise(setImmediate);
+    while (waiting.length < places) await pause();
     return { ...listening, busy, answer: () => waiting.forEach((response) => response.end('ok')) };
   }
 
@@ -225,7 +226,7 @@ describe('more connections than the limit', () => {
     answer();
     for (const peer of busy) expect(await peer.until(/ok$/)).toMatch(/^HTTP\/1.1 200 /);
     busy[0]?.socket.destroy();
-    while (open() > 2) await new Promise(setImmediate);
+    while (open() > 2) await pause();
     expect(await new Peer(port).send(GET).until(/ok$/)).not.toMatch(/^connection: close/im);
   });
 
@@ -233,7 +234,7 @@ describe('more connections than the limit', () => {
     const { port, refused } = await full();
     const crowd = Array.from({ length: 16 + 5 }, () => new Peer(port));
     await Promise.race(crowd.map((peer) => peer.closed));
-    while (refused.length < 5) await new Promise(setImmediate);
+    while (refused.length < 5) await pause();
     expect(new Set(refused)).toEqual(new Set(['reset']));
     // Those that say nothing give their places up.
     for (const peer of crowd) await peer.closed;
@@ -245,7 +246,7 @@ describe('more connections than the limit', () => {
     const first = new Peer(port).send(GET);
     await first.until(/ok$/);
     const second = new Peer(port);
-    while (open() < 2) await new Promise(setImmediate);
+    while (open() < 2) await pause();
     await new Promise((go) => setTimeout(go, 30));
     const third = new Peer(port).send(GET);
     expect(await third.until(/ok$/)).not.toMatch(/^connection: close/im);

@@ -7,6 +7,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { createListener, type ListenerOptions } from '../../src/composition/listener.js';
 import type { ServerCertificate } from '../../src/composition/server-certificate.js';
 import { makeCertificate, type MadeCertificate } from '../support/certificates.js';
+import { pause } from '../support/pause.js';
 
 const OLD = makeCertificate({ commonName: 'old', addresses: ['127.0.0.1'] });
 const NEW = makeCertificate({ commonName: 'new', addresses: ['127.0.0.1'] });
@@ -69,7 +70,7 @@ const HEALTH = GET.replace('/v1/token', '/health/ready');
 const LAST = GET.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n');
 
 async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise(setImmediate);
+  while (!condition()) await pause();
 }
 
 describe('what is slow is closed', () => {

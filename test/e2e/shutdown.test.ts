@@ -13,6 +13,7 @@ import {
 } from '../support/broker-process.js';
 import { fixedPort } from '../support/fixed-port.js';
 import { temporaryFolder } from './folders.js';
+import { pause } from '../support/pause.js';
 
 const closing: (() => unknown)[] = [];
 afterEach(async () => {
@@ -170,7 +171,7 @@ describe('SIGTERM ends the process within ten seconds', () => {
       BROKER_SHUTDOWN_DELAY_SECONDS: '60',
     });
     void broker.stop('SIGTERM');
-    while (!broker.stdout().includes('"seconds":60')) await new Promise(setImmediate);
+    while (!broker.stdout().includes('"seconds":60')) await pause();
     const ready = await fetch(`${broker.url}/health/ready`);
     expect(ready.status).toBe(503);
     expect(await ready.json()).toMatchObject({

@@ -1,6 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import axios from 'axios';
 import {
@@ -15,6 +14,7 @@ import { basic } from '../e2e/peer-http.js';
 import { startDevBroker, type DevBroker } from '../support/dev-broker.js';
 import { startCalleeProcess, type CalleeProcess } from './attachment-callee.js';
 import { TEMPORARY } from '../support/temporary-folder.js';
+import { pause } from '../support/pause.js';
 
 const SECOND = 1_000;
 
@@ -141,7 +141,7 @@ describe('a token that is rotated and revoked within its first second', () => {
       http.post(callee.origin, { a: 1 }).then(({ status }) => status),
     ]);
     await callee.hasGot(4);
-    while (clock.sleepers === 0) await setImmediate();
+    while (clock.sleepers === 0) await pause();
     expect(asked.times).toBe(1);
     clock.advance(SECOND);
     expect(await statuses).toEqual([200, 200, 200]);
@@ -155,7 +155,7 @@ describe('a token that is rotated and revoked within its first second', () => {
     const controller = new AbortController();
     const { signal } = controller;
     const answers = [http.get(callee.origin, { signal }), send(callee.origin, { signal })];
-    while (clock.sleepers < 1) await setImmediate();
+    while (clock.sleepers < 1) await pause();
     await callee.hasGot(2);
     controller.abort(new Error('enough'));
     await expect(answers[0]).rejects.toMatchObject({ code: 'ERR_CANCELED' });
@@ -172,7 +172,7 @@ describe('a callee that refuses everything', () => {
     // The first token may have been replaced within its first second, which is waited out once.
     const first = http.get(callee.origin);
     await callee.hasGot(1);
-    while (clock.sleepers === 0) await setImmediate();
+    while (clock.sleepers === 0) await pause();
     clock.advance(SECOND);
     await first;
     for (let second = 0; second < seconds; second += 1) {

@@ -15,6 +15,7 @@ import { createStaticKeySet } from '../../src/verification/index.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 import { basic, createBroker, SECRETS, START } from '../serving/broker.js';
 import { LogLines } from './log-lines.js';
+import { pause } from '../support/pause.js';
 
 const US = 'https://broker.example.com';
 const ISSUER = 'https://ci.example.com';
@@ -263,7 +264,7 @@ test('a request that was held is counted, and not timed; who is refused meanwhil
     'if-none-match': `"${versionId}"`,
     prefer: 'wait=60',
   });
-  while (serving.waiting() === 0) await new Promise((resolve) => setImmediate(resolve));
+  while (serving.waiting() === 0) await pause();
   const text = () => metrics.registry.metrics();
   expect(await text()).toContain('service_token_broker_waiting_requests 1\n');
   refuseTokens();

@@ -31,6 +31,7 @@ import {
 import { systemClock, type Clock } from '../../src/tokens/time.js';
 import { assertNoCanary, CANARIES } from '../support/canaries.js';
 import { LogLines } from './log-lines.js';
+import { pause } from '../support/pause.js';
 
 class Source implements ReadinessSource, TokenReadinessSource {
   readonly tokens = new Map<string, TokenReadinessSource>([['default', this]]);
@@ -281,7 +282,7 @@ test('a cache that does not answer in time', async () => {
   source.token = new Promise<TokenReadiness>((resolve) => (answer = resolve));
   const response = request(server).get('/health/ready').expect(503);
   const pending = response.then(({ body }: { body: unknown }) => body);
-  while (clock.slept.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  while (clock.slept.length === 0) await pause();
   clock.wake();
   expect(await pending).toMatchObject({
     details: { token: { status: 'down', code: 'READINESS_TIMEOUT' } },

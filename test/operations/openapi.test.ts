@@ -32,6 +32,7 @@ import {
   type TestBroker,
 } from '../serving/broker.js';
 import { VirtualClock } from '../support/virtual-clock.js';
+import { pause } from '../support/pause.js';
 
 interface Schema {
   readonly $ref?: string;
@@ -255,7 +256,7 @@ const SCENES = {
     httpRequest({ port: scene.running.port, path: '/v1/token', headers })
       .on('error', () => undefined)
       .end();
-    while (scene.serving.waiting() === 0) await new Promise((done) => setImmediate(done));
+    while (scene.serving.waiting() === 0) await pause();
     return scene;
   },
 };

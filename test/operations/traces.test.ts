@@ -28,6 +28,7 @@ import { MemorySecretStore } from '../support/memory-store.js';
 import { startProviderServer, type ProviderServer } from '../support/provider-server.js';
 import { startTelemetry, stopTelemetry, type Telemetry } from '../support/telemetry.js';
 import { temporaryFolders } from '../support/temporary-folder.js';
+import { pause } from '../support/pause.js';
 
 const newFolder = temporaryFolders('traces-');
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
@@ -217,7 +218,7 @@ describe('a broker', () => {
         await client.getToken();
         job.end();
       });
-      while (runtime.serving.waiting() === 0) await new Promise((resolve) => setImmediate(resolve));
+      while (runtime.serving.waiting() === 0) await pause();
     } finally {
       client.close();
       unsubscribe('http.client.request.start', instrumentation);
@@ -287,7 +288,7 @@ describe('a broker', () => {
     });
     await telemetry.span('GET /v1/token');
     telemetry.forget();
-    while (runtime.serving.waiting() === 0) await new Promise((resolve) => setImmediate(resolve));
+    while (runtime.serving.waiting() === 0) await pause();
     waiting.abort();
     await expect(held).rejects.toThrow('aborted');
     const span = await telemetry.span('GET /v1/token');

@@ -5,6 +5,7 @@ import { SecretStoreError, versionWithLabel } from '../../src/secrets/secret-sto
 import { serializeServiceToken } from '../../src/tokens/service-token.js';
 import { startTelemetry, stopTelemetry } from '../support/telemetry.js';
 import { HOUR, keysDown, rejected, rotationFixture, SECRET, tokenOf } from './rotation-fixture.js';
+import { pause } from '../support/pause.js';
 
 const NOW = Date.parse('2026-11-22T12:00:00Z');
 const slotStart = Date.parse('2026-11-22T03:00:00Z');
@@ -345,7 +346,7 @@ describe('a process that stops', () => {
       },
     });
     const running = one.rotate(slot);
-    while (clock.now() === NOW) await new Promise((resolve) => setImmediate(resolve));
+    while (clock.now() === NOW) await pause();
     await one.stop();
     expect(await served()).toBe('slow');
     expect((await running).result).toBe('rotated');

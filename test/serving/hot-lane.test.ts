@@ -13,6 +13,7 @@ import {
   send,
   startApp,
 } from './broker.js';
+import { pause } from '../support/pause.js';
 
 const ORDERS = { authorization: basic('orders', SECRETS.orders) };
 
@@ -172,7 +173,7 @@ describe('the server', () => {
     const inFlight = ask();
     await reading;
     const closed = app.close();
-    while (app.getHttpServer().listening) await new Promise((resolve) => setImmediate(resolve));
+    while (app.getHttpServer().listening) await pause();
     release();
     expect((await inFlight).statusCode).toBe(200);
     agent.destroy();
@@ -191,9 +192,9 @@ describe('the server', () => {
     const half = 'GET /v1/token HTTP/1.1\r\nHost: broker\r\n';
     socket.write(half);
     const [accepted] = (await connected) as [Socket];
-    while (accepted.bytesRead < half.length) await new Promise((resolve) => setImmediate(resolve));
+    while (accepted.bytesRead < half.length) await pause();
     const closed = app.close();
-    while (app.getHttpServer().listening) await new Promise((resolve) => setImmediate(resolve));
+    while (app.getHttpServer().listening) await pause();
     socket.write(`Authorization: ${ORDERS.authorization}\r\n\r\n`);
     await once(socket, 'close');
     expect(received).toMatch(/^HTTP\/1\.1 200 OK\r\n/);

@@ -7,6 +7,7 @@ import {
   type TestIssuerOptions,
 } from '../../src/testing/index.js';
 import { createTokenVerifier, type TokenVerifier } from '../../src/verification/index.js';
+import { pause } from '../support/pause.js';
 
 let running: TestIssuer[] = [];
 
@@ -26,7 +27,7 @@ async function start(
 
 /** Waits until requests have arrived: real connections need real turns of the event loop. */
 async function arrived(issuer: TestIssuer, requests: number): Promise<void> {
-  while (issuer.requests < requests) await new Promise((resolve) => setImmediate(resolve));
+  while (issuer.requests < requests) await pause();
 }
 
 describe('an issuer over HTTP', () => {
@@ -115,7 +116,7 @@ describe('an issuer over HTTP', () => {
     expect(clock.sleepers).toBe(1);
     leaving.abort();
     await expect(asked).rejects.toThrow();
-    while (clock.sleepers > 0) await new Promise((resolve) => setImmediate(resolve));
+    while (clock.sleepers > 0) await pause();
     clock.advance(3_000);
   });
 

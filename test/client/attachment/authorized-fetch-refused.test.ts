@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises';
 import { describe, expect, jest, test } from '@jest/globals';
 import {
   createAuthorizedFetch,
@@ -9,6 +8,7 @@ import {
 import { acceptingOnly, startCallee, type Arrival, type Reply } from './support/callee.js';
 import { CUSTOMER_CALL, CUSTOMER_TOKEN } from './support/principals.js';
 import { ScriptedTokens } from './support/scripted-tokens.js';
+import { pause } from '../../support/pause.js';
 
 async function rig(
   tokens: ScriptedTokens,
@@ -138,7 +138,7 @@ describe('a service token that is refused with 401', () => {
       expect((await response.text()).length).toBe(long.length);
     }
     // The other side learns a moment later that a connection was given up.
-    while ((await callee.connections()) > 1) await setImmediate();
+    while ((await callee.connections()) > 1) await pause();
   });
 
   test('a mistake in onRefused does not break the request, and is seen', async () => {

@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream';
-import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import axios, { type AxiosError, type AxiosRequestConfig } from 'axios';
@@ -12,6 +11,7 @@ import { assertNoCanary, CANARIES } from '../../support/canaries.js';
 import { acceptingOnly, startCallee, type Arrival, type Reply } from './support/callee.js';
 import { CUSTOMER_CALL, CUSTOMER_TOKEN } from './support/principals.js';
 import { ScriptedTokens } from './support/scripted-tokens.js';
+import { pause } from '../../support/pause.js';
 
 const always401 = (): Reply => ({ status: 401, body: '{"refused":true}' });
 
@@ -155,7 +155,7 @@ describe.each(['http', 'fetch'])('with the %s adapter, a 401', (adapter) => {
       expect((await text(data)).length).toBe(long.length);
     }
     // The other side learns a moment later that a connection was given up.
-    while ((await callee.connections()) > 1) await setImmediate();
+    while ((await callee.connections()) > 1) await pause();
   });
 
   test('is not retried when the caller gives up meanwhile', async () => {
