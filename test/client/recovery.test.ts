@@ -128,7 +128,6 @@ describe.each<TlsVersion>(['TLSv1.2', 'TLSv1.3'])(
     let broker: Broker;
     let clock: SteppingClock;
     let client: ServiceTokenClient;
-
     let OwnAgent: AgentClass;
 
     beforeAll(async () => {

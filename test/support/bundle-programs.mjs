@@ -1,6 +1,6 @@
 // Runs before the tests: bundles the programs that they start as processes of their own, out of what `npm run build` has
-// built. A bundle starts in half the processor time, and there are some 400 starts. Makes the keys of `rsa-key.ts`, and
-// begins to build the packages.
+// built, and keeps what V8 compiles of them: both together take two thirds off a start, and there are some 350. Makes the keys
+// of `rsa-key.ts`, and begins to build the packages.
 import { spawn } from 'node:child_process';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
@@ -26,6 +26,8 @@ const dist = join(root, 'dist');
 const cache = join(root, 'node_modules/.cache/programs');
 const keys = join(root, 'node_modules/.cache/rsa-keys');
 const packages = join(root, 'node_modules/.cache/packages-build');
+/** Milliseconds after which a broker that is not ready counts as hanging. */
+const START_DEADLINE = 150_000;
 /** Milliseconds after which bundles that are not of the present build are deleted: another run may use them. */
 const KEPT = 3_600_000;
 
@@ -44,6 +46,7 @@ const PROVIDER = ['provider', 'helpers/errors', 'adapters/memory_adapter'].map(
 );
 
 const COMMAND_LINE = 'dist/cli/program.js';
+/** Stands in the place of {@link COMMAND_LINE} in the bundles. */
 const CACHED = 'test/support/cached-program.mjs';
 
 /** Has the programs take their command line from `cached-program.mjs`, beside this file. */
@@ -151,6 +154,9 @@ async function compile(programs) {
       PORT: '0',
       BROKER_DEV_PROVIDER_PORT: '0',
     },
+    // A broker that hangs would hold up all tests.
+    timeout: START_DEADLINE,
+    killSignal: 'SIGKILL',
   });
   let output = '';
   const take = (text) => {

@@ -12,7 +12,11 @@ if (process.version.startsWith('v20.')) {
   setFlagsFromString('--wasm-tiering-budget=180000000');
 }
 
-/** Runs a script of the bundle. @returns what it exports. */
+/**
+ * Runs a script of the bundle. With COMPILED_FOR_TESTS, keeps what has been compiled of it when the process ends.
+ *
+ * @returns what it exports.
+ */
 function load(name) {
   const filename = fileURLToPath(new URL(`../chunks/${name}.cjs`, import.meta.url));
   const cacheFile = `${filename}.cache`;

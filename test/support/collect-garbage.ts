@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
+/** Attempts that collect what is young: what has been used a moment ago. All that a worker holds takes a hundred times as long. */
 const YOUNG_ATTEMPTS = 5;
 
 /**
@@ -12,7 +13,6 @@ export async function collectGarbageUntil(done: () => boolean): Promise<void> {
   const collect = runInNewContext('gc') as (options?: { type: 'minor' }) => void;
   for (let attempt = 0; attempt < 200; attempt += 1) {
     if (done()) return;
-    // What has been used a moment ago is young. All that a worker holds takes a hundred times as long.
     if (attempt < YOUNG_ATTEMPTS) collect({ type: 'minor' });
     else collect();
     await new Promise((resolve) => {
