@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { decideRoute, isExcepted } from '../../src/composition/proxy-rules.js';
+import { fc } from '../support/properties.js';
 
 describe('NO_PROXY', () => {
   test.each<[noProxy: string, host: string, port: string, excepted: boolean]>([

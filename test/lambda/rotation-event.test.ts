@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { FunctionError } from '../../src/lambda/invocation.js';
 import { isConfiguredSecret, readRotationEvent } from '../../src/lambda/rotation-function.js';
-import { fc } from '../support/properties.js';
+import { character, fc } from '../support/properties.js';
 
 const ARN = 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:broker/token-AbCdEf';
 const VERSION = 'b1d0b3a2-0000-4000-8000-000000000001';
@@ -68,7 +68,7 @@ describe('a rotation event', () => {
     fc.assert(
       fc.property(
         fc.constantFrom('Step', 'SecretId', 'ClientRequestToken', 'RotationToken'),
-        fc.string({ minLength: 12, unit: 'binary' }).map((text) => `canary${text}\u0007`),
+        fc.string({ minLength: 12, unit: character }).map((text) => `canary${text}\u0007`),
         (member, value) => {
           const error = refusalOf({ ...GOOD, [member]: value });
           expect(`${error.message} ${String(error.cause)}`).not.toContain('canary');

@@ -11,7 +11,7 @@ import {
 import { NestLogger } from '../../src/operations/nest-logger.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { assertNoCanary, CANARIES } from '../support/canaries.js';
-import { fc } from '../support/properties.js';
+import { character, fc } from '../support/properties.js';
 import { LogLines } from './log-lines.js';
 
 afterEach(() => {
@@ -300,7 +300,7 @@ describe('a plain line', () => {
 
   test('is one line of JSON whatever the text in it', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), (peer) => {
+      fc.property(fc.string({ unit: character }), (peer) => {
         const [, line = ''] = both({ peer });
         expect(line.indexOf('\n')).toBe(line.length - 1);
         expect(JSON.parse(line)).toMatchObject({ level: 'info', peer, message: 'request' });

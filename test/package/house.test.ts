@@ -241,6 +241,16 @@ describe('the rules of the house', () => {
     expect(folders.filter((folder) => !rooms.has(folder))).toEqual([]);
   });
 
+  test('property tests draw the same values at every run: support/properties.ts', () => {
+    const test = join(root, 'test');
+    const drawing = readdirSync(test, { recursive: true, encoding: 'utf8' }).filter(
+      (file) =>
+        file.endsWith('.ts') &&
+        /from ['"]fast-check['"]/.test(readFileSync(join(test, file), 'utf8')),
+    );
+    expect(drawing).toEqual([join('support', 'properties.ts')]);
+  });
+
   describe('as docs/architecture.md shows it', () => {
     const page = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
     const drawn = [...page.matchAll(/^ {2}(\w+) --> (\w+)$/gm)].map(([, from = '', to = '']) => ({

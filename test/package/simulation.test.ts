@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { billOf } from '../../bench/simulation/bill.js';
 import { loadCode } from '../../bench/simulation/brokers.js';
 import { foundCompany, isWithin, nextWithin, union } from '../../bench/simulation/company.js';
 import { runCallByCall, runTogether } from '../../bench/simulation/replicas.js';
 import { simulate, WAYS } from '../../bench/simulation/simulate.js';
+import { fc } from '../support/properties.js';
 
 const code = await loadCode((path: string) => import(`../../src/${path}`));
 

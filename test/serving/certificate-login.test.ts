@@ -1,10 +1,10 @@
 import { Socket } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { certificateIdentity } from '../../src/peers/certificate-names.js';
 import { IdentityTable, type WorkloadIdentity } from '../../src/peers/identities.js';
 import { CertificateLogin } from '../../src/serving/certificate-login.js';
 import { systemClock } from '../../src/tokens/time.js';
+import { fc } from '../support/properties.js';
 
 describe('known and unknown names', () => {
   const NAMES = fc.constantFrom('settle', 'batch', 'off', 'nobody', 'x');

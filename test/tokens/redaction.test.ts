@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { fc } from '../support/properties.js';
+import { character, fc } from '../support/properties.js';
 import {
   isRedactedKey,
   looksSecret,
@@ -120,7 +120,7 @@ const surroundings = fc
   .array(
     fc.oneof(
       fc.string({ maxLength: 12 }),
-      fc.string({ unit: 'binary', maxLength: 6 }),
+      fc.string({ unit: character, maxLength: 6 }),
       fc.constantFrom(
         'Bearer ',
         'Basic ',

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { html } from '../../../src/operations/status-page/html.js';
-import { fc } from '../../support/properties.js';
+import { character, fc } from '../../support/properties.js';
 
 /** What a parser of HTML would read of the text between two tags, or of an attribute. */
 function decoded(markup: string): string {
@@ -12,7 +12,7 @@ function decoded(markup: string): string {
 
 test('no value becomes markup, and every value is read as what it was', () => {
   const text = fc.oneof(
-    fc.string({ unit: 'binary', maxLength: 40 }),
+    fc.string({ unit: character, maxLength: 40 }),
     fc.stringMatching(/^[<>"'`&;=/a-z! -]{0,30}$/),
   );
   fc.assert(
