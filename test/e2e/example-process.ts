@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build, type Plugin, type PluginBuild } from 'esbuild';
-import { BASE_ENVIRONMENT } from '../support/broker-process.js';
+import { BASE_ENVIRONMENT, CLI } from '../support/broker-process.js';
 import { packagesBuild } from '../support/packages-build.js';
 
 /** An example application in a process of its own. */
@@ -33,8 +33,8 @@ export async function compileExample(name: string): Promise<void> {
 }
 
 /**
- * Bundles programs of an example that was compiled, each with all that it loads: an example of several processes starts in
- * two thirds of the processor time.
+ * Bundles programs of an example that was compiled, each with all that it loads, and has them start the bundle of the command
+ * line: an example of several processes takes half of the processor time.
  *
  * @returns the folder of the bundles.
  */
@@ -55,9 +55,12 @@ export async function bundleExample(name: string, programs: readonly string[]): 
     keepNames: true,
     logLevel: 'warning',
     plugins: [exceptAxios(withoutUnused)],
+    define: { 'import.meta.resolve': 'resolveBroker' },
     // CommonJS packages in the bundle load modules of Node.js with it.
     banner: {
-      js: "import { createRequire as createRequireOfBundle } from 'node:module';\nconst require = createRequireOfBundle(import.meta.url);",
+      js: `import { createRequire as createRequireOfBundle } from 'node:module';
+const require = createRequireOfBundle(import.meta.url);
+const resolveBroker = () => ${JSON.stringify(new URL('../package.json', pathToFileURL(CLI)))};`,
     },
   });
   return outdir;
