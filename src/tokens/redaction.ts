@@ -7,7 +7,9 @@ export const REDACTED = '[redacted]';
  */
 export const redactKeys: readonly string[] = [
   'accesstoken',
+  'accesstokens',
   'apikey',
+  'apikeys',
   'assertion',
   'authorization',
   'brokermasterkey',
@@ -17,19 +19,26 @@ export const redactKeys: readonly string[] = [
   'cookie',
   'credentials',
   'idtoken',
+  'idtokens',
   'jwt',
   'masterkey',
+  'masterkeys',
   'passphrase',
+  'passphrases',
   'password',
+  'passwords',
   'privatekey',
+  'privatekeys',
   'proxyauthorization',
   'refreshtoken',
+  'refreshtokens',
   'rotationtoken',
   'secret',
   'secretaccesskey',
   'secretbinary',
   'secretstring',
   'sessiontoken',
+  'sessiontokens',
   'setcookie',
   'token',
   'xamzsecuritytoken',
@@ -139,6 +148,14 @@ const NAMES = [
   'token',
 ].join('|');
 
+/** Before a quoted value or a list, and not before a word: "refresh tokens: revoked". "tokens" and "secrets" alone often list names. */
+const PLURALS = [
+  'client[-_]?assertions',
+  '(?:access|refresh|id|session|security)[-_]?tokens',
+  '(?:private|master|access|api)[-_]?keys',
+  'pass(?:phrase|word)s',
+].join('|');
+
 const QUOTE = String.raw`\\*["'\x60]`;
 const BETWEEN = String.raw`\s*(?:=>|[:=]|%3[AD])\s*`;
 const HEADERS = 'authorization|cookie';
@@ -153,12 +170,12 @@ const NAMED_WHOLE_LINE = new RegExp(
 const quotedFrom = (group: number): string => `[\\s\\S]*?(?:(?<!\\\\)\\${group}|$)`;
 
 const NAMED_LIST = new RegExp(
-  `((?:${NAMES}|${HEADERS})(?:${QUOTE})?${BETWEEN})` +
+  `((?:${NAMES}|${PLURALS}|${HEADERS})(?:${QUOTE})?${BETWEEN})` +
     `\\[(?:redacted\\]|(?:[\\s,]*(${QUOTE})${quotedFrom(2)})+[\\s,]*\\]?|[^\\]]*(?:\\]|$))`,
   'gi',
 );
 const NAMED_QUOTED = new RegExp(
-  `((?:${NAMES}|${HEADERS})(?:${QUOTE})?${BETWEEN})(${QUOTE})${quotedFrom(2)}`,
+  `((?:${NAMES}|${PLURALS}|${HEADERS})(?:${QUOTE})?${BETWEEN})(${QUOTE})${quotedFrom(2)}`,
   'gi',
 );
 const NAMED_BARE = new RegExp(

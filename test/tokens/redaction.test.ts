@@ -54,6 +54,9 @@ describe('what is hidden', () => {
       '{"client_secret":"[redacted]"',
     ],
     ['a list', '{"client_secrets":["a]b", "c"],"x":1}', '{"client_secrets":[redacted],"x":1}'],
+    ['a list of passwords', '{"passwords":["a]b", "c"],"x":1}', '{"passwords":[redacted],"x":1}'],
+    ['an inspected list', `{ apiKeys: [ 'a b', 'c' ], x: 1 }`, '{ apiKeys: [redacted], x: 1 }'],
+    ['one of several, quoted', 'refresh_tokens="a b"', 'refresh_tokens="[redacted]"'],
     [
       'an inspected object',
       `{ refreshToken: 'abc', x: 1 }`,
@@ -103,6 +106,8 @@ describe('what people need stays', () => {
     '{"token_type":"Bearer","expires_in":300}',
     '-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----',
     'authorityKeyIdentifier is missing',
+    'the refresh tokens: revoked, all passwords: changed',
+    '{"tokens":["default","reports"],"secrets":["service-token-broker/peers"]}',
     '',
   ])('%s', (text) => {
     expect(redactText(text)).toBe(text);
@@ -290,6 +295,8 @@ describe('structured fields', () => {
     ['BROKER_MASTER_KEY', 'x'],
     ['d', 'abcdefghijklmnopqrst'],
     ['oth', [{}]],
+    ['passwords', ['a']],
+    ['apiKeys', ['a']],
   ])('%s is hidden', (name, value) => {
     expect(isRedactedKey(name, value)).toBe(true);
   });
@@ -299,6 +306,7 @@ describe('structured fields', () => {
     ['p', 99],
     ['d', 'short'],
     ['versionId', 'abcdefghijklmnopqrst'],
+    ['tokens', ['default']],
   ])('%s is shown', (name, value) => {
     expect(isRedactedKey(name, value)).toBe(false);
   });
