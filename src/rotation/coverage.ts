@@ -74,16 +74,20 @@ export function createSlots(cronExpression: string, timeZone = 'UTC'): Slots {
   const isUtc = timeZone === 'UTC';
   const cron = new Cron(cronExpression, { timezone: timeZone, fixedTimeRule: 'no-wildcard' });
 
+  /** The slot that was last asked for, by every second and every probe: the expression is evaluated once in a slot. */
+  let known: { readonly start: number; readonly end: number } | undefined;
+  const isIn = (slot: typeof known, now: number): slot is NonNullable<typeof known> =>
+    slot !== undefined && now >= slot.start && now < slot.end;
+
   const nextAfter = (now: number): number => {
+    if (isIn(known, now)) return known.end;
     const next = cron.nextRun(new Date(now));
     if (next === null) throw new Error(`"${cronExpression}" never comes true again.`);
     return next.getTime();
   };
 
-  let known: { readonly start: number; readonly end: number } | undefined;
-  /** Asked every second, and by every probe: the expression is evaluated once in a slot. */
   const startOf = (now: number): number => {
-    if (known === undefined || now < known.start || now >= known.end) {
+    if (!isIn(known, now)) {
       const start = lastBefore(now);
       known = { start, end: nextAfter(start) };
     }
