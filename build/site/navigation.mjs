@@ -47,6 +47,7 @@ export const NAVIGATION = [
       'docs/dashboards.md',
       'docs/traces.md',
       'docs/runbook.md',
+      'docs/errors.md',
       'docs/reliability.md',
       'docs/economy.md',
       'docs/performance.md',
