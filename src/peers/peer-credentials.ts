@@ -64,7 +64,8 @@ function hasControlCharacter(text: string): boolean {
 
 /** Who presents the credentials. The reason of a failure is for metrics and logs, never for the caller. */
 export type Authentication =
-  | { readonly ok: true; readonly peer: Peer }
+  /** `digest` is that of the secret that was presented: the peer's own, or its previous one. */
+  | { readonly ok: true; readonly peer: Peer; readonly digest: Buffer }
   | {
       readonly ok: false;
       readonly reason: 'unknown_peer' | 'malformed_peer' | 'wrong_secret' | 'disabled_peer';
@@ -88,15 +89,20 @@ export function authenticate(
 ): Authentication {
   const peer = peers.byId.get(id);
   const digest = hashPeerSecret(secret);
-  const previous = peer?.previousSecret;
-  const isCurrent = timingSafeEqual(digest, peer?.secretSha256 ?? NOBODY);
-  const isPrevious = timingSafeEqual(digest, previous?.sha256 ?? NOBODY);
-  const matches = isCurrent || (isPrevious && now < (previous?.notAfter ?? 0));
+  const matches = hasSecret(peer, digest, now);
   if (peer === undefined) {
     return peers.malformed.has(id) && mayBeShown(id)
       ? { ok: false, reason: 'malformed_peer', peer: { id } }
       : { ok: false, reason: 'unknown_peer', peer };
   }
   if (!matches) return { ok: false, reason: 'wrong_secret', peer };
-  return peer.enabled ? { ok: true, peer } : { ok: false, reason: 'disabled_peer', peer };
+  return peer.enabled ? { ok: true, peer, digest } : { ok: false, reason: 'disabled_peer', peer };
+}
+
+/** Whether a peer can log in with the secret that has this digest: two comparisons, whatever they come to. */
+export function hasSecret(peer: Peer | undefined, digest: Buffer, now: number): boolean {
+  const previous = peer?.previousSecret;
+  const isCurrent = timingSafeEqual(digest, peer?.secretSha256 ?? NOBODY);
+  const isPrevious = timingSafeEqual(digest, previous?.sha256 ?? NOBODY);
+  return isCurrent || (isPrevious && now < (previous?.notAfter ?? 0));
 }

@@ -4,7 +4,6 @@ import type { CertificateRefusal } from '../peers/certificate-names.js';
 import type { PeersRoom } from '../peers/peer-directory.js';
 import type { WorkloadRefusal } from '../peers/workload-tokens.js';
 import type { MalformedPeer, PeerRole } from '../peers/peers.js';
-import { SecretStoreError } from '../secrets/secret-store.js';
 import { BrokerError } from '../tokens/errors.js';
 import type { CacheState } from '../tokens/refreshing-cache.js';
 import type { ServiceToken } from '../tokens/service-token.js';
@@ -183,23 +182,26 @@ export function asksForRead(request: Pick<EndpointRequest, 'headers'>): boolean 
 /** Seconds for `Retry-After`, if the error has none: for what is temporary, and for what a person must fix. */
 const RETRY_SOON = 5;
 const RETRY_LATER = 60;
-/** The most for a failure of the store: the broker itself reads the store again by then. */
-const RETRY_LATEST = 15;
+/** The most where a secret could not be read: the broker itself reads it again by then, whoever has to act. */
+export const READ_AGAIN = 15;
 
 /**
  * The answer to a failure that is not the caller's: 503 `temporarily_unavailable` with `Retry-After`, or 500
  * `server_error` for a bug.
  *
  * @param description for the caller. An error's own message is for operators.
+ * @param latest the most seconds for `Retry-After`. Default: whatever the error names.
  */
-export function failureAnswer(error: unknown, description: string): EndpointAnswer {
+export function failureAnswer(
+  error: unknown,
+  description: string,
+  latest = Number.POSITIVE_INFINITY,
+): EndpointAnswer {
   if (!(error instanceof BrokerError) || error.kind === 'bug' || error.kind === 'rejected') {
     return bugAnswer();
   }
-  const fallback = error.kind === 'retry' ? RETRY_SOON : RETRY_LATER;
-  const latest = error instanceof SecretStoreError ? RETRY_LATEST : Number.POSITIVE_INFINITY;
-  const asked = error.retryAfterSeconds;
-  return unavailableAnswer(description, asked === undefined ? fallback : Math.min(asked, latest));
+  const seconds = error.retryAfterSeconds ?? (error.kind === 'retry' ? RETRY_SOON : RETRY_LATER);
+  return unavailableAnswer(description, Math.min(seconds, latest));
 }
 
 /** 503 `temporarily_unavailable`. @param seconds for `Retry-After`. */

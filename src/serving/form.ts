@@ -73,3 +73,10 @@ function isWellFormed(value: unknown): value is string {
 function malformed(description: string): EndpointAnswer {
   return errorAnswer(400, 'invalid_request', description);
 }
+
+/** The refusal of a form with the `client_id` of another peer (RFC 6749 §2.3: one client, one way of authentication). */
+export function namesOther(form: Form, peerId: string): EndpointAnswer | undefined {
+  const id = parameterOf(form, 'client_id');
+  if (id === undefined || id === peerId) return undefined;
+  return errorAnswer(400, 'invalid_request', '"client_id" names another client than the header.');
+}

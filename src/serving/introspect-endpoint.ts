@@ -8,13 +8,14 @@ import {
   failureAnswer,
   jsonAnswer,
   notFound,
+  READ_AGAIN,
   unavailableAnswer,
   type Endpoint,
   type EndpointAnswer,
   type EndpointRequest,
   type ServingObserver,
 } from './endpoint.js';
-import { parameterOf, readForm } from './form.js';
+import { namesOther, parameterOf, readForm } from './form.js';
 import { refuseAccess, refuseRequest, type PeerAuthentication } from './peer-login.js';
 
 /** What the endpoint works with. */
@@ -66,6 +67,8 @@ export class IntrospectEndpoint implements Endpoint {
         errorAnswer(400, 'invalid_request', description),
         request,
       );
+    const other = namesOther(form, peer);
+    if (other !== undefined) return refuseRequest(observer, admitted.peer, other, request);
     const token = parameterOf(form, 'token');
     if (token === undefined) return refuse('"token" is missing.');
     const [audience, ...further] = form.get('audience') ?? [];
@@ -85,7 +88,11 @@ export class IntrospectEndpoint implements Endpoint {
       if (!(error instanceof BrokerError)) throw error;
       observer.introspected?.(peer, { outcome: 'unavailable', reason }, attempt);
       return refusal === undefined
-        ? failureAnswer(error, `The token cannot be verified at the moment (${reason}).`)
+        ? failureAnswer(
+            error,
+            `The token cannot be verified at the moment (${reason}).`,
+            READ_AGAIN,
+          )
         : unavailableAnswer(refusal.description, refusal.retryAfterSeconds ?? 1);
     }
   }

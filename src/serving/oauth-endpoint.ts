@@ -8,6 +8,7 @@ import {
   asksForRead,
   errorAnswer,
   failureAnswer,
+  READ_AGAIN,
   jsonAnswer,
   methodNotAllowed,
   notFound,
@@ -16,7 +17,7 @@ import {
   type EndpointAnswer,
   type EndpointRequest,
 } from './endpoint.js';
-import { parameterOf, readForm, type Form } from './form.js';
+import { namesOther, parameterOf, readForm, type Form } from './form.js';
 import { chooseToken, scopesOf, UNNAMED, words, type KeptToken } from './kept-token.js';
 import {
   decide,
@@ -118,7 +119,8 @@ export class OauthEndpoint implements Endpoint {
       decide(observer, peer, { outcome: 'unavailable', token: name, reason }, request);
       return failureAnswer(
         error,
-        `The service token cannot be served at the moment (${errorCode(error)}).`,
+        `The service token cannot be served at the moment (${reason}).`,
+        READ_AGAIN,
       );
     }
   }
@@ -127,13 +129,6 @@ export class OauthEndpoint implements Endpoint {
 /** The path of a token, from that of the token endpoint. */
 function pathOf(name: string): string {
   return `..${TOKENS_PATH}${name}`;
-}
-
-/** RFC 6749 §2.3: one client, one way of authentication. */
-function namesOther(form: Form, peerId: string): EndpointAnswer | undefined {
-  const id = parameterOf(form, 'client_id');
-  if (id === undefined || id === peerId) return undefined;
-  return errorAnswer(400, 'invalid_request', '"client_id" names another client than the header.');
 }
 
 function refuseGrant(form: Form): EndpointAnswer | undefined {

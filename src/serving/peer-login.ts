@@ -1,6 +1,7 @@
 import type { LoginThrottle } from '../peers/login-throttle.js';
 import {
   authenticate,
+  hasSecret,
   parseBasicCredentials,
   type Authentication,
   type PeerCredentials,
@@ -21,6 +22,7 @@ import {
 import {
   errorAnswer,
   failureAnswer,
+  READ_AGAIN,
   type DecidedRequest,
   type EndpointAnswer,
   type EndpointRequest,
@@ -35,6 +37,8 @@ import { parameterOf, type Form } from './form.js';
 /** A peer that proved who it is, and what was granted to it. What it may have, {@link refuseAccess} says. */
 export interface LoggedInPeer extends Pick<Peer, 'id'>, Grants {
   readonly method?: LoginMethod;
+  /** The digest of the secret that it has presented; `undefined` for every other method. */
+  readonly digest?: Buffer;
   /** What its workload token has proved; `undefined` for every other method. */
   readonly proof?: WorkloadProof;
   /** Its client certificate; `undefined` for every other method. */
@@ -57,7 +61,7 @@ export interface PeerAuthentication {
 
   /**
    * What is granted to a peer that has logged in before, by the list and the file as they were last read; `undefined` when it
-   * is not there any more, or disabled, or has lost the identity it had proved. Default: it stays as it was.
+   * is not there any more, or disabled, or has lost the secret or the identity that it had proved. Default: it stays as it was.
    */
   current?(peer: LoggedInPeer): LoggedInPeer | undefined;
 
@@ -246,7 +250,7 @@ export class PeerLogin implements PeerAuthentication {
       return this.#unavailable(error);
     }
     const first = authenticate(peers.value, credentials, this.#clock.now());
-    if (first.ok) return this.#admit({ ...first.peer, method }, source);
+    if (first.ok) return this.#admit({ ...first.peer, method, digest: first.digest }, source);
     let second: Authentication | undefined;
     try {
       second = await this.#againstNewerList(credentials, peers.readAt);
@@ -254,7 +258,7 @@ export class PeerLogin implements PeerAuthentication {
       return this.#unavailable(error);
     }
     const last = second ?? first;
-    if (last.ok) return this.#admit({ ...last.peer, method }, source);
+    if (last.ok) return this.#admit({ ...last.peer, method, digest: last.digest }, source);
     return (
       this.#throttled(last.peer, credentials.id, attempt) ??
       this.#unauthorized(last.reason, last.peer, attempt)
@@ -368,7 +372,7 @@ export class PeerLogin implements PeerAuthentication {
   }
 
   current(peer: LoggedInPeer): LoggedInPeer | undefined {
-    const { method, proof, certificate } = peer;
+    const { method, digest, proof, certificate } = peer;
     if (certificate !== undefined) {
       const now = this.#certificates?.holderOf(certificate);
       return now?.enabled === true ? { ...now, method, certificate } : undefined;
@@ -380,7 +384,8 @@ export class PeerLogin implements PeerAuthentication {
     const peers = this.#directory.status().value;
     if (peers === undefined) return peer;
     const now = peers.byId.get(peer.id);
-    return now?.enabled === true ? { ...now, method } : undefined;
+    if (now?.enabled !== true || digest === undefined) return undefined;
+    return hasSecret(now, digest, this.#clock.now()) ? { ...now, method, digest } : undefined;
   }
 
   takesCertificates(): boolean {
@@ -426,7 +431,9 @@ export class PeerLogin implements PeerAuthentication {
 
   #unavailable(error: unknown): LoginResult {
     this.#observer.peersUnavailable?.(error);
-    return refuse(failureAnswer(error, 'The list of peers cannot be read at the moment.'));
+    return refuse(
+      failureAnswer(error, 'The list of peers cannot be read at the moment.', READ_AGAIN),
+    );
   }
 
   #admit(peer: LoggedInPeer, source: object | undefined): LoginResult {

@@ -123,7 +123,10 @@ export function createServing(options: ServingOptions): Serving {
       observer: withRecovery(options.tokenReads?.(name), () => {
         directory.retry();
         const current = cache.status().value;
-        if (current !== undefined) waiting.changed(name, current.versionId);
+        if (current === undefined) return;
+        // A previous secret may have ended since the list was read.
+        recheckWaiting();
+        waiting.changed(name, current.versionId);
       }),
     });
     return { name, need: { token: name }, targets, scope, cache, rotator } satisfies KeptToken;

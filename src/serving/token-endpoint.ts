@@ -9,6 +9,7 @@ import {
   bodylessAnswer,
   errorAnswer,
   failureAnswer,
+  READ_AGAIN,
   jsonBytesAnswer,
   methodNotAllowed,
   plainPath,
@@ -106,10 +107,17 @@ export class TokenEndpoint implements Endpoint {
     try {
       source = await cache.get({ force, minTtlMs: minTtl * 1_000, since });
     } catch (error) {
+      const never = refuseLife(cache, error, minTtl);
+      if (never !== undefined) return refuseRequest(observer, login.peer, never, request, name);
       observer.tokenUnavailable?.(login.peer.id, error, name);
       const reason = errorCode(error);
       decide(observer, login.peer, { outcome: 'unavailable', token: name, reason }, request);
-      return this.#failure(cache, error, minTtl);
+      if (isLifeTooShort(error)) return unavailableAnswer(error.message, RETRY_FOR_LIFE);
+      return failureAnswer(
+        error,
+        `The service token cannot be served at the moment (${reason}).`,
+        READ_AGAIN,
+      );
     }
     const condition = request.headers['if-none-match']?.join(', ');
     const isKnown = ({ value }: CacheAnswer<ServedToken>): boolean =>
@@ -183,25 +191,20 @@ export class TokenEndpoint implements Endpoint {
       return undefined;
     }
   };
+}
 
-  #failure(cache: TokenCache, error: unknown, minTtl: number): EndpointAnswer {
-    if (!(error instanceof CacheError) || error.code !== 'TOKEN_LIFE_TOO_SHORT') {
-      return failureAnswer(
-        error,
-        `The service token cannot be served at the moment (${errorCode(error)}).`,
-      );
-    }
-    const token = cache.status().value?.token;
-    const whole = token === undefined ? undefined : (token.expiresAt - token.generatedAt) / 1_000;
-    if (whole !== undefined && minTtl > whole) {
-      return errorAnswer(
-        400,
-        'invalid_request',
-        `"min_ttl" is ${minTtl} s, but service tokens live only ${Math.floor(whole)} s.`,
-      );
-    }
-    return unavailableAnswer(error.message, RETRY_FOR_LIFE);
-  }
+function isLifeTooShort(error: unknown): error is CacheError {
+  return error instanceof CacheError && error.code === 'TOKEN_LIFE_TOO_SHORT';
+}
+
+/** 400 for more life than service tokens have. */
+function refuseLife(cache: TokenCache, error: unknown, minTtl: number): EndpointAnswer | undefined {
+  const token = isLifeTooShort(error) ? cache.status().value?.token : undefined;
+  if (token === undefined) return undefined;
+  const whole = (token.expiresAt - token.generatedAt) / 1_000;
+  if (minTtl <= whole) return undefined;
+  const words = `"min_ttl" is ${minTtl} s, but service tokens live only ${Math.floor(whole)} s.`;
+  return errorAnswer(400, 'invalid_request', words);
 }
 
 /** The decision that a peer gets a token. */

@@ -98,7 +98,12 @@ const [orders, retired] = [peers.byId.get('orders'), peers.byId.get('retired')];
 
 describe('authenticate', () => {
   test.each([
-    ['the right secret', 'orders', 'right', { ok: true, peer: orders }],
+    [
+      'the right secret',
+      'orders',
+      'right',
+      { ok: true, peer: orders, digest: orders?.secretSha256 },
+    ],
     ['a wrong secret', 'orders', 'wrong', { ok: false, reason: 'wrong_secret', peer: orders }],
     ['no secret', 'orders', '', { ok: false, reason: 'wrong_secret', peer: orders }],
     ['an unknown peer', 'nobody', 'right', { ok: false, reason: 'unknown_peer', peer: undefined }],

@@ -169,10 +169,13 @@ describe('POST /oauth2/introspect', () => {
     [{}, {}, 400],
     [{ token: '' }, {}, 400],
     [{ token: [service, service] }, {}, 400],
+    // RFC 6749 §2.3: it is logged in as another peer.
+    [{ token: service, client_id: 'orders' }, {}, 400],
+    [{ token: service, client_id: 'gateway' }, {}, 200],
     [{ token: service }, { method: 'GET' }, 405],
     [{ token: service }, { url: `/oauth2/introspect?token=x` }, 400],
     [{ token: service }, { headers: { authorization: [basic('gateway', SECRET)] } }, 400],
-  ])('%#: a malformed request', async (form, change, status) => {
+  ])('%#: a malformed request, or not', async (form, change, status) => {
     expect((await endpointFor().answer(requestOf(form, change))).status).toBe(status);
   });
 

@@ -218,11 +218,12 @@ describe.each(SERVERS)('Prefer: wait on %s', (server) => {
     expect(await wait).toMatchObject({ status: 304, headers: { etag: `"${versionId}"` } });
   });
 
-  test('a peer that is disabled, removed or loses the token is told, and the others wait on', async () => {
+  test('a peer that is disabled, removed, or loses the token or its secret is told', async () => {
     for (const entry of [
       peerEntry(SECRETS.orders, ['token'], false),
       undefined,
       { ...peerEntry(SECRETS.orders, ['token']), tokens: ['other'] },
+      peerEntry('a new secret, with no overlap', ['token']),
     ]) {
       const scene = await start();
       const [wait] = await held(scene);
@@ -238,6 +239,31 @@ describe.each(SERVERS)('Prefer: wait on %s', (server) => {
       expect(answer?.text).not.toContain('payload');
       await running?.app.close();
     }
+  });
+
+  test('the end of a secret’s overlap ends its waits: they do not get the next token', async () => {
+    const scene = await start();
+    const [wait] = await held(scene);
+    const { secret_sha256: digest } = peerEntry(SECRETS.orders, []) as { secret_sha256: string };
+    const orders = {
+      ...peerEntry('a new secret', ['token']),
+      previous_secret_sha256: digest,
+      previous_secret_not_after: new Date(scene.clock.now() + 30_000).toISOString(),
+    };
+    scene.store.seed(PEERS_SECRET, JSON.stringify({ peers: { orders } }));
+    scene.serving.peerDirectory.invalidate();
+    scene.serving.peerDirectory.refresh();
+    const withNew = { authorization: basic('orders', 'a new secret') };
+    expect((await send(scene.port, 'GET', '/v1/token', withNew)).status).toBe(200);
+    expect(scene.serving.waiting()).toBe(1);
+    scene.clock.advance(30_000);
+    await scene.rotate();
+    const [cache] = scene.serving.tokenCaches.values();
+    cache?.invalidate();
+    cache?.refresh();
+    const answer = await wait;
+    expect(answer?.status).toBe(401);
+    expect(answer?.text).not.toContain('payload');
   });
 
   test('a peer that disconnects is forgotten', async () => {
