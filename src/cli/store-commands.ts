@@ -1,4 +1,4 @@
-import { masterKeysOf, storeIsMissing } from '../composition/open-store.js';
+import { masterKeysOf, storeIsMissing, storeMissing } from '../composition/open-store.js';
 import { requireNoFile } from '../composition/secret-file.js';
 import {
   entryLines,
@@ -31,21 +31,14 @@ async function storeOf(
   { mayBeMissing = false } = {},
 ): Promise<{ readonly config: BrokerConfig; readonly keys: MasterKeyOptions }> {
   const config = readConfig(context);
-  const { store, dataDir } = config.secrets;
-  if (store !== 'embedded') {
+  if (config.secrets.store !== 'embedded') {
     throw new BrokerError(
       'STORE_NOT_EMBEDDED',
       'misconfigured',
       'The secrets are in AWS Secrets Manager, which has keys and backups of its own. This command is for BROKER_SECRET_STORE=embedded.',
     );
   }
-  if (!mayBeMissing && (await storeIsMissing(config))) {
-    throw new BrokerError(
-      'STORE_MISSING',
-      'misconfigured',
-      `The data folder "${dataDir}" holds no embedded store. Check BROKER_DATA_DIR; to set up a new one: service-token-broker credentials set`,
-    );
-  }
+  if (!mayBeMissing && (await storeIsMissing(config))) throw storeMissing(config);
   return { config, keys: await masterKeysOf(config) };
 }
 

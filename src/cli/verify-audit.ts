@@ -7,6 +7,7 @@ import {
   type ChainWalk,
 } from '../operations/audit-chain.js';
 import { BrokerError } from '../tokens/errors.js';
+import { systemCode } from '../tokens/http.js';
 import { show, type Paint } from '../composition/terminal.js';
 import type { CommandContext } from './command.js';
 
@@ -132,9 +133,12 @@ async function* linesOf(path: string): AsyncGenerator<FileLine> {
 }
 
 function unreadable(path: string, cause: unknown): BrokerError {
-  return new BrokerError('AUDIT_FILE_UNREADABLE', 'misconfigured', `"${path}" cannot be read.`, {
-    cause,
-  });
+  return new BrokerError(
+    'AUDIT_FILE_UNREADABLE',
+    'misconfigured',
+    `"${path}" cannot be read (${systemCode(cause) ?? 'no code'}).`,
+    { cause },
+  );
 }
 
 const WORDS: Readonly<Record<FoundFault['fault'], string>> = {

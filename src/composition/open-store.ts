@@ -111,7 +111,7 @@ export async function storeIsMissing({ secrets }: BrokerConfig): Promise<boolean
 }
 
 /** The error of a data folder without a store. Its path is absolute, since it is usually the wrong folder. */
-function storeMissing({ secrets }: BrokerConfig): BrokerError {
+export function storeMissing({ secrets }: BrokerConfig): BrokerError {
   return new BrokerError(
     'STORE_MISSING',
     'misconfigured',

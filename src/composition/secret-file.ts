@@ -25,7 +25,7 @@ export async function writeSecretFile(path: string, content: string): Promise<vo
     throw new BrokerError(
       'FILE_NOT_WRITTEN',
       'misconfigured',
-      `The file ${path} cannot be written (${codeOf(error)}).`,
+      `The file ${path} cannot be written (${codeOf(error)}). Does its folder exist, and may this user write there?`,
       { cause: error },
     );
   }

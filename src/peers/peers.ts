@@ -269,7 +269,7 @@ export function withPeer(
     throw new PeersError(
       'PEER_EXISTS',
       fault === undefined
-        ? `There is a peer "${id}" already. Remove it first, or add one with another id and move over.`
+        ? `There is a peer "${id}" already. For a new secret: peers rotate-secret; for other roles or tokens: peers grant; for another service: another id.`
         : `There is a malformed entry ${shown} already: ${fault}. Correct it in the secret store, or remove it first.`,
     );
   }

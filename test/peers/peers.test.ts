@@ -79,7 +79,7 @@ describe('withPeer', () => {
       expect.objectContaining({
         code: 'PEER_EXISTS',
         message:
-          'There is a peer "orders" already. Remove it first, or add one with another id and move over.',
+          'There is a peer "orders" already. For a new secret: peers rotate-secret; for other roles or tokens: peers grant; for another service: another id.',
       }),
     );
   });
