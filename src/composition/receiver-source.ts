@@ -1,13 +1,26 @@
-import type { ReceiverSource } from '../serving/authorize-endpoint.js';
+import type { KnownReceivers, ReceiverSource } from '../serving/authorize-endpoint.js';
 import { RefreshingCache } from '../tokens/refreshing-cache.js';
+import type { IssuerOptions } from '../verification/index.js';
 import { createReceivers, type Receivers } from '../verification/receivers.js';
-import { TokenRejectedError } from '../verification/verification-errors.js';
-import type { Core } from './core.js';
+import {
+  TokenRejectedError,
+  type TokenRejectionCode,
+} from '../verification/verification-errors.js';
+import type { Core, TokenCore } from './core.js';
+
+type Rules = readonly IssuerOptions[];
+type RulesCache = RefreshingCache<Rules>;
+
+/** For so many milliseconds the caches of all tokens are not looked at again: there may be a thousand. */
+const LOOK_AGAIN = 1_000;
 
 /**
  * The receivers of the configured tokens. Where the configuration does not say what a token is for, the credentials secret
- * is read, as seldom as the others. A token whose secret cannot be read is missing, and stops no other: only a token that
- * nobody else takes cannot be judged then.
+ * is read, as seldom as the others.
+ *
+ * Each token has a cache of its own: while its secret cannot be read, its last known rules count, the read is retried, and
+ * the rules of the others stay up to date. A token whose rules were never read stops no other: only what needs its rules
+ * waits for another read, and is rejected with that read's error.
  */
 export function createReceiverSource(
   core: Pick<Core, 'config' | 'clock' | 'tokens'>,
@@ -15,72 +28,115 @@ export function createReceiverSource(
   const { config, clock, tokens } = core;
   const skews = config.tokens.map(({ verification }) => verification.clockSkewSeconds);
   const options = { clock, clockSkewSeconds: Math.min(...skews) };
-  let last: KnownReceivers | undefined;
+  const makeReceivers = (rules: Rules): Receivers =>
+    createReceivers({ receivers: rules, ...options });
+  const caches = [...tokens.values()].map(
+    (token): RulesCache =>
+      new RefreshingCache({
+        read: rulesReader(token, makeReceivers),
+        expiresAt: () => Number.MAX_SAFE_INTEGER,
+        clock,
+        ttlMs: config.cache.ttlSeconds * 1_000,
+      }),
+  );
+  let made: { readonly of: readonly Rules[]; readonly receivers: Receivers } | undefined;
+  let last: { readonly at: number; readonly receivers: KnownReceivers } | undefined;
 
-  const read = async (): Promise<Receivers> => {
-    const settled = await Promise.allSettled([...tokens.values()].map((one) => one.receiver()));
-    const found = settled.flatMap((one) => (one.status === 'fulfilled' ? one.value : []));
-    const failures = settled.flatMap((one): unknown[] =>
-      one.status === 'rejected' ? [one.reason] : [],
-    );
-    if (found.length === 0) throw failures[0];
-    // The same ones as before keep the tokens that they remember.
-    const key = JSON.stringify([
-      found.map((one) => ({ ...one, keys: undefined })),
-      failures.length,
-    ]);
-    const keys = found.map((one) => one.keys);
-    if (last?.key === key && keys.every((one, index) => one === last?.keys[index])) {
-      return last.receivers;
-    }
-    const receivers = createReceivers({ receivers: found, ...options });
-    const [failure] = failures;
-    last = {
-      key,
-      keys,
-      receivers: failures.length === 0 ? receivers : incomplete(receivers, failure),
-    };
-    return last.receivers;
+  /** The same ones for the same rules, because they keep the tokens that they remember. */
+  const receiversOf = (rules: readonly Rules[]): Receivers => {
+    const isSame =
+      made?.of.length === rules.length && rules.every((one, index) => one === made?.of[index]);
+    if (made === undefined || !isSame) made = { of: rules, receivers: makeReceivers(rules.flat()) };
+    return made.receivers;
+  };
+  const keep = (receivers: KnownReceivers): KnownReceivers => {
+    last = { at: clock.now(), receivers };
+    return receivers;
+  };
+  const complete = async (): Promise<Receivers> =>
+    keep(receiversOf(await Promise.all(caches.map(currentRules))));
+  const peek = (): KnownReceivers | undefined => {
+    const age = clock.now() - (last?.at ?? 0);
+    return age >= 0 && age < LOOK_AGAIN ? last?.receivers : undefined;
   };
 
-  const cache = new RefreshingCache({
-    read,
-    expiresAt: () => Number.MAX_SAFE_INTEGER,
-    clock,
-    ttlMs: config.cache.ttlSeconds * 1_000,
-  });
   return {
-    get: async () => (await cache.get()).value,
-    peek: () => cache.peek()?.value,
+    get: async () => {
+      const recent = peek();
+      if (recent !== undefined) return recent;
+      const settled = await Promise.allSettled(caches.map(knownRules));
+      const known = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+      if (known.length === 0) return complete();
+      const receivers = receiversOf(known);
+      return keep(known.length < caches.length ? incomplete(receivers, complete) : receivers);
+    },
+    peek,
   };
 }
 
-interface KnownReceivers {
-  /** The rules of all, as text; the keys are apart. */
-  readonly key: string;
-  readonly keys: readonly unknown[];
-  readonly receivers: Receivers;
+/**
+ * Reads a token's rules. The same ones as before are the same object; those that no verifier takes fail here, and concern
+ * no other token.
+ */
+function rulesReader(
+  token: Pick<TokenCore, 'receiver'>,
+  check: (rules: Rules) => unknown,
+): () => Promise<Rules> {
+  let last: Rules | undefined;
+  return async () => {
+    const rules = await token.receiver();
+    if (last !== undefined && areSame(rules, last)) return last;
+    check(rules);
+    last = rules;
+    return rules;
+  };
 }
 
-/** Receivers of which some are not known: what the others refuse for its issuer or its audience cannot be judged. */
-function incomplete(known: Receivers, failure: unknown): Receivers {
+function areSame(some: Rules, others: Rules): boolean {
+  const text = (rules: Rules): string =>
+    JSON.stringify(rules.map((one) => ({ ...one, keys: undefined })));
+  return (
+    text(some) === text(others) && some.every(({ keys }, index) => keys === others[index]?.keys)
+  );
+}
+
+async function currentRules(cache: RulesCache): Promise<Rules> {
+  return (await cache.get()).value;
+}
+
+/** The rules, without waiting for another read of those that could not be read yet. */
+async function knownRules(cache: RulesCache): Promise<Rules> {
+  const { value, consecutiveFailures, lastError } = cache.status();
+  if (value === undefined && consecutiveFailures > 0) throw lastError;
+  return currentRules(cache);
+}
+
+/** Receivers of which some are not known: what depends on these is judged by all of them, or not at all. */
+function incomplete(known: Receivers, complete: () => Promise<Receivers>): KnownReceivers {
   return {
-    // More audiences may be to come.
-    needAudience: true,
+    ...known,
+    complete,
     verify: async (token, audience) => {
       try {
         return await known.verify(token, audience);
       } catch (error) {
-        throw isAboutReceivers(error) ? failure : error;
+        if (!dependsOnRules(error)) throw error;
       }
+      return (await complete()).verify(token, audience);
     },
-    peek: (token, audience) => known.peek(token, audience),
   };
 }
 
-function isAboutReceivers(error: unknown): boolean {
-  return (
-    error instanceof TokenRejectedError &&
-    (error.code === 'TOKEN_ISSUER_UNKNOWN' || error.code === 'TOKEN_AUDIENCE_WRONG')
-  );
+/** Refusals that another receiver's rules may lift; what else is wrong with a token is wrong for everybody. */
+const BY_RULES: ReadonlySet<TokenRejectionCode> = new Set([
+  'TOKEN_ISSUER_UNKNOWN',
+  'TOKEN_AUDIENCE_WRONG',
+  'TOKEN_TYPE_WRONG',
+  'TOKEN_CLAIM_INVALID',
+  'TOKEN_KIND_UNDECIDED',
+  'TOKEN_CLIENT_NOT_ALLOWED',
+]);
+
+function dependsOnRules(error: unknown): boolean {
+  return error instanceof TokenRejectedError && BY_RULES.has(error.code);
 }

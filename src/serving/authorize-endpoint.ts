@@ -22,6 +22,7 @@ import {
   failureAnswer,
   jsonAnswer,
   notFound,
+  READ_AGAIN,
   unavailableAnswer,
   type Endpoint,
   type EndpointAnswer,
@@ -31,10 +32,20 @@ import {
 
 /** The receivers that tokens of callers are judged for, as the configuration and the credentials secrets name them. */
 export interface ReceiverSource {
-  /** @throws {BrokerError} when the credentials secret that names one cannot be read. */
-  get(): Promise<Receivers>;
+  /** @throws {BrokerError} when no credentials secret that names one can be read. */
+  get(): Promise<KnownReceivers>;
   /** What {@link get} gives, if it is known already. */
-  peek(): Receivers | undefined;
+  peek(): KnownReceivers | undefined;
+}
+
+/** Receivers, of which some may not be known yet. A token that only these could accept rejects with the reason. */
+export interface KnownReceivers extends Receivers {
+  /**
+   * All receivers; absent when these are all.
+   *
+   * @throws {BrokerError} when the credentials secret that names one of the others still cannot be read.
+   */
+  readonly complete?: () => Promise<Receivers>;
 }
 
 /** What the endpoint works with. */
@@ -85,7 +96,10 @@ export class AuthorizeEndpoint implements Endpoint {
     if (credentials.kind === 'malformed') return this.#refuse(MALFORMED_CREDENTIALS, request);
     let verified: VerifiedToken;
     try {
-      const receivers = await this.#options.receivers.get();
+      const known = await this.#options.receivers.get();
+      // Those that are not known may have another audience.
+      const isOpen = audience === undefined && !known.needAudience;
+      const receivers = isOpen && known.complete ? await known.complete() : known;
       if (audience === undefined && receivers.needAudience) {
         return errorAnswer(400, 'invalid_request', AUDIENCE_MISSING);
       }
@@ -95,7 +109,8 @@ export class AuthorizeEndpoint implements Endpoint {
       if (refusal !== undefined) return this.#refuse(refusal, request);
       if (!(error instanceof BrokerError)) throw error;
       this.#options.observer.authorized?.({ outcome: 'unavailable', reason: error.code }, request);
-      return failureAnswer(error, `The token cannot be verified (${errorCode(error)}).`);
+      const description = `The token cannot be verified (${errorCode(error)}).`;
+      return failureAnswer(error, description, READ_AGAIN);
     }
     return this.#decide(verified, requirement, request);
   }
@@ -117,7 +132,7 @@ export class AuthorizeEndpoint implements Endpoint {
       const known = receivers.peek();
       if (policy === undefined || known === undefined) return undefined;
       const { requirement, audience } = policy;
-      if (audience === undefined && known.needAudience) return undefined;
+      if (audience === undefined && (known.needAudience || known.complete)) return undefined;
       const verified = known.peek(unreadBearer(authorization), audience);
       if (verified === undefined) return undefined;
       if (!decideForPrincipal(requirement, verified.principal).allowed) return undefined;

@@ -231,6 +231,56 @@ describe('GET /v1/authorize', () => {
     expect(storeDown.body.toString()).not.toContain('secret words');
   });
 
+  test.each([
+    ['misconfigured', undefined, '15'],
+    ['retry', 60, '15'],
+    ['retry', 2, '2'],
+  ] as const)(
+    'a secret that cannot be read (%s, %s): again in %s s',
+    async (kind, after, seconds) => {
+      const source: ReceiverSource = {
+        get: async () => {
+          throw new BrokerError(
+            'X',
+            kind,
+            'x',
+            after === undefined ? {} : { retryAfterSeconds: after },
+          );
+        },
+        peek: () => undefined,
+      };
+      const answer = await ask('?allow=service', service, endpointFor(source));
+      expect([answer.status, headerOf(answer, 'Retry-After')]).toEqual([503, seconds]);
+    },
+  );
+
+  describe('while not all audiences are known', () => {
+    const withMore = (known: Receivers, complete: () => Promise<Receivers>): AuthorizeEndpoint =>
+      endpointFor({ get: async () => ({ ...known, complete }), peek: () => undefined });
+
+    test('a gateway that names none waits for them', async () => {
+      const alone = withMore(receiversOf(A), async () => receiversOf(A));
+      expect((await ask('?allow=service', service, alone)).status).toBe(200);
+      const others = withMore(receiversOf(A), async () => receiversOf(A, B));
+      expect((await ask('?allow=service', service, others)).status).toBe(400);
+      const down = withMore(receiversOf(A), async () => {
+        throw new BrokerError('STORE_DOWN', 'retry', 'x');
+      });
+      const answer = await ask('?allow=service', service, down);
+      expect([answer.status, headerOf(answer, 'Retry-After')]).toEqual([503, '5']);
+    });
+
+    test('no other one does', async () => {
+      const complete = jest.fn<() => Promise<Receivers>>();
+      const named = `?allow=service&audience=${encodeURIComponent(A)}`;
+      expect((await ask(named, service, withMore(receiversOf(A), complete))).status).toBe(200);
+      // More than one is more than one, whatever is to come.
+      const several = withMore(receiversOf(A, B), complete);
+      expect((await ask('?allow=service', service, several)).status).toBe(400);
+      expect(complete).not.toHaveBeenCalled();
+    });
+  });
+
   test('at once, for a token that was verified before and may pass', async () => {
     const decisions: unknown[] = [];
     const endpoint = endpointFor(undefined, {
