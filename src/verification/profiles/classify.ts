@@ -1,6 +1,7 @@
 import type { Actor } from '../principal.js';
 import { isJsonObject, type JsonObject } from '../../tokens/json.js';
 import {
+  asksForAbsence,
   own,
   stringList,
   textOf,
@@ -77,7 +78,7 @@ export function classify(
     return { kind: 'rejected', reason };
   };
 
-  const foreign = foreignMark(claims);
+  const foreign = foreignMark(claims, hasOwnMark(claims, profile, options.headerType));
   if (foreign !== undefined) return reject('not-an-access-token', `refused: ${foreign}`);
   if (options.senderConstraint !== null && isSenderConstrained(claims)) {
     return reject(
@@ -143,6 +144,19 @@ function isAccessToken(
   if (!isMeantForItsClient(claims, clientId)) return true;
   if (isMarkedAsAccessToken(claims, headerType)) return true;
   return accessToken?.every((condition) => meets(claims, condition, headerType)) ?? false;
+}
+
+/** Whether the token has what the profile knows access tokens by. That something is absent proves nothing. */
+function hasOwnMark(
+  claims: JsonObject,
+  { accessToken }: ClassificationProfile,
+  headerType: string | undefined,
+): boolean {
+  return (
+    accessToken?.every(
+      (condition) => !asksForAbsence(condition) && meets(claims, condition, headerType),
+    ) ?? false
+  );
 }
 
 function isServiceToken(asked: Question): boolean {

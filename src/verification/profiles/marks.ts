@@ -136,12 +136,17 @@ const FOREIGN_TYPES: ReadonlySet<string> = new Set(
   ].flatMap((type) => [type, `${type}token`, `${type}+jwt`]),
 );
 
-/** The mark of another kind of token: an ID token, a refresh or logout token, a client assertion. */
-export function foreignMark(claims: JsonObject): string | undefined {
+/**
+ * The mark of another kind of token: an ID token, a refresh or logout token, a client assertion.
+ *
+ * @param isKnownByProfile whether the profile's own mark of an access token is there. Default: it is not.
+ */
+export function foreignMark(claims: JsonObject, isKnownByProfile = false): string | undefined {
+  // Keycloak (before version 25), PingAM and authentik copy the login's nonce into access tokens.
+  const mayHaveNonce = isKnownByProfile || isBearerType(claims) || isNamedAccessToken(claims);
   for (const name of FOREIGN_CLAIMS) {
     if (own(claims, name) === undefined) continue;
-    // Before version 25, Keycloak copied the login's nonce into access tokens.
-    if (name === 'nonce' && isBearerType(claims)) continue;
+    if (name === 'nonce' && mayHaveNonce) continue;
     return `"${name}" belongs to an ID token or another token that is no access token`;
   }
   for (const name of TYPE_CLAIMS) {
@@ -189,7 +194,7 @@ export function isMarkedAsAccessToken(claims: JsonObject, headerType: string | u
     headerType === 'at+jwt' ||
     isBearerType(claims) ||
     own(claims, 'token_use') === 'access' ||
-    own(claims, 'tokenName') === 'access_token' ||
+    isNamedAccessToken(claims) ||
     ACCESS_TOKEN_CLAIMS.some((name) => own(claims, name) !== undefined)
   );
 }
@@ -198,6 +203,11 @@ export function isMarkedAsAccessToken(claims: JsonObject, headerType: string | u
 function isBearerType(claims: JsonObject): boolean {
   const type = payloadType(claims);
   return type === 'bearer' || type === 'dpop';
+}
+
+/** PingAM's tokens say so; its ID tokens say `id_token`. */
+function isNamedAccessToken(claims: JsonObject): boolean {
+  return own(claims, 'tokenName') === 'access_token';
 }
 
 function payloadType(claims: JsonObject): string | undefined {

@@ -85,6 +85,7 @@ export interface ClassificationProfile {
   /**
    * What its access tokens have and its ID tokens do not: all of it. Asked of a token whose audience is its own client,
    * and which has none of the usual signs (`scope`, `scp`, the type `at+jwt`). Default: such a token is refused.
+   * Where it asks for nothing to be absent, a token that has all of it may have a `nonce` too.
    */
   readonly accessToken?: readonly Condition[];
   /** Claims that hold scopes, as space-separated text or as a list, for each kind. */
@@ -279,6 +280,13 @@ function describeDemand(condition: Extract<Condition, { claim: string }>): strin
     ...(endsWith === undefined ? [] : [`ends with "${endsWith}"`]),
   ];
   return parts.join(' and ');
+}
+
+/** Whether the condition, or a part of it, is that a claim is absent. */
+export function asksForAbsence(condition: Condition): boolean {
+  if ('anyOf' in condition) return condition.anyOf.some(asksForAbsence);
+  if ('allOf' in condition) return condition.allOf.some(asksForAbsence);
+  return 'absent' in condition;
 }
 
 /**

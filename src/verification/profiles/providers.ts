@@ -294,14 +294,17 @@ const zitadel = {
   decidedBy: 'client-ids',
 } as const satisfies ClassificationProfile;
 
-/** authentik: one provider mints both kinds for one client id, so each kind needs a provider of its own and the lists decide. */
+/**
+ * authentik: one provider mints both kinds for one client id, so each kind needs a provider of its own and the lists decide.
+ * Its access token is the ID token, `nonce` included, with `azp` and `uid` added. A mapping may add a `uid` to both.
+ */
 const authentik = {
   name: 'authentik',
   clientId: ['azp', 'client_id'],
   // A machine has no session, and did not log in.
   service: [{ present: 'sub' }, ...absent('sid', 'amr')],
   customer: [{ present: 'sub' }],
-  accessToken: [{ present: 'uid' }],
+  accessToken: [{ present: 'uid' }, { present: 'azp' }],
   scopes: SCOPE,
   decidedBy: 'client-ids',
 } as const satisfies ClassificationProfile;

@@ -27,6 +27,15 @@ const FOREIGN: readonly (readonly [name: string, claims: object])[] = [
   ['logout events', { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } }],
 ];
 
+/** Providers that copy the login's nonce into access tokens, and how their tokens say that they are access tokens. */
+const COPIES_NONCE: Readonly<
+  Record<string, (claims: Readonly<Record<string, unknown>>) => boolean>
+> = {
+  keycloak: ({ typ }) => /^bearer$/i.test(String(typ)),
+  'ping-am': ({ tokenName }) => tokenName === 'access_token',
+  authentik: ({ azp, uid }) => azp !== undefined && uid !== undefined,
+};
+
 test('every profile has a table', () => {
   expect(PROVIDER_TOKENS.map(({ profile }) => profile)).toEqual(PROFILE_NAMES);
 });
@@ -59,13 +68,27 @@ describe.each(PROVIDER_TOKENS)('$profile', ({ profile: name, options, ...tokens 
 
   test.each(good)('%s: %s: signs of another token refuse it', (_, __, claims) => {
     for (const [sign, more] of FOREIGN) {
-      // Keycloak's own type says more than a nonce, which it copied into access tokens before version 25.
-      if (sign === 'nonce' && /^bearer$/i.test(String(claims['typ']))) continue;
+      // Their own marks say more than a nonce, which they copy into access tokens.
+      if (sign === 'nonce' && COPIES_NONCE[name]?.(claims) === true) continue;
       const classified = classify({ ...claims, ...more }, profile, options);
       expect([sign, classified.kind]).toEqual([sign, 'rejected']);
       expect(classified).toMatchObject({ reason: 'not-an-access-token' });
     }
   });
+
+  test.each(good)(
+    '%s: %s: a nonce of the login changes nothing where it is copied',
+    (kind, _, claims) => {
+      if (COPIES_NONCE[name]?.(claims) !== true) return;
+      expect(classify({ ...claims, nonce: 'n' }, profile, options)).toMatchObject({ kind });
+      // Hashes stand in ID tokens alone.
+      for (const [sign, more] of FOREIGN) {
+        if (sign === 'nonce') continue;
+        const classified = classify({ ...claims, nonce: 'n', ...more }, profile, options);
+        expect([sign, classified.kind]).toEqual([sign, 'rejected']);
+      }
+    },
+  );
 
   test.each(good)('%s: %s: an actor does not change the kind', (kind, _, claims) => {
     const act = { sub: 'agent', iss: 'https://a.example', act: { sub: 'first' } };

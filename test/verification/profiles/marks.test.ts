@@ -174,6 +174,9 @@ describe('what no access token has', () => {
     ...['logout+jwt', 'InitialAccessToken', 'RegistrationAccessToken'].map(
       (value): [Claims, string] => [{ typ: value }, typ],
     ),
+    [{ tokenName: 'id_token', nonce: 'x' }, id('nonce')],
+    [{ tokenName: ['access_token'], nonce: 'x' }, id('nonce')],
+    [{ tokenName: 'access_token', nonce: 'x', at_hash: 'x' }, id('at_hash')],
     [{ tokenName: 'refresh_token' }, '"tokenName" names a token that is no access token'],
     [{ token_type: 'id_token' }, '"token_type" names a token that is no access token'],
     [{ purpose: 'id' }, '"purpose" names a token that is no access token'],
@@ -191,12 +194,19 @@ describe('what no access token has', () => {
     { typ: 'dpop', nonce: 'x' },
     { typ: 'identity' },
     { tokenName: 'access_token' },
+    { tokenName: 'access_token', nonce: 'x' },
     { token_type: 'Bearer' },
     { token_use: 'access' },
     { sub: 'x', iss: 'y' },
     { iss: 'y' },
   ])('%j has no such mark', (claims) => {
     expect(foreignMark(claims)).toBeUndefined();
+  });
+
+  test('a nonce alone is none where the profile knows an access token', () => {
+    expect(foreignMark({ nonce: 'x' }, true)).toBeUndefined();
+    expect(foreignMark({ nonce: 'x', c_hash: 'x' }, true)).toBe(id('c_hash'));
+    expect(foreignMark({ nonce: 'x', typ: 'ID' }, true)).toBe(typ);
   });
 });
 

@@ -215,3 +215,31 @@ test.each([
     clientId,
   });
 });
+
+describe('a nonce is no sign of an ID token where the profile knows its access tokens by what they have', () => {
+  const kindBy = (accessToken: ClassificationProfile['accessToken'], headerType?: string) =>
+    judge(
+      { ...SERVICE, nonce: 1 },
+      { headerType },
+      { ...PROFILE, ...(accessToken && { accessToken }) },
+    ).classification.kind;
+
+  test.each<[string, ClassificationProfile['accessToken'], string]>([
+    ['none', undefined, 'rejected'],
+    ['a claim that is there', [{ present: 'job' }], 'service'],
+    ['one of two', [{ anyOf: [{ present: 'x' }, { present: 'a' }] }], 'service'],
+    ['a claim that is missing', [{ present: 'job' }, { present: 'x' }], 'rejected'],
+    // Absence proves nothing: other providers' ID tokens lack it, too.
+    ['a claim that is absent', [{ absent: 'azp' }], 'rejected'],
+    ['both', [{ present: 'job' }, { absent: 'azp' }], 'rejected'],
+    ['absent, in parts', [{ allOf: [{ present: 'job' }, { absent: 'azp' }] }], 'rejected'],
+    ['absent, or not', [{ anyOf: [{ present: 'job' }, { absent: 'azp' }] }], 'rejected'],
+  ])('%s', (_, accessToken, kind) => {
+    expect(kindBy(accessToken)).toBe(kind);
+  });
+
+  test('by the type of the header', () => {
+    expect(kindBy([{ headerType: 'at+jwt' }], 'at+jwt')).toBe('service');
+    expect(kindBy([{ headerType: 'at+jwt' }], 'jwt')).toBe('rejected');
+  });
+});
