@@ -102,11 +102,14 @@ const ENDLESS = { isOver: false };
 
 /** One storage for all copies of this package in a process: the client of one must see what the guard of another admitted. */
 const STORAGE: unique symbol = Symbol.for('service-token-broker/call-frame/2');
-const shared = globalThis as { [STORAGE]?: AsyncLocalStorage<CallFrame> };
-const storage = (shared[STORAGE] ??= new AsyncLocalStorage<CallFrame>());
+const shared = globalThis as { [STORAGE]?: AsyncLocalStorage<CallFrame | undefined> };
+const storage = (shared[STORAGE] ??= new AsyncLocalStorage<CallFrame | undefined>());
 
-/** Runs a function, and everything it starts, in a frame, whose content may change meanwhile. */
-export function runInFrame<Result>(frame: CallFrame, run: () => Result): Result {
+/**
+ * Runs a function, and everything it starts, in a frame, whose content may change meanwhile; with `undefined` outside of
+ * every call.
+ */
+export function runInFrame<Result>(frame: CallFrame | undefined, run: () => Result): Result {
   return storage.run(frame, run);
 }
 
@@ -196,7 +199,8 @@ export function runWithPrincipal<Result>(
 /**
  * Runs a function, and everything it starts, as this service: calls to other services carry the service token. For jobs,
  * and for work that a customer's request starts and that is not the customer's. {@link RunAsService} does the same for a
- * method.
+ * method, and for its lazy results. Here a generator or a stream that is returned runs where it is read: read it within the
+ * function.
  *
  * @example
  * ```ts

@@ -1,10 +1,10 @@
-import { Readable } from 'node:stream';
-import { isObject } from '../tokens/json.js';
 import { runInFrame, type CallFrame, currentCorrelation } from './call-context.js';
+import { keepFrame } from './lazy-results.js';
 
 /**
  * Runs a method as this service, with its lazy results: for jobs (`@Cron`, `@Interval`), consumers of queues, and handlers of
- * messages without a principal. Calls to other services carry the service token.
+ * messages without a principal. Calls to other services carry the service token. Lazy results are iterators, streams and
+ * Observables, and promises of them; not those within an object, a list or another lazy result.
  *
  * It may stand above or below other decorators, and keeps their metadata.
  *
@@ -54,78 +54,4 @@ function asService(method: Method): Method {
     }
   }
   return wrapped;
-}
-
-type Methods = Partial<Record<PropertyKey, (...args: unknown[]) => unknown>>;
-
-/**
- * Makes lazy results of a handler run in the handler's frame: async generators and other async iterables, Observables,
- * streams of Node.js. Everything else is returned as it is.
- *
- * @param onEnd is called when an iterable or a stream has ended; at once for everything else.
- */
-export function keepFrame<Value>(value: Value, frame: CallFrame, onEnd: () => void): Value {
-  if (value instanceof Readable) return readInFrame(value, frame, onEnd);
-  if (isObject(value)) {
-    const { subscribe, getReader, [Symbol.asyncIterator]: iterate } = value as Methods;
-    // A web stream runs its source itself, and its readers check its class.
-    if (typeof iterate === 'function' && getReader === undefined) {
-      return iterateInFrame(value, frame, onEnd);
-    }
-    if (typeof subscribe === 'function') {
-      onEnd();
-      // A copy, since others may share the Observable. Everything else is read through the prototype.
-      const inFrame = (...args: unknown[]): unknown =>
-        runInFrame(frame, () => subscribe.apply(value, args));
-      return Object.create(value, { subscribe: { value: inFrame } }) as Value;
-    }
-  }
-  onEnd();
-  return value;
-}
-
-function readInFrame<Stream extends Readable>(
-  stream: Stream,
-  frame: CallFrame,
-  onEnd: () => void,
-): Stream {
-  const read = stream._read.bind(stream);
-  stream._read = (size) => runInFrame(frame, () => read(size));
-  stream.once('close', onEnd);
-  return stream;
-}
-
-/** An iterable may be an iterator itself, as a generator is: graphql-js asks it for both. */
-function iterateInFrame<Iterable extends object>(
-  iterable: Iterable,
-  frame: CallFrame,
-  onEnd: () => void,
-): Iterable {
-  const inFrame =
-    (method: (...args: unknown[]) => unknown) =>
-    (...args: unknown[]) =>
-      runInFrame(frame, async () => {
-        try {
-          const step = (await method.apply(iterable, args)) as IteratorResult<unknown>;
-          if (step.done === true) onEnd();
-          return step;
-        } catch (error) {
-          onEnd();
-          throw error;
-        }
-      });
-  const kept: Iterable = new Proxy(iterable, {
-    get(target, name) {
-      const member: unknown = Reflect.get(target, name, target);
-      if (typeof member !== 'function') return member;
-      const method = member as (...args: unknown[]) => unknown;
-      if (name === 'next' || name === 'return' || name === 'throw') return inFrame(method);
-      if (name !== Symbol.asyncIterator) return method.bind(target);
-      return () => {
-        const iterator = runInFrame(frame, () => method.call(target)) as object;
-        return iterator === target ? kept : iterateInFrame(iterator, frame, onEnd);
-      };
-    },
-  });
-  return kept;
 }

@@ -58,6 +58,19 @@ export function addAdmission(
   if (call !== undefined) call.operation = callContext;
 }
 
+/**
+ * Forgets how an earlier handler of the same HTTP request was admitted.
+ *
+ * @returns it; `undefined` when there is none.
+ */
+export function forgetAdmission(context: ExecutionContext): Admission | undefined {
+  const earlier = admissionOf(context, 'http');
+  const call = callOf(context, 'http');
+  if (call === undefined) admissions.delete(keyOf(context, 'http'));
+  else call.admission = undefined;
+  return earlier;
+}
+
 /** The call context of resolvers of the same GraphQL operation; `undefined` when none was admitted. */
 export function operationOf(context: ExecutionContext): CallContext | undefined {
   const value: unknown = context.getArgByIndex(2);

@@ -5,12 +5,13 @@ import {
   readCorrelation,
   runInFrame,
   type Behalf,
+  type CallFrame,
   type Correlation,
 } from '../context/call-context.js';
-import { keepFrame } from '../context/run-as-service.js';
+import { keepFrame } from '../context/lazy-results.js';
 import { messageHeaderValues, transportOf } from './call-credentials.js';
 import { requirementOf, type Declared } from './declarations.js';
-import { admissionOf, operationOf } from './admissions.js';
+import { admissionOf, callOf, operationOf } from './admissions.js';
 import { correlationOfRequest } from './http-call.js';
 
 /**
@@ -20,7 +21,7 @@ import { correlationOfRequest } from './http-call.js';
  */
 class CallContextInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const frame = { behalf: behalfOf(context), correlation: correlationOf(context) };
+    const frame = frameOf(context);
     const life = admissionOf(context)?.life;
     // What a handler returns as an Observable runs when it is subscribed to, not when the handler is called.
     return new Observable((subscriber) => {
@@ -51,6 +52,21 @@ function once(run: () => void): () => void {
     if (!done) run();
     done = true;
   };
+}
+
+/** Over HTTP it follows the request, of which a later handler may be judged otherwise. */
+function frameOf(context: ExecutionContext): CallFrame {
+  const transport = transportOf(context);
+  const correlation = correlationOf(context);
+  if (transport !== 'http') return { behalf: behalfOf(context), correlation };
+  return (
+    callOf(context, transport) ?? {
+      get behalf() {
+        return behalfOf(context);
+      },
+      correlation,
+    }
+  );
 }
 
 /** A field resolver without a guard of its own acts for whom the operation was admitted for. */

@@ -15,7 +15,8 @@ import {
   type Declared,
 } from './declarations.js';
 import { GUARD_SETTINGS, type GuardSettings } from './guard-options.js';
-import { addAdmission, admissionOf, callOf } from './admissions.js';
+import { addAdmission, admissionOf, callOf, forgetAdmission } from './admissions.js';
+import type { HttpCall } from './http-call.js';
 import {
   CallRefusedException,
   GraphqlCallRefusedException,
@@ -63,7 +64,13 @@ export class JwtGuard implements CanActivate {
     const requirement = this.#requirementOf(handler, onClass);
     const verdict = judgeCall(this.#settings, requirement, transport, context.getArgs());
     return verdict instanceof Promise
-      ? verdict.then((one) => this.#conclude(context, transport, one))
+      ? verdict.then(
+          (one) => this.#conclude(context, transport, one),
+          (error) => {
+            this.#leaveEarlier(context, transport, 'unjudged');
+            throw error;
+          },
+        )
       : this.#conclude(context, transport, verdict);
   }
 
@@ -75,14 +82,14 @@ export class JwtGuard implements CanActivate {
   }
 
   #conclude(context: ExecutionContext, transport: Transport, verdict: CallVerdict): boolean {
-    const call = callOf(context, transport);
     if (verdict.kind === 'refused') {
       return this.#refuse(context, transport, verdict.refusal, verdict.error);
     }
     if (verdict.kind === 'open') {
-      if (transport === 'http' && call !== undefined) call.judgement = 'nobody';
+      this.#leaveEarlier(context, transport, 'nobody');
       return true;
     }
+    const call = callOf(context, transport);
     const [handler, onClass] = [context.getHandler(), context.getClass()];
     if (call?.isRunning() !== true) requireInterceptor(transport, handler, onClass);
     const { timing, options } = this.#settings;
@@ -98,14 +105,36 @@ export class JwtGuard implements CanActivate {
     return true;
   }
 
+  /**
+   * Notes why nobody is known. In Express an earlier handler of the same request may have been admitted, and called `next()`:
+   * this one does not run on that one's behalf. The fields of a GraphQL operation run side by side, and keep theirs.
+   */
+  #leaveEarlier(
+    context: ExecutionContext,
+    transport: Transport | undefined,
+    judgement: HttpCall['judgement'],
+  ): void {
+    if (transport === undefined) return;
+    const call = callOf(context, transport);
+    if (call !== undefined && (transport === 'http' || judgement === 'refused')) {
+      call.judgement = judgement;
+    }
+    if (transport !== 'http') return;
+    const earlier = forgetAdmission(context);
+    const { requestProperty: property } = this.#settings.options;
+    const request: unknown = context.getArgByIndex(0);
+    if (earlier?.by === this.#settings && property !== undefined && isObject(request)) {
+      Object.assign(request, { [property]: undefined });
+    }
+  }
+
   #refuse(
     context: ExecutionContext,
     transport: Transport | undefined,
     refusal: Refusal,
     error?: unknown,
   ): never {
-    const call = transport === undefined ? undefined : callOf(context, transport);
-    if (call !== undefined) call.judgement = 'refused';
+    this.#leaveEarlier(context, transport, 'refused');
     const handler = nameOf(context.getHandler(), context.getClass());
     const refused = { handler, transport: transport ?? context.getType<string>(), refusal, error };
     reportRefusal(this.#settings, refused);

@@ -59,6 +59,12 @@ class OrdersResolver {
     return { owner: 'open' };
   }
 
+  @Query(() => Order, { nullable: true })
+  @AllowService()
+  ledger(): Order {
+    return { owner: 'open' };
+  }
+
   @ResolveField(() => String)
   @AllowService()
   cost(@Parent() order: Order, @CurrentPrincipal() principal: Principal): string {
@@ -179,6 +185,20 @@ describe('over GraphQL', () => {
       b: { owner: 'ann customer' },
       c: { owner: 'nobody' },
     });
+  });
+
+  test('a refused field takes nothing from those beside it', async () => {
+    const token = await issuer.customerToken();
+    // The second time the token is remembered, and the fields are judged while the first one runs.
+    for (let round = 0; round < 2; round += 1) {
+      const { data, errors } = await ask(
+        'a: mine { owner } ledger { owner } b: mine { owner }',
+        token,
+      );
+      const ann = { owner: 'ann customer' };
+      expect(data).toEqual({ a: ann, ledger: null, b: ann });
+      expect(errors).toMatchObject([{ path: ['ledger'] }]);
+    }
   });
 
   test.each([
