@@ -62,8 +62,12 @@ export class BrokerAsker {
           : [{ url: '', failure: remember(outcome, undefined, now, 0) }];
       const progress = { brokers, failedRounds, isUrgent, rounds, now, deadline, random: random() };
       const pause = pauseBeforeRound(progress);
-      if (pause === undefined) throw outcome ?? noToken(brokers, now, isUrgent);
-      await clock.sleep(pause);
+      if (pause !== undefined) {
+        await clock.sleep(pause);
+        // A pause ends late where the process was suspended.
+        if (clock.now() < deadline) continue;
+      }
+      throw outcome ?? noToken(brokers, clock.now(), isUrgent);
     }
   }
 
@@ -313,16 +317,15 @@ export function pauseBeforeRound(progress: Progress): number | undefined {
   return now + pause < deadline ? pause : undefined;
 }
 
-/** The failure of a whole request: that of the only broker, or the last one of each. */
+/** The failure of a whole request: that of the only broker, or the last one of each. There is at least one broker. */
 function noToken(
   brokers: readonly ListedBroker[],
   now: number,
   isUrgent: boolean,
 ): TokenRequestError {
-  const errors = brokers
-    .map(({ failure }) => failure)
-    .filter((failure) => failure !== undefined)
-    .map((failure) => withTimeLeft(failure, now, isUrgent));
+  const errors = brokers.map(({ url, failure }) =>
+    failure === undefined ? outOfTime(url) : withTimeLeft(failure, now, isUrgent),
+  );
   const [first, second] = errors;
   if (first !== undefined && second === undefined) return first;
   const waits = errors.map(({ retryAfterSeconds }) => retryAfterSeconds);
@@ -339,6 +342,14 @@ function noToken(
   );
 }
 
+/** Who has neither given a token nor failed: the deadline has passed before. */
+function outOfTime(broker: string): TokenRequestError {
+  return new TokenRequestError(
+    'BROKER_TIMEOUT',
+    `The broker ${broker} gave no token before the time for the request was over.`,
+  );
+}
+
 /** The error of a failure, with the time until the next attempt as its `retryAfterSeconds`. */
 function withTimeLeft(
   failure: RememberedFailure,
@@ -347,7 +358,8 @@ function withTimeLeft(
 ): TokenRequestError {
   const { error } = failure;
   if (error.retryAfterSeconds === undefined) return error;
-  const left = Math.max(0, Math.ceil((restEnd(failure, isUrgent) - now) / 1_000));
+  const isLeft = isResting(failure, now, isUrgent);
+  const left = isLeft ? Math.ceil((restEnd(failure, isUrgent) - now) / 1_000) : 0;
   if (left === error.retryAfterSeconds) return error;
   return new TokenRequestError(error.code, error.message, {
     cause: error,

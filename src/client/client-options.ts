@@ -39,8 +39,8 @@ export interface ServiceTokenClientOptions {
    */
   readonly rounds?: number;
   /**
-   * Learns of a new token within a second, by a request that waits at the broker, where the broker offers it. It needs direct
-   * connections, and is off with a `fetch` of your own. Default true.
+   * Learns of a new token at once, at most 15 seconds late where another replica rotated, by a request that waits at the
+   * broker, where the broker offers it. It needs direct connections, and is off with a `fetch` of your own. Default true.
    */
   readonly wait?: boolean;
   /** Sends the requests, for proxies and private certificate authorities. Default: the platform's `fetch`. */

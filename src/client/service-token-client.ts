@@ -68,11 +68,11 @@ export interface ServiceTokenClient extends ServiceTokenSource {
  * seconds away, whatever failed before.
  *
  * Where a broker offers it, one request waits there for the next token while the client is used (`Prefer: wait`, RFC 7240 §4.3):
- * a rotation, also one that withdraws the token, reaches the client within a second or so. Whatever goes wrong with that
- * request, the client works as described above.
+ * a rotation, also one that withdraws the token, reaches the client at once, at most 15 seconds late where another replica
+ * rotated. Whatever goes wrong with that request, the client works as described above.
  *
- * A token's life is `expires_in` (RFC 6749 §5.1), counted by this machine's clock from before the request was sent. The JWT
- * is not decoded: its `exp` would be compared with a clock that may be minutes off.
+ * A token's life is `expires_in` (RFC 6749 §5.1), counted by this machine's clock from before the request was sent, and is
+ * no longer when that is set back. The JWT is not decoded: its `exp` would be compared with a clock that may be minutes off.
  *
  * @throws {ClientConfigError} when an option is invalid.
  *
@@ -98,6 +98,8 @@ interface Held {
   readonly promise: Promise<SuppliedToken>;
   readonly broker: string;
   readonly path: string | undefined;
+  /** What was left of its life when its read began, in milliseconds. */
+  readonly lifeMs: number;
 }
 
 class BrokerClient implements ServiceTokenClient {
@@ -105,8 +107,6 @@ class BrokerClient implements ServiceTokenClient {
   readonly #asker: BrokerAsker;
   readonly #cache: RefreshingCache<Held>;
   readonly #follower: TokenFollower | undefined;
-  /** A token that the follower brought, for the next read. */
-  #brought: Held | undefined;
   #noticedStale = false;
 
   constructor(settings: ClientSettings) {
@@ -119,12 +119,14 @@ class BrokerClient implements ServiceTokenClient {
           settings,
           proofs,
           inUse: () => this.#inUse(),
-          onToken: (token) => this.#replace(token),
+          // In the place of the cached one, which is not served any more.
+          onToken: (token) => this.#cache.put(this.#hold(token, clock.now())),
         })
       : undefined;
     this.#cache = new RefreshingCache({
       read: (forced) => this.#read(forced),
-      expiresAt: ({ token }) => token.expiresAt,
+      // A span: it ends no later where the clock is set back.
+      expiresAt: ({ token, lifeMs }, readAt) => Math.min(token.expiresAt, readAt + lifeMs),
       clock,
       random,
       ttlMs,
@@ -171,13 +173,6 @@ class BrokerClient implements ServiceTokenClient {
     return { broker, path, accessToken: token.accessToken };
   }
 
-  /** Puts a newer token in the place of the cached one, which is not served any more. */
-  #replace(token: BrokerToken): void {
-    this.#brought = held(token);
-    this.#cache.invalidate();
-    this.#cache.refresh();
-  }
-
   async #wait(demand: TokenDemand = {}): Promise<SuppliedToken> {
     const request = readDemand(demand, (mistake) => new ClientConfigError(mistake));
     // Who forces a read has a token that was refused: an older one is of no use.
@@ -186,11 +181,9 @@ class BrokerClient implements ServiceTokenClient {
   }
 
   async #read(forced: boolean): Promise<Held> {
-    const brought = this.#brought;
-    this.#brought = undefined;
-    if (brought !== undefined) return brought;
+    const readAt = this.#settings.clock.now();
     const request = { pastCaches: forced, isUrgent: !this.#hasUsableToken() };
-    const token = held(await this.#asker.ask(request));
+    const token = this.#hold(await this.#asker.ask(request), readAt);
     if (token.broker !== this.#cache.status().value?.broker) this.#follower?.restart();
     return token;
   }
@@ -198,7 +191,7 @@ class BrokerClient implements ServiceTokenClient {
   #take({ state, value, readAt }: CacheAnswer<Held>): Held {
     if (state === 'STALE' && !this.#noticedStale) {
       this.#noticedStale = true;
-      const { expiresAt } = value.token;
+      const { expiresAt = value.token.expiresAt } = this.#cache.status();
       notify(() => this.#settings.observer.servedStale?.({ readAt, expiresAt }));
     }
     return value;
@@ -230,9 +223,12 @@ class BrokerClient implements ServiceTokenClient {
     const { expiresAt } = this.#cache.status();
     return expiresAt !== undefined && expiresAt - clock.now() > skewMs;
   }
-}
 
-function held({ accessToken, expiresAt, broker, path }: BrokerToken): Held {
-  const token = createSuppliedToken(accessToken, expiresAt);
-  return { token, promise: Promise.resolve(token), broker, path };
+  /** @param readAt when its read began. The request may have been sent later, after others had failed. */
+  #hold({ accessToken, expiresAt, lifeMs, broker, path }: BrokerToken, readAt: number): Held {
+    const token = createSuppliedToken(accessToken, expiresAt);
+    // Within these bounds, whatever was done to the clock meanwhile.
+    const before = Math.min(Math.max(expiresAt - lifeMs - readAt, 0), this.#settings.deadlineMs);
+    return { token, promise: Promise.resolve(token), broker, path, lifeMs: before + lifeMs };
+  }
 }

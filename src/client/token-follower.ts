@@ -6,7 +6,7 @@ import { backoff } from '../tokens/time.js';
 import { withoutSpans } from '../tokens/tracing.js';
 import type { ClientSettings } from './client-options.js';
 import { fetchDirectly } from './direct-fetch.js';
-import type { ProofReader } from './peer-proof.js';
+import type { PeerProof, ProofReader } from './peer-proof.js';
 import type { BrokerToken } from './ask-brokers.js';
 import { readGrant } from './token-request.js';
 
@@ -36,7 +36,7 @@ export const MAX_WAIT_MEMBER = 'service_token_broker_max_wait_seconds';
 const LONGEST_WAIT = 300;
 /** The shortest wait that is worth a request, in seconds, for networks that end long requests. */
 const SHORTEST_WAIT = 10;
-/** How long the offer of a broker is remembered, or that it has none; milliseconds. */
+/** How long is remembered what a broker offers, and what the way to it allows; milliseconds. */
 const OFFER_LIFE = 3_600_000;
 /** The pauses after waits that did not go well, in milliseconds. */
 const FIRST_PAUSE = 1_000;
@@ -56,6 +56,12 @@ type WaitEnd =
   /** Something else: the ordinary refresh goes on alone for a while. */
   | { readonly went: 'otherwise'; readonly retryAfterMs: number };
 
+/** What a broker offers: seconds, 0 for nothing; and until when that is known, in milliseconds since the Unix epoch. */
+interface Offer {
+  readonly seconds: number;
+  readonly until: number;
+}
+
 const KNOWN: WaitEnd = { went: 'known' };
 const WELL: WaitEnd = { went: 'well' };
 const OTHERWISE: WaitEnd = { went: 'otherwise', retryAfterMs: 0 };
@@ -70,7 +76,7 @@ const OTHERWISE: WaitEnd = { went: 'otherwise', retryAfterMs: 0 };
  */
 export class TokenFollower {
   readonly #options: FollowerOptions;
-  readonly #offers = new Map<string, { readonly seconds: number; readonly until: number }>();
+  readonly #offers = new Map<string, Offer>();
   readonly #closing = new AbortController();
   #agents: { readonly http: HttpAgent; readonly https: HttpsAgent } | undefined;
   /** The version of the token that is in use. */
@@ -81,7 +87,7 @@ export class TokenFollower {
   #pause: { readonly from: number; readonly until: number } | undefined;
   #bad = 0;
   #changedAt = Number.NEGATIVE_INFINITY;
-  /** Shortened when something on the way ends longer requests; seconds. */
+  /** Shortened for an hour at most when something on the way ends longer requests; seconds. */
   #patience = LONGEST_WAIT;
 
   constructor(options: FollowerOptions) {
@@ -107,6 +113,7 @@ export class TokenFollower {
   restart(): void {
     this.#pause = undefined;
     this.#bad = 0;
+    this.#patience = LONGEST_WAIT;
   }
 
   #pauses(): boolean {
@@ -153,19 +160,23 @@ export class TokenFollower {
     if (token === undefined) return OTHERWISE;
     const { broker, path } = token;
     const { clock, random } = this.#options.settings;
-    const offered = await this.#offerOf(broker);
-    if (offered === 0) return { went: 'otherwise', retryAfterMs: OFFER_LIFE };
+    const offer = await this.#offerOf(broker);
+    if ('went' in offer) return offer;
+    if (offer.seconds === 0) return { went: 'otherwise', retryAfterMs: offer.until - clock.now() };
     const etag = this.#version?.accessToken === token.accessToken ? this.#version.etag : undefined;
-    const longest = Math.min(offered, this.#patience);
+    const longest = Math.min(offer.seconds, this.#patience);
     // Clients that began together do not come back together.
     const seconds = Math.max(1, Math.floor(longest * (0.8 + 0.2 * random())));
+    const proof = await this.#readProof();
+    const { getAuthorization: authorization } = proof;
     const startedAt = clock.now();
     const waited = (): number => (clock.now() - startedAt) / 1_000;
     let response: Response;
     try {
-      response = await this.#get(`${broker}${path}`, 1_000 * seconds + IDLE_TIMEOUT, {
+      response = await this.#get(`${broker}${path}`, 1_000 * seconds + IDLE_TIMEOUT, proof, {
         prefer: `wait=${seconds}`,
         ...(etag !== undefined && { 'if-none-match': etag }),
+        ...(authorization !== undefined && { authorization }),
       });
     } catch (error) {
       this.#shorten(waited());
@@ -180,8 +191,7 @@ export class TokenFollower {
         : OTHERWISE;
     }
     if (response.status === 502 || response.status === 504) this.#shorten(waited());
-    const retryAfter = retryAfterOf(response.headers, clock.now()) ?? 0;
-    return { went: 'otherwise', retryAfterMs: Math.min(retryAfter * 1_000, LONGEST_PAUSE) };
+    return failed(response.headers, clock.now());
   }
 
   async #take(
@@ -196,8 +206,14 @@ export class TokenFollower {
     const body = await readBoundedBody(response, MAX_BYTES, () => new Error('too large'));
     const { accessToken, lifeSeconds } = readGrant(200, body, broker);
     const now = clock.now();
+    // Counted from before the answer was sent: it was on its way for no longer than a request may stand still. An instant in
+    // the future is from before the clock was set back.
+    const earliest = now - IDLE_TIMEOUT;
+    const sentAt = startedAt <= now ? Math.max(startedAt, earliest) : earliest;
+    const expiresAt = sentAt + lifeSeconds * 1_000;
+    const lifeMs = expiresAt - now;
     // Who has just named this version should have waited.
-    if (next === null || next === etag || lifeSeconds * 1_000 <= skewMs) return OTHERWISE;
+    if (next === null || next === etag || lifeMs <= skewMs) return OTHERWISE;
     // The ordinary refresh may have brought another meanwhile.
     const current = this.#options.inUse();
     if (accessToken === current?.accessToken) {
@@ -210,14 +226,7 @@ export class TokenFollower {
     }
     this.#changedAt = now;
     this.#version = { accessToken, etag: next };
-    // Counted from before the answer was sent: it was on its way for no longer than a request may stand still.
-    const sentAt = Math.max(startedAt, now - IDLE_TIMEOUT);
-    this.#options.onToken({
-      broker,
-      accessToken,
-      expiresAt: sentAt + lifeSeconds * 1_000,
-      path: old.path,
-    });
+    this.#options.onToken({ broker, accessToken, expiresAt, lifeMs, path: old.path });
     return WELL;
   }
 
@@ -227,37 +236,36 @@ export class TokenFollower {
     this.#patience = Math.max(SHORTEST_WAIT, Math.min(this.#patience, Math.floor(seconds * 0.8)));
   }
 
-  /** How many seconds a broker offers to wait; 0 when it does not. Asked once an hour. */
-  async #offerOf(broker: string): Promise<number> {
-    const { clock } = this.#options.settings;
+  /** What a broker offers, asked once an hour; or that it does not say so at the moment, which is not remembered. */
+  async #offerOf(broker: string): Promise<Offer | WaitEnd> {
+    const { clock, peer } = this.#options.settings;
     const known = this.#offers.get(broker);
     const now = clock.now();
-    if (known !== undefined && now < known.until && known.until - now <= OFFER_LIFE) {
-      return known.seconds;
-    }
-    let seconds = 0;
-    try {
-      const url = `${broker}/.well-known/oauth-authorization-server`;
-      const response = await this.#get(url, IDLE_TIMEOUT, {});
-      const body = await readBoundedBody(response, MAX_BYTES, () => new Error('too large'));
-      seconds = response.status === 200 ? offerIn(body) : 0;
-    } catch {
-      // No offer: the broker may have no metadata, or something on the way does not pass it on.
-    }
-    this.#offers.set(broker, { seconds, until: clock.now() + OFFER_LIFE });
-    return seconds;
+    if (known !== undefined && now < known.until && known.until - now <= OFFER_LIFE) return known;
+    const url = `${broker}/.well-known/oauth-authorization-server`;
+    // The metadata are public; the connection may need the certificate, and the authorities beside it.
+    const proof = peer.kind === 'certificate' ? await this.#readProof() : undefined;
+    const response = await this.#get(url, IDLE_TIMEOUT, proof, {});
+    const seconds = await offerIn(response);
+    if (seconds === undefined) return failed(response.headers, clock.now());
+    const offer = { seconds, until: clock.now() + OFFER_LIFE };
+    this.#offers.set(broker, offer);
+    this.#patience = LONGEST_WAIT;
+    return offer;
   }
 
-  /** A request in the background; with the peer's proof, but for the metadata. */
-  async #get(
+  #readProof(): Promise<PeerProof> {
+    const { proofs, settings } = this.#options;
+    return proofs.read(settings.timeoutMs);
+  }
+
+  /** A request in the background. @param proof whose certificate the connection presents, if it has one. */
+  #get(
     url: string,
     idleTimeoutMs: number,
-    preferences: Readonly<Record<string, string>>,
+    proof: PeerProof | undefined,
+    headers: Readonly<Record<string, string>>,
   ): Promise<Response> {
-    const { settings, proofs } = this.#options;
-    const isPublic = preferences['prefer'] === undefined;
-    const proof = await proofs.read(settings.timeoutMs);
-    const authorization = isPublic ? undefined : proof.getAuthorization;
     // Of its own, and without a proxy: the connections end with the client.
     this.#agents ??= {
       http: new HttpAgent({ keepAlive: true, maxFreeSockets: 1 }),
@@ -266,28 +274,34 @@ export class TokenFollower {
     const own = url.startsWith('https:') ? this.#agents.https : this.#agents.http;
     return fetchDirectly(url, {
       method: 'GET',
-      headers: {
-        accept: 'application/json',
-        ...preferences,
-        ...(authorization !== undefined && { authorization }),
-      },
+      headers: { accept: 'application/json', ...headers },
       signal: this.#closing.signal,
-      agent: proof.agent ?? own,
+      agent: proof?.agent ?? own,
       idleTimeoutMs,
       isBackground: true,
     });
   }
 }
 
-/** What metadata offer; 0 for nothing that is understood. */
-function offerIn(body: Buffer): number {
-  let metadata: unknown;
-  try {
-    metadata = JSON.parse(body.toString('utf8'));
-  } catch {
-    return 0;
+/** How long a response asks to be left alone. */
+function failed(headers: Headers, now: number): WaitEnd {
+  const retryAfter = retryAfterOf(headers, now) ?? 0;
+  return { went: 'otherwise', retryAfterMs: Math.min(retryAfter * 1_000, LONGEST_PAUSE) };
+}
+
+/**
+ * How many seconds metadata offer; 0 for no offer, or one that is not understood. `undefined` for a response that is of no
+ * broker, or of one that fails: another may follow.
+ */
+async function offerIn(response: Response): Promise<number | undefined> {
+  if (response.status !== 200) {
+    response.body?.cancel().catch(() => undefined);
+    return response.status === 404 ? 0 : undefined;
   }
-  const offer = isJsonObject(metadata) ? metadata[MAX_WAIT_MEMBER] : undefined;
+  const body = await readBoundedBody(response, MAX_BYTES, () => new Error('too large'));
+  const metadata: unknown = JSON.parse(body.toString('utf8'));
+  if (!isJsonObject(metadata)) return undefined;
+  const offer = metadata[MAX_WAIT_MEMBER];
   return typeof offer === 'number' && offer >= 1 ? Math.min(offer, LONGEST_WAIT) : 0;
 }
 

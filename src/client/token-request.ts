@@ -45,6 +45,8 @@ export interface GrantedToken {
   readonly accessToken: string;
   /** In milliseconds since the Unix epoch, by our own clock. */
   readonly expiresAt: number;
+  /** The same as a span: what was left of its life when it was requested, in milliseconds. */
+  readonly lifeMs: number;
   /** Where `GET` has this token at its broker: `/v1/token`, or with a name; `undefined` when that is not known. */
   readonly path: string | undefined;
 }
@@ -67,14 +69,15 @@ export async function requestToken(request: TokenRequest): Promise<GrantedToken>
     (signal) => traced(operationOf(broker), (span) => talk(request, signal, span)),
     () => tooSlow(broker, timeoutMs),
   );
-  if (lifeSeconds * 1_000 <= skewMs) {
+  const lifeMs = lifeSeconds * 1_000;
+  if (lifeMs <= skewMs) {
     throw new TokenRequestError(
       'BROKER_TOKEN_EXPIRED',
       `The broker ${broker} served a token with ${Math.floor(lifeSeconds)} s left, and over ${skewMs / 1_000} s are ` +
         'needed. Its /health/ready says whether rotation works.',
     );
   }
-  return { accessToken, expiresAt: sentAt + lifeSeconds * 1_000, path };
+  return { accessToken, expiresAt: sentAt + lifeMs, lifeMs, path };
 }
 
 /** What a broker granted. */

@@ -35,7 +35,7 @@ export class CacheError extends BrokerError {
 }
 
 interface Flight {
-  readonly sequence: number;
+  sequence: number;
   readonly startedAt: number;
   readonly forced: boolean;
   /** Resolves, and never rejects, when the read has ended. */
@@ -52,6 +52,8 @@ interface CacheEntry<T> {
   /** Which of the cache's reads it came from. */
   readonly sequence: number;
   readonly readAt: number;
+  /** From when a life is counted that is a span: `readAt`, or earlier where the clock was set back. */
+  readonly countedFrom: number;
   readonly expiresAt: number;
   /** Spreads the refreshes of replicas. */
   readonly jitter: number;
@@ -88,6 +90,8 @@ export class RefreshingCache<T> {
   /** Start of the last read that a caller asked for: only such a read delays a forced one. */
   #lastAsked = Number.NEGATIVE_INFINITY;
   #lastEnd: { readonly at: number; readonly forced: boolean } | undefined;
+  /** When the clock was last looked at. */
+  #seenAt = Number.NEGATIVE_INFINITY;
   /** Values of this read and earlier ones are not fresh, whatever their age. */
   #invalidated = 0;
   /** The pause that all patient callers share. */
@@ -97,9 +101,7 @@ export class RefreshingCache<T> {
     const { forceIntervalMs = 1_000 } = options;
     this.#observer = options.observer ?? {};
     this.#options = {
-      read: options.read,
-      expiresAt: options.expiresAt,
-      clock: options.clock,
+      ...options,
       random: options.random ?? Math.random,
       ttlMs: options.ttlMs ?? 300_000,
       skewMs: options.skewMs ?? 60_000,
@@ -112,8 +114,7 @@ export class RefreshingCache<T> {
 
   /** The answer, if it may be served without waiting and without starting a read. Never blocks, never throws. */
   peek(): CacheAnswer<T> | undefined {
-    const now = this.#options.clock.now();
-    this.#followClock(now);
+    const now = this.#followClock();
     const plan = this.#plan(now);
     if (plan === 'serve') return this.#entry?.answers.HIT;
     return plan === 'serve-stale' ? this.#entry?.answers.STALE : undefined;
@@ -150,6 +151,22 @@ export class RefreshingCache<T> {
   }
 
   /**
+   * Takes a newer value that came another way. A read in flight ends with it for all who wait, and its own result is ignored.
+   * A value that has expired, or is about to, changes nothing. Never blocks, never throws.
+   */
+  put(value: T): void {
+    const waitedFor = this.#flight;
+    const flight = this.#newFlight(false);
+    if (!this.#accept(flight, value)) {
+      this.#flight = waitedFor;
+    } else if (waitedFor !== undefined) {
+      waitedFor.sequence = flight.sequence;
+      waitedFor.outcome = flight.outcome;
+      waitedFor.finish();
+    }
+  }
+
+  /**
    * Begins the read that is due, if any, without a caller: called every second or so, it keeps the cache warm, and notices
    * when reading works again. Never blocks, never throws.
    *
@@ -157,17 +174,13 @@ export class RefreshingCache<T> {
    *   failed. Default 0.
    */
   refresh(intervalMs = 0): void {
-    const now = this.#options.clock.now();
-    this.#followClock(now);
-    this.#giveUpHungRead(now);
+    const now = this.#look();
     const freshness = this.#freshness(now);
     if (this.#flight !== undefined || !isReadDue(freshness, this.#failure, now)) return;
     const age = now - this.#lastStart;
     const isEarly = age >= 0 && age < intervalMs && !this.#isOutdated();
     if (isEarly && freshness !== 'unavailable' && this.#failure === undefined) return;
-    const asked = this.#lastAsked;
-    this.#begin();
-    this.#lastAsked = asked;
+    this.#begin(false, false);
   }
 
   /**
@@ -177,16 +190,12 @@ export class RefreshingCache<T> {
    * @param intervalMs milliseconds.
    */
   follow(intervalMs: number): void {
-    const now = this.#options.clock.now();
-    this.#followClock(now);
-    this.#giveUpHungRead(now);
+    const now = this.#look();
     const age = now - this.#lastStart;
     if (this.#flight !== undefined || (age >= 0 && age < intervalMs)) return;
     const { at = 0, retryAt = 0 } = this.#failure ?? {};
     if (now >= at && now < retryAt) return;
-    const asked = this.#lastAsked;
-    this.#begin();
-    this.#lastAsked = asked;
+    this.#begin(false, false);
   }
 
   /**
@@ -194,9 +203,7 @@ export class RefreshingCache<T> {
    * calls `get` with the result as `since`. Never blocks, never throws.
    */
   prepare(): WaitStart {
-    const now = this.#options.clock.now();
-    this.#followClock(now);
-    this.#giveUpHungRead(now);
+    const now = this.#look();
     const flight = this.#plan(now) === 'wait' ? (this.#flight ?? this.#begin()) : undefined;
     return { at: now, read: flight?.sequence };
   }
@@ -219,21 +226,15 @@ export class RefreshingCache<T> {
 
   /** What is cached and how its reads went, for health checks. Starts nothing. */
   status(): CacheStatus<T> {
-    return {
-      value: this.#entry?.value,
-      readAt: this.#entry?.readAt,
-      expiresAt: this.#entry?.expiresAt,
-      consecutiveFailures: this.#failure?.count ?? 0,
-      lastError: this.#failure?.error,
-      failedAt: this.#failure?.at,
-    };
+    this.#followClock();
+    const { value, readAt, expiresAt } = this.#entry ?? {};
+    const { count: consecutiveFailures = 0, error: lastError, at: failedAt } = this.#failure ?? {};
+    return { value, readAt, expiresAt, consecutiveFailures, lastError, failedAt };
   }
 
   async #get(request: CacheRequest): Promise<CacheAnswer<T>> {
     const { minTtlMs = 0, force = false } = request;
-    const now = this.#options.clock.now();
-    this.#followClock(now);
-    this.#giveUpHungRead(now);
+    const now = this.#look();
     // With nothing to serve, a forced read is the one in flight or due.
     const short = this.#isAlive(this.#entry) && !this.#lives(this.#entry, minTtlMs);
     const wantsNewer = short || (force && this.#isAlive(this.#entry));
@@ -283,15 +284,8 @@ export class RefreshingCache<T> {
 
   #freshness(now: number): Freshness {
     const { ttlMs: ttl, skewMs: skew } = this.#options;
-    const entry = this.#entry;
-    const freshness = decideFreshness({
-      now,
-      readAt: entry?.readAt,
-      expiresAt: entry?.expiresAt ?? 0,
-      jitter: entry?.jitter ?? 0,
-      ttl,
-      skew,
-    });
+    const { readAt, expiresAt = 0, jitter = 0 } = this.#entry ?? {};
+    const freshness = decideFreshness({ now, readAt, expiresAt, ttl, jitter, skew });
     return this.#isOutdated() && freshness !== 'unavailable' ? 'must-wait' : freshness;
   }
 
@@ -311,9 +305,8 @@ export class RefreshingCache<T> {
     if (plan === 'serve-and-read' || plan === 'serve-stale-and-read') this.#begin();
     const entry = this.#entry;
     if (plan === 'serve-stale' || plan === 'serve-stale-and-read') return entry?.answers.STALE;
-    const hasWaited =
-      since?.read !== undefined && entry !== undefined && entry.sequence >= since.read;
-    return entry?.answers[hasWaited ? entry.newness : 'HIT'];
+    const { read = Number.POSITIVE_INFINITY } = since ?? {};
+    return entry?.answers[entry.sequence >= read ? entry.newness : 'HIT'];
   }
 
   /** The first read that satisfies a caller who forces one, or nothing when a read has just been made. */
@@ -379,41 +372,49 @@ export class RefreshingCache<T> {
     return true;
   }
 
-  #begin(forced = false): Flight {
+  /** @param isAsked false for a read that no caller waits for. */
+  #begin(forced = false, isAsked = true): Flight {
+    const flight = this.#newFlight(forced);
+    this.#lastStart = flight.startedAt;
+    if (isAsked) this.#lastAsked = flight.startedAt;
+    void this.#run(flight);
+    return flight;
+  }
+
+  #newFlight(forced: boolean): Flight {
     let finish = (): void => undefined;
     const done = new Promise<void>((resolve) => (finish = resolve));
     const startedAt = this.#options.clock.now();
-    this.#lastStart = startedAt;
-    this.#lastAsked = startedAt;
-    this.#sequence += 1;
-    const sequence = this.#sequence;
-    const flight: Flight = { sequence, startedAt, forced, done, finish, isReplaced: false };
-    this.#flight = flight;
-    void this.#run(flight);
-    return flight;
+    const sequence = (this.#sequence += 1);
+    this.#flight = { sequence, startedAt, forced, done, finish, isReplaced: false };
+    return this.#flight;
   }
 
   async #run(flight: Flight): Promise<void> {
     try {
       const value = await this.#options.read(flight.forced);
-      if (flight.outcome === undefined) this.#succeed(flight, value);
+      if (flight.outcome === undefined && !this.#accept(flight, value)) throw expired();
     } catch (error) {
       if (flight.outcome === undefined) this.#fail(flight, error);
     }
   }
 
-  #succeed(flight: Flight, value: T): void {
+  /** Ends a read with its value; false when that has expired, or is about to. */
+  #accept(flight: Flight, value: T): boolean {
     const { sequence, startedAt: readAt } = flight;
-    const expiresAt = this.#options.expiresAt(value, readAt);
-    const now = this.#options.clock.now();
+    const now = this.#followClock();
+    const countedFrom = Math.min(readAt, now);
+    const expiresAt = this.#options.expiresAt(value, countedFrom);
     // Written so that an expiry that is not a number counts as passed.
-    if (!(expiresAt - now > this.#options.skewMs)) throw expired();
+    if (!(expiresAt - now > this.#options.skewMs)) return false;
     const jitter = this.#options.random();
     const newness = this.#isAlive(this.#entry) ? 'REFRESH' : 'MISS';
-    this.#entry = cacheEntry({ value, sequence, readAt, expiresAt, jitter, newness });
+    const life = { countedFrom, expiresAt, jitter };
+    this.#entry = cacheEntry({ value, sequence, readAt, newness, ...life });
     this.#failure = undefined;
     this.#end(flight, { ok: true });
     notify(() => this.#observer.readSucceeded?.(Math.max(0, now - readAt)));
+    return true;
   }
 
   #fail(flight: Flight, error: unknown): void {
@@ -431,12 +432,26 @@ export class RefreshingCache<T> {
     flight.finish();
   }
 
-  /** After a clock was set back, a life that is counted from the read counts from now. */
-  #followClock(now: number): void {
+  /** The time. A read that hangs is given up. */
+  #look(): number {
+    const now = this.#followClock();
+    if (this.#flight !== undefined && this.#readingFor(now) === undefined) {
+      this.#fail(this.#flight, readTimedOut(this.#options.readTimeoutMs));
+    }
+    return now;
+  }
+
+  /** The time. Where the clock was set back, a life that is counted from the read ends earlier by as much. */
+  #followClock(): number {
+    const now = this.#options.clock.now();
+    const back = this.#seenAt - now;
+    this.#seenAt = now;
     const entry = this.#entry;
-    if (entry === undefined || entry.readAt <= now) return;
-    const expiresAt = this.#options.expiresAt(entry.value, now);
-    if (expiresAt < entry.expiresAt) this.#entry = { ...entry, expiresAt };
+    if (entry === undefined || !(back > 0)) return now;
+    const countedFrom = entry.countedFrom - back;
+    const expiresAt = this.#options.expiresAt(entry.value, countedFrom);
+    this.#entry = { ...entry, countedFrom, expiresAt: Math.min(entry.expiresAt, expiresAt) };
+    return now;
   }
 
   /** How long the read in flight has taken; `undefined` when there is none, or it hangs. */
@@ -448,11 +463,6 @@ export class RefreshingCache<T> {
     if (taken >= this.#options.readTimeoutMs) return undefined;
     // Callers do not wait for a read that began before the value was invalidated.
     return flight.sequence <= this.#invalidated ? 0 : taken;
-  }
-
-  #giveUpHungRead(now: number): void {
-    if (this.#flight === undefined || this.#readingFor(now) !== undefined) return;
-    this.#fail(this.#flight, readTimedOut(this.#options.readTimeoutMs));
   }
 
   #isAlive(entry: CacheEntry<T> | undefined): entry is CacheEntry<T> {
@@ -468,7 +478,8 @@ export class RefreshingCache<T> {
   #requireLife({ value, readAt }: CacheAnswer<T>, minTtlMs: number): void {
     if (minTtlMs <= 0) return;
     const now = this.#options.clock.now();
-    const life = this.#options.expiresAt(value, Math.min(readAt, now)) - now;
+    const expiresAt = this.#options.expiresAt(value, Math.min(readAt, now));
+    const life = Math.min(expiresAt, this.#entry?.expiresAt ?? expiresAt) - now;
     if (life < minTtlMs) throw lifeTooShort(life, minTtlMs, this.#failure?.error);
   }
 }
@@ -476,23 +487,14 @@ export class RefreshingCache<T> {
 /** Makes the entry of a value, with its answers. */
 function cacheEntry<T>(parts: Omit<CacheEntry<T>, 'answers'>): CacheEntry<T> {
   const { value, readAt } = parts;
-  const answer = (state: CacheState): CacheAnswer<T> => ({ value, readAt, state });
-  return {
-    ...parts,
-    answers: {
-      HIT: answer('HIT'),
-      MISS: answer('MISS'),
-      REFRESH: answer('REFRESH'),
-      STALE: answer('STALE'),
-    },
-  };
+  const as = (state: CacheState): CacheAnswer<T> => ({ value, readAt, state });
+  const answers = { HIT: as('HIT'), MISS: as('MISS'), REFRESH: as('REFRESH'), STALE: as('STALE') };
+  return { ...parts, answers };
 }
 
 function expired(): CacheError {
-  return new CacheError(
-    'TOKEN_EXPIRED',
-    'The token that was read has expired, or is about to. Rotate to write a new one.',
-  );
+  const message = 'The token that was read has expired, or is about to. Rotate to write a new one.';
+  return new CacheError('TOKEN_EXPIRED', message);
 }
 
 /** When the last read found a value whose expiry had passed, in milliseconds since the Unix epoch; else `undefined`. */
@@ -502,18 +504,14 @@ export function expiredReadAt({ lastError, failedAt }: CacheStatus<unknown>): nu
 
 /** @param life and `asked` in milliseconds. */
 function lifeTooShort(life: number, asked: number, cause: unknown): CacheError {
-  return new CacheError(
-    'TOKEN_LIFE_TOO_SHORT',
+  const message =
     `The token has ${Math.floor(life / 1_000)} s left, and ${Math.ceil(asked / 1_000)} s were asked for. ` +
-      'Ask for less, or again after the next rotation.',
-    cause,
-  );
+    'Ask for less, or again after the next rotation.';
+  return new CacheError('TOKEN_LIFE_TOO_SHORT', message, cause);
 }
 
 function readTimedOut(limit: number): CacheError {
   const seconds = Math.round(limit / 1_000);
-  return new CacheError(
-    'READ_TIMEOUT',
-    `A read did not end within ${seconds} s, and was given up.`,
-  );
+  const message = `A read did not end within ${seconds} s, and was given up.`;
+  return new CacheError('READ_TIMEOUT', message);
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import {
+  BrokerAsker,
   DEMOTION,
   FIRST_PAUSE,
   FIRST_REST,
@@ -16,9 +17,13 @@ import {
   type RememberedFailure,
 } from '../../src/client/ask-brokers.js';
 import { TokenRequestError } from '../../src/client/client-errors.js';
+import { readClientOptions } from '../../src/client/client-options.js';
+import { ProofReader } from '../../src/client/peer-proof.js';
+import type { Clock } from '../../src/tokens/time.js';
+import { SteppingClock } from '../provider/stepping-clock.js';
 import { fc } from '../support/properties.js';
 import { answers } from '../support/provider-server.js';
-import { failureOf, PEER_SECRET, requests, rig } from './client-fixture.js';
+import { failureOf, HOUR, PEER_SECRET, requests, rig, serveTokens } from './client-fixture.js';
 
 const NOW = 1_000_000_000;
 const down = new TokenRequestError('BROKER_UNREACHABLE', 'down');
@@ -337,4 +342,80 @@ describe('several brokers', () => {
     expect(failure).toMatchObject({ code: 'BROKERS_UNAVAILABLE', retryAfterSeconds: 8 });
     expect(requests(brokers)).toEqual([1, 1]);
   });
+
+  test('a time named by a broker does not count from before the clock was set back', async () => {
+    const { client, brokers, clock } = await rig({ rounds: 1 }, 2);
+    brokers[0]?.always('token', answers.throttled('300'));
+    brokers[1]?.always('token', (...given) => {
+      clock.advance(-HOUR);
+      return answers.throttled('8')(...given);
+    });
+    expect(await failureOf(client.getToken())).toMatchObject({ retryAfterSeconds: 0 });
+  });
 });
+
+/** A clock of a machine that is suspended during every pause. */
+class SuspendedClock extends SteppingClock {
+  constructor() {
+    super((milliseconds) => milliseconds > 4_000);
+  }
+
+  override async sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+    await super.sleep(milliseconds, signal);
+    this.advance(60_000);
+  }
+}
+
+describe('when the deadline passes before any broker was asked', () => {
+  test('the error is that of the proof, when that could not be read', async () => {
+    const secret = (): string => {
+      throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
+    };
+    const clock = new SuspendedClock();
+    const { client, brokers } = await rig({ peer: { id: 'orders', secret }, clock });
+    const failure = await failureOf(client.getToken());
+    expect(failure).toMatchObject({
+      code: 'PEER_SECRET_UNREADABLE',
+      kind: 'retry',
+      retryAfterSeconds: undefined,
+    });
+    expect(failure.message).toContain('ENOENT');
+    expect(requests(brokers)).toEqual([0]);
+  });
+
+  test.each([1, 2])('the error says so, of each of %d, and may pass', async (count) => {
+    const clock = new SteppingClock((milliseconds) => milliseconds > 4_000);
+    let looks = 0;
+    // The machine is suspended between the beginning of the request and its first look at the time.
+    const now = (): number => clock.now() + (looks++ > 0 ? HOUR : 0);
+    const { asker, origins } = await askerOf(count, { now, sleep: clock.sleep.bind(clock) });
+    const failure = await failureOf(asker.ask({ pastCaches: false, isUrgent: true }));
+    const code = count === 1 ? 'BROKER_TIMEOUT' : 'BROKERS_UNAVAILABLE';
+    expect(failure).toMatchObject({ code, kind: 'retry', retryAfterSeconds: undefined });
+    for (const origin of origins) {
+      expect(failure.message).toContain(`The broker ${origin} gave no token before the time`);
+    }
+  });
+
+  test('one that has failed before does not make it lasting', async () => {
+    const { client, brokers } = await rig({ clock: new SuspendedClock() }, 2);
+    brokers[0]?.always('token', answers.reset());
+    brokers[1]?.always('token', answers.html(200));
+    expect(await failureOf(client.getToken())).toMatchObject({
+      code: 'BROKERS_UNAVAILABLE',
+      kind: 'retry',
+    });
+    expect(requests(brokers)).toEqual([1, 1]);
+  });
+});
+
+async function askerOf(
+  count: number,
+  clock: Clock,
+): Promise<{ asker: BrokerAsker; origins: string[] }> {
+  const servers = await Promise.all(Array.from({ length: count }, () => serveTokens()));
+  const origins = servers.map(({ origin }) => origin);
+  const peer = { id: 'orders', secret: PEER_SECRET };
+  const settings = readClientOptions({ brokers: origins, peer, clock });
+  return { asker: new BrokerAsker(settings, new ProofReader(settings.peer, clock)), origins };
+}

@@ -39,6 +39,8 @@ interface Received {
 /** A broker that shows what it is sent. */
 class SeeingBroker {
   readonly received: Received[] = [];
+  /** The paths of other requests, which came over a connection that was let in. */
+  readonly others: string[] = [];
   /** Status and body of the next answers, in turn; then a token. */
   readonly next: (readonly [number, object])[] = [];
   readonly #server: Server;
@@ -74,7 +76,10 @@ class SeeingBroker {
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks).toString();
     const socket = request.socket as Partial<TLSSocket>;
-    if (request.url !== '/oauth2/token') return [404, {}];
+    if (request.url !== '/oauth2/token') {
+      this.others.push(request.url ?? '');
+      return [404, {}];
+    }
     this.received.push({
       authorization: request.headers.authorization,
       body,
@@ -361,6 +366,14 @@ describe('a client certificate', () => {
     const { received } = scene.broker;
     expect(received.map(({ form }) => form['client_id'])).toEqual(['orders', 'orders']);
     expect(new Set(received.map(({ certificate }) => certificate)).size).toBe(2);
+  });
+
+  test('is presented for the metadata, too: the connection may need it', async () => {
+    const scene = await client({ certificate: first.cert, key: first.key, ca: server.cert });
+    await scene.client.getToken();
+    await scene.client.getToken();
+    while (scene.client.status().waiting) await new Promise((resolve) => setImmediate(resolve));
+    expect(scene.broker.others).toEqual(['/.well-known/oauth-authorization-server']);
   });
 
   test('of another authority is refused in words about the certificate', async () => {

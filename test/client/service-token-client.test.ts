@@ -326,3 +326,48 @@ describe('the status and the observer', () => {
     expect(() => requireHarmless(token.accessToken)).toThrow('is shown');
   });
 });
+
+describe('a clock that is set back while no broker answers', () => {
+  test.each([
+    ['by an hour, at once', 0, HOUR],
+    ['by an hour, later', 9 * HOUR, HOUR],
+    ['by a day, later', 9 * HOUR, DAY],
+  ])('%s: the token is served as long as it lives', async (_what, age, back) => {
+    const { client, brokers, clock } = await rig();
+    const { accessToken } = await client.getToken();
+    brokers[0]?.always('token', answers.reset());
+    clock.advance(age);
+    if (age > 0) await client.getToken();
+    clock.advance(-back);
+    await client.getToken();
+    const life = DAY - age - 60_000;
+    clock.advance(life - 1);
+    expect((await client.getToken()).accessToken).toBe(accessToken);
+    expect(client.status()).toMatchObject({ usable: true, expiresAt: clock.now() + 60_001 });
+    clock.advance(1);
+    expect(client.status().usable).toBe(false);
+    expect((await failureOf(client.getToken())).code).toBe('BROKER_UNREACHABLE');
+  });
+
+  test('and no caller gets less life than it asks for', async () => {
+    const { client, brokers, clock } = await rig();
+    await client.getToken();
+    brokers[0]?.always('token', answers.reset());
+    clock.advance(-HOUR);
+    await client.getToken({ minTtlSeconds: 86_400 });
+    clock.advance(60_000);
+    expect((await failureOf(client.getToken({ minTtlSeconds: 86_400 }))).code).toBe(
+      'TOKEN_LIFE_TOO_SHORT',
+    );
+  });
+});
+
+test('pauses between attempts take nothing from the life of the token', async () => {
+  const { client, brokers, clock } = await rig();
+  brokers[0]?.next('token', answers.empty(503, { 'retry-after': '3' }));
+  brokers[0]?.always('token', answers.token({ expires_in: 62 }));
+  const { expiresAt } = await client.getToken();
+  expect(clock.pauses).toEqual([3_250]);
+  expect(client.status().expiresAt).toBe(expiresAt);
+  expect(expiresAt).toBe(clock.now() + 62_000);
+});
