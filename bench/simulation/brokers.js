@@ -422,7 +422,7 @@ function startProcess({
           ? { kind: 'unknown' }
           : code.decideDue({
               now,
-              slotStart: slots.startOf(now),
+              slots,
               current: known,
               minimumRemaining: MINIMUM_REMAINING,
             });

@@ -2,6 +2,7 @@ import type { Withdrawals } from '../tokens/service-token.js';
 import { backoff } from '../tokens/time.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { earlyKey, findVersion, lastTaken, slotKey, versionIdOf, watchdogKey } from './claim.js';
+import type { Slots } from './coverage.js';
 
 /** What is known of the current version. */
 export interface CurrentToken extends Withdrawals {
@@ -12,14 +13,57 @@ export interface CurrentToken extends Withdrawals {
   readonly expiresAt: number;
 }
 
+/**
+ * A token is rotated early in the last third of its life at most. Rotated at half of it, tokens of an hour would use up the
+ * versions that Secrets Manager accepts in a day: each rotation writes two.
+ */
+const EARLY_SHARE = 3;
+
+/**
+ * The remaining life in milliseconds under which a token is rotated early: `minimumRemaining`, and a third of the token's whole
+ * life at most. A provider whose tokens live hardly longer than `minimumRemaining` would be asked without a pause otherwise. Pure.
+ *
+ * @param now milliseconds since the Unix epoch. A token that was minted later has a wrong date: its life is not known.
+ */
+export function earlyMargin(
+  { generatedAt, expiresAt }: Pick<CurrentToken, 'generatedAt' | 'expiresAt'>,
+  minimumRemaining: number,
+  now: number,
+): number {
+  const life = expiresAt - generatedAt;
+  const isKnown = life > 0 && generatedAt <= now;
+  return isKnown ? Math.min(minimumRemaining, life / EARLY_SHARE) : minimumRemaining;
+}
+
+/** Whether a token has less life left than {@link earlyMargin}. Pure. */
+export function runsOut(
+  token: Pick<CurrentToken, 'generatedAt' | 'expiresAt'>,
+  minimumRemaining: number,
+  now: number,
+): boolean {
+  return token.expiresAt - now < earlyMargin(token, minimumRemaining, now);
+}
+
+/**
+ * Whether a rotation may end with this token: its whole life is more than `minimumLife`, as that of each token that is minted
+ * must be, and it does not run out. Spans in milliseconds. Pure.
+ */
+export function lasts(
+  token: Pick<CurrentToken, 'generatedAt' | 'expiresAt'>,
+  minimumLife: number,
+  now: number,
+): boolean {
+  const life = token.expiresAt - Math.min(token.generatedAt, now);
+  return life > minimumLife && !runsOut(token, minimumLife, now);
+}
+
 /** What {@link decideDue} decides from. */
 interface DueInput {
   readonly now: number;
-  /** Start of the slot that `now` falls in. */
-  readonly slotStart: number;
+  readonly slots: Pick<Slots, 'startOf' | 'nextAfter'>;
   /** `undefined` while the token secret holds no service token. */
   readonly current: CurrentToken | undefined;
-  /** Remaining life in milliseconds under which the token is rotated whatever the schedule says. */
+  /** Remaining life in milliseconds under which the token is rotated whatever the schedule says, see {@link earlyMargin}. */
   readonly minimumRemaining: number;
   /** Whether receivers refuse the current version, so that it is rotated whatever its life. Default: false. */
   readonly isRefused?: boolean;
@@ -45,27 +89,44 @@ export function ofSlot(own: CurrentToken, slotStart: number): CurrentToken {
   return { ...own, generatedAt: Math.max(own.generatedAt, slotStart) };
 }
 
+const DAY = 86_400_000;
+
+/**
+ * The start of the slot to rotate for while the current one has no token: the first since the current token was minted, or
+ * without a token the first of the day (UTC). While a fault lasts it stays the same over all slots, and with it the version,
+ * its claims and the pauses after rejected tokens: a short interval does not use up what Secrets Manager keeps of a secret.
+ * In milliseconds since the Unix epoch. Pure.
+ */
+export function slotToRotate(
+  slots: Pick<Slots, 'nextAfter'>,
+  current: CurrentToken | undefined,
+  slotStart: number,
+): number {
+  return slots.nextAfter(current?.generatedAt ?? Math.floor(slotStart / DAY) * DAY - 1);
+}
+
 /**
  * Which rotation is due now. A token minted since the slot's start satisfies the slot, whoever minted it: a slot that
  * was missed is caught up, and one that was rotated is never rotated twice.
  */
 export function decideDue(input: DueInput): Due {
-  const { now, slotStart, current, minimumRemaining, isRefused = false } = input;
-  if (current === undefined) {
-    return { kind: 'slot', key: slotKey(slotStart), reason: 'there is no service token yet' };
-  }
-  if (current.generatedAt < slotStart) {
+  const { now, slots, current, minimumRemaining, isRefused = false } = input;
+  const slotStart = slots.startOf(now);
+  if (current === undefined || current.generatedAt < slotStart) {
     return {
       kind: 'slot',
-      key: slotKey(slotStart),
-      reason: 'the service token was minted before the current slot',
+      key: slotKey(slotToRotate(slots, current, slotStart)),
+      reason:
+        current === undefined
+          ? 'there is no service token yet'
+          : 'the service token was minted before the current slot',
     };
   }
   if (isRefused) {
     // The key of an early rotation: a version is followed up once, whatever for.
     return { kind: 'refused', key: earlyKey(current.versionId), reason: REFUSED };
   }
-  if (current.expiresAt - now < minimumRemaining) {
+  if (runsOut(current, minimumRemaining, now)) {
     return {
       kind: 'early',
       key: earlyKey(current.versionId),
@@ -147,7 +208,7 @@ export function restUntil({ state, givenUp }: Attempt, now: number): number | un
 export interface Asked {
   /** The version that was current then; `undefined` when there was none. */
   readonly versionId: string | undefined;
-  /** How often it has asked since that version is current. */
+  /** How often it has asked in a row, see {@link decideWatch}. */
   readonly count: number;
   /** When it asked last, in milliseconds since the Unix epoch. */
   readonly at: number;
@@ -158,7 +219,7 @@ export interface WatchInput {
   readonly now: number;
   /** `undefined` while the token secret holds no service token. */
   readonly current: CurrentToken | undefined;
-  /** Remaining life in milliseconds under which the watchdog asks for a rotation. */
+  /** Remaining life in milliseconds under which the watchdog asks for a rotation, see {@link earlyMargin}. */
   readonly minimumRemaining: number;
   /** Whether receivers refuse the current version. Default: false. */
   readonly isRefused?: boolean;
@@ -189,22 +250,27 @@ export function askWait(count: number): number {
 /**
  * Whether Secrets Manager has to be asked to rotate now. It rotates by its own schedule; the watchdog steps in only when
  * the service token runs out of life, when receivers refuse it, or when there is no token; and never more often than
- * {@link askWait} allows.
+ * {@link askWait} allows. The count of its requests begins again with a version that lasted, and when the token expires: it
+ * asks once more then at the latest, because some providers give the same token again while it lives.
  */
 export function decideWatch(input: WatchInput): Watch {
   const { now, current, minimumRemaining, isRefused = false } = input;
-  const hasLife = current !== undefined && current.expiresAt - now >= minimumRemaining;
+  const hasLife = current !== undefined && !runsOut(current, minimumRemaining, now);
   if (hasLife && !isRefused) {
     return { kind: 'content' };
   }
-  const versionId = current?.versionId;
-  const asked = input.asked?.versionId === versionId ? input.asked : undefined;
+  const asked = isSettled(input) ? undefined : input.asked;
   if (asked !== undefined) {
     const elapsed = now - asked.at;
     const wait = askWait(asked.count);
     // A clock that was set back must not silence the watchdog until it catches up.
-    if (elapsed >= 0 && elapsed < wait) return { kind: 'wait', until: asked.at + wait };
+    if (elapsed >= 0 && elapsed < wait) {
+      const { expiresAt = 0 } = current ?? {};
+      const end = asked.at + wait;
+      return { kind: 'wait', until: expiresAt > now ? Math.min(end, expiresAt) : end };
+    }
   }
+  const versionId = current?.versionId;
   return {
     kind: 'ask',
     // Replicas that ask within the same ten minutes ask for the same version.
@@ -217,4 +283,13 @@ export function decideWatch(input: WatchInput): Watch {
           : 'the service token has little life left',
     asked: { versionId, count: (asked?.count ?? 0) + 1, at: now },
   };
+}
+
+/** Whether the last request is no reason to wait: it brought a version that lasted, or the token has expired since. */
+function isSettled({ now, current, minimumRemaining, asked }: WatchInput): boolean {
+  if (asked === undefined || current === undefined) return asked === undefined;
+  const { versionId, expiresAt } = current;
+  if (asked.at < expiresAt && expiresAt <= now) return true;
+  const ranOutAt = expiresAt - earlyMargin(current, minimumRemaining, now);
+  return versionId !== asked.versionId && ranOutAt - asked.at >= askWait(asked.count);
 }

@@ -8,6 +8,7 @@ import {
   ofSlot,
   REFUSED,
   restUntil,
+  slotToRotate,
   type Attempt,
   type CurrentToken,
   type Due,
@@ -113,7 +114,7 @@ interface PlanOptions {
   readonly tokenSecretId: string;
   readonly rotator: Pick<Rotator, 'current' | 'describe' | 'isRecent'>;
   readonly slots: Slots;
-  /** Remaining life in milliseconds under which the token is rotated early. */
+  /** Remaining life in milliseconds under which the token is rotated early, see `earlyMargin`. */
   readonly minimumRemaining: number;
   readonly clock: Clock;
   /** Whether receivers refuse the current token. Default: false. */
@@ -128,9 +129,8 @@ export async function planRotation(options: PlanOptions): Promise<RotationPlan> 
   const current = await rotator.current();
   const mode = rotationMode(description);
   const now = clock.now();
-  const slotStart = slots.startOf(now);
   const dueFor = (token: CurrentToken | undefined): Due =>
-    decideDue({ now, slotStart, current: token, minimumRemaining, isRefused });
+    decideDue({ now, slots, current: token, minimumRemaining, isRefused });
   const attemptFor = async (next: Due): Promise<Attempt | undefined> =>
     mode === 'broker' && next.kind !== 'none'
       ? nextAttempt(store, tokenSecretId, next.key)
@@ -138,7 +138,7 @@ export async function planRotation(options: PlanOptions): Promise<RotationPlan> 
   let due = dueFor(current);
   let attempt = await attemptFor(due);
   if (due.kind === 'slot' && current !== undefined && attempt?.versionId === current.versionId) {
-    due = dueFor(ofSlot(current, slotStart));
+    due = dueFor(ofSlot(current, slotToRotate(slots, current, slots.startOf(now))));
     attempt = await attemptFor(due);
   }
   const watch = decideWatch({ now, current, minimumRemaining, isRefused, asked: undefined });

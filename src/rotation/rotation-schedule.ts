@@ -9,10 +9,9 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
-import { isStoreError, SecretStoreError, type SecretDescription } from '../secrets/secret-store.js';
+import { isStoreError, type SecretDescription } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
-import { backoff, type Clock } from '../tokens/time.js';
-import { slotKey } from './claim.js';
+import type { Clock } from '../tokens/time.js';
 import { missedSlots, MOST_MISSED, type MissedSlots, type Slots } from './coverage.js';
 import {
   askWait,
@@ -20,12 +19,13 @@ import {
   decideWatch,
   LONGEST_REST,
   ofSlot,
-  QUICK_MINTS,
   restUntil,
+  slotToRotate,
   type Asked,
   type CurrentToken,
   type Due,
 } from './due.js';
+import { LONGEST_RETRY, retryWait } from './retry-wait.js';
 import { rotationMode, type RotationMode } from './rotation.js';
 import type { Turn } from './rotation-gate.js';
 import { Rotator } from './rotator.js';
@@ -35,7 +35,7 @@ import { TokenWatch, type Refusal } from './token-watch.js';
 interface RotationScheduleOptions {
   readonly rotator: Pick<Rotator, 'attempt' | 'current' | 'describe' | 'rotate'>;
   readonly slots: Slots;
-  /** Remaining life in milliseconds under which the token is rotated early. */
+  /** Remaining life in milliseconds under which the token is rotated early, see `earlyMargin`. */
   readonly minimumRemaining: number;
   readonly clock: Clock;
   /** Why receivers refuse a version, when they do: it is rotated early then. Default: they accept every one. */
@@ -84,31 +84,6 @@ export interface ScheduleStanding {
   readonly error?: unknown;
 }
 
-/** The provider minted an unusable token, which may cost money, and will do so again until it is fixed. */
-const WRONG_TOKEN: ReadonlySet<string> = new Set([
-  'ROTATION_TOKEN_REJECTED',
-  'ROTATION_TOKEN_TOO_SHORT',
-  'MINTED_TOKEN_INVALID',
-  'PROVIDER_TOKEN_NOT_JWT',
-]);
-/** Failures that a proxy in front of the provider causes for a while. */
-const GARBLED: ReadonlySet<string> = new Set([
-  'PROVIDER_NOT_JSON',
-  'PROVIDER_RESPONSE_INVALID',
-  'PROVIDER_REDIRECTED',
-  'PROVIDER_TLS_FAILED',
-  'PROVIDER_PROXY_REFUSED',
-  'PROVIDER_DISCOVERY_FAILED',
-  'PROVIDER_ISSUER_MISMATCH',
-  'PROVIDER_UNEXPECTED',
-]);
-/** After the longest pause a mint may take five seconds to notice that its connection hangs: 20 s in all. */
-const RETRY = 10_000;
-/** Retrying the store costs no mint, and nothing can be served once the token has expired. */
-const STORE_RETRY = 5_000;
-/** Retries without doubling after failures that may pass: 10 minutes of them at least, and 20 at most. */
-const QUICK_RETRIES = 120;
-const LONGEST_RETRY = 300_000;
 /** A rotation by Secrets Manager takes seconds; its outcome is read after this many milliseconds. */
 const LOOK_AFTER_REQUEST = 60_000;
 /**
@@ -126,8 +101,8 @@ const FIRST_REPLACE_WAIT = 300_000;
  */
 export class RotationSchedule {
   #known: CurrentToken | undefined;
-  /** The version that was minted for a slot, and that slot's key: it satisfies the slot, whatever its date. */
-  #own: { readonly versionId: string; readonly key: string } | undefined;
+  /** The version that was minted for a slot, and that slot's start: it satisfies the slot, whatever its date. */
+  #own: { readonly versionId: string; readonly slotStart: number } | undefined;
   #mode: RotationMode | undefined;
   #asked: Asked | undefined;
   /** The refused version for which the store was read last: another process may have replaced it. */
@@ -141,6 +116,8 @@ export class RotationSchedule {
   #readAt = Number.NEGATIVE_INFINITY;
   #replaced: { readonly at: number; readonly wait: number } | undefined;
   #failures = 0;
+  /** Whether the token that is served had life left at the last failure. */
+  #hadLife = false;
   #hasTried = false;
   #notBefore = Number.NEGATIVE_INFINITY;
   #checkedAt = Number.NEGATIVE_INFINITY;
@@ -238,7 +215,7 @@ export class RotationSchedule {
   #knownIn(slotStart: number): CurrentToken | undefined {
     const known = this.#known;
     if (known === undefined || known.versionId !== this.#own?.versionId) return known;
-    return this.#own.key === slotKey(slotStart) ? ofSlot(known, slotStart) : known;
+    return this.#own.slotStart <= slotStart ? ofSlot(known, this.#own.slotStart) : known;
   }
 
   async #checkWhenDue(now: number, informed: () => void): Promise<void> {
@@ -312,11 +289,10 @@ export class RotationSchedule {
   #due(): Due {
     const { slots, clock, minimumRemaining } = this.options;
     const now = clock.now();
-    const slotStart = slots.startOf(now);
     return decideDue({
       now,
-      slotStart,
-      current: this.#knownIn(slotStart),
+      slots,
+      current: this.#knownIn(slots.startOf(now)),
       minimumRemaining,
       isRefused: this.#isRefused(),
     });
@@ -348,6 +324,8 @@ export class RotationSchedule {
       if (mode === 'secrets-manager') await this.#watch();
       return;
     }
+    const slotStart = slots.startOf(clock.now());
+    const ownSlot = slotToRotate(slots, this.#knownIn(slotStart), slotStart);
     const attempt = await rotator.attempt(due.key);
     // A process that has just started may have new settings.
     const rest = this.#hasTried ? restUntil(attempt, clock.now()) : undefined;
@@ -360,14 +338,14 @@ export class RotationSchedule {
     const seen = { description, current: this.#known, attempt };
     await rotator.rotate(
       due.kind === 'slot'
-        ? { trigger: 'schedule', key: due.key, slotStart: slots.startOf(clock.now()), seen }
+        ? { trigger: 'schedule', key: due.key, slotStart, seen }
         : { trigger: 'early', key: due.key, seen },
     );
     if (due.kind === 'refused') this.#noteReplaced();
     this.#known = await rotator.current();
     const { versionId } = attempt;
     if (due.kind === 'slot' && this.#known?.versionId === versionId) {
-      this.#own = { versionId, key: due.key };
+      this.#own = { versionId, slotStart: ownSlot };
     }
   }
 
@@ -408,40 +386,16 @@ export class RotationSchedule {
   #backOff(error: unknown): void {
     const { clock, observer, random = Math.random } = this.options;
     this.#lastError = error;
-    const wait = retryWait(error, this.#failures, random());
+    const left = (this.#known?.expiresAt ?? Number.NEGATIVE_INFINITY) - clock.now();
+    // A provider that gave the same token while it lived may give another now.
+    if (this.#hadLife && left <= 0) this.#failures = 0;
+    this.#hadLife = left > 0;
+    const wait = retryWait(error, this.#failures, random(), left);
     const asked = error instanceof BrokerError ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
     this.#failures += 1;
     this.#waitUntil(clock.now() + Math.max(wait, Math.min(asked, LONGEST_RETRY)));
     observer?.checkFailed?.(error, this.#notBefore);
   }
-}
-
-/**
- * Milliseconds until a failed rotation is tried again: 5 to 10 seconds at random, and at first half of that where the store failed.
- * What has to be fixed at the provider is tried less often after a while, down to every five minutes; and to every half
- * hour where each try mints a token, which may cost money.
- *
- * @param failures how many failures in a row came before this one.
- * @param random from 0 up to 1; spreads the retries of replicas.
- */
-export function retryWait(error: unknown, failures: number, random: number): number {
-  const { quick, longest } = patience(error);
-  const whole = backoff(failures + 2 - quick, firstRetry(error), longest);
-  return whole / 2 + (whole / 2) * random;
-}
-
-function firstRetry(error: unknown): number {
-  return error instanceof SecretStoreError ? STORE_RETRY : RETRY;
-}
-
-function patience(error: unknown): { readonly quick: number; readonly longest: number } {
-  const code = errorCode(error);
-  if (WRONG_TOKEN.has(code)) return { quick: QUICK_MINTS, longest: LONGEST_REST };
-  if (error instanceof BrokerError && error.kind === 'retry') {
-    return { quick: 0, longest: firstRetry(error) };
-  }
-  if (error instanceof SecretStoreError) return { quick: QUICK_MINTS, longest: RETRY };
-  return { quick: GARBLED.has(code) ? QUICK_RETRIES : QUICK_MINTS, longest: LONGEST_RETRY };
 }
 
 /** What runs for one token. */

@@ -19,7 +19,7 @@ import {
 import type { Clock } from '../tokens/time.js';
 import { annotateSpan, traced } from '../tokens/tracing.js';
 import { findVersion } from './claim.js';
-import type { CurrentToken } from './due.js';
+import { lasts, type CurrentToken } from './due.js';
 import {
   decideStep,
   refusedByReceivers,
@@ -28,6 +28,7 @@ import {
   type RotationStep,
   type StepDriver,
 } from './rotation.js';
+import { tokenIn, UnstagedToken } from './unstaged-token.js';
 
 /** What the steps work with. */
 export interface RotationStepsOptions {
@@ -42,7 +43,7 @@ export interface RotationStepsOptions {
    * BrokerError whose kind tells a bad token (`rejected`) from keys that are not available (`retry`).
    */
   readonly verify: (token: ServiceToken) => Promise<void>;
-  /** Life in milliseconds that a token must have left to be promoted. */
+  /** Life in milliseconds that a token must exceed when it is minted; what it must have left to be promoted, {@link lasts} says. */
   readonly minimumLife: number;
   readonly clock: Clock;
   readonly observer?: RotationObserver;
@@ -83,8 +84,11 @@ export type Created = 'minted' | 'adopted' | 'skipped';
 /** Waits in milliseconds between reads of what was just written: a store's reads may lag behind its writes. */
 const READ_LAG_WAITS = [100, 200, 400, 800, 1_600] as const;
 
-/** How long a token that was minted and could not be staged is kept for the next attempt, in milliseconds. */
-const UNSTAGED_AGE = 300_000;
+/** A token that fails with one of these is not kept for the next attempt. */
+const USELESS: ReadonlySet<string> = new Set([
+  'ROTATION_TOKEN_REJECTED',
+  'ROTATION_TOKEN_UNCHANGED',
+]);
 
 /**
  * The four steps of Secrets Manager's rotation contract for the service token.
@@ -93,10 +97,11 @@ const UNSTAGED_AGE = 300_000;
  * or another: only the steps of one {@link StepRun} share what they read.
  */
 export class RotationSteps {
-  /** Minted, and neither staged nor rejected: the next attempt takes it, since each mint may cost money. */
-  #unstaged: ServiceToken | undefined;
+  readonly #unstaged: UnstagedToken;
 
-  constructor(private readonly options: RotationStepsOptions) {}
+  constructor(private readonly options: RotationStepsOptions) {
+    this.#unstaged = new UnstagedToken(options);
+  }
 
   /** Mints a token and stages it as AWSPENDING, unless one is staged already: then that one is adopted. */
   createSecret(versionId: string, call: StepCall): Promise<Created> {
@@ -139,10 +144,10 @@ export class RotationSteps {
     const current = versionWithLabel(description, 'AWSCURRENT');
     const isFirst = current === undefined;
     const withdrawals = isFirst ? {} : await this.#withdrawals(current, call);
-    const minted = this.#takeUnstaged() ?? (await this.#mint(call.signal));
-    if (call.withdraws === true && !isFirst) await this.#requireOther(minted, current);
+    const minted = (await this.#unstaged.take(current)) ?? (await this.#mint(call.signal));
     const token = { ...minted, ...withdrawals };
     try {
+      if (call.withdraws === true && !isFirst) await this.#requireOther(minted, current);
       if (isFirst) await this.#verify(token);
       const created = await this.#stage(versionId, token, call);
       if (call.run !== undefined) {
@@ -151,7 +156,7 @@ export class RotationSteps {
       }
       return created;
     } catch (error) {
-      if (errorCode(error) !== 'ROTATION_TOKEN_REJECTED') this.#unstaged = minted;
+      if (!USELESS.has(errorCode(error))) this.#unstaged.keep(minted, versionId);
       throw error;
     }
   }
@@ -336,22 +341,12 @@ export class RotationSteps {
         { cause: error },
       );
     }
-    if (remainingLife(token, clock.now()) > minimumLife) return token;
+    if (lasts(token, minimumLife, clock.now())) return token;
     await this.giveUp(version.versionId);
     throw new RotationError(
       'ROTATION_PENDING_AGED',
       `The token in the pending version ${version.versionId} had too little life left and was cleared; the next rotation mints a new one.`,
     );
-  }
-
-  #takeUnstaged(): ServiceToken | undefined {
-    const { clock, minimumLife } = this.options;
-    const token = this.#unstaged;
-    this.#unstaged = undefined;
-    if (token === undefined) return undefined;
-    const age = clock.now() - token.generatedAt;
-    const isYoung = age >= 0 && age < UNSTAGED_AGE;
-    return isYoung && remainingLife(token, clock.now()) > minimumLife ? token : undefined;
   }
 
   /** Which versions the new one withdraws, or goes on withdrawing. */
@@ -494,16 +489,6 @@ export class RotationSteps {
       },
       run,
     );
-  }
-}
-
-/** The token in a value; nothing when it holds none, which a rotation replaces. */
-function tokenIn(value: string): Partial<ServiceToken> {
-  try {
-    return parseServiceToken(value);
-  } catch (error) {
-    if (error instanceof TokenSecretError) return {};
-    throw error;
   }
 }
 

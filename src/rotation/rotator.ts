@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isStoreError, type SecretDescription } from '../secrets/secret-store.js';
 import { BrokerError, errorCode } from '../tokens/errors.js';
-import { parseServiceToken, remainingLife, TokenSecretError } from '../tokens/service-token.js';
+import { parseServiceToken, TokenSecretError } from '../tokens/service-token.js';
 import { traced } from '../tokens/tracing.js';
 import {
   CLAIM_LEASE,
@@ -11,7 +11,7 @@ import {
   withdrawingIdOf,
   type Claim,
 } from './claim.js';
-import { nextAttempt, type Attempt, type CurrentToken } from './due.js';
+import { lasts, nextAttempt, type Attempt, type CurrentToken } from './due.js';
 import {
   RotationSteps,
   type Created,
@@ -180,7 +180,7 @@ export class Rotator {
     if (current === undefined) return false;
     // Another replica's clock may be ahead of ours.
     const age = Math.abs(clock.now() - current.generatedAt);
-    return age < manualInterval && remainingLife(current, clock.now()) > minimumLife;
+    return age < manualInterval && lasts(current, minimumLife, clock.now());
   }
 
   /** The version that a rotation for a key has to work on. */
@@ -278,7 +278,7 @@ export class Rotator {
   #satisfies(current: CurrentToken, { slotStart = Infinity }: RotationRequest): boolean {
     const { clock, minimumLife } = this.options;
     const isOfSlot = current.generatedAt >= slotStart;
-    return isOfSlot && remainingLife(current, clock.now()) > minimumLife;
+    return isOfSlot && lasts(current, minimumLife, clock.now());
   }
 
   /** For a secret that the broker does not write: asks Secrets Manager, where the trigger may. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { versionIdOf } from '../../src/rotation/claim.js';
 import { LONGEST_REST, nextAttempt, restUntil } from '../../src/rotation/due.js';
-import { retryWait } from '../../src/rotation/rotation-schedule.js';
+import { retryWait } from '../../src/rotation/retry-wait.js';
 import { BrokerError } from '../../src/tokens/errors.js';
 import { rotationFixture, SECRET } from './rotation-fixture.js';
 

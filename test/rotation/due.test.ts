@@ -8,7 +8,7 @@ import {
 } from '../../src/rotation/claim.js';
 import { checkCoverage, createSlots } from '../../src/rotation/coverage.js';
 import { decideDue, restUntil, type Attempt } from '../../src/rotation/due.js';
-import { retryWait } from '../../src/rotation/rotation-schedule.js';
+import { retryWait } from '../../src/rotation/retry-wait.js';
 import { SecretStoreError } from '../../src/secrets/secret-store.js';
 import { BrokerError, type ErrorKind } from '../../src/tokens/errors.js';
 import { fc } from '../support/properties.js';
@@ -95,7 +95,7 @@ describe('version ids', () => {
 
 describe('what is due', () => {
   const now = at('2026-11-22T12:00:00Z');
-  const slotStart = at('2026-11-22T03:00:00Z');
+  const slots = createSlots('0 3 * * *');
   const current = (generatedAt: string, expiresAt: string) => ({
     versionId: 'v1',
     generatedAt: at(generatedAt),
@@ -106,16 +106,18 @@ describe('what is due', () => {
     ['minted in this slot', current('2026-11-22T03:00:02Z', '2026-11-23T04:00:02Z'), 'none'],
     ['minted at its very start', current('2026-11-22T03:00:00Z', '2026-11-23T04:00:00Z'), 'none'],
     ['a missed slot', current('2026-11-21T03:00:02Z', '2026-11-23T03:00:02Z'), 'slot'],
-    ['little life', current('2026-11-22T11:00:00Z', '2026-11-22T12:30:00Z'), 'early'],
+    ['little life', current('2026-11-22T05:00:00Z', '2026-11-22T12:30:00Z'), 'early'],
+    ['a short life, half over', current('2026-11-22T11:30:00Z', '2026-11-22T12:30:00Z'), 'none'],
+    ['a short life, in its end', current('2026-11-22T11:00:00Z', '2026-11-22T12:29:59Z'), 'early'],
     ['expired, this slot', current('2026-11-22T03:00:00Z', '2026-11-22T11:00:00Z'), 'early'],
     ['minted by a clock ahead', current('2026-11-22T12:05:00Z', '2026-11-23T12:05:00Z'), 'none'],
   ])('%s', (_name, token, kind) => {
-    const due = decideDue({ now, slotStart, current: token, minimumRemaining: HOUR });
+    const due = decideDue({ now, slots, current: token, minimumRemaining: HOUR });
     expect(due.kind).toBe(kind);
     // What receivers refuse is due whatever its life, and once: with the key of an early rotation.
     const refused = decideDue({
       now,
-      slotStart,
+      slots,
       current: token,
       minimumRemaining: HOUR,
       isRefused: true,
@@ -171,6 +173,43 @@ describe('the pause before a failed rotation is tried again', () => {
 
 const NOW = Date.parse('2026-11-22T12:00:00Z');
 const MINUTE = 60_000;
+
+describe('the pause before a failed rotation is tried again, while a token is served', () => {
+  const tooShort = new BrokerError('ROTATION_TOKEN_TOO_SHORT', 'misconfigured', '');
+
+  test.each([
+    ['none', undefined, 1_800],
+    ['none any more', -5, 1_800],
+    ['two hours', 7_200, 1_800],
+    ['half an hour', 1_800, 900],
+    ['a minute', 60, 30],
+    ['hardly any', 3, 10],
+  ])('is half of what is left of its life at most: %s', (_name, left, seconds) => {
+    const wait = retryWait(tooShort, 60, 1, left === undefined ? left : left * 1_000);
+    expect(wait / 1_000).toBe(seconds);
+  });
+
+  test('is never longer than without a token, and never over its end by more than the first pause', () => {
+    fc.assert(
+      fc.property(
+        fc.nat(200),
+        fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+        fc.integer({ min: 1, max: 24 * HOUR }),
+        fc.constantFrom<unknown>(
+          tooShort,
+          new BrokerError('PROVIDER_INVALID_CLIENT', 'misconfigured', ''),
+          new SecretStoreError('STORE_ACCESS_DENIED', ''),
+          new Error('odd'),
+        ),
+        (failures, random, left, error) => {
+          const wait = retryWait(error, failures, random, left);
+          expect(wait).toBeLessThanOrEqual(retryWait(error, failures, random));
+          expect(wait).toBeLessThanOrEqual(Math.max(left / 2, 10_000));
+        },
+      ),
+    );
+  });
+});
 
 describe('the pause after rejected tokens', () => {
   const after = (count: number, age: number, state: Attempt['state'] = 'new') =>

@@ -136,9 +136,9 @@ describe('the schedule as a watchdog', () => {
     const { newSchedule, checkFor, seedCurrent, clock, store, failures } = managedFixture();
     seedCurrent('old', clock.now() - 25 * HOUR, 25.5 * HOUR);
     await checkFor(newSchedule(), 6 * 60);
-    // After 0, 10, 30 and 70 minutes, and then every hour.
-    expect(store.calls.requestRotation).toBe(8);
-    expect(failures).toHaveLength(7);
+    // After 0 and 10 minutes; after 30, 40, 60 and 100, as the token has expired; and then every hour.
+    expect(store.calls.requestRotation).toBe(10);
+    expect(failures).toHaveLength(9);
     for (const failure of failures) {
       expect(failure).toMatchObject({ code: 'STORE_ROTATION_PENDING' });
     }

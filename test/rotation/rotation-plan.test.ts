@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { earlyKey, slotKey, versionIdOf } from '../../src/rotation/claim.js';
+import { RotationSchedule } from '../../src/rotation/rotation-schedule.js';
 import { createSlots } from '../../src/rotation/coverage.js';
 import type { Attempt, Due } from '../../src/rotation/due.js';
 import {
@@ -132,6 +133,28 @@ describe('a plan', () => {
       expect((await planned(fixture)).schedule).toMatchObject({ action, ...next });
     },
   );
+
+  test('after a version of the slot before, with an older date: that of this slot, as the schedule does', async () => {
+    const fixture = rotationFixture();
+    const { store, clock, provider, rotator } = fixture;
+    const slots = createSlots('0 3 * * *');
+    const slotStart = slots.startOf(clock.now());
+    const before = slotStart - 24 * HOUR;
+    const current = versionIdOf(SECRET, slotKey(before), 0);
+    const token = tokenOf('own', before - 1_000, 48 * HOUR);
+    await store.putPending(SECRET, current, serializeServiceToken(token));
+    await store.promote(SECRET, current, (await store.read(SECRET)).versionId);
+    const versionId = versionIdOf(SECRET, slotKey(slotStart), 0);
+    expect((await planned(fixture)).schedule).toMatchObject({ action: 'mint', versionId });
+    const schedules = [0, 1].map(
+      () => new RotationSchedule({ rotator: rotator(), slots, minimumRemaining: HOUR, clock }),
+    );
+    for (let seconds = 0; seconds < 3; seconds += 1) {
+      await Promise.all(schedules.map((schedule) => schedule.check()));
+      clock.advance(1_000);
+    }
+    expect([provider.mints, (await store.read(SECRET)).versionId]).toEqual([1, versionId]);
+  });
 
   test('is a request where Secrets Manager rotates and the life runs out', async () => {
     const fixture = rotationFixture();

@@ -352,7 +352,7 @@ describe('the schedule', () => {
 
   test('goes on watching over Secrets Manager when the clock is set back', async () => {
     const { newSchedule, clock, store, seedCurrent } = scheduleFixture();
-    seedCurrent('short', clock.now() - HOUR, HOUR + 60_000);
+    seedCurrent('short', clock.now() - 24 * HOUR, 24 * HOUR + 60_000);
     store.configure(SECRET, { rotationEnabled: true });
     const schedule = newSchedule();
     await schedule.check();
@@ -375,7 +375,7 @@ const NOW = Date.parse('2026-11-22T12:07:00Z');
 
 const lives = (milliseconds: number, versionId = 'v1'): CurrentToken => ({
   versionId,
-  generatedAt: NOW - HOUR,
+  generatedAt: NOW - 48 * HOUR,
   expiresAt: NOW + milliseconds,
 });
 const asked = (minutesAgo: number, count = 1, versionId: string | undefined = 'v1'): Asked => ({
@@ -400,7 +400,11 @@ describe('the watchdog', () => {
     ['asked twice, fifteen minutes ago', lives(MINUTE), asked(15, 2), 'wait'],
     ['asked twice, twenty minutes ago', lives(MINUTE), asked(20, 2), 'ask'],
     ['asked many times, an hour ago', lives(MINUTE), asked(60, 40), 'ask'],
-    ['asked for the version before', lives(MINUTE), asked(1, 5, 'v0'), 'ask'],
+    ['asked for the version before, a moment ago', lives(MINUTE), asked(1, 5, 'v0'), 'wait'],
+    ['asked for it an hour ago', lives(MINUTE), asked(60, 5, 'v0'), 'ask'],
+    ['no token any more, asked for the last one', undefined, asked(1, 1, 'v0'), 'wait'],
+    ['expired since it asked, a moment ago', lives(-30_000), asked(1, 5), 'ask'],
+    ['expired before it asked, a moment ago', lives(-90_000), asked(1, 5), 'wait'],
     [
       'no token, asked a moment ago',
       undefined,
@@ -428,15 +432,55 @@ describe('the watchdog', () => {
     if (decided.kind === 'ask') expect(decided.reason).toMatch(reason ?? /./);
   });
 
-  test('counts its requests for a version, and starts anew for the next', () => {
-    expect(watch(lives(0), asked(60, 3))).toMatchObject({
-      asked: { versionId: 'v1', count: 4, at: NOW },
+  test.each([
+    ['the same version', lives(MINUTE), asked(60, 3), 4],
+    ['another that did not last', lives(MINUTE), asked(60, 3, 'v0'), 4],
+    ['another that lasted for nearly the wait', lives(40 * MINUTE - 1), asked(60, 3, 'v0'), 4],
+    // It ran out 20 minutes ago.
+    ['another that lasted for the wait', lives(40 * MINUTE), asked(60, 3, 'v0'), 1],
+    ['the same, which has expired since', lives(-MINUTE), asked(60, 3), 1],
+    ['no token', undefined, asked(60, 3), 4],
+  ])('counts its requests in a row: %s', (_what, current, before, count) => {
+    expect(watch(current, before)).toMatchObject({
+      asked: { versionId: current?.versionId, count, at: NOW },
     });
-    expect(watch(lives(0), asked(60, 3, 'v0'))).toMatchObject({ asked: { count: 1 } });
   });
 
-  test('says until when it waits', () => {
-    expect(watch(lives(0), asked(3))).toEqual({ kind: 'wait', until: NOW + 7 * MINUTE });
+  test.each([
+    [lives(30 * MINUTE), 7],
+    [lives(5 * MINUTE), 5],
+    [lives(-4 * MINUTE), 7],
+    [undefined, 7],
+  ])('says until when it waits, and asks as the token expires: %j', (current, minutes) => {
+    expect(watch(current, asked(3))).toEqual({ kind: 'wait', until: NOW + minutes * MINUTE });
+  });
+
+  test('keeps its pauses when each version that comes of it runs out within ten minutes', () => {
+    const turn = fc.record({
+      step: fc.integer({ min: 1_000, max: 5 * MINUTE }),
+      lasts: fc.nat(10 * MINUTE - 1),
+    });
+    fc.assert(
+      fc.property(fc.array(turn, { minLength: 50, maxLength: 400 }), (turns) => {
+        let now = NOW;
+        let current = lives(HOUR);
+        let state: Asked | undefined;
+        const asks: number[] = [];
+        for (const [index, { step, lasts }] of turns.entries()) {
+          const input: WatchInput = { now, current, minimumRemaining: 2 * HOUR, asked: state };
+          const decision = decideWatch(input);
+          if (decision.kind === 'ask') {
+            asks.push(now);
+            current = { ...lives(now - NOW + 2 * HOUR + lasts, `v${index + 2}`) };
+            state = decision.asked;
+          }
+          now += step;
+        }
+        for (const [index, at] of asks.slice(1).entries()) {
+          expect(at - (asks[index] ?? 0)).toBeGreaterThanOrEqual(askWait(index + 1));
+        }
+      }),
+    );
   });
 
   test('replicas ask for the same within ten minutes, and for another afterwards', () => {

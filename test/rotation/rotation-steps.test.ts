@@ -311,13 +311,14 @@ describe('a token that could not be staged', () => {
   });
 
   test.each([
-    [60_001, 1],
-    [60_000, 2],
-  ])('with %d ms of life to spare, a minute later', async (spare, mints) => {
+    ['a third', 60_000, 1],
+    ['less than a third', 60_001, 2],
+  ])('with %s of its life left', async (_what, later, mints) => {
     const { run, store, clock, provider } = stepsFixture(managed, {
+      minimumLife: 80_000,
       mint: async () => {
         provider.mints += 1;
-        return tokenOf(`token-${provider.mints}`, clock.now(), HOUR + spare);
+        return tokenOf(`token-${provider.mints}`, clock.now(), 90_000);
       },
     });
     store.before = ({ method }) => {
@@ -325,7 +326,7 @@ describe('a token that could not be staged', () => {
     };
     await expect(run('createSecret')).rejects.toMatchObject({ code: 'STORE_THROTTLED' });
     store.before = () => undefined;
-    clock.advance(60_000);
+    clock.advance(later);
     expect(await run('createSecret')).toBe('minted');
     expect(provider.mints).toBe(mints);
   });

@@ -21,7 +21,13 @@ const tokenFrom = (generatedAt: number, life: number): CurrentToken => ({
 
 describe('why a rotation is due', () => {
   const due = (current: CurrentToken | undefined, isRefused = false) =>
-    decideDue({ now: NOW, slotStart: SLOT, current, minimumRemaining: HOUR, isRefused });
+    decideDue({
+      now: NOW,
+      slots: createSlots('0 3 * * *'),
+      current,
+      minimumRemaining: HOUR,
+      isRefused,
+    });
 
   test.each([
     [undefined, 'slot', slotKey(SLOT), 'there is no service token yet'],

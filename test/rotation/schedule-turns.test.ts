@@ -116,7 +116,7 @@ describe('what a rotation is for', () => {
     let refusal: Refusal | undefined;
     const schedule = newSchedule({ refusal: () => refusal });
     await schedule.check();
-    const short = seedCurrent('short', NOW, HOUR + MINUTE);
+    const short = seedCurrent('short', NOW - 8 * HOUR, 9 * HOUR + MINUTE);
     clock.advance(2 * MINUTE);
     await newSchedule().check();
     const { versionId } = (await rotator.current()) ?? { versionId: '' };

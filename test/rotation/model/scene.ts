@@ -543,17 +543,17 @@ export class Scene implements LedgerObserver {
   }
 
   #slotsOf(secretId: string): Slots {
-    return {
-      startOf: (now) => {
-        const start = slotStart(now);
-        if (!this.#slotOf.has(this.#slotVersion(start, 0, secretId))) {
-          for (const attempt of [0, 1, 2]) {
-            this.#slotOf.set(this.#slotVersion(start, attempt, secretId), start);
-          }
+    const noted = (start: number): number => {
+      if (!this.#slotOf.has(this.#slotVersion(start, 0, secretId))) {
+        for (const attempt of [0, 1, 2]) {
+          this.#slotOf.set(this.#slotVersion(start, attempt, secretId), start);
         }
-        return start;
-      },
-      nextAfter: (now) => slotStart(now) + PERIOD,
+      }
+      return start;
+    };
+    return {
+      startOf: (now) => noted(slotStart(now)),
+      nextAfter: (now) => noted(slotStart(now) + PERIOD),
       longestPeriod: () => PERIOD,
     };
   }
