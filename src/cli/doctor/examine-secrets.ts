@@ -32,6 +32,7 @@ import {
   type SecretDescription,
   type SecretVersion,
 } from '../../secrets/secret-store.js';
+import { runsOut } from '../../rotation/due.js';
 import { errorCode } from '../../tokens/errors.js';
 import { parseServiceToken, remainingLife, type ServiceToken } from '../../tokens/service-token.js';
 import { systemClock, type Clock } from '../../tokens/time.js';
@@ -264,9 +265,9 @@ export function judgeTokenLife(
     );
   }
   const left = `The service token, ${minted}, has ${span(life)} left`;
-  return life < limits.minimumRemaining
+  return runsOut(token, limits.minimumRemaining, now)
     ? warning(
-        `${left}: less than BROKER_MIN_REMAINING_SECONDS, so that a rotation is due.`,
+        `${left}: less than BROKER_MIN_REMAINING_SECONDS, or than a third of its life, so that a rotation is due.`,
         'If none comes within minutes, see "rotation" and "pending version" below.',
       )
     : ok(`${left}.`);

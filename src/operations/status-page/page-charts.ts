@@ -1,3 +1,4 @@
+import { earlyMargin } from '../../rotation/due.js';
 import type { RotationOutcome } from '../../rotation/rotation.js';
 import { html, type Html } from './html.js';
 import type { TokenDetails, TokenStanding } from './page-facts.js';
@@ -78,9 +79,10 @@ export function lifeBar(
   if (generatedAt === undefined || expiresAt === undefined) return undefined;
   const life = { from: generatedAt, to: expiresAt };
   const at = shareOf(now, life);
-  const margin = shareOf(expiresAt - minimumLife, life);
+  const early = earlyMargin({ generatedAt, expiresAt }, minimumLife, now);
+  const margin = shareOf(expiresAt - early, life);
   const left = Math.round((1 - at) * 100);
-  const words = `${left} % of its life is left, ${lengthOf(expiresAt - now)}. ${slotWords(slots, now)} It is rotated early in its last ${lengthOf(minimumLife)}.`;
+  const words = `${left} % of its life is left, ${lengthOf(expiresAt - now)}. ${slotWords(slots, now)} It is rotated early in its last ${lengthOf(early)}.`;
   return html`<svg class="bar ${tone}" width="100%" height="46" role="img" aria-label="${words}">
     <rect class="track" y="12" width="100%" height="22" rx="3" />
     <rect class="left" x="${percent(at)}" y="12" width="${percent(1 - at)}" height="22" rx="3" />

@@ -1,3 +1,4 @@
+import { earlyMargin } from '../../rotation/due.js';
 import { html, type Html } from './html.js';
 import { actionLink, noticeBox, pager, pageShell, type Notice, type Viewer } from './page-shell.js';
 import { insiderSections } from './page-tables.js';
@@ -155,7 +156,8 @@ function tokenCard(card: TokenCard, now: number, viewer: Viewer | undefined): Ht
           <span class="k-now">now</span
           >${details.slots.length > 0 && html`<span class="k-slot">slot</span>`}<span
             class="k-margin"
-            >rotated early in its last ${lengthOf(details.minimumLife)}</span
+            >rotated early in its last
+            ${lengthOf(earlyMargin({ generatedAt, expiresAt }, details.minimumLife, now))}</span
           >
         </p>`
     }

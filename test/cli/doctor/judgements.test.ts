@@ -29,6 +29,7 @@ import { fc } from '../../support/properties.js';
 
 const SECOND = 1_000;
 const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
 const NOW = Date.parse('2026-11-22T12:00:00Z');
 
 describe('AWS credentials', () => {
@@ -46,13 +47,15 @@ describe('AWS credentials', () => {
 });
 
 test.each([
-  ['fresh', 24 * HOUR, 'ok', '1 d left'],
-  ['with just enough life', HOUR, 'ok', '1 h left'],
-  ['due', HOUR - 1, 'warning', 'rotation is due'],
-  ['nearly expired', 60_000, 'failed', 'too little to be served'],
-  ['expired', -60_000, 'failed', 'expired 1 min ago'],
-])('a service token that is %s', (_what, life, state, says) => {
-  const finding = judgeTokenLife({ generatedAt: NOW - HOUR, expiresAt: NOW + life }, NOW, {
+  ['fresh', DAY, 24 * HOUR, 'ok', '1 d left'],
+  ['with just enough life', DAY, HOUR, 'ok', '1 h left'],
+  ['due', DAY, HOUR - 1, 'warning', 'rotation is due'],
+  ['of an hour, with a third of it', HOUR * (2 / 3), HOUR / 3, 'ok', '20 min left'],
+  ['of an hour, and due', HOUR * (2 / 3), HOUR / 3 - 1, 'warning', 'a third of its life'],
+  ['nearly expired', DAY, 60_000, 'failed', 'too little to be served'],
+  ['expired', DAY, -60_000, 'failed', 'expired 1 min ago'],
+])('a service token that is %s', (_what, age, life, state, says) => {
+  const finding = judgeTokenLife({ generatedAt: NOW - age, expiresAt: NOW + life }, NOW, {
     minimumRemaining: HOUR,
     skew: 60_000,
   });
