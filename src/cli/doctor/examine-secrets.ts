@@ -267,7 +267,7 @@ export function judgeTokenLife(
   const left = `The service token, ${minted}, has ${span(life)} left`;
   return runsOut(token, limits.minimumRemaining, now)
     ? warning(
-        `${left}: less than BROKER_MIN_REMAINING_SECONDS, or than a third of its life, so that a rotation is due.`,
+        `${left}: less than BROKER_MIN_REMAINING_SECONDS, so that a rotation is due.`,
         'If none comes within minutes, see "rotation" and "pending version" below.',
       )
     : ok(`${left}.`);

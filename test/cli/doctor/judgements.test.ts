@@ -51,7 +51,7 @@ test.each([
   ['with just enough life', DAY, HOUR, 'ok', '1 h left'],
   ['due', DAY, HOUR - 1, 'warning', 'rotation is due'],
   ['of an hour, with a third of it', HOUR * (2 / 3), HOUR / 3, 'ok', '20 min left'],
-  ['of an hour, and due', HOUR * (2 / 3), HOUR / 3 - 1, 'warning', 'a third of its life'],
+  ['of an hour, and due', HOUR * (2 / 3), HOUR / 3 - 1, 'warning', 'rotation is due'],
   ['nearly expired', DAY, 60_000, 'failed', 'too little to be served'],
   ['expired', DAY, -60_000, 'failed', 'expired 1 min ago'],
 ])('a service token that is %s', (_what, age, life, state, says) => {
