@@ -7,8 +7,8 @@ export type { RotationHandler } from './lambda/rotation-function.js';
  * The rotation function for AWS Secrets Manager: runs one of the four steps for the token secret.
  *
  * Configured by environment variables, as the broker is; `BROKER_SECRET_STORE` is `aws`, and `BROKER_CONFIG` may
- * name a JSON file in the function's package. Every step may be repeated, and a step that was ended by a time-out is taken up by the next attempt. Give the
- * function 60 seconds.
+ * name a JSON file in the function's package. Every step may be repeated, and a step that was ended by a time-out is
+ * taken up by the next attempt. Give the function 60 seconds.
  *
  * Rejects with a `BrokerError`: Secrets Manager then tries the rotation again, and AWSCURRENT is as it was.
  *

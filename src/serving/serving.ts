@@ -110,7 +110,10 @@ export const Serving = Symbol('Serving');
 export function createServing(options: ServingOptions): Serving {
   const { store, clock, ttlMs, random, publicUrl } = options;
   const observer = options.observer ?? {};
-  const waiting = new WaitingPeers(clock, options.maxWaiting ?? 0);
+  const waiting = new WaitingPeers(clock, options.maxWaiting ?? 0, (peer, token) => {
+    const current = login.current === undefined ? peer : login.current(peer);
+    return current !== undefined && decideAccess(current, { token }) === 'granted';
+  });
   const tokens = options.tokens.map(({ name, secretId, skewMs, targets = [], scope, rotator }) => {
     const cache = createTokenCache({
       store,
@@ -123,10 +126,7 @@ export function createServing(options: ServingOptions): Serving {
       observer: withRecovery(options.tokenReads?.(name), () => {
         directory.retry();
         const current = cache.status().value;
-        if (current === undefined) return;
-        // A previous secret may have ended since the list was read.
-        recheckWaiting();
-        waiting.changed(name, current.versionId);
+        if (current !== undefined) waiting.changed(name, current.versionId);
       }),
     });
     return { name, need: { token: name }, targets, scope, cache, rotator } satisfies KeptToken;
@@ -140,16 +140,11 @@ export function createServing(options: ServingOptions): Serving {
     random,
     observer: withRecovery(options.peerReads, () => {
       tokens.forEach(({ cache }) => cache.retry());
-      recheckWaiting();
+      waiting.recheck();
     }),
     onMalformed: (malformed) => observer.peersMalformed?.(malformed),
     onNearlyFull: (room) => observer.peersNearlyFull?.(room),
   });
-  const recheckWaiting = (): void =>
-    waiting.recheck((peer, token) => {
-      const current = login.current === undefined ? peer : login.current(peer);
-      return current !== undefined && decideAccess(current, { token }) === 'granted';
-    });
   const throttle = options.throttle ?? new LoginThrottle({ clock });
   const login =
     options.login ??
@@ -201,7 +196,7 @@ export function createServing(options: ServingOptions): Serving {
       if (options.login === undefined && !isMissing) directory.refresh(WARM_INTERVAL);
     },
     waiting: () => waiting.count,
-    recheckWaiting,
+    recheckWaiting: () => waiting.recheck(),
     stopWaiting: () => waiting.close(),
   };
 }

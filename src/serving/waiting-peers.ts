@@ -52,16 +52,25 @@ interface Waiter extends Wait {
 export class WaitingPeers {
   readonly #clock: Clock;
   readonly #limit: number;
+  readonly #mayHave: (peer: LoggedInPeer, token: string) => boolean;
   readonly #waiters = new Map<string, Set<Waiter>>();
   /** Those of each peer, the oldest first. */
   readonly #byPeer = new Map<string, Set<Waiter>>();
   #count = 0;
   #isClosed = false;
 
-  /** @param limit how many requests are held at the same time; 0 for none. */
-  constructor(clock: Clock, limit: number) {
+  /**
+   * @param limit how many requests are held at the same time; 0 for none.
+   * @param mayHave whether a peer that was let in may still have a token. Default: it may.
+   */
+  constructor(
+    clock: Clock,
+    limit: number,
+    mayHave: (peer: LoggedInPeer, token: string) => boolean = () => true,
+  ) {
     this.#clock = clock;
     this.#limit = limit;
+    this.#mayHave = mayHave;
   }
 
   /** Whether waiting is offered at all. */
@@ -121,10 +130,11 @@ export class WaitingPeers {
     return oldest !== undefined;
   }
 
-  /** Releases those that have another version. */
+  /** Releases those that have another version; refuses those of them that may not have the token any more. */
   changed(token: string, versionId: string): void {
     for (const waiter of this.#of(token)) {
-      if (waiter.versionId !== versionId) waiter.end('changed');
+      if (waiter.versionId === versionId) continue;
+      waiter.end(this.#mayHave(waiter.peer, token) ? 'changed' : 'refused');
     }
   }
 
@@ -137,9 +147,9 @@ export class WaitingPeers {
   }
 
   /** Releases those that may not have their token any more. */
-  recheck(mayHave: (peer: LoggedInPeer, token: string) => boolean): void {
+  recheck(): void {
     for (const waiter of this.#all()) {
-      if (!mayHave(waiter.peer, waiter.token)) waiter.end('refused');
+      if (!this.#mayHave(waiter.peer, waiter.token)) waiter.end('refused');
     }
   }
 

@@ -121,13 +121,14 @@ describe('what is returned', () => {
     expect([...keep(new Map([[1, 2]]).entries())]).toEqual([[1, 2]]);
   });
 
-  test('has the helpers of iterators, where there are some', () => {
+  // Node.js 20 has none.
+  const testWithHelpers = 'Iterator' in globalThis ? test : test.skip;
+  testWithHelpers('has the helpers of iterators', () => {
     const kept = keep(pulledAtOnce()) as Generator<string> & {
-      map?: (run: (item: string) => string) => Iterable<string>;
+      map: (run: (item: string) => string) => Iterable<string>;
     };
-    if (typeof kept.map !== 'function') return;
-    const heard = runInCallContext(ann, () => [...(kept.map?.(whose) ?? [])]);
-    expect([new Set(heard), new Set(seen)]).toEqual([new Set(['ann']), new Set(['service'])]);
+    const heard = runInCallContext(ann, () => new Set(kept.map(whose)));
+    expect([heard, new Set(seen)]).toEqual([new Set(['ann']), new Set(['service'])]);
   });
 });
 
